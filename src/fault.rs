@@ -1,0 +1,123 @@
+//! What a client is told when something goes wrong: a code it may act on, a sentence for people,
+//! and whether trying again can help. The cause stays in the log.
+
+use std::{borrow::Cow, fmt};
+
+use serde::Serialize;
+
+/// The codes that clients may rely on. Their names on the wire are in snake case (`rate_limited`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Code {
+    /// No token, or one that is not valid.
+    Unauthorized,
+    /// Known, but not allowed.
+    Forbidden,
+    /// No handler has this event.
+    UnknownEvent,
+    /// The arguments do not have the shape that the handler asks for.
+    BadRequest,
+    /// Larger than a limit allows.
+    TooLarge,
+    /// More than a limit allows in this time; later it works again.
+    RateLimited,
+    /// The user has as many sockets as it may have.
+    TooManySockets,
+    /// The cluster cannot be reached right now.
+    Unavailable,
+    /// Not answered in time.
+    Timeout,
+    /// A defect on our side; the log knows more.
+    Internal,
+}
+
+impl Code {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::UnknownEvent => "unknown_event",
+            Self::BadRequest => "bad_request",
+            Self::TooLarge => "too_large",
+            Self::RateLimited => "rate_limited",
+            Self::TooManySockets => "too_many_sockets",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether the same request may succeed later without being changed.
+    pub const fn retry(self) -> bool {
+        matches!(self, Self::RateLimited | Self::Unavailable | Self::Timeout)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An error as the client sees it: in an acknowledgement `{"error": {code, message, retry}}`, in a
+/// `connect_error` the message `code: sentence` with `{code, message, retry}` as its data.
+///
+/// The message goes to the client as it is, so it never holds a secret or an internal detail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    code: Code,
+    message: Cow<'static, str>,
+    retry: bool,
+}
+
+impl Fault {
+    /// A fault with the code's usual [`retry`](Code::retry).
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), retry: code.retry() }
+    }
+
+    /// Known, but not allowed.
+    pub fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::Forbidden, message)
+    }
+
+    /// No token, or one that is not valid.
+    pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::Unauthorized, message)
+    }
+
+    /// Arguments of the wrong shape.
+    pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::BadRequest, message)
+    }
+
+    /// A defect on our side. Log the cause; the client gets this sentence only.
+    pub fn internal() -> Self {
+        Self::new(Code::Internal, "something went wrong on the server")
+    }
+
+    /// What a client may act on.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The sentence for people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Whether the same request may succeed later.
+    pub fn retry(&self) -> bool {
+        self.retry
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for Fault {}

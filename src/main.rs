@@ -1,0 +1,2 @@
+//! The `switchboard` server binary.
+fn main() {}
