@@ -1,0 +1,127 @@
+//! Every setting of a server, with its default, its unit and its range.
+//!
+//! The names and defaults are those of the configuration file: `engine.ping_interval` there is
+//! [`Engine::ping_interval`] here. A program that embeds the server starts from
+//! [`Config::default`] and changes fields; the binary calls [`load`], which merges flags,
+//! environment and file. [`Config::check`] holds the rules between settings for both.
+//!
+//! In the file a secret may also stand in a file of its own, named by `<key>_file`
+//! (`auth.hs256_secret_file`, `edge.secrets_file`, `admin.api_keys_file`, `redis.url_file`): one a
+//! line where several are possible, blanks around them ignored.
+
+mod check;
+#[cfg(feature = "server")]
+mod env;
+#[cfg(feature = "server")]
+mod file;
+#[cfg(feature = "server")]
+mod load;
+#[cfg(feature = "server")]
+mod problem;
+#[cfg(feature = "server")]
+mod schema;
+mod secret;
+mod sections;
+mod serde_with;
+mod units;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+pub use check::{Check, Finding};
+#[cfg(feature = "server")]
+pub use load::{Loaded, Sources, load};
+#[cfg(feature = "server")]
+pub use problem::{ConfigErrors, Origin, Problem};
+#[cfg(feature = "server")]
+pub use schema::NOT_YET;
+pub use secret::{Secret, SecretUrl, Secrets};
+pub use sections::{
+    Admin, Auth, AuthMode, Drain, Edge, Engine, Limits, Log, LogFormat, LogLevel, OverLimit,
+    Recovery, Redis, Rooms, Subscribe, Tls, Transport, Users, WireProtocol,
+};
+
+/// The secret that `--dev` uses when no other is configured. Everybody knows it, so a
+/// configuration that names it without `--dev` is refused.
+pub const DEV_SECRET: &str = "switchboard-development-secret-do-not-use-in-production";
+
+/// The whole configuration. See the [module](self).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// Address of Socket.IO, `/healthz` and `/readyz`. Default `0.0.0.0:3000`; port 0 lets the
+    /// system choose one.
+    pub listen: SocketAddr,
+    /// Address of `/metrics` and `/api/v1`. Default `127.0.0.1:3001`; anything but loopback needs
+    /// [`Admin::api_keys`].
+    pub admin_listen: SocketAddr,
+    /// Path of the Socket.IO endpoint. Default `/socket.io/`; starts with `/`.
+    pub path: String,
+    /// Name of this node in the cluster: 1 to 32 characters of `A-Z a-z 0-9 _ -`. Default unset:
+    /// random, new at each start.
+    #[serde(with = "serde_with::unset")]
+    pub node_id: Option<String>,
+    /// Threads of the server's runtime, at most 1024. Default 0: chosen by the server.
+    pub workers: usize,
+    /// What is written to the log, and how.
+    pub log: Log,
+    /// The transport, as in Socket.IO.
+    pub engine: Engine,
+    /// Who may connect.
+    pub auth: Auth,
+    /// The link to the other nodes.
+    pub redis: Redis,
+    /// Between the client and Socket.IO: session ids, proxies, slow handshakes.
+    pub edge: Edge,
+    /// Connection state recovery.
+    pub recovery: Recovery,
+    /// Users and their presence.
+    pub users: Users,
+    /// Rooms of the built-in gateway.
+    pub rooms: Rooms,
+    /// What one client may use.
+    pub limits: Limits,
+    /// How a node stops.
+    pub drain: Drain,
+    /// The administration API.
+    pub admin: Admin,
+    /// TLS on the public port.
+    pub tls: Tls,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 3000)),
+            admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3001)),
+            path: "/socket.io/".into(),
+            node_id: None,
+            workers: 0,
+            log: Log::default(),
+            engine: Engine::default(),
+            auth: Auth::default(),
+            redis: Redis::default(),
+            edge: Edge::default(),
+            recovery: Recovery::default(),
+            users: Users::default(),
+            rooms: Rooms::default(),
+            limits: Limits::default(),
+            drain: Drain::default(),
+            admin: Admin::default(),
+            tls: Tls::default(),
+        }
+    }
+}
+
+#[cfg(feature = "server")]
+impl Config {
+    /// The configuration as a TOML file, secrets masked. [`load`] understands it, but refuses a
+    /// masked secret rather than use the mask as one.
+    pub fn to_masked_toml(&self) -> String {
+        // Every value is a string, a number, a boolean or a list of strings, and no table comes
+        // before a plain key: nothing here that TOML cannot say.
+        toml::to_string(self).expect("a configuration is always valid TOML")
+    }
+}

@@ -1,0 +1,300 @@
+//! The rules between settings: each in one line, with the keys that it is about.
+
+use std::time::Duration;
+
+use super::{AuthMode, Config};
+
+/// What is wrong, or unwise, with a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The keys that the rule is about; the first is the one to blame.
+    pub keys: &'static [&'static str],
+    /// What the rule asks for.
+    pub message: String,
+}
+
+/// What [`Config::check`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Check {
+    /// Rules that are broken: such a server must not start.
+    pub errors: Vec<Finding>,
+    /// Settings that work but are unwise.
+    pub warnings: Vec<Finding>,
+}
+
+impl Check {
+    fn rule(&mut self, keys: &'static [&'static str], holds: bool, message: impl Into<String>) {
+        if !holds {
+            self.errors.push(Finding { keys, message: message.into() });
+        }
+    }
+
+    fn advice(&mut self, keys: &'static [&'static str], heeded: bool, message: &str) {
+        if !heeded {
+            self.warnings.push(Finding { keys, message: message.into() });
+        }
+    }
+}
+
+impl Config {
+    /// Checks the rules that the types alone can't hold: ranges and contradictions. All broken
+    /// rules are named, not just the first.
+    pub fn check(&self) -> Check {
+        let mut check = Check::default();
+        self.check_names(&mut check);
+        self.check_times(&mut check);
+        self.check_sizes(&mut check);
+        self.check_access(&mut check);
+        self.check_advice(&mut check);
+        check
+    }
+
+    fn check_names(&self, check: &mut Check) {
+        let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#');
+        check.rule(
+            &["path"],
+            self.path.starts_with('/') && self.path.chars().all(is_plain),
+            "must start with `/` and hold no blanks, `?` or `#`",
+        );
+        let is_id = |id: &str| {
+            id.len() <= 32
+                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        };
+        check.rule(
+            &["node_id"],
+            self.node_id.as_deref().is_none_or(is_id),
+            "must be at most 32 characters of A-Z a-z 0-9 _ -",
+        );
+        check.rule(
+            &["users.room_prefix"],
+            !self.users.room_prefix.is_empty(),
+            "must not be empty: every room would be a user's",
+        );
+        for pattern in &self.rooms.may_join {
+            let futile = pattern.is_futile(&self.users.room_prefix);
+            check.rule(
+                &["rooms.may_join", "users.room_prefix"],
+                !futile || self.users.room_prefix.is_empty(),
+                format!("`{pattern}` names rooms that no client may join"),
+            );
+        }
+        check.rule(&["redis.key_prefix"], !self.redis.key_prefix.is_empty(), "must not be empty");
+        check.rule(&["auth.user_claim"], !self.auth.user_claim.is_empty(), "must not be empty");
+        let has_port = |address: &str| {
+            address
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
+        check.rule(
+            &["edge.advertise"],
+            self.edge.advertise.as_deref().is_none_or(has_port),
+            "must be a host and a port, such as 10.0.0.5:3000",
+        );
+        self.check_origins(check);
+    }
+
+    fn check_origins(&self, check: &mut Check) {
+        let origins = &self.engine.cors_origins;
+        check.rule(
+            &["engine.cors_origins"],
+            origins.len() < 2 || !origins.iter().any(|origin| origin == "*"),
+            "`*` already allows any origin and must stand alone",
+        );
+        for origin in origins.iter().filter(|origin| *origin != "*") {
+            let host = origin.split_once("://").map_or("", |(_, host)| host);
+            check.rule(
+                &["engine.cors_origins"],
+                !host.is_empty() && !host.contains(['/', '*', ' ']),
+                format!("`{origin}` is not an origin such as https://app.example.com"),
+            );
+        }
+    }
+
+    fn check_times(&self, check: &mut Check) {
+        let positive: [(&'static [&'static str], Duration); 8] = [
+            (&["engine.ping_interval"], self.engine.ping_interval),
+            (&["engine.ping_timeout"], self.engine.ping_timeout),
+            (&["engine.connect_timeout"], self.engine.connect_timeout),
+            (&["redis.request_timeout"], self.redis.request_timeout),
+            (&["edge.handshake_timeout"], self.edge.handshake_timeout),
+            (&["edge.stall_timeout"], self.edge.stall_timeout),
+            (&["recovery.max_disconnection"], self.recovery.max_disconnection),
+            (&["drain.timeout"], self.drain.timeout),
+        ];
+        for (keys, duration) in positive {
+            check.rule(keys, !duration.is_zero(), "must be more than 0");
+        }
+        check.rule(
+            &["drain.spread", "drain.timeout"],
+            self.drain.spread <= self.drain.timeout,
+            "must not be longer than drain.timeout",
+        );
+    }
+
+    fn check_sizes(&self, check: &mut Check) {
+        let engine = &self.engine;
+        check.rule(&["workers"], self.workers <= 1024, "must be at most 1024");
+        check.rule(&["engine.max_payload"], engine.max_payload > 0, "must be more than 0");
+        check.rule(
+            &["engine.max_buffered_packets"],
+            engine.max_buffered_packets > 0,
+            "must be more than 0",
+        );
+        check.rule(
+            &["engine.transports"],
+            !engine.transports.is_empty(),
+            "must name at least one of polling and websocket",
+        );
+        check.rule(
+            &["limits.max_event_name"],
+            self.limits.max_event_name > 0,
+            "must be more than 0",
+        );
+    }
+
+    fn check_access(&self, check: &mut Check) {
+        const KEYS: &[&str] =
+            &["auth.mode", "auth.hs256_secret", "auth.public_key_file", "auth.jwks_url"];
+        check.rule(
+            KEYS,
+            self.auth.mode != AuthMode::Required || self.auth.has_key(),
+            "is `required`, but there is no key: set auth.hs256_secret, auth.public_key_file or \
+             auth.jwks_url",
+        );
+        check.rule(
+            &["admin_listen", "admin.api_keys"],
+            self.admin_listen.ip().is_loopback() || !self.admin.api_keys.is_empty(),
+            "is reachable from other hosts, so admin.api_keys must be set",
+        );
+        let (public, admin) = (self.listen, self.admin_listen);
+        let overlap = public.ip() == admin.ip()
+            || public.ip().is_unspecified()
+            || admin.ip().is_unspecified();
+        check.rule(
+            &["admin_listen", "listen"],
+            public.port() == 0 || public.port() != admin.port() || !overlap,
+            "must not share the public port of listen",
+        );
+        check.rule(
+            &["tls.cert_file", "tls.key_file"],
+            self.tls.cert_file.is_none() || self.tls.key_file.is_some(),
+            "needs tls.key_file",
+        );
+        check.rule(
+            &["tls.key_file", "tls.cert_file"],
+            self.tls.key_file.is_none() || self.tls.cert_file.is_some(),
+            "needs tls.cert_file",
+        );
+    }
+
+    fn check_advice(&self, check: &mut Check) {
+        const SHORT: &str = "has a secret shorter than 32 bytes, which can be guessed";
+        let long = |secrets: &super::Secrets| secrets.iter().all(|s| s.expose().len() >= 32);
+        check.advice(&["auth.hs256_secret"], long(&self.auth.hs256_secret), SHORT);
+        check.advice(&["edge.secrets"], long(&self.edge.secrets), SHORT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The key and the rule that a change of the defaults breaks.
+    fn broken(change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = Config::default();
+        change(&mut config);
+        config.check().errors.iter().map(|f| format!("{}: {}", f.keys[0], f.message)).collect()
+    }
+
+    #[test]
+    fn the_defaults_break_no_rule() {
+        assert_eq!(Config::default().check(), Check::default());
+    }
+
+    #[test]
+    fn a_name_of_the_wrong_form_is_refused() {
+        assert!(broken(|c| c.path = "socket.io".into())[0].starts_with("path: must start with"));
+        for id in ["a.b", "ä", "a b", &"x".repeat(33)] {
+            assert!(broken(|c| c.node_id = Some(id.into()))[0].starts_with("node_id: "), "{id}");
+        }
+        assert_eq!(broken(|c| c.node_id = Some("eu-1_A".into())), [""; 0]);
+        assert!(broken(|c| c.edge.advertise = Some("host".into()))[0].contains("and a port"));
+        assert!(broken(|c| c.users.room_prefix.clear())[0].contains("users.room_prefix"));
+    }
+
+    #[test]
+    fn a_pattern_for_a_reserved_room_is_refused() {
+        for pattern in ["user:*", "user:alice", "authenticated"] {
+            let found = broken(|c| c.rooms.may_join = vec![pattern.parse().unwrap()]);
+            assert!(found[0].starts_with("rooms.may_join: "), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn origins_are_origins_and_any_stands_alone() {
+        let with = |list: &[&str]| {
+            broken(|c| c.engine.cors_origins = list.iter().map(ToString::to_string).collect())
+        };
+        assert!(with(&["*", "https://a.example"])[0].contains("must stand alone"));
+        assert!(with(&["a.example"])[0].contains("is not an origin"));
+        assert!(with(&["https://a.example/"])[0].contains("is not an origin"));
+        assert_eq!(with(&["https://a.example:8443", "http://localhost:5173"]), [""; 0]);
+    }
+
+    #[test]
+    fn a_time_or_size_out_of_range_is_refused() {
+        let zero = Duration::ZERO;
+        assert_eq!(
+            broken(|c| c.engine.ping_timeout = zero),
+            ["engine.ping_timeout: must be more than 0"]
+        );
+        assert_eq!(broken(|c| c.engine.max_payload = 0).len(), 1);
+        assert_eq!(broken(|c| c.engine.transports.clear()).len(), 1);
+        assert_eq!(broken(|c| c.workers = 2000).len(), 1);
+        assert_eq!(broken(|c| c.auth.leeway = zero), [""; 0]);
+        assert_eq!(
+            broken(|c| c.drain.spread = Duration::from_secs(31)),
+            ["drain.spread: must not be longer than drain.timeout"]
+        );
+    }
+
+    #[test]
+    fn a_contradiction_is_refused() {
+        assert!(broken(|c| c.auth.mode = AuthMode::Required)[0].contains("there is no key"));
+        assert!(
+            broken(|c| c.admin_listen = "0.0.0.0:3001".parse().unwrap())[0].contains("api_keys")
+        );
+        assert!(broken(|c| c.listen = "0.0.0.0:3001".parse().unwrap())[0].contains("public port"));
+        assert_eq!(
+            broken(|c| c.tls.cert_file = Some("c".into())),
+            ["tls.cert_file: needs tls.key_file"]
+        );
+        assert_eq!(
+            broken(|c| c.tls.key_file = Some("k".into())),
+            ["tls.key_file: needs tls.cert_file"]
+        );
+    }
+
+    #[test]
+    fn every_broken_rule_is_named() {
+        let found = broken(|c| {
+            c.path.clear();
+            c.engine.ping_interval = Duration::ZERO;
+            c.auth.mode = AuthMode::Required;
+        });
+        assert_eq!(found.len(), 3, "{found:?}");
+    }
+
+    #[test]
+    fn a_short_secret_is_unwise_and_no_error() {
+        let mut config = Config::default();
+        config.auth.hs256_secret = ["short"].into_iter().collect();
+        let check = config.check();
+        assert!(check.errors.is_empty());
+        assert_eq!(check.warnings[0].keys, ["auth.hs256_secret"]);
+    }
+}

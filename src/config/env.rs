@@ -1,0 +1,108 @@
+//! Settings from environment variables and flags, which are text: turned into the type of the key.
+
+use std::ffi::OsString;
+
+use toml::Value;
+
+use super::{
+    load::Setting,
+    problem::{Origin, Problem},
+    schema::{self, Schema},
+};
+
+const PREFIX: &str = "SWITCHBOARD_";
+
+/// Names the configuration file; not a setting itself.
+const CONFIG_FILE: &str = "SWITCHBOARD_CONFIG";
+
+/// Whether a variable could mean this server. The others are not even kept.
+pub(super) fn concerns_us(name: &str) -> bool {
+    name.starts_with(PREFIX) || name == "PORT" || name == "REDIS_URL"
+}
+
+/// Kubernetes and Docker describe a service called `switchboard` to its neighbours in variables of
+/// these names; they are not meant for the server.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
+    rest == "SERVICE_HOST"
+        || rest.starts_with("SERVICE_PORT")
+        || rest.starts_with("PORT_")
+        || (rest == "PORT" && value.contains("://"))
+}
+
+/// The name of a key's variable: `engine.ping_interval` is `SWITCHBOARD_ENGINE__PING_INTERVAL`.
+pub(super) fn variable_of(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())
+}
+
+/// The settings of the `SWITCHBOARD_` variables.
+pub(super) fn settings(
+    variables: &[(String, OsString)],
+    schema: &Schema,
+    problems: &mut Vec<Problem>,
+) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    for (name, value) in variables.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+        if name == CONFIG_FILE || is_service_link(name, &value.to_string_lossy()) {
+            continue;
+        }
+        let origin = Origin::Env(name.clone());
+        let path = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
+        if *name != variable_of(&path) || !schema.knows(&path) {
+            problems.push(schema.unknown(origin, &path));
+            continue;
+        }
+        match value.to_str() {
+            Some(text) => settings.extend(setting(&path, text, origin, schema, problems)),
+            None => problems.push(Problem::new(origin, &path, "is not valid UTF-8")),
+        }
+    }
+    settings
+}
+
+/// The value of one of the short names, unless it is missing or empty.
+pub(super) fn short_name<'a>(
+    variables: &'a [(String, OsString)],
+    name: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<(&'a str, Origin)> {
+    let (_, value) = variables.iter().find(|(n, value)| n == name && !value.is_empty())?;
+    let origin = Origin::Env(name.to_owned());
+    match value.to_str() {
+        Some(text) => Some((text, origin)),
+        None => {
+            problems.push(Problem::general(origin, "is not valid UTF-8"));
+            None
+        }
+    }
+}
+
+/// A key's value as text: lists are separated by commas.
+pub(super) fn setting(
+    key: &str,
+    text: &str,
+    origin: Origin,
+    schema: &Schema,
+    problems: &mut Vec<Problem>,
+) -> Option<Setting> {
+    let list = || {
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
+    };
+    let value = match schema.default_of(key) {
+        Some(Value::Boolean(_)) => text.parse().map(Value::Boolean).map_err(|_| "true or false"),
+        Some(Value::Integer(_)) => {
+            text.parse().map(Value::Integer).map_err(|_| "a whole number, 0 or more")
+        }
+        Some(Value::Array(_)) => Ok(list()),
+        _ if schema::is_list(key) => Ok(list()),
+        _ => Ok(Value::String(text.to_owned())),
+    };
+    match value {
+        Ok(value) => Some(Setting { key: key.to_owned(), value, origin }),
+        Err(expected) => {
+            problems.push(Problem::new(origin, key, format!("must be {expected}, not `{text}`")));
+            None
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A configuration file, taken apart into single settings that remember their line.
+
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::{
+    load::Setting,
+    problem::{Origin, Problem},
+    schema::Schema,
+};
+
+/// The settings of a file. A file that cannot be read, or is not TOML, has none.
+pub(super) fn read(path: &Path, schema: &Schema, problems: &mut Vec<Problem>) -> Vec<Setting> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let origin = Origin::File { path: path.to_owned(), line: None };
+            problems.push(Problem::general(origin, format!("cannot be read: {error}")));
+            return Vec::new();
+        }
+    };
+    parse(&text, path, schema, problems)
+}
+
+fn parse(text: &str, path: &Path, schema: &Schema, problems: &mut Vec<Problem>) -> Vec<Setting> {
+    let line_at = |offset: usize| Origin::File {
+        path: path.to_owned(),
+        line: Some(text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1),
+    };
+    // Twice: once for the place of each key, once for its value.
+    let (places, errors) = DeTable::parse_recoverable(text);
+    let values = match toml::from_str::<toml::Table>(text) {
+        Ok(values) if errors.is_empty() => values,
+        // Only the message: the error's usual form shows the line, which may hold a secret.
+        Ok(_) | Err(_) => {
+            problems.extend(errors.iter().map(|error| {
+                let at = error.span().map_or(0, |span| span.start);
+                Problem::general(line_at(at), format!("not TOML: {}", error.message()))
+            }));
+            return Vec::new();
+        }
+    };
+    let mut walk = Walk { schema, line_at: &line_at, settings: Vec::new(), problems };
+    walk.table("", places.get_ref(), values);
+    walk.settings
+}
+
+struct Walk<'a> {
+    schema: &'a Schema,
+    line_at: &'a dyn Fn(usize) -> Origin,
+    settings: Vec<Setting>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Walk<'_> {
+    fn table(&mut self, section: &str, places: &DeTable<'_>, mut values: toml::Table) {
+        for (name, place) in places {
+            let name_text: &str = name.get_ref();
+            let Some(value) = values.remove(name_text) else { continue };
+            let origin = (self.line_at)(name.span().start);
+            let key = match section {
+                "" => name_text.to_owned(),
+                section => format!("{section}.{name_text}"),
+            };
+            if self.schema.is_section(&key) {
+                match (place.get_ref().as_table(), value) {
+                    (Some(places), toml::Value::Table(values)) => self.table(&key, places, values),
+                    _ => self.problems.push(Problem::new(
+                        origin,
+                        &key,
+                        format!("is a section: write [{key}], and its keys below"),
+                    )),
+                }
+            } else if self.schema.knows(&key) {
+                self.settings.push(Setting { key, value, origin });
+            } else {
+                self.problems.push(self.schema.unknown(origin, &key));
+            }
+        }
+    }
+}

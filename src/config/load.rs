@@ -1,0 +1,312 @@
+//! Merges flags, environment, file and defaults into one [`Config`], and names everything that is
+//! wrong with them at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize as _;
+use toml::{Table, Value};
+
+use super::{
+    Config, DEV_SECRET,
+    check::Finding,
+    env, file,
+    problem::{ConfigErrors, Origin, Problem},
+    schema::{Amount, Schema, is_secret, not_yet, secret_named_by},
+};
+
+/// Where the configuration comes from. Kept by the server, which loads it again on `SIGHUP`.
+#[derive(Clone, Default)]
+pub struct Sources {
+    file: Option<PathBuf>,
+    env: Vec<(String, OsString)>,
+    flags: Vec<(&'static str, &'static str, String)>,
+    dev: bool,
+}
+
+impl Sources {
+    /// Nothing but the defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads this TOML file, at every load.
+    #[must_use]
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file = Some(path.into());
+        self
+    }
+
+    /// Takes `SWITCHBOARD_…`, `PORT` and `REDIS_URL` out of these variables, usually
+    /// [`std::env::vars_os`].
+    #[must_use]
+    pub fn env(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let named =
+            variables.into_iter().filter_map(|(n, value)| Some((n.into_string().ok()?, value)));
+        self.env.extend(named.filter(|(name, _)| env::concerns_us(name)));
+        self
+    }
+
+    /// A value from the command line: the flag as it was written (`--listen`), the key it stands
+    /// for, and its text.
+    #[must_use]
+    pub fn flag(mut self, flag: &'static str, key: &'static str, value: impl Into<String>) -> Self {
+        self.flags.push((flag, key, value.into()));
+        self
+    }
+
+    /// Development: listens on 127.0.0.1, whatever else is configured, and takes [`DEV_SECRET`]
+    /// where no HS256 secret is.
+    #[must_use]
+    pub fn dev(mut self, dev: bool) -> Self {
+        self.dev = dev;
+        self
+    }
+}
+
+/// Values may be secrets, so only names are shown.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("file", &self.file)
+            .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("flags", &self.flags.iter().map(|(flag, ..)| flag).collect::<Vec<_>>())
+            .field("dev", &self.dev)
+            .finish()
+    }
+}
+
+/// A valid configuration.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// What holds.
+    pub config: Config,
+    /// What works but is unwise; to be logged.
+    pub warnings: Vec<Problem>,
+}
+
+/// One key's value from one source.
+pub(super) struct Setting {
+    pub(super) key: String,
+    pub(super) value: Value,
+    pub(super) origin: Origin,
+}
+
+/// Merges the sources: flags over environment over file over defaults.
+///
+/// # Errors
+/// Everything that is wrong in any of the sources, even where a stronger one overrides it.
+pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
+    let mut loader = Loader::new();
+    loader.read(sources);
+    loader.finish(sources.dev)
+}
+
+struct Loader {
+    schema: Schema,
+    merged: BTreeMap<String, Setting>,
+    /// Keys with a value that was refused: what the default in their place would break is not
+    /// worth a word.
+    refused: BTreeSet<String>,
+    problems: Vec<Problem>,
+}
+
+impl Loader {
+    fn new() -> Self {
+        Self {
+            schema: Schema::new(),
+            merged: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Layer by layer, the weakest first.
+    fn read(&mut self, sources: &Sources) {
+        if let Some(path) = &sources.file {
+            let settings = file::read(path, &self.schema, &mut self.problems);
+            self.layer(settings);
+        }
+        let short_names = self.short_names(&sources.env);
+        self.layer(short_names);
+        let settings = env::settings(&sources.env, &self.schema, &mut self.problems);
+        self.layer(settings);
+        let mut settings = Vec::new();
+        for (flag, key, text) in &sources.flags {
+            let origin = Origin::Flag(flag);
+            settings.extend(env::setting(key, text, origin, &self.schema, &mut self.problems));
+        }
+        self.layer(settings);
+    }
+
+    /// `PORT`, which is the port of whatever `listen` has become so far, and `REDIS_URL`.
+    fn short_names(&mut self, variables: &[(String, OsString)]) -> Vec<Setting> {
+        let mut settings = Vec::new();
+        if let Some((text, origin)) = env::short_name(variables, "PORT", &mut self.problems) {
+            match text.parse::<u16>() {
+                Ok(port) => {
+                    let mut listen = self.config_so_far().listen;
+                    listen.set_port(port);
+                    let value = Value::String(listen.to_string());
+                    settings.push(Setting { key: "listen".into(), value, origin });
+                }
+                Err(_) => {
+                    let message = format!("is not a port: `{text}`");
+                    self.problems.push(Problem::general(origin, message));
+                }
+            }
+        }
+        if let Some((url, origin)) = env::short_name(variables, "REDIS_URL", &mut self.problems) {
+            let value = Value::String(url.to_owned());
+            settings.push(Setting { key: "redis.url".into(), value, origin });
+        }
+        settings
+    }
+
+    /// Lays the settings of one source over those of the weaker ones.
+    fn layer(&mut self, settings: Vec<Setting>) {
+        let given: BTreeSet<String> = settings.iter().map(|setting| setting.key.clone()).collect();
+        for mut setting in settings {
+            if let Some((secret, amount)) = secret_named_by(&setting.key) {
+                if given.contains(secret) {
+                    let message = format!("stands beside {secret}: give one of them");
+                    self.refuse(secret, Problem::new(setting.origin, &setting.key, message));
+                    continue;
+                }
+                match secret_in_file(&setting.value, amount) {
+                    Ok(value) => setting = Setting { key: secret.to_owned(), value, ..setting },
+                    Err(message) => {
+                        self.refuse(secret, Problem::new(setting.origin, &setting.key, message));
+                        continue;
+                    }
+                }
+            }
+            match self.refusal(&setting) {
+                None => _ = self.merged.insert(setting.key.clone(), setting),
+                Some(message) => {
+                    let key = setting.key.clone();
+                    self.refuse(&key, Problem::new(setting.origin, &key, message));
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, key: &str, problem: Problem) {
+        self.refused.insert(key.to_owned());
+        self.problems.push(problem);
+    }
+
+    /// Why a setting, taken alone, is not accepted.
+    fn refusal(&self, setting: &Setting) -> Option<String> {
+        let alone = nested([(setting.key.as_str(), setting.value.clone())]);
+        match Config::deserialize(alone) {
+            Ok(config) => {
+                let reason = not_yet(&setting.key).filter(|_| config != Config::default())?;
+                Some(format!("not available yet ({reason})"))
+            }
+            Err(error) => Some(match self.schema.default_of(&setting.key) {
+                Some(Value::Integer(_)) => "must be a whole number, 0 or more".into(),
+                Some(Value::Boolean(_)) => "must be true or false".into(),
+                // The usual message quotes what it found.
+                _ if is_secret(&setting.key)
+                    && !setting.value.is_str()
+                    && !is_strings(&setting.value) =>
+                {
+                    "must be a string or a list of strings".into()
+                }
+                _ => error.message().to_owned(),
+            }),
+        }
+    }
+
+    fn config_so_far(&self) -> Config {
+        let settings = self.merged.values().map(|s| (s.key.as_str(), s.value.clone()));
+        // Each setting was read alone before, and none changes the meaning of another.
+        Config::deserialize(nested(settings)).unwrap_or_default()
+    }
+
+    fn finish(mut self, dev: bool) -> Result<Loaded, ConfigErrors> {
+        let mut config = self.config_so_far();
+        if dev {
+            config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, config.listen.port()));
+            if config.auth.hs256_secret.is_empty() {
+                config.auth.hs256_secret = [DEV_SECRET].into_iter().collect();
+            }
+        } else if config.auth.hs256_secret.iter().any(|secret| secret.expose() == DEV_SECRET) {
+            self.problems.push(
+                self.place("auth.hs256_secret", "is the secret of --dev, which everybody knows"),
+            );
+        }
+        let check = config.check();
+        for Finding { keys, message } in check.errors {
+            // A key that is not served yet cannot be changed either.
+            let spurious = keys.iter().any(|key| self.refused.contains(*key));
+            if !spurious && not_yet(keys[0]).is_none() {
+                self.problems.push(self.place(keys[0], message));
+            }
+        }
+        if !self.problems.is_empty() {
+            return Err(ConfigErrors(self.problems));
+        }
+        let mut warnings: Vec<Problem> =
+            check.warnings.into_iter().map(|f| self.place(f.keys[0], f.message)).collect();
+        if self.merged.contains_key("auth.mode") && config.auth.mode != config.auth.effective_mode()
+        {
+            let message = "is `optional`, but there is no key: every socket is anonymous";
+            warnings.push(self.place("auth.mode", message));
+        }
+        Ok(Loaded { config, warnings })
+    }
+
+    /// A problem with a key, at the place where its value was read.
+    fn place(&self, key: &str, message: impl Into<String>) -> Problem {
+        Problem::new(self.merged.get(key).map(|setting| setting.origin.clone()), key, message)
+    }
+}
+
+/// Dotted keys as a table of tables.
+fn nested<'a>(settings: impl IntoIterator<Item = (&'a str, Value)>) -> Table {
+    let mut table = Table::new();
+    for (key, value) in settings {
+        match key.split_once('.') {
+            None => _ = table.insert(key.to_owned(), value),
+            Some((section, name)) => {
+                let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+                if let Value::Table(section) = section {
+                    section.insert(name.to_owned(), value);
+                }
+            }
+        }
+    }
+    table
+}
+
+fn is_strings(value: &Value) -> bool {
+    value.as_array().is_some_and(|list| list.iter().all(Value::is_str))
+}
+
+/// The secret, or one a line, of the file that a `<key>_file` names; the empty string is no file.
+fn secret_in_file(path: &Value, amount: Amount) -> Result<Value, String> {
+    let path = path.as_str().ok_or("must be the path of a file")?;
+    let text = match path {
+        "" => String::new(),
+        path => std::fs::read_to_string(Path::new(path))
+            .map_err(|error| format!("cannot read `{path}`: {error}"))?,
+    };
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    match (lines.as_slice(), amount) {
+        ([], _) if !path.is_empty() => Err(format!("`{path}` is empty")),
+        ([], _) => Ok(Value::String(String::new())),
+        ([line], Amount::One) => Ok(Value::String((*line).to_owned())),
+        (_, Amount::One) => Err(format!("`{path}` has more than one line")),
+        (lines, Amount::Several) => {
+            Ok(Value::Array(lines.iter().map(|line| Value::String((*line).to_owned())).collect()))
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What the loader knows of the keys: which exist, which hold secrets, which are not served yet.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
+use super::{
+    Config, env,
+    problem::{Origin, Problem},
+};
+
+/// Keys, or whole sections, that the contract names and this version does not serve yet, each with
+/// the reason. Anything but their defaults is refused, so that nobody relies on what is not there.
+pub const NOT_YET: &[(&str, &str)] = &[
+    ("admin_listen", "this version has no administration port"),
+    ("admin.api_keys", "this version has no administration port"),
+    ("redis", "this version runs as one node, in memory"),
+    ("recovery.enabled", "this version does not recover connections"),
+    ("recovery.max_disconnection", "this version does not recover connections"),
+    ("edge.advertise", "this version runs as one node, in memory"),
+];
+
+/// Why a key is in [`NOT_YET`], if it is.
+pub(super) fn not_yet(key: &str) -> Option<&'static str> {
+    let covers =
+        |entry: &str| key.strip_prefix(entry).is_some_and(|r| r.is_empty() || r.starts_with('.'));
+    NOT_YET.iter().find(|(entry, _)| covers(entry)).map(|(_, reason)| *reason)
+}
+
+/// Secrets, which may stand in a file of their own, named by `<key>_file`. One a line where the
+/// key takes several.
+pub(super) const SECRETS: &[(&str, Amount)] = &[
+    ("auth.hs256_secret", Amount::Several),
+    ("edge.secrets", Amount::Several),
+    ("admin.api_keys", Amount::Several),
+    ("redis.url", Amount::One),
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Amount {
+    One,
+    Several,
+}
+
+/// Whether a key holds one or more secrets.
+pub(super) fn is_secret(key: &str) -> bool {
+    SECRETS.iter().any(|(secret, _)| *secret == key)
+}
+
+/// Whether text for this key is a list even though its default is not written as one.
+pub(super) fn is_list(key: &str) -> bool {
+    SECRETS.contains(&(key, Amount::Several))
+}
+
+/// The secret that a `<key>_file` stands for.
+pub(super) fn secret_named_by(key: &str) -> Option<(&'static str, Amount)> {
+    let secret = key.strip_suffix("_file")?;
+    SECRETS.iter().find(|(known, _)| *known == secret).copied()
+}
+
+/// The keys that exist, read off the defaults.
+pub(super) struct Schema {
+    defaults: BTreeMap<String, Value>,
+}
+
+impl Schema {
+    pub(super) fn new() -> Self {
+        // See `Config::to_masked_toml`: a configuration is always valid TOML.
+        let defaults = Table::try_from(Config::default()).expect("the defaults are valid TOML");
+        let mut leaves = BTreeMap::new();
+        for (key, value) in defaults {
+            match value {
+                Value::Table(section) => leaves.extend(
+                    section.into_iter().map(|(name, value)| (format!("{key}.{name}"), value)),
+                ),
+                value => _ = leaves.insert(key, value),
+            }
+        }
+        Self { defaults: leaves }
+    }
+
+    pub(super) fn knows(&self, key: &str) -> bool {
+        self.defaults.contains_key(key) || secret_named_by(key).is_some()
+    }
+
+    pub(super) fn is_section(&self, key: &str) -> bool {
+        let in_section = |known: &String| known.split_once('.').is_some_and(|(s, _)| s == key);
+        self.defaults.keys().any(in_section)
+    }
+
+    pub(super) fn default_of(&self, key: &str) -> Option<&Value> {
+        self.defaults.get(key)
+    }
+
+    /// The refusal of a key, with the known one that looks most like it, as a whole or in its last
+    /// part (a key in the wrong section).
+    pub(super) fn unknown(&self, origin: Origin, key: &str) -> Problem {
+        let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+        let likeness = |known: &str| {
+            let whole = strsim::normalized_damerau_levenshtein(key, known);
+            let part = strsim::normalized_damerau_levenshtein(&last(key), &last(known));
+            whole.max(part * 0.95)
+        };
+        let files = SECRETS.iter().map(|(secret, _)| format!("{secret}_file"));
+        let sections =
+            self.defaults.keys().filter_map(|key| Some(key.split_once('.')?.0.to_owned()));
+        let nearest = self
+            .defaults
+            .keys()
+            .cloned()
+            .chain(files)
+            .chain(sections)
+            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+            .unwrap_or_default();
+        let nearest = match origin {
+            Origin::Env(_) => env::variable_of(&nearest),
+            _ => nearest,
+        };
+        Problem::new(origin, key, format!("unknown key; the nearest known one is {nearest}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nearest(key: &str) -> String {
+        Schema::new().unknown(Origin::Flag("--test"), key).to_string()
+    }
+
+    #[test]
+    fn the_nearest_key_is_named() {
+        for (key, known) in [
+            ("engine.ping_intervall", "engine.ping_interval"),
+            ("ping_timeout", "engine.ping_timeout"),
+            ("auth.hs256_secret_fil", "auth.hs256_secret_file"),
+            ("lissen", "listen"),
+            ("eninge", "engine"),
+        ] {
+            assert!(
+                nearest(key).ends_with(&format!("one is {known} (--test)")),
+                "{}",
+                nearest(key)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_served_yet_is_a_key_or_a_section() {
+        let schema = Schema::new();
+        for (entry, _) in NOT_YET {
+            assert!(schema.knows(entry) || schema.is_section(entry), "{entry} does not exist");
+        }
+        assert!(not_yet("redis.url").is_some());
+        assert!(not_yet("edge.secrets").is_none());
+    }
+}

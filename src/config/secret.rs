@@ -1,0 +1,241 @@
+//! Values that are used but never shown.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use subtle::ConstantTimeEq as _;
+
+/// What stands in place of a secret wherever one could be seen.
+const MASK: &str = "***";
+
+/// A secret. Printed, logged or serialized it is `***`; only [`expose`](Self::expose) shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the text as it is.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself. Not for logs, messages or errors.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `candidate` is this secret, in a time that does not tell where they differ.
+    pub fn matches(&self, candidate: &str) -> bool {
+        self.0.as_bytes().ct_eq(candidate.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(MASK)
+    }
+}
+
+/// None, one or several secrets: where there are several, the first signs and all verify.
+///
+/// In the configuration a string or a list of strings; the empty string is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Secrets(Vec<Secret>);
+
+impl Secrets {
+    /// The one that signs.
+    pub fn first(&self) -> Option<&Secret> {
+        self.0.first()
+    }
+
+    /// All of them, the signing one first.
+    pub fn iter(&self) -> std::slice::Iter<'_, Secret> {
+        self.0.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As it was written: one as a string, several as a list.
+    pub(super) fn serialize_one_or_many<S: Serializer>(
+        &self,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [] => serializer.serialize_str(""),
+            [one] => one.serialize(serializer),
+            many => many.serialize(serializer),
+        }
+    }
+}
+
+impl<T: Into<String>> FromIterator<T> for Secrets {
+    fn from_iter<I: IntoIterator<Item = T>>(secrets: I) -> Self {
+        Self(secrets.into_iter().map(Secret::new).collect())
+    }
+}
+
+impl<'a> IntoIterator for &'a Secrets {
+    type Item = &'a Secret;
+    type IntoIter = std::slice::Iter<'a, Secret>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<'de> Deserialize<'de> for Secrets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+struct OneOrMany;
+
+impl<'de> de::Visitor<'de> for OneOrMany {
+    type Value = Secrets;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or a list of strings")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Secrets, E> {
+        if text.is_empty() {
+            return Ok(Secrets::default());
+        }
+        usable(text.to_owned()).map(|secret| Secrets(vec![secret]))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Secrets, A::Error> {
+        let mut secrets = Vec::new();
+        while let Some(text) = list.next_element::<String>()? {
+            secrets.push(usable(text)?);
+        }
+        Ok(Secrets(secrets))
+    }
+}
+
+/// The errors say nothing of the text itself.
+fn usable<E: de::Error>(text: String) -> Result<Secret, E> {
+    match text.as_str() {
+        "" => Err(E::custom("a secret in the list is empty")),
+        MASK => Err(E::custom("`***` is what is shown in place of a secret, not a secret")),
+        _ => Ok(Secret(text)),
+    }
+}
+
+/// A URL that may hold a password. Printed or serialized, the password is `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(String);
+
+impl SecretUrl {
+    /// Takes the text as it is.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The URL with its password. Not for logs, messages or errors.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the password is the mask itself, copied from what the server has shown.
+    pub(super) fn is_masked(&self) -> bool {
+        self.0.contains(":***@")
+    }
+
+    /// The URL without its password: from the first `:` after each `://` to the last `@` before
+    /// the next. Greedy, since a password that was not encoded may hold any of `:`, `,` and `@`.
+    fn masked(&self) -> String {
+        let mut shown = String::new();
+        let mut rest = self.0.as_str();
+        while let Some(start) = rest.find("://").map(|at| at + 3) {
+            shown.push_str(&rest[..start]);
+            rest = &rest[start..];
+            let end =
+                rest.find("://").and_then(|next| rest[..next].rfind(',')).unwrap_or(rest.len());
+            let (seed, next) = rest.split_at(end);
+            match seed.rsplit_once('@').map(|(who, host)| (who.split_once(':'), host)) {
+                Some((Some((user, _)), host)) => shown.push_str(&format!("{user}:{MASK}@{host}")),
+                _ => shown.push_str(seed),
+            }
+            rest = next;
+        }
+        shown + rest
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.masked())
+    }
+}
+
+impl Serialize for SecretUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let url = Self(String::deserialize(deserializer)?);
+        match url.is_masked() {
+            true => Err(de::Error::custom("`***` is what is shown in place of the password")),
+            false => Ok(url),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        let secrets: Secrets = ["correct horse"].into_iter().collect();
+        let seen = format!("{secrets:?} {}", secrets.first().unwrap());
+        assert_eq!(seen, "Secrets([***]) ***");
+        assert!(secrets.first().unwrap().matches("correct horse"));
+        assert!(!secrets.first().unwrap().matches("correct horsf"));
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_never_printed() {
+        for (url, shown) in [
+            ("redis://10.0.0.1:6379/0", "redis://10.0.0.1:6379/0"),
+            ("redis://:pw@h", "redis://:***@h"),
+            ("rediss://u:pw@h:6379/1", "rediss://u:***@h:6379/1"),
+            ("redis://u:p@w,x:y@h", "redis://u:***@h"),
+            ("redis://u:p1@a:1,redis://u:p2@b:2", "redis://u:***@a:1,redis://u:***@b:2"),
+            ("redis://u:p1@a:1,b:2", "redis://u:***@a:1,b:2"),
+            ("unix:/run/redis.sock", "unix:/run/redis.sock"),
+        ] {
+            assert_eq!(SecretUrl::new(url).to_string(), shown);
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The sections of the configuration. No logic beyond defaults; the rules are in `check`.
+
+mod auth;
+mod redis;
+
+use std::{path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{secret::Secrets, serde_with, units};
+use crate::rooms::RoomPattern;
+
+pub use auth::{Auth, AuthMode};
+pub use redis::{Redis, Subscribe, WireProtocol};
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// `[log]`: what is written to the log, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Log {
+    /// The least important lines that are still written. Default `info`; the variable `RUST_LOG`
+    /// wins.
+    pub level: LogLevel,
+    /// Default `text`.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Text }
+    }
+}
+
+/// How important a log line must be to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)] // the names say it
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    /// The name, as in the configuration and in `RUST_LOG`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[engine]`: the transport, with the names and defaults of Socket.IO.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Engine {
+    /// Time between two pings of the server. Default 25 s; more than 0.
+    #[serde(with = "units::duration")]
+    pub ping_interval: Duration,
+    /// Silence after a ping that closes a connection. Default 20 s; more than 0.
+    #[serde(with = "units::duration")]
+    pub ping_timeout: Duration,
+    /// Time for a client to join its first namespace. Default 45 s; more than 0.
+    #[serde(with = "units::duration")]
+    pub connect_timeout: Duration,
+    /// Largest message of a client, in bytes. Default 1 MB (1 000 000); more than 0.
+    #[serde(with = "units::size")]
+    pub max_payload: u64,
+    /// Packets that may wait for one socket before its client counts as a slow consumer and is
+    /// closed. Default 8192; at least 1.
+    pub max_buffered_packets: usize,
+    /// The transports on offer. Default both; at least one.
+    pub transports: Vec<Transport>,
+    /// Whether clients of Engine.IO 3 may use polling; without it they get websocket only.
+    /// Default false.
+    pub legacy_polling: bool,
+    /// Origins that browsers may connect from, such as `https://app.example.com`. Default none:
+    /// the same origin only. `["*"]`: any, without credentials.
+    pub cors_origins: Vec<String>,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            ping_interval: secs(25),
+            ping_timeout: secs(20),
+            connect_timeout: secs(45),
+            max_payload: 1_000_000,
+            max_buffered_packets: 8192,
+            transports: vec![Transport::Polling, Transport::Websocket],
+            legacy_polling: false,
+            cors_origins: Vec::new(),
+        }
+    }
+}
+
+/// A transport of Engine.IO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// HTTP long polling.
+    Polling,
+    /// WebSocket.
+    Websocket,
+}
+
+/// `[edge]`: between the client and Socket.IO.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Edge {
+    /// Address at which the other nodes reach this one, such as `10.0.0.5:3000`. Default unset:
+    /// found out.
+    #[serde(with = "serde_with::unset")]
+    pub advertise: Option<String>,
+    /// Secrets that sign session ids: the first signs, all verify. Default none: one is made at
+    /// the start; each should have at least 32 bytes.
+    pub secrets: Secrets,
+    /// Networks of proxies whose `X-Forwarded-For` is believed, such as `10.0.0.0/8`; a plain
+    /// address is a network of one. Default none.
+    #[serde(deserialize_with = "serde_with::networks")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Time for a client to send its request. Default 10 s; more than 0.
+    #[serde(with = "units::duration")]
+    pub handshake_timeout: Duration,
+    /// How long a connection may refuse to take what is sent to it. Default 30 s; more than 0.
+    #[serde(with = "units::duration")]
+    pub stall_timeout: Duration,
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        Self {
+            advertise: None,
+            secrets: Secrets::default(),
+            trusted_proxies: Vec::new(),
+            handshake_timeout: secs(10),
+            stall_timeout: secs(30),
+        }
+    }
+}
+
+/// `[recovery]`: connection state recovery, as in Socket.IO 4.6.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// Default false.
+    pub enabled: bool,
+    /// How long a socket's state is kept after it was cut. Default 2 m; more than 0.
+    #[serde(with = "units::duration")]
+    pub max_disconnection: Duration,
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self { enabled: false, max_disconnection: secs(120) }
+    }
+}
+
+/// `[users]`: users and their presence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Users {
+    /// Start of the room that all sockets of a user are in. Default `user:`; not empty.
+    pub room_prefix: String,
+    /// How long a user without sockets still counts as online. Default 5 s; 0 is allowed.
+    #[serde(with = "units::duration")]
+    pub offline_after: Duration,
+    /// Sockets that a user may have in the whole cluster. Default 0: no limit.
+    pub max_sockets: usize,
+    /// What happens to a socket too many. Default `reject`.
+    pub over_limit: OverLimit,
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self {
+            room_prefix: "user:".into(),
+            offline_after: secs(5),
+            max_sockets: 0,
+            over_limit: OverLimit::Reject,
+        }
+    }
+}
+
+/// What happens to a socket too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverLimit {
+    /// The new socket is refused.
+    Reject,
+    /// The user's oldest socket makes room.
+    DisconnectOldest,
+}
+
+/// `[rooms]`: rooms of the built-in gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Rooms {
+    /// Rooms that any client may join: names, or a prefix followed by `*`. A token may add more.
+    /// Default `public:*`.
+    pub may_join: Vec<RoomPattern>,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self { may_join: vec![RoomPattern::starting_with("public:")] }
+    }
+}
+
+/// `[limits]`: what one client, or all together, may use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Connections of this node. Default 0: no limit.
+    pub max_connections: usize,
+    /// New connections of this node in a second. Default 0: no limit.
+    pub connections_per_second: u32,
+    /// Connections of this node from one client address. Default 0: no limit.
+    pub connections_per_address: usize,
+    /// Events of one socket in a second; twice as many in a burst. Default 0: no limit.
+    pub events_per_second: u32,
+    /// Rooms that one socket may be in, its own and its user's not counted. Default 128; 0: no
+    /// limit.
+    pub max_rooms_per_socket: usize,
+    /// Longest name of an event, in bytes. Default 128; at least 1.
+    pub max_event_name: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 0,
+            connections_per_second: 0,
+            connections_per_address: 0,
+            events_per_second: 0,
+            max_rooms_per_socket: 128,
+            max_event_name: 128,
+        }
+    }
+}
+
+/// `[drain]`: how a node stops.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Drain {
+    /// Time from the signal to the end of the process, at most. Default 30 s; more than 0.
+    #[serde(with = "units::duration")]
+    pub timeout: Duration,
+    /// Time over which the sockets are closed. Default 10 s; at most
+    /// [`timeout`](Self::timeout).
+    #[serde(with = "units::duration")]
+    pub spread: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { timeout: secs(30), spread: secs(10) }
+    }
+}
+
+/// `[admin]`: the administration API.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Admin {
+    /// Keys of which a request must show one as its bearer token. Default none: open, and then
+    /// on loopback only.
+    pub api_keys: Secrets,
+}
+
+/// `[tls]`: TLS on the public port; both files or neither.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Tls {
+    /// PEM file with the certificate chain, the server's own first. Default unset: no TLS.
+    #[serde(with = "serde_with::unset")]
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with the private key. Default unset: no TLS.
+    #[serde(with = "serde_with::unset")]
+    pub key_file: Option<PathBuf>,
+}

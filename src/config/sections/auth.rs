@@ -1,0 +1,84 @@
+//! `[auth]`: tokens and the keys that verify them.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{secret::Secrets, serde_with, units};
+
+/// `[auth]`: who may connect. Keys of several kinds may be configured together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Auth {
+    /// Whether a token is asked for. Default `optional`; without any key this means `none`, see
+    /// [`effective_mode`](Self::effective_mode).
+    pub mode: AuthMode,
+    /// Shared secrets for HS256: the first signs, all verify (rotation). A string or a list.
+    /// Default none; each should have at least 32 bytes.
+    #[serde(serialize_with = "Secrets::serialize_one_or_many")]
+    pub hs256_secret: Secrets,
+    /// PEM file with one or more public keys: RS256/384/512, PS256/384/512, ES256, ES384, EdDSA.
+    /// Default unset.
+    #[serde(with = "serde_with::unset")]
+    pub public_key_file: Option<PathBuf>,
+    /// Address of a JWKS; https, except on loopback. Default unset.
+    #[serde(with = "serde_with::unset")]
+    pub jwks_url: Option<String>,
+    /// What `aud` of a token must be or contain. Default unset: not checked.
+    #[serde(with = "serde_with::unset")]
+    pub audience: Option<String>,
+    /// What `iss` of a token must be. Default unset: not checked.
+    #[serde(with = "serde_with::unset")]
+    pub issuer: Option<String>,
+    /// Difference between clocks that is forgiven in `exp` and `nbf`. Default 10 s.
+    #[serde(with = "units::duration")]
+    pub leeway: Duration,
+    /// The claim that holds the user's id. Default `sub`.
+    pub user_claim: String,
+    /// Whether a socket ends with its token. Default true.
+    pub revalidate: bool,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            mode: AuthMode::Optional,
+            hs256_secret: Secrets::default(),
+            public_key_file: None,
+            jwks_url: None,
+            audience: None,
+            issuer: None,
+            leeway: Duration::from_secs(10),
+            user_claim: "sub".into(),
+            revalidate: true,
+        }
+    }
+}
+
+impl Auth {
+    /// Whether there is anything a token could be verified with.
+    pub fn has_key(&self) -> bool {
+        !self.hs256_secret.is_empty() || self.public_key_file.is_some() || self.jwks_url.is_some()
+    }
+
+    /// The mode that holds: `optional` without a key is `none`.
+    pub fn effective_mode(&self) -> AuthMode {
+        match self.mode {
+            AuthMode::Optional if !self.has_key() => AuthMode::None,
+            mode => mode,
+        }
+    }
+}
+
+/// Whether a client must, may or need not show a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMode {
+    /// Tokens are ignored, every socket is anonymous.
+    None,
+    /// Without a token a socket is anonymous; a token that is not valid is refused.
+    Optional,
+    /// No socket without a valid token.
+    Required,
+}

@@ -1,0 +1,61 @@
+//! `[redis]`: how the nodes of a cluster speak to each other.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{secret::SecretUrl, serde_with, units};
+
+/// `[redis]`: the link to the other nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Redis {
+    /// `redis://`, `rediss://`, `unix:` or `redis+sentinel://`; several seeds, separated by
+    /// commas, are a Redis Cluster. Default unset: one node, in memory.
+    #[serde(with = "serde_with::unset")]
+    pub url: Option<SecretUrl>,
+    /// The wire format, named after the Node.js adapter that speaks it. Default `classic`.
+    pub protocol: WireProtocol,
+    /// Start of every channel, as `key` of the Node.js adapters. Default `socket.io`.
+    pub key_prefix: String,
+    /// How long a question to the other nodes waits for answers. Default 5 s; more than 0.
+    #[serde(with = "units::duration")]
+    pub request_timeout: Duration,
+    /// Which channels are listened to. Default `interest`.
+    pub subscribe: Subscribe,
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self {
+            url: None,
+            protocol: WireProtocol::Classic,
+            key_prefix: "socket.io".into(),
+            request_timeout: Duration::from_secs(5),
+            subscribe: Subscribe::Interest,
+        }
+    }
+}
+
+/// A wire format of the Node.js Redis adapters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WireProtocol {
+    /// Publish and subscribe.
+    Classic,
+    /// Sharded publish and subscribe (Redis 7).
+    Sharded,
+    /// Redis streams.
+    Streams,
+}
+
+/// Which channels a node listens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subscribe {
+    /// Those of rooms with local members.
+    Interest,
+    /// All of them.
+    All,
+}

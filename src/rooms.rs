@@ -1,0 +1,156 @@
+//! Names of rooms: which a pattern allows, and which no client may join.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// The room of every socket that has shown a valid token.
+pub const AUTHENTICATED: &str = "authenticated";
+
+/// Characters of a socket's id, which is also the name of its own room.
+const SOCKET_ID_LENGTH: usize = 16;
+
+/// Whether the server keeps a room for itself, so that no client may join or leave it: the room of
+/// a user (`room_prefix`, by default `user:`, and its id), `authenticated`, and whatever has the
+/// shape of a socket's id, since each socket is in the room of its own id.
+///
+/// The shape alone counts, not whether such a socket exists: it may be on another node, or connect
+/// a moment later.
+pub fn is_reserved(room: &str, room_prefix: &str) -> bool {
+    room == AUTHENTICATED || room.starts_with(room_prefix) || looks_like_a_socket_id(room)
+}
+
+/// Whether a name has the shape of a socket's id: 16 characters of `A-Z a-z 0-9 _ -`.
+///
+/// Some ordinary names have it too (`general-announce`); a room of that shape needs a separator
+/// that ids lack, such as `:`.
+pub fn looks_like_a_socket_id(room: &str) -> bool {
+    room.len() == SOCKET_ID_LENGTH
+        && room.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+/// Rooms that may be joined: one by its name, or all that start with a prefix (`public:*`).
+///
+/// A pattern never opens a [reserved](is_reserved) room; who asks must check that first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RoomPattern {
+    text: String,
+    is_prefix: bool,
+}
+
+impl RoomPattern {
+    /// Reads a pattern: a name, or a prefix followed by `*`. The prefix may be empty (`*`, any
+    /// room).
+    ///
+    /// # Errors
+    /// If it is empty, or holds a `*` anywhere but at its end.
+    pub fn parse(pattern: &str) -> Result<Self, PatternError> {
+        let (text, is_prefix) = match pattern.strip_suffix('*') {
+            Some(prefix) => (prefix, true),
+            None => (pattern, false),
+        };
+        if pattern.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        if text.contains('*') {
+            return Err(PatternError::StarInside);
+        }
+        Ok(Self { text: text.to_owned(), is_prefix })
+    }
+
+    /// The pattern of all rooms whose names start with `prefix`.
+    pub(crate) fn starting_with(prefix: &str) -> Self {
+        Self { text: prefix.to_owned(), is_prefix: true }
+    }
+
+    /// Whether the pattern allows this room.
+    pub fn matches(&self, room: &str) -> bool {
+        if self.is_prefix { room.starts_with(&self.text) } else { room == self.text }
+    }
+
+    /// Whether every room that the pattern allows is one that no client may join.
+    pub(crate) fn is_futile(&self, room_prefix: &str) -> bool {
+        if self.is_prefix {
+            self.text.starts_with(room_prefix)
+        } else {
+            is_reserved(&self.text, room_prefix)
+        }
+    }
+}
+
+impl fmt::Display for RoomPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        if self.is_prefix { f.write_str("*") } else { Ok(()) }
+    }
+}
+
+impl FromStr for RoomPattern {
+    type Err = PatternError;
+
+    fn from_str(pattern: &str) -> Result<Self, PatternError> {
+        Self::parse(pattern)
+    }
+}
+
+impl Serialize for RoomPattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RoomPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pattern = String::deserialize(deserializer)?;
+        Self::parse(&pattern).map_err(|error| de::Error::custom(format!("`{pattern}`: {error}")))
+    }
+}
+
+/// Why a text is not a [`RoomPattern`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PatternError {
+    /// Nothing at all.
+    #[error("a pattern is not empty")]
+    Empty,
+    /// Only the last character may be a star.
+    #[error("a pattern is a name, or a prefix followed by one `*`")]
+    StarInside,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_a_name_or_a_prefix() {
+        let lobby = RoomPattern::parse("lobby").unwrap();
+        assert!(lobby.matches("lobby"));
+        assert!(!lobby.matches("lobby2"));
+        let public = RoomPattern::parse("public:*").unwrap();
+        assert!(public.matches("public:a"));
+        assert!(public.matches("public:"));
+        assert!(!public.matches("publi"));
+        assert!(RoomPattern::parse("*").unwrap().matches("anything"));
+        assert_eq!(public.to_string(), "public:*");
+    }
+
+    #[test]
+    fn a_star_stands_at_the_end_alone() {
+        assert_eq!(RoomPattern::parse(""), Err(PatternError::Empty));
+        for pattern in ["a*b", "**", "*a", "a:**"] {
+            assert_eq!(RoomPattern::parse(pattern), Err(PatternError::StarInside), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn rooms_of_the_server_are_reserved() {
+        for room in ["authenticated", "user:alice", "user:", "AbCdEfGh0123_-xy"] {
+            assert!(is_reserved(room, "user:"), "{room}");
+        }
+        for room in ["authenticated2", "users", "public:AbCdEfGh0", "AbCdEfGh0123_-xyz", "lobby"] {
+            assert!(!is_reserved(room, "user:"), "{room}");
+        }
+        assert!(is_reserved("member/alice", "member/"));
+    }
+}
