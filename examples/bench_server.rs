@@ -1,0 +1,87 @@
+//! The server that the benchmarks drive; see `benches/README.md`.
+//!
+//! Joins each socket to `user:<auth.userId>` and to `auth.room` if given. `echo` acknowledges its
+//! payload; `room:emit` {room, event, data} and `user:emit` {userId, event, data} emit; `events` is
+//! that of the built-in gateway. No authentication: the client says who it is. `PORT` is the port
+//! (3000 by default), `WORKERS` the number of worker threads.
+
+use serde::Deserialize;
+use switchboard::{
+    Config, Data, Event, Fault, Gateway, Handshake, Identity, Payload, Reply, Session, Switchboard,
+    interceptor::Propagate,
+};
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Auth {
+    user_id: Option<String>,
+    room: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RoomEmit {
+    room: String,
+    event: String,
+    data: rmpv::Value,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UserEmit {
+    user_id: String,
+    event: String,
+    data: rmpv::Value,
+}
+
+async fn identify(handshake: Handshake) -> Result<(), Fault> {
+    let auth: Auth = handshake.auth()?;
+    if let Some(user) = auth.user_id {
+        handshake.set_identity(Identity::user(user));
+    }
+    handshake.session().set("room", &auth.room)
+}
+
+async fn join(session: Session) {
+    if let Ok(Some(room)) = session.get::<String>("room")
+        && let Err(fault) = session.join(room)
+    {
+        eprintln!("cannot join: {fault}");
+    }
+}
+
+fn gateway() -> Gateway {
+    Gateway::new("/")
+        .middleware(identify)
+        .on_connect(join)
+        .on("echo", async |payload: Payload| Ok(Reply::ack_payload(payload.first_as_ack()?)))
+        .on(
+            "events",
+            switchboard::handle(async |event: Event| {
+                let first = event.payload().first_as_ack()?;
+                Ok((Reply::event_payload("events", event.payload()), Reply::ack_payload(first)))
+            })
+            .intercept(Propagate),
+        )
+        .on("room:emit", async |Data(emit): Data<RoomEmit>| {
+            Reply::event(&emit.event, &emit.data).to_room(emit.room)
+        })
+        .on("user:emit", async |Data(emit): Data<UserEmit>| {
+            Reply::event(&emit.event, &emit.data).to_user(emit.user_id)
+        })
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    if std::env::var_os("REDIS_URL").is_some() {
+        return Err("REDIS_URL: not available yet (this version runs as one node)".into());
+    }
+    let variable = |name: &str| std::env::var(name).ok();
+    let port: u16 = variable("PORT").map_or(Ok(3000), |port| port.parse())?;
+    let mut config = Config::default();
+    config.workers = variable("WORKERS").map_or(Ok(0), |workers| workers.parse())?;
+    let server = Switchboard::builder().config(config).gateway(gateway()).build()?;
+    let bound = server.bind(("127.0.0.1", port)).await?;
+    println!("listening on http://{}", bound.local_addr());
+    bound.serve(async { tokio::signal::ctrl_c().await.unwrap_or(()) }).await?;
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! Who a client is: finds the token that it shows, verifies it, and says what the token allows.
+//!
+//! [`Jwt`] holds the keys and turns a token into an [`Identity`]; [`identify`] applies the
+//! configured [`AuthMode`] to a connection. Which algorithms a token may use is decided by the kind
+//! of each key, never by the token.
+
+mod claims;
+mod identity;
+mod jwks;
+mod jwt;
+mod keys;
+mod refusal;
+mod sign;
+mod source;
+
+pub use crate::config::AuthMode;
+pub use identity::Identity;
+pub use jwt::{Jwt, KeyConfigError};
+pub use keys::KeyError;
+pub use sign::sign_hs256;
+pub use source::{TokenSources, find_token, identify};

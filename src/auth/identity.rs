@@ -1,0 +1,86 @@
+//! Who a socket belongs to, and what that allows.
+
+use std::{sync::Arc, time::SystemTime};
+
+use serde_json::{Map, Value};
+
+use crate::rooms::RoomPattern;
+
+/// Who a socket belongs to: a user, or nobody in particular.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Identity {
+    pub(super) user: Option<Arc<str>>,
+    pub(super) rooms: Vec<String>,
+    pub(super) may_join: Vec<RoomPattern>,
+    pub(super) expires_at: Option<SystemTime>,
+    pub(super) claims: Map<String, Value>,
+}
+
+impl Identity {
+    /// Nobody in particular: no user, no rooms, no end.
+    pub fn anonymous() -> Self {
+        Self {
+            user: None,
+            rooms: Vec::new(),
+            may_join: Vec::new(),
+            expires_at: None,
+            claims: Map::new(),
+        }
+    }
+
+    /// The user with this id. No rooms, no end.
+    pub fn user(id: impl Into<Arc<str>>) -> Self {
+        Self { user: Some(id.into()), ..Self::anonymous() }
+    }
+
+    /// Rooms to join at connect, in place of those so far.
+    #[must_use]
+    pub fn with_rooms<T: Into<String>>(mut self, rooms: impl IntoIterator<Item = T>) -> Self {
+        self.rooms = rooms.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Rooms that may be joined later, in place of those so far.
+    #[must_use]
+    pub fn with_may_join(mut self, patterns: impl IntoIterator<Item = RoomPattern>) -> Self {
+        self.may_join = patterns.into_iter().collect();
+        self
+    }
+
+    /// When the identity ends.
+    #[must_use]
+    pub fn with_expiry(mut self, at: SystemTime) -> Self {
+        self.expires_at = Some(at);
+        self
+    }
+
+    /// The user's id, unless anonymous.
+    pub fn user_id(&self) -> Option<&Arc<str>> {
+        self.user.as_ref()
+    }
+
+    /// Whether there is no user.
+    pub fn is_anonymous(&self) -> bool {
+        self.user.is_none()
+    }
+
+    /// Rooms to join at connect.
+    pub fn rooms(&self) -> &[String] {
+        &self.rooms
+    }
+
+    /// Rooms that may be joined, beyond those that everybody may.
+    pub fn may_join(&self) -> &[RoomPattern] {
+        &self.may_join
+    }
+
+    /// When the identity ends: `exp` of the token, without any leeway. Without it, never.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.expires_at
+    }
+
+    /// All claims of the token, the ones above included.
+    pub fn claims(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+}

@@ -1,0 +1,290 @@
+//! JSON Web Tokens: the keys and rules of a server, and the verification of one token.
+
+use std::{
+    fmt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::Algorithm;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use super::{
+    Identity,
+    claims::Rules,
+    jwks::Jwks,
+    keys::{Key, KeyError},
+    refusal::{self, refuse},
+};
+use crate::{config, fault::Fault};
+
+/// Longest token that is looked at, in bytes.
+const MAX_TOKEN: usize = 8 * 1024;
+
+/// Verifies tokens. Cheap to clone; clones share their keys.
+///
+/// Several keys of several kinds may be held at once, so that keys can be exchanged without an
+/// interruption. Of each key only the algorithms of its kind are accepted: of a secret HS256, of an
+/// RSA key RS256/384/512 and PS256/384/512, of an EC key ES256 or ES384 by its curve, of an
+/// Ed25519 key EdDSA.
+///
+/// ```
+/// # use switchboard::Jwt;
+/// let jwt = Jwt::hs256("the new secret").and_hs256("the one before").issuer("https://id.example");
+/// ```
+#[derive(Clone)]
+pub struct Jwt(Arc<Inner>);
+
+#[derive(Clone, Default)]
+struct Inner {
+    keys: Vec<Key>,
+    jwks: Option<Jwks>,
+    rules: Rules,
+}
+
+impl Jwt {
+    /// Tokens signed with a shared secret, of at least 32 bytes if it is to withstand guessing. An
+    /// empty one verifies nothing.
+    pub fn hs256(secret: impl AsRef<[u8]>) -> Self {
+        Self::without_keys().and_hs256(secret)
+    }
+
+    /// One more secret, as [`hs256`](Self::hs256).
+    #[must_use]
+    pub fn and_hs256(mut self, secret: impl AsRef<[u8]>) -> Self {
+        if !secret.as_ref().is_empty() {
+            self.inner().keys.push(Key::hs256(secret.as_ref()));
+        }
+        self
+    }
+
+    /// Tokens signed with the private half of one of these public keys, in PEM.
+    ///
+    /// # Errors
+    /// If there is no key, or anything else than public keys of the supported kinds.
+    pub fn public_key_pem(pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
+        Self::without_keys().and_public_key_pem(pem)
+    }
+
+    /// More public keys, as [`public_key_pem`](Self::public_key_pem).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn and_public_key_pem(mut self, pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
+        let keys = Key::from_pem(pem.as_ref())?;
+        self.inner().keys.extend(keys);
+        Ok(self)
+    }
+
+    /// Tokens signed with the keys that an identity provider publishes at this address. They are
+    /// fetched when the first token asks for them, kept as long as the provider says (1 minute to
+    /// 24 hours, by default 10 minutes), and fetched early, at most once in 10 seconds, for a key
+    /// that is not among them. While the provider cannot be reached the old ones go on.
+    ///
+    /// # Errors
+    /// If the URL is not one, or neither https nor on loopback.
+    pub fn jwks(url: &str) -> Result<Self, KeyError> {
+        Self::without_keys().and_jwks(url)
+    }
+
+    /// Published keys too, as [`jwks`](Self::jwks). One address; a second replaces the first.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn and_jwks(mut self, url: &str) -> Result<Self, KeyError> {
+        self.inner().jwks = Some(Jwks::new(url)?);
+        Ok(self)
+    }
+
+    /// The keys and rules of a configuration; `None` if it has no key. Reads the key file.
+    ///
+    /// # Errors
+    /// If a key cannot be used; names the setting.
+    pub fn from_config(auth: &config::Auth) -> Result<Option<Self>, KeyConfigError> {
+        if !auth.has_key() {
+            return Ok(None);
+        }
+        let mut jwt = Self::without_keys();
+        for secret in &auth.hs256_secret {
+            jwt = jwt.and_hs256(secret.expose());
+        }
+        if let Some(path) = &auth.public_key_file {
+            let named = |source| KeyConfigError { key: "auth.public_key_file", source };
+            jwt = jwt.and_public_key_pem(read(path).map_err(named)?).map_err(named)?;
+        }
+        if let Some(url) = &auth.jwks_url {
+            jwt = jwt
+                .and_jwks(url)
+                .map_err(|source| KeyConfigError { key: "auth.jwks_url", source })?;
+        }
+        jwt.inner().rules = Rules {
+            audience: auth.audience.clone(),
+            issuer: auth.issuer.clone(),
+            leeway: auth.leeway,
+            user_claim: auth.user_claim.clone(),
+        };
+        Ok(Some(jwt))
+    }
+
+    /// What `aud` must be or contain. Default: not checked.
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.inner().rules.audience = Some(audience.into());
+        self
+    }
+
+    /// What `iss` must be. Default: not checked.
+    #[must_use]
+    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.inner().rules.issuer = Some(issuer.into());
+        self
+    }
+
+    /// Difference between clocks that is forgiven in `exp` and `nbf`. Default 10 s.
+    #[must_use]
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.inner().rules.leeway = leeway;
+        self
+    }
+
+    /// The claim that holds the user's id. Default `sub`.
+    #[must_use]
+    pub fn user_claim(mut self, claim: impl Into<String>) -> Self {
+        self.inner().rules.user_claim = claim.into();
+        self
+    }
+
+    /// The identity that a token proves.
+    ///
+    /// # Errors
+    /// `unauthorized` with the reason, in words that hold nothing of the token; `unavailable` (try
+    /// again) if published keys are needed and none could be fetched yet.
+    pub async fn verify(&self, token: &str) -> Result<Identity, Fault> {
+        self.verify_at(token, SystemTime::now()).await
+    }
+
+    /// As [`verify`](Self::verify), as if it were `now`.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn verify_at(&self, token: &str, now: SystemTime) -> Result<Identity, Fault> {
+        let token = Token::parse(token)?;
+        self.check_signature(&token).await?;
+        // Only now: claims of an unknown author are not worth reading.
+        let claims: Map<String, Value> = decoded(token.payload)?;
+        self.0.rules.identity(claims, now)
+    }
+
+    async fn check_signature(&self, token: &Token<'_>) -> Result<(), Fault> {
+        let mut is_allowed = false;
+        for key in self.0.keys.iter().filter(|key| key.takes(token.algorithm)) {
+            is_allowed = true;
+            if key.verifies(token.message, token.signature, token.algorithm) {
+                return Ok(());
+            }
+        }
+        // A published key is never symmetric, so such a token must not make us fetch any.
+        let is_symmetric = token.algorithm == Algorithm::HS256;
+        let Some(jwks) = self.0.jwks.as_ref().filter(|_| !is_symmetric) else {
+            return Err(refuse(if is_allowed { refusal::SIGNATURE } else { refusal::ALGORITHM }));
+        };
+        let published = jwks.find(token.kid.as_deref(), Instant::now()).await?;
+        if published.is_empty() && !is_allowed {
+            return Err(refuse(refusal::UNKNOWN_KEY));
+        }
+        let mut fitting = published.iter().filter(|key| key.takes(token.algorithm)).peekable();
+        if fitting.peek().is_none() && !is_allowed {
+            return Err(refuse(refusal::ALGORITHM));
+        }
+        if fitting.any(|key| key.verifies(token.message, token.signature, token.algorithm)) {
+            Ok(())
+        } else {
+            Err(refuse(refusal::SIGNATURE))
+        }
+    }
+
+    fn without_keys() -> Self {
+        Self(Arc::default())
+    }
+
+    fn inner(&mut self) -> &mut Inner {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl fmt::Debug for Jwt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jwt")
+            .field("keys", &self.0.keys.len())
+            .field("jwks", &self.0.jwks.is_some())
+            .field("rules", &self.0.rules)
+            .finish()
+    }
+}
+
+/// A key of the configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {source}")]
+pub struct KeyConfigError {
+    key: &'static str,
+    source: KeyError,
+}
+
+impl KeyConfigError {
+    /// The setting.
+    pub fn key(&self) -> &'static str {
+        self.key
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
+    std::fs::read(path)
+        .map_err(|source| KeyError::Unreadable { path: path.display().to_string(), source })
+}
+
+/// A token taken apart; nothing of it is verified.
+struct Token<'a> {
+    /// What is signed: header and payload.
+    message: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+    algorithm: Algorithm,
+    kid: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    /// Extensions that must be understood (RFC 7515, 4.1.11). None is.
+    crit: Option<Value>,
+}
+
+impl<'a> Token<'a> {
+    fn parse(token: &'a str) -> Result<Self, Fault> {
+        if token.len() > MAX_TOKEN {
+            return Err(refuse(refusal::TOO_LONG));
+        }
+        let malformed = || refuse(refusal::MALFORMED);
+        let (message, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
+        let (header, payload) = message.split_once('.').ok_or_else(malformed)?;
+        if payload.contains('.') {
+            return Err(malformed());
+        }
+        let header: Header = decoded(header)?;
+        if header.crit.is_some() {
+            return Err(refuse(refusal::EXTENSION));
+        }
+        let algorithm = header.alg.parse().map_err(|_| refuse(refusal::ALGORITHM))?;
+        Ok(Self { message, payload, signature, algorithm, kid: header.kid })
+    }
+}
+
+fn decoded<T: DeserializeOwned>(part: &str) -> Result<T, Fault> {
+    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| refuse(refusal::MALFORMED))?;
+    serde_json::from_slice(&json).map_err(|_| refuse(refusal::MALFORMED))
+}

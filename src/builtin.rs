@@ -1,0 +1,119 @@
+//! The gateway that the binary serves on `/`, made from the library's own parts.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    config::Config,
+    event::{Data, Event},
+    fault::{Code, Fault},
+    gateway::Gateway,
+    payload::is_reserved_event,
+    reply::Reply,
+    rooms::{RoomPattern, is_reserved},
+    session::Session,
+};
+
+/// The longest name of a room that a client may give, in bytes.
+const MAX_ROOM_NAME: usize = 255;
+
+/// The built-in gateway: `events`, `join`, `leave`, `publish` and `whoami`.
+pub fn gateway(config: &Config) -> Gateway {
+    let may_join = config.rooms.may_join.clone();
+    let user_prefix = config.users.room_prefix.clone();
+    Gateway::new("/")
+        .on("events", events)
+        .on("join", move |session: Session, Data(room): Data<String>| {
+            let joined = check_room(&session, &room, &may_join, &user_prefix)
+                .and_then(|()| session.join(room.clone()));
+            std::future::ready(joined.map(|()| Reply::ack(&json!({ "ok": true, "room": room }))))
+        })
+        .on("leave", leave)
+        .on("publish", publish)
+        .on("whoami", whoami)
+}
+
+/// The same arguments back to the sender; the propagating interceptor takes them further.
+async fn events(event: Event) -> Result<(Reply, Reply), Fault> {
+    let first = event.payload().first_as_ack()?;
+    Ok((Reply::event_payload("events", event.payload()), Reply::ack_payload(first)))
+}
+
+fn check_room(
+    session: &Session,
+    room: &str,
+    may_join: &[RoomPattern],
+    user_prefix: &str,
+) -> Result<(), Fault> {
+    if room.is_empty() {
+        return Err(Fault::bad_request("a room has a name"));
+    }
+    if room.len() > MAX_ROOM_NAME {
+        let message = format!("the name of a room has {MAX_ROOM_NAME} bytes at most");
+        return Err(Fault::new(Code::TooLarge, message));
+    }
+    if is_reserved(room, user_prefix) {
+        return Err(Fault::forbidden("this room belongs to the server"));
+    }
+    let identity = session.identity();
+    let mut patterns = may_join.iter().chain(identity.may_join());
+    if patterns.any(|pattern| pattern.matches(room)) {
+        return Ok(());
+    }
+    Err(Fault::forbidden("this room may not be joined"))
+}
+
+async fn leave(session: Session, Data(room): Data<String>) -> Reply {
+    session.leave(&room);
+    Reply::ack(&json!({ "ok": true, "room": room }))
+}
+
+#[derive(Deserialize)]
+struct Publication {
+    room: String,
+    #[serde(default = "message")]
+    event: String,
+    #[serde(default = "nothing")]
+    data: rmpv::Value,
+}
+
+fn message() -> String {
+    "message".to_owned()
+}
+
+fn nothing() -> rmpv::Value {
+    rmpv::Value::Nil
+}
+
+async fn publish(
+    session: Session,
+    Data(publication): Data<Publication>,
+) -> Result<(Reply, Reply), Fault> {
+    #[derive(serde::Serialize)]
+    struct Message<'a> {
+        room: &'a str,
+        from: Option<&'a str>,
+        data: &'a rmpv::Value,
+    }
+    let Publication { room, event, data } = publication;
+    if is_reserved_event(&event) || event.is_empty() {
+        return Err(Fault::bad_request("this event name cannot be published"));
+    }
+    if !session.is_in(&room) || !session.may_publish_to(&room) {
+        return Err(Fault::forbidden("only a member may publish to a room"));
+    }
+    let from = session.user();
+    let message = Message { room: &room, from: from.as_deref(), data: &data };
+    let published = Reply::event(&event, &message).to_room(room.clone()).except_sender();
+    Ok((published, Reply::ack(&json!({ "ok": true }))))
+}
+
+async fn whoami(session: Session) -> Reply {
+    Reply::ack(&json!({
+        "user": session.user(),
+        "socket": session.id(),
+        "node": session.node(),
+        "namespace": session.namespace(),
+        "rooms": session.rooms(),
+    }))
+}

@@ -1,0 +1,229 @@
+//! How a socket enters a namespace and how it leaves, whatever the way.
+//!
+//! Everything is registered in the middleware, before the client hears that it is connected, so that
+//! its first event finds its handler. What was registered is undone when the socket disconnects, or,
+//! if the connection broke before the socket was in its namespace, when socketioxide drops it.
+
+use std::{collections::HashMap, pin::Pin, sync::Arc};
+
+use parking_lot::Mutex;
+use socketioxide::{
+    handler::{ConnectHandler, DisconnectHandler, MessageHandler},
+    socket::{DisconnectReason, Socket},
+};
+use socketioxide_core::{Sid, Value, adapter::Room};
+
+use crate::{
+    adapter::{Adapter, Adapters},
+    context::Context,
+    directory::{Directory, UserSocket},
+    dispatch::Inbox,
+    fault::Fault,
+    gateway::Inner as Gateway,
+    handshake::Handshake,
+    id::SocketId,
+    payload::Payload,
+    session::{AUTHENTICATED, NewSession, Session},
+};
+
+/// The way into the namespaces of one gateway.
+#[derive(Clone)]
+pub(crate) struct Entrance(Arc<Parts>);
+
+struct Parts {
+    gateway: Arc<Gateway>,
+    adapters: Arc<Adapters>,
+    directory: Directory,
+    context: Arc<Context>,
+    params: matchit::Router<()>,
+    /// Sockets that are through the middleware but not yet in their namespace.
+    waiting: Mutex<HashMap<(Sid, Box<str>), Arc<Inbox>>>,
+}
+
+impl Entrance {
+    pub(crate) fn new(
+        gateway: Gateway,
+        adapters: Arc<Adapters>,
+        directory: Directory,
+        context: Arc<Context>,
+    ) -> Self {
+        let mut params = matchit::Router::new();
+        // A path that does not parse has no parameters; declaring the namespace refuses it.
+        let _ = params.insert(gateway.path.clone(), ());
+        Self(Arc::new(Parts {
+            gateway: Arc::new(gateway),
+            adapters,
+            directory,
+            context,
+            params,
+            waiting: Mutex::default(),
+        }))
+    }
+
+    /// The gateway's path.
+    pub(crate) fn path(&self) -> &str {
+        &self.0.gateway.path
+    }
+
+    fn params(&self, namespace: &str) -> Box<[(Box<str>, Box<str>)]> {
+        let Ok(matched) = self.0.params.at(namespace) else { return Box::default() };
+        matched.params.iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    async fn admit(
+        &self,
+        socket: &Arc<Socket<Adapter>>,
+        auth: Option<&Value>,
+    ) -> Result<(), Fault> {
+        let parts = &*self.0;
+        let adapter = parts.adapters.get(socket.ns()).ok_or_else(Fault::internal)?;
+        let peer = parts.context.wires().peer_addr(socket.id);
+        let params = self.params(socket.ns());
+        let session = Session::new(socket, NewSession { adapter, params, peer });
+        let handshake = Handshake::new(session.clone(), socket.req_parts().clone(), auth);
+        parts.gateway.admit(&handshake).await?;
+        drop(handshake);
+
+        // From here on whatever happens undoes the membership, a cancelled future included.
+        let membership = Membership { session: session.clone(), entrance: self.clone() };
+        session.adapter().enter(socket);
+        let identity = session.identity();
+        let mut rooms: Vec<Room> = vec![session.id().as_str().to_owned().into()];
+        if let Some(user) = identity.user_id() {
+            let entry = UserSocket {
+                id: session.id(),
+                node: session.node().clone(),
+                namespace: session.namespace().into(),
+                connected_at: session.connected_at(),
+                transport: session.transport().unwrap_or("websocket"),
+            };
+            let evicted = parts.directory.enter(user.clone(), entry).await?;
+            for socket in evicted {
+                self.evict(&socket.namespace, socket.id);
+            }
+            rooms.push(session.adapter().context().user_room(user).into());
+            rooms.push(AUTHENTICATED.into());
+        }
+        rooms.extend(identity.rooms().iter().cloned().map(Room::Owned));
+        session.join_own(rooms);
+
+        let inbox = Inbox::new(session.clone(), parts.gateway.clone());
+        parts.waiting.lock().insert((socket.id, socket.ns().into()), inbox.clone());
+        socket.on_disconnect(Leave { inbox: inbox.clone(), entrance: self.clone() });
+        socket.on_fallback(Receive { inbox, _membership: membership });
+        Ok(())
+    }
+
+    fn evict(&self, namespace: &str, id: SocketId) {
+        let Some(adapter) = self.0.adapters.get(namespace) else { return };
+        if let Some(socket) = adapter.socket(id.sid()) {
+            tracing::debug!(socket.id = %id, namespace, "socket goes for a newer one of its user");
+            adapter.disconnect(socket, false);
+        }
+    }
+}
+
+/// Undoes what entering a namespace has done. Done once; later calls change nothing.
+fn leave(session: &Session, directory: &Directory) {
+    let rooms = session.adapter().rooms_of(session.sid());
+    if !session.mark_closed(rooms) {
+        return;
+    }
+    session.adapter().exit(session.sid(), session.socket());
+    if let Some(user) = session.user() {
+        directory.leave(&user, session.namespace(), session.id());
+    }
+}
+
+/// A socket's place in its namespace. Held by the socket itself, so that it cannot outlive it.
+struct Membership {
+    session: Session,
+    entrance: Entrance,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        leave(&self.session, &self.entrance.0.directory);
+        let key = (self.session.sid(), self.session.namespace().into());
+        let mut waiting = self.entrance.0.waiting.lock();
+        if waiting.get(&key).is_some_and(|inbox| inbox.session() == &self.session) {
+            waiting.remove(&key);
+        }
+    }
+}
+
+/// What socketioxide calls for each event of the socket, on the transport's read task.
+struct Receive {
+    inbox: Arc<Inbox>,
+    _membership: Membership,
+}
+
+impl MessageHandler<Adapter, ()> for Receive {
+    fn call(&self, _: Arc<Socket<Adapter>>, value: Value, ack_id: Option<i64>) {
+        self.inbox.push(Payload::received(value), ack_id);
+    }
+}
+
+/// What socketioxide calls when the socket has left.
+struct Leave {
+    inbox: Arc<Inbox>,
+    entrance: Entrance,
+}
+
+impl DisconnectHandler<Adapter, ()> for Leave {
+    fn call_with_defer(
+        &self,
+        socket: Arc<Socket<Adapter>>,
+        reason: DisconnectReason,
+        remove: fn(Arc<Socket<Adapter>>),
+    ) {
+        let session = self.inbox.session();
+        tracing::debug!(
+            socket.id = %session.id(),
+            namespace = session.namespace(),
+            ?reason,
+            "socket disconnected"
+        );
+        leave(session, &self.entrance.0.directory);
+        // At once and not after the handlers: nothing is sent to a socket that has left.
+        remove(socket);
+        self.inbox.disconnected(reason);
+    }
+}
+
+type Refusal = Box<dyn std::fmt::Display + Send>;
+
+impl ConnectHandler<Adapter, ()> for Entrance {
+    fn call(&self, socket: Arc<Socket<Adapter>>, _: Option<Value>) {
+        let waiting = self.0.waiting.lock().remove(&(socket.id, socket.ns().into()));
+        if let Some(inbox) = waiting {
+            tracing::debug!(
+                socket.id = %inbox.session().id(),
+                namespace = socket.ns(),
+                authenticated = inbox.session().user().is_some(),
+                "socket connected"
+            );
+            inbox.connected();
+        }
+    }
+
+    fn call_middleware<'a>(
+        &'a self,
+        socket: Arc<Socket<Adapter>>,
+        auth: &'a Option<Value>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
+        Box::pin(async move {
+            let Err(fault) = self.admit(&socket, auth.as_ref()).await else { return Ok(()) };
+            tracing::debug!(
+                socket.id = %socket.id,
+                namespace = socket.ns(),
+                fault = fault.code().as_str(),
+                reason = fault.message(),
+                "socket refused"
+            );
+            let data = serde_json::to_value(&fault).unwrap_or_default();
+            self.0.context.wires().refuse_with(socket.id, socket.ns(), data);
+            Err(Box::new(fault) as Refusal)
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! What every part of one node may ask for: its name, its limits, its transports and its background
+//! tasks.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use arc_swap::ArcSwap;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{config::Limits, edge::Wires, id::NodeId, payload::Parser};
+
+/// One node's surroundings.
+pub(crate) struct Context {
+    node: NodeId,
+    parser: Parser,
+    user_prefix: Box<str>,
+    limits: ArcSwap<Limits>,
+    wires: Wires,
+    draining: AtomicBool,
+    /// Ends everything that runs in the background.
+    pub(crate) stop: CancellationToken,
+    /// Every handler that is under way and every background task.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Context {
+    pub(crate) fn new(node: NodeId, parser: Parser, user_prefix: &str, limits: Limits) -> Self {
+        Self {
+            node,
+            parser,
+            user_prefix: user_prefix.into(),
+            limits: ArcSwap::from_pointee(limits),
+            wires: Wires::default(),
+            draining: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    pub(crate) fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    pub(crate) fn parser(&self) -> Parser {
+        self.parser
+    }
+
+    /// The prefix of the users' rooms, `user:` unless configured.
+    pub(crate) fn user_prefix(&self) -> &str {
+        &self.user_prefix
+    }
+
+    /// The room that holds the sockets of a user.
+    pub(crate) fn user_room(&self, user: &str) -> String {
+        let mut room = String::with_capacity(self.user_prefix.len() + user.len());
+        room.push_str(&self.user_prefix);
+        room.push_str(user);
+        room
+    }
+
+    pub(crate) fn limits(&self) -> arc_swap::Guard<Arc<Limits>> {
+        self.limits.load()
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    /// The transports of this node.
+    pub(crate) fn wires(&self) -> &Wires {
+        &self.wires
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// From now on the node is not ready. Returns false if it was draining already.
+    pub(crate) fn start_draining(&self) -> bool {
+        !self.draining.swap(true, Ordering::AcqRel)
+    }
+}

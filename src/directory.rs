@@ -1,0 +1,137 @@
+//! The user directory: which user has which sockets on which node.
+//!
+//! [`UserDirectory`] is the seam: in memory for one node, in Redis for a cluster. [`Directory`] is
+//! the handle that the rest of the server holds; the choice is a value made once at start.
+
+mod memory;
+mod presence;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use serde::Serialize;
+
+pub(crate) use memory::MemoryDirectory;
+pub use presence::Presence;
+pub(crate) use presence::PresenceSink;
+
+use crate::{
+    fault::{Code, Fault},
+    handler::BoxFuture,
+    id::{NodeId, SocketId, UserId},
+};
+
+/// A socket of an authenticated user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct UserSocket {
+    /// The public id.
+    pub id: SocketId,
+    /// The node that holds the connection.
+    pub node: NodeId,
+    /// The namespace that the socket is in.
+    pub namespace: Arc<str>,
+    /// When it was accepted.
+    #[serde(serialize_with = "as_millis")]
+    pub connected_at: SystemTime,
+    /// `websocket` or `polling`, as of the connect.
+    pub transport: &'static str,
+}
+
+fn as_millis<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    serializer.serialize_u64(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// How many sockets a user may have, and what happens to one too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct UserLimit {
+    /// 0 = no limit.
+    pub(crate) max_sockets: usize,
+    /// The oldest socket goes instead of the newest.
+    pub(crate) disconnect_oldest: bool,
+}
+
+/// A user has as many sockets as it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LimitReached(pub(crate) usize);
+
+impl From<LimitReached> for Fault {
+    fn from(LimitReached(limit): LimitReached) -> Self {
+        Self::new(Code::TooManySockets, format!("a user may have {limit} sockets at most"))
+    }
+}
+
+/// A page of users, in the order of their ids.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct UserPage {
+    /// Each user with the number of its sockets.
+    pub users: Vec<(UserId, usize)>,
+    /// Where the next page starts; none after the last.
+    pub next: Option<UserId>,
+}
+
+/// Knows which user has which sockets.
+///
+/// Exact: a socket is listed from the moment `enter` succeeds until `leave`, whatever the order in
+/// which the calls of different sockets interleave. A socket is known by its namespace and id.
+pub(crate) trait UserDirectory: Send + Sync + 'static {
+    /// Lists a socket, if the user may have one more. Checked and listed in one step. Answers with
+    /// the sockets that have to go for it; these are no longer listed.
+    fn enter(
+        &self,
+        user: UserId,
+        socket: UserSocket,
+        limit: UserLimit,
+    ) -> BoxFuture<'_, Result<Vec<UserSocket>, LimitReached>>;
+
+    /// Takes a socket off the list. Does nothing if it is not listed. Never blocks.
+    fn leave(&self, user: &UserId, namespace: &str, id: SocketId);
+
+    /// The sockets of a user, oldest first.
+    fn sockets(&self, user: &str) -> BoxFuture<'_, Vec<UserSocket>>;
+
+    /// Users with at least one socket: at most `limit` of them, from `cursor` on (included).
+    fn users(&self, cursor: Option<UserId>, limit: usize) -> BoxFuture<'_, UserPage>;
+}
+
+/// The node's handle to the directory.
+#[derive(Clone)]
+pub(crate) struct Directory {
+    inner: Arc<dyn UserDirectory>,
+    limit: UserLimit,
+}
+
+impl Directory {
+    /// A directory in this process.
+    pub(crate) fn in_memory(
+        limit: UserLimit,
+        offline_after: Duration,
+        presence: Option<PresenceSink>,
+    ) -> Self {
+        Self { inner: Arc::new(MemoryDirectory::new(offline_after, presence)), limit }
+    }
+
+    pub(crate) async fn enter(
+        &self,
+        user: UserId,
+        socket: UserSocket,
+    ) -> Result<Vec<UserSocket>, LimitReached> {
+        self.inner.enter(user, socket, self.limit).await
+    }
+
+    pub(crate) fn leave(&self, user: &UserId, namespace: &str, id: SocketId) {
+        self.inner.leave(user, namespace, id);
+    }
+
+    pub(crate) async fn sockets(&self, user: &str) -> Vec<UserSocket> {
+        self.inner.sockets(user).await
+    }
+
+    pub(crate) async fn users(&self, cursor: Option<UserId>, limit: usize) -> UserPage {
+        self.inner.users(cursor, limit).await
+    }
+}

@@ -1,0 +1,314 @@
+//! From a packet to a handler and back: the queue of each socket.
+//!
+//! A socket's events are handled one after the other in the order sent; sockets do not wait for one
+//! another. Handlers that are done at once run on the transport's own task, without a task of their
+//! own: [`Inbox::push`] polls the work once, and only what is not ready then is spawned.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt, StreamExt};
+use parking_lot::Mutex;
+use socketioxide::socket::DisconnectReason;
+use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions};
+
+use crate::{
+    adapter::Adapter,
+    event::Event,
+    fault::{Code, Fault},
+    gateway::Inner as Gateway,
+    interceptor,
+    payload::{Payload, PayloadError},
+    rate::Bucket,
+    reply::{Outcome, Parts, Reply, Target},
+    session::{AUTHENTICATED, Session},
+};
+
+/// How many events of one socket may wait for a slow handler. What comes beyond is refused with
+/// `rate_limited`, so that a client cannot fill the memory.
+const QUEUE_LIMIT: usize = 8_192;
+
+/// How long a disconnect handler waits for the handlers before it.
+const DISCONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The events of one socket on their way to its gateway's handlers.
+pub(crate) struct Inbox {
+    session: Session,
+    gateway: Arc<Gateway>,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    running: bool,
+    jobs: VecDeque<Job>,
+    bucket: Option<Box<Bucket>>,
+}
+
+enum Job {
+    Connect,
+    Event { payload: Payload, ack_id: Option<i64> },
+    Disconnect(DisconnectReason),
+}
+
+impl Inbox {
+    pub(crate) fn new(session: Session, gateway: Arc<Gateway>) -> Arc<Self> {
+        // Events wait for the connect handler, which comes when the socket is in its namespace.
+        let queue = Queue { running: true, ..Queue::default() };
+        Arc::new(Self { session, gateway, queue: Mutex::new(queue) })
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The socket is in its namespace: the connect handler runs, then what has come meanwhile.
+    pub(crate) fn connected(self: &Arc<Self>) {
+        self.run(Job::Connect);
+    }
+
+    /// The socket has left. The disconnect handler runs after the handlers that are under way.
+    pub(crate) fn disconnected(self: &Arc<Self>, reason: DisconnectReason) {
+        if self.gateway.on_disconnect.is_none() {
+            return;
+        }
+        let running = {
+            let mut queue = self.queue.lock();
+            let running = std::mem::replace(&mut queue.running, true);
+            if running {
+                queue.jobs.push_back(Job::Disconnect(reason));
+            }
+            running
+        };
+        if running {
+            self.disconnect_soon();
+        } else {
+            self.run(Job::Disconnect(reason));
+        }
+    }
+
+    /// A handler that hangs must not hold back the disconnect handler forever.
+    fn disconnect_soon(self: &Arc<Self>) {
+        let inbox = self.clone();
+        self.node_tasks().spawn(async move {
+            tokio::time::sleep(DISCONNECT_PATIENCE).await;
+            let late = {
+                let mut queue = inbox.queue.lock();
+                let last = queue.jobs.iter().position(|job| matches!(job, Job::Disconnect(_)));
+                last.and_then(|at| queue.jobs.remove(at))
+            };
+            if let Some(job) = late {
+                inbox.handle(job).await;
+            }
+        });
+    }
+
+    fn node_tasks(&self) -> &tokio_util::task::TaskTracker {
+        &self.session.adapter().context().tasks
+    }
+
+    /// Takes an event, in the order in which the transport reads them. Never blocks.
+    pub(crate) fn push(self: &Arc<Self>, payload: Payload, ack_id: Option<i64>) {
+        let rate = self.session.adapter().context().limits().events_per_second;
+        let job = Job::Event { payload, ack_id };
+        {
+            let mut queue = self.queue.lock();
+            let allowed = rate == 0 || {
+                let now = Instant::now();
+                let full = || Box::new(Bucket::full(rate, now));
+                queue.bucket.get_or_insert_with(full).take(rate, now)
+            };
+            if !allowed || queue.jobs.len() >= QUEUE_LIMIT {
+                drop(queue);
+                let fault = Fault::new(Code::RateLimited, "too many events");
+                return self.refuse(ack_id, &fault);
+            }
+            if std::mem::replace(&mut queue.running, true) {
+                queue.jobs.push_back(job);
+                return;
+            }
+        }
+        self.run(job);
+    }
+
+    /// Works off `job` and what is queued behind it, on this task as long as nothing has to wait.
+    fn run(self: &Arc<Self>, job: Job) {
+        let mut work: Pin<Box<dyn Future<Output = ()> + Send>> =
+            Box::pin(self.clone().work_off(job));
+        // A handler that waits is woken on the task that it is spawned on next.
+        match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(()) => {}
+            Poll::Pending => {
+                self.node_tasks().spawn(work);
+            }
+        }
+    }
+
+    async fn work_off(self: Arc<Self>, mut job: Job) {
+        loop {
+            self.handle(job).await;
+            let mut queue = self.queue.lock();
+            match queue.jobs.pop_front() {
+                Some(next) => job = next,
+                None => {
+                    queue.running = false;
+                    if queue.jobs.capacity() > 32 {
+                        queue.jobs = VecDeque::new();
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn handle(&self, job: Job) {
+        match job {
+            Job::Connect => self.gateway.connected(&self.session).await,
+            Job::Event { payload, ack_id } => self.event(payload, ack_id).await,
+            Job::Disconnect(reason) => self.gateway.disconnected(&self.session, reason).await,
+        }
+    }
+
+    async fn event(&self, payload: Payload, ack_id: Option<i64>) {
+        let outcome = match self.accept(payload, ack_id.is_some()) {
+            Ok((event, route)) => {
+                interceptor::run(&route.interceptors, &route.handler, event).await
+            }
+            Err(fault) => Err(fault),
+        };
+        self.answer(outcome, ack_id).await;
+    }
+
+    fn accept(
+        &self,
+        payload: Payload,
+        wants_ack: bool,
+    ) -> Result<(Event, &crate::gateway::Route), Fault> {
+        let name = payload.event_name().ok_or_else(|| Fault::bad_request("an event has a name"))?;
+        let limit = self.session.adapter().context().limits().max_event_name;
+        if name.len() > limit {
+            let message = format!("an event name has {limit} bytes at most");
+            return Err(Fault::new(Code::TooLarge, message));
+        }
+        let route = self
+            .gateway
+            .route(&name)
+            .ok_or_else(|| Fault::new(Code::UnknownEvent, "no handler has this event"))?;
+        let name = name.into_owned();
+        let payload = payload.checked()?;
+        Ok((Event::new(self.session.clone(), &name, payload, wants_ack), route))
+    }
+
+    /// Sends what a handler replied.
+    async fn answer(&self, outcome: Outcome, ack_id: Option<i64>) {
+        let mut ack_id = ack_id;
+        match outcome.map(crate::reply::Replies::into_parts) {
+            Err(fault) => self.refuse(ack_id, &fault),
+            Ok(Parts::List(replies)) => {
+                for reply in replies {
+                    self.send(reply, &mut ack_id);
+                }
+            }
+            Ok(Parts::Stream(mut items)) => loop {
+                let next = async {
+                    tokio::select! {
+                        biased;
+                        item = AssertUnwindSafe(items.next()).catch_unwind() => item,
+                        () = self.session.closed() => Ok(None),
+                    }
+                };
+                match next.await {
+                    Ok(Some(Ok(reply))) => self.send(reply, &mut ack_id),
+                    Ok(Some(Err(fault))) => return self.refuse(ack_id, &fault),
+                    Ok(None) => return,
+                    Err(_) => {
+                        tracing::error!("a stream of replies panicked");
+                        return self.refuse(ack_id, &Fault::internal());
+                    }
+                }
+            },
+        }
+    }
+
+    fn send(&self, reply: Reply, ack_id: &mut Option<i64>) {
+        if reply.target == Target::Ack && ack_id.is_none() {
+            return;
+        }
+        let sent = match reply.payload {
+            Err(error) => Err(error.to_string()),
+            Ok(payload) => self
+                .route_out(payload, reply.target, reply.except_sender, reply.volatile, ack_id)
+                .map_err(|error| error.to_string()),
+        };
+        if let Err(error) = sent {
+            tracing::error!(error, "a reply cannot be sent");
+            self.refuse(ack_id.take(), &Fault::internal());
+        }
+    }
+
+    fn route_out(
+        &self,
+        payload: Payload,
+        target: Target,
+        except_sender: bool,
+        volatile: bool,
+        ack_id: &mut Option<i64>,
+    ) -> Result<(), PayloadError> {
+        let adapter: &Arc<Adapter> = self.session.adapter();
+        let user_room = |user: &str| adapter.context().user_room(user);
+        let mut options = BroadcastOptions::new(self.session.sid());
+        let mut except_sender = except_sender;
+        match target {
+            Target::Ack => {
+                let Some(id) = ack_id.take() else { return Ok(()) };
+                return self.session.acknowledge(id, payload);
+            }
+            Target::Sender if except_sender => return Ok(()),
+            Target::Sender => return self.session.emit_payload(payload, volatile),
+            Target::UserOthers => {
+                let Some(user) = self.session.user() else { return Ok(()) };
+                except_sender = true;
+                options.rooms.push(user_room(&user).into());
+            }
+            Target::User(user) => options.rooms.push(user_room(&user).into()),
+            // No rooms are nobody, not everybody.
+            Target::Rooms(rooms) if rooms.is_empty() => return Ok(()),
+            Target::Rooms(rooms) => options.rooms.extend(rooms),
+            Target::Authenticated => options.rooms.push(AUTHENTICATED.into()),
+            Target::All => options.add_flag(BroadcastFlags::Broadcast),
+        }
+        if except_sender {
+            // With this flag the socket whose id the options carry is left out.
+            options.add_flag(BroadcastFlags::Broadcast);
+        } else {
+            options.sid = None;
+        }
+        if volatile {
+            options.add_flag(BroadcastFlags::Volatile);
+        }
+        adapter.emit(payload, options)
+    }
+
+    /// Tells the client what went wrong, if it waits for an acknowledgement.
+    fn refuse(&self, ack_id: Option<i64>, fault: &Fault) {
+        tracing::debug!(
+            socket.id = %self.session.id(),
+            fault = fault.code().as_str(),
+            reason = fault.message(),
+            "event refused"
+        );
+        let Some(ack_id) = ack_id else { return };
+        let sent = Payload::ack(&serde_json::json!({ "error": fault }))
+            .and_then(|payload| self.session.acknowledge(ack_id, payload));
+        if let Err(error) = sent {
+            tracing::error!(%error, "an error acknowledgement cannot be sent");
+        }
+    }
+}

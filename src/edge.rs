@@ -1,0 +1,65 @@
+//! The edge: everything between the TCP listener and socketioxide's service.
+//!
+//! ```text
+//! TCP, TLS ── listener ── http ──┬── polling ─────────────────── requests ──┐
+//!                │               │     └ splice                             ├── engine
+//!                └ other routes  └── websocket ─┬─ probe ─ stream ─ stream ──┘
+//!                                               └── frames, splice
+//!                          wires: all transports, by session
+//! ```
+//!
+//! The engine is used as it is published. It is given a stream that is ours for each websocket, and
+//! requests that are ours for everything else, so what it leaves open is closed here: session ids
+//! that can't be stolen, upgrades that fail without harm, clients that are cut at once, refusals
+//! that a client can read.
+//!
+//! [`serve_connection`] is the way in, [`Wires`] the way to a session's transport from anywhere else.
+//!
+//! # What is relied on inside the engine
+//!
+//! None of this is promised by engineioxide 0.17.9 and socketioxide 0.18.9; it was read in their
+//! sources, and `edge/tests/contract.rs` has a test for each. This is why their versions are pinned.
+//!
+//! 1. The OPEN packet is the first frame of a new websocket, a text frame `0{"sid":"…"`, and the
+//!    whole body of a polling handshake (after `<length>:` in Engine.IO 3).
+//! 2. A session of Engine.IO 4 is pinged at once. On a websocket that is the first frame `2`; by
+//!    polling it is all that the first poll brings, as long as the client can't have spoken. A `3`
+//!    that comes after it starts the interval.
+//! 3. A poll that waits has taken no packet: dropping its future loses nothing, and the next one
+//!    gets everything.
+//! 4. A packet `1` in a request closes its session, poll or not, and is harmless for one that has
+//!    ended. It closes a session even in the middle of an upgrade.
+//! 5. A websocket for a polling session reads `2probe`, writes `3probe`, reads `5`, and is the
+//!    session's transport from then on; frames that follow are read after that.
+//! 6. An error from the stream's reader closes the session; an error from its writer does not.
+//! 7. CONNECT_ERROR is `44[/namespace,]{"message":…}` as text, and `{type, nsp, data: {message}}`
+//!    in this order with the MessagePack parser; it is queued after the middleware has returned.
+//! 8. Attachments of Engine.IO 3 polling are written as `b<base64>`.
+//! 9. An unknown session's status is not 200, and its body starts with `{"code":"1"`.
+
+mod admission;
+mod cors;
+mod frames;
+mod http;
+mod listener;
+mod peer;
+mod polling;
+mod probe;
+mod refusal;
+mod request;
+mod session_id;
+mod splice;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod websocket;
+mod wire;
+mod wires;
+
+pub(crate) use admission::Limits;
+pub(crate) use http::{Edge, EdgeOptions};
+pub(crate) use listener::serve_connection;
+pub(crate) use tls::{Tls, TlsError};
+pub(crate) use wire::KillReason;
+pub(crate) use wires::{Counts, RefuseReason, Wires};

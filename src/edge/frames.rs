@@ -1,0 +1,282 @@
+//! Where WebSocket frames begin and end (RFC 6455, section 5.2), found while their bytes pass by.
+//! Looks at the 2 to 14 bytes of each header and at nothing else; decides nothing, buffers nothing.
+
+pub(super) const TEXT: u8 = 1;
+pub(super) const BINARY: u8 = 2;
+pub(super) const CLOSE: u8 = 8;
+pub(super) const PING: u8 = 9;
+pub(super) const PONG: u8 = 10;
+
+/// The longest payload of a control frame.
+pub(super) const CONTROL_PAYLOAD: u64 = 125;
+
+const LONGEST_HEADER: usize = 14;
+
+/// One frame's header, complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    /// Whether the message ends with this frame.
+    pub(super) fin: bool,
+    pub(super) opcode: u8,
+    pub(super) mask: Option<[u8; 4]>,
+    /// Bytes of payload after the header.
+    pub(super) payload: u64,
+    /// Bytes of the header itself.
+    pub(super) len: usize,
+}
+
+impl Header {
+    /// `None` while `bytes` holds less than a whole header.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let [first, second, ..] = *bytes else { return None };
+        let rest = &bytes[2..];
+        let (payload, rest) = match second & 0x7f {
+            126 => rest.split_first_chunk().map(|(n, rest)| (u16::from_be_bytes(*n).into(), rest)),
+            127 => rest.split_first_chunk().map(|(n, rest)| (u64::from_be_bytes(*n), rest)),
+            n => Some((n.into(), rest)),
+        }?;
+        let (mask, rest) = match second & 0x80 {
+            0 => (None, rest),
+            _ => rest.split_first_chunk().map(|(mask, rest)| (Some(*mask), rest))?,
+        };
+        Some(Self {
+            fin: first & 0x80 != 0,
+            opcode: first & 0x0f,
+            mask,
+            payload,
+            len: bytes.len() - rest.len(),
+        })
+    }
+
+    /// Header and payload together. Saturates: a client may claim any length.
+    pub(super) fn total(&self) -> usize {
+        usize::try_from(self.payload).unwrap_or(usize::MAX).saturating_add(self.len)
+    }
+}
+
+/// Follows one direction of a connection. The same bytes in any pieces lead to the same state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tracker {
+    /// Bytes of the current frame's payload that are still to come.
+    remaining: u64,
+    header: [u8; LONGEST_HEADER],
+    /// How much of `header` has come; 0 unless a header was cut.
+    have: u8,
+    /// Between the first and the last frame of a message sent in several frames.
+    fragmented: bool,
+}
+
+impl Tracker {
+    /// Between two frames.
+    #[inline]
+    pub(super) fn at_boundary(&self) -> bool {
+        self.remaining == 0 && self.have == 0
+    }
+
+    /// Between two messages: the only place where a data frame of ours may go.
+    #[inline]
+    pub(super) fn between_messages(&self) -> bool {
+        self.at_boundary() && !self.fragmented
+    }
+
+    /// How many bytes can pass for certain without crossing into the next frame: the rest of the
+    /// payload, or one byte of a header whose length is not known yet. 0 at a boundary.
+    pub(super) fn until_boundary(&self) -> usize {
+        match self.remaining {
+            0 => usize::from(self.have > 0),
+            n => usize::try_from(n).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Notes that `bytes` have passed.
+    #[inline]
+    pub(super) fn advance(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.remaining > 0 {
+                let n = self.remaining.min(bytes.len() as u64);
+                self.remaining -= n;
+                bytes = &bytes[n as usize..]; // at most bytes.len()
+            } else if self.have == 0
+                && let Some(header) = Header::parse(bytes)
+            {
+                self.enter(header);
+                bytes = &bytes[header.len..];
+            } else {
+                bytes = self.advance_cut_header(bytes);
+            }
+        }
+    }
+
+    #[cold]
+    fn advance_cut_header<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        self.header[usize::from(self.have)] = bytes[0];
+        self.have += 1;
+        if let Some(header) = Header::parse(&self.header[..usize::from(self.have)]) {
+            self.enter(header);
+            self.have = 0;
+        }
+        &bytes[1..]
+    }
+
+    #[inline]
+    fn enter(&mut self, header: Header) {
+        self.remaining = header.payload;
+        // a control frame may stand in the middle of a message and changes nothing about it
+        if header.opcode < CLOSE {
+            self.fragmented = !header.fin;
+        }
+    }
+}
+
+/// A whole frame as a server sends it.
+pub(super) fn server_frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+    header(opcode, 0, payload.len(), out);
+    out.extend_from_slice(payload);
+}
+
+/// A whole frame as a client sends it, masked with the key 0, which leaves the payload as it is.
+pub(super) fn client_frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+    header(opcode, 0x80, payload.len(), out);
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(payload);
+}
+
+fn header(opcode: u8, mask_bit: u8, len: usize, out: &mut Vec<u8>) {
+    out.push(0x80 | opcode);
+    if len < 126 {
+        out.push(mask_bit | len as u8);
+    } else if let Ok(len) = u16::try_from(len) {
+        out.push(mask_bit | 126);
+        out.extend_from_slice(&len.to_be_bytes());
+    } else {
+        out.push(mask_bit | 127);
+        out.extend_from_slice(&(len as u64).to_be_bytes());
+    }
+}
+
+/// Takes the mask off, or puts it on.
+pub(super) fn mask(payload: &mut [u8], key: [u8; 4]) {
+    payload.iter_mut().zip(key.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes_of(frames: &[(bool, u8, Vec<u8>)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (masked, opcode, payload) in frames {
+            if *masked {
+                client_frame(*opcode, payload, &mut out);
+            } else {
+                server_frame(*opcode, payload, &mut out);
+            }
+        }
+        out
+    }
+
+    fn advanced<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Tracker {
+        let mut tracker = Tracker::default();
+        pieces.for_each(|piece| tracker.advance(piece));
+        tracker.header = Default::default(); // what is left of finished headers says nothing
+        tracker
+    }
+
+    #[test]
+    fn a_header_says_where_its_frame_ends_for_all_three_length_forms() {
+        for len in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
+            for masked in [false, true] {
+                let bytes = bytes_of(&[(masked, TEXT, vec![b'x'; len])]);
+                let header = Header::parse(&bytes).expect("a whole header");
+                assert_eq!(header.total(), bytes.len(), "{len} masked {masked}");
+                assert_eq!((header.fin, header.opcode), (true, TEXT));
+                assert_eq!(header.mask.is_some(), masked);
+                for cut in 0..header.len {
+                    assert_eq!(Header::parse(&bytes[..cut]), None, "{len} cut at {cut}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_claimed_length_beyond_all_memory_overflows_nothing() {
+        let mut tracker = Tracker::default();
+        let header = [[0x82, 0xff].as_slice(), &[0xff; 8], &[0; 4], b"payload"].concat();
+        tracker.advance(&header);
+        assert!(!tracker.at_boundary());
+        assert_eq!(Header::parse(&header).expect("whole").total(), usize::MAX);
+    }
+
+    #[test]
+    fn a_message_in_fragments_has_no_room_for_a_frame_of_ours() {
+        let mut tracker = Tracker::default();
+        tracker.advance(&[0x01, 0x80, 0, 0, 0, 0]); // text, more to come
+        assert!(tracker.at_boundary() && !tracker.between_messages());
+        tracker.advance(&[0x89, 0x80, 0, 0, 0, 0]); // a ping in between
+        assert!(!tracker.between_messages());
+        tracker.advance(&[0x00, 0x80, 0, 0, 0, 0]); // continued, still more to come
+        assert!(!tracker.between_messages());
+        tracker.advance(&[0x80, 0x80, 0, 0, 0, 0]); // the last one
+        assert!(tracker.between_messages());
+    }
+
+    #[test]
+    fn masking_twice_changes_nothing() {
+        let mut payload = *b"payload";
+        mask(&mut payload, [1, 2, 3, 4]);
+        assert_eq!(payload[0], b'p' ^ 1);
+        mask(&mut payload, [1, 2, 3, 4]);
+        assert_eq!(&payload, b"payload");
+    }
+
+    fn frame() -> impl Strategy<Value = (bool, u8, Vec<u8>)> {
+        let len = prop_oneof![0..10usize, 120..130usize, 65_530..65_540usize];
+        (any::<bool>(), prop_oneof![Just(TEXT), Just(BINARY), Just(PING)], len)
+            .prop_map(|(masked, opcode, len)| (masked, opcode, vec![b'.'; len]))
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_pieces_lead_to_the_same_state(
+            bytes in prop::collection::vec(any::<u8>(), 0..400),
+            piece in 1..40usize,
+        ) {
+            prop_assert_eq!(advanced(bytes.chunks(piece)), advanced([&bytes[..]].into_iter()));
+        }
+
+        #[test]
+        fn boundaries_are_found_in_any_pieces(
+            frames in prop::collection::vec(frame(), 0..6),
+            piece in 1..3000usize,
+        ) {
+            let starts: Vec<usize> =
+                (0..=frames.len()).map(|n| bytes_of(&frames[..n]).len()).collect();
+            let mut tracker = Tracker::default();
+            let mut position = 0;
+            for piece in bytes_of(&frames).chunks(piece) {
+                tracker.advance(piece);
+                position += piece.len();
+                prop_assert_eq!(tracker.at_boundary(), starts.contains(&position));
+            }
+        }
+
+        #[test]
+        fn passing_until_the_boundary_never_crosses_it(
+            frames in prop::collection::vec(frame(), 1..4),
+        ) {
+            let bytes = bytes_of(&frames);
+            let mut tracker = Tracker::default();
+            let (mut at, mut boundaries) = (0, 0);
+            while at < bytes.len() {
+                let n = tracker.until_boundary().max(1);
+                prop_assert!(at + n <= bytes.len());
+                tracker.advance(&bytes[at..at + n]);
+                at += n;
+                boundaries += usize::from(tracker.at_boundary());
+            }
+            prop_assert_eq!(boundaries, frames.len());
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! All HTTP below the path: who may come in, and which way a request goes.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use axum::body::Body;
+use bytes::Bytes;
+use engineioxide::service::NotFoundService;
+use http::{Method, Request, Response, request::Parts};
+use http_body_util::{BodyExt, Full};
+use ipnet::IpNet;
+use socketioxide::{adapter::Adapter, service::SocketIoService};
+use socketioxide_core::Sid;
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    admission::{Admission, Limits, Permit},
+    cors::{Cors, is_preflight},
+    peer,
+    refusal::Refusal,
+    request::{self, Query},
+    session_id::{Owner, SessionIds},
+    wires::{Closing, Wires},
+};
+
+/// The engine and all that is on top of it.
+pub(super) type Service<A> = SocketIoService<NotFoundService, A>;
+
+/// The transport's settings. The engine has to be built with the same path, intervals and
+/// `max_payload`.
+#[derive(Clone, Debug)]
+pub(crate) struct EdgeOptions {
+    /// `/socket.io/`
+    pub(crate) path: String,
+    /// Stands in clear in every session id. No slash, no `&`, nothing that a query can't hold.
+    pub(crate) node_id: String,
+    /// Sign the session ids: the first signs, all verify. None: one is made up.
+    pub(crate) secrets: Vec<Vec<u8>>,
+    /// Between two pings of ours, and before the first one.
+    pub(crate) ping_interval: Duration,
+    /// For the answer to a ping.
+    pub(crate) ping_timeout: Duration,
+    /// For a websocket to take over from polling, from its handshake to its last word.
+    pub(crate) upgrade_timeout: Duration,
+    /// Bytes of a request's body.
+    pub(crate) max_payload: u64,
+    /// Whether clients may poll.
+    pub(crate) polling: bool,
+    /// Whether clients may use websockets.
+    pub(crate) websocket: bool,
+    /// Whether Engine.IO 3 clients may poll, too. They take the session id for the public id of
+    /// their socket, and may give it away.
+    pub(crate) legacy_polling: bool,
+    /// Pages that may poll: none (same origin), listed (with credentials), or `["*"]`.
+    pub(crate) cors_origins: Vec<String>,
+    /// Sessions at one time; 0 for any number.
+    pub(crate) max_connections: usize,
+    /// New sessions per second; 0 for any number.
+    pub(crate) connections_per_second: u32,
+    /// Sessions at one time from one address; 0 for any number.
+    pub(crate) connections_per_address: usize,
+    /// Whose `X-Forwarded-For` is believed.
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// For TLS, and for the head of a request.
+    pub(crate) handshake_timeout: Duration,
+    /// Without a byte taken, while bytes wait.
+    pub(crate) stall_timeout: Duration,
+}
+
+impl Default for EdgeOptions {
+    fn default() -> Self {
+        Self {
+            path: "/socket.io/".into(),
+            node_id: "node".into(),
+            secrets: Vec::new(),
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            upgrade_timeout: Duration::from_secs(10),
+            max_payload: 1_000_000,
+            polling: true,
+            websocket: true,
+            legacy_polling: false,
+            cors_origins: Vec::new(),
+            max_connections: 0,
+            connections_per_second: 0,
+            connections_per_address: 0,
+            trusted_proxies: Vec::new(),
+            handshake_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Everything between the listener and the engine.
+pub(crate) struct Edge<A: Adapter> {
+    pub(super) options: EdgeOptions,
+    /// The path without its last slash; below it, everything is ours.
+    path: String,
+    pub(super) service: Service<A>,
+    pub(super) wires: Wires,
+    pub(super) ids: ArcSwap<SessionIds>,
+    admission: Admission,
+    cors: Cors,
+    draining: AtomicBool,
+}
+
+/// A request whose query and session id are good.
+struct Route {
+    transport: Transport,
+    v3: bool,
+    sid: Option<Sid>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Polling,
+    Websocket,
+}
+
+impl<A: Adapter> Edge<A> {
+    /// Has to be called within a runtime: the edge keeps house in a task of its own, which ends
+    /// with the edge.
+    ///
+    /// `wires` may already be known to others, but to one edge only.
+    pub(crate) fn new(options: EdgeOptions, service: Service<A>, wires: Wires) -> Arc<Self> {
+        let admission = Admission::default();
+        admission.set_limits(Limits {
+            max_connections: options.max_connections,
+            connections_per_second: options.connections_per_second,
+            connections_per_address: options.connections_per_address,
+        });
+        let closings = wires.take_closings();
+        let edge = Arc::new(Self {
+            path: options.path.trim_end_matches('/').to_owned(),
+            ids: ArcSwap::from_pointee(SessionIds::new(&options.node_id, &options.secrets)),
+            cors: Cors::new(&options.cors_origins),
+            draining: AtomicBool::new(false),
+            options,
+            service,
+            wires,
+            admission,
+        });
+        match closings {
+            Some(closings) => drop(tokio::spawn(keep_house(Arc::downgrade(&edge), closings))),
+            None => {
+                tracing::error!("two edges share their wires: one of them can't close sessions")
+            }
+        }
+        edge
+    }
+
+    /// From now on new sessions are refused with 503. Existing sessions go on.
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Other limits, for sessions to come.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.admission.set_limits(limits);
+    }
+
+    /// Other secrets: the first signs, all verify. Who holds an id signed with one that is not in
+    /// the list any more has to connect anew.
+    pub(crate) fn set_secrets(&self, secrets: &[Vec<u8>]) {
+        self.ids.store(Arc::new(SessionIds::new(&self.options.node_id, secrets)));
+    }
+
+    /// Whether a request for this path is for [`handle`](Self::handle).
+    pub(crate) fn owns(&self, path: &str) -> bool {
+        path.strip_prefix(&*self.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Answers a request below the path. `peer` is the other end of the TCP connection.
+    ///
+    /// Dropping the future of a poll closes its session, as the client's breaking it off does.
+    pub(crate) async fn handle<B>(
+        self: Arc<Self>,
+        mut request: Request<B>,
+        peer: SocketAddr,
+    ) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        if is_preflight(request.method()) {
+            return self.cors.preflight(request.headers());
+        }
+        let peer = peer::client_address(peer, request.headers(), &self.options.trusted_proxies);
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (parts, body) = request.into_parts();
+        let mut response = match self.route(&parts) {
+            Ok(Route { transport: Transport::Websocket, v3, sid }) => {
+                self.websocket(&parts, upgrade, peer, v3, sid)
+            }
+            Ok(Route { sid: None, v3, .. }) => self.open_polling(&parts, peer, v3).await,
+            Ok(Route { sid: Some(sid), .. }) => match parts.method {
+                Method::GET => self.poll(sid).await,
+                Method::POST => self.post(sid, &parts, body).await,
+                _ => Err(Refusal::BadRequest),
+            },
+            Err(refusal) => Err(refusal),
+        }
+        .unwrap_or_else(|refusal| {
+            self.wires.count_refused(refusal.reason());
+            refusal.response()
+        });
+        self.cors.allow(&parts.headers, response.headers_mut());
+        response
+    }
+
+    /// The checks of Node.js, in its order.
+    fn route(&self, parts: &Parts) -> Result<Route, Refusal> {
+        let query = Query::parse(parts.uri.query().unwrap_or(""))?;
+        let transport = match query.transport {
+            Some("polling") if self.options.polling => Transport::Polling,
+            Some("websocket") if self.options.websocket => Transport::Websocket,
+            _ => return Err(Refusal::UnknownTransport),
+        };
+        if let Some(id) = query.sid {
+            let sid = match self.ids.load().verify(id) {
+                Some(Owner::Here(sid)) => sid,
+                // the place from which a request can be forwarded to the node that it is for
+                Some(Owner::Elsewhere { .. }) | None => return Err(Refusal::UnknownSession),
+            };
+            // how the session speaks was settled by its handshake
+            let v3 = self.wires.get(sid).ok_or(Refusal::UnknownSession)?.v3;
+            return Ok(Route { transport, v3, sid: Some(sid) });
+        }
+        if parts.method != Method::GET {
+            return Err(Refusal::BadHandshakeMethod);
+        }
+        let v3 = match query.version {
+            Some("4") => false,
+            Some("3") => true,
+            _ => return Err(Refusal::UnsupportedProtocol),
+        };
+        if v3 && transport == Transport::Polling && !self.options.legacy_polling {
+            return Err(Refusal::UnknownTransport);
+        }
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Refusal::Draining);
+        }
+        Ok(Route { transport, v3, sid: None })
+    }
+
+    /// A place for a new session.
+    pub(super) fn admit(&self, peer: SocketAddr) -> Result<Permit, Refusal> {
+        self.admission.admit(peer.ip(), Instant::now()).map_err(Refusal::Full)
+    }
+
+    /// Has the engine answer an HTTP request. Waits only where the engine does: in a poll.
+    pub(super) async fn ask_engine(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
+        let Ok(response): Result<_, Infallible> =
+            tower_service::Service::call(&mut self.service.clone(), request).await;
+        let (parts, body) = response.into_parts();
+        // the engine's bodies are in memory: nothing can go wrong in collecting them
+        let body = body.collect().await.map(http_body_util::Collected::to_bytes);
+        Response::from_parts(parts, body.unwrap_or_default())
+    }
+
+    /// Says to the engine what the client would say.
+    pub(super) async fn post_to_engine(
+        &self,
+        sid: Sid,
+        v3: bool,
+        packet: &'static str,
+    ) -> Result<Response<Bytes>, Refusal> {
+        let request = request::internal(Method::POST, &self.options.path, v3, "polling", sid)
+            .ok_or(Refusal::Internal)?;
+        Ok(self.ask_engine(request.map(|()| Full::from(packet))).await)
+    }
+
+    async fn close(&self, Closing { sid, v3 }: Closing) {
+        let good_bye = if v3 { "1:1" } else { "1" };
+        if self.post_to_engine(sid, v3, good_bye).await.is_err() {
+            tracing::error!("no request can be made for the engine");
+        }
+        if let Some(wire) = self.wires.get(sid) {
+            self.wires.forget(&wire);
+        }
+    }
+
+    /// The longest that a polling session can be silent while all is well.
+    fn longest_silence(&self) -> Duration {
+        // half as much again, for requests that are on their way
+        self.options.ping_interval + self.options.ping_timeout * 3 / 2
+    }
+}
+
+/// Closes what has been cut, and cuts what has vanished.
+async fn keep_house<A: Adapter>(edge: Weak<Edge<A>>, mut closings: UnboundedReceiver<Closing>) {
+    let Some(silence) = edge.upgrade().map(|edge| edge.longest_silence()) else { return };
+    let mut sweep =
+        interval((silence / 4).clamp(Duration::from_millis(10), Duration::from_secs(15)));
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            Some(closing) = closings.recv() => match edge.upgrade() {
+                Some(edge) => edge.close(closing).await,
+                None => return,
+            },
+            _ = sweep.tick() => match edge.upgrade() {
+                Some(edge) => edge.wires.sweep(silence),
+                None => return,
+            },
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The TCP listener and its HTTP connections.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::ConnectInfo};
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socketioxide::adapter::Adapter;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower_service::Service;
+
+use super::{http::Edge, tls::Tls};
+
+/// Bytes of a request's head; Node.js allows as many.
+const LARGEST_HEAD: usize = 16 * 1024;
+
+/// Most often there are no more file descriptors: let somebody go first.
+const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(100);
+
+/// Serves one listener: requests under the path go to the edge, all others to `other`.
+///
+/// With `stop` it takes no more connections and no more requests, and returns when the requests
+/// under way are answered. A poll may be under way for as long as a ping interval: cut the wires
+/// first. Websockets are not waited for.
+pub(crate) async fn serve<A: Adapter>(
+    listener: TcpListener,
+    edge: Arc<Edge<A>>,
+    other: Router,
+    tls: Option<Tls>,
+    stop: CancellationToken,
+) {
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = Connection { edge: Arc::clone(&edge), other: other.clone(), peer };
+                connections.spawn(connection.run(stream, tls.clone(), stop.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(AFTER_FAILED_ACCEPT).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+/// Serves one connection: requests under the path go to the edge, all others to `other`. With `stop`
+/// it ends when the request under way is answered.
+pub(crate) async fn serve_connection<A: Adapter>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    edge: Arc<Edge<A>>,
+    other: Router,
+    tls: Option<Tls>,
+    stop: CancellationToken,
+) {
+    Connection { edge, other, peer }.run(stream, tls, stop).await;
+}
+
+struct Connection<A: Adapter> {
+    edge: Arc<Edge<A>>,
+    other: Router,
+    peer: SocketAddr,
+}
+
+impl<A: Adapter> Connection<A> {
+    async fn run(self, stream: TcpStream, tls: Option<Tls>, stop: CancellationToken) {
+        // small packets are to leave at once; where that can't be set, they leave later
+        stream.set_nodelay(true).ok();
+        let Some(tls) = tls else { return self.serve(stream, stop).await };
+        let handshake = tls.acceptor().accept(stream);
+        match timeout(self.edge.options.handshake_timeout, handshake).await {
+            Ok(Ok(stream)) => self.serve(stream, stop).await,
+            Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
+    async fn serve<S>(self, stream: S, stop: CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(self.edge.options.handshake_timeout)
+            .max_buf_size(LARGEST_HEAD);
+        let service = service_fn(|request| self.answer(request));
+        let mut connection =
+            std::pin::pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        let served = tokio::select! {
+            served = &mut connection => served,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            tracing::trace!(%error, "a connection broke");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        if self.edge.owns(request.uri().path()) {
+            return Ok(Arc::clone(&self.edge).handle(request, self.peer).await);
+        }
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        self.other.clone().call(request).await
+    }
+}

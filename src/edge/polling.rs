@@ -1,0 +1,235 @@
+//! Sessions carried by HTTP requests.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use socketioxide::adapter::Adapter;
+use socketioxide_core::Sid;
+use tokio::time::timeout;
+
+use super::{
+    http::Edge,
+    refusal::Refusal,
+    request, splice,
+    wire::{KillReason, Phase, Wire},
+    wires::Wires,
+};
+
+/// How long a poll waits for the end of a probe before it is sent away with a NOOP: Node.js looks
+/// every 100 ms.
+const PROBE_PATIENCE: Duration = Duration::from_millis(100);
+
+impl<A: Adapter> Edge<A> {
+    /// The handshake.
+    pub(super) async fn open_polling(
+        &self,
+        parts: &Parts,
+        peer: SocketAddr,
+        v3: bool,
+    ) -> Result<Response<Body>, Refusal> {
+        let wire = Arc::new(Wire::polling(v3, peer.ip(), self.admit(peer)?));
+        let request =
+            request::handshake(parts, peer, &self.options.path).ok_or(Refusal::BadRequest)?;
+        let response = self.ask_engine(request.map(|()| Full::default())).await;
+        let sid = splice::sid_of_open(response.body()).ok_or(Refusal::Internal)?;
+        self.wires.register(sid, &wire);
+        // should the client be gone before it hears of its session, nobody else will close it
+        let watch = Watch::new(&self.wires, &wire);
+        let id = self.ids.load().sign(sid);
+        let body = std::str::from_utf8(response.body())
+            .ok()
+            .and_then(|body| splice::open_body(body, &id, v3, self.options.websocket))
+            .ok_or(Refusal::Internal)?;
+        if !v3 {
+            self.hide_first_ping(sid).await?;
+        }
+        watch.over();
+        let (head, _) = response.into_parts();
+        Ok(answer(Response::from_parts(head, body.into())))
+    }
+
+    /// The engine pings as soon as a session is open, Node.js after the first interval. Nobody but
+    /// us knows of the session yet, so what it has to say is that ping.
+    async fn hide_first_ping(&self, sid: Sid) -> Result<(), Refusal> {
+        let poll = request::internal(Method::GET, &self.options.path, false, "polling", sid)
+            .ok_or(Refusal::Internal)?;
+        let ping = self.ask_engine(poll.map(|()| Full::default())).await;
+        if ping.body() != "2" {
+            tracing::error!("the engine's first packet is no ping: is it another version?");
+            return Err(Refusal::Internal);
+        }
+        self.post_to_engine(sid, false, "3").await?;
+        Ok(())
+    }
+
+    /// A poll: waits for something to say.
+    pub(super) async fn poll(&self, sid: Sid) -> Result<Response<Body>, Refusal> {
+        let wire = self.wires.get(sid).ok_or(Refusal::UnknownSession)?;
+        let polling = wire.polling.as_ref().ok_or(Refusal::BadRequest)?;
+        wire.seen(self.wires.now());
+        // before looking at the phase: a change right after that look must not be missed
+        let moved = polling.moved.notified();
+        match wire.phase() {
+            Phase::Polling => {}
+            Phase::Probing => {
+                timeout(PROBE_PATIENCE, moved).await.ok();
+                if wire.phase() != Phase::Polling {
+                    return Ok(noop(&wire));
+                }
+            }
+            // the session has left this transport
+            Phase::Websocket => return Err(Refusal::BadRequest),
+        }
+        let request = request::internal(Method::GET, &self.options.path, wire.v3, "polling", sid)
+            .ok_or(Refusal::Internal)?;
+        let moved = polling.moved.notified();
+        if wire.phase() != Phase::Polling {
+            return Ok(noop(&wire));
+        }
+        let watch = Watch::new(&self.wires, &wire);
+        let response = tokio::select! {
+            biased;
+            response = self.ask_engine(request.map(|()| Full::default())) => Some(response),
+            () = moved => None,
+        };
+        watch.over();
+        wire.seen(self.wires.now());
+        match response {
+            Some(response) => self.relay(&wire, response),
+            // Dropped where it waited, the engine's poll has taken nothing that it would lose.
+            None => Ok(noop(&wire)),
+        }
+    }
+
+    /// What the engine has to say, as the client is to hear it.
+    fn relay(&self, wire: &Wire, response: Response<Bytes>) -> Result<Response<Body>, Refusal> {
+        let (head, body) = response.into_parts();
+        if head.status != StatusCode::OK {
+            self.wires.forget(wire);
+            return Err(refusal_of(&body));
+        }
+        if body.is_empty() || splice::closes(&body, wire.v3) {
+            self.wires.forget(wire);
+        }
+        let mut refusals = |namespace: &str| wire.take_refusal(namespace);
+        let body = if wire.v3 {
+            let binary = head
+                .headers
+                .get(header::CONTENT_TYPE)
+                .is_some_and(|kind| kind == "application/octet-stream");
+            splice::body_v3(body, binary, &mut refusals)
+        } else if wire.has_interest() {
+            splice::body_v4(body, &mut refusals)
+        } else {
+            body
+        };
+        Ok(answer(Response::from_parts(head, body)))
+    }
+
+    /// What the client has to say.
+    pub(super) async fn post<B>(
+        &self,
+        sid: Sid,
+        parts: &Parts,
+        body: B,
+    ) -> Result<Response<Body>, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let wire = self.wires.get(sid).ok_or(Refusal::UnknownSession)?;
+        if wire.phase() == Phase::Websocket {
+            return Err(Refusal::BadRequest);
+        }
+        wire.seen(self.wires.now());
+        let body = match self.read(body).await {
+            Ok(body) => body,
+            Err(refusal) => {
+                self.wires.kill_wire(&wire, KillReason::BadRequest);
+                return Err(refusal);
+            }
+        };
+        let mut request =
+            request::internal(Method::POST, &self.options.path, wire.v3, "polling", sid)
+                .ok_or(Refusal::Internal)?;
+        if let Some(kind) = parts.headers.get(header::CONTENT_TYPE) {
+            request.headers_mut().insert(header::CONTENT_TYPE, kind.clone());
+        }
+        let (head, body) = self.ask_engine(request.map(|()| Full::new(body))).await.into_parts();
+        if head.status != StatusCode::OK {
+            let refusal = refusal_of(&body);
+            // for some of these the engine closes the session, for others it does not
+            self.wires.kill_wire(&wire, KillReason::BadRequest);
+            return Err(refusal);
+        }
+        Ok(answer(Response::from_parts(head, body)))
+    }
+
+    /// A whole body, if it is not too large and does not take too long.
+    async fn read<B>(&self, body: B) -> Result<Bytes, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let limit = usize::try_from(self.options.max_payload).unwrap_or(usize::MAX);
+        if body.size_hint().lower() > self.options.max_payload {
+            return Err(Refusal::TooLarge);
+        }
+        // who needs longer than this would be taken for dead anyway
+        let patience = self.options.ping_interval + self.options.ping_timeout;
+        match timeout(patience, Limited::new(body, limit).collect()).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
+            Ok(Err(_)) => Err(Refusal::BadRequest),
+            Err(_) => Err(Refusal::TooSlow),
+        }
+    }
+}
+
+/// The engine's errors are not for clients: the number is a string, or there is nothing.
+fn refusal_of(body: &[u8]) -> Refusal {
+    if body.starts_with(br#"{"code":"1""#) { Refusal::UnknownSession } else { Refusal::BadRequest }
+}
+
+fn noop(wire: &Wire) -> Response<Body> {
+    let mut response = Response::new(Bytes::from_static(if wire.v3 { b"1:6" } else { b"6" }));
+    let kind = HeaderValue::from_static("text/plain; charset=UTF-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    answer(response)
+}
+
+fn answer(response: Response<Bytes>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    head.headers.insert(header::CONTENT_LENGTH, body.len().into());
+    head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Response::from_parts(head, body.into())
+}
+
+/// Cuts the wire if it is dropped before its time is over: the client has broken off the request.
+struct Watch<'a> {
+    wires: &'a Wires,
+    wire: &'a Wire,
+    over: bool,
+}
+
+impl<'a> Watch<'a> {
+    fn new(wires: &'a Wires, wire: &'a Wire) -> Self {
+        Self { wires, wire, over: false }
+    }
+
+    fn over(mut self) {
+        self.over = true;
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        // not one whose websocket is about to take over: that poll is over anyway
+        if !self.over && self.wire.phase() == Phase::Polling {
+            self.wires.kill_wire(self.wire, KillReason::PollAborted);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The client's side of an upgrade from polling, played by us: `2probe` is answered with `3probe`,
+//! and `5` is the client's decision. Until then the session stays what it is.
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::{
+    frames::{self, Header},
+    wire::{Phase, Wire},
+};
+
+/// Runs the probe and returns what the client has sent after its decision.
+///
+/// With the client's `2probe` the wire becomes [`Phase::Probing`], which ends the poll that waits;
+/// the caller moves it on, or back. An error if the client closes, says anything else, or if
+/// another websocket is at it already.
+///
+/// Takes as long as the client takes; to be run with a timeout.
+pub(super) async fn run<S>(io: &mut S, wire: &Wire) -> io::Result<Vec<u8>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut unread = Vec::with_capacity(64);
+    let mut probed = false;
+    loop {
+        let (opcode, payload) = next_frame(io, &mut unread).await?;
+        match (opcode, &payload[..]) {
+            (frames::TEXT, b"2probe") if !probed => {
+                if !wire.shift(Phase::Polling, Phase::Probing) {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                probed = true;
+                send(io, frames::TEXT, b"3probe").await?;
+            }
+            (frames::TEXT, b"5") if probed => return Ok(unread),
+            (frames::PING, payload) => send(io, frames::PONG, payload).await?,
+            (frames::PONG, _) => {}
+            (frames::CLOSE, _) => return Err(io::ErrorKind::ConnectionAborted.into()),
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+/// A whole frame. What is said here fits into the shortest kind; anything longer is an error.
+async fn next_frame<S>(io: &mut S, unread: &mut Vec<u8>) -> io::Result<(u8, Vec<u8>)>
+where
+    S: AsyncRead + Unpin,
+{
+    loop {
+        if let Some(header) = Header::parse(unread) {
+            let (Some(mask), true) = (header.mask, header.fin) else {
+                return Err(io::ErrorKind::InvalidData.into());
+            };
+            if header.payload > frames::CONTROL_PAYLOAD {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            if unread.len() >= header.total() {
+                let after = unread.split_off(header.total());
+                let mut payload = std::mem::replace(unread, after).split_off(header.len);
+                frames::mask(&mut payload, mask);
+                return Ok((header.opcode, payload));
+            }
+        }
+        let mut chunk = [0; 512];
+        match io.read(&mut chunk).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => unread.extend_from_slice(&chunk[..n]),
+        }
+    }
+}
+
+async fn send<S: AsyncWrite + Unpin>(io: &mut S, opcode: u8, payload: &[u8]) -> io::Result<()> {
+    let mut frame = Vec::with_capacity(payload.len() + 2);
+    frames::server_frame(opcode, payload, &mut frame);
+    io.write_all(&frame).await?;
+    io.flush().await
+}

@@ -1,0 +1,107 @@
+//! How a request is refused: Engine.IO's numbered errors as JSON, written here, because the engine
+//! writes the numbers as strings and often nothing at all.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::{admission::Full, wires::RefuseReason};
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    UnknownTransport,
+    UnknownSession,
+    BadHandshakeMethod,
+    BadRequest,
+    UnsupportedProtocol,
+    TooLarge,
+    TooSlow,
+    Draining,
+    Full(Full),
+    Internal,
+}
+
+impl Refusal {
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::UnknownTransport
+            | Self::UnknownSession
+            | Self::BadHandshakeMethod
+            | Self::BadRequest
+            | Self::UnsupportedProtocol => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Draining | Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Engine.IO has six numbers. What has none of its own is 3 if it is the client's fault, and
+    /// 4, not now, if it is ours; the status says more.
+    const fn code(self) -> u8 {
+        match self {
+            Self::UnknownTransport => 0,
+            Self::UnknownSession => 1,
+            Self::BadHandshakeMethod => 2,
+            Self::BadRequest | Self::TooLarge | Self::TooSlow => 3,
+            Self::Draining | Self::Full(_) | Self::Internal => 4,
+            Self::UnsupportedProtocol => 5,
+        }
+    }
+
+    const fn message(self) -> &'static str {
+        match self {
+            Self::UnknownTransport => "Transport unknown",
+            Self::UnknownSession => "Session ID unknown",
+            Self::BadHandshakeMethod => "Bad handshake method",
+            Self::BadRequest => "Bad request",
+            Self::UnsupportedProtocol => "Unsupported protocol version",
+            Self::TooLarge => "Payload too large",
+            Self::TooSlow => "Request timed out",
+            Self::Draining => "Server is going away",
+            Self::Full(Full::Connections) => "Server is full",
+            Self::Full(Full::Rate) => "Too many connections at once",
+            Self::Full(Full::Address) => "Too many connections from this address",
+            Self::Internal => "Internal error",
+        }
+    }
+
+    const fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Full(full) => Some(full.retry_after()),
+            Self::Draining => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn reason(self) -> RefuseReason {
+        match self {
+            Self::UnknownSession => RefuseReason::UnknownSession,
+            Self::TooLarge => RefuseReason::TooLarge,
+            Self::Draining => RefuseReason::Draining,
+            Self::Full(Full::Connections) => RefuseReason::Connections,
+            Self::Full(Full::Rate) => RefuseReason::Rate,
+            Self::Full(Full::Address) => RefuseReason::Address,
+            _ => RefuseReason::BadRequest,
+        }
+    }
+
+    pub(super) fn response(self) -> Response<Body> {
+        let json = format!(r#"{{"code":{},"message":"{}"}}"#, self.code(), self.message());
+        let mut response = Response::new(Body::from(json));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(after) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        }
+        if matches!(self, Self::TooLarge | Self::TooSlow) {
+            // the rest of the body is not worth reading
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

@@ -1,0 +1,199 @@
+//! Rewriting of what the engine sends, where the engine can't be told: the OPEN packet gets the
+//! client's own session id, a CONNECT_ERROR gets its `data`, binary for Engine.IO 3 polling gets
+//! the type that its encoder forgets. Pure functions over complete packets and bodies; whatever
+//! they do not recognise passes as it is.
+
+use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
+use bytes::Bytes;
+use serde_json::Value;
+use socketioxide_core::Sid;
+
+/// Between two packets of an Engine.IO 4 body.
+const SEPARATOR: u8 = 0x1e;
+
+/// Asked with the namespace of each CONNECT_ERROR; what it returns becomes the packet's `data`.
+pub(super) trait Refusals: FnMut(&str) -> Option<Value> {}
+impl<F: FnMut(&str) -> Option<Value>> Refusals for F {}
+
+/// The engine's session id in an OPEN packet (`0{"sid":"…",…}`, as text of any framing).
+pub(super) fn sid_of_open(packet: &[u8]) -> Option<Sid> {
+    let (start, end) = sid_in_open(packet)?;
+    std::str::from_utf8(&packet[start..end]).ok()?.parse().ok()
+}
+
+fn sid_in_open(packet: &[u8]) -> Option<(usize, usize)> {
+    const KEY: &[u8] = br#""sid":""#;
+    const LEN: usize = 16;
+    let start = packet.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
+    (packet.get(start + LEN) == Some(&b'"')).then_some((start, start + LEN))
+}
+
+/// The body of a polling handshake with the id that the client is to use from now on. Engine.IO 3
+/// has the packet's length in front, which changes with it.
+pub(super) fn open_body(body: &str, id: &str, v3: bool, may_upgrade: bool) -> Option<String> {
+    let packet = if v3 { body.split_once(':')?.1 } else { body };
+    let (start, end) = sid_in_open(packet.as_bytes())?;
+    let mut packet = format!("{}{id}{}", &packet[..start], &packet[end..]);
+    if !may_upgrade {
+        packet = packet.replacen(r#""upgrades":["websocket"]"#, r#""upgrades":[]"#, 1);
+    }
+    Some(if v3 { format!("{}:{packet}", utf16_len(&packet)) } else { packet })
+}
+
+/// A text packet of Engine.IO. `44{"message":"…"}` or `44/chat,{"message":"…"}` becomes
+/// `44…{"message":"…","data":…}`; `None` for everything else.
+pub(super) fn text_packet(packet: &[u8], refusals: &mut impl Refusals) -> Option<Vec<u8>> {
+    let rest = packet.strip_prefix(b"44")?;
+    let (namespace, object) = match rest.first()? {
+        b'/' => {
+            let comma = rest.iter().position(|byte| *byte == b',')?;
+            (std::str::from_utf8(&rest[..comma]).ok()?, &rest[comma + 1..])
+        }
+        _ => ("/", rest),
+    };
+    let members = object.strip_prefix(b"{")?.strip_suffix(b"}")?;
+    let data = refusals(namespace)?;
+    let start = &packet[..packet.len() - 1];
+    let comma: &[u8] = if members.is_empty() { b"" } else { b"," };
+    Some([start, comma, br#""data":"#, data.to_string().as_bytes(), b"}"].concat())
+}
+
+/// The same packet of the MessagePack parser: `{type: 4, nsp, data: {message}}`, exactly in the
+/// shape in which it is sent.
+pub(super) fn msgpack_packet(packet: &[u8], refusals: &mut impl Refusals) -> Option<Vec<u8>> {
+    let (namespace, rest) = string(packet.strip_prefix(b"\x83\xa4type\x04\xa3nsp")?)?;
+    let message = rest.strip_prefix(b"\xa4data\x81")?;
+    let (_, end) = string(message.strip_prefix(b"\xa7message")?)?;
+    if !end.is_empty() {
+        return None;
+    }
+    let data = rmp_serde::to_vec_named(&refusals(namespace)?).ok()?;
+    let start = &packet[..packet.len() - message.len() - 1];
+    Some([start, b"\x82", message, b"\xa4data", &data].concat())
+}
+
+/// A MessagePack string and what follows it.
+fn string(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (marker, rest) = bytes.split_first()?;
+    let (len, rest) = match marker {
+        0xa0..=0xbf => (usize::from(marker & 0x1f), rest),
+        0xd9 => rest.split_first().map(|(len, rest)| (usize::from(*len), rest))?,
+        0xda => rest
+            .split_first_chunk()
+            .map(|(len, rest)| (usize::from(u16::from_be_bytes(*len)), rest))?,
+        0xdb => {
+            let (len, rest) = rest.split_first_chunk()?;
+            (usize::try_from(u32::from_be_bytes(*len)).ok()?, rest)
+        }
+        _ => return None,
+    };
+    let (string, rest) = rest.split_at_checked(len)?;
+    Some((std::str::from_utf8(string).ok()?, rest))
+}
+
+/// The body of an Engine.IO 4 poll.
+pub(super) fn body_v4(body: Bytes, refusals: &mut impl Refusals) -> Bytes {
+    let mut changed = false;
+    let packets: Vec<_> = body
+        .split(|byte| *byte == SEPARATOR)
+        .map(|packet| match packet_v4(packet, refusals) {
+            Some(new) => {
+                changed = true;
+                new.into()
+            }
+            None => std::borrow::Cow::Borrowed(packet),
+        })
+        .collect();
+    if changed { packets.join(&SEPARATOR).into() } else { body }
+}
+
+fn packet_v4(packet: &[u8], refusals: &mut impl Refusals) -> Option<Vec<u8>> {
+    match packet.strip_prefix(b"b") {
+        Some(base64) => {
+            let packet = msgpack_packet(&BASE64.decode(base64).ok()?, refusals)?;
+            Some(format!("b{}", BASE64.encode(packet)).into_bytes())
+        }
+        None => text_packet(packet, refusals),
+    }
+}
+
+/// Whether the engine says good-bye in this body.
+pub(super) fn closes(body: &[u8], v3: bool) -> bool {
+    // in a longer Engine.IO 3 body it could as well be the end of somebody's text
+    if v3 { body == b"1:1" } else { body == b"1" || body.ends_with(&[SEPARATOR, b'1']) }
+}
+
+/// The body of an Engine.IO 3 poll: `<utf16 length>:<packet>…`, or, when the engine has labelled it
+/// binary, `<0|1><length digits><255><packet>…`.
+///
+/// Attachments arrive here as `b<base64>`; Engine.IO 3 wants `b4<base64>`.
+pub(super) fn body_v3(body: Bytes, binary: bool, refusals: &mut impl Refusals) -> Bytes {
+    let rewritten = if binary { binary_v3(&body, refusals) } else { string_v3(&body, refusals) };
+    rewritten.unwrap_or(body)
+}
+
+fn string_v3(body: &[u8], refusals: &mut impl Refusals) -> Option<Bytes> {
+    let mut rest = std::str::from_utf8(body).ok()?;
+    let mut out = String::with_capacity(rest.len() + 16);
+    while !rest.is_empty() {
+        let (len, after) = rest.split_once(':')?;
+        let (packet, after) = after.split_at_checked(utf16_offset(after, len.parse().ok()?)?)?;
+        let packet = match packet_v3(packet.as_bytes(), refusals) {
+            Some(new) => String::from_utf8(new).ok()?.into(),
+            None => std::borrow::Cow::Borrowed(packet),
+        };
+        out.push_str(&format!("{}:{packet}", utf16_len(&packet)));
+        rest = after;
+    }
+    Some(out.into())
+}
+
+fn binary_v3(body: &[u8], refusals: &mut impl Refusals) -> Option<Bytes> {
+    const STRING: u8 = 0;
+    const END_OF_LENGTH: u8 = 0xff;
+    let mut rest = body;
+    let mut out = Vec::with_capacity(body.len() + 16);
+    while let Some((kind, after)) = rest.split_first() {
+        let digits = after.iter().position(|byte| *byte == END_OF_LENGTH)?;
+        let len = after[..digits].iter().try_fold(0usize, |len, digit| {
+            (*digit < 10).then_some(())?;
+            len.checked_mul(10)?.checked_add((*digit).into())
+        })?;
+        let (packet, after) = after[digits + 1..].split_at_checked(len)?;
+        let new = if *kind == STRING { packet_v3(packet, refusals) } else { None };
+        let packet = new.as_deref().unwrap_or(packet);
+        out.push(*kind);
+        out.extend(packet.len().to_string().bytes().map(|digit| digit - b'0'));
+        out.push(END_OF_LENGTH);
+        out.extend_from_slice(packet);
+        rest = after;
+    }
+    Some(out.into())
+}
+
+fn packet_v3(packet: &[u8], refusals: &mut impl Refusals) -> Option<Vec<u8>> {
+    match packet.strip_prefix(b"b") {
+        Some(base64) => Some([b"b4", base64].concat()),
+        None => text_packet(packet, refusals),
+    }
+}
+
+fn utf16_len(text: &str) -> usize {
+    text.encode_utf16().count()
+}
+
+/// Where the first `units` UTF-16 units of `text` end.
+fn utf16_offset(text: &str, units: usize) -> Option<usize> {
+    let mut left = units;
+    for (offset, char) in text.char_indices() {
+        if left == 0 {
+            return Some(offset);
+        }
+        left = left.checked_sub(char.len_utf16())?;
+    }
+    (left == 0).then_some(text.len())
+}
+
+#[cfg(test)]
+#[path = "splice/tests.rs"]
+mod tests;

@@ -1,0 +1,205 @@
+//! Websockets: the handshake, which is answered here so that the stream is ours, and the two ways
+//! to the engine: with a new session, or taking one over from polling.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header,
+    request::Parts,
+};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use socketioxide::adapter::Adapter;
+use socketioxide_core::Sid;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::{
+    frames,
+    http::Edge,
+    probe,
+    refusal::Refusal,
+    request,
+    stream::EdgeIo,
+    wire::{Phase, Wire},
+};
+
+/// "Normal closure".
+const CLOSE_NORMAL: [u8; 2] = 1000_u16.to_be_bytes();
+
+impl<A: Adapter> Edge<A> {
+    pub(super) fn websocket(
+        self: &Arc<Self>,
+        parts: &Parts,
+        upgrade: OnUpgrade,
+        peer: SocketAddr,
+        v3: bool,
+        sid: Option<Sid>,
+    ) -> Result<Response<Body>, Refusal> {
+        let accept = accept_key(parts)?;
+        match sid {
+            None => {
+                let wire = Arc::new(Wire::websocket(v3, peer.ip(), self.admit(peer)?));
+                let request = request::handshake(parts, peer, &self.options.path)
+                    .ok_or(Refusal::BadRequest)?;
+                let edge = Arc::clone(self);
+                tokio::spawn(async move {
+                    if let Ok(io) = upgrade.await {
+                        edge.give_to_engine(TokioIo::new(io), wire, Bytes::new(), request);
+                    }
+                });
+            }
+            Some(sid) => {
+                let wire = self.wires.get(sid).ok_or(Refusal::UnknownSession)?;
+                let edge = Arc::clone(self);
+                tokio::spawn(async move {
+                    if let Ok(io) = upgrade.await {
+                        edge.take_over(TokioIo::new(io), wire, sid).await;
+                    }
+                });
+            }
+        }
+        Ok(switching_protocols(accept))
+    }
+
+    /// From here on the engine runs the session.
+    fn give_to_engine<S>(&self, io: S, wire: Arc<Wire>, ahead: Bytes, request: Request<()>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let io = EdgeIo::new(io, wire, self.wires.clone(), ahead, self.options.stall_timeout);
+        // answers at once; the engine spawns a task for the stream
+        let given = tower_service::Service::call(&mut self.service.clone(), (io, request));
+        if let Err(error) = given.into_inner() {
+            tracing::error!(?error, "the engine does not take a handshake that was checked");
+        }
+    }
+
+    /// A websocket for a session that polls. The engine hears of it when the client has made up its
+    /// mind: whatever goes wrong before that does not touch the session.
+    async fn take_over<S>(&self, mut io: S, wire: Arc<Wire>, sid: Sid)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        if wire.phase() != Phase::Polling {
+            return turn_away(io).await; // there is one already
+        }
+        self.wires.probe_began();
+        let claim = Claim { wire: &wire };
+        let limit = self.options.upgrade_timeout;
+        let rest = match timeout(limit, probe::run(&mut io, &wire)).await {
+            Ok(Ok(rest)) if wire.shift(Phase::Probing, Phase::Websocket) => Some(rest),
+            _ => None,
+        };
+        drop(claim);
+        self.wires.probe_ended(rest.is_some());
+        let request = request::internal(Method::GET, &self.options.path, wire.v3, "websocket", sid);
+        let (Some(rest), Some(request)) = (rest, request) else { return turn_away(io).await };
+        let mut ahead = Vec::with_capacity(24 + rest.len());
+        frames::client_frame(frames::TEXT, b"2probe", &mut ahead);
+        frames::client_frame(frames::TEXT, b"5", &mut ahead);
+        ahead.extend_from_slice(&rest);
+        wire.expect_probe_answer();
+        self.give_to_engine(io, wire, ahead.into(), request);
+    }
+}
+
+/// Gives the session back to polling, unless the websocket has taken it over.
+struct Claim<'a> {
+    wire: &'a Wire,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.wire.shift(Phase::Probing, Phase::Polling);
+    }
+}
+
+/// Closes a websocket that is not wanted.
+async fn turn_away<S: AsyncWrite + Unpin>(mut io: S) {
+    let mut close = Vec::with_capacity(4);
+    frames::server_frame(frames::CLOSE, &CLOSE_NORMAL, &mut close);
+    // whether the client hears it makes no difference
+    if io.write_all(&close).await.is_ok() {
+        io.shutdown().await.ok();
+    }
+}
+
+/// Checks the handshake of RFC 6455, section 4.2.1.
+fn accept_key(parts: &Parts) -> Result<HeaderValue, Refusal> {
+    let headers = &parts.headers;
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or(Refusal::BadRequest)?;
+    let valid = parts.method == Method::GET
+        && has_token(headers, header::UPGRADE, "websocket")
+        && has_token(headers, header::CONNECTION, "upgrade")
+        && headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13")
+        && key.len() == 24;
+    if !valid {
+        return Err(Refusal::BadRequest);
+    }
+    derive_accept_key(key.as_bytes()).parse().map_err(|_| Refusal::BadRequest)
+}
+
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|said| said.trim().eq_ignore_ascii_case(token))
+}
+
+fn switching_protocols(accept: HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 6455, section 1.3, with one header changed or left out.
+    fn handshake(change: &str, to: Option<&str>) -> Parts {
+        let mut request = Request::get("/socket.io/");
+        for (name, value) in [
+            ("upgrade", "websocket"),
+            ("connection", "keep-alive, Upgrade"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("sec-websocket-version", "13"),
+        ] {
+            if let Some(value) = if name == change { to } else { Some(value) } {
+                request = request.header(name, value);
+            }
+        }
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_is_answered_as_there() {
+        let accept = accept_key(&handshake("", None)).expect("a good handshake");
+        assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn a_handshake_that_lacks_anything_is_refused() {
+        for (name, wrong) in [
+            ("upgrade", "h2c"),
+            ("connection", "close"),
+            ("sec-websocket-key", "short"),
+            ("sec-websocket-version", "8"),
+        ] {
+            assert_eq!(accept_key(&handshake(name, None)), Err(Refusal::BadRequest), "{name}");
+            assert_eq!(accept_key(&handshake(name, Some(wrong))), Err(Refusal::BadRequest));
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The handle to one client's transport, shared by everybody who may have to do with it: the
+//! requests or the stream that carry it, the middlewares that want an error spliced into it, and
+//! whoever cuts it.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use serde_json::Value;
+use socketioxide_core::Sid;
+use tokio::sync::Notify;
+
+use super::{admission::Permit, frames, splice};
+
+/// Why a transport was cut by us. The name is a label of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum KillReason {
+    /// The node is being drained.
+    Drain = 1,
+    /// More packets waited for the client than may.
+    SlowConsumer,
+    /// Bytes waited for the client, and it did not take one of them in time.
+    Stalled,
+    /// The client broke off a poll, so what was in it may be lost.
+    PollAborted,
+    /// The client has not been heard of for longer than a heartbeat takes.
+    Vanished,
+    /// The client sent something that no client sends.
+    BadRequest,
+    /// The application asked for it.
+    Requested,
+}
+
+impl KillReason {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Drain,
+        Self::SlowConsumer,
+        Self::Stalled,
+        Self::PollAborted,
+        Self::Vanished,
+        Self::BadRequest,
+        Self::Requested,
+    ];
+
+    /// The name in metrics and in the log.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::SlowConsumer => "slow_consumer",
+            Self::Stalled => "stalled",
+            Self::PollAborted => "poll_aborted",
+            Self::Vanished => "vanished",
+            Self::BadRequest => "bad_request",
+            Self::Requested => "requested",
+        }
+    }
+}
+
+/// How the client is connected right now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// By HTTP requests.
+    Polling,
+    /// By HTTP requests, while a websocket that wants to take over has sent its probe.
+    Probing,
+    /// By a websocket.
+    Websocket,
+}
+
+/// The reasons to look at what the engine sends, in one number: 0 is the steady state, in which
+/// nothing is looked at. The low 16 bits count the refusals that wait for their CONNECT_ERROR.
+mod interest {
+    pub(super) const REFUSAL: u32 = 1;
+    /// OPEN has not been seen, from which we learn the session's id.
+    pub(super) const OPEN: u32 = 1 << 16;
+    /// The ping that the engine sends at once, and Node.js only after an interval.
+    pub(super) const FIRST_PING: u32 = 1 << 17;
+    /// The answer to the probe, which the client got from us long ago.
+    pub(super) const PROBE_ANSWER: u32 = 1 << 18;
+}
+
+/// What becomes of a frame that the engine sends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Pass,
+    Replace(Vec<u8>),
+    /// It does not reach the client.
+    Drop,
+    /// It does not reach the client, in whose name we answer.
+    Answer(&'static [u8]),
+    /// The session's id is this, and the frame passes.
+    Opened(Sid),
+}
+
+/// What only a session that began with polling has.
+#[derive(Debug, Default)]
+pub(super) struct Polling {
+    /// Notified at each change of the phase.
+    pub(super) moved: Notify,
+    /// When the client was last heard of, in milliseconds of the registry's clock.
+    last_seen_ms: AtomicU64,
+}
+
+/// One client's transport.
+pub(super) struct Wire {
+    pub(super) sid: OnceLock<Sid>,
+    /// Engine.IO 3.
+    pub(super) v3: bool,
+    pub(super) peer: IpAddr,
+    /// `None` for a session that began with a websocket.
+    pub(super) polling: Option<Box<Polling>>,
+    phase: AtomicU8,
+    interest: AtomicU32,
+    /// The number of a [`KillReason`], or 0.
+    killed: AtomicU8,
+    pub(super) reader: AtomicWaker,
+    pub(super) writer: AtomicWaker,
+    refusals: Mutex<Vec<(Box<str>, Value)>>,
+    _permit: Permit,
+}
+
+impl Wire {
+    pub(super) fn websocket(v3: bool, peer: IpAddr, permit: Permit) -> Self {
+        // an Engine.IO 3 server never pings
+        let first_ping = if v3 { 0 } else { interest::FIRST_PING };
+        Self::new(v3, peer, permit, Phase::Websocket, None, interest::OPEN | first_ping)
+    }
+
+    pub(super) fn polling(v3: bool, peer: IpAddr, permit: Permit) -> Self {
+        Self::new(v3, peer, permit, Phase::Polling, Some(Box::default()), 0)
+    }
+
+    fn new(
+        v3: bool,
+        peer: IpAddr,
+        permit: Permit,
+        phase: Phase,
+        polling: Option<Box<Polling>>,
+        interest: u32,
+    ) -> Self {
+        Self {
+            sid: OnceLock::new(),
+            v3,
+            peer,
+            polling,
+            phase: (phase as u8).into(),
+            interest: interest.into(),
+            killed: 0.into(),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+            refusals: Mutex::default(),
+            _permit: permit,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Polling,
+            1 => Phase::Probing,
+            _ => Phase::Websocket,
+        }
+    }
+
+    /// `false` if the phase is not (or no longer) `from`.
+    pub(super) fn shift(&self, from: Phase, to: Phase) -> bool {
+        let shifted = self
+            .phase
+            .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if shifted && let Some(polling) = &self.polling {
+            polling.moved.notify_waiters();
+        }
+        shifted
+    }
+
+    #[inline]
+    pub(super) fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire) != 0
+    }
+
+    /// `false` if somebody else was first.
+    pub(super) fn mark_killed(&self, reason: KillReason) -> bool {
+        let first = self
+            .killed
+            .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        self.reader.wake();
+        self.writer.wake();
+        first
+    }
+
+    /// Whether what the engine sends has to be looked at.
+    #[inline]
+    pub(super) fn has_interest(&self) -> bool {
+        self.interest.load(Ordering::Acquire) != 0
+    }
+
+    fn takes(&self, bit: u32) -> bool {
+        self.interest.load(Ordering::Acquire) & bit != 0
+            && self.interest.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+    }
+
+    /// The engine is about to answer a probe that was answered by us.
+    pub(super) fn expect_probe_answer(&self) {
+        self.interest.fetch_or(interest::PROBE_ANSWER, Ordering::AcqRel);
+    }
+
+    /// The next CONNECT_ERROR of `namespace` gets `data`.
+    pub(super) fn refuse(&self, namespace: &str, data: Value) {
+        self.refusals.lock().push((bare(namespace).into(), data));
+        self.interest.fetch_add(interest::REFUSAL, Ordering::AcqRel);
+    }
+
+    /// What [`refuse`](Self::refuse) has left for `namespace`.
+    pub(super) fn take_refusal(&self, namespace: &str) -> Option<Value> {
+        let mut refusals = self.refusals.lock();
+        let at = refusals.iter().position(|(waiting, _)| **waiting == *bare(namespace))?;
+        self.interest.fetch_sub(interest::REFUSAL, Ordering::AcqRel);
+        let (_, data) = refusals.remove(at);
+        if refusals.is_empty() {
+            *refusals = Vec::new();
+        }
+        Some(data)
+    }
+
+    /// Judges one whole frame on its way to the client.
+    pub(super) fn judge(&self, opcode: u8, payload: &[u8]) -> Verdict {
+        let spliced = match (opcode, payload) {
+            (frames::TEXT, [b'0', ..]) if self.takes(interest::OPEN) => {
+                let Some(sid) = splice::sid_of_open(payload) else {
+                    tracing::error!("an OPEN packet without an id: this session can't be reached");
+                    return Verdict::Pass;
+                };
+                return Verdict::Opened(sid);
+            }
+            (frames::TEXT, b"2") if self.takes(interest::FIRST_PING) => {
+                return Verdict::Answer(b"3");
+            }
+            (frames::TEXT, b"3probe") if self.takes(interest::PROBE_ANSWER) => {
+                return Verdict::Drop;
+            }
+            (frames::TEXT, _) => {
+                splice::text_packet(payload, &mut |namespace: &str| self.take_refusal(namespace))
+            }
+            (frames::BINARY, _) => {
+                splice::msgpack_packet(payload, &mut |namespace: &str| self.take_refusal(namespace))
+            }
+            _ => None,
+        };
+        spliced.map_or(Verdict::Pass, Verdict::Replace)
+    }
+
+    /// The client was heard of.
+    pub(super) fn seen(&self, now: Duration) {
+        if let Some(polling) = &self.polling {
+            polling.last_seen_ms.store(now.as_millis() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Connected by polling, and silent for longer than `limit`.
+    pub(super) fn is_silent(&self, now: Duration, limit: Duration) -> bool {
+        self.phase() == Phase::Polling
+            && self.polling.as_ref().is_some_and(|polling| {
+                let seen = Duration::from_millis(polling.last_seen_ms.load(Ordering::Relaxed));
+                now.saturating_sub(seen) > limit
+            })
+    }
+}
+
+/// The engine writes a namespace with a slash in front even where the application does not.
+fn bare(namespace: &str) -> &str {
+    namespace.strip_prefix('/').unwrap_or(namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, time::Instant};
+
+    use serde_json::json;
+
+    use super::{super::admission::Admission, *};
+
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn permit() -> Permit {
+        Admission::default().admit(PEER, Instant::now()).expect("no limits")
+    }
+
+    #[test]
+    fn a_new_websocket_is_looked_at_until_open_and_first_ping_are_through() {
+        let wire = Wire::websocket(false, PEER, permit());
+        let sid = Sid::new();
+        let open = format!(r#"0{{"sid":"{sid}","upgrades":[]}}"#);
+        assert_eq!(wire.judge(frames::TEXT, open.as_bytes()), Verdict::Opened(sid));
+        assert_eq!(wire.judge(frames::TEXT, b"40{}"), Verdict::Pass);
+        assert!(wire.has_interest());
+        assert_eq!(wire.judge(frames::TEXT, b"2"), Verdict::Answer(b"3"));
+        assert!(!wire.has_interest());
+        assert_eq!(wire.judge(frames::TEXT, b"2"), Verdict::Pass, "only the first one is hidden");
+    }
+
+    #[test]
+    fn engine_io_3_has_no_first_ping() {
+        let wire = Wire::websocket(true, PEER, permit());
+        let open = format!(r#"0{{"sid":"{}"}}"#, Sid::ZERO.as_str().replace('\0', "A"));
+        assert!(matches!(wire.judge(frames::TEXT, open.as_bytes()), Verdict::Opened(_)));
+        assert!(!wire.has_interest());
+    }
+
+    #[test]
+    fn a_refusal_is_spliced_once_into_the_error_of_its_namespace() {
+        let wire = Wire::polling(false, PEER, permit());
+        wire.refuse("chat", json!({ "code": "forbidden" }));
+        assert!(wire.has_interest());
+        assert_eq!(wire.judge(frames::TEXT, br#"44{"message":"no"}"#), Verdict::Pass);
+        assert_eq!(
+            wire.judge(frames::TEXT, br#"44/chat,{"message":"no"}"#),
+            Verdict::Replace(br#"44/chat,{"message":"no","data":{"code":"forbidden"}}"#.to_vec()),
+        );
+        assert!(!wire.has_interest());
+        assert_eq!(wire.judge(frames::TEXT, br#"44/chat,{"message":"no"}"#), Verdict::Pass);
+    }
+
+    #[test]
+    fn only_the_first_kill_counts() {
+        let wire = Wire::polling(false, PEER, permit());
+        assert!(wire.mark_killed(KillReason::Drain));
+        assert!(!wire.mark_killed(KillReason::Stalled));
+        assert!(wire.is_killed());
+    }
+
+    #[test]
+    fn only_one_websocket_takes_over() {
+        let wire = Wire::polling(false, PEER, permit());
+        assert!(wire.shift(Phase::Polling, Phase::Probing));
+        assert!(!wire.shift(Phase::Polling, Phase::Probing));
+        assert!(wire.shift(Phase::Probing, Phase::Websocket));
+        assert_eq!(wire.phase(), Phase::Websocket);
+    }
+
+    #[test]
+    fn silence_is_measured_from_the_last_sign() {
+        let (wire, ms) = (Wire::polling(false, PEER, permit()), Duration::from_millis);
+        wire.seen(ms(100));
+        assert!(!wire.is_silent(ms(150), ms(50)));
+        assert!(wire.is_silent(ms(151), ms(50)));
+        assert!(wire.shift(Phase::Polling, Phase::Probing));
+        assert!(!wire.is_silent(ms(151), ms(50)), "a probe has a time limit of its own");
+    }
+
+    #[test]
+    fn the_numbers_of_the_reasons_are_their_places() {
+        for (place, reason) in KillReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place + 1, "{}", reason.as_str());
+        }
+    }
+}

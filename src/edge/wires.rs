@@ -1,0 +1,314 @@
+//! All transports of this node, by session. From here the rest of the server reaches them.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use rand::seq::SliceRandom;
+use serde_json::Value;
+use socketioxide_core::Sid;
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::sleep_until,
+};
+
+use super::wire::{KillReason, Phase, Wire};
+
+/// How long a refusal waits for its session to be known here. An Engine.IO 3 session is connected
+/// to `/` before its OPEN packet has come by, if only for an instant.
+const EARLY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A session that the engine has to be told to close, as if the client had.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closing {
+    pub(super) sid: Sid,
+    pub(super) v3: bool,
+}
+
+/// Why a handshake was refused before the engine knew of it. The name is a label of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum RefuseReason {
+    /// Not a request that the protocol knows.
+    BadRequest,
+    /// A session id that is not ours, or of a session that has ended.
+    UnknownSession,
+    /// The node is being drained.
+    Draining,
+    /// `max_connections`.
+    Connections,
+    /// `connections_per_second`.
+    Rate,
+    /// `connections_per_address`.
+    Address,
+    /// A body larger than `max_payload`.
+    TooLarge,
+}
+
+impl RefuseReason {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::BadRequest,
+        Self::UnknownSession,
+        Self::Draining,
+        Self::Connections,
+        Self::Rate,
+        Self::Address,
+        Self::TooLarge,
+    ];
+
+    /// The name in metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::UnknownSession => "unknown_session",
+            Self::Draining => "draining",
+            Self::Connections => "max_connections",
+            Self::Rate => "connections_per_second",
+            Self::Address => "connections_per_address",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    probes: AtomicU64,
+    upgraded: AtomicU64,
+    probes_failed: AtomicU64,
+    killed: [AtomicU64; KillReason::ALL.len()],
+    refused: [AtomicU64; RefuseReason::ALL.len()],
+}
+
+/// What the edge has counted so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Sessions connected by polling now.
+    pub(crate) polling: u64,
+    /// Sessions connected by a websocket now.
+    pub(crate) websocket: u64,
+    /// Websockets that are about to take over from polling now.
+    pub(crate) upgrading: u64,
+    /// Websockets that have taken over.
+    pub(crate) upgraded: u64,
+    /// Websockets that meant to and did not.
+    pub(crate) upgrades_failed: u64,
+    /// Transports cut by us.
+    pub(crate) killed: Vec<(KillReason, u64)>,
+    /// Requests refused before the engine knew of them.
+    pub(crate) refused: Vec<(RefuseReason, u64)>,
+}
+
+struct Shared {
+    by_sid: DashMap<Sid, Arc<Wire>>,
+    early: Mutex<HashMap<Sid, Early>>,
+    counters: Counters,
+    closing: UnboundedSender<Closing>,
+    /// For the edge's housekeeper, who takes it once.
+    closings: Mutex<Option<UnboundedReceiver<Closing>>>,
+    started: Instant,
+}
+
+struct Early {
+    since: Instant,
+    refusals: Vec<(Box<str>, Value)>,
+}
+
+/// The transports of this node. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Wires {
+    shared: Arc<Shared>,
+}
+
+impl Default for Wires {
+    fn default() -> Self {
+        let (closing, closings) = unbounded_channel();
+        let shared = Shared {
+            by_sid: DashMap::new(),
+            early: Mutex::default(),
+            counters: Counters::default(),
+            closing,
+            closings: Mutex::new(Some(closings)),
+            started: Instant::now(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+impl Wires {
+    /// Cuts the transport of this session. To the engine it looks like a reset connection
+    /// (websocket) or a client that says good-bye (polling), so it takes its ordinary way from
+    /// there: the disconnect handlers run, the socket leaves its rooms. The client sees a lost
+    /// connection and comes back.
+    ///
+    /// `false` if there is no such session (any more), or if it has been cut before.
+    pub(crate) fn kill(&self, sid: Sid, reason: KillReason) -> bool {
+        self.get(sid).is_some_and(|wire| self.kill_wire(&wire, reason))
+    }
+
+    /// All sessions, in no order.
+    pub(crate) fn all(&self) -> Vec<Sid> {
+        self.shared.by_sid.iter().map(|entry| *entry.key()).collect()
+    }
+
+    /// How many sessions there are.
+    pub(crate) fn len(&self) -> usize {
+        self.shared.by_sid.len()
+    }
+
+    /// Whether there is no session.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shared.by_sid.is_empty()
+    }
+
+    /// Gives `data` to the next CONNECT_ERROR of this session in `namespace`. To be called in a
+    /// connect middleware right before it returns its error.
+    pub(crate) fn refuse_with(&self, sid: Sid, namespace: &str, data: Value) {
+        // held while looking: `register` cannot slip in between and leave the refusal behind
+        let mut early = self.shared.early.lock();
+        if let Some(wire) = self.get(sid) {
+            return wire.refuse(namespace, data);
+        }
+        let now = Instant::now();
+        early.retain(|_, early| now.duration_since(early.since) < EARLY_PATIENCE);
+        let entry = early.entry(sid).or_insert(Early { since: now, refusals: Vec::new() });
+        entry.refusals.push((namespace.into(), data));
+    }
+
+    /// Cuts every session there is, in random order, evenly over `spread`; then those that have
+    /// come in the meantime.
+    pub(crate) async fn kill_all_spread(&self, spread: Duration, reason: KillReason) {
+        let mut sids = self.all();
+        sids.shuffle(&mut rand::rng());
+        let start = tokio::time::Instant::now();
+        let step = spread.checked_div(sids.len() as u32).unwrap_or_default();
+        for (n, sid) in (0..).zip(sids) {
+            sleep_until(start + step * n).await;
+            self.kill(sid, reason);
+        }
+        for sid in self.all() {
+            self.kill(sid, reason);
+        }
+    }
+
+    /// The address of the client, as told by the proxies that are trusted.
+    pub(crate) fn peer_addr(&self, sid: Sid) -> Option<IpAddr> {
+        self.get(sid).map(|wire| wire.peer)
+    }
+
+    /// What the edge has counted so far. Walks over all sessions.
+    pub(crate) fn counts(&self) -> Counts {
+        let counters = &self.shared.counters;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let websocket =
+            self.shared.by_sid.iter().filter(|wire| wire.phase() == Phase::Websocket).count();
+        Counts {
+            polling: self.len().saturating_sub(websocket) as u64,
+            websocket: websocket as u64,
+            upgrading: load(&counters.probes),
+            upgraded: load(&counters.upgraded),
+            upgrades_failed: load(&counters.probes_failed),
+            killed: KillReason::ALL.into_iter().zip(counters.killed.iter().map(load)).collect(),
+            refused: RefuseReason::ALL.into_iter().zip(counters.refused.iter().map(load)).collect(),
+        }
+    }
+
+    pub(super) fn get(&self, sid: Sid) -> Option<Arc<Wire>> {
+        self.shared.by_sid.get(&sid).map(|entry| Arc::clone(&entry))
+    }
+
+    pub(super) fn register(&self, sid: Sid, wire: &Arc<Wire>) {
+        if wire.sid.set(sid).is_err() {
+            return; // known already: a session has one id
+        }
+        wire.seen(self.now());
+        self.shared.by_sid.insert(sid, Arc::clone(wire));
+        let early = self.shared.early.lock().remove(&sid);
+        for (namespace, data) in early.into_iter().flat_map(|early| early.refusals) {
+            wire.refuse(&namespace, data);
+        }
+    }
+
+    pub(super) fn kill_wire(&self, wire: &Wire, reason: KillReason) -> bool {
+        if !wire.mark_killed(reason) {
+            return false;
+        }
+        self.shared.counters.killed[reason as usize - 1].fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(reason = reason.as_str(), "transport cut");
+        if wire.phase() != Phase::Websocket {
+            self.close_in_engine(wire);
+        }
+        true
+    }
+
+    /// The session is over, as far as the edge is concerned.
+    pub(super) fn forget(&self, wire: &Wire) {
+        if let Some(sid) = wire.sid.get() {
+            self.shared.by_sid.remove_if(sid, |_, known| std::ptr::eq(&**known, wire));
+        }
+    }
+
+    /// The stream of a websocket is gone.
+    pub(super) fn stream_ended(&self, wire: &Wire) {
+        self.forget(wire);
+        if wire.polling.is_some() {
+            // cut in the middle of the engine's own part of the upgrade, the session would stay
+            // behind, neither polling nor websocket; closing one that has ended does no harm
+            self.close_in_engine(wire);
+        }
+    }
+
+    fn close_in_engine(&self, wire: &Wire) {
+        if let Some(sid) = wire.sid.get() {
+            // without a housekeeper there is no engine either
+            self.shared.closing.send(Closing { sid: *sid, v3: wire.v3 }).ok();
+        }
+    }
+
+    pub(super) fn take_closings(&self) -> Option<UnboundedReceiver<Closing>> {
+        self.shared.closings.lock().take()
+    }
+
+    /// Cuts the polling sessions that were silent for longer than `limit`.
+    pub(super) fn sweep(&self, limit: Duration) {
+        let now = self.now();
+        let silent: Vec<_> = self
+            .shared
+            .by_sid
+            .iter()
+            .filter(|wire| wire.is_silent(now, limit))
+            .map(|wire| Arc::clone(&wire))
+            .collect();
+        for wire in silent {
+            self.kill_wire(&wire, KillReason::Vanished);
+        }
+    }
+
+    /// The clock of [`Wire::seen`].
+    pub(super) fn now(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    pub(super) fn count_refused(&self, reason: RefuseReason) {
+        self.shared.counters.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn probe_began(&self) {
+        self.shared.counters.probes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn probe_ended(&self, upgraded: bool) {
+        let counters = &self.shared.counters;
+        counters.probes.fetch_sub(1, Ordering::Relaxed);
+        let outcome = if upgraded { &counters.upgraded } else { &counters.probes_failed };
+        outcome.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,339 @@
+//! The arguments of an event or an acknowledgement, encoded as they travel.
+//!
+//! A payload that is passed on unchanged is never decoded: cloning it shares the bytes. Typed
+//! values are encoded once, in the text format that nearly all clients speak; for servers that use
+//! the MessagePack parser [`Payload::into_wire`] converts at the last moment.
+
+use std::borrow::Cow;
+
+use rmpv::Value as Tree;
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, IntoDeserializer, SeqAccess, Visitor, value::UnitDeserializer},
+    ser::SerializeTuple,
+};
+use serde_json::value::RawValue;
+use socketioxide_core::{Value, parser::Parse};
+use socketioxide_parser_common::CommonParser;
+use socketioxide_parser_msgpack::MsgPackParser;
+
+/// Events that Socket.IO keeps for itself: a client that receives one as an event drops its
+/// connection, so none is ever sent.
+pub const RESERVED_EVENTS: [&str; 6] =
+    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+
+/// Whether Socket.IO keeps this event name for itself.
+pub fn is_reserved_event(name: &str) -> bool {
+    RESERVED_EVENTS.contains(&name)
+}
+
+/// Why a payload could not be made or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PayloadError {
+    /// The value has a part that the format cannot carry, such as a map with keys that are no text.
+    #[error("cannot encode the value")]
+    Encode(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The arguments do not have the shape of the type asked for.
+    #[error("the arguments do not have the expected shape: {0}")]
+    Decode(Box<dyn std::error::Error + Send + Sync>),
+    /// An event name that Socket.IO keeps for itself, see [`RESERVED_EVENTS`].
+    #[error("the event name {0:?} is reserved by Socket.IO")]
+    ReservedEvent(String),
+}
+
+/// How the clients of this server encode their packets: Socket.IO's own text format, or
+/// `socket.io-msgpack-parser`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parser {
+    /// Socket.IO's own: JSON, binary as attachments. What every client speaks by itself.
+    #[default]
+    Json,
+    /// `socket.io-msgpack-parser` on both sides.
+    MsgPack,
+}
+
+/// The arguments of an event or an acknowledgement. Cheap to clone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Payload {
+    /// An array. Text with its attachments, or MessagePack.
+    value: Value,
+    /// Whether the array starts with the event's name.
+    named: bool,
+}
+
+impl Payload {
+    /// The arguments `data` of an event. A tuple gives several arguments, everything else one.
+    /// Bytes (`bytes::Bytes`, `serde_bytes`) become binary arguments, at any depth.
+    ///
+    /// # Errors
+    /// `ReservedEvent`, or `Encode` if `data` refuses to be serialized.
+    pub fn event<T: Serialize + ?Sized>(name: &str, data: &T) -> Result<Self, PayloadError> {
+        if is_reserved_event(name) {
+            return Err(PayloadError::ReservedEvent(name.to_owned()));
+        }
+        let value = CommonParser.encode_value(data, Some(name)).map_err(encode_error)?;
+        Ok(Self { value, named: true })
+    }
+
+    /// The arguments of an acknowledgement; a tuple gives several.
+    ///
+    /// # Errors
+    /// `Encode` if `data` refuses to be serialized.
+    pub fn ack<T: Serialize + ?Sized>(data: &T) -> Result<Self, PayloadError> {
+        let value = CommonParser.encode_value(data, None).map_err(encode_error)?;
+        Ok(Self { value, named: false })
+    }
+
+    /// What a client sent: an array that starts with the event's name.
+    pub(crate) fn received(value: Value) -> Self {
+        Self { value, named: true }
+    }
+
+    /// Reads the arguments as `T`: all of them if `T` is a tuple, else the first one. An absent
+    /// first argument reads like `null`.
+    ///
+    /// # Errors
+    /// `Decode` if they do not have this shape.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
+        let mut value = self.value.clone();
+        let decoded = match value {
+            Value::Str(..) => CommonParser.decode_value(&mut value, self.named),
+            Value::Bytes(_) => MsgPackParser.decode_value(&mut value, self.named),
+        };
+        decoded.or_else(|error| {
+            let absent: UnitDeserializer<serde::de::value::Error> = ().into_deserializer();
+            match self.is_empty().then(|| T::deserialize(absent)) {
+                Some(Ok(value)) => Ok(value),
+                _ => Err(PayloadError::Decode(Box::new(error))),
+            }
+        })
+    }
+
+    /// The arguments as untyped values, binary included.
+    pub(crate) fn tree(&self) -> Result<Vec<Tree>, PayloadError> {
+        match &self.value {
+            Value::Str(..) => {
+                let mut value = self.value.clone();
+                let Arguments(arguments) =
+                    CommonParser.decode_value(&mut value, self.named).map_err(decode_error)?;
+                Ok(arguments)
+            }
+            Value::Bytes(bytes) => {
+                let mut bytes = bytes.as_ref();
+                match rmpv::decode::read_value(&mut bytes).map_err(decode_error)? {
+                    Tree::Array(values) => {
+                        Ok(values.into_iter().skip(usize::from(self.named)).collect())
+                    }
+                    _ => Err(PayloadError::Decode("not an array".into())),
+                }
+            }
+        }
+    }
+
+    /// Whether there are no arguments.
+    pub fn is_empty(&self) -> bool {
+        match &self.value {
+            Value::Str(text, _) => {
+                let rest = if self.named { after_name(text) } else { text.as_str().get(1..) };
+                rest.is_some_and(|rest| rest.trim_ascii() == "]")
+            }
+            Value::Bytes(_) => self.tree().is_ok_and(|arguments| arguments.is_empty()),
+        }
+    }
+
+    /// The same arguments under another event name.
+    ///
+    /// # Errors
+    /// `ReservedEvent`; `Decode` if the payload came from a client and is malformed.
+    pub fn with_event(&self, name: &str) -> Result<Self, PayloadError> {
+        if is_reserved_event(name) {
+            return Err(PayloadError::ReservedEvent(name.to_owned()));
+        }
+        if self.named && self.event_name().is_some_and(|own| own == name) {
+            return Ok(self.clone());
+        }
+        match &self.value {
+            Value::Str(text, attachments) => {
+                let rest = if self.named { after_name(text) } else { text.as_str().get(1..) };
+                let rest = rest.ok_or_else(|| PayloadError::Decode("not an event".into()))?;
+                let mut renamed = String::with_capacity(rest.len() + name.len() + 4);
+                renamed.push('[');
+                renamed.push_str(&serde_json::to_string(name).map_err(encode_error)?);
+                if !self.named && rest.trim_ascii() != "]" {
+                    renamed.push(',');
+                }
+                renamed.push_str(rest);
+                let value = Value::Str(renamed.into(), attachments.clone());
+                Ok(Self { value, named: true })
+            }
+            Value::Bytes(_) => Self::event(name, &Arguments(self.tree()?)),
+        }
+    }
+
+    /// The same arguments, as those of an acknowledgement.
+    ///
+    /// # Errors
+    /// `Decode` if the payload came from a client and is malformed.
+    pub fn into_ack(self) -> Result<Self, PayloadError> {
+        match &self.value {
+            _ if !self.named => Ok(self),
+            Value::Str(text, attachments) => {
+                let rest =
+                    after_name(text).and_then(|rest| rest.trim_ascii_start().strip_prefix(','));
+                let value =
+                    Value::Str(format!("[{}", rest.unwrap_or("]")).into(), attachments.clone());
+                Ok(Self { value, named: false })
+            }
+            Value::Bytes(_) => Self::ack(&Arguments(self.tree()?)),
+        }
+    }
+
+    /// The first argument alone, as the arguments of an acknowledgement; none if there is none.
+    ///
+    /// # Errors
+    /// `Decode` if the payload came from a client and is malformed.
+    pub fn first_as_ack(&self) -> Result<Self, PayloadError> {
+        match &self.value {
+            Value::Str(text, None) => {
+                let parts: Vec<&RawValue> = serde_json::from_str(text).map_err(decode_error)?;
+                let first = parts.get(usize::from(self.named)).map_or("", |raw| raw.get());
+                Ok(Self { value: Value::Str(format!("[{first}]").into(), None), named: false })
+            }
+            _ => {
+                let mut arguments = self.tree()?;
+                arguments.truncate(1);
+                Self::ack(&Arguments(arguments))
+            }
+        }
+    }
+
+    /// The event's name, if the payload has one and it is plain text without escapes.
+    pub(crate) fn event_name(&self) -> Option<Cow<'_, str>> {
+        if !self.named {
+            return None;
+        }
+        match &self.value {
+            Value::Str(text, _) => match plain_name(text) {
+                Some(name) => Some(Cow::Borrowed(name)),
+                None => CommonParser.read_event(&self.value).ok().map(Cow::Borrowed),
+            },
+            Value::Bytes(_) => MsgPackParser.read_event(&self.value).ok().map(Cow::Borrowed),
+        }
+    }
+
+    /// Makes a received payload with attachments safe to pass on: placeholders are numbered anew,
+    /// and one without its attachment is refused, because the official client drops its connection
+    /// when it receives such a packet. Payloads without attachments are left as they are.
+    pub(crate) fn checked(self) -> Result<Self, PayloadError> {
+        let Value::Str(_, Some(attachments)) = &self.value else { return Ok(self) };
+        let arguments = self.tree()?;
+        let mut placed = 0;
+        if arguments.iter().any(|argument| has_stray_placeholder(argument, &mut placed))
+            || placed != attachments.len()
+        {
+            return Err(PayloadError::Decode("attachments do not match the placeholders".into()));
+        }
+        let name = self.event_name().map(Cow::into_owned);
+        let arguments = Arguments(arguments);
+        let value = CommonParser.encode_value(&arguments, name.as_deref()).map_err(encode_error)?;
+        Ok(Self { value, named: self.named })
+    }
+
+    /// The bytes for clients that use `parser`.
+    pub(crate) fn into_wire(self, parser: Parser) -> Result<Value, PayloadError> {
+        match (&self.value, parser) {
+            (Value::Str(..), Parser::Json) | (Value::Bytes(_), Parser::MsgPack) => Ok(self.value),
+            (_, Parser::Json) => {
+                let name = self.event_name().map(Cow::into_owned);
+                let arguments = Arguments(self.tree()?);
+                CommonParser.encode_value(&arguments, name.as_deref()).map_err(encode_error)
+            }
+            (_, Parser::MsgPack) => {
+                let mut values: Vec<Tree> =
+                    self.event_name().map(|name| name.into_owned().into()).into_iter().collect();
+                values.extend(self.tree()?);
+                let mut bytes = Vec::new();
+                rmpv::encode::write_value(&mut bytes, &Tree::Array(values))
+                    .map_err(encode_error)?;
+                Ok(Value::Bytes(bytes.into()))
+            }
+        }
+    }
+}
+
+fn encode_error(error: impl std::error::Error + Send + Sync + 'static) -> PayloadError {
+    PayloadError::Encode(Box::new(error))
+}
+
+fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> PayloadError {
+    PayloadError::Decode(Box::new(error))
+}
+
+/// The name in `["name",…`, when it can be read without unescaping. Nearly always.
+fn plain_name(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("[\"")?;
+    let end = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    (rest.as_bytes()[end] == b'"').then(|| &rest[..end])
+}
+
+/// What stands behind the name in `["name",…]`: `,…]` or `]`.
+fn after_name(text: &str) -> Option<&str> {
+    if let Some(name) = plain_name(text) {
+        return text.get(name.len() + 3..);
+    }
+    let parts: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+    let name = parts.first()?.get();
+    let start = name.as_ptr() as usize - text.as_ptr() as usize;
+    text.get(start + name.len()..)
+}
+
+/// Counts the binary values, and finds maps that pretend to be a placeholder.
+fn has_stray_placeholder(value: &Tree, binaries: &mut usize) -> bool {
+    match value {
+        Tree::Binary(_) => {
+            *binaries += 1;
+            false
+        }
+        Tree::Array(values) => values.iter().any(|value| has_stray_placeholder(value, binaries)),
+        Tree::Map(members) => members.iter().any(|(key, value)| {
+            key.as_str() == Some("_placeholder") || has_stray_placeholder(value, binaries)
+        }),
+        _ => false,
+    }
+}
+
+/// All arguments, whatever their number. Serde's `Vec` would mean "the first argument, a list".
+pub(crate) struct Arguments(pub(crate) Vec<Tree>);
+
+impl Serialize for Arguments {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(self.0.len())?;
+        for argument in &self.0 {
+            tuple.serialize_element(argument)?;
+        }
+        tuple.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Arguments {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Arguments;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the arguments of an event")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Arguments, A::Error> {
+                let mut arguments = Vec::new();
+                while let Some(argument) = seq.next_element()? {
+                    arguments.push(argument);
+                }
+                Ok(Arguments(arguments))
+            }
+        }
+        deserializer.deserialize_tuple(usize::MAX, Each)
+    }
+}

@@ -1,0 +1,113 @@
+//! The server: gateways and what surrounds them, built once and then served.
+
+mod builder;
+mod drain;
+mod health;
+mod listen;
+mod workers;
+
+use std::sync::Arc;
+
+use socketioxide::SocketIo;
+
+pub use builder::{BuildError, Builder};
+pub use listen::{Bound, ServeError};
+
+use crate::{
+    adapter::{Adapter, Adapters},
+    config::Config,
+    context::Context,
+    directory::{Directory, UserPage, UserSocket},
+    edge::Edge,
+    emitter::Emitter,
+    id::NodeId,
+};
+
+/// A server. Cheap to clone: all clones are the same server.
+///
+/// ```no_run
+/// use switchboard::{Authenticate, Data, Gateway, Jwt, Reply, Switchboard, interceptor::Propagate};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// Switchboard::builder()
+///     .middleware(Authenticate::optional(Jwt::hs256("a secret of at least 32 bytes, please")))
+///     .intercept(Propagate)
+///     .gateway(Gateway::new("/").on("note", async |Data(text): Data<String>| {
+///         (Reply::event("note", &text), Reply::ack(&true))
+///     }))
+///     .build()?
+///     .bind("0.0.0.0:3000")
+///     .await?
+///     .serve(async { tokio::signal::ctrl_c().await.unwrap_or(()) })
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Switchboard(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    context: Arc<Context>,
+    adapters: Arc<Adapters>,
+    directory: Directory,
+    io: SocketIo<Adapter>,
+    edge: Arc<Edge<Adapter>>,
+    routes: axum::Router,
+}
+
+impl Switchboard {
+    /// Starts to describe a server.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The name of this node.
+    pub fn node(&self) -> &NodeId {
+        self.0.context.node()
+    }
+
+    /// Emits to the sockets of a namespace: `io.of("/chat")` of Socket.IO. Without a target the
+    /// emit is for everybody in it.
+    pub fn of(&self, namespace: &str) -> Emitter {
+        Emitter::new(self.0.context.clone(), self.0.adapters.get(namespace))
+    }
+
+    /// The sockets of a user in all namespaces, oldest first. None: the user is offline.
+    pub async fn sockets_of(&self, user: &str) -> Vec<UserSocket> {
+        self.0.directory.sockets(user).await
+    }
+
+    /// Users who have a socket, in the order of their ids: at most `limit` from `cursor` on.
+    pub async fn users(&self, cursor: Option<&str>, limit: usize) -> UserPage {
+        self.0.directory.users(cursor.map(Into::into), limit).await
+    }
+
+    /// Disconnects all sockets of a user from their namespaces and returns how many they were. The
+    /// clients see `io server disconnect` and do not come back by themselves.
+    pub async fn disconnect_user(&self, user: &str) -> usize {
+        let sockets = self.sockets_of(user).await;
+        for socket in &sockets {
+            if let Some(adapter) = self.0.adapters.get(&socket.namespace)
+                && let Some(socket) = adapter.socket(socket.id.sid())
+            {
+                adapter.disconnect(socket, false);
+            }
+        }
+        sockets.len()
+    }
+
+    /// How many sockets are connected to this node, a client in two namespaces counted twice.
+    pub fn socket_count(&self) -> usize {
+        self.0.adapters.all().iter().map(|adapter| adapter.len()).sum()
+    }
+
+    /// The `SocketIo` of socketioxide.
+    ///
+    /// What is done through it is not seen by Switchboard: see
+    /// [`Session::raw`](crate::Session::raw). A namespace declared through it has no middleware of
+    /// this server, so nobody is authenticated there.
+    pub fn raw(&self) -> &SocketIo<Adapter> {
+        &self.0.io
+    }
+}

@@ -1,0 +1,214 @@
+//! Puts a server together, in the order in which its parts need one another.
+
+use std::{future::Future, sync::Arc};
+
+use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
+use tokio::sync::mpsc;
+
+use super::{Inner, Switchboard, health};
+use crate::{
+    adapter::{Adapter, Adapters, State},
+    config::{Config, OverLimit, Transport},
+    connect::Entrance,
+    context::Context,
+    directory::{Directory, Presence, PresenceSink, UserLimit},
+    edge::{Edge, EdgeOptions},
+    gateway::Gateway,
+    handler::BoxFuture,
+    handshake::Middleware,
+    id::NodeId,
+    interceptor::Interceptor,
+    payload::Parser,
+};
+
+/// Why a server cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Two gateways for one namespace, or a path that is none.
+    #[error("the gateway {path:?} cannot be added: {reason}")]
+    Gateway {
+        /// The gateway's path.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+type OnPresence = Box<dyn Fn(Presence) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Describes a server; see [`Switchboard::builder`].
+#[derive(Default)]
+#[must_use]
+pub struct Builder {
+    config: Config,
+    parser: Parser,
+    gateways: Vec<Gateway>,
+    middlewares: Vec<Arc<dyn Middleware>>,
+    interceptors: Vec<Arc<dyn Interceptor>>,
+    on_presence: Option<OnPresence>,
+    routes: Option<axum::Router>,
+}
+
+impl Builder {
+    /// Sets everything that can be configured; the defaults are those of the configuration file.
+    /// The `auth` section is not applied here: give the server an
+    /// [`Authenticate`](crate::Authenticate) middleware.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The packet format that the clients use.
+    pub fn parser(mut self, parser: Parser) -> Self {
+        self.parser = parser;
+        self
+    }
+
+    /// Adds a gateway.
+    pub fn gateway(mut self, gateway: Gateway) -> Self {
+        self.gateways.push(gateway);
+        self
+    }
+
+    /// Adds a middleware for all gateways, before their own; run in the order written.
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.middlewares.push(Arc::new(middleware));
+        self
+    }
+
+    /// Adds an interceptor around the handlers of all gateways, outside their own; the first one
+    /// written is the outermost.
+    pub fn intercept(mut self, interceptor: impl Interceptor) -> Self {
+        self.interceptors.push(Arc::new(interceptor));
+        self
+    }
+
+    /// Is told of each user that comes online or goes offline, one after the other, in the order
+    /// in which it happens.
+    pub fn on_presence<F, Fut>(mut self, handler: F) -> Self
+    where
+        F: Fn(Presence) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.on_presence = Some(Box::new(move |presence| Box::pin(handler(presence))));
+        self
+    }
+
+    /// Serves these routes on the same port, beside the Socket.IO path, `/healthz` and `/readyz`.
+    pub fn routes(mut self, routes: axum::Router) -> Self {
+        self.routes = Some(routes);
+        self
+    }
+
+    /// Builds the server. Nothing listens yet. Call it inside a tokio runtime if
+    /// [`on_presence`](Self::on_presence) is used.
+    ///
+    /// # Errors
+    /// If the gateways contradict each other.
+    pub fn build(self) -> Result<Switchboard, BuildError> {
+        let config = self.config;
+        let node = config.node_id.as_deref().map_or_else(NodeId::random, NodeId::named);
+        let prefix = &config.users.room_prefix;
+        let context = Context::new(node, self.parser, prefix, config.limits.clone());
+        let context = Arc::new(context);
+        let presence = self.on_presence.map(|handler| listen_to_presence(&context, handler));
+        let limit = UserLimit {
+            max_sockets: config.users.max_sockets,
+            disconnect_oldest: config.users.over_limit == OverLimit::DisconnectOldest,
+        };
+        let directory = Directory::in_memory(limit, config.users.offline_after, presence);
+
+        let adapters = Arc::new(Adapters::default());
+        let state = State { context: context.clone(), adapters: adapters.clone() };
+        let (service, io) = engine(&config, self.parser).with_adapter::<Adapter>(state).build_svc();
+        let edge = Edge::new(edge_options(&config, &context), service, context.wires().clone());
+
+        for gateway in self.gateways {
+            let gateway = gateway.build(&self.middlewares, &self.interceptors);
+            add(&io, Entrance::new(gateway, adapters.clone(), directory.clone(), context.clone()))?;
+        }
+        let routes = health::routes(context.clone()).merge(self.routes.unwrap_or_default());
+        Ok(Switchboard(Arc::new(Inner { config, context, adapters, directory, io, edge, routes })))
+    }
+}
+
+fn add(io: &SocketIo<Adapter>, entrance: Entrance) -> Result<(), BuildError> {
+    let path = entrance.path().to_owned();
+    let refuse = |reason: String| Err(BuildError::Gateway { path: path.clone(), reason });
+    if !path.starts_with('/') {
+        return refuse("a namespace starts with a slash".into());
+    }
+    if path.contains('{') {
+        return io.dyn_ns(path.clone(), entrance).or_else(|error| refuse(error.to_string()));
+    }
+    if io.of(&path).is_some() {
+        return refuse("there is one already".into());
+    }
+    io.ns(path, entrance);
+    Ok(())
+}
+
+/// How many bytes tungstenite reads at once. Small, because each idle connection keeps a buffer of
+/// this size; larger frames are read in more than one go.
+const WS_READ_BUFFER: usize = 512;
+
+fn engine(config: &Config, parser: Parser) -> SocketIoBuilder {
+    let engine = &config.engine;
+    // A websocket message of the allowed payload, and the byte that Engine.IO puts before it.
+    let max_message = usize::try_from(engine.max_payload).unwrap_or(usize::MAX).saturating_add(1);
+    let has = |transport| engine.transports.contains(&transport);
+    let builder = SocketIo::builder()
+        .req_path(config.path.trim_end_matches('/').to_owned())
+        .ping_interval(engine.ping_interval)
+        .ping_timeout(engine.ping_timeout)
+        .connect_timeout(engine.connect_timeout)
+        .max_payload(engine.max_payload)
+        .max_buffer_size(engine.max_buffered_packets)
+        .ws_read_buffer_size(WS_READ_BUFFER)
+        .ws_max_message_size(max_message)
+        .ws_max_frame_size(max_message);
+    let builder = match (has(Transport::Polling), has(Transport::Websocket)) {
+        (true, true) => builder,
+        (true, false) => builder.transports([TransportType::Polling]),
+        (false, _) => builder.transports([TransportType::Websocket]),
+    };
+    match parser {
+        Parser::Json => builder.with_parser(ParserConfig::common()),
+        Parser::MsgPack => builder.with_parser(ParserConfig::msgpack()),
+    }
+}
+
+fn edge_options(config: &Config, context: &Context) -> EdgeOptions {
+    let engine = &config.engine;
+    EdgeOptions {
+        path: config.path.clone(),
+        node_id: context.node().to_string(),
+        secrets: config.edge.secrets.iter().map(|secret| secret.expose().into()).collect(),
+        ping_interval: engine.ping_interval,
+        ping_timeout: engine.ping_timeout,
+        upgrade_timeout: std::time::Duration::from_secs(10),
+        max_payload: engine.max_payload,
+        polling: engine.transports.contains(&Transport::Polling),
+        websocket: engine.transports.contains(&Transport::Websocket),
+        legacy_polling: engine.legacy_polling,
+        cors_origins: engine.cors_origins.clone(),
+        max_connections: config.limits.max_connections,
+        connections_per_second: config.limits.connections_per_second,
+        connections_per_address: config.limits.connections_per_address,
+        trusted_proxies: config.edge.trusted_proxies.clone(),
+        handshake_timeout: config.edge.handshake_timeout,
+        stall_timeout: config.edge.stall_timeout,
+    }
+}
+
+fn listen_to_presence(context: &Arc<Context>, handler: OnPresence) -> PresenceSink {
+    let (sink, mut changes) = mpsc::unbounded_channel();
+    let stop = context.stop.clone();
+    context.tasks.spawn(async move {
+        while let Some(Some(change)) = stop.run_until_cancelled(changes.recv()).await {
+            handler(change).await;
+        }
+    });
+    PresenceSink(sink)
+}

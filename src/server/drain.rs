@@ -1,0 +1,60 @@
+//! Leaving in good order: stop being ready, tell the clients, move them, wait, give up aloud.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{ServeError, Switchboard};
+use crate::edge::KillReason;
+
+impl Switchboard {
+    /// Drains the node: `/readyz` turns 503 and new handshakes get 503, clients hear
+    /// `server:draining` and are closed at the transport, spread over `drain.spread`, so that they
+    /// reconnect elsewhere; events under way finish. Draining twice waits for the same end.
+    ///
+    /// # Errors
+    /// `DrainTimeout` if connections or handlers are left after `drain.timeout`.
+    pub async fn drain(&self) -> Result<(), ServeError> {
+        let inner = &*self.0;
+        let started = Instant::now();
+        let drain = &inner.config.drain;
+        if inner.context.start_draining() {
+            inner.edge.start_draining();
+            let sockets = self.socket_count();
+            tracing::info!(sockets, spread_ms = drain.spread.as_millis() as u64, "draining");
+            let notice = json!({ "seconds": drain.spread.as_secs() });
+            for adapter in inner.adapters.all() {
+                let namespace = adapter.namespace().to_string();
+                if let Err(error) = self.of(&namespace).emit("server:draining", &notice) {
+                    tracing::error!(%error, "cannot announce the drain");
+                }
+            }
+            inner.context.wires().kill_all_spread(drain.spread, KillReason::Drain).await;
+        }
+        let left = drain.timeout.saturating_sub(started.elapsed());
+        let gone = tokio::time::timeout(left, self.emptied()).await;
+        if gone.is_err() {
+            tracing::warn!(
+                sockets = self.socket_count(),
+                handlers = inner.context.tasks.len(),
+                timeout_ms = drain.timeout.as_millis() as u64,
+                "the drain took too long, what is left is cut"
+            );
+            return Err(ServeError::DrainTimeout);
+        }
+        tracing::info!(elapsed_ms = started.elapsed().as_millis() as u64, "drained");
+        Ok(())
+    }
+
+    /// Waits until the last socket has left and the last handler has ended.
+    async fn emptied(&self) {
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        while self.socket_count() > 0 || !self.0.context.wires().is_empty() {
+            tick.tick().await;
+        }
+        // Ends what runs until the end, such as the listener to presence.
+        self.0.context.stop.cancel();
+        self.0.context.tasks.close();
+        self.0.context.tasks.wait().await;
+    }
+}

@@ -1,0 +1,124 @@
+//! Listening: the address is bound before anything runs, so that a bad one fails the start.
+
+use std::{future::Future, io, net::SocketAddr};
+
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio_util::sync::CancellationToken;
+
+use super::{Switchboard, workers::Workers};
+use crate::edge::{Tls, serve_connection};
+
+/// Why a server stopped serving.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("cannot listen: {0}")]
+    Bind(#[source] io::Error),
+    /// The certificate or its key cannot be used.
+    #[error("cannot use the TLS certificate: {0}")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A thread cannot be started.
+    #[error("cannot start a worker thread: {0}")]
+    Worker(#[source] io::Error),
+    /// Connections or handlers were still there when the time for draining was over; they are gone
+    /// now.
+    #[error("the drain took longer than drain.timeout")]
+    DrainTimeout,
+}
+
+/// A server that has its address and is ready to serve.
+pub struct Bound {
+    server: Switchboard,
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Tls>,
+}
+
+impl Switchboard {
+    /// Binds the address. Port 0 takes a free one, see [`Bound::local_addr`].
+    ///
+    /// # Errors
+    /// If the address cannot be listened on, or the configured certificate cannot be used.
+    pub async fn bind(&self, address: impl ToSocketAddrs) -> Result<Bound, ServeError> {
+        let tls = &self.0.config.tls;
+        let tls = match (&tls.cert_file, &tls.key_file) {
+            (Some(cert), Some(key)) => Some(
+                Tls::load(cert.clone(), key.clone())
+                    .map_err(|error| ServeError::Tls(Box::new(error)))?,
+            ),
+            _ => None,
+        };
+        let listener = TcpListener::bind(address).await.map_err(ServeError::Bind)?;
+        let address = listener.local_addr().map_err(ServeError::Bind)?;
+        Ok(Bound { server: self.clone(), listener, address, tls })
+    }
+}
+
+impl Bound {
+    /// The address that the server listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` ends, then drains: new clients are refused, the others are told and
+    /// moved elsewhere, handlers under way finish.
+    ///
+    /// With `workers` set, connections are spread over that many threads, each with a runtime of
+    /// its own; otherwise everything runs on the caller's runtime. Dropping the future stops the
+    /// server at once.
+    ///
+    /// # Errors
+    /// If a worker cannot be started, or the drain takes longer than `drain.timeout`.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let Self { server, listener, tls, .. } = self;
+        let workers = Workers::start(server.0.config.workers).map_err(ServeError::Worker)?;
+        let stop = CancellationToken::new();
+        // Stops accepting when this future is dropped, too.
+        let _stop_at_the_end = stop.clone().drop_guard();
+        let accept = accept(server.clone(), listener, tls, stop.clone(), &workers);
+        tokio::select! {
+            () = shutdown => {}
+            () = accept => {}
+        }
+        let drained = server.drain().await;
+        stop.cancel();
+        server.0.context.stop.cancel();
+        workers.join().await;
+        drained
+    }
+}
+
+/// Takes connections until `stop`. While draining it goes on: who comes is told to go elsewhere.
+async fn accept(
+    server: Switchboard,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    stop: CancellationToken,
+    workers: &Workers,
+) {
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                pause_after(&error).await;
+                continue;
+            }
+        };
+        let (server, tls, stop) = (server.clone(), tls.clone(), stop.clone());
+        workers.run(stream, move |stream: TcpStream| async move {
+            let edge = server.0.edge.clone();
+            serve_connection(stream, peer, edge, server.0.routes.clone(), tls, stop).await;
+        });
+    }
+}
+
+/// A connection that broke before it was accepted is nothing; being out of file descriptors is, and
+/// passes only with time.
+async fn pause_after(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        tracing::error!(%error, "cannot accept a connection");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}

@@ -1,0 +1,360 @@
+//! A client's socket in one namespace, as handlers see it.
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::SystemTime,
+};
+
+use parking_lot::{Mutex, RwLock};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value as Json};
+use socketioxide::{TransportType, extract::SocketRef, socket::Socket};
+use socketioxide_core::{
+    Sid, Str,
+    adapter::{BroadcastFlags, BroadcastOptions, Room},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    adapter::Adapter,
+    auth::Identity,
+    emitter::Emitter,
+    fault::{Code, Fault},
+    id::{NodeId, SocketId, UserId},
+    payload::{Payload, PayloadError},
+};
+
+/// A client's socket in one namespace. Cheap to clone; outlives the connection, after which emits
+/// go nowhere.
+#[derive(Clone)]
+pub struct Session(Arc<Inner>);
+
+struct Inner {
+    id: SocketId,
+    sid: Sid,
+    namespace: Str,
+    adapter: Arc<Adapter>,
+    /// Weak, because the socket's own handlers hold the session.
+    socket: Weak<Socket<Adapter>>,
+    identity: RwLock<Identity>,
+    params: Box<[(Box<str>, Box<str>)]>,
+    peer: Option<IpAddr>,
+    connected_at: SystemTime,
+    /// Made when the first value is set: most sockets have none.
+    data: Mutex<Option<Box<Map<String, Json>>>>,
+    /// The rooms at the moment of leaving, for disconnect handlers.
+    last_rooms: Mutex<Option<Box<[Room]>>>,
+    closed: AtomicBool,
+    /// Made when somebody asks, see [`Session::closed`].
+    closing: Mutex<Option<CancellationToken>>,
+    joined_by_client: AtomicUsize,
+}
+
+pub(crate) struct NewSession {
+    pub(crate) adapter: Arc<Adapter>,
+    pub(crate) params: Box<[(Box<str>, Box<str>)]>,
+    pub(crate) peer: Option<IpAddr>,
+}
+
+impl Session {
+    pub(crate) fn new(socket: &Arc<Socket<Adapter>>, new: NewSession) -> Self {
+        let NewSession { adapter, params, peer } = new;
+        Self(Arc::new(Inner {
+            id: SocketId::new(socket.id),
+            sid: socket.id,
+            namespace: adapter.namespace().clone(),
+            adapter,
+            socket: Arc::downgrade(socket),
+            identity: RwLock::new(Identity::anonymous()),
+            params,
+            peer,
+            connected_at: SystemTime::now(),
+            data: Mutex::new(None),
+            last_rooms: Mutex::new(None),
+            closed: AtomicBool::new(false),
+            closing: Mutex::new(None),
+            joined_by_client: AtomicUsize::new(0),
+        }))
+    }
+
+    /// The public id: what the client knows as `socket.id`.
+    pub fn id(&self) -> SocketId {
+        self.0.id
+    }
+
+    /// The engine's id. Never shown to a client or to another socket.
+    pub(crate) fn sid(&self) -> Sid {
+        self.0.sid
+    }
+
+    /// The namespace that the socket is in.
+    pub fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
+    /// A parameter of the gateway's path: `room` in `/chat/{room}`.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.0.params.iter().find(|(key, _)| &**key == name).map(|(_, value)| &**value)
+    }
+
+    /// The user, or none for an anonymous socket.
+    pub fn user(&self) -> Option<UserId> {
+        self.0.identity.read().user_id().cloned()
+    }
+
+    /// Everything that the token said about the client.
+    pub fn identity(&self) -> Identity {
+        self.0.identity.read().clone()
+    }
+
+    pub(crate) fn set_identity(&self, identity: Identity) {
+        *self.0.identity.write() = identity;
+    }
+
+    /// The node that holds the connection.
+    pub fn node(&self) -> &NodeId {
+        self.0.adapter.context().node()
+    }
+
+    /// The client's address, behind trusted proxies the one that they report.
+    pub fn peer_addr(&self) -> Option<IpAddr> {
+        self.0.peer
+    }
+
+    /// When the socket was accepted.
+    pub fn connected_at(&self) -> SystemTime {
+        self.0.connected_at
+    }
+
+    /// `websocket` or `polling`, as of now; none after the disconnect.
+    pub fn transport(&self) -> Option<&'static str> {
+        self.0.socket.upgrade().map(|socket| match socket.transport_type() {
+            TransportType::Websocket => "websocket",
+            TransportType::Polling => "polling",
+        })
+    }
+
+    /// Sends an event to this socket. A tuple gives several arguments.
+    ///
+    /// # Errors
+    /// If `data` cannot be serialized or the name is reserved. A socket that has gone, or reads too
+    /// slowly and is being cut off, is no error.
+    pub fn emit<T: Serialize + ?Sized>(&self, name: &str, data: &T) -> Result<(), PayloadError> {
+        self.emit_payload(Payload::event(name, data)?, false)
+    }
+
+    pub(crate) fn emit_payload(
+        &self,
+        payload: Payload,
+        volatile: bool,
+    ) -> Result<(), PayloadError> {
+        let mut options = BroadcastOptions::new(self.0.sid);
+        if volatile {
+            options.add_flag(BroadcastFlags::Volatile);
+        }
+        self.0.adapter.emit(payload, options)
+    }
+
+    pub(crate) fn acknowledge(&self, ack_id: i64, payload: Payload) -> Result<(), PayloadError> {
+        self.0.adapter.acknowledge(self.0.sid, ack_id, payload)
+    }
+
+    /// Emits to others of this namespace; this socket is left out, as with `socket.to(room)`.
+    pub fn to(&self) -> Emitter {
+        let adapter = self.0.adapter.clone();
+        Emitter::new(adapter.context().clone(), Some(adapter)).except_socket(self.0.id)
+    }
+
+    /// Joins a room.
+    ///
+    /// # Errors
+    /// `forbidden` if the socket is in as many rooms as `limits.max_rooms_per_socket` allows, its
+    /// own rooms not counted.
+    pub fn join(&self, room: impl Into<Room>) -> Result<(), Fault> {
+        let room = room.into();
+        if self.is_in(&room) {
+            return Ok(());
+        }
+        let limit = self.0.adapter.context().limits().max_rooms_per_socket;
+        let counted =
+            self.0.joined_by_client.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |joined| {
+                (joined < limit).then_some(joined + 1)
+            });
+        if counted.is_err() {
+            return Err(Fault::forbidden(format!("a socket may be in {limit} rooms at most")));
+        }
+        self.0.adapter.join(self.0.sid, vec![room]);
+        Ok(())
+    }
+
+    /// Joins the rooms that the server gives every socket; not counted against the limit.
+    pub(crate) fn join_own(&self, rooms: Vec<Room>) {
+        self.0.adapter.join(self.0.sid, rooms);
+    }
+
+    /// Leaves a room. Leaving one's own rooms (id, user, `authenticated`) is ignored: emits and
+    /// acknowledgements of others depend on them.
+    pub fn leave(&self, room: &str) {
+        if self.is_in(room) && !self.is_own_room(room) {
+            self.0.joined_by_client.fetch_sub(1, Ordering::Relaxed);
+            self.0.adapter.leave(self.0.sid, Room::Owned(room.to_owned()));
+        }
+    }
+
+    /// Whether the socket is in this room.
+    pub fn is_in(&self, room: &str) -> bool {
+        self.0.adapter.is_in(self.0.sid, room)
+    }
+
+    /// Whether a client may publish to this room when it is a member: not to the rooms that the
+    /// server gave it.
+    pub(crate) fn may_publish_to(&self, room: &str) -> bool {
+        !self.is_own_room(room)
+    }
+
+    fn is_own_room(&self, room: &str) -> bool {
+        room == self.0.id.as_str()
+            || self.user().is_some_and(|user| {
+                room == self.0.adapter.context().user_room(&user) || room == AUTHENTICATED
+            })
+    }
+
+    /// The rooms that the socket is in; in a disconnect handler those that it was in. Sorted.
+    pub fn rooms(&self) -> Vec<Room> {
+        let kept = self.0.last_rooms.lock().as_ref().map(|rooms| rooms.to_vec());
+        let mut rooms = kept.unwrap_or_else(|| self.0.adapter.rooms_of(self.0.sid));
+        rooms.sort();
+        rooms
+    }
+
+    /// Reads a value of this socket's data.
+    ///
+    /// # Errors
+    /// `internal` if the value is there but is no `T`.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Fault> {
+        let Some(value) = self.0.data.lock().as_ref().and_then(|data| data.get(key).cloned())
+        else {
+            return Ok(None);
+        };
+        serde_json::from_value(value).map(Some).map_err(|error| {
+            tracing::error!(key, %error, "the socket's data has another type");
+            Fault::internal()
+        })
+    }
+
+    /// Keeps a value with this socket, as `socket.data` in Node.js. It must be serializable because
+    /// other nodes see it in `fetchSockets`.
+    ///
+    /// # Errors
+    /// `internal` if it cannot be serialized.
+    pub fn set<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), Fault> {
+        let value = serde_json::to_value(value).map_err(|error| {
+            tracing::error!(key, %error, "the socket's data cannot be serialized");
+            Fault::internal()
+        })?;
+        self.0.data.lock().get_or_insert_default().insert(key.to_owned(), value);
+        Ok(())
+    }
+
+    /// Whether the socket is still connected.
+    pub fn is_connected(&self) -> bool {
+        !self.0.closed.load(Ordering::Acquire)
+    }
+
+    /// Ends when the socket has disconnected.
+    pub async fn closed(&self) {
+        let token = {
+            let mut closing = self.0.closing.lock();
+            // Asked under the lock that `mark_closed` takes, so that the end is never missed.
+            if !self.is_connected() {
+                return;
+            }
+            closing.get_or_insert_default().clone()
+        };
+        token.cancelled().await;
+    }
+
+    /// Disconnects this socket from its namespace. The client sees `io server disconnect` and does
+    /// not come back by itself. With `close_transport` the connection below it is closed too.
+    pub fn disconnect(&self, close_transport: bool) {
+        if let Some(socket) = self.0.socket.upgrade() {
+            self.0.adapter.disconnect(socket, close_transport);
+        }
+    }
+
+    /// The socket of socketioxide, while it is connected.
+    ///
+    /// What is done through it is not seen by Switchboard. Its `emit` bypasses interceptors,
+    /// metrics and recovery; its `on`, `on_fallback` and `on_disconnect` replace what the gateway
+    /// registered (calling `on_fallback` inside a handler deadlocks); rooms joined through it do not
+    /// count against the limit. Its `id` is the engine's, not [`Session::id`].
+    pub fn raw(&self) -> Option<SocketRef<Adapter>> {
+        let socket = self.0.socket.upgrade()?;
+        let mut no_arguments = socketioxide_core::Value::Str("[]".into(), None);
+        socketioxide::handler::FromMessageParts::from_message_parts(
+            &socket,
+            &mut no_arguments,
+            &None,
+        )
+        .ok()
+    }
+
+    pub(crate) fn socket(&self) -> &Weak<Socket<Adapter>> {
+        &self.0.socket
+    }
+
+    pub(crate) fn adapter(&self) -> &Arc<Adapter> {
+        &self.0.adapter
+    }
+
+    /// Remembers the rooms and wakes who waits for the end. Returns false if it was done before.
+    pub(crate) fn mark_closed(&self, rooms: Vec<Room>) -> bool {
+        let mut closing = self.0.closing.lock();
+        if self.0.closed.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        *self.0.last_rooms.lock() = Some(rooms.into());
+        if let Some(token) = closing.take() {
+            token.cancel();
+        }
+        true
+    }
+}
+
+/// The room of all authenticated sockets of a namespace.
+pub(crate) const AUTHENTICATED: &str = "authenticated";
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.0.id)
+            .field("namespace", &self.0.namespace.as_str())
+            .field("user", &self.user())
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Session {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Session {}
+
+impl From<PayloadError> for Fault {
+    fn from(error: PayloadError) -> Self {
+        match error {
+            PayloadError::Decode(_) => Self::new(Code::BadRequest, error.to_string()),
+            PayloadError::ReservedEvent(_) | PayloadError::Encode(_) => {
+                tracing::error!(%error, source = ?std::error::Error::source(&error), "cannot send");
+                Self::internal()
+            }
+        }
+    }
+}
