@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
+    auth::Jwt,
     config::Config,
     event::{Data, Event},
     fault::{Code, Fault},
@@ -18,10 +19,12 @@ use crate::{
 const MAX_ROOM_NAME: usize = 255;
 
 /// The built-in gateway: `events`, `join`, `leave`, `publish` and `whoami`.
-pub fn gateway(config: &Config) -> Gateway {
+///
+/// `auth:refresh` is there if `jwt` can say whether a new token is valid.
+pub fn gateway(config: &Config, jwt: Option<Jwt>) -> Gateway {
     let may_join = config.rooms.may_join.clone();
     let user_prefix = config.users.room_prefix.clone();
-    Gateway::new("/")
+    let gateway = Gateway::new("/")
         .on("events", events)
         .on("join", move |session: Session, Data(room): Data<String>| {
             let joined = check_room(&session, &room, &may_join, &user_prefix)
@@ -30,7 +33,20 @@ pub fn gateway(config: &Config) -> Gateway {
         })
         .on("leave", leave)
         .on("publish", publish)
-        .on("whoami", whoami)
+        .on("whoami", whoami);
+    match jwt {
+        Some(jwt) => gateway
+            .on("auth:refresh", move |session: Session, Data(token): Data<String>| {
+                refresh(jwt.clone(), session, token)
+            }),
+        None => gateway,
+    }
+}
+
+/// A newer token of the same user; the socket lives as long as it.
+async fn refresh(jwt: Jwt, session: Session, token: String) -> Result<Reply, Fault> {
+    session.refresh(jwt.verify(&token).await?)?;
+    Ok(Reply::ack(&json!({ "ok": true })))
 }
 
 /// The same arguments back to the sender; the propagating interceptor takes them further.

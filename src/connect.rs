@@ -23,41 +23,38 @@ use crate::{
     handshake::Handshake,
     id::SocketId,
     payload::Payload,
-    session::{AUTHENTICATED, NewSession, Session},
+    rooms::AUTHENTICATED,
+    session::{Expiry, NewSession, Session},
 };
 
 /// The way into the namespaces of one gateway.
 #[derive(Clone)]
 pub(crate) struct Entrance(Arc<Parts>);
 
+/// What the ways into all namespaces share.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) adapters: Arc<Adapters>,
+    pub(crate) directory: Directory,
+    pub(crate) context: Arc<Context>,
+    pub(crate) expiry: Option<Expiry>,
+}
+
 struct Parts {
     gateway: Arc<Gateway>,
-    adapters: Arc<Adapters>,
-    directory: Directory,
-    context: Arc<Context>,
+    around: Surroundings,
     params: matchit::Router<()>,
     /// Sockets that are through the middleware but not yet in their namespace.
     waiting: Mutex<HashMap<(Sid, Box<str>), Arc<Inbox>>>,
 }
 
 impl Entrance {
-    pub(crate) fn new(
-        gateway: Gateway,
-        adapters: Arc<Adapters>,
-        directory: Directory,
-        context: Arc<Context>,
-    ) -> Self {
+    pub(crate) fn new(gateway: Gateway, around: Surroundings) -> Self {
         let mut params = matchit::Router::new();
         // A path that does not parse has no parameters; declaring the namespace refuses it.
         let _ = params.insert(gateway.path.clone(), ());
-        Self(Arc::new(Parts {
-            gateway: Arc::new(gateway),
-            adapters,
-            directory,
-            context,
-            params,
-            waiting: Mutex::default(),
-        }))
+        let waiting = Mutex::default();
+        Self(Arc::new(Parts { gateway: Arc::new(gateway), around, params, waiting }))
     }
 
     /// The gateway's path.
@@ -76,10 +73,11 @@ impl Entrance {
         auth: Option<&Value>,
     ) -> Result<(), Fault> {
         let parts = &*self.0;
-        let adapter = parts.adapters.get(socket.ns()).ok_or_else(Fault::internal)?;
-        let peer = parts.context.wires().peer_addr(socket.id);
+        let adapter = parts.around.adapters.get(socket.ns()).ok_or_else(Fault::internal)?;
+        let peer = parts.around.context.wires().peer_addr(socket.id);
         let params = self.params(socket.ns());
-        let session = Session::new(socket, NewSession { adapter, params, peer });
+        let expiry = parts.around.expiry.clone();
+        let session = Session::new(socket, NewSession { adapter, params, peer, expiry });
         let handshake = Handshake::new(session.clone(), socket.req_parts().clone(), auth);
         parts.gateway.admit(&handshake).await?;
         drop(handshake);
@@ -97,7 +95,7 @@ impl Entrance {
                 connected_at: session.connected_at(),
                 transport: session.transport().unwrap_or("websocket"),
             };
-            let evicted = parts.directory.enter(user.clone(), entry).await?;
+            let evicted = parts.around.directory.enter(user.clone(), entry).await?;
             for socket in evicted {
                 self.evict(&socket.namespace, socket.id);
             }
@@ -115,7 +113,7 @@ impl Entrance {
     }
 
     fn evict(&self, namespace: &str, id: SocketId) {
-        let Some(adapter) = self.0.adapters.get(namespace) else { return };
+        let Some(adapter) = self.0.around.adapters.get(namespace) else { return };
         if let Some(socket) = adapter.socket(id.sid()) {
             tracing::debug!(socket.id = %id, namespace, "socket goes for a newer one of its user");
             adapter.disconnect(socket, false);
@@ -143,7 +141,7 @@ struct Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        leave(&self.session, &self.entrance.0.directory);
+        leave(&self.session, &self.entrance.0.around.directory);
         let key = (self.session.sid(), self.session.namespace().into());
         let mut waiting = self.entrance.0.waiting.lock();
         if waiting.get(&key).is_some_and(|inbox| inbox.session() == &self.session) {
@@ -184,7 +182,7 @@ impl DisconnectHandler<Adapter, ()> for Leave {
             ?reason,
             "socket disconnected"
         );
-        leave(session, &self.entrance.0.directory);
+        leave(session, &self.entrance.0.around.directory);
         // At once and not after the handlers: nothing is sent to a socket that has left.
         remove(socket);
         self.inbox.disconnected(reason);
@@ -203,6 +201,7 @@ impl ConnectHandler<Adapter, ()> for Entrance {
                 authenticated = inbox.session().user().is_some(),
                 "socket connected"
             );
+            inbox.session().watch_token();
             inbox.connected();
         }
     }
@@ -222,7 +221,7 @@ impl ConnectHandler<Adapter, ()> for Entrance {
                 "socket refused"
             );
             let data = serde_json::to_value(&fault).unwrap_or_default();
-            self.0.context.wires().refuse_with(socket.id, socket.ns(), data);
+            self.0.around.context.wires().refuse_with(socket.id, socket.ns(), data);
             Err(Box::new(fault) as Refusal)
         })
     }

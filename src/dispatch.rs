@@ -28,7 +28,8 @@ use crate::{
     payload::{Payload, PayloadError},
     rate::Bucket,
     reply::{Outcome, Parts, Reply, Target},
-    session::{AUTHENTICATED, Session},
+    rooms::AUTHENTICATED,
+    session::Session,
 };
 
 /// How many events of one socket may wait for a slow handler. What comes beyond is refused with

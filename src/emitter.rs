@@ -10,7 +10,7 @@ use crate::{
     context::Context,
     id::SocketId,
     payload::{Payload, PayloadError},
-    session::AUTHENTICATED,
+    rooms::AUTHENTICATED,
 };
 
 /// Collects who is to get an event, then emits it. Several targets are one audience: a socket that

@@ -1,5 +1,7 @@
 //! A client's socket in one namespace, as handlers see it.
 
+mod expiry;
+
 use std::{
     fmt,
     net::IpAddr,
@@ -10,6 +12,7 @@ use std::{
     time::SystemTime,
 };
 
+pub(crate) use expiry::Expiry;
 use parking_lot::{Mutex, RwLock};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value as Json};
@@ -27,6 +30,7 @@ use crate::{
     fault::{Code, Fault},
     id::{NodeId, SocketId, UserId},
     payload::{Payload, PayloadError},
+    rooms::AUTHENTICATED,
 };
 
 /// A client's socket in one namespace. Cheap to clone; outlives the connection, after which emits
@@ -53,17 +57,20 @@ struct Inner {
     /// Made when somebody asks, see [`Session::closed`].
     closing: Mutex<Option<CancellationToken>>,
     joined_by_client: AtomicUsize,
+    /// None: tokens are looked at once, when a socket connects.
+    expiry: Option<Expiry>,
 }
 
 pub(crate) struct NewSession {
     pub(crate) adapter: Arc<Adapter>,
     pub(crate) params: Box<[(Box<str>, Box<str>)]>,
     pub(crate) peer: Option<IpAddr>,
+    pub(crate) expiry: Option<Expiry>,
 }
 
 impl Session {
     pub(crate) fn new(socket: &Arc<Socket<Adapter>>, new: NewSession) -> Self {
-        let NewSession { adapter, params, peer } = new;
+        let NewSession { adapter, params, peer, expiry } = new;
         Self(Arc::new(Inner {
             id: SocketId::new(socket.id),
             sid: socket.id,
@@ -79,6 +86,7 @@ impl Session {
             closed: AtomicBool::new(false),
             closing: Mutex::new(None),
             joined_by_client: AtomicUsize::new(0),
+            expiry,
         }))
     }
 
@@ -110,6 +118,38 @@ impl Session {
     /// Everything that the token said about the client.
     pub fn identity(&self) -> Identity {
         self.0.identity.read().clone()
+    }
+
+    /// When the token expires, if it does.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.0.identity.read().expires_at()
+    }
+
+    /// Puts a newer token of the same user in the place of the old one.
+    ///
+    /// # Errors
+    /// `forbidden` if it is another user's, or an anonymous one; nothing is changed then.
+    pub fn refresh(&self, identity: Identity) -> Result<(), Fault> {
+        {
+            let mut current = self.0.identity.write();
+            if identity.is_anonymous() || identity.user_id() != current.user_id() {
+                return Err(Fault::forbidden("the token belongs to another user"));
+            }
+            *current = identity;
+        }
+        self.watch_token();
+        Ok(())
+    }
+
+    /// From now on the socket does not outlive its token.
+    pub(crate) fn watch_token(&self) {
+        if let Some(expiry) = &self.0.expiry {
+            expiry.watch_token_of(self);
+        }
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakSession {
+        WeakSession(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn set_identity(&self, identity: Identity) {
@@ -326,8 +366,16 @@ impl Session {
     }
 }
 
-/// The room of all authenticated sockets of a namespace.
-pub(crate) const AUTHENTICATED: &str = "authenticated";
+/// A session that may be gone.
+#[derive(Clone)]
+pub(crate) struct WeakSession(Weak<Inner>);
+
+impl WeakSession {
+    /// The session, as long as its socket is connected.
+    pub(crate) fn upgrade(&self) -> Option<Session> {
+        self.0.upgrade().map(Session).filter(Session::is_connected)
+    }
+}
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@ use super::{Inner, Switchboard, health};
 use crate::{
     adapter::{Adapter, Adapters, State},
     config::{Config, OverLimit, Transport},
-    connect::Entrance,
+    connect::{Entrance, Surroundings},
     context::Context,
     directory::{Directory, Presence, PresenceSink, UserLimit},
     edge::{Edge, EdgeOptions},
@@ -19,6 +19,7 @@ use crate::{
     id::NodeId,
     interceptor::Interceptor,
     payload::Parser,
+    session::Expiry,
 };
 
 /// Why a server cannot be built.
@@ -124,9 +125,15 @@ impl Builder {
         let (service, io) = engine(&config, self.parser).with_adapter::<Adapter>(state).build_svc();
         let edge = Edge::new(edge_options(&config, &context), service, context.wires().clone());
 
+        let around = Surroundings {
+            adapters: adapters.clone(),
+            directory: directory.clone(),
+            context: context.clone(),
+            expiry: config.auth.revalidate.then(|| Expiry::start(&context)),
+        };
         for gateway in self.gateways {
             let gateway = gateway.build(&self.middlewares, &self.interceptors);
-            add(&io, Entrance::new(gateway, adapters.clone(), directory.clone(), context.clone()))?;
+            add(&io, Entrance::new(gateway, around.clone()))?;
         }
         let routes = health::routes(context.clone()).merge(self.routes.unwrap_or_default());
         Ok(Switchboard(Arc::new(Inner { config, context, adapters, directory, io, edge, routes })))
