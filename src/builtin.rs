@@ -4,13 +4,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    auth::Jwt,
     config::Config,
     event::{Data, Event},
     fault::{Code, Fault},
     gateway::Gateway,
-    payload::is_reserved_event,
+    handshake::Authenticate,
     reply::Reply,
+    reserved::is_reserved_event,
     rooms::{RoomPattern, is_reserved},
     session::Session,
 };
@@ -18,13 +18,14 @@ use crate::{
 /// The longest name of a room that a client may give, in bytes.
 const MAX_ROOM_NAME: usize = 255;
 
-/// The built-in gateway: `events`, `join`, `leave`, `publish` and `whoami`.
+/// The built-in gateway: `events`, `join`, `leave`, `publish`, `whoami` and `auth:refresh`.
 ///
-/// `auth:refresh` is there if `jwt` can say whether a new token is valid.
-pub fn gateway(config: &Config, jwt: Option<Jwt>) -> Gateway {
+/// `authenticate` says whether a new token is valid; it is the middleware that let the socket in.
+pub fn gateway(config: &Config, authenticate: &Authenticate) -> Gateway {
     let may_join = config.rooms.may_join.clone();
     let user_prefix = config.users.room_prefix.clone();
-    let gateway = Gateway::new("/")
+    let authenticate = authenticate.clone();
+    Gateway::new("/")
         .on("events", events)
         .on("join", move |session: Session, Data(room): Data<String>| {
             let joined = check_room(&session, &room, &may_join, &user_prefix)
@@ -33,19 +34,19 @@ pub fn gateway(config: &Config, jwt: Option<Jwt>) -> Gateway {
         })
         .on("leave", leave)
         .on("publish", publish)
-        .on("whoami", whoami);
-    match jwt {
-        Some(jwt) => gateway
-            .on("auth:refresh", move |session: Session, Data(token): Data<String>| {
-                refresh(jwt.clone(), session, token)
-            }),
-        None => gateway,
-    }
+        .on("whoami", whoami)
+        .on("auth:refresh", move |session: Session, Data(token): Data<String>| {
+            refresh(authenticate.clone(), session, token)
+        })
 }
 
 /// A newer token of the same user; the socket lives as long as it.
-async fn refresh(jwt: Jwt, session: Session, token: String) -> Result<Reply, Fault> {
-    session.refresh(jwt.verify(&token).await?)?;
+async fn refresh(
+    authenticate: Authenticate,
+    session: Session,
+    token: String,
+) -> Result<Reply, Fault> {
+    session.refresh(authenticate.verify(&token).await?)?;
     Ok(Reply::ack(&json!({ "ok": true })))
 }
 

@@ -41,6 +41,7 @@ pub use sections::{
     Admin, Auth, AuthMode, Drain, Edge, Engine, Limits, Log, LogFormat, LogLevel, OverLimit,
     Recovery, Redis, Rooms, Subscribe, Tls, Transport, Users, WireProtocol,
 };
+pub use units::parse_duration;
 
 /// The secret that `--dev` uses when no other is configured. Everybody knows it, so a
 /// configuration that names it without `--dev` is refused.

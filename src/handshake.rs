@@ -2,13 +2,15 @@
 
 use std::{future::Future, net::IpAddr, sync::Arc};
 
+use arc_swap::ArcSwap;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use socketioxide_core::{Value, parser::Parse};
 use socketioxide_parser_msgpack::MsgPackParser;
 
 use crate::{
-    auth::{AuthMode, Identity, Jwt, TokenSources, identify},
+    auth::{AuthMode, Identity, Jwt, KeyConfigError, TokenSources, identify},
+    config,
     fault::Fault,
     handler::BoxFuture,
     session::Session,
@@ -117,13 +119,16 @@ where
     }
 }
 
-/// The middleware that says who a client is, by its token.
+/// The middleware that says who a client is, by its token. Clones share their keys.
 ///
 /// The token is looked for in the CONNECT payload's `auth.token`, the query parameter `token` and
 /// the header `Authorization: Bearer`, in this order. One that is present but not valid is always
 /// refused.
 #[derive(Debug, Clone)]
-pub struct Authenticate {
+pub struct Authenticate(Arc<ArcSwap<Keys>>);
+
+#[derive(Debug)]
+struct Keys {
     mode: AuthMode,
     jwt: Option<Jwt>,
 }
@@ -131,24 +136,64 @@ pub struct Authenticate {
 impl Authenticate {
     /// Only clients with a valid token are let in.
     pub fn required(jwt: Jwt) -> Self {
-        Self { mode: AuthMode::Required, jwt: Some(jwt) }
+        Self::new(Keys { mode: AuthMode::Required, jwt: Some(jwt) })
     }
 
     /// Clients without a token are let in as anonymous.
     pub fn optional(jwt: Jwt) -> Self {
-        Self { mode: AuthMode::Optional, jwt: Some(jwt) }
+        Self::new(Keys { mode: AuthMode::Optional, jwt: Some(jwt) })
     }
 
-    pub(crate) fn with_mode(mode: AuthMode, jwt: Option<Jwt>) -> Self {
-        Self { mode, jwt }
+    /// As the `auth` section of the configuration says.
+    ///
+    /// # Errors
+    /// If one of the keys cannot be used.
+    pub fn from_config(auth: &config::Auth) -> Result<Self, KeyConfigError> {
+        Keys::from_config(auth).map(Self::new)
+    }
+
+    /// Takes the mode and the keys of this configuration from now on. Sockets that are connected
+    /// stay.
+    ///
+    /// # Errors
+    /// If one of the keys cannot be used; nothing is changed then.
+    pub fn reload(&self, auth: &config::Auth) -> Result<(), KeyConfigError> {
+        self.0.store(Arc::new(Keys::from_config(auth)?));
+        Ok(())
+    }
+
+    fn new(keys: Keys) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(keys)))
+    }
+
+    /// Who a token stands for.
+    ///
+    /// # Errors
+    /// `unauthorized` if it is not valid or no token ever is, `unavailable` if the keys to verify
+    /// it cannot be fetched.
+    pub async fn verify(&self, token: &str) -> Result<Identity, Fault> {
+        let keys = self.0.load_full();
+        match (&keys.jwt, keys.mode) {
+            (None, _) | (_, AuthMode::None) => {
+                Err(Fault::unauthorized("this server does not take tokens"))
+            }
+            (Some(jwt), _) => jwt.verify(token).await,
+        }
+    }
+}
+
+impl Keys {
+    fn from_config(auth: &config::Auth) -> Result<Self, KeyConfigError> {
+        Ok(Self { mode: auth.effective_mode(), jwt: Jwt::from_config(auth)? })
     }
 }
 
 impl Middleware for Authenticate {
     fn call(&self, handshake: Handshake) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async move {
-            let identity =
-                identify(self.mode, self.jwt.as_ref(), handshake.token_sources()).await?;
+            let keys = self.0.load_full();
+            let sources = handshake.token_sources();
+            let identity = identify(keys.mode, keys.jwt.as_ref(), sources).await?;
             handshake.set_identity(identity);
             Ok(())
         })

@@ -1,7 +1,7 @@
 //! Switchboard: a Socket.IO-compatible server that knows its users.
 
 mod adapter;
-mod auth;
+pub mod auth;
 pub mod builtin;
 pub mod config;
 mod connect;
@@ -20,6 +20,7 @@ pub mod interceptor;
 mod payload;
 mod rate;
 mod reply;
+mod reserved;
 pub mod rooms;
 mod server;
 mod session;
@@ -35,8 +36,9 @@ pub use gateway::Gateway;
 pub use handler::{Handle, Handler, IntoHandle, IntoHandler, handle};
 pub use handshake::{Authenticate, Handshake, Middleware};
 pub use id::{NodeId, SocketId, UserId};
-pub use payload::{Parser, Payload, PayloadError, is_reserved_event};
+pub use payload::{Parser, Payload, PayloadError};
 pub use reply::{IntoOutcome, Outcome, Replies, Reply, Target};
+pub use reserved::{RESERVED_EVENTS, is_reserved_event};
 pub use server::{Bound, BuildError, Builder, ServeError, Switchboard};
 pub use session::Session;
 pub use socketioxide::socket::DisconnectReason;

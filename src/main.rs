@@ -1,2 +1,24 @@
 //! The `switchboard` server binary.
-fn main() {}
+
+mod cli;
+mod logs;
+mod serve;
+
+use std::process::ExitCode;
+
+// Measured against the system's allocator in benches/README.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os(), std::env::vars_os()) {
+        cli::Command::Done(answer) => answer.say(),
+        cli::Command::Serve(args) => match serve::run(*args) {
+            Ok(()) => ExitCode::from(cli::exit::FINE),
+            Err(failure) => {
+                eprintln!("error: {failure:#}");
+                ExitCode::from(cli::exit::FAILED)
+            }
+        },
+    }
+}

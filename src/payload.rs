@@ -17,15 +17,7 @@ use socketioxide_core::{Value, parser::Parse};
 use socketioxide_parser_common::CommonParser;
 use socketioxide_parser_msgpack::MsgPackParser;
 
-/// Events that Socket.IO keeps for itself: a client that receives one as an event drops its
-/// connection, so none is ever sent.
-pub const RESERVED_EVENTS: [&str; 6] =
-    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
-
-/// Whether Socket.IO keeps this event name for itself.
-pub fn is_reserved_event(name: &str) -> bool {
-    RESERVED_EVENTS.contains(&name)
-}
+use crate::reserved::is_reserved_event;
 
 /// Why a payload could not be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +29,7 @@ pub enum PayloadError {
     /// The arguments do not have the shape of the type asked for.
     #[error("the arguments do not have the expected shape: {0}")]
     Decode(Box<dyn std::error::Error + Send + Sync>),
-    /// An event name that Socket.IO keeps for itself, see [`RESERVED_EVENTS`].
+    /// An event name that Socket.IO keeps for itself, see [`is_reserved_event`].
     #[error("the event name {0:?} is reserved by Socket.IO")]
     ReservedEvent(String),
 }

@@ -6,7 +6,7 @@ mod health;
 mod listen;
 mod workers;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use socketioxide::SocketIo;
 
@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     context::Context,
     directory::{Directory, UserPage, UserSocket},
-    edge::Edge,
+    edge::{Edge, Tls},
     emitter::Emitter,
     id::NodeId,
 };
@@ -54,6 +54,8 @@ struct Inner {
     io: SocketIo<Adapter>,
     edge: Arc<Edge<Adapter>>,
     routes: axum::Router,
+    /// The certificate, once a port is bound.
+    tls: OnceLock<Tls>,
 }
 
 impl Switchboard {
@@ -100,6 +102,23 @@ impl Switchboard {
     /// How many sockets are connected to this node, a client in two namespaces counted twice.
     pub fn socket_count(&self) -> usize {
         self.0.adapters.all().iter().map(|adapter| adapter.len()).sum()
+    }
+
+    /// Takes the limits, the session secrets and the certificate files of this configuration from
+    /// now on. Everything else of it needs a new start.
+    ///
+    /// # Errors
+    /// If the certificate cannot be used; the one in use stays, everything else is changed.
+    pub fn reload(&self, config: &Config) -> Result<(), ServeError> {
+        self.0.context.set_limits(config.limits.clone());
+        self.0.edge.set_limits(builder::admission(&config.limits));
+        if !config.edge.secrets.is_empty() {
+            self.0.edge.set_secrets(&builder::secrets(config));
+        }
+        match self.0.tls.get() {
+            Some(tls) => tls.reload().map_err(|error| ServeError::Tls(Box::new(error))),
+            None => Ok(()),
+        }
     }
 
     /// The `SocketIo` of socketioxide.

@@ -288,7 +288,10 @@ async fn a_refusal_carries_its_data_and_leaves_nothing_behind() {
     let (_client, answer) = server.ask("/", json!({ "user": "ada", "refuse": true })).await;
     let refusal = answer.expect_err("refused");
     assert_eq!(refusal["message"], "forbidden: not you");
-    assert_eq!(refusal["data"], json!({ "code": "forbidden", "message": "not you", "retry": false }));
+    assert_eq!(
+        refusal["data"],
+        json!({ "code": "forbidden", "message": "not you", "retry": false })
+    );
     let (_client, answer) = server.ask("/", json!({ "user": "ada", "panic": 1 })).await;
     assert_eq!(answer.expect_err("refused")["data"]["code"], "internal");
     assert_eq!(server.switchboard.sockets_of("ada").await, []);
@@ -299,7 +302,9 @@ async fn a_refusal_carries_its_data_and_leaves_nothing_behind() {
 async fn namespaces_with_parameters_know_them_and_are_apart() {
     let gateway = Gateway::new("/chat/{room}")
         .on("where", async |session: Session| {
-            Reply::ack(&(session.namespace().to_owned() + "|" + session.param("room").unwrap_or("")))
+            Reply::ack(
+                &(session.namespace().to_owned() + "|" + session.param("room").unwrap_or("")),
+            )
         })
         .on("shout", async |Data(text): Data<String>| {
             (Reply::event("heard", &text).to_all().except_sender(), Reply::ack(&()))

@@ -46,7 +46,9 @@ impl Interceptor for Instead {
 fn echo() -> Gateway {
     Gateway::new("/")
         .on("echo", async |Data(value): Data<Value>| Reply::ack(&value))
-        .on("news", async |Data(value): Data<Value>| (Reply::event("news", &value), Reply::ack(&())))
+        .on("news", async |Data(value): Data<Value>| {
+            (Reply::event("news", &value), Reply::ack(&()))
+        })
         .on("fail", async || Err::<Reply, _>(Fault::forbidden("never")))
         .on("stream", async |Data(n): Data<u32>| {
             Replies::stream(futures_util::stream::iter(
@@ -101,7 +103,10 @@ async fn they_may_change_a_reply_and_an_error() {
     let mut ada = server.client().await;
     assert_eq!(ada.ask("echo", json!("as it was")).await, json!("changed"));
     let fault = &ada.ask("fail", Value::Null).await["error"];
-    assert_eq!((&fault["code"], &fault["message"]), (&json!("unavailable"), &json!("was forbidden")));
+    assert_eq!(
+        (&fault["code"], &fault["message"]),
+        (&json!("unavailable"), &json!("was forbidden"))
+    );
 }
 
 #[tokio::test]
@@ -111,8 +116,7 @@ async fn a_panic_or_an_error_of_one_never_loses_the_reply() {
     let panicking_over_replies = After(|_: &Event, outcome: Outcome| {
         Ok(outcome.map(|replies| replies.inspect(|_| panic!("over a reply"))))
     });
-    let gateway =
-        echo().intercept(panicking).intercept(failing).intercept(panicking_over_replies);
+    let gateway = echo().intercept(panicking).intercept(failing).intercept(panicking_over_replies);
     let server = Server::start(server().gateway(gateway)).await;
     let mut ada = server.client().await;
     assert_eq!(ada.ask("echo", json!("kept")).await, json!("kept"));

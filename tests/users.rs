@@ -24,7 +24,8 @@ async fn every_way_of_leaving_empties_the_directory() {
     let mut config = Config::default();
     config.engine.ping_interval = Duration::from_millis(50);
     config.engine.ping_timeout = Duration::from_millis(50);
-    let panicking = Gateway::new("/panic").on_disconnect(async |_: Session, _| panic!("on leaving"));
+    let panicking =
+        Gateway::new("/panic").on_disconnect(async |_: Session, _| panic!("on leaving"));
     let builder = server().config(config).gateway(panicking);
     let server = Server::start(builder).await;
     let users = async || server.switchboard.users(None, 100).await.users;
@@ -110,7 +111,8 @@ async fn one_socket_too_many_is_refused_or_takes_the_oldest_ones_place() {
     let (_third, answer) = rejecting.ask("/", json!({ "user": "ada" })).await;
     assert_eq!(answer.expect_err("refused")["data"]["code"], "too_many_sockets");
     first.vanish();
-    until("a place is free", async || rejecting.switchboard.sockets_of("ada").await.len() == 1).await;
+    until("a place is free", async || rejecting.switchboard.sockets_of("ada").await.len() == 1)
+        .await;
     rejecting.client_of("ada").await;
 
     config.users.over_limit = OverLimit::DisconnectOldest;

@@ -9,7 +9,7 @@ use super::{
     identity::Identity,
     refusal::{self, refuse},
 };
-use crate::{fault::Fault, rooms::RoomPattern};
+use crate::{config, fault::Fault, rooms::RoomPattern};
 
 /// Longest user id, in bytes.
 const MAX_USER_ID: usize = 255;
@@ -31,6 +31,15 @@ impl Default for Rules {
 }
 
 impl Rules {
+    pub(super) fn from_config(auth: &config::Auth) -> Self {
+        Self {
+            audience: auth.audience.clone(),
+            issuer: auth.issuer.clone(),
+            leeway: auth.leeway,
+            user_claim: auth.user_claim.clone(),
+        }
+    }
+
     pub(super) fn identity(
         &self,
         claims: Map<String, Value>,

@@ -121,12 +121,7 @@ impl Jwt {
                 .and_jwks(url)
                 .map_err(|source| KeyConfigError { key: "auth.jwks_url", source })?;
         }
-        jwt.inner().rules = Rules {
-            audience: auth.audience.clone(),
-            issuer: auth.issuer.clone(),
-            leeway: auth.leeway,
-            user_claim: auth.user_claim.clone(),
-        };
+        jwt.inner().rules = Rules::from_config(auth);
         Ok(Some(jwt))
     }
 
@@ -177,6 +172,18 @@ impl Jwt {
         // Only now: claims of an unknown author are not worth reading.
         let claims: Map<String, Value> = decoded(token.payload)?;
         self.0.rules.identity(claims, now)
+    }
+
+    /// The identity that these claims would make under a configuration, if they were signed: for
+    /// who makes tokens, to find out before handing one out.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn check_claims(
+        auth: &config::Auth,
+        claims: Map<String, Value>,
+    ) -> Result<Identity, Fault> {
+        Rules::from_config(auth).identity(claims, SystemTime::now())
     }
 
     async fn check_signature(&self, token: &Token<'_>) -> Result<(), Fault> {

@@ -7,11 +7,11 @@ fn split(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// Reads a duration.
+/// Reads a duration as the configuration writes it: `250ms`, `10s`, `2m`, `1h`.
 ///
 /// # Errors
 /// A sentence that says how a duration is written.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text.trim());
     let millis_per_unit = match unit {
         "ms" => 1,
@@ -33,13 +33,13 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// The shortest way to write a duration, in the largest unit that leaves no rest. Below a
 /// millisecond it is cut off.
-pub(crate) fn format_duration(duration: Duration) -> String {
+fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     match millis {
         0 => "0s".into(),
-        _ if millis % 3_600_000 == 0 => format!("{}h", millis / 3_600_000),
-        _ if millis % 60_000 == 0 => format!("{}m", millis / 60_000),
-        _ if millis % 1_000 == 0 => format!("{}s", millis / 1_000),
+        _ if millis.is_multiple_of(3_600_000) => format!("{}h", millis / 3_600_000),
+        _ if millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
+        _ if millis.is_multiple_of(1_000) => format!("{}s", millis / 1_000),
         _ => format!("{millis}ms"),
     }
 }

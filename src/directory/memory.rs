@@ -189,11 +189,8 @@ mod tests {
     }
 
     fn id(number: u8) -> SocketId {
-        SocketId::new(
-            format!("socket----------"[..13].to_owned() + &format!("{number:03}"))
-                .parse::<Sid>()
-                .expect("16 characters"),
-        )
+        let sid = format!("socket-------{number:03}").parse::<Sid>();
+        SocketId::new(sid.expect("16 characters"))
     }
 
     #[derive(Debug, Clone)]

@@ -1,6 +1,9 @@
 //! Puts a server together, in the order in which its parts need one another.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+};
 
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 use tokio::sync::mpsc;
@@ -8,11 +11,11 @@ use tokio::sync::mpsc;
 use super::{Inner, Switchboard, health};
 use crate::{
     adapter::{Adapter, Adapters, State},
-    config::{Config, OverLimit, Transport},
+    config::{Config, Limits, OverLimit, Transport},
     connect::{Entrance, Surroundings},
     context::Context,
     directory::{Directory, Presence, PresenceSink, UserLimit},
-    edge::{Edge, EdgeOptions},
+    edge::{self, Edge, EdgeOptions},
     gateway::Gateway,
     handler::BoxFuture,
     handshake::Middleware,
@@ -136,7 +139,16 @@ impl Builder {
             add(&io, Entrance::new(gateway, around.clone()))?;
         }
         let routes = health::routes(context.clone()).merge(self.routes.unwrap_or_default());
-        Ok(Switchboard(Arc::new(Inner { config, context, adapters, directory, io, edge, routes })))
+        Ok(Switchboard(Arc::new(Inner {
+            config,
+            context,
+            adapters,
+            directory,
+            io,
+            edge,
+            routes,
+            tls: OnceLock::new(),
+        })))
     }
 }
 
@@ -191,7 +203,7 @@ fn edge_options(config: &Config, context: &Context) -> EdgeOptions {
     EdgeOptions {
         path: config.path.clone(),
         node_id: context.node().to_string(),
-        secrets: config.edge.secrets.iter().map(|secret| secret.expose().into()).collect(),
+        secrets: secrets(config),
         ping_interval: engine.ping_interval,
         ping_timeout: engine.ping_timeout,
         upgrade_timeout: std::time::Duration::from_secs(10),
@@ -206,6 +218,18 @@ fn edge_options(config: &Config, context: &Context) -> EdgeOptions {
         trusted_proxies: config.edge.trusted_proxies.clone(),
         handshake_timeout: config.edge.handshake_timeout,
         stall_timeout: config.edge.stall_timeout,
+    }
+}
+
+pub(super) fn secrets(config: &Config) -> Vec<Vec<u8>> {
+    config.edge.secrets.iter().map(|secret| secret.expose().into()).collect()
+}
+
+pub(super) fn admission(limits: &Limits) -> edge::Limits {
+    edge::Limits {
+        max_connections: limits.max_connections,
+        connections_per_second: limits.connections_per_second,
+        connections_per_address: limits.connections_per_address,
     }
 }
 

@@ -49,6 +49,9 @@ impl Switchboard {
             ),
             _ => None,
         };
+        if let Some(tls) = &tls {
+            let _ = self.0.tls.set(tls.clone());
+        }
         let listener = TcpListener::bind(address).await.map_err(ServeError::Bind)?;
         let address = listener.local_addr().map_err(ServeError::Bind)?;
         Ok(Bound { server: self.clone(), listener, address, tls })

@@ -1,0 +1,152 @@
+//! The command line: what was asked for, and whether it makes sense.
+//!
+//! [`parse`] does everything but serving, so that `main` decides nothing. Data goes to standard
+//! output, messages for people to standard error; see [`exit`] for the codes.
+
+mod args;
+mod emit;
+mod token;
+
+use std::{ffi::OsString, fmt::Write as _, process::ExitCode};
+
+use clap::Parser as _;
+use switchboard::{
+    Config, Jwt,
+    config::{ConfigErrors, Loaded, Problem, Sources, load},
+};
+
+use args::{Action, Cli, ConfigArgs};
+
+/// The codes that the process ends with.
+pub(crate) mod exit {
+    /// All went well.
+    pub(crate) const FINE: u8 = 0;
+    /// Something failed while running.
+    pub(crate) const FAILED: u8 = 1;
+    /// Bad usage or configuration: the same call fails again.
+    pub(crate) const USAGE: u8 = 2;
+}
+
+/// What is left to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Run the server.
+    Serve(Box<ServeArgs>),
+    /// Nothing: the answer is ready to be written.
+    Done(Answer),
+}
+
+/// What the server needs to know.
+#[derive(Debug)]
+pub(crate) struct ServeArgs {
+    /// Valid, keys included.
+    pub(crate) config: Config,
+    /// To be logged.
+    pub(crate) warnings: Vec<Problem>,
+    /// Whether this is `--dev`.
+    pub(crate) dev: bool,
+    /// To load again on `SIGHUP`.
+    pub(crate) sources: Sources,
+}
+
+/// What a command says, and how it ends.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// Data, for standard output.
+    pub(crate) data: String,
+    /// Messages for people, for standard error.
+    pub(crate) messages: String,
+    /// One of [`exit`].
+    pub(crate) code: u8,
+}
+
+impl Answer {
+    fn data(data: impl Into<String>) -> Self {
+        Self { data: data.into(), ..Self::default() }
+    }
+
+    fn refusal(why: impl std::fmt::Display) -> Self {
+        Self { messages: format!("error: {why}\n"), code: exit::USAGE, ..Self::default() }
+    }
+
+    /// Says it, and gives the code to end with.
+    pub(crate) fn say(&self) -> ExitCode {
+        use std::io::Write as _;
+        // A reader that has gone away (`switchboard config | head`) is no failure of ours.
+        _ = std::io::stderr().write_all(self.messages.as_bytes());
+        _ = std::io::stdout().write_all(self.data.as_bytes());
+        ExitCode::from(self.code)
+    }
+}
+
+/// Understands a command line, the program's name first, in an environment.
+pub(crate) fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Command {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return Command::Done(usage(&error)),
+    };
+    let env = env.into_iter().collect();
+    let result = match cli.action {
+        None => return serve(cli.serve, env),
+        Some(Action::Serve(args)) => return serve(args, env),
+        Some(Action::Token(args)) => token::run(args, env),
+        Some(Action::Config(args)) => show(args, env),
+        Some(Action::Emit(args)) => emit::run(&args),
+    };
+    Command::Done(result.unwrap_or_else(|refusal| refusal))
+}
+
+/// `--help` and `--version` are answers, everything else that clap has to say is bad usage.
+fn usage(error: &clap::Error) -> Answer {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        Answer { messages: text, code: exit::USAGE, ..Answer::default() }
+    } else {
+        Answer::data(text)
+    }
+}
+
+fn serve(args: ConfigArgs, env: Environment) -> Command {
+    let dev = args.dev;
+    let sources = args.sources(env);
+    match load_with_keys(&sources) {
+        Ok(Loaded { config, warnings, .. }) => {
+            Command::Serve(Box::new(ServeArgs { config, warnings, dev, sources }))
+        }
+        Err(refusal) => Command::Done(refusal),
+    }
+}
+
+fn show(args: ConfigArgs, env: Environment) -> Result<Answer, Answer> {
+    let loaded = load_with_keys(&args.sources(env))?;
+    let mut messages = String::new();
+    for warning in &loaded.warnings {
+        _ = writeln!(messages, "warning: {warning}");
+    }
+    Ok(Answer { data: loaded.config.to_masked_toml(), messages, code: exit::FINE })
+}
+
+/// A valid configuration whose keys can be used too.
+fn load_with_keys(sources: &Sources) -> Result<Loaded, Answer> {
+    let loaded = load(sources).map_err(|errors| refuse_config(&errors))?;
+    match Jwt::from_config(&loaded.config.auth) {
+        Ok(_) => Ok(loaded),
+        Err(error) => Err(Answer::refusal(error)),
+    }
+}
+
+fn refuse_config(errors: &ConfigErrors) -> Answer {
+    let mut messages = String::new();
+    for problem in errors.problems() {
+        _ = writeln!(messages, "error: {problem}");
+    }
+    Answer { messages, code: exit::USAGE, ..Answer::default() }
+}
+
+type Environment = Vec<(OsString, OsString)>;
+
+#[cfg(test)]
+mod tests;

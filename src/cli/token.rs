@@ -1,0 +1,73 @@
+//! `switchboard token`: a signed token, for tests and scripts.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value, json};
+use switchboard::{
+    Jwt,
+    auth::sign_hs256,
+    config::{Auth, load, parse_duration},
+};
+
+use super::{Answer, Environment, args::TokenArgs, refuse_config};
+
+/// Claims that other flags or settings decide.
+const TAKEN: [&str; 6] = ["sub", "iat", "exp", "iss", "aud", "rooms"];
+
+pub(super) fn run(args: TokenArgs, env: Environment) -> Result<Answer, Answer> {
+    let loaded = load(&args.sources(env)).map_err(|errors| refuse_config(&errors))?;
+    let auth = &loaded.config.auth;
+    let secret = auth.hs256_secret.first().ok_or_else(|| {
+        Answer::refusal(
+            "auth.hs256_secret: not set, so there is nothing to sign with (or use --dev)",
+        )
+    })?;
+    let claims = claims(args, auth, SystemTime::now()).map_err(Answer::refusal)?;
+    let token = sign_hs256(&claims, secret.expose().as_bytes());
+    // Better no token than one that the server would refuse.
+    Jwt::check_claims(auth, claims).map_err(|fault| Answer::refusal(fault.message()))?;
+    Ok(Answer::data(format!("{token}\n")))
+}
+
+fn claims(args: TokenArgs, auth: &Auth, now: SystemTime) -> Result<Map<String, Value>, String> {
+    let ttl = parse_duration(&args.ttl).map_err(|error| format!("--ttl: {error}"))?;
+    if ttl.as_secs() == 0 {
+        return Err("--ttl: must be at least 1s".into());
+    }
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut claims = Map::new();
+    for claim in &args.claims {
+        let (key, value) = further_claim(claim, &auth.user_claim)?;
+        if claims.insert(key.to_owned(), value).is_some() {
+            return Err(format!("--claim: `{key}` is given twice"));
+        }
+    }
+    claims.insert(auth.user_claim.clone(), args.user.into());
+    claims.insert("iat".into(), now.into());
+    claims.insert("exp".into(), (now + ttl.as_secs()).into());
+    if !args.rooms.is_empty() {
+        claims.insert("rooms".into(), json!(args.rooms));
+    }
+    for (claim, value) in [("iss", &auth.issuer), ("aud", &auth.audience)] {
+        if let Some(value) = value {
+            claims.insert(claim.into(), value.as_str().into());
+        }
+    }
+    Ok(claims)
+}
+
+fn further_claim<'a>(claim: &'a str, user_claim: &str) -> Result<(&'a str, Value), String> {
+    let (key, json) = claim
+        .split_once('=')
+        .filter(|(key, _)| !key.is_empty())
+        .ok_or_else(|| format!("--claim: `{claim}` is not of the form key=json"))?;
+    if TAKEN.contains(&key) || key == user_claim {
+        return Err(format!(
+            "--claim: `{key}` is decided by --user, --ttl, --rooms or the settings"
+        ));
+    }
+    let value = serde_json::from_str(json).map_err(|error| {
+        format!("--claim: the value of `{key}` is not JSON ({error}); a text needs quotes: '{key}=\"text\"'")
+    })?;
+    Ok((key, value))
+}

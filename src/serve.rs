@@ -1,0 +1,169 @@
+//! Runs the server: wires the parts in the order in which they start, and waits for signals.
+
+use std::{collections::HashMap, fmt, net::SocketAddr, process};
+
+use switchboard::{
+    Authenticate, Builder, Config, Switchboard,
+    auth::sign_hs256,
+    builtin, config,
+    interceptor::{Logging, Propagate},
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{
+    cli::{self, ServeArgs},
+    logs,
+};
+
+/// Why the server ended: what failed, and the causes below it.
+pub(crate) struct Failure(Box<dyn std::error::Error>);
+
+impl<E: Into<Box<dyn std::error::Error>>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// Serves until a signal, drains, and returns.
+pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
+    let level = logs::start(&args.config.log);
+    for warning in &args.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(args, &level))
+}
+
+async fn serve(args: ServeArgs, level: &logs::Level) -> Result<(), Failure> {
+    let ServeArgs { mut config, dev, sources, .. } = args;
+    if config.workers == 0 {
+        config.workers = std::thread::available_parallelism().map_or(1, usize::from);
+    }
+    // Before the port is open: a signal that comes early is not lost.
+    let mut signals = Signals::listen()?;
+    let authenticate = Authenticate::from_config(&config.auth)?;
+    let server = builder(&config, &authenticate).build()?;
+    let bound = server.bind(config.listen).await?;
+    let address = bound.local_addr();
+    tracing::info!(
+        %address,
+        node.id = %server.node(),
+        version = env!("CARGO_PKG_VERSION"),
+        workers = config.workers,
+        "listening"
+    );
+    if dev {
+        greet(address, &config);
+    }
+    let shutdown = async {
+        while signals.next().await == Received::Reload {
+            reload(&server, &authenticate, level, &sources);
+        }
+        tokio::spawn(async move {
+            while signals.next().await == Received::Reload {}
+            tracing::warn!("stopped at once by a second signal");
+            process::exit(i32::from(cli::exit::FAILED));
+        });
+    };
+    Ok(bound.serve(shutdown).await?)
+}
+
+fn builder(config: &Config, authenticate: &Authenticate) -> Builder {
+    Switchboard::builder()
+        .config(config.clone())
+        .middleware(authenticate.clone())
+        .intercept(Logging)
+        .intercept(Propagate)
+        .gateway(builtin::gateway(config, authenticate))
+}
+
+/// Loads the configuration again. What is wrong with it is logged, and nothing changes.
+fn reload(
+    server: &Switchboard,
+    authenticate: &Authenticate,
+    level: &logs::Level,
+    sources: &config::Sources,
+) {
+    let loaded = match config::load(sources) {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            for problem in errors.problems() {
+                tracing::error!("not reloaded: {problem}");
+            }
+            return;
+        }
+    };
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Err(error) = authenticate.reload(&loaded.config.auth) {
+        tracing::error!("not reloaded: {error}");
+        return;
+    }
+    if let Err(error) = server.reload(&loaded.config) {
+        tracing::error!("the certificate is not reloaded: {error}");
+    }
+    level.set(&loaded.config.log);
+    tracing::info!("keys, limits and log level reloaded");
+}
+
+/// What `--dev` prints: where to go, and tokens to go with.
+fn greet(address: SocketAddr, config: &Config) {
+    let secret = config.auth.hs256_secret.first().map_or("", config::Secret::expose);
+    println!("Switchboard for development: http://{address} (path {})", config.path);
+    println!("Its secret is known to everybody. Never use --dev where others can reach it.");
+    println!("See it work:  node client-demo/page.mjs --server http://{address}");
+    for user in ["alice", "bob"] {
+        let now = std::time::SystemTime::now();
+        let now = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let claims = HashMap::from([("iat", now.into()), ("exp", (now + DAY).into())]);
+        let mut claims: serde_json::Map<_, serde_json::Value> =
+            claims.into_iter().map(|(name, value): (&str, _)| (name.to_owned(), value)).collect();
+        claims.insert(config.auth.user_claim.clone(), user.into());
+        println!("A token for {user}, good for a day:\n{}", sign_hs256(&claims, secret.as_bytes()));
+    }
+}
+
+const DAY: u64 = 24 * 60 * 60;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Received {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Received {
+        tokio::select! {
+            _ = self.terminate.recv() => Received::Stop,
+            _ = self.interrupt.recv() => Received::Stop,
+            _ = self.hangup.recv() => Received::Reload,
+        }
+    }
+}
