@@ -1,6 +1,6 @@
 //! Listening: the address is bound before anything runs, so that a bad one fails the start.
 
-use std::{future::Future, io, net::SocketAddr};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio_util::sync::CancellationToken;
@@ -79,12 +79,15 @@ impl Bound {
         let stop = CancellationToken::new();
         // Stops accepting when this future is dropped, too.
         let _stop_at_the_end = stop.clone().drop_guard();
-        let accept = accept(server.clone(), listener, tls, stop.clone(), &workers);
-        tokio::select! {
-            () = shutdown => {}
-            () = accept => {}
-        }
-        let drained = server.drain().await;
+        let until_drained = async {
+            shutdown.await;
+            server.drain().await
+        };
+        // Goes on accepting while it drains: who comes is told to go elsewhere.
+        let drained = tokio::select! {
+            drained = until_drained => drained,
+            never = accept(server.clone(), listener, tls, stop.clone(), &workers) => match never {},
+        };
         stop.cancel();
         server.0.context.stop.cancel();
         workers.join().await;
@@ -92,14 +95,14 @@ impl Bound {
     }
 }
 
-/// Takes connections until `stop`. While draining it goes on: who comes is told to go elsewhere.
+/// Takes connections for ever.
 async fn accept(
     server: Switchboard,
     listener: TcpListener,
     tls: Option<Tls>,
     stop: CancellationToken,
     workers: &Workers,
-) {
+) -> Infallible {
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,

@@ -1,0 +1,163 @@
+// The demo's page in a browser: two tabs of alice, one of bob.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { chromium } from "playwright-core";
+
+import { serverForThisFile } from "./support/server.mjs";
+import { SECRET } from "./support/tokens.mjs";
+import { until, within } from "./support/waiting.mjs";
+
+const CHROMIUM = "/usr/bin/chromium";
+const PAGE = join(import.meta.dirname, "../../client-demo/page.mjs");
+const DEADLINE = 10_000;
+
+const server = await serverForThisFile({ node_id: "page-test", auth: { hs256_secret: SECRET }, drain: { spread: "1s" } });
+let page, browser;
+const complaints = []; // whatever a console said that is no plain log, in all tabs
+
+before(async () => {
+  assert.ok(existsSync(CHROMIUM), `${CHROMIUM} is missing: \`make test\` installs it`);
+  browser = await chromium.launch({
+    executablePath: CHROMIUM,
+    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+  page = await servePage(server.url);
+});
+after(() => browser?.close());
+after(() => page?.process.kill());
+
+/** Starts the page's server; returns its address. */
+async function servePage(serverUrl) {
+  const child = spawn(process.execPath, [PAGE, "--port", "0", "--server", serverUrl, "--secret", SECRET], { stdio: ["ignore", "pipe", "inherit"] });
+  let said = "";
+  child.stdout.on("data", (chunk) => (said += chunk));
+  const url = await until("the page's server says where it is", () => /http:\/\/127\.0\.0\.1:\d+\//.exec(said)?.[0], DEADLINE);
+  return { url, process: child };
+}
+
+/** A tab of `user` ("" for a guest) that is connected. */
+async function tabOf(t, user, options = {}) {
+  const context = await browser.newContext(options);
+  t.after(() => context.close());
+  const tab = await context.newPage();
+  tab.setDefaultTimeout(DEADLINE);
+  tab.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  tab.on("pageerror", (error) => complaints.push(error.message));
+  await tab.goto(`${page.url}?user=${user}`);
+  await tab.locator("#state[data-state=connected]", { hasText: "page-test" }).waitFor();
+  return tab;
+}
+
+async function say(tab, where, text) {
+  await tab.fill(`#${where}-text`, text);
+  await tab.click(`#${where}-form button`);
+}
+
+const line = (tab, where, text) => tab.locator(`#${where}-log li`, { hasText: text });
+const person = (tab, user) => tab.locator(`#online li[data-user="${user}"]`);
+
+describe("the page", () => {
+  it("shows a word of one tab in the other tab of the user, and not to bob", async (t) => {
+    const [first, second, bob] = [await tabOf(t, "alice"), await tabOf(t, "alice"), await tabOf(t, "bob")];
+    await say(first, "tabs", "hello, other tab");
+    assert.match(await line(second, "tabs", "hello, other tab").innerText(), /this came from your other tab/);
+    assert.match(await line(first, "tabs", "hello, other tab").innerText(), /from this tab/);
+
+    // Bob's own round trip comes after: had the word been on its way to him, it would be there.
+    await say(bob, "tabs", "bob's own");
+    await line(bob, "tabs", "bob's own").waitFor();
+    assert.equal(await bob.locator("#tabs-log li").count(), 1);
+    assert.equal(await first.locator("#tabs-log li").count(), 1, "and no tab hears it twice");
+    assert.equal(await second.locator("#tabs-log li").count(), 1);
+  });
+
+  it("shows who is online, with how many tabs, and who has left", async (t) => {
+    const [first, second, bob] = [await tabOf(t, "alice"), await tabOf(t, "alice"), await tabOf(t, "bob")];
+    for (const tab of [first, second, bob]) {
+      await person(tab, "alice").filter({ hasText: "2 tabs · page-test" }).waitFor();
+      await person(tab, "bob").filter({ hasText: "1 tab · page-test" }).waitFor();
+    }
+    assert.match(await person(bob, "bob").innerText(), /you/);
+    assert.doesNotMatch(await person(bob, "alice").innerText(), /you/);
+
+    await second.goto("about:blank");
+    await person(bob, "alice").filter({ hasText: "1 tab" }).waitFor();
+    await first.goto("about:blank");
+    await person(bob, "alice").waitFor({ state: "detached" });
+  });
+
+  it("shows the node that it is connected to", async (t) => {
+    const tab = await tabOf(t, "alice");
+    assert.equal(await tab.locator("#node").innerText(), "page-test");
+    assert.match(await tab.locator("#rooms").innerText(), /authenticated, public:lobby, user:alice/);
+  });
+
+  it("carries the lobby from alice to bob and to a guest, as text and nothing else", async (t) => {
+    const [alice, bob, guest] = [await tabOf(t, "alice"), await tabOf(t, "bob"), await tabOf(t, "")];
+    await say(alice, "lobby", "<img src=x onerror=alert(1)> good morning");
+    for (const tab of [bob, guest]) {
+      assert.match(await line(tab, "lobby", "good morning").innerText(), /alice[\s\S]*<img src=x onerror=alert\(1\)>/);
+      assert.equal(await tab.locator("#lobby-log img").count(), 0);
+    }
+    await say(guest, "lobby", "morning from nobody");
+    assert.match(await line(bob, "lobby", "morning from nobody").innerText(), /^guest\b/m);
+  });
+
+  it("lets a person pick a name, and their own one", async (t) => {
+    const context = await browser.newContext();
+    t.after(() => context.close());
+    const tab = await context.newPage();
+    tab.setDefaultTimeout(DEADLINE);
+    await tab.goto(page.url);
+    assert.equal(await tab.locator("#board").isVisible(), false, "before, there is nothing to see");
+    await tab.getByRole("radio", { name: "bob" }).check({ force: true });
+    await person(tab, "bob").waitFor();
+    await tab.getByRole("radio", { name: "own name" }).check({ force: true });
+    await tab.getByLabel("Your own name").fill("zoe-1");
+    await tab.getByRole("button", { name: "Use it" }).click();
+    await person(tab, "zoe-1").waitFor();
+    assert.equal(await person(tab, "bob").count(), 0);
+    const [opened] = await Promise.all([context.waitForEvent("page"), tab.getByRole("link", { name: "Open another tab as zoe-1" }).click()]);
+    await person(opened, "zoe-1").filter({ hasText: "2 tabs" }).waitFor();
+  });
+
+  for (const width of [360, 390]) {
+    it(`fits a phone of ${width} pixels`, async (t) => {
+      const phone = await tabOf(t, "alice", { viewport: { width, height: 844 }, isMobile: true, hasTouch: true });
+      await say(phone, "lobby", "w".repeat(300));
+      await line(phone, "lobby", "wwww").waitFor();
+      const outside = await phone.evaluate(() =>
+        [...document.querySelectorAll("body *")]
+          .filter((element) => element.checkVisibility() && element.getBoundingClientRect().right > innerWidth + 0.5)
+          .map((element) => element.outerHTML.slice(0, 80)));
+      assert.deepEqual(outside, []);
+      assert.equal(await phone.evaluate(() => document.documentElement.scrollWidth), width);
+    });
+  }
+
+  it("hands out tokens for plain names only, and no file beside its own", async () => {
+    const status = async (path) => (await fetch(page.url + path)).status;
+    assert.equal(await status("token?user=alice"), 200);
+    for (const user of ["", "Alice", "a".repeat(21), "user:alice", "%3Cb%3E"]) assert.equal(await status(`token?user=${user}`), 400, user);
+    for (const path of ["token.mjs", "package.json", "..%2Fpackage.json", "vendor/../token.mjs", "constructor"]) assert.equal(await status(path), 404, path);
+  });
+
+  it("has nothing to complain about in the console", () => {
+    assert.deepEqual(complaints, []);
+  });
+});
+
+// Last, and apart from the rest: the browser itself reports each attempt that fails, as it should.
+describe("the page, when its server goes", () => {
+  it("says that the server drains, and that it is reconnecting", async (t) => {
+    const tab = await tabOf(t, "alice");
+    server.signal("SIGTERM");
+    await tab.locator("#notices", { hasText: "This server is going to stop" }).waitFor();
+    await tab.locator("#state[data-state=reconnecting]").waitFor({ timeout: 15_000 });
+    await within(15_000, "the server ends", server.exited);
+  });
+});

@@ -1,0 +1,181 @@
+// A server process of its own for each test file: started on a free port, stopped or killed by name,
+// its output kept so that a failed test can show the whole scene.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { after } from "node:test";
+
+import { within, until } from "./waiting.mjs";
+
+const BIN = resolve(process.env.SWITCHBOARD_BIN ?? join(import.meta.dirname, "../../../target/debug/switchboard"));
+
+const running = new Set();
+const started = [];
+
+process.on("exit", (code) => {
+  // A test that throws before it can stop its server must not leave it behind.
+  for (const server of running) server.process.kill("SIGKILL");
+  // What the servers said belongs to the scene of a failure, and to nothing else.
+  if (code !== 0) for (const server of started) console.error(`--- ${server.url} said:\n${server.logs}`);
+});
+
+/**
+ * Starts the `switchboard` binary with `config` (nested as in the TOML file) and waits until it is
+ * healthy. `args` are added to the command line. Whoever calls this also ends it.
+ */
+export async function startServer(config = {}, { args = [] } = {}) {
+  return retryingBusyPorts(async () => {
+    const dir = await mkdtemp(join(tmpdir(), "switchboard-test-"));
+    const [port] = await freePorts(1);
+    const file = join(dir, "switchboard.toml");
+    await writeFile(file, toml({ listen: `127.0.0.1:${port}`, ...config }));
+    const server = new ServerProcess(BIN, ["serve", "--config", file, ...args], {}, port);
+    server.onExit(() => rm(dir, { recursive: true, force: true }));
+    await server.ready(() => server.get("/healthz").then(({ status }) => status === 200));
+    return server;
+  });
+}
+
+/** Starts the example of that name, whose file lies beside the binary as cargo puts it. */
+export async function startExample(name) {
+  return retryingBusyPorts(async () => {
+    const [port] = await freePorts(1);
+    const server = new ServerProcess(join(dirname(BIN), "examples", name), [], { PORT: String(port) }, port);
+    // An example promises no health route: any answer of the engine says that it listens.
+    await server.ready(() => server.get("/socket.io/").then(() => true));
+    return server;
+  });
+}
+
+class ServerProcess {
+  constructor(command, args, env, port) {
+    this.port = port;
+    this.url = `http://127.0.0.1:${port}`;
+    this.logs = "";
+    this.process = spawn(command, args, { env: { ...cleanEnvironment(), ...env }, stdio: ["ignore", "pipe", "pipe"] });
+    running.add(this);
+    started.push(this);
+    this.process.stdout.on("data", (chunk) => (this.logs += chunk));
+    this.process.stderr.on("data", (chunk) => (this.logs += chunk));
+    // "close" comes after the last byte of output, so the logs are complete when `exited` settles.
+    this.exited = new Promise((done) => {
+      this.process.once("error", (error) => {
+        this.logs += `${command}: ${error.message}\n`;
+        done({ code: null, signal: null });
+      });
+      this.process.once("close", (code, signal) => done({ code, signal }));
+    });
+    this.exited.then((status) => {
+      this.status = status;
+      running.delete(this);
+    });
+  }
+
+  onExit(callback) {
+    this.exited.then(callback);
+  }
+
+  async ready(isReady) {
+    try {
+      await until("the server answers", () => {
+        if (this.status) throw new Error(`it ended with ${JSON.stringify(this.status)}`);
+        return isReady().catch(() => false);
+      }, 15_000);
+    } catch (error) {
+      this.process.kill("SIGKILL");
+      await this.exited;
+      throw new Error(`${error.message}\n--- ${this.process.spawnfile} said:\n${this.logs}`);
+    }
+  }
+
+  get(path, options = {}) {
+    return fetch(this.url + path, { signal: AbortSignal.timeout(5_000), ...options });
+  }
+
+  signal(name) {
+    this.process.kill(name);
+  }
+
+  /** Asks for a drain and waits for the end; returns `{ code, signal }`. */
+  async stop(deadline = 10_000) {
+    if (!this.status) {
+      this.process.kill("SIGTERM");
+      await within(deadline, "the server ends after SIGTERM", this.exited).catch(async (error) => {
+        await this.kill();
+        throw new Error(`${error.message}\n--- it said:\n${this.logs}`);
+      });
+    }
+    return this.status;
+  }
+
+  async kill() {
+    this.process.kill("SIGKILL");
+    await this.exited;
+  }
+}
+
+/** `startServer`, ended after the test file. */
+export async function serverForThisFile(config, options) {
+  const server = await startServer(config, options);
+  after(() => server.kill());
+  return server;
+}
+
+/** `startServer`, ended after the test `t`. */
+export async function serverFor(t, config, options) {
+  const server = await startServer(config, options);
+  t.after(() => server.kill());
+  return server;
+}
+
+/** `startExample`, ended after the test file. */
+export async function exampleForThisFile(name) {
+  const server = await startExample(name);
+  after(() => server.kill());
+  return server;
+}
+
+// Another process may take the port between our look and the server's bind.
+async function retryingBusyPorts(start) {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await start();
+    } catch (error) {
+      if (attempt === 3 || !/in use|EADDRINUSE/i.test(error.message)) throw error;
+    }
+  }
+}
+
+/** Ports that were free a moment ago; all are held until all are known, so they differ. */
+export async function freePorts(count) {
+  const holders = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const holder = createServer().listen(0, "127.0.0.1");
+      await once(holder, "listening");
+      return holder;
+    }),
+  );
+  const ports = holders.map((holder) => holder.address().port);
+  await Promise.all(holders.map((holder) => new Promise((closed) => holder.close(closed))));
+  return ports;
+}
+
+// What the developer has set for a server of their own must not leak into the tests.
+function cleanEnvironment() {
+  const foreign = (name) => name.startsWith("SWITCHBOARD_") || ["PORT", "REDIS_URL", "RUST_LOG"].includes(name);
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !foreign(name)));
+}
+
+// The few shapes of TOML that a configuration needs: tables, strings, numbers, booleans, lists.
+// JSON writes each of these values as TOML does.
+function toml(table, path = []) {
+  const isTable = (value) => typeof value === "object" && !Array.isArray(value);
+  const entries = Object.entries(table);
+  const values = entries.filter(([, value]) => !isTable(value)).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`);
+  const tables = entries.filter(([, value]) => isTable(value)).map(([key, value]) => toml(value, [...path, key]));
+  return (path.length ? `\n[${path.join(".")}]\n` : "") + values.join("") + tables.join("");
+}

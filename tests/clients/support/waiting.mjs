@@ -1,0 +1,23 @@
+// Waiting for something, with a deadline that says what did not come.
+
+import { setTimeout as pause } from "node:timers/promises";
+
+/** The value of `promise`, or an error that names `what` after `deadline` milliseconds. */
+export function within(deadline, what, promise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`waited ${deadline} ms in vain: ${what}`)), deadline);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** Asks `condition` again and again until it is truthy, and returns its value. */
+export async function until(what, condition, deadline = 5_000) {
+  const end = Date.now() + deadline;
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    if (Date.now() > end) throw new Error(`waited ${deadline} ms in vain: ${what}`);
+    await pause(20);
+  }
+}
