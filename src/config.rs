@@ -2,7 +2,7 @@
 //!
 //! The names and defaults are those of the configuration file: `engine.ping_interval` there is
 //! [`Engine::ping_interval`] here. A program that embeds the server starts from
-//! [`Config::default`] and changes fields; the binary calls [`load`], which merges flags,
+//! [`Config::default`] and changes fields; the binary calls [`load()`], which merges flags,
 //! environment and file. [`Config::check`] holds the rules between settings for both.
 //!
 //! In the file a secret may also stand in a file of its own, named by `<key>_file`
@@ -118,7 +118,7 @@ impl Default for Config {
 
 #[cfg(feature = "server")]
 impl Config {
-    /// The configuration as a TOML file, secrets masked. [`load`] understands it, but refuses a
+    /// The configuration as a TOML file, secrets masked. [`load()`] understands it, but refuses a
     /// masked secret rather than use the mask as one.
     pub fn to_masked_toml(&self) -> String {
         // Every value is a string, a number, a boolean or a list of strings, and no table comes

@@ -45,8 +45,10 @@ struct Parts {
     around: Surroundings,
     params: matchit::Router<()>,
     /// Sockets that are through the middleware but not yet in their namespace.
-    waiting: Mutex<HashMap<(Sid, Box<str>), Arc<Inbox>>>,
+    waiting: Mutex<Waiting>,
 }
+
+type Waiting = HashMap<(Sid, Box<str>), Arc<Inbox>>;
 
 impl Entrance {
     pub(crate) fn new(gateway: Gateway, around: Surroundings) -> Self {

@@ -47,11 +47,6 @@ impl Context {
         self.parser
     }
 
-    /// The prefix of the users' rooms, `user:` unless configured.
-    pub(crate) fn user_prefix(&self) -> &str {
-        &self.user_prefix
-    }
-
     /// The room that holds the sockets of a user.
     pub(crate) fn user_room(&self, user: &str) -> String {
         let mut room = String::with_capacity(self.user_prefix.len() + user.len());

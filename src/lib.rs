@@ -29,6 +29,7 @@ pub use adapter::Adapter;
 pub use auth::{Identity, Jwt};
 pub use config::Config;
 pub use directory::{Presence, UserPage, UserSocket};
+pub use edge::{KillReason, RefuseReason, TransportCounts};
 pub use emitter::Emitter;
 pub use event::{Data, Event, FromEvent};
 pub use fault::{Code, Fault};

@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     context::Context,
     directory::{Directory, UserPage, UserSocket},
-    edge::{Edge, Tls},
+    edge::{Edge, Tls, TransportCounts},
     emitter::Emitter,
     id::NodeId,
 };
@@ -102,6 +102,12 @@ impl Switchboard {
     /// How many sockets are connected to this node, a client in two namespaces counted twice.
     pub fn socket_count(&self) -> usize {
         self.0.adapters.all().iter().map(|adapter| adapter.len()).sum()
+    }
+
+    /// How the clients of this node are connected right now, and what was cut or refused since the
+    /// start. Looks at every connection.
+    pub fn transports(&self) -> TransportCounts {
+        self.0.context.wires().counts()
     }
 
     /// Takes the limits, the session secrets and the certificate files of this configuration from

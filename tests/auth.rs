@@ -43,7 +43,7 @@ fn signed(algorithm: Algorithm, private_pem: &[u8]) -> String {
     jsonwebtoken::encode(&Header::new(algorithm), &alice(), &key.unwrap()).unwrap()
 }
 
-fn signed_with_header(header: Value, secret: &[u8]) -> String {
+fn signed_with_header(header: &Value, secret: &[u8]) -> String {
     let header = URL_SAFE_NO_PAD.encode(header.to_string());
     let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(json!(alice()).to_string()));
     let key = EncodingKey::from_secret(secret);
@@ -124,7 +124,7 @@ async fn the_key_decides_the_algorithm_and_not_the_token() {
     let p384 = Jwt::public_key_pem(key_pair!("p384").1).unwrap();
     assert_eq!(refusal(&p384, &signed(Algorithm::ES256, key_pair!("p256").0)).await, NOT_ALLOWED);
     for alg in ["none", "None", "HS384", "HS512", "ES512", "dir", "hs256", ""] {
-        let token = signed_with_header(json!({"alg": alg}), SECRET.as_bytes());
+        let token = signed_with_header(&json!({"alg": alg}), SECRET.as_bytes());
         assert_eq!(refusal(&secret, &token).await, NOT_ALLOWED, "{alg}");
         let unsigned = format!("{}.", token.rsplit_once('.').unwrap().0);
         assert_eq!(refusal(&secret, &unsigned).await, NOT_ALLOWED, "{alg}");
@@ -166,7 +166,7 @@ async fn what_is_no_token_is_malformed() {
     );
     assert_eq!(refusal(&jwt, &not_an_object.unwrap()).await, "unauthorized: token is malformed");
     let critical = json!({"alg": "HS256", "crit": ["b64"], "b64": false});
-    let critical = signed_with_header(critical, SECRET.as_bytes());
+    let critical = signed_with_header(&critical, SECRET.as_bytes());
     assert!(refusal(&jwt, &critical).await.contains("extension that is not supported"));
 }
 

@@ -27,7 +27,7 @@ struct Listing {
 }
 
 /// What a change of the listing meant for the user.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     None,
     First,

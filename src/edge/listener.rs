@@ -1,6 +1,6 @@
-//! The TCP listener and its HTTP connections.
+//! TCP connections and what is spoken on them: TLS, then HTTP.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
 use http::{Request, Response};
@@ -9,53 +9,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socketioxide::adapter::Adapter;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
+    net::TcpStream,
+    time::timeout,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use super::{http::Edge, tls::Tls};
 
 /// Bytes of a request's head; Node.js allows as many.
 const LARGEST_HEAD: usize = 16 * 1024;
-
-/// Most often there are no more file descriptors: let somebody go first.
-const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(100);
-
-/// Serves one listener: requests under the path go to the edge, all others to `other`.
-///
-/// With `stop` it takes no more connections and no more requests, and returns when the requests
-/// under way are answered. A poll may be under way for as long as a ping interval: cut the wires
-/// first. Websockets are not waited for.
-pub(crate) async fn serve<A: Adapter>(
-    listener: TcpListener,
-    edge: Arc<Edge<A>>,
-    other: Router,
-    tls: Option<Tls>,
-    stop: CancellationToken,
-) {
-    let connections = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let connection = Connection { edge: Arc::clone(&edge), other: other.clone(), peer };
-                connections.spawn(connection.run(stream, tls.clone(), stop.clone()));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                sleep(AFTER_FAILED_ACCEPT).await;
-            }
-        }
-    }
-    drop(listener);
-    connections.close();
-    connections.wait().await;
-}
 
 /// Serves one connection: requests under the path go to the edge, all others to `other`. With `stop`
 /// it ends when the request under way is answered.

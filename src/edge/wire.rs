@@ -22,7 +22,8 @@ use super::{admission::Permit, frames, splice};
 /// Why a transport was cut by us. The name is a label of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum KillReason {
+#[non_exhaustive]
+pub enum KillReason {
     /// The node is being drained.
     Drain = 1,
     /// More packets waited for the client than may.
@@ -52,7 +53,7 @@ impl KillReason {
     ];
 
     /// The name in metrics and in the log.
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Drain => "drain",
             Self::SlowConsumer => "slow_consumer",

@@ -36,7 +36,8 @@ pub(super) struct Closing {
 /// Why a handshake was refused before the engine knew of it. The name is a label of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum RefuseReason {
+#[non_exhaustive]
+pub enum RefuseReason {
     /// Not a request that the protocol knows.
     BadRequest,
     /// A session id that is not ours, or of a session that has ended.
@@ -65,8 +66,8 @@ impl RefuseReason {
         Self::TooLarge,
     ];
 
-    /// The name in metrics.
-    pub(crate) const fn as_str(self) -> &'static str {
+    /// The name as a label.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
             Self::UnknownSession => "unknown_session",
@@ -88,23 +89,24 @@ struct Counters {
     refused: [AtomicU64; RefuseReason::ALL.len()],
 }
 
-/// What the edge has counted so far.
+/// How the clients of this node are connected, and what has been cut or refused since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
+#[non_exhaustive]
+pub struct TransportCounts {
     /// Sessions connected by polling now.
-    pub(crate) polling: u64,
+    pub polling: u64,
     /// Sessions connected by a websocket now.
-    pub(crate) websocket: u64,
+    pub websocket: u64,
     /// Websockets that are about to take over from polling now.
-    pub(crate) upgrading: u64,
+    pub upgrading: u64,
     /// Websockets that have taken over.
-    pub(crate) upgraded: u64,
+    pub upgraded: u64,
     /// Websockets that meant to and did not.
-    pub(crate) upgrades_failed: u64,
+    pub upgrades_failed: u64,
     /// Transports cut by us.
-    pub(crate) killed: Vec<(KillReason, u64)>,
+    pub killed: Vec<(KillReason, u64)>,
     /// Requests refused before the engine knew of them.
-    pub(crate) refused: Vec<(RefuseReason, u64)>,
+    pub refused: Vec<(RefuseReason, u64)>,
 }
 
 struct Shared {
@@ -159,11 +161,6 @@ impl Wires {
         self.shared.by_sid.iter().map(|entry| *entry.key()).collect()
     }
 
-    /// How many sessions there are.
-    pub(crate) fn len(&self) -> usize {
-        self.shared.by_sid.len()
-    }
-
     /// Whether there is no session.
     pub(crate) fn is_empty(&self) -> bool {
         self.shared.by_sid.is_empty()
@@ -204,14 +201,14 @@ impl Wires {
         self.get(sid).map(|wire| wire.peer)
     }
 
-    /// What the edge has counted so far. Walks over all sessions.
-    pub(crate) fn counts(&self) -> Counts {
+    /// How the clients of this node are connected, and what has been cut or refused since its start. Walks over all sessions.
+    pub(crate) fn counts(&self) -> TransportCounts {
         let counters = &self.shared.counters;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let websocket =
             self.shared.by_sid.iter().filter(|wire| wire.phase() == Phase::Websocket).count();
-        Counts {
-            polling: self.len().saturating_sub(websocket) as u64,
+        TransportCounts {
+            polling: self.shared.by_sid.len().saturating_sub(websocket) as u64,
             websocket: websocket as u64,
             upgrading: load(&counters.probes),
             upgraded: load(&counters.upgraded),

@@ -96,7 +96,8 @@ pub struct Client {
 impl Client {
     pub async fn open(address: SocketAddr) -> Self {
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
-        let (websocket, _) = within("the handshake", connect_async(url)).await.expect("a websocket");
+        let (websocket, _) =
+            within("the handshake", connect_async(url)).await.expect("a websocket");
         let mut client = Self {
             websocket,
             namespace: "/".into(),

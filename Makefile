@@ -1,0 +1,52 @@
+# `make run` and `make test` do all the set-up on a machine that has Rust, Node.js and npm.
+# `make help` lists the rest.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+CHROMIUM := /usr/bin/chromium
+PORT ?= 3000
+
+.PHONY: help run test test-rust test-clients demo page lint bench docker
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## the server for development, with the URL and two tokens printed
+	cargo run --release -- --dev --listen 127.0.0.1:$(PORT)
+
+test: test-rust test-clients ## all tests; installs what they need
+
+test-rust: ## unit, property, integration and documentation tests
+	cargo test
+
+test-clients: tests/clients/node_modules client-demo/node_modules $(CHROMIUM) ## the real clients and a browser against the real binary
+	cargo build --bins --examples
+	cd tests/clients && node --test --test-concurrency=2
+
+demo: client-demo/node_modules ## the story of alice, bob and a guest, against a server of its own
+	cargo build --release
+	tests/with-server.sh node client-demo/demo.mjs
+
+page: client-demo/node_modules ## the demo's web page, beside a server of `make run`
+	node client-demo/page.mjs --server http://127.0.0.1:$(PORT)
+
+lint: ## formatting, clippy and documentation, warnings are errors
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
+
+bench: ## CPU and memory beside plain socketioxide, in one run; see benches/README.md
+	cargo bench --bench load
+
+docker: ## the image, as switchboard:latest
+	docker build -t switchboard .
+
+%/node_modules: %/package-lock.json
+	cd $* && npm ci --no-progress
+	touch $@
+
+$(CHROMIUM):
+	$(SUDO) apt-get update -qq
+	$(SUDO) apt-get install -y -qq --no-install-recommends chromium
