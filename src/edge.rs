@@ -18,7 +18,7 @@
 //! # What is relied on inside the engine
 //!
 //! None of this is promised by engineioxide 0.17.9 and socketioxide 0.18.9; it was read in their
-//! sources, and `edge/tests/contract.rs` has a test for each. This is why their versions are pinned.
+//! sources, and `tests/engine_contract.rs` has a test for each. This is why their versions are pinned.
 //!
 //! 1. The OPEN packet is the first frame of a new websocket, a text frame `0{"sid":"…"`, and the
 //!    whole body of a polling handshake (after `<length>:` in Engine.IO 3).
@@ -36,6 +36,8 @@
 //!    in this order with the MessagePack parser; it is queued after the middleware has returned.
 //! 8. Attachments of Engine.IO 3 polling are written as `b<base64>`.
 //! 9. An unknown session's status is not 200, and its body starts with `{"code":"1"`.
+//! 10. `Socket::emit` takes a place in the socket's queue before it serializes, and gives it back
+//!     when that fails: this is how [`crate::adapter`] asks whether a queue is full.
 
 mod admission;
 mod cors;
