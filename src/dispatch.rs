@@ -98,7 +98,8 @@ impl Inbox {
     /// A handler that hangs must not hold back the disconnect handler forever.
     fn disconnect_soon(self: &Arc<Self>) {
         let inbox = self.clone();
-        self.node_tasks().spawn(async move {
+        // Not one of the node's tasks: a drain waits for the handlers, not for this timer.
+        tokio::spawn(async move {
             tokio::time::sleep(DISCONNECT_PATIENCE).await;
             let late = {
                 let mut queue = inbox.queue.lock();

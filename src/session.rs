@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::SystemTime,
 };
@@ -56,7 +56,6 @@ struct Inner {
     closed: AtomicBool,
     /// Made when somebody asks, see [`Session::closed`].
     closing: Mutex<Option<CancellationToken>>,
-    joined_by_client: AtomicUsize,
     /// None: tokens are looked at once, when a socket connects.
     expiry: Option<Expiry>,
 }
@@ -85,7 +84,6 @@ impl Session {
             last_rooms: Mutex::new(None),
             closed: AtomicBool::new(false),
             closing: Mutex::new(None),
-            joined_by_client: AtomicUsize::new(0),
             expiry,
         }))
     }
@@ -217,15 +215,12 @@ impl Session {
     /// own rooms not counted.
     pub fn join(&self, room: impl Into<Room>) -> Result<(), Fault> {
         let room = room.into();
-        if self.is_in(&room) {
+        let rooms = self.0.adapter.rooms_of(self.0.sid);
+        if rooms.contains(&room) {
             return Ok(());
         }
         let limit = self.0.adapter.context().limits().max_rooms_per_socket;
-        let counted =
-            self.0.joined_by_client.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |joined| {
-                (joined < limit).then_some(joined + 1)
-            });
-        if counted.is_err() {
+        if rooms.iter().filter(|room| !self.is_own_room(room)).count() >= limit {
             return Err(Fault::forbidden(format!("a socket may be in {limit} rooms at most")));
         }
         self.0.adapter.join(self.0.sid, vec![room]);
@@ -240,8 +235,7 @@ impl Session {
     /// Leaves a room. Leaving one's own rooms (id, user, `authenticated`) is ignored: emits and
     /// acknowledgements of others depend on them.
     pub fn leave(&self, room: &str) {
-        if self.is_in(room) && !self.is_own_room(room) {
-            self.0.joined_by_client.fetch_sub(1, Ordering::Relaxed);
+        if !self.is_own_room(room) {
             self.0.adapter.leave(self.0.sid, Room::Owned(room.to_owned()));
         }
     }

@@ -356,3 +356,33 @@ async fn a_payload_is_passed_on_as_it_came() {
     ada.send(format!("423[\"pass\",{odd},[]]")).await;
     assert_eq!(ada.acknowledged(3).await, serde_json::from_str::<Value>(odd).expect("JSON"));
 }
+
+#[tokio::test]
+async fn rooms_are_counted_as_they_are_joined_and_left() {
+    let mut config = switchboard::Config::default();
+    config.limits.max_rooms_per_socket = 2;
+    let gateway = Gateway::new("/")
+        .middleware(async |handshake: Handshake| {
+            handshake.set_identity(switchboard::Identity::user("ada").with_rooms(["given"]));
+            Ok(())
+        })
+        .on("join", async |session: Session, Data(room): Data<String>| {
+            session.join(room).map(|()| Reply::ack(&session.rooms().len()))
+        })
+        .on("leave", async |session: Session, Data(room): Data<String>| {
+            session.leave(&room);
+            Reply::ack(&session.rooms().len())
+        });
+    let server = Server::start(server(gateway).config(config)).await;
+    let mut ada = server.client().await;
+    // three rooms are the server's own: the id's, the user's, and that of the authenticated
+    assert_eq!(ada.ask("join", json!("a")).await, json!(5));
+    assert_eq!(ada.ask("join", json!("a")).await, json!(5), "joined already");
+    assert_eq!(ada.ask("join", json!("b")).await["error"]["code"], "forbidden");
+    assert_eq!(ada.ask("leave", json!("given")).await, json!(4));
+    assert_eq!(ada.ask("leave", json!("given")).await, json!(4), "left already");
+    assert_eq!(ada.ask("join", json!("b")).await, json!(5));
+    for own in ["user:ada", "authenticated"] {
+        assert_eq!(ada.ask("leave", json!(own)).await, json!(5), "{own} is not left");
+    }
+}

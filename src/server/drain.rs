@@ -7,6 +7,9 @@ use serde_json::json;
 use super::{ServeError, Switchboard};
 use crate::edge::KillReason;
 
+/// How long the notice of a drain may travel before the first connection is cut.
+const NOTICE_HEAD_START: Duration = Duration::from_millis(100);
+
 impl Switchboard {
     /// Drains the node: `/readyz` turns 503 and new handshakes get 503, clients hear
     /// `server:draining` and are closed at the transport, spread over `drain.spread`, so that they
@@ -29,6 +32,8 @@ impl Switchboard {
                     tracing::error!(%error, "cannot announce the drain");
                 }
             }
+            // The notice is queued; a wire that is cut takes what is queued with it.
+            tokio::time::sleep(NOTICE_HEAD_START.min(drain.timeout / 2)).await;
             inner.context.wires().kill_all_spread(drain.spread, KillReason::Drain).await;
         }
         let left = drain.timeout.saturating_sub(started.elapsed());

@@ -1,0 +1,30 @@
+//! The README's example: a note reaches all tabs of its author, and the team hears of it.
+//!
+//! `cargo run --example notes`, then connect with a token that is signed with the secret below.
+
+use switchboard::{
+    Authenticate, Data, Gateway, Jwt, Reply, Session, Switchboard, interceptor::Propagate,
+};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let notes =
+        Gateway::new("/").on("note:add", async |session: Session, Data(text): Data<String>| {
+            let note = (session.user(), text);
+            // to all tabs of the user, by `Propagate`; to the rest of the team; the acknowledgement
+            (
+                Reply::event("note:added", &note),
+                Reply::event("note:news", &note).to_room("team"),
+                Reply::ack(&true),
+            )
+        });
+    let server = Switchboard::builder()
+        .middleware(Authenticate::required(Jwt::hs256("a secret of at least 32 bytes, please")))
+        .intercept(Propagate)
+        .gateway(notes)
+        .build()?;
+    let bound = server.bind("127.0.0.1:3000").await?;
+    println!("listening on http://{}", bound.local_addr());
+    bound.serve(async { tokio::signal::ctrl_c().await.unwrap_or(()) }).await?;
+    Ok(())
+}
