@@ -38,7 +38,7 @@ lint: ## formatting, clippy and documentation, warnings are errors
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 
 bench: ## CPU and memory beside plain socketioxide, in one run; see benches/README.md
-	cargo bench --bench load
+	benches/run.sh
 
 docker: ## the image, as switchboard:latest
 	docker build -t switchboard .

@@ -87,7 +87,7 @@ impl Adapter {
     ) -> Result<(), PayloadError> {
         let value = payload.into_wire(self.context.parser())?;
         let packet = Packet::ack(self.local.path().clone(), value, ack_id);
-        self.deliver(packet, BroadcastOptions::new(sid));
+        self.deliver_to_one(packet, sid);
         Ok(())
     }
 
@@ -98,6 +98,13 @@ impl Adapter {
         let Err(errors) = self.local.broadcast(packet, options) else { return };
         if errors.iter().any(|error| matches!(error, SocketError::InternalChannelFull)) {
             self.cut_slow(targets);
+        }
+    }
+
+    /// [`deliver`](Self::deliver) for one socket, without keeping the options for the rare failure.
+    fn deliver_to_one(&self, packet: Packet, sid: Sid) {
+        if self.local.broadcast(packet, BroadcastOptions::new(sid)).is_err() {
+            self.cut_slow(BroadcastOptions::new(sid));
         }
     }
 

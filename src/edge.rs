@@ -42,6 +42,8 @@
 mod admission;
 mod cors;
 mod frames;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod listener;
 mod peer;

@@ -94,16 +94,18 @@ pub(crate) fn run<'a>(
 
 fn call(handler: &Arc<dyn Handler>, event: Event) -> BoxFuture<'static, Outcome> {
     // The call itself may panic too, before there is a future.
-    let name = event.clone();
-    let future = std::panic::catch_unwind(AssertUnwindSafe(|| handler.call(event)));
-    Box::pin(async move {
-        let outcome = match future {
-            Ok(future) => AssertUnwindSafe(future).catch_unwind().await,
-            Err(panic) => Err(panic),
-        };
-        outcome.unwrap_or_else(|_| {
-            tracing::error!(event.name = name.name(), "a handler panicked");
-            Err(Fault::internal())
-        })
-    })
+    match std::panic::catch_unwind(AssertUnwindSafe(|| handler.call(event))) {
+        Ok(future) => Box::pin(
+            AssertUnwindSafe(future)
+                .catch_unwind()
+                .map(|outcome| outcome.unwrap_or_else(|_| Err(panicked()))),
+        ),
+        Err(_) => Box::pin(std::future::ready(Err(panicked()))),
+    }
+}
+
+/// The panic's own message is on standard error, by the panic hook.
+fn panicked() -> Fault {
+    tracing::error!("a handler panicked");
+    Fault::internal()
 }

@@ -29,6 +29,9 @@ pub use adapter::Adapter;
 pub use auth::{Identity, Jwt};
 pub use config::Config;
 pub use directory::{Presence, UserPage, UserSocket};
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use edge::fuzzing;
 pub use edge::{KillReason, RefuseReason, TransportCounts};
 pub use emitter::Emitter;
 pub use event::{Data, Event, FromEvent};

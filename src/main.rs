@@ -6,10 +6,6 @@ mod serve;
 
 use std::process::ExitCode;
 
-// Measured against the system's allocator in benches/README.md.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os(), std::env::vars_os()) {
         cli::Command::Done(answer) => answer.say(),

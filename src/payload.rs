@@ -188,9 +188,22 @@ impl Payload {
     pub fn first_as_ack(&self) -> Result<Self, PayloadError> {
         match &self.value {
             Value::Str(text, None) => {
-                let parts: Vec<&RawValue> = serde_json::from_str(text).map_err(decode_error)?;
-                let first = parts.get(usize::from(self.named)).map_or("", |raw| raw.get());
-                Ok(Self { value: Value::Str(format!("[{first}]").into(), None), named: false })
+                let rest = if self.named { after_name(text) } else { text.as_str().get(1..) };
+                let rest = rest.map(|rest| rest.trim_ascii_start());
+                let Some(rest) = rest.and_then(|rest| rest.strip_prefix(',').or(Some(rest))) else {
+                    return Err(PayloadError::Decode("not an event".into()));
+                };
+                // Only the first argument is read; what follows is nobody's business here.
+                let mut arguments = serde_json::Deserializer::from_str(rest);
+                let first = match rest.trim_ascii_start().starts_with(']') {
+                    true => "",
+                    false => <&RawValue>::deserialize(&mut arguments).map_err(decode_error)?.get(),
+                };
+                let mut array = String::with_capacity(first.len() + 2);
+                array.push('[');
+                array.push_str(first);
+                array.push(']');
+                Ok(Self { value: Value::Str(array.into(), None), named: false })
             }
             _ => {
                 let mut arguments = self.tree()?;
@@ -327,5 +340,87 @@ impl<'de> Deserialize<'de> for Arguments {
             }
         }
         deserializer.deserialize_tuple(usize::MAX, Each)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn received(text: &str) -> Payload {
+        Payload::received(Value::Str(text.to_owned().into(), None))
+    }
+
+    fn text(payload: &Payload) -> &str {
+        payload.value.as_str().map_or("", |text| text.as_str())
+    }
+
+    #[test]
+    fn the_first_argument_alone_is_what_an_acknowledgement_gets() {
+        for (event, ack) in [
+            (r#"["e"]"#, "[]"),
+            (r#"["e",1]"#, "[1]"),
+            (r#"["e",{"a":[1.0,"]"]},2]"#, r#"[{"a":[1.0,"]"]}]"#),
+            (r#"["e" , "x" ,2]"#, r#"["x"]"#),
+            (r#"["\u0065",[[]],2]"#, "[[[]]]"),
+        ] {
+            let first = received(event).first_as_ack().expect("well formed");
+            assert_eq!(text(&first), ack, "{event}");
+        }
+        assert!(received(r#"["e",nonsense]"#).first_as_ack().is_err());
+        let several = Payload::ack(&(1, 2)).expect("encoded");
+        assert_eq!(text(&several.first_as_ack().expect("well formed")), "[1]");
+    }
+
+    #[test]
+    fn arguments_are_passed_on_under_another_name() {
+        let event = received(r#"["e",1,{"n":1.50}]"#);
+        assert_eq!(text(&event.with_event("f\"").expect("renamed")), r#"["f\"",1,{"n":1.50}]"#);
+        assert_eq!(text(&event.clone().into_ack().expect("an ack")), r#"[1,{"n":1.50}]"#);
+        assert_eq!(text(&received(r#"["e"]"#).into_ack().expect("an ack")), "[]");
+        assert!(matches!(event.with_event("disconnect"), Err(PayloadError::ReservedEvent(_))));
+    }
+
+    #[test]
+    fn a_tuple_is_all_arguments_and_an_absent_one_reads_like_null() {
+        let event = received(r#"["e",1,"two"]"#);
+        assert_eq!(event.decode::<(u8, String)>().expect("both"), (1, "two".to_owned()));
+        assert_eq!(event.decode::<u8>().expect("the first"), 1);
+        assert!(event.decode::<String>().is_err());
+        let empty = received(r#"["e"]"#);
+        assert!(empty.is_empty() && !event.is_empty());
+        assert_eq!(empty.decode::<Option<u8>>().expect("none"), None);
+        assert!(empty.decode::<u8>().is_err());
+    }
+
+    #[test]
+    fn both_formats_carry_the_same_arguments() {
+        let bytes = serde_bytes::Bytes::new(&[1, 2, 3]);
+        let event = Payload::event("e", &(bytes, json!({ "n": 1.5 }))).expect("encoded");
+        let wire = event.clone().into_wire(Parser::MsgPack).expect("converted");
+        let packed = Payload::received(wire);
+        assert_eq!(packed.event_name().as_deref(), Some("e"));
+        assert_eq!(packed.tree().expect("read"), event.tree().expect("read"));
+        let back =
+            Payload { value: packed.into_wire(Parser::Json).expect("converted"), named: true };
+        assert_eq!(back, event);
+    }
+
+    /// The official client drops its connection when a placeholder has no attachment.
+    #[test]
+    fn attachments_are_numbered_anew_and_must_fit_their_placeholders() {
+        let with = |text: &str, attachments: usize| {
+            let attachments = (0..attachments).map(|_| bytes::Bytes::from_static(b"x")).collect();
+            Payload::received(Value::Str(text.to_owned().into(), Some(attachments))).checked()
+        };
+        let odd = r#"["e",{"_placeholder":true,"num":7}]"#;
+        let fixed = with(odd, 1).expect("one for one");
+        assert_eq!(text(&fixed), r#"["e",{"_placeholder":true,"num":0}]"#);
+        assert!(with(odd, 2).is_err(), "an attachment too many");
+        let two = r#"["e",{"_placeholder":true,"num":0},[{"_placeholder":true,"num":0}]]"#;
+        assert!(with(two, 1).is_err(), "a placeholder too many");
+        assert!(received(odd).checked().is_ok(), "without attachments it is a map like any other");
     }
 }

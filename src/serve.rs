@@ -47,10 +47,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
 }
 
 async fn serve(args: ServeArgs, level: &logs::Level) -> Result<(), Failure> {
-    let ServeArgs { mut config, dev, sources, .. } = args;
-    if config.workers == 0 {
-        config.workers = std::thread::available_parallelism().map_or(1, usize::from);
-    }
+    let ServeArgs { config, dev, sources, .. } = args;
     // Before the port is open: a signal that comes early is not lost.
     let mut signals = Signals::listen()?;
     let authenticate = Authenticate::from_config(&config.auth)?;

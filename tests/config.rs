@@ -118,6 +118,8 @@ fn an_unknown_key_is_named_with_the_nearest_one_and_its_place() {
         problem(&from_env([("SWITCHBOARD_LISEN", "x")])),
         "lisen: unknown key; the nearest known one is SWITCHBOARD_LISTEN (SWITCHBOARD_LISEN)"
     );
+    let in_a_section = problem(&from_env([("SWITCHBOARD_ENGIN__PATH", "x")]));
+    assert!(!in_a_section.contains("SWITCHBOARD_ENGINE ("), "a section is no variable");
     assert!(problem(&from_env([("SWITCHBOARD_AUTH_MODE", "none")])).contains("_AUTH__MODE"));
 }
 

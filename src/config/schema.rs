@@ -109,7 +109,7 @@ impl Schema {
             .keys()
             .cloned()
             .chain(files)
-            .chain(sections)
+            .chain(sections.filter(|_| !matches!(origin, Origin::Env(_))))
             .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
             .unwrap_or_default();
         let nearest = match origin {

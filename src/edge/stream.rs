@@ -164,6 +164,14 @@ impl<S> EdgeIo<S> {
     }
 }
 
+#[cfg(fuzzing)]
+impl EdgeIo<super::fuzzing::Memory> {
+    /// What the client has got.
+    pub(super) fn written(&self) -> Vec<u8> {
+        self.inner.written.clone()
+    }
+}
+
 impl<S: AsyncWrite + Unpin> EdgeIo<S> {
     /// Writes as it is.
     fn pass(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

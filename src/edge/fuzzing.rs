@@ -1,0 +1,109 @@
+//! What the fuzz targets in `fuzz/` drive. Compiled for them alone.
+
+use std::{
+    net::Ipv4Addr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{admission::Admission, splice, stream::EdgeIo, wire::Wire, wires::Wires};
+
+/// A connection that takes all that is written, and gives what it was made with.
+pub(super) struct Memory {
+    pub(super) written: Vec<u8>,
+    sent: std::collections::VecDeque<u8>,
+}
+
+impl AsyncWrite for Memory {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.get_mut().written.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Memory {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let this = self.get_mut();
+        let n = this.sent.len().min(buf.remaining());
+        let piece: Vec<u8> = this.sent.drain(..n).collect();
+        buf.put_slice(&piece);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What the client gets when the engine writes `bytes` in pieces of these sizes, and what the engine
+/// reads when the client sends the same.
+fn through(bytes: &[u8], sizes: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let peer = Ipv4Addr::LOCALHOST.into();
+    let Ok(permit) = Admission::default().admit(peer, Instant::now()) else {
+        panic!("there are no limits");
+    };
+    let wire = Arc::new(Wire::websocket(false, peer, permit));
+    wire.refuse("/chat", json!({ "code": "forbidden" }));
+    let inner = Memory { written: Vec::new(), sent: bytes.iter().copied().collect() };
+    let mut io =
+        EdgeIo::new(inner, wire, Wires::default(), Bytes::new(), Duration::from_secs(3600));
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut next = sizes.iter().map(|size| usize::from(*size) + 1).chain(std::iter::repeat(4096));
+    let mut read = Vec::new();
+    let mut memory = vec![0; 4096];
+    loop {
+        let size = next.next().unwrap_or(4096).min(memory.len());
+        let mut buf = ReadBuf::new(&mut memory[..size]);
+        match Pin::new(&mut io).poll_read(&mut cx, &mut buf) {
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => read.extend_from_slice(buf.filled()),
+            _ => break,
+        }
+    }
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let n = next.next().unwrap_or(4096).min(rest.len());
+        match Pin::new(&mut io).poll_write(&mut cx, &rest[..n]) {
+            Poll::Ready(Ok(n)) => rest = &rest[n..],
+            other => panic!("a connection that takes everything: {other:?}"),
+        }
+    }
+    let _ = Pin::new(&mut io).poll_flush(&mut cx);
+    (io.written(), read)
+}
+
+/// Any split of any bytes equals the unsplit result.
+pub fn frames(bytes: &[u8], sizes: &[u8]) {
+    let (written, read) = through(bytes, sizes);
+    let (written_whole, read_whole) = through(bytes, &[]);
+    assert_eq!(written, written_whole);
+    assert_eq!(read, read_whole);
+    assert_eq!(read, bytes, "nothing of the client's is changed");
+}
+
+/// No polling body panics, and one that nobody waits to change passes as it is.
+pub fn bodies(body: &[u8]) {
+    let body = Bytes::copy_from_slice(body);
+    assert_eq!(splice::body_v4(body.clone(), &mut |_: &str| None), body);
+    let mut data = |_: &str| Some(json!({ "code": "forbidden" }));
+    splice::body_v4(body.clone(), &mut data);
+    splice::body_v3(body.clone(), false, &mut data);
+    splice::body_v3(body, true, &mut data);
+}
