@@ -54,6 +54,8 @@ mod request;
 mod session_id;
 mod splice;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod websocket;
 mod wire;

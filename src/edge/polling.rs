@@ -158,7 +158,12 @@ impl<A: Adapter> Edge<A> {
         if let Some(kind) = parts.headers.get(header::CONTENT_TYPE) {
             request.headers_mut().insert(header::CONTENT_TYPE, kind.clone());
         }
+        let leaves = splice::leaves(&body, wire.v3);
         let (head, body) = self.ask_engine(request.map(|()| Full::new(body))).await.into_parts();
+        if leaves {
+            // its place is free at once, and not when it is missed
+            self.wires.forget(&wire);
+        }
         if head.status != StatusCode::OK {
             let refusal = refusal_of(&body);
             // for some of these the engine closes the session, for others it does not

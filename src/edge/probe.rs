@@ -10,14 +10,46 @@ use super::{
     wire::{Phase, Wire},
 };
 
+/// One websocket's hold on a session that polls: the wire is [`Phase::Probing`] by it and nobody
+/// else. Dropped, it gives the session back to polling, unless it was taken over.
+pub(super) struct Claim<'a> {
+    wire: &'a Wire,
+    held: bool,
+}
+
+impl<'a> Claim<'a> {
+    /// Holds nothing yet.
+    pub(super) fn on(wire: &'a Wire) -> Self {
+        Self { wire, held: false }
+    }
+
+    /// `false` if another websocket has it.
+    fn take(&mut self) -> bool {
+        self.held = self.wire.shift(Phase::Polling, Phase::Probing);
+        self.held
+    }
+
+    /// The websocket is the session's transport from now on. `false` if it had no hold on it.
+    pub(super) fn take_over(&mut self) -> bool {
+        std::mem::take(&mut self.held) && self.wire.shift(Phase::Probing, Phase::Websocket)
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if self.held {
+            self.wire.shift(Phase::Probing, Phase::Polling);
+        }
+    }
+}
+
 /// Runs the probe and returns what the client has sent after its decision.
 ///
-/// With the client's `2probe` the wire becomes [`Phase::Probing`], which ends the poll that waits;
-/// the caller moves it on, or back. An error if the client closes, says anything else, or if
-/// another websocket is at it already.
+/// With the client's `2probe` the claim is taken, which ends the poll that waits. An error if the
+/// client closes, says anything else, or if another websocket is at it already.
 ///
 /// Takes as long as the client takes; to be run with a timeout.
-pub(super) async fn run<S>(io: &mut S, wire: &Wire) -> io::Result<Vec<u8>>
+pub(super) async fn run<S>(io: &mut S, claim: &mut Claim<'_>) -> io::Result<Vec<u8>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -27,7 +59,7 @@ where
         let (opcode, payload) = next_frame(io, &mut unread).await?;
         match (opcode, &payload[..]) {
             (frames::TEXT, b"2probe") if !probed => {
-                if !wire.shift(Phase::Polling, Phase::Probing) {
+                if !claim.take() {
                     return Err(io::ErrorKind::AlreadyExists.into());
                 }
                 probed = true;

@@ -123,6 +123,11 @@ pub(super) fn closes(body: &[u8], v3: bool) -> bool {
     if v3 { body == b"1:1" } else { body == b"1" || body.ends_with(&[SEPARATOR, b'1']) }
 }
 
+/// Whether the client says good-bye in this body, wherever in it.
+pub(super) fn leaves(body: &[u8], v3: bool) -> bool {
+    if v3 { body == b"1:1" } else { body.split(|byte| *byte == SEPARATOR).any(|p| p == b"1") }
+}
+
 /// The body of an Engine.IO 3 poll: `<utf16 length>:<packet>…`, or, when the engine has labelled it
 /// binary, `<0|1><length digits><255><packet>…`.
 ///

@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::{
     frames,
     http::Edge,
-    probe,
+    probe::{self, Claim},
     refusal::Refusal,
     request,
     stream::EdgeIo,
@@ -90,13 +90,15 @@ impl<A: Adapter> Edge<A> {
             return turn_away(io).await; // there is one already
         }
         self.wires.probe_began();
-        let claim = Claim { wire: &wire };
-        let limit = self.options.upgrade_timeout;
-        let rest = match timeout(limit, probe::run(&mut io, &wire)).await {
-            Ok(Ok(rest)) if wire.shift(Phase::Probing, Phase::Websocket) => Some(rest),
-            _ => None,
+        let rest = {
+            let mut claim = Claim::on(&wire);
+            let probe = probe::run(&mut io, &mut claim);
+            match timeout(self.options.upgrade_timeout, probe).await {
+                Ok(Ok(rest)) if claim.take_over() => Some(rest),
+                // the claim, if there was one, is given back
+                _ => None,
+            }
         };
-        drop(claim);
         self.wires.probe_ended(rest.is_some());
         let request = request::internal(Method::GET, &self.options.path, wire.v3, "websocket", sid);
         let (Some(rest), Some(request)) = (rest, request) else { return turn_away(io).await };
@@ -106,17 +108,6 @@ impl<A: Adapter> Edge<A> {
         ahead.extend_from_slice(&rest);
         wire.expect_probe_answer();
         self.give_to_engine(io, wire, ahead.into(), request);
-    }
-}
-
-/// Gives the session back to polling, unless the websocket has taken it over.
-struct Claim<'a> {
-    wire: &'a Wire,
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        self.wire.shift(Phase::Probing, Phase::Polling);
     }
 }
 

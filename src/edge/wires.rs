@@ -188,7 +188,8 @@ impl Wires {
         let start = tokio::time::Instant::now();
         let step = spread.checked_div(sids.len() as u32).unwrap_or_default();
         for (n, sid) in (0..).zip(sids) {
-            sleep_until(start + step * n).await;
+            // from one step on: who is first has time to hear why, too
+            sleep_until(start + step * (n + 1)).await;
             self.kill(sid, reason);
         }
         for sid in self.all() {

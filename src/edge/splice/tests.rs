@@ -1,156 +1,221 @@
-use std::collections::VecDeque;
-
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 
-/// Refusals that wait for these namespaces, each once.
-fn waiting(namespaces: &[&str]) -> impl FnMut(&str) -> Option<Value> {
-    let mut waiting: VecDeque<String> = namespaces.iter().map(|n| (*n).to_owned()).collect();
-    move |namespace| {
-        let at = waiting.iter().position(|waiting| waiting == namespace)?;
-        waiting.remove(at).map(|namespace| json!({ "of": namespace }))
-    }
-}
-
-fn nobody(_: &str) -> Option<Value> {
+fn nothing(_: &str) -> Option<Value> {
     None
 }
 
-#[test]
-fn the_open_packet_gets_the_clients_own_id() {
-    let body = r#"0{"sid":"AAAAAAAAAAAAAAAA","upgrades":["websocket"],"pingInterval":25000}"#;
-    let opened = open_body(body, "n1.xyz", false, true).expect("OPEN");
-    assert_eq!(opened, r#"0{"sid":"n1.xyz","upgrades":["websocket"],"pingInterval":25000}"#);
-    let closed = open_body(body, "n1.xyz", false, false).expect("OPEN");
-    assert_eq!(closed, r#"0{"sid":"n1.xyz","upgrades":[],"pingInterval":25000}"#);
-    let old = format!("{}:{body}", body.len());
-    let opened = open_body(&old, "n1.xyz", true, true).expect("OPEN");
-    let (length, packet) = opened.split_once(':').expect("a length");
-    assert_eq!(length, packet.len().to_string());
-    assert_eq!(
-        sid_of_open(body.as_bytes()).map(|sid| sid.to_string()).as_deref(),
-        Some("AAAAAAAAAAAAAAAA")
-    );
-    assert_eq!(open_body("0{}", "n1.xyz", false, true), None);
+/// Has `data` for one packet of `namespace`.
+fn once(namespace: &'static str, data: Value) -> impl Refusals {
+    let mut data = Some(data);
+    move |asked: &str| if asked == namespace { data.take() } else { None }
 }
 
+const OPEN: &str = r#"0{"sid":"AAAAAAAAAAAAAAAA","upgrades":["websocket"],"pingInterval":25000}"#;
+
 #[test]
-fn a_refusal_in_text_gets_its_data() {
-    let splice = |packet: &[u8], namespaces: &[&str]| {
-        text_packet(packet, &mut waiting(namespaces)).map(|p| String::from_utf8(p).expect("text"))
-    };
-    assert_eq!(
-        splice(br#"44{"message":"no"}"#, &["/"]).as_deref(),
-        Some(r#"44{"message":"no","data":{"of":"/"}}"#),
-    );
-    assert_eq!(
-        splice(br#"44/a,b,{"message":"no"}"#, &["/a"]),
-        None,
-        "what follows the comma is no object",
-    );
-    assert_eq!(splice(b"44{}", &["/"]).as_deref(), Some(r#"44{"data":{"of":"/"}}"#));
-    assert_eq!(splice(br#"44/chat,{"message":"no"}"#, &["/"]), None);
-    for other in ["", "4", "44", "40{}", "42[\"44{}\"]", "44/chat", "3"] {
-        assert_eq!(splice(other.as_bytes(), &["/", "/chat"]), None, "{other}");
+fn the_engines_id_is_found_in_its_open_packet() {
+    let sid = sid_of_open(OPEN.as_bytes()).expect("an id");
+    assert_eq!(sid.as_str(), "AAAAAAAAAAAAAAAA");
+    for other in ["", "2", r#"0{"sid":"short"}"#, r#"0{"sid":"AAAAAAAAAAAAAAA!"}"#, "0{\"sid\":\""]
+    {
+        assert_eq!(sid_of_open(other.as_bytes()), None, "{other}");
     }
 }
 
 #[test]
-fn a_refusal_in_message_pack_gets_its_data() {
-    let packet = b"\x83\xa4type\x04\xa3nsp\xa5/chat\xa4data\x81\xa7message\xa2no";
-    let spliced = msgpack_packet(packet, &mut waiting(&["/chat"])).expect("spliced");
-    let tree = rmpv::decode::read_value(&mut spliced.as_slice()).expect("MessagePack");
-    let expected: rmpv::Value = rmpv::ext::to_value(json!({
-        "type": 4, "nsp": "/chat", "data": { "message": "no", "data": { "of": "/chat" } },
-    }))
-    .expect("a value");
-    let sorted = |value: &rmpv::Value| {
-        let text = value.to_string();
-        let mut bytes = text.into_bytes();
-        bytes.sort_unstable();
-        bytes
-    };
-    assert_eq!(sorted(&tree), sorted(&expected));
-    assert_eq!(msgpack_packet(packet, &mut nobody), None);
-    let trailing = [packet.as_slice(), b"\xc0"].concat();
-    assert_eq!(msgpack_packet(&trailing, &mut waiting(&["/chat"])), None);
+fn the_client_is_told_its_own_id() {
+    assert_eq!(
+        open_body(OPEN, "n1.signed", false, true).as_deref(),
+        Some(r#"0{"sid":"n1.signed","upgrades":["websocket"],"pingInterval":25000}"#),
+    );
+    assert_eq!(
+        open_body(OPEN, "n1.signed", false, false).as_deref(),
+        Some(r#"0{"sid":"n1.signed","upgrades":[],"pingInterval":25000}"#),
+    );
 }
 
 #[test]
-fn the_packets_of_a_body_are_spliced_one_by_one() {
-    let body = Bytes::from_static(
-        b"42[\"a\"]\x1e44{\"message\":\"x\"}\x1e44/chat,{\"message\":\"y\"}\x1ebAQID",
+fn engine_io_3_is_told_the_new_length() {
+    let body = format!("{}:{OPEN}", OPEN.len());
+    let packet = OPEN.replace("AAAAAAAAAAAAAAAA", "n1.signed");
+    assert_eq!(
+        open_body(&body, "n1.signed", true, true),
+        Some(format!("{}:{packet}", packet.len())),
     );
-    let spliced = body_v4(body.clone(), &mut waiting(&["/chat", "/"]));
+}
+
+#[test]
+fn a_connect_error_gets_its_data() {
+    for (namespace, before, after) in [
+        ("/", r#"44{"message":"no"}"#, r#"44{"message":"no","data":{"code":1}}"#),
+        ("/chat", r#"44/chat,{"message":"no"}"#, r#"44/chat,{"message":"no","data":{"code":1}}"#),
+        ("/", r#"44{"message":"a,b}"}"#, r#"44{"message":"a,b}","data":{"code":1}}"#),
+        ("/", r#"44{}"#, r#"44{"data":{"code":1}}"#),
+    ] {
+        let spliced = text_packet(before.as_bytes(), &mut once(namespace, json!({ "code": 1 })));
+        assert_eq!(spliced.as_deref(), Some(after.as_bytes()));
+    }
+}
+
+#[test]
+fn other_packets_and_namespaces_pass() {
+    let mut refusals = once("/chat", json!(1));
+    for packet in ["", "4", "44", "44/chat", "44\"no\"", "40/chat,{}", "42[\"44{}\"]"] {
+        assert_eq!(text_packet(packet.as_bytes(), &mut refusals), None, "{packet}");
+    }
+    assert_eq!(text_packet(br#"44{"message":"no"}"#, &mut refusals), None);
+    assert!(text_packet(br#"44/chat,{"message":"no"}"#, &mut refusals).is_some(), "still there");
+}
+
+/// A packet as the parser writes it, whose `message` comes first.
+fn msgpack_error(namespace: &str, data: Option<&Value>) -> Vec<u8> {
+    #[derive(serde::Serialize)]
+    struct Packet<'a> {
+        r#type: u8,
+        nsp: &'a str,
+        data: Data<'a>,
+    }
+    #[derive(serde::Serialize)]
+    struct Data<'a> {
+        message: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<&'a Value>,
+    }
+    let packet = Packet { r#type: 4, nsp: namespace, data: Data { message: "no", data } };
+    rmp_serde::to_vec_named(&packet).expect("msgpack")
+}
+
+#[test]
+fn a_msgpack_connect_error_gets_its_data() {
+    for namespace in ["/", "/chat", &format!("/{}", "n".repeat(300))] {
+        let before = msgpack_error(namespace, None);
+        let data = json!({ "code": "forbidden", "retry": false, "list": [1, -2.5, null] });
+        let mut refusals = |asked: &str| (asked == namespace).then(|| data.clone());
+        let after = msgpack_packet(&before, &mut refusals).expect("spliced");
+        assert_eq!(after, msgpack_error(namespace, Some(&data)));
+    }
+}
+
+#[test]
+fn other_msgpack_passes() {
+    let whole = msgpack_error("/", None);
+    for cut in 0..whole.len() {
+        assert_eq!(msgpack_packet(&whole[..cut], &mut once("/", json!(1))), None, "{cut}");
+    }
+    let longer = [&whole[..], &[0]].concat();
+    assert_eq!(msgpack_packet(&longer, &mut once("/", json!(1))), None);
+    assert_eq!(msgpack_packet(&whole, &mut nothing), None);
+}
+
+#[test]
+fn a_body_is_spliced_where_the_packet_is() {
+    let body = Bytes::from_static(b"42[\"a\"]\x1e44{\"message\":\"no\"}\x1ebAQID\x1e2");
+    let spliced = body_v4(body, &mut once("/", json!({ "code": 1 })));
     assert_eq!(
         spliced,
-        &b"42[\"a\"]\x1e44{\"message\":\"x\",\"data\":{\"of\":\"/\"}}\x1e44/chat,{\"message\":\"y\",\"data\":{\"of\":\"/chat\"}}\x1ebAQID"[..],
+        &b"42[\"a\"]\x1e44{\"message\":\"no\",\"data\":{\"code\":1}}\x1ebAQID\x1e2"[..],
     );
-    assert_eq!(body_v4(body.clone(), &mut nobody), body);
 }
 
 #[test]
-fn attachments_for_old_clients_get_the_type_that_they_miss() {
-    let text = Bytes::from_static("11:451-[\"é😀\"]5:bAQID".as_bytes());
-    // the emoji counts twice, as in JavaScript
-    let rewritten = body_v3(text, false, &mut nobody);
-    assert_eq!(rewritten, "11:451-[\"é😀\"]6:b4AQID".as_bytes());
-    let binary = Bytes::from_static(b"\x00\x03\xff451\x00\x05\xffbAQID\x01\x02\xff\x04\x09");
-    let rewritten = body_v3(binary, true, &mut nobody);
-    assert_eq!(rewritten, &b"\x00\x03\xff451\x00\x06\xffb4AQID\x01\x02\xff\x04\x09"[..]);
+fn a_msgpack_packet_is_spliced_in_a_body() {
+    let before = msgpack_error("/", None);
+    let after = msgpack_error("/", Some(&json!(7)));
+    let body = format!("b{}\x1e2", BASE64.encode(before));
+    let spliced = body_v4(body.into(), &mut once("/", json!(7)));
+    assert_eq!(spliced, format!("b{}\x1e2", BASE64.encode(after)));
 }
 
 #[test]
-fn a_good_bye_is_recognised_and_nothing_else_is_taken_for_one() {
-    for body in ["1", "42[]\u{1e}1"] {
-        assert!(closes(body.as_bytes(), false), "{body}");
-    }
-    for body in ["", "11", "421", "1\u{1e}2", "42[1]"] {
-        assert!(!closes(body.as_bytes(), false), "{body}");
-    }
-    assert!(closes(b"1:1", true));
-    assert!(!closes(b"5:42[1]1:1", true), "it may be the end of somebody's text");
+fn the_engines_good_bye_is_heard() {
+    assert!(closes(b"1", false) && closes(b"42[\"a\"]\x1e1", false) && closes(b"1:1", true));
+    assert!(!closes(b"2", false) && !closes(b"42[1]", false) && !closes(b"42[\"\x1e11\"]", false));
+    assert!(!closes(b"1:6", true));
+}
+
+#[test]
+fn attachments_of_engine_io_3_get_their_type() {
+    let body = Bytes::from("15:451-[{\"_p\":\"é\"}]5:bAQID1:2");
+    // "é" is one unit of UTF-16 and two bytes
+    let text = "451-[{\"_p\":\"é\"}]";
+    let body_text = format!("{}:{text}5:bAQID1:2", text.encode_utf16().count());
+    assert_ne!(body, body_text, "the first length is wrong on purpose");
+    assert_eq!(
+        body_v3(body_text.into(), false, &mut nothing),
+        format!("{}:{text}6:b4AQID1:2", text.encode_utf16().count()),
+    );
+    assert_eq!(body_v3(body.clone(), false, &mut nothing), body, "what is not understood passes");
+}
+
+#[test]
+fn attachments_in_a_binary_body_get_their_type() {
+    let body =
+        Bytes::from_static(b"\x00\x01\x01\xff42[\"abcde\"]\x00\x05\xffbAQID\x01\x02\xff\x04z");
+    let spliced = body_v3(body, true, &mut nothing);
+    assert_eq!(spliced, &b"\x00\x01\x01\xff42[\"abcde\"]\x00\x06\xffb4AQID\x01\x02\xff\x04z"[..],);
+}
+
+#[test]
+fn engine_io_3_errors_get_their_data_and_the_new_length() {
+    let body = Bytes::from_static(br#"18:44{"message":"no"}2:40"#);
+    assert_eq!(
+        body_v3(body, false, &mut once("/", json!(7))),
+        &br#"27:44{"message":"no","data":7}2:40"#[..],
+    );
 }
 
 proptest! {
-    /// Whatever the engine sends, a body that nobody waits to change passes as it is.
     #[test]
-    fn bodies_pass_unchanged_when_nobody_waits(body in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn without_a_refusal_any_body_passes(body in prop::collection::vec(any::<u8>(), 0..200)) {
         let body = Bytes::from(body);
-        prop_assert_eq!(body_v4(body.clone(), &mut nobody), body);
+        prop_assert_eq!(body_v4(body.clone(), &mut nothing), body);
     }
 
-    /// Malformed bodies are no reason to panic, whatever waits.
     #[test]
-    fn no_bytes_panic(
-        body in prop::collection::vec(any::<u8>(), 0..300),
-        start in prop::sample::select(vec![&b""[..], b"44", b"\x83\xa4type\x04\xa3nsp", b"1:", b"\x00\x01\xff"]),
+    fn any_bytes_are_harmless(
+        body in prop::collection::vec(prop_oneof![
+            any::<u8>(), Just(b':'), Just(b'b'), Just(b'4'), Just(b'{'), Just(b'1'),
+            Just(0), Just(0xff), Just(0x1e), Just(b'/'), Just(b','),
+        ], 0..100),
+        binary: bool,
     ) {
-        let body = Bytes::from([start, body.as_slice()].concat());
-        let mut any = |_: &str| Some(json!({}));
-        text_packet(&body, &mut any);
-        msgpack_packet(&body, &mut any);
-        body_v4(body.clone(), &mut any);
-        body_v3(body.clone(), false, &mut any);
-        body_v3(body.clone(), true, &mut any);
+        let mut always = |_: &str| Some(json!(1));
+        text_packet(&body, &mut always);
+        msgpack_packet(&body, &mut always);
+        body_v4(body.clone().into(), &mut always);
+        body_v3(body.clone().into(), binary, &mut always);
         sid_of_open(&body);
+        closes(&body, binary);
     }
 
-    /// A body of many packets is what its packets are, one by one.
     #[test]
-    fn a_body_is_its_packets(packets in prop::collection::vec("[0-6a-zé\"{}\\[\\],:/]{0,20}|44\\{\"message\":\"[a-z]{0,5}\"\\}", 0..12)) {
-        let body = Bytes::from(packets.join("\u{1e}"));
-        let mut any = |_: &str| Some(json!(1));
-        let whole = body_v4(body, &mut any);
-        let parts: Vec<_> = packets.iter().map(|packet| {
-            text_packet(packet.as_bytes(), &mut any).unwrap_or_else(|| packet.clone().into_bytes())
-        }).collect();
-        // a packet that starts with `b` is base64 of a binary one, never a refusal in text
-        let parts: Vec<_> = parts.into_iter().zip(&packets).map(|(part, packet)| {
-            if packet.starts_with('b') { packet.clone().into_bytes() } else { part }
-        }).collect();
-        prop_assert_eq!(whole, parts.join(&0x1e));
+    fn text_of_engine_io_3_passes_as_it_is(packets in prop::collection::vec("4[^b].{0,20}", 0..5)) {
+        let body: String =
+            packets.iter().map(|packet| format!("{}:{packet}", utf16_len(packet))).collect();
+        prop_assert_eq!(body_v3(body.clone().into(), false, &mut nothing), body);
     }
+
+    #[test]
+    fn a_spliced_error_is_json_with_both_members(message in ".{0,40}", data in ".{0,40}") {
+        let packet = format!("44/chat,{}", json!({ "message": message }));
+        let spliced = text_packet(packet.as_bytes(), &mut once("/chat", json!(data)));
+        let spliced = String::from_utf8(spliced.expect("spliced")).expect("text");
+        let object: Value =
+            serde_json::from_str(spliced.strip_prefix("44/chat,").expect("prefix")).expect("json");
+        prop_assert_eq!(object, json!({ "message": message, "data": data }));
+    }
+}
+
+#[test]
+fn a_clients_good_bye_is_heard_wherever_it_stands() {
+    for body in ["1", "42[]\u{1e}1", "1\u{1e}2", "3\u{1e}1\u{1e}3"] {
+        assert!(leaves(body.as_bytes(), false), "{body}");
+    }
+    for body in ["", "11", "42[1]", "3", "b1"] {
+        assert!(!leaves(body.as_bytes(), false), "{body}");
+    }
+    assert!(leaves(b"1:1", true) && !leaves(b"2:11", true));
 }

@@ -1,252 +1,296 @@
-use std::{collections::VecDeque, net::Ipv4Addr, task::Waker, time::Instant};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Instant,
+};
 
 use proptest::prelude::*;
 use serde_json::json;
 use socketioxide_core::Sid;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use super::*;
-use crate::edge::{admission::Admission, frames::CLOSE};
+use super::{super::admission::Admission, *};
 
-/// A client's connection: takes writes in pieces of these sizes (0: not now), and gives what the
-/// client sent in pieces.
-#[derive(Default)]
-struct Pieces {
-    accepts: VecDeque<usize>,
-    /// Takes nothing, ever.
-    deaf: bool,
-    written: Vec<u8>,
-    sent: VecDeque<Vec<u8>>,
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Rig {
+    wires: Wires,
+    wire: Arc<Wire>,
+    io: EdgeIo<DuplexStream>,
+    client: DuplexStream,
 }
 
-impl AsyncWrite for Pieces {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.deaf {
-            return Poll::Pending;
+/// A stream over a pipe that holds `buffer` bytes.
+fn rig(wire: Wire, buffer: usize, ahead: &[u8], stall_timeout: Duration) -> Rig {
+    let (client, server) = duplex(buffer);
+    let (wires, wire) = (Wires::default(), Arc::new(wire));
+    let ahead = Bytes::copy_from_slice(ahead);
+    let io = EdgeIo::new(server, Arc::clone(&wire), wires.clone(), ahead, stall_timeout);
+    Rig { wires, wire, io, client }
+}
+
+fn permit() -> super::super::admission::Permit {
+    Admission::default().admit(PEER, Instant::now()).expect("no limits")
+}
+
+/// In the steady state from the start.
+fn steady() -> Wire {
+    Wire::polling(false, PEER, permit())
+}
+
+fn server(packets: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    packets.iter().for_each(|(opcode, payload)| frames::server_frame(*opcode, payload, &mut out));
+    out
+}
+
+fn client(packets: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    packets.iter().for_each(|(opcode, payload)| frames::client_frame(*opcode, payload, &mut out));
+    out
+}
+
+fn run<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}
+
+/// Writes `bytes` in pieces of `piece` and returns what the client has read.
+async fn written(rig: Rig, bytes: &[u8], piece: usize) -> Vec<u8> {
+    let Rig { mut io, mut client, .. } = rig;
+    let write = async {
+        for piece in bytes.chunks(piece) {
+            io.write_all(piece).await.expect("written");
+            io.flush().await.expect("flushed");
         }
-        let n = this.accepts.pop_front().unwrap_or(usize::MAX).min(bytes.len());
-        if n == 0 && !bytes.is_empty() {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        this.written.extend_from_slice(&bytes[..n]);
-        Poll::Ready(Ok(n))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
+        drop(io);
+    };
+    let mut read = Vec::new();
+    let (read_result, ()) = tokio::join!(client.read_to_end(&mut read), write);
+    read_result.expect("read");
+    read
 }
 
-impl AsyncRead for Pieces {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let Some(piece) = this.sent.front_mut() else { return Poll::Pending };
-        let n = piece.len().min(buf.remaining());
-        buf.put_slice(&piece[..n]);
-        piece.drain(..n);
-        if piece.is_empty() {
-            this.sent.pop_front();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-fn edge_io(inner: Pieces) -> EdgeIo<Pieces> {
-    let peer = Ipv4Addr::LOCALHOST.into();
-    let permit = Admission::default().admit(peer, Instant::now()).expect("no limits");
-    let wire = Arc::new(Wire::websocket(false, peer, permit));
-    EdgeIo::new(inner, wire, Wires::default(), Bytes::new(), Duration::from_secs(3600))
-}
-
-fn cx() -> Context<'static> {
-    Context::from_waker(Waker::noop())
-}
-
-/// Writes everything, in pieces of these sizes.
-fn write_all(io: &mut EdgeIo<Pieces>, bytes: &[u8], sizes: &[usize]) {
-    let mut sizes = sizes.iter().copied().cycle();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let piece = &rest[..sizes.next().unwrap_or(usize::MAX).max(1).min(rest.len())];
-        if let Poll::Ready(written) = Pin::new(&mut *io).poll_write(&mut cx(), piece) {
-            rest = &rest[written.expect("written")..];
-        }
-    }
-    while Pin::new(&mut *io).poll_flush(&mut cx()).is_pending() {}
-}
-
-/// Reads everything that is there, into buffers of these sizes.
-fn read_all(io: &mut EdgeIo<Pieces>, sizes: &[usize]) -> Vec<u8> {
-    let mut sizes = sizes.iter().copied().cycle();
-    let mut all = Vec::new();
-    loop {
-        let mut memory = vec![0; sizes.next().unwrap_or(4096).max(1)];
-        let mut buf = ReadBuf::new(&mut memory);
-        match Pin::new(&mut *io).poll_read(&mut cx(), &mut buf) {
-            Poll::Ready(read) => read.expect("read"),
-            Poll::Pending => return all,
-        }
-        all.extend_from_slice(buf.filled());
-    }
-}
-
-fn server(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::new();
-    frames::server_frame(opcode, payload, &mut frame);
-    frame
-}
-
-fn client(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::new();
-    frames::client_frame(opcode, payload, &mut frame);
-    if !fin {
-        frame[0] &= 0x7f;
-    }
-    frame
-}
-
-fn open_packet() -> String {
-    format!(r#"0{{"sid":"{}","upgrades":[]}}"#, Sid::new())
-}
-
-fn payload() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        4 => prop::collection::vec(any::<u8>(), 0..40),
-        1 => (120_usize..135).prop_map(|n| vec![b'x'; n]),
-        1 => (65_530_usize..65_545).prop_map(|n| vec![b'y'; n]),
-    ]
-}
-
-fn sizes() -> impl Strategy<Value = Vec<usize>> {
-    prop::collection::vec(prop_oneof![3 => 1_usize..8, 1 => 8_usize..5000], 1..12)
-}
-
-/// Messages of a client: whole, or in fragments with a control frame between them.
-fn messages() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    let whole = payload().prop_map(|payload| client(true, 1, &payload));
-    let parts = (payload(), payload(), any::<bool>()).prop_map(|(first, last, ping)| {
-        let between = if ping { client(true, 9, b"ping") } else { Vec::new() };
-        [client(false, 2, &first), between, client(true, 0, &last)].concat()
-    });
-    prop::collection::vec(prop_oneof![whole, parts], 0..6)
+fn a_session(sid: Sid) -> (Vec<u8>, Vec<u8>) {
+    let open = format!(r#"0{{"sid":"{sid}","upgrades":[]}}"#);
+    let long = vec![b'x'; 70_000];
+    let written = server(&[
+        (frames::TEXT, open.as_bytes()),
+        (frames::TEXT, b"2"),
+        (frames::BINARY, &long),
+        (frames::TEXT, b"42[\"2\"]"),
+        (frames::TEXT, b"2"),
+    ]);
+    let seen = server(&[
+        (frames::TEXT, open.as_bytes()),
+        (frames::BINARY, &long),
+        (frames::TEXT, b"42[\"2\"]"),
+        (frames::TEXT, b"2"),
+    ]);
+    (written, seen)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever the pieces in which the engine writes and the connection takes them: the client gets
-    /// every frame but the first ping, a refusal with its data, and all else byte for byte.
     #[test]
-    fn any_split_of_the_engines_bytes_gives_the_client_the_same(
-        before in prop::collection::vec(payload(), 0..4),
-        after in prop::collection::vec(payload(), 0..4),
-        writes in sizes(),
-        accepts in prop::collection::vec(0_usize..70, 0..200),
-    ) {
-        // a writer that waits has a timer
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let _entered = runtime.enter();
-        let mut io = edge_io(Pieces { accepts: accepts.into(), ..Pieces::default() });
-        io.wire.refuse("/chat", json!({ "code": "forbidden" }));
-        let open = server(1, open_packet().as_bytes());
-        let event = |payload: &Vec<u8>| server(2, payload);
-        let before: Vec<u8> = before.iter().flat_map(event).collect();
-        let after: Vec<u8> = after.iter().flat_map(event).collect();
-        let refusal = server(1, br#"44/chat,{"message":"no"}"#);
-        let bytes = [&open, &before, &server(1, b"2"), &refusal, &after, &server(1, b"2")];
-        write_all(&mut io, &bytes.map(Vec::as_slice).concat(), &writes);
-        let spliced = server(1, br#"44/chat,{"message":"no","data":{"code":"forbidden"}}"#);
-        let expected = [&open, &before, &spliced, &after, &server(1, b"2")].map(Vec::as_slice).concat();
-        prop_assert_eq!(&io.inner.written, &expected);
-        prop_assert!(io.slow.as_ref().is_none_or(|slow| !slow.answers.is_empty()));
-        prop_assert!(!io.wire.has_interest());
+    fn in_any_pieces_the_client_sees_the_same(piece in 1..200usize, buffer in 1..5000usize) {
+        let sid = Sid::new();
+        let (bytes, seen) = a_session(sid);
+        let rig = rig(Wire::websocket(false, PEER, permit()), buffer, b"", PATIENCE);
+        prop_assert!(run(written(rig, &bytes, piece)) == seen);
     }
 
-    /// The answer in the client's name comes between two of its messages, never inside one, and
-    /// nothing of the client's is changed, lost or moved.
     #[test]
-    fn any_split_of_the_clients_bytes_gives_the_engine_the_same_and_the_answer_between(
-        messages in messages(),
-        read_before in 0_usize..200,
-        pieces in sizes(),
-        reads in sizes(),
+    fn in_the_steady_state_any_bytes_pass(
+        bytes in prop::collection::vec(any::<u8>(), 0..2000),
+        piece in 1..300usize,
+        buffer in 1..300usize,
     ) {
-        let stream: Vec<u8> = messages.concat();
-        let mut sent = VecDeque::new();
-        let (mut rest, mut size) = (stream.as_slice(), pieces.iter().copied().cycle());
-        while !rest.is_empty() {
-            let (piece, left) = rest.split_at(size.next().unwrap_or(1).min(rest.len()));
-            sent.push_back(piece.to_vec());
-            rest = left;
-        }
-        let mut io = edge_io(Pieces { sent, ..Pieces::default() });
-        // read a part before the engine pings, so that the answer may fall inside of anything
-        let mut memory = vec![0; read_before + 1];
-        let mut buf = ReadBuf::new(&mut memory);
-        let mut read = Vec::new();
-        if Pin::new(&mut io).poll_read(&mut cx(), &mut buf).is_ready() {
-            read.extend_from_slice(buf.filled());
-        }
-        write_all(&mut io, &server(1, open_packet().as_bytes()), &[usize::MAX]);
-        write_all(&mut io, &server(1, b"2"), &[usize::MAX]);
-        read.extend(read_all(&mut io, &reads));
-        let answer = client(true, 1, b"3");
-        let fits = (0..=messages.len()).any(|at| {
-            read == [messages[..at].concat(), answer.clone(), messages[at..].concat()].concat()
+        prop_assert_eq!(run(written(rig(steady(), buffer, b"", PATIENCE), &bytes, piece)), bytes);
+    }
+
+    #[test]
+    fn an_interest_that_comes_in_the_middle_of_a_frame_waits_for_the_next(
+        at in 1..100usize,
+        buffer in 1..50usize,
+    ) {
+        let error: &[u8] = br#"44{"message":"no"}"#;
+        let before = server(&[(frames::BINARY, &[b'.'; 200])]);
+        let bytes = [&before[..], &server(&[(frames::TEXT, error)])].concat();
+        let seen = [
+            &before[..],
+            &server(&[(frames::TEXT, br#"44{"message":"no","data":1}"#)]),
+        ].concat();
+        let read = run(async {
+            let Rig { wire, mut io, mut client, wires: _wires } = rig(steady(), buffer, b"", PATIENCE);
+            let write = async {
+                io.write_all(&bytes[..at]).await.expect("written");
+                wire.refuse("/", json!(1));
+                io.write_all(&bytes[at..]).await.expect("written");
+                io.flush().await.expect("flushed");
+                assert!(!wire.has_interest() && io.slow.is_none(), "back to the steady state");
+                drop(io);
+            };
+            let mut read = Vec::new();
+            let (result, ()) = tokio::join!(client.read_to_end(&mut read), write);
+            result.expect("read");
+            read
         });
-        prop_assert!(fits, "{} bytes sent, {} read", stream.len(), read.len());
+        prop_assert_eq!(read, seen);
+    }
+
+    #[test]
+    fn an_answer_goes_between_messages_and_changes_none(
+        piece in 1..60usize,
+        before in 0..3usize,
+        sent in 1..60usize,
+    ) {
+        // two messages, the second one in three fragments with a ping in between
+        let mut bytes = client(&[(frames::TEXT, b"42[\"first\"]")]);
+        let mut fragments = client(&[
+            (frames::TEXT, b"42[\"sec"), (0, b"on"), (frames::PING, b"p"), (0, b"d\"]"),
+        ]);
+        fragments[0] &= 0x7f;
+        let second = 6 + b"42[\"sec".len();
+        fragments[second] &= 0x7f;
+        bytes.extend_from_slice(&fragments);
+        bytes.extend_from_slice(&client(&[(frames::TEXT, b"3")]).repeat(before));
+        let sent = sent.min(bytes.len());
+
+        let read = run(async {
+            let sid = Sid::new();
+            let Rig { mut io, client: mut peer, wire: _wire, wires: _wires } =
+                rig(Wire::websocket(false, PEER, permit()), 10_000, b"", PATIENCE);
+            peer.write_all(&bytes[..sent]).await.expect("sent");
+            let mut read = Vec::new();
+            let mut chunk = vec![0; piece];
+            // the engine is somewhere in the client's bytes when its ping is answered
+            let n = io.read(&mut chunk).await.expect("read");
+            read.extend_from_slice(&chunk[..n]);
+            let open = format!(r#"0{{"sid":"{sid}"}}"#);
+            let ping = server(&[(frames::TEXT, open.as_bytes()), (frames::TEXT, b"2")]);
+            io.write_all(&ping).await.expect("written");
+            peer.write_all(&bytes[sent..]).await.expect("sent");
+            peer.shutdown().await.expect("shut");
+            loop {
+                match io.read(&mut chunk).await.expect("read") {
+                    0 => break,
+                    n => read.extend_from_slice(&chunk[..n]),
+                }
+            }
+            read
+        });
+        let answer = client(&[(frames::TEXT, b"3")]);
+        let first = 6 + b"42[\"first\"]".len();
+        let places = [0, first, first + fragments.len()];
+        let possible: Vec<Vec<u8>> = places
+            .iter()
+            .map(|place| [&bytes[..*place], &answer, &bytes[*place..]].concat())
+            .collect();
+        prop_assert!(possible.contains(&read), "{:?}", read);
     }
 }
 
 #[test]
-fn in_the_steady_state_nothing_is_kept() {
-    let mut io = edge_io(Pieces::default());
-    write_all(&mut io, &server(1, open_packet().as_bytes()), &[3]);
-    write_all(&mut io, &server(1, b"2"), &[1]);
-    assert_eq!(read_all(&mut io, &[64]), client(true, 1, b"3"));
-    write_all(&mut io, &server(2, &[7; 100_000]), &[1000]);
-    assert!(io.slow.is_none() && io.stalled.is_none() && io.ahead.is_empty());
+fn what_is_ahead_is_read_first() {
+    run(async {
+        let Rig { mut io, mut client, wires: _wires, wire: _wire } =
+            rig(steady(), 100, b"ahead,", PATIENCE);
+        client.write_all(b"then").await.expect("sent");
+        drop(client);
+        let mut read = String::new();
+        io.read_to_string(&mut read).await.expect("read");
+        assert_eq!(read, "ahead,then");
+    });
 }
 
 #[test]
-fn a_cut_wire_is_a_reset_connection_both_ways() {
-    let mut io = edge_io(Pieces::default());
-    assert!(io.wires.kill_wire(&io.wire, KillReason::Requested));
-    let mut memory = [0; 8];
-    let read = Pin::new(&mut io).poll_read(&mut cx(), &mut ReadBuf::new(&mut memory));
-    assert!(
-        matches!(read, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset)
-    );
-    let written = Pin::new(&mut io).poll_write(&mut cx(), &server(CLOSE, b""));
-    assert!(
-        matches!(written, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset)
-    );
+fn a_kill_wakes_the_reader() {
+    run(async {
+        let Rig { wires, wire, mut io, client: _client } = rig(steady(), 100, b"", PATIENCE);
+        let reader = tokio::spawn(async move { io.read_u8().await });
+        tokio::task::yield_now().await;
+        assert!(wires.kill_wire(&wire, KillReason::Requested));
+        let error = reader.await.expect("joined").expect_err("cut");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_read_for_too_long_is_cut() {
-    let mut io = edge_io(Pieces { deaf: true, ..Pieces::default() });
-    io.stall_timeout = Duration::from_secs(30);
-    let started = tokio::time::Instant::now();
-    let frame = server(1, b"x");
-    // one frame is taken, to be judged; nothing more while it waits for the client
-    let taken = std::future::poll_fn(|cx| Pin::new(&mut io).poll_write(cx, &frame)).await;
-    assert_eq!(taken.expect("taken"), frame.len());
-    let next = std::future::poll_fn(|cx| Pin::new(&mut io).poll_write(cx, &frame)).await;
-    assert_eq!(next.expect_err("cut").kind(), io::ErrorKind::TimedOut);
-    assert!(started.elapsed() >= Duration::from_secs(30));
-    assert!(io.wire.is_killed());
+#[test]
+fn a_kill_wakes_a_writer_that_waits() {
+    run(async {
+        let Rig { wires, wire, mut io, client: _client } = rig(steady(), 10, b"", PATIENCE);
+        let writer = tokio::spawn(async move { io.write_all(&[b'.'; 100]).await });
+        tokio::task::yield_now().await;
+        assert!(wires.kill_wire(&wire, KillReason::Requested));
+        let error = writer.await.expect("joined").expect_err("cut");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_cut_after_the_limit() {
+    run(async {
+        let Rig { wires, wire, mut io, client: _client } = rig(steady(), 10, b"", PATIENCE);
+        let start = tokio::time::Instant::now();
+        let error = io.write_all(&[b'.'; 100]).await.expect_err("stalled");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() >= PATIENCE);
+        assert!(wire.is_killed());
+        assert!(wires.counts().killed.contains(&(KillReason::Stalled, 1)));
+        assert!(io.read_u8().await.is_err(), "the reader hears of it, too");
+    });
+}
+
+#[test]
+fn a_slow_client_is_not_stalled() {
+    run(async {
+        let Rig { wire, mut io, mut client, wires: _wires } = rig(steady(), 10, b"", PATIENCE);
+        let reader = tokio::spawn(async move {
+            let mut read = 0;
+            for _ in 0..10 {
+                tokio::time::sleep(PATIENCE / 2).await; // paused time: costs nothing
+                read += client.read(&mut [0; 10]).await.expect("read");
+            }
+            read
+        });
+        io.write_all(&[b'.'; 100]).await.expect("written, if slowly");
+        assert_eq!(reader.await.expect("joined"), 100);
+        assert!(!wire.is_killed() && io.stalled.is_none());
+    });
+}
+
+#[test]
+fn a_stream_that_ends_leaves_the_registry() {
+    run(async {
+        let sid = Sid::new();
+        let Rig { wires, mut io, client: _client, wire: _wire } =
+            rig(Wire::websocket(false, PEER, permit()), 1000, b"", PATIENCE);
+        let open = format!(r#"0{{"sid":"{sid}"}}"#);
+        io.write_all(&server(&[(frames::TEXT, open.as_bytes())])).await.expect("written");
+        assert_eq!(wires.all(), [sid]);
+        assert_eq!(wires.peer_addr(sid), Some(PEER));
+        drop(io);
+        assert!(wires.is_empty());
+        assert!(!wires.kill(sid, KillReason::Requested));
+    });
+}
+
+#[test]
+fn a_refusal_made_before_the_session_is_known_waits_for_it() {
+    run(async {
+        let sid = Sid::new();
+        let Rig { wires, mut io, client: _client, wire } =
+            rig(Wire::websocket(true, PEER, permit()), 1000, b"", PATIENCE);
+        wires.refuse_with(sid, "/", json!(1));
+        assert_eq!(wire.take_refusal("/"), None);
+        let open = format!(r#"0{{"sid":"{sid}"}}"#);
+        io.write_all(&server(&[(frames::TEXT, open.as_bytes())])).await.expect("written");
+        assert_eq!(wire.take_refusal("/"), Some(json!(1)));
+    });
 }

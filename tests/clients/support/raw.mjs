@@ -1,5 +1,7 @@
 // Below the clients: single requests and frames, for what no client would ever send.
 
+import { request } from "node:http";
+
 import { WebSocket } from "ws";
 
 import { until, within } from "./waiting.mjs";
@@ -84,4 +86,33 @@ export async function rawSession(server) {
     poll: () => fetch(url, { signal: AbortSignal.timeout(DEADLINE) }),
     post: (body) => fetch(url, { method: "POST", body, headers: { "content-type": "text/plain;charset=UTF-8" }, signal: AbortSignal.timeout(DEADLINE) }),
   };
+}
+
+/** One HTTP request, on a connection of its own, with exactly these headers (`fetch` forbids some). */
+export function httpRequest(server, path, { method = "GET", headers = {}, body } = {}) {
+  return within(DEADLINE, `${method} ${path} is answered`, new Promise((resolve, reject) => {
+    const sent = request(server.url + path, { method, headers, agent: false }, (response) => {
+      let text = "";
+      response.setEncoding("utf8").on("data", (chunk) => (text += chunk)).on("error", reject);
+      response.on("end", () => resolve({ status: response.statusCode, headers: response.headers, text }));
+    });
+    sent.on("error", reject).end(body);
+  }));
+}
+
+/** The answer to a websocket upgrade that the server declines: `httpRequest`'s answer. */
+export async function declinedUpgrade(server, query, headers = {}) {
+  const upgrade = { connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==" };
+  return httpRequest(server, `${PATH}?${query}`, { headers: { ...upgrade, ...headers } });
+}
+
+/** A poll that can be broken off; resolves when the request has left. */
+export function breakablePoll(server, sid) {
+  return within(DEADLINE, "the poll leaves", new Promise((resolve, reject) => {
+    const poll = request(pollingUrl(server, sid), { agent: false });
+    poll.on("error", reject); // after `finish` this changes nothing any more
+    poll.on("socket", (socket) => socket.on("connect", () => poll.flushHeaders()));
+    poll.on("finish", () => resolve({ breakOff: () => poll.destroy() }));
+    poll.end();
+  }));
 }

@@ -3,7 +3,8 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { get as httpsGet } from "node:https";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -130,6 +131,42 @@ export async function serverFor(t, config, options) {
   const server = await startServer(config, options);
   t.after(() => server.kill());
   return server;
+}
+
+/** The binary with TLS, ended after the test `t`. `config.tls` names the files. */
+export async function tlsServerFor(t, config) {
+  const server = await retryingBusyPorts(async () => {
+    const dir = await mkdtemp(join(tmpdir(), "switchboard-test-"));
+    const [port] = await freePorts(1);
+    const file = join(dir, "switchboard.toml");
+    await writeFile(file, toml({ listen: `127.0.0.1:${port}`, ...config }));
+    const server = new ServerProcess(BIN, ["serve", "--config", file], {}, port);
+    server.url = server.url.replace("http", "https");
+    server.onExit(() => rm(dir, { recursive: true, force: true }));
+    // Any answer will do: whose certificate it is, is the test's business.
+    await server.ready(() => new Promise((answered, failed) => {
+      httpsGet(`${server.url}/healthz`, { agent: false, rejectUnauthorized: false }, (response) => answered(response.resume())).on("error", failed);
+    }));
+    return server;
+  });
+  t.after(() => server.kill());
+  return server;
+}
+
+/** Gives the server another configuration while it runs, and waits until it has taken it. */
+export async function reconfigure(server, config) {
+  const file = server.process.spawnargs.at(-1);
+  await writeFile(file, toml({ listen: `127.0.0.1:${server.port}`, ...config }));
+  const reloads = () => server.logs.split("limits and log level reloaded").length;
+  const before = reloads();
+  server.signal("SIGHUP");
+  await until("the server says that it has reloaded", () => reloads() > before);
+}
+
+/** The memory that the server's process occupies now, in MB. */
+export async function memoryOf(server) {
+  const status = await readFile(`/proc/${server.process.pid}/status`, "utf8");
+  return Number(/VmRSS:\s*(\d+) kB/.exec(status)[1]) / 1024;
 }
 
 /** `startExample`, ended after the test file. */

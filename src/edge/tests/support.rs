@@ -1,0 +1,311 @@
+//! A server with an edge, and clients that speak the protocol byte by byte.
+
+use std::{future::Future, net::SocketAddr, time::Duration};
+
+use axum::{Router, routing::get};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use socketioxide::{
+    ParserConfig, SocketIo,
+    extract::{Data, SocketRef},
+    handler::ConnectHandler,
+    socket::DisconnectReason,
+};
+use socketioxide_core::Sid;
+use std::sync::Arc;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    time::{sleep, timeout},
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, client::IntoClientRequest},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::super::{Edge, EdgeOptions, Wires, serve_connection};
+
+/// Longer than anything here takes, even on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// What has to happen. Panics if it does not.
+pub(super) async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+}
+
+/// Waits until it is so.
+pub(super) async fn eventually(what: &str, so: impl Fn() -> bool) {
+    within(what, async {
+        while !so() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// What the server's handlers have seen.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    Connect(Sid),
+    Disconnect(Sid, String),
+}
+
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    pub(super) io: SocketIo,
+    pub(super) wires: Wires,
+    pub(super) edge: Arc<Edge<socketioxide::adapter::LocalAdapter>>,
+    seen: UnboundedReceiver<Seen>,
+    _stop: DropGuard,
+}
+
+/// Heartbeats that no test meets by accident.
+pub(super) fn options() -> EdgeOptions {
+    EdgeOptions {
+        node_id: "n1".into(),
+        secrets: vec![b"secret".to_vec()],
+        ping_interval: Duration::from_secs(300),
+        ping_timeout: Duration::from_secs(200),
+        ..EdgeOptions::default()
+    }
+}
+
+impl Server {
+    pub(super) async fn start() -> Self {
+        Self::with(options(), false).await
+    }
+
+    pub(super) async fn with(options: EdgeOptions, msgpack: bool) -> Self {
+        let (tell, seen) = unbounded_channel();
+        let wires = Wires::default();
+        let builder = SocketIo::builder()
+            .req_path("/socket.io")
+            .ping_interval(options.ping_interval)
+            .ping_timeout(options.ping_timeout)
+            .max_payload(options.max_payload)
+            .ws_max_message_size(options.max_payload as usize)
+            .ws_max_frame_size(options.max_payload as usize)
+            .max_buffer_size(100_000);
+        let builder = if msgpack { builder.with_parser(ParserConfig::msgpack()) } else { builder };
+        let (service, io) = builder.build_svc();
+        io.ns("/", async move |socket: SocketRef| {
+            let gone = tell.clone();
+            socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
+                gone.send(Seen::Disconnect(socket.id, format!("{reason:?}"))).ok();
+            });
+            socket.on("echo", async |socket: SocketRef, Data::<Value>(data)| {
+                socket.emit("echo", &data).ok();
+            });
+            socket.on("binary", async |socket: SocketRef, Data::<Bytes>(data)| {
+                socket.emit("binary", &data).ok();
+            });
+            // the handlers are there: from now on the client may speak
+            tell.send(Seen::Connect(socket.id)).ok();
+        });
+        let refusing = wires.clone();
+        let refuse = async move |socket: SocketRef| {
+            refusing.refuse_with(socket.id, "/closed", json!({ "code": "forbidden" }));
+            Err::<(), _>("forbidden: nobody may")
+        };
+        io.ns("/closed", (async |_: SocketRef| {}).with(refuse));
+        io.ns("/shut", (async |_: SocketRef| {}).with(async |_: SocketRef| Err::<(), _>("shut")));
+
+        let edge = Edge::new(options, service, wires.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let stop = CancellationToken::new();
+        let other = Router::new().route("/healthz", get(|| async { "fine" }));
+        let (accepting, stopped) = (Arc::clone(&edge), stop.clone());
+        tokio::spawn(async move {
+            while let Some(Ok((stream, peer))) =
+                stopped.run_until_cancelled(listener.accept()).await
+            {
+                let (edge, other, stop) = (Arc::clone(&accepting), other.clone(), stopped.clone());
+                tokio::spawn(serve_connection(stream, peer, edge, other, None, stop));
+            }
+        });
+        Self { address, io, wires, edge, seen, _stop: stop.drop_guard() }
+    }
+
+    pub(super) async fn sees(&mut self) -> Seen {
+        within("anything at the server", self.seen.recv()).await.expect("the server is there")
+    }
+
+    pub(super) async fn sees_connect(&mut self) -> Sid {
+        match self.sees().await {
+            Seen::Connect(sid) => sid,
+            other => panic!("no connect but {other:?}"),
+        }
+    }
+
+    pub(super) async fn sees_disconnect(&mut self, sid: Sid) {
+        match self.sees().await {
+            Seen::Disconnect(gone, _) => assert_eq!(gone, sid),
+            other => panic!("no disconnect but {other:?}"),
+        }
+    }
+
+    /// Nothing of what was seen is left to be looked at.
+    pub(super) fn saw_nothing_else(&mut self) {
+        assert!(self.seen.try_recv().is_err());
+    }
+
+    /// A poller whose socket is in the main namespace.
+    pub(super) async fn polls(&mut self) -> (Poller, Sid) {
+        let poller = Poller::open(self.address).await;
+        assert_eq!(poller.post("40").await, (200, "ok".into()));
+        let (status, body) = poller.poll().await;
+        assert_eq!(status, 200);
+        assert!(body.starts_with("40{"), "{body}");
+        let sid = self.sees_connect().await;
+        (poller, sid)
+    }
+
+    /// A websocket whose socket is in the main namespace.
+    pub(super) async fn websocket(&mut self) -> (Ws, Sid) {
+        let mut ws = Ws::open(self.address).await;
+        ws.say("40").await;
+        let connected = ws.hears().await;
+        assert!(connected.starts_with("40{"), "{connected}");
+        let sid = self.sees_connect().await;
+        (ws, sid)
+    }
+}
+
+pub(super) fn url(address: SocketAddr, query: &str) -> String {
+    format!("http://{address}/socket.io/?{query}")
+}
+
+/// An Engine.IO 4 client that polls.
+#[derive(Clone)]
+pub(super) struct Poller {
+    pub(super) http: reqwest::Client,
+    pub(super) address: SocketAddr,
+    pub(super) id: String,
+    pub(super) version: u8,
+}
+
+impl Poller {
+    pub(super) async fn open(address: SocketAddr) -> Self {
+        let http = reqwest::Client::new();
+        let (status, body) = request(http.get(url(address, "EIO=4&transport=polling"))).await;
+        assert_eq!(status, 200, "{body}");
+        let open: Value = serde_json::from_str(&body[1..]).expect("an OPEN packet");
+        let id = open["sid"].as_str().expect("an id").to_owned();
+        Self { http, address, id, version: 4 }
+    }
+
+    pub(super) fn url(&self) -> String {
+        let Self { address, id, version, .. } = self;
+        url(*address, &format!("EIO={version}&transport=polling&sid={id}"))
+    }
+
+    pub(super) async fn poll(&self) -> (u16, String) {
+        request(self.http.get(self.url())).await
+    }
+
+    pub(super) async fn post(&self, body: impl Into<reqwest::Body>) -> (u16, String) {
+        request(self.http.post(self.url()).body(body)).await
+    }
+
+    /// The session answers as it should, whatever was done to it.
+    pub(super) async fn is_well(&self) {
+        assert_eq!(self.post(r#"42["echo","well"]"#).await, (200, "ok".into()));
+        assert_eq!(self.poll().await, (200, r#"42["echo","well"]"#.into()));
+    }
+
+    /// A poll that is waiting at the server when this returns.
+    pub(super) async fn poll_on_own_connection(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.expect("connected");
+        let Self { id, version, .. } = self;
+        let request = format!(
+            "GET /socket.io/?EIO={version}&transport=polling&sid={id} HTTP/1.1\r\nHost: a\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        stream
+    }
+
+    pub(super) async fn probe(&self) -> Ws {
+        let Self { address, id, version, .. } = self;
+        Ws::at(*address, &format!("EIO={version}&transport=websocket&sid={id}")).await
+    }
+}
+
+pub(super) async fn request(request: reqwest::RequestBuilder) -> (u16, String) {
+    let response = within("a response", request.send()).await.expect("a response");
+    let status = response.status().as_u16();
+    (status, within("a body", response.text()).await.expect("a body"))
+}
+
+/// All bytes until the other end closes.
+pub(super) async fn rest_of(mut stream: TcpStream) -> String {
+    let mut read = Vec::new();
+    // a reset ends it as well as a proper end
+    within("the end of the stream", stream.read_to_end(&mut read)).await.ok();
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+/// A websocket client.
+pub(super) struct Ws {
+    pub(super) stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+impl Ws {
+    /// A new session, its OPEN packet read.
+    pub(super) async fn open(address: SocketAddr) -> Self {
+        let mut ws = Self::at(address, "EIO=4&transport=websocket").await;
+        let open = ws.hears().await;
+        assert!(open.starts_with("0{"), "{open}");
+        ws
+    }
+
+    pub(super) async fn at(address: SocketAddr, query: &str) -> Self {
+        Self::try_at(address, query).await.expect("a websocket")
+    }
+
+    /// Or the status of the refusal.
+    pub(super) async fn try_at(address: SocketAddr, query: &str) -> Result<Self, (u16, String)> {
+        let url = url(address, query).replace("http:", "ws:");
+        let request = url.into_client_request().expect("a request");
+        match within("a handshake", connect_async(request)).await {
+            Ok((stream, _)) => Ok(Self { stream }),
+            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
+                let body = response.body().clone().unwrap_or_default();
+                Err((response.status().as_u16(), String::from_utf8_lossy(&body).into_owned()))
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub(super) async fn say(&mut self, text: &str) {
+        self.send(Message::text(text)).await;
+    }
+
+    pub(super) async fn send(&mut self, message: Message) {
+        within("sending", self.stream.send(message)).await.expect("sent");
+    }
+
+    pub(super) async fn hears(&mut self) -> String {
+        match self.next().await {
+            Some(Message::Text(text)) => text.as_str().to_owned(),
+            other => panic!("no text but {other:?}"),
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> Option<Message> {
+        within("a message", self.stream.next()).await?.ok()
+    }
+
+    /// Whatever still comes, it comes to an end.
+    pub(super) async fn ends(mut self) {
+        within("the end", async { while let Some(Ok(_)) = self.stream.next().await {} }).await;
+    }
+
+    pub(super) async fn is_well(&mut self) {
+        self.say(r#"42["echo","well"]"#).await;
+        assert_eq!(self.hears().await, r#"42["echo","well"]"#);
+    }
+}

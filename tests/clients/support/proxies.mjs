@@ -1,0 +1,74 @@
+// Between client and server, below HTTP: TCP proxies that are as unkind as networks can be.
+
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
+import { pipeline } from "node:stream";
+import { setImmediate as turn } from "node:timers/promises";
+
+/** A proxy that listens, with the `url` for clients; `serve(client)` gets each new connection. */
+async function listening(t, serve) {
+  const open = new Set();
+  const keep = (socket) => {
+    open.add(socket);
+    socket.on("error", () => {}); // it is followed by "close", which tells the same
+    socket.on("close", () => open.delete(socket));
+    return socket;
+  };
+  const proxy = createServer((client) => serve(keep(client), keep)).listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  t.after(() => {
+    proxy.close();
+    for (const socket of open) socket.destroy();
+  });
+  return { url: `http://127.0.0.1:${proxy.address().port}` };
+}
+
+/** Passes all bytes on in pieces of 1 to 7, in both directions, each in a packet of its own. */
+export function choppingProxy(t, server) {
+  let pieces = 0;
+  async function chop(from, to) {
+    try {
+      for await (const chunk of from) {
+        for (let at = 0; at < chunk.length; ) {
+          const size = 1 + ((pieces++ * 3) % 7); // 1, 4, 7, 3, 6, 2, 5
+          to.write(chunk.subarray(at, at + size));
+          at += size;
+          await turn(); // else the kernel would join them again
+        }
+      }
+      to.end();
+    } catch {
+      to.destroy();
+    }
+  }
+  return listening(t, (client, keep) => {
+    const upstream = keep(connect({ port: server.port, host: "127.0.0.1", noDelay: true }));
+    client.setNoDelay(true);
+    // Not tied: when one end closes, its last bytes are still on their way to the other.
+    chop(client, upstream);
+    chop(upstream, client);
+  });
+}
+
+/**
+ * A load balancer for clients that use a connection for each request: who names a session goes to
+ * the node that is named in the session's id, everybody else to the `target` of that moment. `nodes`
+ * are the servers by their `node_id`.
+ */
+export async function balancer(t, nodes, target) {
+  const front = await listening(t, async (client, keep) => {
+    let head = Buffer.alloc(0);
+    while (!head.includes("\r\n")) {
+      const [chunk] = await once(client, "data").catch(() => []);
+      if (!chunk) return; // it has left without a word
+      head = Buffer.concat([head, chunk]);
+    }
+    client.pause();
+    const [, node] = /[?&]sid=([^.&\s]+)\./.exec(head.toString("latin1").split("\r\n")[0]) ?? [];
+    const { port } = nodes[node] ?? front.target;
+    const upstream = keep(connect({ port, host: "127.0.0.1", noDelay: true }));
+    upstream.write(head);
+    pipeline(client, upstream, client, () => {}); // the end of one is the end of both
+  });
+  return Object.assign(front, { target });
+}
