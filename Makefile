@@ -35,7 +35,7 @@ page: client-demo/node_modules ## the demo's web page, beside a server of `make 
 lint: ## formatting, clippy and documentation, warnings are errors
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
 
 bench: ## CPU and memory beside plain socketioxide, in one run; see benches/README.md
 	benches/run.sh

@@ -1,6 +1,6 @@
 //! The user directory: which user has which sockets on which node.
 //!
-//! [`UserDirectory`] is the seam: in memory for one node, in Redis for a cluster. [`Directory`] is
+//! `UserDirectory` is the seam: in memory for one node, in Redis for a cluster. `Directory` is
 //! the handle that the rest of the server holds; the choice is a value made once at start.
 
 mod memory;

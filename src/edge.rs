@@ -13,7 +13,7 @@
 //! that can't be stolen, upgrades that fail without harm, clients that are cut at once, refusals
 //! that a client can read.
 //!
-//! [`serve_connection`] is the way in, [`Wires`] the way to a session's transport from anywhere else.
+//! `serve_connection` is the way in, `Wires` the way to a session's transport from anywhere else.
 //!
 //! # What is relied on inside the engine
 //!
@@ -37,7 +37,7 @@
 //! 8. Attachments of Engine.IO 3 polling are written as `b<base64>`.
 //! 9. An unknown session's status is not 200, and its body starts with `{"code":"1"`.
 //! 10. `Socket::emit` takes a place in the socket's queue before it serializes, and gives it back
-//!     when that fails: this is how [`crate::adapter`] asks whether a queue is full.
+//!     when that fails: this is how `adapter` asks whether a queue is full.
 
 mod admission;
 mod cors;

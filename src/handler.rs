@@ -8,6 +8,9 @@ use crate::{
     reply::{IntoOutcome, Outcome},
 };
 
+/// Why a socket has left, for [`Gateway::on_disconnect`](crate::Gateway::on_disconnect).
+pub use socketioxide::socket::DisconnectReason;
+
 /// A future that is boxed, so that it fits into a table of handlers.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 

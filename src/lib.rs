@@ -1,48 +1,65 @@
-//! Switchboard: a Socket.IO-compatible server that knows its users.
+//! A Socket.IO server that knows its users, on the unmodified crate [socketioxide].
+//!
+//! A [`Gateway`] is a namespace with its event handlers; a handler is an async function of what it
+//! asks for and returns [`Reply`] values. Middleware ([`Authenticate`], or a function of a
+//! [`Handshake`]) decides who may enter; [interceptors](interceptor) stand around the handlers. A
+//! [`Switchboard`] serves gateways, and knows which user has which sockets.
+//!
+//! ```
+//! use switchboard::{Data, Gateway, Reply, Session, Switchboard};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Switchboard::builder()
+//!     .gateway(Gateway::new("/").on("greet", async |session: Session, Data(name): Data<String>| {
+//!         Reply::ack(&format!("hello {name}, you are {}", session.id()))
+//!     }))
+//!     .build()?;
+//! let bound = server.bind("127.0.0.1:0").await?;
+//! println!("listening on http://{}", bound.local_addr());
+//! # let shutdown = async {};
+//! bound.serve(shutdown).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Inside, dependencies run one way: `server` builds everything; `connect` lets sockets in and
+//! `dispatch` runs their handlers; `session` and `emitter` speak through `adapter`, the one way out;
+//! `edge` owns the transports below the protocol and knows nothing of all this.
 
-mod adapter;
+pub mod adapter;
 pub mod auth;
 pub mod builtin;
 pub mod config;
 mod connect;
 mod context;
-mod directory;
+pub mod directory;
 mod dispatch;
-mod edge;
-mod emitter;
-mod event;
+pub mod edge;
+pub mod emitter;
+pub mod event;
 mod fault;
 mod gateway;
-mod handler;
-mod handshake;
-mod id;
+pub mod handler;
+pub mod handshake;
+pub mod id;
 pub mod interceptor;
-mod payload;
+pub mod payload;
 mod rate;
-mod reply;
-mod reserved;
+pub mod reply;
+pub mod reserved;
 pub mod rooms;
-mod server;
+pub mod server;
 mod session;
 
-pub use adapter::Adapter;
 pub use auth::{Identity, Jwt};
 pub use config::Config;
-pub use directory::{Presence, UserPage, UserSocket};
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub use edge::fuzzing;
-pub use edge::{KillReason, RefuseReason, TransportCounts};
-pub use emitter::Emitter;
-pub use event::{Data, Event, FromEvent};
+pub use event::{Data, Event};
 pub use fault::{Code, Fault};
 pub use gateway::Gateway;
-pub use handler::{Handle, Handler, IntoHandle, IntoHandler, handle};
-pub use handshake::{Authenticate, Handshake, Middleware};
-pub use id::{NodeId, SocketId, UserId};
-pub use payload::{Parser, Payload, PayloadError};
-pub use reply::{IntoOutcome, Outcome, Replies, Reply, Target};
-pub use reserved::{RESERVED_EVENTS, is_reserved_event};
-pub use server::{Bound, BuildError, Builder, ServeError, Switchboard};
+pub use handler::handle;
+pub use handshake::{Authenticate, Handshake};
+pub use payload::Payload;
+pub use reply::{Replies, Reply};
+pub use server::Switchboard;
 pub use session::Session;
-pub use socketioxide::socket::DisconnectReason;

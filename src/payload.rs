@@ -2,7 +2,7 @@
 //!
 //! A payload that is passed on unchanged is never decoded: cloning it shares the bytes. Typed
 //! values are encoded once, in the text format that nearly all clients speak; for servers that use
-//! the MessagePack parser [`Payload::into_wire`] converts at the last moment.
+//! the MessagePack parser it is converted at the last moment.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
 //! What a handler answers: acknowledgements and events, each with the sockets it is for.
 //!
 //! Replies are plain values. Handlers make them, interceptors look at them or change them, and only
-//! [`crate::dispatch`] sends them.
+//! the dispatcher sends them.
 
 use std::{fmt, pin::Pin, sync::Arc};
 

@@ -3,10 +3,11 @@
 use std::{collections::HashMap, fmt, net::SocketAddr, process};
 
 use switchboard::{
-    Authenticate, Builder, Config, Switchboard,
+    Authenticate, Config, Switchboard,
     auth::sign_hs256,
     builtin, config,
     interceptor::{Logging, Propagate},
+    server::Builder,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -14,7 +14,7 @@ use switchboard::{
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-fn server(gateway: Gateway) -> switchboard::Builder {
+fn server(gateway: Gateway) -> switchboard::server::Builder {
     let marker = async || Reply::ack(&());
     Switchboard::builder().middleware(by_name).gateway(gateway.on("marker", marker))
 }

@@ -58,7 +58,7 @@ fn echo() -> Gateway {
         .on("marker", async || Reply::ack(&()))
 }
 
-fn server() -> switchboard::Builder {
+fn server() -> switchboard::server::Builder {
     Switchboard::builder().middleware(by_name)
 }
 

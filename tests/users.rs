@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::json;
 use support::{Client, Server, by_name, until, within};
 use switchboard::{
-    Config, Fault, Gateway, Handshake, Presence, Reply, Session, Switchboard, config::OverLimit,
+    Config, Fault, Gateway, Handshake, Reply, Session, Switchboard, config::OverLimit,
+    directory::Presence,
 };
 use tokio::sync::mpsc;
 
@@ -15,7 +16,7 @@ fn gateway() -> Gateway {
     Gateway::new("/").on("marker", async || Reply::ack(&()))
 }
 
-fn server() -> switchboard::Builder {
+fn server() -> switchboard::server::Builder {
     Switchboard::builder().middleware(by_name).gateway(gateway())
 }
 

@@ -1,7 +1,7 @@
 //! `switchboard emit`: checked like any emit, but there is no link to send it through yet.
 
 use serde_json::Value;
-use switchboard::is_reserved_event;
+use switchboard::reserved::is_reserved_event;
 
 use super::{Answer, args::EmitArgs};
 

@@ -163,7 +163,7 @@ fn an_emit_is_checked_before_it_is_refused() {
     }
     assert!(refusal(&["emit", "news"]).contains("--user"));
     assert!(refusal(&["emit", "--all", "--room", "a", "news"]).contains("cannot be used with"));
-    for event in switchboard::RESERVED_EVENTS {
+    for event in switchboard::reserved::RESERVED_EVENTS {
         assert!(refusal(&["emit", "--all", event]).contains("keeps for itself"), "{event}");
     }
     assert!(refusal(&["emit", "--all", "news", "{"]).contains("is not JSON"));

@@ -6,7 +6,10 @@ use std::{collections::VecDeque, future::Future, net::SocketAddr, time::Duration
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use switchboard::{Builder, Switchboard};
+use switchboard::{
+    Switchboard,
+    server::{Builder, ServeError},
+};
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async, tungstenite::protocol::Message,
@@ -39,7 +42,7 @@ pub struct Server {
     pub switchboard: Switchboard,
     pub address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
-    serving: JoinHandle<Result<(), switchboard::ServeError>>,
+    serving: JoinHandle<Result<(), ServeError>>,
 }
 
 impl Server {
@@ -55,7 +58,7 @@ impl Server {
     }
 
     /// Drains the server and gives what `serve` returned.
-    pub async fn stop(mut self) -> Result<(), switchboard::ServeError> {
+    pub async fn stop(mut self) -> Result<(), ServeError> {
         drop(self.stop.take());
         within("the drain", &mut self.serving).await.expect("serving does not panic")
     }
