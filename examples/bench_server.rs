@@ -80,7 +80,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config = Config::default();
     config.workers = variable("WORKERS").map_or(Ok(0), |workers| workers.parse())?;
     let server = Switchboard::builder().config(config).gateway(gateway()).build()?;
-    let bound = server.bind(("127.0.0.1", port)).await?;
+    let bound = server.bind(("0.0.0.0", port)).await?;
     println!("listening on http://{}", bound.local_addr());
     bound.serve(async { tokio::signal::ctrl_c().await.unwrap_or(()) }).await?;
     Ok(())

@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .gateway(gateway("/"))
         .gateway(gateway("/custom"))
         .build()?
-        .bind(("127.0.0.1", port))
+        .bind(("0.0.0.0", port))
         .await?;
     println!("listening on http://{}", bound.local_addr());
     bound.serve(async { tokio::signal::ctrl_c().await.unwrap_or(()) }).await?;

@@ -61,6 +61,9 @@ impl Options {
         scenarios.retain(|scenario| {
             only.is_empty() || only.iter().any(|text| scenario.name().contains(text.as_str()))
         });
+        if scenarios.is_empty() {
+            return Err("no scenario has that in its name, see --list".into());
+        }
         if servers.is_empty() {
             let names: &[&str] =
                 if quick { &["plain", "w0", "w2"] } else { &["plain", "w0", "w1", "w2"] };
