@@ -386,3 +386,43 @@ async fn rooms_are_counted_as_they_are_joined_and_left() {
         assert_eq!(ada.ask("leave", json!(own)).await, json!(5), "{own} is not left");
     }
 }
+
+#[tokio::test]
+async fn middlewares_run_in_the_order_written_and_the_first_refusal_ends_it() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let step = |name: &'static str| {
+        let tell = tell.clone();
+        move |handshake: Handshake| {
+            tell.send(name).expect("the test listens");
+            let refused = handshake.uri().query().is_some() && name == "second";
+            let refuse = handshake.auth::<Value>().is_ok_and(|auth| auth["refuse"] == name);
+            std::future::ready(if refused && refuse { Err(Fault::forbidden(name)) } else { Ok(()) })
+        }
+    };
+    let gateway = Gateway::new("/").middleware(step("second")).middleware(step("third"));
+    let server = Switchboard::builder().middleware(step("first")).gateway(gateway);
+    let server = Server::start(server).await;
+    let _ada = server.client().await;
+    let (_bob, refused) = server.ask("/", json!({ "refuse": "second" })).await;
+    assert_eq!(refused.expect_err("refused")["message"], "forbidden: second");
+    let mut order = Vec::new();
+    while let Ok(name) = told.try_recv() {
+        order.push(name);
+    }
+    assert_eq!(order, ["first", "second", "third", "first", "second"]);
+}
+
+#[tokio::test]
+async fn the_escape_hatch_leads_to_the_socket_itself() {
+    let gateway = Gateway::new("/").on("raw", async |session: Session| {
+        let socket = session.raw().expect("connected");
+        socket.emit("from below", &socket.ns()).expect("sent");
+        socket.join("past the api");
+        Reply::ack(&session.is_in("past the api"))
+    });
+    let server = Server::start(server(gateway)).await;
+    let mut ada = server.client().await;
+    assert_eq!(ada.ask("raw", Value::Null).await, json!(true));
+    assert_eq!(ada.hears("from below").await, json!("/"));
+    assert_eq!(server.switchboard.raw().of("/").map(|of| of.sockets().len()), Some(1));
+}
