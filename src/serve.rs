@@ -123,6 +123,7 @@ fn greet(address: SocketAddr, config: &Config) {
     println!("Switchboard for development: http://{address} (path {})", config.path);
     println!("Its secret is known to everybody. Never use --dev where others can reach it.");
     println!("See it work:  node client-demo/page.mjs --server http://{address}");
+    println!("              and open http://127.0.0.1:8080 in two tabs");
     for user in ["alice", "bob"] {
         let now = std::time::SystemTime::now();
         let now = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();

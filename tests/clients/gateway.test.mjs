@@ -158,6 +158,15 @@ describe("publish", () => {
     assert.deepEqual(await message, [{ room: lobby, from: "alice", data: "hello, 2018" }]);
   });
 
+  it("is forbidden into the rooms that the server keeps for itself, though one is in them", async (t) => {
+    const alice = await connectWith(t, server, await token("alice"));
+    const bob = new Inbox(await connectWith(t, server, await token("bob")));
+    for (const room of ["authenticated", "user:alice", alice.id]) {
+      assert.equal((await ack(alice, "publish", { room, data: "to all of you" })).error?.code, "forbidden", room);
+    }
+    assert.deepEqual(await bob.after(alice), []);
+  });
+
   it("is forbidden to who is not a member", async (t) => {
     const [stranger, member] = [await alice(t), await bob(t)];
     const lobby = await room(member);
