@@ -8,7 +8,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 CHROMIUM := /usr/bin/chromium
 PORT ?= 3000
 
-.PHONY: help run test test-rust test-clients demo page lint bench docker
+.PHONY: help run test test-rust test-clients demo page lint bench fuzz docker
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ lint: ## formatting, clippy and documentation, warnings are errors
 
 bench: ## CPU and memory beside plain socketioxide, in one run; see benches/README.md
 	benches/run.sh
+
+fuzz: ## the fuzz targets of the edge, a minute each; needs cargo-fuzz
+	for target in frames bodies; do RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=60 -max_len=400; done
 
 docker: ## the image, as switchboard:latest
 	docker build -t switchboard .
