@@ -25,6 +25,7 @@ use socketioxide_core::{
 use crate::{
     context::Context,
     edge::KillReason,
+    id::SocketId,
     payload::{Payload, PayloadError},
 };
 
@@ -35,6 +36,15 @@ pub(crate) struct Adapters(RwLock<HashMap<Str, Arc<Adapter>>>);
 impl Adapters {
     pub(crate) fn get(&self, namespace: &str) -> Option<Arc<Adapter>> {
         self.0.read().get(namespace).cloned()
+    }
+
+    /// Disconnects a socket of this node from its namespace, if it is still there.
+    pub(crate) fn disconnect(&self, namespace: &str, id: SocketId) {
+        if let Some(adapter) = self.get(namespace)
+            && let Some(socket) = adapter.socket(id.sid())
+        {
+            adapter.disconnect(socket, false);
+        }
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Adapter>> {
@@ -162,7 +172,7 @@ impl Adapter {
         self.sockets.read().len()
     }
 
-    pub(crate) fn socket(&self, sid: Sid) -> Option<Arc<Socket<Self>>> {
+    fn socket(&self, sid: Sid) -> Option<Arc<Socket<Self>>> {
         self.sockets.read().get(&sid).and_then(Weak::upgrade)
     }
 

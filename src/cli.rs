@@ -5,7 +5,7 @@
 
 mod args;
 mod emit;
-mod token;
+pub(crate) mod token;
 
 use std::{ffi::OsString, fmt::Write as _, process::ExitCode};
 
@@ -92,7 +92,7 @@ pub(crate) fn parse(
     let result = match cli.action {
         None => return serve(cli.serve, env),
         Some(Action::Serve(args)) => return serve(args, env),
-        Some(Action::Token(args)) => token::run(args, env),
+        Some(Action::Token(args)) => token::run(&args, env),
         Some(Action::Config(args)) => show(args, env),
         Some(Action::Emit(args)) => emit::run(&args),
     };

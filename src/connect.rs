@@ -21,7 +21,6 @@ use crate::{
     fault::Fault,
     gateway::Inner as Gateway,
     handshake::Handshake,
-    id::SocketId,
     payload::Payload,
     rooms::AUTHENTICATED,
     session::{Expiry, NewSession, Session},
@@ -98,8 +97,13 @@ impl Entrance {
                 transport: session.transport().unwrap_or("websocket"),
             };
             let evicted = parts.around.directory.enter(user.clone(), entry).await?;
-            for socket in evicted {
-                self.evict(&socket.namespace, socket.id);
+            for UserSocket { id, namespace, .. } in evicted {
+                tracing::debug!(
+                    socket.id = %id,
+                    %namespace,
+                    "socket goes for a newer one of its user"
+                );
+                parts.around.adapters.disconnect(&namespace, id);
             }
             rooms.push(session.adapter().context().user_room(user).into());
             rooms.push(AUTHENTICATED.into());
@@ -112,14 +116,6 @@ impl Entrance {
         socket.on_disconnect(Leave { inbox: inbox.clone(), entrance: self.clone() });
         socket.on_fallback(Receive { inbox, _membership: membership });
         Ok(())
-    }
-
-    fn evict(&self, namespace: &str, id: SocketId) {
-        let Some(adapter) = self.0.around.adapters.get(namespace) else { return };
-        if let Some(socket) = adapter.socket(id.sid()) {
-            tracing::debug!(socket.id = %id, namespace, "socket goes for a newer one of its user");
-            adapter.disconnect(socket, false);
-        }
     }
 }
 

@@ -112,10 +112,6 @@ impl Inbox {
         });
     }
 
-    fn node_tasks(&self) -> &tokio_util::task::TaskTracker {
-        &self.session.adapter().context().tasks
-    }
-
     /// Takes an event, in the order in which the transport reads them. Never blocks.
     pub(crate) fn push(self: &Arc<Self>, payload: Payload, ack_id: Option<i64>) {
         let rate = self.session.adapter().context().limits().events_per_second;
@@ -148,7 +144,7 @@ impl Inbox {
         match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(()) => {}
             Poll::Pending => {
-                self.node_tasks().spawn(work);
+                self.session.adapter().context().tasks.spawn(work);
             }
         }
     }

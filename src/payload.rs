@@ -127,8 +127,7 @@ impl Payload {
     pub fn is_empty(&self) -> bool {
         match &self.value {
             Value::Str(text, _) => {
-                let rest = if self.named { after_name(text) } else { text.as_str().get(1..) };
-                rest.is_some_and(|rest| rest.trim_ascii() == "]")
+                self.after_head(text).is_some_and(|rest| rest.trim_ascii() == "]")
             }
             Value::Bytes(_) => self.tree().is_ok_and(|arguments| arguments.is_empty()),
         }
@@ -147,8 +146,9 @@ impl Payload {
         }
         match &self.value {
             Value::Str(text, attachments) => {
-                let rest = if self.named { after_name(text) } else { text.as_str().get(1..) };
-                let rest = rest.ok_or_else(|| PayloadError::Decode("not an event".into()))?;
+                let rest = self
+                    .after_head(text)
+                    .ok_or_else(|| PayloadError::Decode("not an event".into()))?;
                 let mut renamed = String::with_capacity(rest.len() + name.len() + 4);
                 renamed.push('[');
                 renamed.push_str(&serde_json::to_string(name).map_err(encode_error)?);
@@ -188,11 +188,11 @@ impl Payload {
     pub fn first_as_ack(&self) -> Result<Self, PayloadError> {
         match &self.value {
             Value::Str(text, None) => {
-                let rest = if self.named { after_name(text) } else { text.as_str().get(1..) };
-                let rest = rest.map(|rest| rest.trim_ascii_start());
-                let Some(rest) = rest.and_then(|rest| rest.strip_prefix(',').or(Some(rest))) else {
-                    return Err(PayloadError::Decode("not an event".into()));
-                };
+                let rest = self
+                    .after_head(text)
+                    .ok_or_else(|| PayloadError::Decode("not an event".into()))?
+                    .trim_ascii_start();
+                let rest = rest.strip_prefix(',').unwrap_or(rest);
                 // Only the first argument is read; what follows is nobody's business here.
                 let mut arguments = serde_json::Deserializer::from_str(rest);
                 let first = match rest.trim_ascii_start().starts_with(']') {
@@ -211,6 +211,11 @@ impl Payload {
                 Self::ack(&Arguments(arguments))
             }
         }
+    }
+
+    /// What stands behind the name, or behind the bracket if there is no name.
+    fn after_head<'a>(&self, text: &'a str) -> Option<&'a str> {
+        if self.named { after_name(text) } else { text.get(1..) }
     }
 
     /// The event's name, if the payload has one and it is plain text without escapes.

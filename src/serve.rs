@@ -1,11 +1,9 @@
 //! Runs the server: wires the parts in the order in which they start, and waits for signals.
 
-use std::{collections::HashMap, fmt, net::SocketAddr, process};
+use std::{fmt, net::SocketAddr, process, time::Duration};
 
 use switchboard::{
-    Authenticate, Config, Switchboard,
-    auth::sign_hs256,
-    builtin, config,
+    Authenticate, Config, Switchboard, builtin, config,
     interceptor::{Logging, Propagate},
     server::Builder,
 };
@@ -119,23 +117,18 @@ fn reload(
 
 /// What `--dev` prints: where to go, and tokens to go with.
 fn greet(address: SocketAddr, config: &Config) {
-    let secret = config.auth.hs256_secret.first().map_or("", config::Secret::expose);
     println!("Switchboard for development: http://{address} (path {})", config.path);
     println!("Its secret is known to everybody. Never use --dev where others can reach it.");
     println!("See it work:  node client-demo/page.mjs --server http://{address}");
     println!("              and open http://127.0.0.1:8080 in two tabs");
+    let Some(secret) = config.auth.hs256_secret.first() else { return };
     for user in ["alice", "bob"] {
-        let now = std::time::SystemTime::now();
-        let now = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let claims = HashMap::from([("iat", now.into()), ("exp", (now + DAY).into())]);
-        let mut claims: serde_json::Map<_, serde_json::Value> =
-            claims.into_iter().map(|(name, value): (&str, _)| (name.to_owned(), value)).collect();
-        claims.insert(config.auth.user_claim.clone(), user.into());
-        println!("A token for {user}, good for a day:\n{}", sign_hs256(&claims, secret.as_bytes()));
+        let token = cli::token::for_user(&config.auth, secret, user, DAY);
+        println!("A token for {user}, good for a day:\n{token}");
     }
 }
 
-const DAY: u64 = 24 * 60 * 60;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Received {

@@ -90,11 +90,7 @@ impl Switchboard {
     pub async fn disconnect_user(&self, user: &str) -> usize {
         let sockets = self.sockets_of(user).await;
         for socket in &sockets {
-            if let Some(adapter) = self.0.adapters.get(&socket.namespace)
-                && let Some(socket) = adapter.socket(socket.id.sid())
-            {
-                adapter.disconnect(socket, false);
-            }
+            self.0.adapters.disconnect(&socket.namespace, socket.id);
         }
         sockets.len()
     }

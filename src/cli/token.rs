@@ -1,12 +1,12 @@
 //! `switchboard token`: a signed token, for tests and scripts.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 use switchboard::{
     Jwt,
     auth::sign_hs256,
-    config::{Auth, load, parse_duration},
+    config::{Auth, Secret, load, parse_duration},
 };
 
 use super::{Answer, Environment, args::TokenArgs, refuse_config};
@@ -14,7 +14,7 @@ use super::{Answer, Environment, args::TokenArgs, refuse_config};
 /// Claims that other flags or settings decide.
 const TAKEN: [&str; 6] = ["sub", "iat", "exp", "iss", "aud", "rooms"];
 
-pub(super) fn run(args: TokenArgs, env: Environment) -> Result<Answer, Answer> {
+pub(super) fn run(args: &TokenArgs, env: Environment) -> Result<Answer, Answer> {
     let loaded = load(&args.sources(env)).map_err(|errors| refuse_config(&errors))?;
     let auth = &loaded.config.auth;
     let secret = auth.hs256_secret.first().ok_or_else(|| {
@@ -29,31 +29,43 @@ pub(super) fn run(args: TokenArgs, env: Environment) -> Result<Answer, Answer> {
     Ok(Answer::data(format!("{token}\n")))
 }
 
-fn claims(args: TokenArgs, auth: &Auth, now: SystemTime) -> Result<Map<String, Value>, String> {
+fn claims(args: &TokenArgs, auth: &Auth, now: SystemTime) -> Result<Map<String, Value>, String> {
     let ttl = parse_duration(&args.ttl).map_err(|error| format!("--ttl: {error}"))?;
     if ttl.as_secs() == 0 {
         return Err("--ttl: must be at least 1s".into());
     }
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut claims = Map::new();
+    let mut claims = usual_claims(auth, &args.user, now, ttl);
     for claim in &args.claims {
         let (key, value) = further_claim(claim, &auth.user_claim)?;
         if claims.insert(key.to_owned(), value).is_some() {
             return Err(format!("--claim: `{key}` is given twice"));
         }
     }
-    claims.insert(auth.user_claim.clone(), args.user.into());
-    claims.insert("iat".into(), now.into());
-    claims.insert("exp".into(), (now + ttl.as_secs()).into());
     if !args.rooms.is_empty() {
         claims.insert("rooms".into(), json!(args.rooms));
     }
+    Ok(claims)
+}
+
+/// A token for `user` that a server with these settings takes, signed with `secret`.
+pub(crate) fn for_user(auth: &Auth, secret: &Secret, user: &str, ttl: Duration) -> String {
+    let claims = usual_claims(auth, user, SystemTime::now(), ttl);
+    sign_hs256(&claims, secret.expose().as_bytes())
+}
+
+/// What every token says: whose it is, how long it lasts, and what the settings ask for.
+fn usual_claims(auth: &Auth, user: &str, now: SystemTime, ttl: Duration) -> Map<String, Value> {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut claims = Map::new();
+    claims.insert(auth.user_claim.clone(), user.into());
+    claims.insert("iat".into(), now.into());
+    claims.insert("exp".into(), (now + ttl.as_secs()).into());
     for (claim, value) in [("iss", &auth.issuer), ("aud", &auth.audience)] {
         if let Some(value) = value {
             claims.insert(claim.into(), value.as_str().into());
         }
     }
-    Ok(claims)
+    claims
 }
 
 fn further_claim<'a>(claim: &'a str, user_claim: &str) -> Result<(&'a str, Value), String> {

@@ -64,12 +64,8 @@ pub(crate) struct EdgeOptions {
     pub(crate) legacy_polling: bool,
     /// Pages that may poll: none (same origin), listed (with credentials), or `["*"]`.
     pub(crate) cors_origins: Vec<String>,
-    /// Sessions at one time; 0 for any number.
-    pub(crate) max_connections: usize,
-    /// New sessions per second; 0 for any number.
-    pub(crate) connections_per_second: u32,
-    /// Sessions at one time from one address; 0 for any number.
-    pub(crate) connections_per_address: usize,
+    /// How many sessions there may be. May be changed while running.
+    pub(crate) limits: Limits,
     /// Whose `X-Forwarded-For` is believed.
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// For TLS, and for the head of a request.
@@ -92,9 +88,7 @@ impl Default for EdgeOptions {
             websocket: true,
             legacy_polling: false,
             cors_origins: Vec::new(),
-            max_connections: 0,
-            connections_per_second: 0,
-            connections_per_address: 0,
+            limits: Limits::default(),
             trusted_proxies: Vec::new(),
             handshake_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
@@ -135,11 +129,7 @@ impl<A: Adapter> Edge<A> {
     /// `wires` may already be known to others, but to one edge only.
     pub(crate) fn new(options: EdgeOptions, service: Service<A>, wires: Wires) -> Arc<Self> {
         let admission = Admission::default();
-        admission.set_limits(Limits {
-            max_connections: options.max_connections,
-            connections_per_second: options.connections_per_second,
-            connections_per_address: options.connections_per_address,
-        });
+        admission.set_limits(options.limits);
         let closings = wires.take_closings();
         let edge = Arc::new(Self {
             path: options.path.trim_end_matches('/').to_owned(),

@@ -57,7 +57,11 @@ async fn other_paths_are_not_ours() {
 
 #[tokio::test]
 async fn a_full_server_says_so_before_the_engine_knows() {
-    let server = Server::with(EdgeOptions { max_connections: 2, ..options() }, false).await;
+    let server = Server::with(
+        EdgeOptions { limits: Limits { max_connections: 2, ..Limits::default() }, ..options() },
+        false,
+    )
+    .await;
     let ws = Ws::open(server.address).await;
     let _poller = Poller::open(server.address).await;
     let http = reqwest::Client::new();
