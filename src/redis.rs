@@ -1,0 +1,13 @@
+//! The link to Redis: where it is, how it is reached, how it is kept.
+//!
+//! `target` reads the URL and opens connections; `probe` tells whether one is alive; `link` keeps
+//! one for commands and mends it; `backoff` is the pause between two attempts.
+
+pub(crate) mod backoff;
+pub(crate) mod commands;
+pub(crate) mod link;
+pub(crate) mod probe;
+pub(crate) mod target;
+#[cfg(test)]
+pub(crate) mod testing;
+mod url;

@@ -1,0 +1,238 @@
+//! A connection for commands that is kept, and the state of such a link, told once a change.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use redis::{PushInfo, PushKind, RedisError, RedisResult, aio::SendError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{
+    backoff::Backoff,
+    commands::Commands,
+    probe,
+    target::{Target, connection_config},
+};
+use crate::cluster::broker::{Link, LinkError};
+
+/// Redis, for commands with an answer. Clones share the connection.
+///
+/// The connection is made anew in the background whenever it is lost, until the token given at the
+/// start is cancelled.
+#[derive(Clone)]
+pub(crate) struct Redis(Arc<Shared>);
+
+struct Shared {
+    target: Target,
+    commands: ArcSwapOption<Commands>,
+    state: LinkState,
+    stop: CancellationToken,
+}
+
+impl Redis {
+    /// Nothing is connected before [`start`](Self::start).
+    pub(crate) fn new(target: Target) -> Self {
+        let state = LinkState::new("commands", target.address());
+        let (commands, stop) = (ArcSwapOption::empty(), CancellationToken::new());
+        Self(Arc::new(Shared { target, commands, state, stop }))
+    }
+
+    /// Connects and keeps the connection from then on, until [`stop`](Self::stop). With `wait` a
+    /// first failure is mended, too.
+    ///
+    /// # Errors
+    /// If the first attempt fails, unless `wait`.
+    pub(crate) async fn start(&self, wait: bool) -> Result<(), LinkError> {
+        let shared = &self.0;
+        let first = match shared.connect().await {
+            Ok(open) => Some(open),
+            Err(error) if wait => {
+                shared.state.down(&error);
+                None
+            }
+            Err(error) => return Err(unreachable(&shared.target, error)),
+        };
+        let keeper = shared.clone();
+        tokio::spawn(async move {
+            keeper.stop.run_until_cancelled(keeper.keep(first)).await;
+            keeper.commands.store(None);
+            keeper.state.end();
+        });
+        Ok(())
+    }
+
+    /// Ends the connection.
+    pub(crate) fn stop(&self) {
+        self.0.stop.cancel();
+    }
+
+    /// The connection, or `None` while there is none. Never waits.
+    pub(crate) fn commands(&self) -> Option<Commands> {
+        self.0.commands.load().as_deref().cloned()
+    }
+
+    /// The state of the link, now and from now on.
+    pub(crate) fn link(&self) -> watch::Receiver<Link> {
+        self.0.state.watch()
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Redis").field(&self.0.target).finish()
+    }
+}
+
+/// A connection, and what tells that it was lost.
+struct Open {
+    commands: Commands,
+    closed: CancellationToken,
+}
+
+impl Shared {
+    async fn connect(&self) -> RedisResult<Open> {
+        let closed = CancellationToken::new();
+        let tell = closed.clone();
+        let config = connection_config().set_push_sender(move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                tell.cancel();
+            }
+            Ok::<_, SendError>(())
+        });
+        let commands = self.target.commands(&config).await?;
+        let open = Open { commands, closed };
+        self.commands.store(Some(Arc::new(open.commands.clone())));
+        self.state.up();
+        Ok(open)
+    }
+
+    async fn keep(&self, mut open: Option<Open>) {
+        let mut backoff = Backoff::default();
+        loop {
+            if let Some(Open { commands, closed }) = open.take() {
+                let lost = tokio::select! {
+                    () = closed.cancelled() => closed_by_redis(),
+                    error = self.until_dead(commands) => error,
+                };
+                self.commands.store(None);
+                self.state.down(&lost);
+                backoff.reset();
+            }
+            tokio::time::sleep(backoff.next()).await;
+            match self.connect().await {
+                Ok(made) => open = Some(made),
+                Err(error) => debug!(%error, "Redis is still out of reach"),
+            }
+        }
+    }
+
+    async fn until_dead(&self, commands: Commands) -> RedisError {
+        match commands {
+            Commands::Single(one) => probe::until_dead(one, self.target.wants_master(), || 0).await,
+            // The driver mends the connections to the nodes by itself; what is asked is whether
+            // any node of it answers, and one that answers may be a replica.
+            Commands::Cluster(all) => probe::until_dead(AnyNode(all), false, || 0).await,
+        }
+    }
+}
+
+/// A cluster as seen by a question that any of its nodes may answer.
+struct AnyNode(redis::cluster_async::ClusterConnection);
+
+impl redis::aio::ConnectionLike for AnyNode {
+    fn req_packed_command<'a>(
+        &'a mut self,
+        command: &'a redis::Cmd,
+    ) -> redis::RedisFuture<'a, redis::Value> {
+        use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
+        Box::pin(async move {
+            let anywhere = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
+            self.0.route_command(command.clone(), anywhere).await
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a redis::Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> redis::RedisFuture<'a, Vec<redis::Value>> {
+        self.0.req_packed_commands(pipeline, offset, count)
+    }
+
+    fn get_db(&self) -> i64 {
+        0
+    }
+}
+
+/// The state of one link, and the log lines of its changes: one when it is lost, one when it is
+/// back. Nothing secret is in them.
+pub(crate) struct LinkState {
+    what: &'static str,
+    address: String,
+    link: watch::Sender<Link>,
+    lost: Mutex<Option<Instant>>,
+}
+
+impl LinkState {
+    /// Down, and nothing is logged yet. `what` travels there: `frames` or `commands`.
+    pub(crate) fn new(what: &'static str, address: String) -> Self {
+        Self { what, address, link: watch::Sender::new(Link::Down), lost: Mutex::new(None) }
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Link> {
+        self.link.subscribe()
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        *self.link.borrow() == Link::Up
+    }
+
+    pub(crate) fn up(&self) {
+        let outage = self.lost.lock().take().map(|since| since.elapsed());
+        match outage.map(|outage| Duration::as_millis(&outage) as u64) {
+            Some(outage_ms) => info!(
+                redis.address = %self.address, link = self.what, outage_ms,
+                "the link to Redis is back"
+            ),
+            None => info!(redis.address = %self.address, link = self.what, "linked to Redis"),
+        }
+        self.link.send_replace(Link::Up);
+    }
+
+    /// Lost, or not made at first; said again it changes nothing.
+    pub(crate) fn down(&self, error: &RedisError) {
+        self.link.send_replace(Link::Down);
+        let mut lost = self.lost.lock();
+        if lost.is_none() {
+            *lost = Some(Instant::now());
+            warn!(
+                redis.address = %self.address, link = self.what, %error,
+                "the link to Redis is down; trying to mend it"
+            );
+        }
+    }
+
+    /// Ended by us.
+    pub(crate) fn end(&self) {
+        self.link.send_replace(Link::Down);
+    }
+}
+
+/// Nobody answers at the target, or refuses us.
+pub(crate) fn unreachable(target: &Target, error: RedisError) -> LinkError {
+    LinkError::Unreachable { address: target.address(), source: Box::new(error) }
+}
+
+pub(crate) fn closed_by_redis() -> RedisError {
+    (redis::ErrorKind::Io, "the connection was closed by the other side").into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,425 @@
+//! Where Redis is, read from `redis.url`, and how a connection to it is opened.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use rand::seq::SliceRandom as _;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind,
+    IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult,
+    TlsCertificates,
+    aio::{AsyncPushSender, MultiplexedConnection},
+    cluster::ClusterClientBuilder,
+    cluster_async::ClusterConnection,
+    io::tcp::TcpSettings,
+};
+
+use super::{commands::Commands, probe, url::Url};
+use crate::config::SecretUrl;
+
+/// How long it may take to connect, TLS and login included. A healthy Redis needs milliseconds.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an answer may take. Redis answers in microseconds, or is stuck in a slow script or on
+/// its disk; beyond this time callers are better off with an error.
+pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+const PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
+
+/// Why a URL is not understood. None shows any part that may be secret.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TargetError {
+    #[error("must start with redis://, rediss://, unix:, redis+unix:// or redis+sentinel://")]
+    Scheme,
+    #[error("must not contain '#' (in a password it is written %23)")]
+    Fragment,
+    #[error("knows no such parameter after '?' (known are db, ca and cluster, where they apply)")]
+    Query,
+    #[error("is not UTF-8 after decoding")]
+    NotText,
+    #[error("names a host that is missing or not understood (in a password '/' is written %2F)")]
+    Host,
+    #[error("the database must be a number from 0 on")]
+    Database,
+    #[error("a Redis Cluster has database 0 only")]
+    ClusterDatabase,
+    #[error("all seeds of a Redis Cluster need the same scheme, user, password and parameters")]
+    SeedsDiffer,
+    #[error("several seeds can only be redis:// or rediss://")]
+    ManySeeds,
+    #[error("needs the name of the master: redis+sentinel://host:port,host:port/name")]
+    MasterName,
+    #[error("names no socket file")]
+    NoPath,
+    #[error("the file with the certificates of authorities, {}, cannot be used", .path.display())]
+    Ca {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Where Redis is. Opens connections there; keeps none.
+#[derive(Clone)]
+pub(crate) struct Target {
+    place: Place,
+    settings: RedisConnectionInfo,
+    /// Whether, and with which authorities: those of the system if `None`.
+    tls: Option<Option<TlsCertificates>>,
+}
+
+#[derive(Clone)]
+enum Place {
+    Single(ConnectionAddr),
+    Cluster(Vec<ConnectionAddr>),
+    Sentinel { sentinels: Vec<ConnectionAddr>, master: String },
+}
+
+impl Target {
+    /// Understands
+    /// - `redis://[user:password@]host[:port][/database]`, `rediss://…` with TLS,
+    /// - `unix:/path`, `redis+unix://[user:password@]/path`, with `?db=1`,
+    /// - a Redis Cluster: several hosts or several such URLs, separated by commas, or one with
+    ///   `?cluster=true` whose node knows the others,
+    /// - `redis+sentinel://[user:password@]host[:port],…/master[/database]`, `rediss+sentinel://…`;
+    ///   the login is for Redis, and for Sentinels that ask for one.
+    ///
+    /// In user and password `/`, `@`, `,`, `#`, `?` and `%` are best written `%2F` and so on.
+    /// TLS trusts the authorities of the system, or those in the PEM file of `?ca=/path`.
+    ///
+    /// # Errors
+    /// If it is none of these, or the file can't be used. The error does not repeat the URL.
+    pub(crate) fn parse(url: &SecretUrl) -> Result<Self, TargetError> {
+        let urls = Url::all(url.expose())?;
+        match urls[0].scheme {
+            "redis" | "rediss" => Self::network(&urls),
+            _ if urls.len() > 1 => Err(TargetError::ManySeeds),
+            "unix" | "redis+unix" => Self::unix(&urls[0]),
+            "redis+sentinel" | "rediss+sentinel" => Self::sentinel(&urls[0]),
+            _ => Err(TargetError::Scheme),
+        }
+    }
+
+    fn network(urls: &[Url<'_>]) -> Result<Self, TargetError> {
+        let first = &urls[0];
+        let [db, ca, cluster] = first.query(["db", "ca", "cluster"])?;
+        let tls = (first.scheme == "rediss").then(|| authorities(ca)).transpose()?;
+        let mut nodes = Vec::new();
+        for url in urls {
+            let same_login = (&url.user, &url.password) == (&first.user, &first.password)
+                || (&url.user, &url.password) == (&None, &None);
+            if url.scheme != first.scheme || !same_login {
+                return Err(TargetError::SeedsDiffer);
+            }
+            nodes.extend(hosts(url.hosts, PORT, tls.is_some())?);
+        }
+        let db = match first.path.trim_matches('/') {
+            "" => db,
+            path => Some(path.to_owned()),
+        };
+        let settings = settings(first, db.as_deref())?;
+        let place = match nodes.as_slice() {
+            [one] if cluster.as_deref() != Some("true") => Place::Single(one.clone()),
+            _ if settings.db() != 0 => return Err(TargetError::ClusterDatabase),
+            _ => Place::Cluster(nodes),
+        };
+        Ok(Self { place, settings, tls })
+    }
+
+    fn unix(url: &Url<'_>) -> Result<Self, TargetError> {
+        let [db] = url.query(["db"])?;
+        if url.path.len() < 2 || !url.hosts.is_empty() {
+            return Err(TargetError::NoPath);
+        }
+        let place = Place::Single(ConnectionAddr::Unix(url.path.into()));
+        Ok(Self { place, settings: settings(url, db.as_deref())?, tls: None })
+    }
+
+    fn sentinel(url: &Url<'_>) -> Result<Self, TargetError> {
+        let [db, ca] = url.query(["db", "ca"])?;
+        let tls = url.scheme.starts_with("rediss").then(|| authorities(ca)).transpose()?;
+        let sentinels = hosts(url.hosts, SENTINEL_PORT, tls.is_some())?;
+        let path = url.path.trim_matches('/');
+        let (master, db) = match path.split_once('/') {
+            Some((master, db)) => (master, Some(db.to_owned())),
+            None => (path, db),
+        };
+        if master.is_empty() {
+            return Err(TargetError::MasterName);
+        }
+        let place = Place::Sentinel { sentinels, master: master.to_owned() };
+        Ok(Self { place, settings: settings(url, db.as_deref())?, tls })
+    }
+
+    /// Where, for logs: hosts, ports and paths, nothing secret.
+    pub(crate) fn address(&self) -> String {
+        let list = |nodes: &[ConnectionAddr]| {
+            nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        };
+        match &self.place {
+            Place::Single(node) => node.to_string(),
+            Place::Cluster(nodes) => list(nodes),
+            Place::Sentinel { sentinels, master } => format!("{}/{master}", list(sentinels)),
+        }
+    }
+
+    /// Whether it is a Redis Cluster.
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.place, Place::Cluster(_))
+    }
+
+    /// Whether a connection is of use with a master only: behind a Sentinel or in a cluster a node
+    /// may be degraded to a replica while we are connected.
+    pub(crate) fn wants_master(&self) -> bool {
+        !matches!(self.place, Place::Single(_))
+    }
+
+    /// Opens a connection: to the node, to the current master behind the Sentinels, or to any
+    /// living node of the cluster. It speaks RESP3, so `config` may have a push sender.
+    ///
+    /// # Errors
+    /// If nobody answers, or refuses us, or, behind a Sentinel, there is no master.
+    pub(crate) async fn connect(
+        &self,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<MultiplexedConnection> {
+        match &self.place {
+            Place::Single(node) => self.connect_to(node, config).await,
+            Place::Cluster(seeds) => {
+                let mut seeds = seeds.clone();
+                // not all nodes of ours at one node of theirs
+                seeds.shuffle(&mut rand::rng());
+                let mut last = no_node();
+                for seed in &seeds {
+                    match self.connect_to(seed, config).await {
+                        Ok(connection) => return Ok(connection),
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+            Place::Sentinel { sentinels, master } => {
+                let master = self.find_master(sentinels, master).await?;
+                let mut connection = self.connect_to(&master, config).await?;
+                // a Sentinel may not have noticed yet
+                match probe::hello(&mut connection).await?.is_master() {
+                    true => Ok(connection),
+                    false => Err(not_a_master()),
+                }
+            }
+        }
+    }
+
+    /// Opens a connection for commands with an answer.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub(crate) async fn commands(&self, config: &AsyncConnectionConfig) -> RedisResult<Commands> {
+        if !self.is_cluster() {
+            return self.connect(config).await.map(Commands::Single);
+        }
+        let builder = self.cluster()?;
+        builder.build()?.get_async_connection().await.map(Commands::Cluster)
+    }
+
+    /// Opens a connection to all nodes of a Redis Cluster; what they push goes to `push`.
+    ///
+    /// # Errors
+    /// If none can be reached.
+    pub(crate) async fn connect_cluster(
+        &self,
+        push: impl AsyncPushSender,
+    ) -> RedisResult<ClusterConnection> {
+        self.cluster()?.push_sender(push).build()?.get_async_connection().await
+    }
+
+    fn cluster(&self) -> RedisResult<ClusterClientBuilder> {
+        let seeds = match &self.place {
+            Place::Cluster(seeds) => seeds.as_slice(),
+            _ => &[],
+        };
+        self.ensure_crypto();
+        let seeds = seeds.iter().map(|seed| self.info(seed)).collect::<RedisResult<Vec<_>>>()?;
+        let mut builder = ClusterClientBuilder::new(seeds)
+            .use_protocol(ProtocolVersion::RESP3)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .response_timeout(RESPONSE_TIMEOUT)
+            .tcp_settings(tcp());
+        if let Some(Some(authorities)) = &self.tls {
+            builder = builder.certs(authorities.clone());
+        }
+        Ok(builder)
+    }
+
+    async fn connect_to(
+        &self,
+        node: &ConnectionAddr,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<MultiplexedConnection> {
+        self.ensure_crypto();
+        Client::open(self.info(node)?)?.get_multiplexed_async_connection_with_config(config).await
+    }
+
+    /// Asks one Sentinel after the other who the master is.
+    async fn find_master(
+        &self,
+        sentinels: &[ConnectionAddr],
+        name: &str,
+    ) -> RedisResult<ConnectionAddr> {
+        self.ensure_crypto();
+        let mut last = no_node();
+        for sentinel in sentinels {
+            match self.ask_sentinel(sentinel, name).await {
+                Ok(Some((host, port))) => return Ok(node(&host, port, self.tls.is_some())),
+                Ok(None) => last = unknown_master(),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn ask_sentinel(
+        &self,
+        sentinel: &ConnectionAddr,
+        name: &str,
+    ) -> RedisResult<Option<(String, u16)>> {
+        // First without a login: one is refused by a Sentinel that has no password. RESP2, since
+        // `HELLO 3` would be refused by one that has.
+        let plain = RedisConnectionInfo::default();
+        let login = self.settings.clone().set_db(0).set_protocol(ProtocolVersion::RESP2);
+        match self.ask_sentinel_as(sentinel, plain, name).await {
+            Err(error) if error.code() == Some("NOAUTH") && login.password().is_some() => {
+                self.ask_sentinel_as(sentinel, login, name).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn ask_sentinel_as(
+        &self,
+        sentinel: &ConnectionAddr,
+        login: RedisConnectionInfo,
+        name: &str,
+    ) -> RedisResult<Option<(String, u16)>> {
+        let info = self.info(sentinel)?.set_redis_settings(login);
+        let client = Client::open(info)?;
+        let mut connection =
+            client.get_multiplexed_async_connection_with_config(&connection_config()).await?;
+        let mut question = redis::cmd("SENTINEL");
+        question.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+        question.query_async(&mut connection).await
+    }
+
+    fn info(&self, node: &ConnectionAddr) -> RedisResult<ConnectionInfo> {
+        let info = node.clone().into_connection_info()?;
+        let info = info.set_redis_settings(self.settings.clone()).set_tcp_settings(tcp());
+        match &self.tls {
+            Some(Some(authorities)) => {
+                let client = Client::build_with_tls(info, authorities.clone())?;
+                Ok(client.get_connection_info().clone())
+            }
+            _ => Ok(info),
+        }
+    }
+
+    /// The driver takes rustls' default provider of the process; without one, and with two compiled
+    /// in by somebody else's features, it would panic. Whoever has set one keeps it.
+    fn ensure_crypto(&self) {
+        if self.tls.is_some() {
+            drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        }
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Target").field(&self.address()).finish()
+    }
+}
+
+/// With the deadlines of this module.
+pub(crate) fn connection_config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT))
+}
+
+fn tcp() -> TcpSettings {
+    // small frames must not wait for the acknowledgement of the one before
+    TcpSettings::default().set_nodelay(true)
+}
+
+fn settings(url: &Url<'_>, db: Option<&str>) -> Result<RedisConnectionInfo, TargetError> {
+    let db = match db.map(str::parse::<u32>) {
+        None => 0,
+        Some(Ok(db)) => db,
+        Some(Err(_)) => return Err(TargetError::Database),
+    };
+    let mut settings =
+        RedisConnectionInfo::default().set_db(db.into()).set_protocol(ProtocolVersion::RESP3);
+    if let Some(user) = &url.user {
+        settings = settings.set_username(user);
+    }
+    if let Some(password) = &url.password {
+        settings = settings.set_password(password);
+    }
+    Ok(settings)
+}
+
+fn authorities(ca: Option<String>) -> Result<Option<TlsCertificates>, TargetError> {
+    let Some(path) = ca.map(PathBuf::from) else { return Ok(None) };
+    let refused = |source: Box<dyn std::error::Error + Send + Sync>| TargetError::Ca {
+        path: path.clone(),
+        source,
+    };
+    let pem = std::fs::read(&path).map_err(|error| refused(error.into()))?;
+    let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
+    // the driver reads them at each connection; a bad file is to be found now
+    Client::build_with_tls("rediss://localhost", certificates.clone())
+        .map_err(|error| refused(error.into()))?;
+    Ok(Some(certificates))
+}
+
+fn hosts(list: &str, port: u16, tls: bool) -> Result<Vec<ConnectionAddr>, TargetError> {
+    list.split(',')
+        .map(|host| {
+            let host = host.trim();
+            // an address of version 6 stands in brackets
+            let (name, rest) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+                Some(parts) => parts,
+                None => host.split_at(host.find(':').unwrap_or(host.len())),
+            };
+            let port = match rest.strip_prefix(':') {
+                Some(port) => port.parse().map_err(|_| TargetError::Host)?,
+                None if rest.is_empty() => port,
+                None => return Err(TargetError::Host),
+            };
+            match name.is_empty() || name.contains(char::is_whitespace) {
+                true => Err(TargetError::Host),
+                false => Ok(node(name, port, tls)),
+            }
+        })
+        .collect()
+}
+
+fn node(host: &str, port: u16, tls: bool) -> ConnectionAddr {
+    let host = host.to_owned();
+    match tls {
+        false => ConnectionAddr::Tcp(host, port),
+        true => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+    }
+}
+
+fn no_node() -> RedisError {
+    (ErrorKind::Io, "no node answers").into()
+}
+
+fn unknown_master() -> RedisError {
+    (ErrorKind::Client, "the Sentinels know no master of this name").into()
+}
+
+fn not_a_master() -> RedisError {
+    (ErrorKind::Client, "the node is not a master (any more)").into()
+}
+
+#[cfg(test)]
+mod tests;

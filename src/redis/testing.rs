@@ -1,0 +1,196 @@
+//! Real Redis servers for tests: started on a free port in a directory of their own, ended when
+//! dropped.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::target::{Target, connection_config};
+use crate::config::SecretUrl;
+
+/// How long a test waits for what must come.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
+
+/// One redis-server, or redis-sentinel.
+pub(crate) struct Server {
+    program: &'static str,
+    child: Child,
+    pub(crate) port: u16,
+    pub(crate) dir: PathBuf,
+    args: Vec<String>,
+}
+
+impl Server {
+    /// An empty one without persistence.
+    pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With further arguments, such as `["--requirepass", "pw"]`; `{dir}` is its directory.
+    pub(crate) async fn with(args: &[&str]) -> Self {
+        let port = free_port();
+        let dir = temp_dir(port);
+        let port_text = port.to_string();
+        let dir_text = dir.display().to_string();
+        let base = [
+            "--port",
+            &port_text,
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            &dir_text,
+            "--save",
+            "",
+            "--loglevel",
+            "warning",
+        ];
+        let args =
+            base.iter().chain(args).map(|arg| arg.replace("{dir}", &dir_text)).collect::<Vec<_>>();
+        Self::run("redis-server", port, dir, args).await
+    }
+
+    /// A Sentinel that watches `master` under the name `main`.
+    pub(crate) async fn sentinel(master: &Self) -> Self {
+        let port = free_port();
+        let dir = temp_dir(port);
+        let config = dir.join("sentinel.conf");
+        let text = format!(
+            "port {port}\nbind 127.0.0.1\ndir {dir}\nsentinel monitor main 127.0.0.1 {} 1\n\
+             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n",
+            master.port,
+            dir = dir.display()
+        );
+        fs::write(&config, text).unwrap();
+        Self::run("redis-sentinel", port, dir, vec![config.display().to_string()]).await
+    }
+
+    async fn run(program: &'static str, port: u16, dir: PathBuf, args: Vec<String>) -> Self {
+        let child = spawn(program, &args);
+        let server = Self { program, child, port, dir, args };
+        server.answers().await;
+        server
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn target(&self) -> Target {
+        target(&self.url())
+    }
+
+    /// As by a crash.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same port.
+    pub(crate) async fn restart(&mut self) {
+        self.child = spawn(self.program, &self.args);
+        self.answers().await;
+    }
+
+    /// Stops it as a debugger does: connections stay, nothing is answered.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    /// Runs one command, without a login.
+    pub(crate) async fn command(&self, words: &[&str]) -> redis::RedisResult<redis::Value> {
+        let mut connection = self.target().connect(&connection_config()).await?;
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]).query_async(&mut connection).await
+    }
+
+    async fn answers(&self) {
+        until("Redis listens", async || {
+            tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_ok()
+        })
+        .await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Three masters that share the slots.
+pub(crate) async fn cluster() -> [Server; 3] {
+    let args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+    let nodes = [Server::with(&args).await, Server::with(&args).await, Server::with(&args).await];
+    for (node, (first, last)) in nodes.iter().zip([(0, 5460), (5461, 10922), (10923, 16383)]) {
+        let range = [first.to_string(), last.to_string()];
+        node.command(&["CLUSTER", "ADDSLOTSRANGE", &range[0], &range[1]]).await.unwrap();
+        let port = nodes[0].port.to_string();
+        node.command(&["CLUSTER", "MEET", "127.0.0.1", &port]).await.unwrap();
+    }
+    for node in &nodes {
+        until("the cluster is whole", async || {
+            let info = node.command(&["CLUSTER", "INFO"]).await.unwrap();
+            let info: String = redis::from_redis_value(info).unwrap();
+            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+        })
+        .await;
+    }
+    nodes
+}
+
+pub(crate) fn target(url: &str) -> Target {
+    Target::parse(&SecretUrl::new(url)).unwrap()
+}
+
+/// Waits until `condition` holds; panics after [`DEADLINE`].
+pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub(crate) fn free_port() -> u16 {
+    // below the ephemeral ports a cluster node needs port + 10000, too
+    loop {
+        let port = rand::RngExt::random_range(&mut rand::rng(), 15_000..22_000);
+        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if free(port) && free(port + 10_000) {
+            return port;
+        }
+    }
+}
+
+fn temp_dir(port: u16) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("switchboard-{}-{port}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+fn spawn(program: &str, args: &[String]) -> Child {
+    let path = Path::new("/usr/bin").join(program);
+    let command = if path.exists() { path } else { program.into() };
+    Command::new(command)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed; `make test` installs it")
+}
