@@ -1,0 +1,123 @@
+//! The seam that carries bytes between nodes.
+
+mod memory;
+mod redis;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc};
+
+pub(crate) use memory::MemoryHub;
+pub(crate) use redis::RedisBroker;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::handler::BoxFuture;
+
+/// The name of a channel, as it stands in Redis.
+pub(crate) type Channel = Arc<str>;
+
+/// What is listened to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Topic {
+    /// One channel.
+    Channel(Channel),
+    /// Every channel whose name starts so. Only brokers without shards can.
+    Prefix(Channel),
+}
+
+/// Gets each frame that others published, and one's own, on one task, in order.
+pub(crate) type Inbound = Arc<dyn Fn(&str, &Bytes) + Send + Sync>;
+
+/// The state of the link to the other nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// Not started yet, or lost and being mended.
+    Down,
+    /// Frames travel, and every topic is listened to.
+    Up,
+}
+
+/// Why the link cannot be made. The text names the address without its password.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Nobody answers there, or refuses us.
+    #[error("cannot reach Redis at {address}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// What the driver says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It answers, but cannot do what is needed.
+    #[error("the Redis at {address} cannot be used: {reason}")]
+    Unfit {
+        /// Where.
+        address: String,
+        /// What is missing.
+        reason: String,
+    },
+}
+
+/// The link is down, so the question was not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the link to the other nodes is down")]
+pub(crate) struct Disconnected;
+
+/// What a broker did since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct BrokerCounts {
+    /// Frames handed to Redis.
+    pub(crate) published: u64,
+    /// Frames received, one's own included.
+    pub(crate) received: u64,
+    /// Frames dropped because the link was down.
+    pub(crate) dropped_down: u64,
+    /// Frames dropped because the queue was full.
+    pub(crate) dropped_full: u64,
+    /// Links that were lost and made again.
+    pub(crate) reconnects: u64,
+    /// Frames that wait to be handed over.
+    pub(crate) queued: u64,
+    /// How long Redis took to confirm the last frames, in microseconds.
+    pub(crate) latency_us: u64,
+}
+
+/// Carries opaque frames between nodes. Never decodes them.
+///
+/// At most once. Frames that one node publishes arrive at each node in the order of the calls, or
+/// not at all (on a sharded broker: in order within a channel). A node hears itself. While the
+/// link is down frames are dropped and counted, never kept.
+pub(crate) trait Broker: fmt::Debug + Send + Sync + 'static {
+    /// Makes the link and keeps it from then on: lost, it is mended with a growing, random pause,
+    /// and every topic is listened to again. With `wait` a first failure is mended, too.
+    ///
+    /// # Errors
+    /// If the link cannot be made at first.
+    fn start(&self, inbound: Inbound, wait: bool) -> BoxFuture<'_, Result<(), LinkError>>;
+
+    /// Sends a frame. Never blocks.
+    fn publish(&self, channel: &str, frame: Bytes);
+
+    /// Listens to a topic, or no more. Before the start this is only noted. Calls count: a topic
+    /// that was listened to twice is to be left twice.
+    fn listen(&self, topic: Topic);
+    fn unlisten(&self, topic: &Topic);
+
+    /// Ends when every [`listen`](Self::listen) before it is in force, or the link is down.
+    fn settled(&self) -> BoxFuture<'_, ()>;
+
+    /// How many nodes listen to each of these channels by name.
+    fn listeners(&self, channels: Vec<Channel>) -> BoxFuture<'_, Result<Vec<usize>, Disconnected>>;
+
+    /// The state of the link, now and from now on.
+    fn link(&self) -> watch::Receiver<Link>;
+
+    /// What was done since the start.
+    fn counts(&self) -> BrokerCounts;
+
+    /// Sends what was published before and ends the link; for a node that leaves.
+    fn stop(&self) -> BoxFuture<'_, ()>;
+}

@@ -1,0 +1,136 @@
+//! The vocabulary of a cluster, whatever the wire format.
+//!
+//! Names follow Socket.IO. Where the two wire formats say the same thing in two ways, here is the
+//! thing.
+
+use std::time::Duration;
+
+use rmpv::Value as Tree;
+use serde_json::{Map, Value as Json};
+use socketioxide_core::adapter::Room;
+
+/// A message with the node that sent it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Envelope {
+    /// The sender's id on the wire. Emitters and old nodes have none.
+    pub(crate) from: Option<String>,
+    pub(crate) message: Message,
+}
+
+/// Which sockets of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Selection {
+    /// The members of any of these rooms; of none: every socket of the namespace.
+    pub(crate) rooms: Vec<Room>,
+    /// But not the members of any of these.
+    pub(crate) except: Vec<Room>,
+}
+
+/// How a packet is to be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Flags {
+    /// May be dropped for sockets that are not ready.
+    pub(crate) volatile: bool,
+    /// Whether to compress; nothing here does, it is passed on.
+    pub(crate) compress: Option<bool>,
+    /// How long acknowledgements are collected.
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// The name of a question, chosen by who asks.
+pub(crate) type RequestId = String;
+
+/// What one node says to the others. `event` is the event's name and its arguments, binary inline.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Message {
+    Broadcast {
+        event: Vec<Tree>,
+        to: Selection,
+        flags: Flags,
+    },
+    /// Asked for: one [`Answer::ClientCount`], then an [`Answer::ClientAck`] for each client.
+    BroadcastWithAck {
+        request: RequestId,
+        event: Vec<Tree>,
+        to: Selection,
+        flags: Flags,
+    },
+    Join {
+        to: Selection,
+        rooms: Vec<Room>,
+    },
+    Leave {
+        to: Selection,
+        rooms: Vec<Room>,
+    },
+    Disconnect {
+        to: Selection,
+        close: bool,
+    },
+    /// Asked for: [`Answer::Sockets`].
+    FetchSockets {
+        request: RequestId,
+        to: Selection,
+    },
+    /// Asked for: [`Answer::Rooms`].
+    AllRooms {
+        request: RequestId,
+    },
+    /// Asked for, by nodes before version 8: [`Answer::SocketIds`].
+    SocketIds {
+        request: RequestId,
+        rooms: Vec<Room>,
+    },
+    /// One socket joins, leaves or goes, as nodes before version 8 say it. Only the node that
+    /// holds it acts, and answers [`Answer::Done`].
+    JoinOne {
+        request: RequestId,
+        socket: String,
+        room: Room,
+    },
+    LeaveOne {
+        request: RequestId,
+        socket: String,
+        room: Room,
+    },
+    DisconnectOne {
+        request: RequestId,
+        socket: String,
+        close: bool,
+    },
+    /// For the servers themselves. With a request id the first answer of each counts
+    /// ([`Answer::ServerSide`]).
+    ServerSideEmit {
+        request: Option<RequestId>,
+        event: Vec<Tree>,
+    },
+    Answer {
+        request: RequestId,
+        answer: Answer,
+    },
+}
+
+/// What a question is answered with.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Answer {
+    /// Descriptions; from old nodes, and in answer to `SocketIds`, only ids.
+    Sockets(Vec<Description>),
+    SocketIds(Vec<String>),
+    Rooms(Vec<Room>),
+    Done,
+    /// None: called back without an argument.
+    ServerSide(Option<Tree>),
+    ClientCount(usize),
+    /// None: called back without an argument.
+    ClientAck(Option<Tree>),
+}
+
+/// A socket as `fetchSockets` of Node.js shows it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Description {
+    /// 20 characters if a Node.js node holds it, 16 if one of ours does.
+    pub(crate) id: String,
+    pub(crate) handshake: Map<String, Json>,
+    pub(crate) rooms: Vec<Room>,
+    pub(crate) data: Map<String, Json>,
+}
