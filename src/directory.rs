@@ -3,17 +3,20 @@
 //! `UserDirectory` is the seam: in memory for one node, in Redis for a cluster. `Directory` is
 //! the handle that the rest of the server holds; the choice is a value made once at start.
 
+#[cfg(test)]
+mod conformance;
 mod memory;
+mod nodes;
 mod presence;
+pub(crate) mod redis;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 use serde::Serialize;
 
 pub(crate) use memory::MemoryDirectory;
+pub(crate) use nodes::Itself;
+pub use nodes::NodeInfo;
 pub use presence::Presence;
 pub(crate) use presence::PresenceSink;
 
@@ -37,7 +40,7 @@ pub struct UserSocket {
     #[serde(serialize_with = "as_millis")]
     pub connected_at: SystemTime,
     /// `websocket` or `polling`, as of the connect.
-    pub transport: &'static str,
+    pub transport: Cow<'static, str>,
 }
 
 fn as_millis<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -91,11 +94,20 @@ pub(crate) trait UserDirectory: Send + Sync + 'static {
     /// Takes a socket off the list. Does nothing if it is not listed. Never blocks.
     fn leave(&self, user: &UserId, namespace: &str, id: SocketId);
 
-    /// The sockets of a user, oldest first.
+    /// The sockets of a user in the whole cluster, oldest first. While the other nodes cannot be
+    /// asked about: those of this node; so for the next two, too.
     fn sockets(&self, user: &str) -> BoxFuture<'_, Vec<UserSocket>>;
 
-    /// Users with at least one socket: at most `limit` of them, from `cursor` on (included).
+    /// Users with at least one socket: at most `limit` of them, from `cursor` on (included). What
+    /// left a moment ago may still be counted.
     fn users(&self, cursor: Option<UserId>, limit: usize) -> BoxFuture<'_, UserPage>;
+
+    /// The nodes that live.
+    fn nodes(&self) -> BoxFuture<'_, Vec<NodeInfo>>;
+
+    /// The node leaves the cluster: whatever it holds is no longer listed, and it neither. Who
+    /// enters later is known to this node only.
+    fn close(&self) -> BoxFuture<'_, ()>;
 }
 
 /// The node's handle to the directory.
@@ -106,13 +118,9 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// A directory in this process.
-    pub(crate) fn in_memory(
-        limit: UserLimit,
-        offline_after: Duration,
-        presence: Option<PresenceSink>,
-    ) -> Self {
-        Self { inner: Arc::new(MemoryDirectory::new(offline_after, presence)), limit }
+    /// A directory that the nodes of a cluster share.
+    pub(crate) fn shared(limit: UserLimit, directory: Arc<dyn UserDirectory>) -> Self {
+        Self { inner: directory, limit }
     }
 
     pub(crate) async fn enter(
@@ -133,5 +141,13 @@ impl Directory {
 
     pub(crate) async fn users(&self, cursor: Option<UserId>, limit: usize) -> UserPage {
         self.inner.users(cursor, limit).await
+    }
+
+    pub(crate) async fn nodes(&self) -> Vec<NodeInfo> {
+        self.inner.nodes().await
+    }
+
+    pub(crate) async fn close(&self) {
+        self.inner.close().await;
     }
 }

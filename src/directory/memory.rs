@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::{
-    LimitReached, UserDirectory, UserLimit, UserPage, UserSocket,
+    Itself, LimitReached, NodeInfo, UserDirectory, UserLimit, UserPage, UserSocket,
     presence::{PresenceSink, Transitions},
 };
 use crate::{
@@ -85,6 +85,7 @@ impl Listing {
 
 /// Keeps everything in memory.
 pub(crate) struct MemoryDirectory {
+    itself: Itself,
     state: Arc<Mutex<State>>,
 }
 
@@ -94,9 +95,10 @@ struct State {
 }
 
 impl MemoryDirectory {
-    pub(crate) fn new(offline_after: Duration, sink: Option<PresenceSink>) -> Self {
+    pub(crate) fn new(itself: Itself, offline_after: Duration, sink: Option<PresenceSink>) -> Self {
         let presence = sink.map(|sink| (Transitions::new(offline_after), sink));
-        Self { state: Arc::new(Mutex::new(State { listing: Listing::default(), presence })) }
+        let state = State { listing: Listing::default(), presence };
+        Self { itself, state: Arc::new(Mutex::new(state)) }
     }
 }
 
@@ -166,6 +168,20 @@ impl UserDirectory for MemoryDirectory {
         let page = self.state.lock().listing.page(cursor, limit);
         Box::pin(std::future::ready(page))
     }
+
+    fn nodes(&self) -> BoxFuture<'_, Vec<NodeInfo>> {
+        let users = self.state.lock().listing.users.len();
+        Box::pin(std::future::ready(vec![self.itself.info(users)]))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        let mut state = self.state.lock();
+        let users = std::mem::take(&mut state.listing.users);
+        for user in users.keys() {
+            state.note(user, Change::Last);
+        }
+        Box::pin(std::future::ready(()))
+    }
 }
 
 #[cfg(test)]
@@ -176,7 +192,7 @@ mod tests {
     use socketioxide_core::Sid;
 
     use super::*;
-    use crate::id::NodeId;
+    use crate::{directory::conformance::conformance, id::NodeId};
 
     fn socket(id: SocketId, namespace: &str) -> UserSocket {
         UserSocket {
@@ -184,7 +200,7 @@ mod tests {
             node: NodeId::named("n1"),
             namespace: namespace.into(),
             connected_at: SystemTime::UNIX_EPOCH,
-            transport: "websocket",
+            transport: "websocket".into(),
         }
     }
 
@@ -192,6 +208,11 @@ mod tests {
         let sid = format!("socket-------{number:03}").parse::<Sid>();
         SocketId::new(sid.expect("16 characters"))
     }
+
+    conformance!(memory, async {
+        let itself = Itself::new(NodeId::named("n1"), std::sync::Arc::new(|| 0));
+        (MemoryDirectory::new(itself, Duration::ZERO, None), ())
+    });
 
     #[derive(Debug, Clone)]
     enum Step {

@@ -1,0 +1,86 @@
+//! The nodes of a cluster, as the directory knows them.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use serde::Serialize;
+
+use crate::id::NodeId;
+
+/// A node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct NodeInfo {
+    /// The node's name.
+    pub id: NodeId,
+    /// The name of this run of it: another one after each start.
+    pub incarnation: String,
+    /// `switchboard`.
+    pub kind: String,
+    /// Where the other nodes reach it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Its sockets.
+    pub sockets: usize,
+    /// Users with sockets on it.
+    pub users: usize,
+    /// When it started.
+    #[serde(serialize_with = "super::as_millis")]
+    pub started_at: SystemTime,
+    /// How long ago it gave a sign of life.
+    #[serde(rename = "last_seen_ms", serialize_with = "duration_as_millis")]
+    pub last_seen: Duration,
+}
+
+fn duration_as_millis<S: serde::Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What `kind` says of our own.
+pub(crate) const KIND: &str = "switchboard";
+
+/// What this node says of itself.
+#[derive(Clone)]
+pub(crate) struct Itself {
+    pub(crate) id: NodeId,
+    /// Another one at each start, though the name be configured; no zero bytes.
+    pub(crate) incarnation: String,
+    pub(crate) address: Option<String>,
+    pub(crate) started_at: SystemTime,
+    /// Counts all of its sockets, anonymous ones included.
+    pub(crate) sockets: Arc<dyn Fn() -> usize + Send + Sync>,
+}
+
+impl Itself {
+    /// Starts now.
+    pub(crate) fn new(id: NodeId, sockets: Arc<dyn Fn() -> usize + Send + Sync>) -> Self {
+        let incarnation = format!("{}.{}", id.as_str().replace('\0', "?"), NodeId::random());
+        Self { id, incarnation, address: None, started_at: SystemTime::now(), sockets }
+    }
+
+    /// As others see it, just now.
+    pub(crate) fn info(&self, users: usize) -> NodeInfo {
+        NodeInfo {
+            id: self.id.clone(),
+            incarnation: self.incarnation.clone(),
+            kind: KIND.into(),
+            address: self.address.clone(),
+            sockets: (self.sockets)(),
+            users,
+            started_at: self.started_at,
+            last_seen: Duration::ZERO,
+        }
+    }
+}
+
+impl fmt::Debug for Itself {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.incarnation)
+    }
+}

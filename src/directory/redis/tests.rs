@@ -1,0 +1,188 @@
+//! The directory against real Redis servers: one, and a cluster of three masters.
+
+mod cluster;
+mod healing;
+mod presence;
+mod servers;
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+
+use super::{RedisDirectory, RedisOptions, Source};
+use crate::{
+    cluster::broker::Link,
+    directory::{
+        Itself, Presence, PresenceSink, UserDirectory, UserLimit, UserSocket,
+        conformance::{DEADLINE, Step, conformance, exact_under_any_interleaving, socket, until},
+    },
+    id::NodeId,
+    redis::commands::Commands,
+};
+use servers::{RedisCluster, RedisServer};
+
+/// A link that a test can cut.
+struct TestSource {
+    commands: Mutex<Option<Commands>>,
+    link: watch::Sender<Link>,
+}
+
+impl TestSource {
+    fn new(commands: Commands) -> Arc<Self> {
+        Arc::new(Self { commands: Mutex::new(Some(commands)), link: watch::Sender::new(Link::Up) })
+    }
+
+    fn cut(&self) {
+        *self.commands.lock() = None;
+        self.link.send_replace(Link::Down);
+    }
+
+    fn mend(&self, commands: Commands) {
+        *self.commands.lock() = Some(commands);
+        self.link.send_replace(Link::Up);
+    }
+}
+
+impl Source for TestSource {
+    fn commands(&self) -> Option<Commands> {
+        self.commands.lock().clone()
+    }
+
+    fn link(&self) -> watch::Receiver<Link> {
+        self.link.subscribe()
+    }
+}
+
+/// A node, as far as the directory goes.
+struct Node {
+    directory: RedisDirectory,
+    source: Arc<TestSource>,
+    told: mpsc::UnboundedReceiver<Presence>,
+    name: NodeId,
+}
+
+const GRACE: Duration = Duration::from_millis(300);
+const LEASE: Duration = Duration::from_millis(1500);
+const NONE: UserLimit = UserLimit { max_sockets: 0, disconnect_oldest: false };
+
+impl Node {
+    fn start(name: &str, commands: Commands) -> Self {
+        let source = TestSource::new(commands);
+        let (sink, told) = mpsc::unbounded_channel();
+        let name = NodeId::named(name);
+        let options = RedisOptions {
+            itself: Itself::new(name.clone(), Arc::new(|| 7)),
+            lease: LEASE,
+            offline_after: GRACE,
+            presence: Some(PresenceSink(sink)),
+        };
+        Self { directory: RedisDirectory::start(source.clone(), options), source, told, name }
+    }
+
+    fn socket(&self, number: u32) -> UserSocket {
+        UserSocket { node: self.name.clone(), ..socket(number, "/") }
+    }
+
+    async fn enter(&self, user: &str, number: u32) {
+        let entered = self.directory.enter(user.into(), self.socket(number), NONE).await;
+        assert_eq!(entered, Ok(vec![]));
+    }
+
+    fn leave(&self, user: &str, number: u32) {
+        self.directory.leave(&user.into(), "/", self.socket(number).id);
+    }
+
+    async fn sees(&self, user: &str, expected: &[UserSocket]) {
+        let seen = until_equal(expected, async || self.directory.sockets(user).await);
+        assert_eq!(seen.await, expected, "sockets of {user} seen by {:?}", self.name);
+    }
+
+    async fn sees_nobody(&self) {
+        let users = until_equal(&[][..], async || self.directory.users(None, 100).await.users);
+        assert_eq!(users.await, []);
+    }
+
+    fn told(&mut self) -> Vec<Presence> {
+        std::iter::from_fn(|| self.told.try_recv().ok()).collect()
+    }
+}
+
+/// What is seen as soon as it is what is expected, or at last.
+async fn until_equal<T: PartialEq>(expected: &[T], mut see: impl AsyncFnMut() -> Vec<T>) -> Vec<T> {
+    let start = std::time::Instant::now();
+    loop {
+        let seen = see().await;
+        if seen == expected || start.elapsed() > DEADLINE {
+            return seen;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn on_one_server() -> (RedisDirectory, impl Sized) {
+    let server = RedisServer::start().await;
+    let node = Node::start("n1", server.commands().await);
+    (node.directory, server)
+}
+
+async fn on_a_cluster() -> (RedisDirectory, impl Sized) {
+    let cluster = RedisCluster::start().await;
+    let node = Node::start("n1", cluster.commands().await);
+    (node.directory, cluster)
+}
+
+conformance!(single, on_one_server());
+conformance!(redis_cluster, on_a_cluster());
+
+#[tokio::test]
+async fn the_directory_is_exact_under_any_interleaving() {
+    let server = RedisServer::start().await;
+    let node = Node::start("n1", server.commands().await);
+    for round in 0..60 {
+        let step = || {
+            let (user, number, chat) =
+                (rand::random_range(0..4), rand::random_range(0..12), rand::random());
+            if rand::random() {
+                Step::Enter(user, number, chat)
+            } else {
+                Step::Leave(user, number, chat)
+            }
+        };
+        let steps = std::iter::repeat_with(step).take(100).collect();
+        let limit = UserLimit { max_sockets: round % 4, disconnect_oldest: round % 8 < 4 };
+        exact_under_any_interleaving(&node.directory, round, steps, limit).await;
+    }
+    node.sees_nobody().await;
+    let counters = node.directory.counters();
+    assert_eq!(counters.repaired.load(std::sync::atomic::Ordering::Relaxed), 0, "{counters:?}");
+}
+
+/// Prints how fast; it cannot fail for being slow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_enter_at_once() {
+    const MANY: u32 = 20_000;
+    let server = RedisServer::start().await;
+    let node = Node::start("n1", server.commands().await);
+    node.enter("warm", 0).await;
+    let limit = UserLimit { max_sockets: 2, disconnect_oldest: false };
+    let start = std::time::Instant::now();
+    let users: Vec<String> = (0..MANY).map(|number| format!("user{number}")).collect();
+    for chunk in (0..MANY).collect::<Vec<_>>().chunks(200) {
+        let entering = chunk.iter().map(|&number| {
+            let user = users[number as usize].as_str().into();
+            node.directory.enter(user, node.socket(number), limit)
+        });
+        let entered = futures_util::future::join_all(entering).await;
+        assert!(entered.iter().all(Result::is_ok));
+    }
+    let entered = start.elapsed();
+    for number in 0..MANY {
+        node.leave(&users[number as usize], number);
+    }
+    node.leave("warm", 0);
+    node.sees_nobody().await;
+    let left = start.elapsed() - entered;
+    let per_second = |time: Duration| f64::from(MANY) / time.as_secs_f64();
+    println!("{:.0} enter/s, {:.0} leave/s", per_second(entered), per_second(left));
+}
