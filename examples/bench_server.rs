@@ -43,7 +43,7 @@ async fn identify(handshake: Handshake) -> Result<(), Fault> {
 
 async fn join(session: Session) {
     if let Ok(Some(room)) = session.get::<String>("room")
-        && let Err(fault) = session.join(room)
+        && let Err(fault) = session.join(room).await
     {
         eprintln!("cannot join: {fault}");
     }

@@ -1,55 +1,111 @@
 //! The one way out: every event and acknowledgement that leaves this node passes here.
 //!
 //! One adapter per namespace. It delivers to the sockets of this node through socketioxide's local
-//! adapter, and cuts off a socket whose queue is full.
+//! adapter, cuts off a socket whose queue is full, and passes on to the other nodes what is meant
+//! for their sockets, too. What others say comes in through `relay`.
+
+mod here;
+mod interest;
 
 use std::{
     collections::HashMap,
     convert::Infallible,
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
+use interest::Interest;
 use parking_lot::RwLock;
 use serde::{Serialize, Serializer};
 use socketioxide::{SendError, SocketError, adapter::Emitter, socket::Socket};
 use socketioxide_core::{
     Sid, Str,
     adapter::{
-        BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, Room, SocketEmitter,
-        errors::BroadcastError,
+        BroadcastFlags, BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, Room,
+        RoomParam, SocketEmitter, errors::BroadcastError,
     },
-    packet::Packet,
+    packet::{Packet, PacketData},
 };
 
 use crate::{
+    cluster::{
+        message::{Description, Flags, Message, Selection},
+        peers::Peers,
+    },
     context::Context,
     edge::KillReason,
     id::SocketId,
     payload::{Payload, PayloadError},
 };
 
+/// How long a socket that joins waits until the node hears of its rooms.
+const SETTLING: Duration = Duration::from_secs(1);
+
 /// The adapters of all namespaces of this node.
 #[derive(Default)]
-pub(crate) struct Adapters(RwLock<HashMap<Str, Arc<Adapter>>>);
+pub(crate) struct Adapters {
+    by_namespace: RwLock<HashMap<Str, Arc<Adapter>>>,
+    peers: OnceLock<Arc<Peers>>,
+}
 
 impl Adapters {
     pub(crate) fn get(&self, namespace: &str) -> Option<Arc<Adapter>> {
-        self.0.read().get(namespace).cloned()
+        self.by_namespace.read().get(namespace).cloned()
     }
 
-    /// Disconnects a socket of this node from its namespace, if it is still there.
+    /// Names the way to the other nodes; without it this node is alone.
+    pub(crate) fn set_peers(&self, peers: Option<Arc<Peers>>) {
+        if let Some(peers) = peers {
+            // Said once, when the server is built.
+            let _ = self.peers.set(peers);
+        }
+    }
+
+    /// Disconnects a socket from its namespace, if it is still there, on whatever node.
     pub(crate) fn disconnect(&self, namespace: &str, id: SocketId) {
-        if let Some(adapter) = self.get(namespace)
-            && let Some(socket) = adapter.socket(id.sid())
-        {
+        let here =
+            self.get(namespace).and_then(|adapter| Some((adapter.socket(id.sid())?, adapter)));
+        if let Some((socket, adapter)) = here {
             adapter.disconnect(socket, false);
+        } else if let Some(peers) = self.peers.get() {
+            let rooms = vec![Room::Owned(id.as_str().to_owned())];
+            let to = Selection { rooms, except: Vec::new() };
+            peers.say(namespace, &Message::Disconnect { to, close: false });
         }
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Adapter>> {
-        self.0.read().values().cloned().collect()
+        self.by_namespace.read().values().cloned().collect()
     }
+
+    /// How many sockets there are, a client in two namespaces counted twice.
+    pub(crate) fn socket_count(&self) -> usize {
+        self.by_namespace.read().values().map(|adapter| adapter.len()).sum()
+    }
+
+    /// Unlistens to rooms that became empty and listens to those that were joined past our API,
+    /// until the node stops.
+    pub(crate) async fn look_after_interest(self: Arc<Self>, context: Arc<Context>) {
+        let mut tick = tokio::time::interval(interest::PERIOD);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while context.stop.run_until_cancelled(tick.tick()).await.is_some() {
+            for adapter in self.all() {
+                adapter.look_after_interest();
+            }
+        }
+    }
+}
+
+/// Shows a socket to other nodes.
+pub(crate) trait Describe: Send + Sync {
+    /// The socket as `fetchSockets` of Node.js has it, its rooms left out.
+    fn describe(&self) -> Description;
+}
+
+/// A socket of this node.
+struct Member {
+    socket: Weak<Socket<Adapter>>,
+    described_by: Weak<dyn Describe>,
 }
 
 /// What each adapter is made from.
@@ -57,6 +113,8 @@ impl Adapters {
 pub struct State {
     pub(crate) context: Arc<Context>,
     pub(crate) adapters: Arc<Adapters>,
+    /// None: a node that stands alone.
+    pub(crate) peers: Option<Arc<Peers>>,
 }
 
 /// The adapter of one namespace. Users of the library meet it only as the type parameter of
@@ -65,7 +123,10 @@ pub struct Adapter {
     local: CoreLocalAdapter<Emitter>,
     context: Arc<Context>,
     adapters: Weak<Adapters>,
-    sockets: RwLock<HashMap<Sid, Weak<Socket<Adapter>>>>,
+    sockets: RwLock<HashMap<Sid, Member>>,
+    peers: Option<Arc<Peers>>,
+    /// None as well if one pattern covers every room.
+    interest: Option<Interest>,
 }
 
 impl Adapter {
@@ -77,15 +138,60 @@ impl Adapter {
         &self.context
     }
 
-    /// Sends an event to the sockets that `options` select.
+    /// The way to the other nodes, if there are any.
+    pub(crate) fn peers(&self) -> Option<&Arc<Peers>> {
+        self.peers.as_ref()
+    }
+
+    /// Sends an event to the sockets that `options` select, on every node.
     pub(crate) fn emit(
         &self,
         payload: Payload,
         options: BroadcastOptions,
     ) -> Result<(), PayloadError> {
         let value = payload.into_wire(self.context.parser())?;
-        self.deliver(Packet::event(self.local.path().clone(), value), options);
+        self.pass_on(&value, &options);
+        self.deliver_here(value, options);
         Ok(())
+    }
+
+    /// Sends an encoded event to sockets of this node.
+    pub(crate) fn deliver_here(&self, value: socketioxide_core::Value, options: BroadcastOptions) {
+        self.deliver(Packet::event(self.local.path().clone(), value), options);
+    }
+
+    /// Publishes an event for the sockets of other nodes, if it can be meant for any.
+    fn pass_on(&self, value: &socketioxide_core::Value, options: &BroadcastOptions) {
+        let Some(peers) = &self.peers else { return };
+        let Some(to) = self.elsewhere(options) else { return };
+        let volatile = options.has_flag(BroadcastFlags::Volatile);
+        let flags = Flags { volatile, ..Flags::default() };
+        peers.broadcast(self.namespace(), value, &to, flags);
+    }
+
+    /// What `options` select on other nodes; none if only sockets of this node can be meant.
+    pub(crate) fn elsewhere(&self, options: &BroadcastOptions) -> Option<Selection> {
+        let is_broadcast = options.has_flag(BroadcastFlags::Broadcast);
+        if options.has_flag(BroadcastFlags::Local) || (options.rooms.is_empty() && !is_broadcast) {
+            return None;
+        }
+        if let [room] = options.rooms.as_slice()
+            && self.is_own_room_of_a_socket_here(room)
+        {
+            return None;
+        }
+        let mut except = options.except.to_vec();
+        if let Some(sid) = options.sid
+            && is_broadcast
+        {
+            except.push(Room::Owned(sid.as_str().to_owned()));
+        }
+        Some(Selection { rooms: options.rooms.to_vec(), except })
+    }
+
+    fn is_own_room_of_a_socket_here(&self, room: &str) -> bool {
+        crate::rooms::looks_like_a_socket_id(room)
+            && room.parse().is_ok_and(|sid: Sid| self.sockets.read().contains_key(&sid))
     }
 
     /// Sends an acknowledgement to one socket.
@@ -138,12 +244,57 @@ impl Adapter {
         }
     }
 
-    pub(crate) fn join(&self, sid: Sid, rooms: Vec<Room>) {
-        self.local.add_all(sid, rooms);
+    /// Puts a socket of this node into rooms. Emits of this node reach it from now on, those of
+    /// others once [`settled`](Self::settled) has ended.
+    pub(crate) fn join(&self, sid: Sid, rooms: &[Room]) {
+        {
+            // Under the lock that `exit` takes: who has left joins nothing any more.
+            let sockets = self.sockets.read();
+            if !sockets.contains_key(&sid) {
+                return;
+            }
+            self.local.add_all(sid, rooms.to_vec());
+        }
+        if let Some(interest) = &self.interest {
+            interest.joined(rooms);
+        }
     }
 
     pub(crate) fn leave(&self, sid: Sid, room: Room) {
-        self.local.del(sid, room);
+        self.local.del(sid, room.clone());
+        self.left([room]);
+    }
+
+    fn left(&self, rooms: impl IntoIterator<Item = Room>) {
+        if let Some(interest) = &self.interest {
+            interest.left(rooms);
+        }
+    }
+
+    /// Ends when the node hears of every room that was joined before, or cannot because the link
+    /// is down; after [`SETTLING`] at the latest, so that a Redis that hangs holds up nobody.
+    pub(crate) async fn settled(&self) {
+        if let (Some(peers), Some(_)) = (&self.peers, &self.interest) {
+            let _ = tokio::time::timeout(SETTLING, peers.broker().settled()).await;
+        }
+    }
+
+    /// Tells the other nodes something about the sockets that `options` select, if any of theirs
+    /// can be meant.
+    pub(crate) fn tell(&self, options: &BroadcastOptions, say: impl FnOnce(Selection) -> Message) {
+        if let Some(peers) = &self.peers
+            && let Some(to) = self.elsewhere(options)
+        {
+            peers.say(self.namespace(), &say(to));
+        }
+    }
+
+    fn look_after_interest(&self) {
+        if let Some(interest) = &self.interest {
+            let mut everybody = BroadcastOptions::default();
+            everybody.add_flag(BroadcastFlags::Broadcast);
+            interest.look_after(|room| !self.has_members(room), || self.local.rooms(everybody));
+        }
     }
 
     pub(crate) fn is_in(&self, sid: Sid, room: &str) -> bool {
@@ -155,15 +306,25 @@ impl Adapter {
     }
 
     /// Makes a socket known that is about to be let in.
-    pub(crate) fn enter(&self, socket: &Arc<Socket<Self>>) {
-        self.sockets.write().insert(socket.id, Arc::downgrade(socket));
+    pub(crate) fn enter(&self, socket: &Arc<Socket<Self>>, described_by: Weak<dyn Describe>) {
+        let member = Member { socket: Arc::downgrade(socket), described_by };
+        self.sockets.write().insert(socket.id, member);
     }
 
-    /// Forgets a socket; another one that has taken its id since stays.
-    pub(crate) fn exit(&self, sid: Sid, socket: &Weak<Socket<Self>>) {
-        let mut sockets = self.sockets.write();
-        if sockets.get(&sid).is_some_and(|known| known.ptr_eq(socket)) {
-            sockets.remove(&sid);
+    /// Forgets a socket and the rooms that it was in; another one that has taken its id since
+    /// stays.
+    pub(crate) fn exit(&self, sid: Sid, socket: &Weak<Socket<Self>>, rooms: &[Room]) {
+        {
+            let mut sockets = self.sockets.write();
+            if sockets.get(&sid).is_some_and(|known| known.socket.ptr_eq(socket)) {
+                sockets.remove(&sid);
+                self.local.del_all(sid);
+            }
+        }
+        if let Some(interest) = &self.interest {
+            interest.left(rooms.iter().cloned());
+            // socketioxide takes the local adapter once for each socket that leaves.
+            interest.explained();
         }
     }
 
@@ -172,15 +333,20 @@ impl Adapter {
         self.sockets.read().len()
     }
 
+    pub(crate) fn has_socket(&self, id: SocketId) -> bool {
+        self.sockets.read().contains_key(&id.sid())
+    }
+
     fn socket(&self, sid: Sid) -> Option<Arc<Socket<Self>>> {
-        self.sockets.read().get(&sid).and_then(Weak::upgrade)
+        self.sockets.read().get(&sid).and_then(|member| member.socket.upgrade())
     }
 
     /// The sockets of this node that `options` select.
     pub(crate) fn sockets_of(&self, options: BroadcastOptions) -> Vec<Arc<Socket<Self>>> {
         let targets = self.local.sockets(options);
         let sockets = self.sockets.read();
-        targets.iter().filter_map(|sid| sockets.get(sid).and_then(Weak::upgrade)).collect()
+        let members = targets.iter().filter_map(|sid| sockets.get(sid));
+        members.filter_map(|member| member.socket.upgrade()).collect()
     }
 }
 
@@ -213,17 +379,26 @@ impl CoreAdapter<Emitter> for Adapter {
     type InitRes = ();
 
     fn new(state: &State, local: CoreLocalAdapter<Emitter>) -> Self {
+        let interest = |peers: &Arc<Peers>| {
+            (!peers.hears_all()).then(|| Interest::new(local.path(), peers.clone()))
+        };
         Self {
-            local,
             context: state.context.clone(),
             adapters: Arc::downgrade(&state.adapters),
             sockets: RwLock::default(),
+            interest: state.peers.as_ref().and_then(interest),
+            peers: state.peers.clone(),
+            local,
         }
     }
 
     fn init(self: Arc<Self>, on_success: impl FnOnce() + Send + 'static) -> Self::InitRes {
         if let Some(adapters) = self.adapters.upgrade() {
-            adapters.0.write().insert(self.local.path().clone(), self.clone());
+            adapters.by_namespace.write().insert(self.local.path().clone(), self.clone());
+        }
+        // Only now: a node that is counted has to answer.
+        if let Some(peers) = &self.peers {
+            peers.serve(self.local.path());
         }
         on_success();
     }
@@ -233,10 +408,15 @@ impl CoreAdapter<Emitter> for Adapter {
         packet: Packet,
         options: BroadcastOptions,
     ) -> Result<(), BroadcastError> {
+        if let PacketData::Event(value, _) | PacketData::BinaryEvent(value, _) = &packet.inner {
+            self.pass_on(value, &options);
+        }
         self.deliver(packet, options);
         Ok(())
     }
 
+    // The stream of socketioxide names the socket that answered, and the other nodes do not say it:
+    // `Emitter::emit_with_ack` asks the whole cluster, this asks the sockets of this node.
     async fn broadcast_with_ack(
         &self,
         packet: Packet,
@@ -246,7 +426,38 @@ impl CoreAdapter<Emitter> for Adapter {
         Ok(self.local.broadcast_with_ack(packet, options, timeout).0)
     }
 
+    async fn add_sockets(
+        &self,
+        options: BroadcastOptions,
+        rooms: impl RoomParam,
+    ) -> Result<(), Infallible> {
+        let rooms: Vec<Room> = rooms.into_room_iter().collect();
+        self.tell(&options, |to| Message::Join { to, rooms: rooms.clone() });
+        self.join_here(options, &rooms);
+        Ok(())
+    }
+
+    async fn del_sockets(
+        &self,
+        options: BroadcastOptions,
+        rooms: impl RoomParam,
+    ) -> Result<(), Infallible> {
+        let rooms: Vec<Room> = rooms.into_room_iter().collect();
+        self.tell(&options, |to| Message::Leave { to, rooms: rooms.clone() });
+        self.leave_here(options, &rooms);
+        Ok(())
+    }
+
+    async fn disconnect_socket(&self, options: BroadcastOptions) -> Result<(), BroadcastError> {
+        self.tell(&options, |to| Message::Disconnect { to, close: false });
+        self.disconnect_here(options, false);
+        Ok(())
+    }
+
     fn get_local(&self) -> &CoreLocalAdapter<Emitter> {
+        if let Some(interest) = &self.interest {
+            interest.handed_out();
+        }
         &self.local
     }
 }

@@ -28,9 +28,12 @@ pub fn gateway(config: &Config, authenticate: &Authenticate) -> Gateway {
     Gateway::new("/")
         .on("events", events)
         .on("join", move |session: Session, Data(room): Data<String>| {
-            let joined = check_room(&session, &room, &may_join, &user_prefix)
-                .and_then(|()| session.join(room.clone()));
-            std::future::ready(joined.map(|()| Reply::ack(&json!({ "ok": true, "room": room }))))
+            let allowed = check_room(&session, &room, &may_join, &user_prefix);
+            async move {
+                allowed?;
+                session.join(room.clone()).await?;
+                Ok::<_, Fault>(Reply::ack(&json!({ "ok": true, "room": room })))
+            }
         })
         .on("leave", leave)
         .on("publish", publish)

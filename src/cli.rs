@@ -4,7 +4,7 @@
 //! output, messages for people to standard error; see [`exit`] for the codes.
 
 mod args;
-mod emit;
+pub(crate) mod emit;
 pub(crate) mod token;
 
 use std::{ffi::OsString, fmt::Write as _, process::ExitCode};
@@ -32,6 +32,8 @@ pub(crate) mod exit {
 pub(crate) enum Command {
     /// Run the server.
     Serve(Box<ServeArgs>),
+    /// Emit one event.
+    Emit(Box<emit::Emit>),
     /// Nothing: the answer is ready to be written.
     Done(Answer),
 }
@@ -45,6 +47,8 @@ pub(crate) struct ServeArgs {
     pub(crate) warnings: Vec<Problem>,
     /// Whether this is `--dev`.
     pub(crate) dev: bool,
+    /// Whether to start without Redis.
+    pub(crate) wait_for_redis: bool,
     /// To load again on `SIGHUP`.
     pub(crate) sources: Sources,
 }
@@ -94,7 +98,10 @@ pub(crate) fn parse(
         Some(Action::Serve(args)) => return serve(args, env),
         Some(Action::Token(args)) => token::run(&args, env),
         Some(Action::Config(args)) => show(args, env),
-        Some(Action::Emit(args)) => emit::run(&args),
+        Some(Action::Emit(args)) => match emit::prepare(args, env) {
+            Ok(emit) => return Command::Emit(Box::new(emit)),
+            Err(refusal) => Err(refusal),
+        },
     };
     Command::Done(result.unwrap_or_else(|refusal| refusal))
 }
@@ -110,11 +117,11 @@ fn usage(error: &clap::Error) -> Answer {
 }
 
 fn serve(args: ConfigArgs, env: Environment) -> Command {
-    let dev = args.dev;
+    let (dev, wait_for_redis) = (args.dev, args.wait_for_redis);
     let sources = args.sources(env);
     match load_with_keys(&sources) {
         Ok(Loaded { config, warnings, .. }) => {
-            Command::Serve(Box::new(ServeArgs { config, warnings, dev, sources }))
+            Command::Serve(Box::new(ServeArgs { config, warnings, dev, wait_for_redis, sources }))
         }
         Err(refusal) => Command::Done(refusal),
     }

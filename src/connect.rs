@@ -75,26 +75,38 @@ impl Entrance {
     ) -> Result<(), Fault> {
         let parts = &*self.0;
         let adapter = parts.around.adapters.get(socket.ns()).ok_or_else(Fault::internal)?;
+        let adapter_has_peers = adapter.peers().is_some();
         let peer = parts.around.context.wires().peer_addr(socket.id);
         let params = self.params(socket.ns());
         let expiry = parts.around.expiry.clone();
         let session = Session::new(socket, NewSession { adapter, params, peer, expiry });
         let handshake = Handshake::new(session.clone(), socket.req_parts().clone(), auth);
         parts.gateway.admit(&handshake).await?;
+        if adapter_has_peers {
+            session.show_handshake(handshake.shown());
+        }
         drop(handshake);
 
         // From here on whatever happens undoes the membership, a cancelled future included.
         let membership = Membership { session: session.clone(), entrance: self.clone() };
-        session.adapter().enter(socket);
+        session.adapter().enter(socket, session.described_by());
         let identity = session.identity();
         let mut rooms: Vec<Room> = vec![session.id().as_str().to_owned().into()];
+        rooms.extend(identity.rooms().iter().cloned().map(Room::Owned));
+        if let Some(user) = identity.user_id() {
+            rooms.push(session.adapter().context().user_room(user).into());
+            rooms.push(AUTHENTICATED.into());
+        }
+        // Before the directory is asked: the subscriptions travel while it answers. Whoever is
+        // refused leaves these rooms with the membership.
+        session.join_own(&rooms);
         if let Some(user) = identity.user_id() {
             let entry = UserSocket {
                 id: session.id(),
                 node: session.node().clone(),
                 namespace: session.namespace().into(),
                 connected_at: session.connected_at(),
-                transport: session.transport().unwrap_or("websocket"),
+                transport: session.transport().unwrap_or("websocket").into(),
             };
             let evicted = parts.around.directory.enter(user.clone(), entry).await?;
             for UserSocket { id, namespace, .. } in evicted {
@@ -105,11 +117,8 @@ impl Entrance {
                 );
                 parts.around.adapters.disconnect(&namespace, id);
             }
-            rooms.push(session.adapter().context().user_room(user).into());
-            rooms.push(AUTHENTICATED.into());
         }
-        rooms.extend(identity.rooms().iter().cloned().map(Room::Owned));
-        session.join_own(rooms);
+        session.settled().await;
 
         let inbox = Inbox::new(session.clone(), parts.gateway.clone());
         parts.waiting.lock().insert((socket.id, socket.ns().into()), inbox.clone());
@@ -125,7 +134,7 @@ fn leave(session: &Session, directory: &Directory) {
     if !session.mark_closed(rooms) {
         return;
     }
-    session.adapter().exit(session.sid(), session.socket());
+    session.adapter().exit(session.sid(), session.socket(), &session.rooms());
     if let Some(user) = session.user() {
         directory.leave(&user, session.namespace(), session.id());
     }

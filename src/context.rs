@@ -9,13 +9,19 @@ use std::sync::{
 use arc_swap::ArcSwap;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{config::Limits, edge::Wires, id::NodeId, payload::Parser};
+use crate::{
+    config::{Config, Limits},
+    edge::Wires,
+    id::NodeId,
+    payload::Parser,
+};
 
 /// One node's surroundings.
 pub(crate) struct Context {
     node: NodeId,
     parser: Parser,
     user_prefix: Box<str>,
+    secure: bool,
     limits: ArcSwap<Limits>,
     wires: Wires,
     draining: AtomicBool,
@@ -26,12 +32,13 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(node: NodeId, parser: Parser, user_prefix: &str, limits: Limits) -> Self {
+    pub(crate) fn new(node: NodeId, parser: Parser, config: &Config) -> Self {
         Self {
             node,
             parser,
-            user_prefix: user_prefix.into(),
-            limits: ArcSwap::from_pointee(limits),
+            user_prefix: config.users.room_prefix.as_str().into(),
+            secure: config.tls.cert_file.is_some(),
+            limits: ArcSwap::from_pointee(config.limits.clone()),
             wires: Wires::default(),
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
@@ -53,6 +60,11 @@ impl Context {
         room.push_str(&self.user_prefix);
         room.push_str(user);
         room
+    }
+
+    /// Whether clients speak TLS to this node itself.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.secure
     }
 
     pub(crate) fn limits(&self) -> arc_swap::Guard<Arc<Limits>> {

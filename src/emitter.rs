@@ -1,12 +1,20 @@
 //! Emitting from outside of a handler: `io.to(…).except(…).emit(…)` of Socket.IO.
 
+mod cluster;
+
 use std::sync::Arc;
 
 use serde::Serialize;
 use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions, Room};
 
+pub use cluster::{Acks, Answers, RemoteSocket};
+
 use crate::{
     adapter::Adapter,
+    cluster::{
+        message::{Flags, Message, Selection},
+        peers::Peers,
+    },
     context::Context,
     id::SocketId,
     payload::{Payload, PayloadError},
@@ -14,23 +22,47 @@ use crate::{
 };
 
 /// Collects who is to get an event, then emits it. Several targets are one audience: a socket that
-/// belongs to more than one gets the event once. Without a target: everybody in the namespace.
+/// belongs to more than one gets the event once. Without a target: everybody in the namespace. The
+/// sockets of every node are meant, unless [`local`](Self::local) is called.
 ///
 /// Made by [`Switchboard::of`](crate::Switchboard::of) and [`Session::to`](crate::Session::to).
 #[derive(Clone)]
 #[must_use = "nothing is sent before `emit`"]
 pub struct Emitter {
     context: Arc<Context>,
-    /// None: no socket of this node is in the namespace.
-    adapter: Option<Arc<Adapter>>,
+    namespace: Arc<str>,
+    place: Place,
     options: BroadcastOptions,
 }
 
+/// Where the emit starts.
+#[derive(Clone)]
+enum Place {
+    /// This node has sockets in the namespace, or had some.
+    Here(Arc<Adapter>),
+    /// Only others can have some.
+    Elsewhere(Option<Arc<Peers>>),
+}
+
 impl Emitter {
-    pub(crate) fn new(context: Arc<Context>, adapter: Option<Arc<Adapter>>) -> Self {
+    pub(crate) fn here(adapter: Arc<Adapter>) -> Self {
+        let namespace = adapter.namespace().as_str().into();
+        Self::new(adapter.context().clone(), namespace, Place::Here(adapter))
+    }
+
+    /// For a namespace that no socket of this node has been in.
+    pub(crate) fn elsewhere(
+        context: Arc<Context>,
+        namespace: &str,
+        peers: Option<Arc<Peers>>,
+    ) -> Self {
+        Self::new(context, namespace.into(), Place::Elsewhere(peers))
+    }
+
+    fn new(context: Arc<Context>, namespace: Arc<str>, place: Place) -> Self {
         let mut options = BroadcastOptions::default();
         options.add_flag(BroadcastFlags::Broadcast);
-        Self { context, adapter, options }
+        Self { context, namespace, place, options }
     }
 
     /// The members of a room.
@@ -78,6 +110,12 @@ impl Emitter {
         self
     }
 
+    /// Only sockets of this node.
+    pub fn local(mut self) -> Self {
+        self.options.add_flag(BroadcastFlags::Local);
+        self
+    }
+
     /// Emits the event. A tuple gives several arguments. Emits of one node to one room arrive at
     /// each socket in the order of the calls.
     ///
@@ -92,21 +130,63 @@ impl Emitter {
     /// # Errors
     /// As [`Emitter::emit`].
     pub fn emit_payload(self, payload: Payload) -> Result<(), PayloadError> {
-        match self.adapter {
-            Some(adapter) => adapter.emit(payload, self.options),
-            None => Ok(()),
+        match &self.place {
+            Place::Here(adapter) => adapter.emit(payload, self.options),
+            Place::Elsewhere(Some(peers)) if !self.is_local() => {
+                let volatile = self.options.has_flag(BroadcastFlags::Volatile);
+                let flags = Flags { volatile, ..Flags::default() };
+                peers.broadcast(&self.namespace, payload.value(), &self.selection(), flags);
+                Ok(())
+            }
+            Place::Elsewhere(_) => Ok(()),
         }
     }
 
-    /// Disconnects these sockets and returns how many they were on this node. Each client sees
-    /// `io server disconnect`. With `close_transport` the connections are closed too.
+    /// Disconnects these sockets, on every node, and returns how many they were on this node. Each
+    /// client sees `io server disconnect`. With `close_transport` the connections are closed too.
     pub fn disconnect(self, close_transport: bool) -> usize {
-        let Some(adapter) = self.adapter else { return 0 };
-        let sockets = adapter.sockets_of(self.options);
-        let count = sockets.len();
-        for socket in sockets {
-            adapter.disconnect(socket, close_transport);
+        self.tell(|to| Message::Disconnect { to, close: close_transport });
+        match self.place {
+            Place::Here(adapter) => adapter.disconnect_here(self.options, close_transport),
+            Place::Elsewhere(_) => 0,
         }
-        count
+    }
+
+    /// Puts these sockets into rooms, on every node. In force on this node when this returns, on
+    /// the others when they have heard of it.
+    pub fn join<R: Into<Room>>(self, rooms: impl IntoIterator<Item = R>) {
+        let rooms: Vec<Room> = rooms.into_iter().map(Into::into).collect();
+        self.tell(|to| Message::Join { to, rooms: rooms.clone() });
+        if let Place::Here(adapter) = self.place {
+            adapter.join_here(self.options, &rooms);
+        }
+    }
+
+    /// Takes these sockets out of rooms, on every node.
+    pub fn leave<R: Into<Room>>(self, rooms: impl IntoIterator<Item = R>) {
+        let rooms: Vec<Room> = rooms.into_iter().map(Into::into).collect();
+        self.tell(|to| Message::Leave { to, rooms: rooms.clone() });
+        if let Place::Here(adapter) = self.place {
+            adapter.leave_here(self.options, &rooms);
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        self.options.has_flag(BroadcastFlags::Local)
+    }
+
+    fn selection(&self) -> Selection {
+        Selection { rooms: self.options.rooms.to_vec(), except: self.options.except.to_vec() }
+    }
+
+    /// Tells the other nodes something about their sockets among these.
+    fn tell(&self, say: impl FnOnce(Selection) -> Message) {
+        match &self.place {
+            Place::Here(adapter) => adapter.tell(&self.options, say),
+            Place::Elsewhere(Some(peers)) if !self.is_local() => {
+                peers.say(&self.namespace, &say(self.selection()));
+            }
+            Place::Elsewhere(_) => {}
+        }
     }
 }

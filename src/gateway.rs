@@ -10,8 +10,16 @@ use crate::{
     handler::{BoxFuture, Handle, Handler, IntoHandle},
     handshake::Middleware,
     interceptor::Interceptor,
+    payload::Payload,
     session::Session,
 };
+
+/// Reacts to an event of another node. What it answers goes back if the other one waits for it.
+pub(crate) type ServerSideHandler =
+    Arc<dyn Fn(Payload) -> BoxFuture<'static, Option<Payload>> + Send + Sync>;
+
+/// The handlers of a gateway for events between servers, by name.
+pub(crate) type ServerSideHandlers = HashMap<String, ServerSideHandler>;
 
 type OnConnect = Box<dyn Fn(Session) -> BoxFuture<'static, ()> + Send + Sync>;
 type OnDisconnect = Box<dyn Fn(Session, DisconnectReason) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -24,7 +32,7 @@ type OnDisconnect = Box<dyn Fn(Session, DisconnectReason) -> BoxFuture<'static, 
 /// let chat = Gateway::new("/chat/{room}")
 ///     .on_connect(async |session: Session| {
 ///         let room = session.param("room").unwrap_or_default().to_owned();
-///         if session.join(room).is_err() {
+///         if session.join(room).await.is_err() {
 ///             session.disconnect(false);
 ///         }
 ///     })
@@ -42,6 +50,7 @@ pub struct Gateway {
     fallback: Option<Handle>,
     on_connect: Option<OnConnect>,
     on_disconnect: Option<OnDisconnect>,
+    server_side: ServerSideHandlers,
 }
 
 impl Gateway {
@@ -57,6 +66,7 @@ impl Gateway {
             fallback: None,
             on_connect: None,
             on_disconnect: None,
+            server_side: HashMap::new(),
         }
     }
 
@@ -93,6 +103,25 @@ impl Gateway {
         self.on_disconnect =
             Some(Box::new(move |session, reason| Box::pin(handler(session, reason))));
         self
+    }
+
+    /// Handles the event `name` that another node sends to the servers, with `serverSideEmit` in
+    /// Node.js or [`Emitter::server_side_emit`](crate::emitter::Emitter::server_side_emit). What
+    /// the handler returns is its answer, of which the first argument travels; without one the
+    /// other node gets an empty answer.
+    pub fn on_server_side<F, Fut>(mut self, name: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(Payload) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Option<Payload>> + Send + 'static,
+    {
+        let handler: ServerSideHandler = Arc::new(move |payload| Box::pin(handler(payload)));
+        self.server_side.insert(name.into(), handler);
+        self
+    }
+
+    /// The path and the handlers of events between servers, taken out.
+    pub(crate) fn take_server_side(&mut self) -> (String, ServerSideHandlers) {
+        (self.path.clone(), std::mem::take(&mut self.server_side))
     }
 
     /// Adds a middleware behind those of the server and those written before.

@@ -1,10 +1,17 @@
 //! Namespace middleware: what runs before a socket is let into a namespace.
 
-use std::{future::Future, net::IpAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    future::Future,
+    net::IpAddr,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use arc_swap::ArcSwap;
+use http::header::{self, HeaderName};
 use serde::de::DeserializeOwned;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json, json};
 use socketioxide_core::{Value, parser::Parse};
 use socketioxide_parser_msgpack::MsgPackParser;
 
@@ -68,6 +75,49 @@ impl Handshake {
         self.session.identity()
     }
 
+    /// The handshake as other nodes are shown it, in the shape of Node.js. What opens doors stays
+    /// here: no token, no cookie, no authorization.
+    pub(crate) fn shown(&self) -> Map<String, Json> {
+        let headers = self.parts.headers.keys().filter(|name| !SECRET_HEADERS.contains(name));
+        let headers: Map<String, Json> = headers
+            .map(|name| {
+                let values = self.parts.headers.get_all(name).iter();
+                let values: Vec<_> =
+                    values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+                (name.as_str().to_owned(), Json::from(values.join(", ")))
+            })
+            .collect();
+        let query = self.parts.uri.query().unwrap_or_default();
+        let public = |(name, _): &(Cow<'_, str>, Cow<'_, str>)| name != "token" && name != "sid";
+        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).filter(public).collect();
+        let mut url = form_urlencoded::Serializer::new(String::new());
+        url.extend_pairs(&pairs);
+        let url = format!("{}?{}", self.parts.uri.path(), url.finish());
+        let query: Map<String, Json> = pairs
+            .into_iter()
+            .map(|(name, value)| (name.into_owned(), Json::from(value.into_owned())))
+            .collect();
+        let mut auth = self.auth.as_object().cloned().unwrap_or_default();
+        auth.remove("token");
+        let connected_at = self.session.connected_at();
+        let issued = connected_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let shown = json!({
+            "headers": headers,
+            "time": javascript_date(connected_at),
+            "address": self.peer_addr().map(|address| address.to_string()).unwrap_or_default(),
+            "xdomain": self.parts.headers.contains_key(header::ORIGIN),
+            "secure": self.session.adapter().context().is_secure(),
+            "issued": issued as u64,
+            "url": url,
+            "query": query,
+            "auth": auth,
+        });
+        match shown {
+            Json::Object(shown) => shown,
+            _ => Map::new(),
+        }
+    }
+
     fn token_sources(&self) -> TokenSources<'_> {
         TokenSources {
             connect_auth: Some(&*self.auth),
@@ -75,6 +125,18 @@ impl Handshake {
             headers: &self.parts.headers,
         }
     }
+}
+
+/// Headers that other nodes are not shown.
+const SECRET_HEADERS: [HeaderName; 3] =
+    [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
+
+/// A time as JavaScript prints it: `Tue Nov 24 2026 03:22:11 GMT+0000 (Coordinated Universal Time)`.
+fn javascript_date(time: SystemTime) -> String {
+    // `Tue, 24 Nov 2026 03:22:11 GMT`, always of this length.
+    let date = httpdate::fmt_http_date(time);
+    let (weekday, day, month, rest) = (&date[..3], &date[5..7], &date[8..11], &date[12..25]);
+    format!("{weekday} {month} {day} {rest} GMT+0000 (Coordinated Universal Time)")
 }
 
 /// Lenient on purpose: clients with the MessagePack parser send `undefined` members as extension
@@ -197,5 +259,19 @@ impl Middleware for Authenticate {
             handshake.set_identity(identity);
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_date_reads_as_in_javascript() {
+        let time = UNIX_EPOCH + Duration::from_secs(1_795_490_531);
+        let printed = "Tue Nov 24 2026 03:22:11 GMT+0000 (Coordinated Universal Time)";
+        assert_eq!(javascript_date(time), printed);
     }
 }

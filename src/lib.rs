@@ -30,6 +30,7 @@
 pub mod adapter;
 pub mod auth;
 pub mod builtin;
+mod cluster;
 pub mod config;
 mod connect;
 mod context;
@@ -46,6 +47,8 @@ pub mod id;
 pub mod interceptor;
 pub mod payload;
 mod rate;
+mod redis;
+mod relay;
 pub mod reply;
 pub mod reserved;
 pub mod rooms;

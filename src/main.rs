@@ -7,14 +7,16 @@ mod serve;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match cli::parse(std::env::args_os(), std::env::vars_os()) {
-        cli::Command::Done(answer) => answer.say(),
-        cli::Command::Serve(args) => match serve::run(*args) {
-            Ok(()) => ExitCode::from(cli::exit::FINE),
-            Err(failure) => {
-                eprintln!("error: {failure:#}");
-                ExitCode::from(cli::exit::FAILED)
-            }
-        },
+    let ended = match cli::parse(std::env::args_os(), std::env::vars_os()) {
+        cli::Command::Done(answer) => return answer.say(),
+        cli::Command::Serve(args) => serve::run(*args),
+        cli::Command::Emit(emit) => serve::emit(*emit),
+    };
+    match ended {
+        Ok(()) => ExitCode::from(cli::exit::FINE),
+        Err(failure) => {
+            eprintln!("error: {failure:#}");
+            ExitCode::from(cli::exit::FAILED)
+        }
     }
 }

@@ -68,6 +68,19 @@ impl Payload {
         Ok(Self { value, named: true })
     }
 
+    /// An event with any number of arguments.
+    ///
+    /// # Errors
+    /// As [`Payload::event`].
+    pub fn event_with<T: Serialize>(
+        name: &str,
+        arguments: impl IntoIterator<Item = T>,
+    ) -> Result<Self, PayloadError> {
+        let tree = |argument| rmpv::ext::to_value(argument).map_err(encode_error);
+        let arguments = arguments.into_iter().map(tree).collect::<Result<Vec<_>, _>>()?;
+        Self::event(name, &Arguments(arguments))
+    }
+
     /// The arguments of an acknowledgement; a tuple gives several.
     ///
     /// # Errors
@@ -80,6 +93,16 @@ impl Payload {
     /// What a client sent: an array that starts with the event's name.
     pub(crate) fn received(value: Value) -> Self {
         Self { value, named: true }
+    }
+
+    /// What a client answered: an array of arguments alone.
+    pub(crate) fn acknowledged(value: Value) -> Self {
+        Self { value, named: false }
+    }
+
+    /// The arguments as they are encoded: an array, with the event's name first if it has one.
+    pub(crate) fn value(&self) -> &Value {
+        &self.value
     }
 
     /// Reads the arguments as `T`: all of them if `T` is a tuple, else the first one. An absent

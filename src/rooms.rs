@@ -4,6 +4,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+/// Starts the name of a room that a Node.js program knows by a number. For Node.js `101` and
+/// `"101"` are two rooms (pitfall 12 of the wire specification), so they have two names here.
+pub const NUMERIC_ROOM: char = '\0';
+
 /// The room of every socket that has shown a valid token.
 pub const AUTHENTICATED: &str = "authenticated";
 
@@ -12,12 +16,16 @@ const SOCKET_ID_LENGTH: usize = 16;
 
 /// Whether the server keeps a room for itself, so that no client may join or leave it: the room of
 /// a user (`room_prefix`, by default `user:`, and its id), `authenticated`, and whatever has the
-/// shape of a socket's id, since each socket is in the room of its own id.
+/// shape of a socket's id, since each socket is in the room of its own id. A name that starts with a
+/// null character stands for a room that Node.js programs know by a number.
 ///
 /// The shape alone counts, not whether such a socket exists: it may be on another node, or connect
 /// a moment later.
 pub fn is_reserved(room: &str, room_prefix: &str) -> bool {
-    room == AUTHENTICATED || room.starts_with(room_prefix) || looks_like_a_socket_id(room)
+    room == AUTHENTICATED
+        || room.starts_with(room_prefix)
+        || looks_like_a_socket_id(room)
+        || room.starts_with(NUMERIC_ROOM)
 }
 
 /// Whether a name has the shape of a socket's id: 16 characters of `A-Z a-z 0-9 _ -`.

@@ -10,7 +10,7 @@ use switchboard::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    cli::{self, ServeArgs},
+    cli::{self, ServeArgs, emit::Emit},
     logs,
 };
 
@@ -45,12 +45,19 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     runtime.block_on(serve(args, &level))
 }
 
+/// Emits one event and returns.
+pub(crate) fn emit(emit: Emit) -> Result<(), Failure> {
+    logs::start(&emit.config.log);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(cli::emit::send(emit))?)
+}
+
 async fn serve(args: ServeArgs, level: &logs::Level) -> Result<(), Failure> {
-    let ServeArgs { config, dev, sources, .. } = args;
+    let ServeArgs { config, dev, sources, wait_for_redis, .. } = args;
     // Before the port is open: a signal that comes early is not lost.
     let mut signals = Signals::listen()?;
     let authenticate = Authenticate::from_config(&config.auth)?;
-    let server = builder(&config, &authenticate).build()?;
+    let server = builder(&config, &authenticate).wait_for_redis(wait_for_redis).build()?;
     let bound = server.bind(config.listen).await?;
     let address = bound.local_addr();
     tracing::info!(

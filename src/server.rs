@@ -1,26 +1,36 @@
 //! The server: gateways and what surrounds them, built once and then served.
 
 mod builder;
+mod cluster;
 mod drain;
 mod health;
 mod listen;
+mod publisher;
 mod workers;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::HashSet,
+    sync::{Arc, OnceLock, atomic::AtomicBool},
+};
 
 use socketioxide::SocketIo;
 
 pub use builder::{BuildError, Builder};
-pub use listen::{Bound, ServeError};
+pub use cluster::LocalCluster;
+pub use listen::{Bound, LinkError, ServeError};
+pub use publisher::{PublishError, Publisher};
 
 use crate::{
     adapter::{Adapter, Adapters},
+    cluster::peers::Peers,
     config::Config,
     context::Context,
-    directory::{Directory, UserPage, UserSocket},
+    directory::{Directory, NodeInfo, UserPage, UserSocket},
     edge::{Edge, Tls, TransportCounts},
     emitter::Emitter,
     id::NodeId,
+    redis::link::Redis,
+    relay::Relay,
 };
 
 /// A server. Cheap to clone: all clones are the same server.
@@ -51,6 +61,13 @@ struct Inner {
     context: Arc<Context>,
     adapters: Arc<Adapters>,
     directory: Directory,
+    peers: Option<Arc<Peers>>,
+    /// Takes what other nodes say; none if there are none.
+    relay: Option<Arc<Relay>>,
+    redis: Option<Redis>,
+    wait_for_redis: bool,
+    /// Whether the link to the other nodes was made, or is being mended.
+    joined: AtomicBool,
     io: SocketIo<Adapter>,
     edge: Arc<Edge<Adapter>>,
     routes: axum::Router,
@@ -72,7 +89,10 @@ impl Switchboard {
     /// Emits to the sockets of a namespace: `io.of("/chat")` of Socket.IO. Without a target the
     /// emit is for everybody in it.
     pub fn of(&self, namespace: &str) -> Emitter {
-        Emitter::new(self.0.context.clone(), self.0.adapters.get(namespace))
+        match self.0.adapters.get(namespace) {
+            Some(adapter) => Emitter::here(adapter),
+            None => Emitter::elsewhere(self.0.context.clone(), namespace, self.0.peers.clone()),
+        }
     }
 
     /// The sockets of a user in all namespaces, oldest first. None: the user is offline.
@@ -85,19 +105,26 @@ impl Switchboard {
         self.0.directory.users(cursor.map(Into::into), limit).await
     }
 
-    /// Disconnects all sockets of a user from their namespaces and returns how many they were. The
-    /// clients see `io server disconnect` and do not come back by themselves.
+    /// Disconnects all sockets of a user from their namespaces, on every node, and returns how many
+    /// they were. The clients see `io server disconnect` and do not come back by themselves.
     pub async fn disconnect_user(&self, user: &str) -> usize {
         let sockets = self.sockets_of(user).await;
-        for socket in &sockets {
-            self.0.adapters.disconnect(&socket.namespace, socket.id);
+        let namespaces: HashSet<&str> = sockets.iter().map(|socket| &*socket.namespace).collect();
+        for namespace in namespaces {
+            self.of(namespace).user(user).disconnect(false);
         }
         sockets.len()
     }
 
+    /// The nodes of the cluster that live, this one among them. Node.js nodes are not listed: they
+    /// keep no lease.
+    pub async fn nodes(&self) -> Vec<NodeInfo> {
+        self.0.directory.nodes().await
+    }
+
     /// How many sockets are connected to this node, a client in two namespaces counted twice.
     pub fn socket_count(&self) -> usize {
-        self.0.adapters.all().iter().map(|adapter| adapter.len()).sum()
+        self.0.adapters.socket_count()
     }
 
     /// How the clients of this node are connected right now, and what was cut or refused since the

@@ -6,7 +6,7 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::SystemTime,
@@ -24,8 +24,9 @@ use socketioxide_core::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    adapter::Adapter,
+    adapter::{Adapter, Describe},
     auth::Identity,
+    cluster::message::Description,
     emitter::Emitter,
     fault::{Code, Fault},
     id::{NodeId, SocketId, UserId},
@@ -58,6 +59,8 @@ struct Inner {
     closing: Mutex<Option<CancellationToken>>,
     /// None: tokens are looked at once, when a socket connects.
     expiry: Option<Expiry>,
+    /// What other nodes are shown of the handshake; none if there are no other nodes.
+    shown: OnceLock<Box<Map<String, Json>>>,
 }
 
 pub(crate) struct NewSession {
@@ -85,6 +88,7 @@ impl Session {
             closed: AtomicBool::new(false),
             closing: Mutex::new(None),
             expiry,
+            shown: OnceLock::new(),
         }))
     }
 
@@ -204,17 +208,22 @@ impl Session {
 
     /// Emits to others of this namespace; this socket is left out, as with `socket.to(room)`.
     pub fn to(&self) -> Emitter {
-        let adapter = self.0.adapter.clone();
-        Emitter::new(adapter.context().clone(), Some(adapter)).except_socket(self.0.id)
+        Emitter::here(self.0.adapter.clone()).except_socket(self.0.id)
     }
 
-    /// Joins a room.
+    /// Joins a room. Emits of this node reach the socket from the first poll on, those of other
+    /// nodes once this has ended: what is told the client afterwards is never too early.
     ///
     /// # Errors
     /// `forbidden` if the socket is in as many rooms as `limits.max_rooms_per_socket` allows, its
     /// own rooms not counted.
-    pub fn join(&self, room: impl Into<Room>) -> Result<(), Fault> {
-        let room = room.into();
+    pub async fn join(&self, room: impl Into<Room>) -> Result<(), Fault> {
+        self.join_here(room.into())?;
+        self.0.adapter.settled().await;
+        Ok(())
+    }
+
+    fn join_here(&self, room: Room) -> Result<(), Fault> {
         let rooms = self.0.adapter.rooms_of(self.0.sid);
         if rooms.contains(&room) {
             return Ok(());
@@ -223,13 +232,18 @@ impl Session {
         if rooms.iter().filter(|room| !self.is_own_room(room)).count() >= limit {
             return Err(Fault::forbidden(format!("a socket may be in {limit} rooms at most")));
         }
-        self.0.adapter.join(self.0.sid, vec![room]);
+        self.0.adapter.join(self.0.sid, &[room]);
         Ok(())
     }
 
-    /// Joins the rooms that the server gives every socket; not counted against the limit.
-    pub(crate) fn join_own(&self, rooms: Vec<Room>) {
+    /// Joins the rooms that the server gives every socket; not counted against the limit. In force
+    /// as [`join`](Self::join) once [`settled`](Self::settled) has ended.
+    pub(crate) fn join_own(&self, rooms: &[Room]) {
         self.0.adapter.join(self.0.sid, rooms);
+    }
+
+    pub(crate) async fn settled(&self) {
+        self.0.adapter.settled().await;
     }
 
     /// Leaves a room. Leaving one's own rooms (id, user, `authenticated`) is ignored: emits and
@@ -338,6 +352,16 @@ impl Session {
         .ok()
     }
 
+    /// Keeps what other nodes are shown of the handshake.
+    pub(crate) fn show_handshake(&self, shown: Map<String, Json>) {
+        // Set once, when the socket is let in.
+        let _ = self.0.shown.set(Box::new(shown));
+    }
+
+    pub(crate) fn described_by(&self) -> Weak<dyn Describe> {
+        Arc::downgrade(&(self.0.clone() as Arc<dyn Describe>))
+    }
+
     pub(crate) fn socket(&self) -> &Weak<Socket<Adapter>> {
         &self.0.socket
     }
@@ -357,6 +381,14 @@ impl Session {
             token.cancel();
         }
         true
+    }
+}
+
+impl Describe for Inner {
+    fn describe(&self) -> Description {
+        let data = self.data.lock().as_deref().cloned().unwrap_or_default();
+        let handshake = self.shown.get().map(|shown| (**shown).clone()).unwrap_or_default();
+        Description { id: self.id.as_str().to_owned(), handshake, rooms: Vec::new(), data }
     }
 }
 

@@ -31,7 +31,7 @@ async fn a_token_is_all_there_is_on_standard_output() {
 
 #[test]
 fn a_bad_configuration_is_named_on_standard_error_with_code_2() {
-    let env = [("SWITCHBOARD_LISEN", "x"), ("REDIS_URL", "redis://:hunter2@h")];
+    let env = [("SWITCHBOARD_LISEN", "x"), ("REDIS_URL", "radish://:hunter2@h")];
     for command in ["serve", "config"] {
         let output = switchboard(&env, &[command]);
         assert_eq!(output.status.code(), Some(2));
@@ -39,7 +39,7 @@ fn a_bad_configuration_is_named_on_standard_error_with_code_2() {
         let messages = text(&output.stderr);
         assert_eq!(messages.lines().count(), 2, "{messages}");
         assert!(messages.contains("SWITCHBOARD_LISTEN"), "{messages}");
-        assert!(messages.contains("redis.url: not available yet"), "{messages}");
+        assert!(messages.contains("redis.url: must start with redis://"), "{messages}");
         assert!(!messages.contains("hunter2"), "{messages}");
     }
 }

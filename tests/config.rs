@@ -234,17 +234,16 @@ fn a_refused_secret_is_not_quoted() {
 
 #[test]
 fn what_is_not_served_yet_is_refused_by_name_from_any_source() {
-    const REDIS: &str = "redis.url: not available yet (this version runs as one node, in memory)";
-    assert_eq!(problem(&from_env([("REDIS_URL", "redis://h")])), format!("{REDIS} (REDIS_URL)"));
-    let flag = Sources::new().flag("--redis-url", "redis.url", "redis://:pw@h");
-    assert_eq!(problem(&flag), format!("{REDIS} (--redis-url)"));
+    const PORT: &str = "admin_listen: not available yet (this version has no administration port)";
+    let flag = Sources::new().flag("--admin-listen", "admin_listen", "127.0.0.1:9");
+    assert_eq!(problem(&flag), format!("{PORT} (--admin-listen)"));
     let path = file(
         "not-yet.toml",
-        "admin_listen = '127.0.0.1:9'\nredis.protocol = 'streams'\nrecovery.enabled = true\n\
+        "admin_listen = '127.0.0.1:9'\nrecovery.enabled = true\n\
          recovery.max_disconnection = '1m'\nedge.advertise = 'h:1'\nadmin.api_keys = ['k']\n",
     );
     let all = problems(&Sources::new().file(path));
-    assert_eq!(all.len(), 6, "{all:#?}");
+    assert_eq!(all.len(), 5, "{all:#?}");
     assert!(all.iter().all(|p| p.contains("not available yet")), "{all:#?}");
 }
 

@@ -139,7 +139,7 @@ async fn the_first_event_waits_for_the_connect_handler() {
 async fn replies_reach_whom_they_are_for() {
     let gateway = Gateway::new("/")
         .on("join", async |session: Session, Data(room): Data<String>| {
-            session.join(room).map(|()| Reply::ack(&()))
+            session.join(room).await.map(|()| Reply::ack(&()))
         })
         .on("go", async |Data((target, other)): Data<(String, bool)>| {
             let reply = Reply::event("got", &target);
@@ -367,7 +367,7 @@ async fn rooms_are_counted_as_they_are_joined_and_left() {
             Ok(())
         })
         .on("join", async |session: Session, Data(room): Data<String>| {
-            session.join(room).map(|()| Reply::ack(&session.rooms().len()))
+            session.join(room).await.map(|()| Reply::ack(&session.rooms().len()))
         })
         .on("leave", async |session: Session, Data(room): Data<String>| {
             session.leave(&room);

@@ -50,6 +50,9 @@ pub(super) struct ConfigArgs {
     /// Redis that links the nodes
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
+    /// Start even if Redis cannot be reached yet, and join the cluster when it can
+    #[arg(long)]
+    pub(super) wait_for_redis: bool,
     /// Path of the Socket.IO endpoint
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
@@ -143,6 +146,43 @@ pub(super) struct EmitArgs {
     /// Arguments, each in JSON
     #[arg(value_name = "JSON", allow_negative_numbers = true)]
     pub(super) args: Vec<String>,
+    /// Configuration file (TOML) with the section [redis]; also from SWITCHBOARD_CONFIG
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Redis that links the nodes; also from SWITCHBOARD_REDIS__URL or REDIS_URL
+    #[arg(long, value_name = "URL")]
+    redis_url: Option<String>,
+}
+
+impl EmitArgs {
+    pub(super) fn sources(&self, env: Environment) -> Sources {
+        let sources = file_and_env(self.config.clone(), env);
+        match &self.redis_url {
+            Some(url) => sources.flag("--redis-url", "redis.url", url.clone()),
+            None => sources,
+        }
+    }
+}
+
+/// Who gets an event.
+#[derive(Debug)]
+pub(super) enum Target {
+    User(String),
+    Room(String),
+    All,
+    Authenticated,
+}
+
+impl TargetArgs {
+    pub(super) fn target(self) -> Target {
+        match self {
+            Self { user: Some(user), .. } => Target::User(user),
+            Self { room: Some(room), .. } => Target::Room(room),
+            Self { authenticated: true, .. } => Target::Authenticated,
+            // One of them is given, clap sees to that.
+            Self { .. } => Target::All,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

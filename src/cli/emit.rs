@@ -1,20 +1,54 @@
-//! `switchboard emit`: checked like any emit, but there is no link to send it through yet.
+//! `switchboard emit`: one event into a cluster, through Redis.
 
 use serde_json::Value;
-use switchboard::reserved::is_reserved_event;
+use switchboard::{
+    Config, Payload, config::load, emitter::Emitter, reserved::is_reserved_event, server::Publisher,
+};
 
-use super::{Answer, args::EmitArgs};
+use super::{
+    Answer, Environment,
+    args::{EmitArgs, Target},
+    refuse_config,
+};
 
-pub(super) fn run(args: &EmitArgs) -> Result<Answer, Answer> {
-    check(args).map_err(Answer::refusal)?;
-    Err(Answer::refusal(
-        "not available yet: emitting from outside goes through Redis and needs redis.url, and this \
-         version runs as one node, in memory",
-    ))
+/// An emit that makes sense, ready to go.
+#[derive(Debug)]
+pub(crate) struct Emit {
+    pub(crate) config: Config,
+    target: Target,
+    namespace: String,
+    payload: Payload,
 }
 
-fn check(args: &EmitArgs) -> Result<(), String> {
-    let EmitArgs { target: _, namespace, event, args } = args;
+pub(super) fn prepare(args: EmitArgs, env: Environment) -> Result<Emit, Answer> {
+    let payload = check(&args).map_err(Answer::refusal)?;
+    let loaded = load(&args.sources(env)).map_err(|errors| refuse_config(&errors))?;
+    if loaded.config.redis.url.is_none() {
+        return Err(Answer::refusal(
+            "redis.url: not set, and an emit goes through Redis (--redis-url, REDIS_URL or --config)",
+        ));
+    }
+    let target = args.target.target();
+    Ok(Emit { config: loaded.config, target, namespace: args.namespace, payload })
+}
+
+/// Sends it, and waits until Redis has it.
+pub(crate) async fn send(emit: Emit) -> Result<(), Box<dyn std::error::Error>> {
+    let Emit { config, target, namespace, payload } = emit;
+    let publisher = Publisher::connect(&config).await?;
+    let emitter: Emitter = publisher.of(&namespace);
+    let emitter = match target {
+        Target::User(user) => emitter.user(&user),
+        Target::Room(room) => emitter.room(room),
+        Target::Authenticated => emitter.authenticated(),
+        Target::All => emitter,
+    };
+    emitter.emit_payload(payload)?;
+    Ok(publisher.close().await?)
+}
+
+fn check(args: &EmitArgs) -> Result<Payload, String> {
+    let EmitArgs { namespace, event, args, .. } = args;
     if event.is_empty() {
         return Err("the name of the event is empty".into());
     }
@@ -24,10 +58,11 @@ fn check(args: &EmitArgs) -> Result<(), String> {
     if !namespace.starts_with('/') {
         return Err(format!("`{namespace}` is not a namespace: it must start with `/`"));
     }
+    let mut values = Vec::new();
     for arg in args {
-        if let Err(error) = serde_json::from_str::<Value>(arg) {
-            return Err(format!("`{arg}` is not JSON ({error}); a text needs quotes: '\"text\"'"));
-        }
+        values.push(serde_json::from_str::<Value>(arg).map_err(|error| {
+            format!("`{arg}` is not JSON ({error}); a text needs quotes: '\"text\"'")
+        })?);
     }
-    Ok(())
+    Payload::event_with(event, values).map_err(|error| error.to_string())
 }

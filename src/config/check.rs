@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{AuthMode, Config};
+use super::{AuthMode, Config, WireProtocol};
+use crate::redis::target::Target;
 
 /// What is wrong, or unwise, with a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +79,16 @@ impl Config {
                 &["rooms.may_join", "users.room_prefix"],
                 !futile || self.users.room_prefix.is_empty(),
                 format!("`{pattern}` names rooms that no client may join"),
+            );
+        }
+        if let Some(url) = &self.redis.url {
+            let understood = Target::parse(url);
+            let reason = understood.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            check.rule(&["redis.url"], understood.is_ok(), reason);
+            check.rule(
+                &["redis.protocol", "redis.url"],
+                self.redis.protocol != WireProtocol::Streams,
+                "`streams` is not available yet; take `classic` or `sharded`",
             );
         }
         check.rule(&["redis.key_prefix"], !self.redis.key_prefix.is_empty(), "must not be empty");

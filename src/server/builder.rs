@@ -2,19 +2,23 @@
 
 use std::{
     future::Future,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
 };
 
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 use tokio::sync::mpsc;
 
-use super::{Inner, Switchboard, health};
+use super::{
+    Inner, Switchboard,
+    cluster::{Faces, LocalCluster, NewFaces, relay},
+    health,
+};
 use crate::{
     adapter::{Adapter, Adapters, State},
-    config::{Config, Limits, OverLimit, Transport},
+    config::{Config, Limits, Transport},
     connect::{Entrance, Surroundings},
     context::Context,
-    directory::{Directory, Presence, PresenceSink, UserLimit},
+    directory::{Itself, Presence, PresenceSink},
     edge::{self, Edge, EdgeOptions},
     gateway::Gateway,
     handler::BoxFuture,
@@ -37,6 +41,9 @@ pub enum BuildError {
         /// What is wrong with it.
         reason: String,
     },
+    /// `redis.url` cannot be understood.
+    #[error("redis.url: {0}")]
+    Redis(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 type OnPresence = Box<dyn Fn(Presence) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -52,6 +59,8 @@ pub struct Builder {
     interceptors: Vec<Arc<dyn Interceptor>>,
     on_presence: Option<OnPresence>,
     routes: Option<axum::Router>,
+    local: Option<LocalCluster>,
+    wait_for_redis: bool,
 }
 
 impl Builder {
@@ -105,26 +114,40 @@ impl Builder {
         self
     }
 
+    /// Makes the server a node of a cluster inside this process; `redis.url` is not looked at then.
+    pub fn cluster(mut self, cluster: &LocalCluster) -> Self {
+        self.local = Some(cluster.clone());
+        self
+    }
+
+    /// Starts even if Redis cannot be reached yet, and joins the cluster when it can. Otherwise
+    /// [`Switchboard::bind`] fails.
+    pub fn wait_for_redis(mut self, wait: bool) -> Self {
+        self.wait_for_redis = wait;
+        self
+    }
+
     /// Builds the server. Nothing listens yet. Call it inside a tokio runtime if
-    /// [`on_presence`](Self::on_presence) is used.
+    /// [`on_presence`](Self::on_presence) or Redis is used.
     ///
     /// # Errors
     /// If the gateways contradict each other.
-    pub fn build(self) -> Result<Switchboard, BuildError> {
+    pub fn build(mut self) -> Result<Switchboard, BuildError> {
         let config = self.config;
         let node = config.node_id.as_deref().map_or_else(NodeId::random, NodeId::named);
-        let prefix = &config.users.room_prefix;
-        let context = Context::new(node, self.parser, prefix, config.limits.clone());
-        let context = Arc::new(context);
+        let context = Arc::new(Context::new(node, self.parser, &config));
         let presence = self.on_presence.map(|handler| listen_to_presence(&context, handler));
-        let limit = UserLimit {
-            max_sockets: config.users.max_sockets,
-            disconnect_oldest: config.users.over_limit == OverLimit::DisconnectOldest,
-        };
-        let directory = Directory::in_memory(limit, config.users.offline_after, presence);
-
         let adapters = Arc::new(Adapters::default());
-        let state = State { context: context.clone(), adapters: adapters.clone() };
+        let counted = Arc::downgrade(&adapters);
+        let sockets = move || counted.upgrade().map_or(0, |adapters| adapters.socket_count());
+        let itself = Itself::new(context.node().clone(), Arc::new(sockets));
+        let new = NewFaces { config: &config, itself, local: self.local, presence };
+        let Faces { peers, directory, redis } = Faces::new(new)?;
+        adapters.set_peers(peers.clone());
+        let handlers = self.gateways.iter_mut().map(Gateway::take_server_side).collect();
+        let relay = peers.as_ref().map(|peers| relay(peers, &adapters, &context, handlers));
+        let state =
+            State { context: context.clone(), adapters: adapters.clone(), peers: peers.clone() };
         let (service, io) = engine(&config, self.parser).with_adapter::<Adapter>(state).build_svc();
         let edge = Edge::new(edge_options(&config, &context), service, context.wires().clone());
 
@@ -138,12 +161,18 @@ impl Builder {
             let gateway = gateway.build(&self.middlewares, &self.interceptors);
             add(&io, Entrance::new(gateway, around.clone()))?;
         }
-        let routes = health::routes(context.clone()).merge(self.routes.unwrap_or_default());
+        let routes =
+            health::routes(context.clone(), peers.clone()).merge(self.routes.unwrap_or_default());
         Ok(Switchboard(Arc::new(Inner {
             config,
             context,
             adapters,
             directory,
+            peers,
+            relay,
+            redis,
+            wait_for_redis: self.wait_for_redis,
+            joined: AtomicBool::new(false),
             io,
             edge,
             routes,

@@ -57,6 +57,7 @@ impl Switchboard {
         while self.socket_count() > 0 || !self.0.context.wires().is_empty() {
             tick.tick().await;
         }
+        self.leave_cluster().await;
         // Ends what runs until the end, such as the listener to presence.
         self.0.context.stop.cancel();
         self.0.context.tasks.close();

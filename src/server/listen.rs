@@ -6,6 +6,7 @@ use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio_util::sync::CancellationToken;
 
 use super::{Switchboard, workers::Workers};
+pub use crate::cluster::broker::LinkError;
 use crate::edge::{Tls, serve_connection};
 
 /// Why a server stopped serving.
@@ -18,6 +19,9 @@ pub enum ServeError {
     /// The certificate or its key cannot be used.
     #[error("cannot use the TLS certificate: {0}")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Redis cannot be reached, or cannot be used.
+    #[error(transparent)]
+    Redis(#[from] LinkError),
     /// A thread cannot be started.
     #[error("cannot start a worker thread: {0}")]
     Worker(#[source] io::Error),
@@ -39,7 +43,8 @@ impl Switchboard {
     /// Binds the address. Port 0 takes a free one, see [`Bound::local_addr`].
     ///
     /// # Errors
-    /// If the address cannot be listened on, or the configured certificate cannot be used.
+    /// If the address cannot be listened on, the configured certificate cannot be used, or Redis
+    /// cannot be reached.
     pub async fn bind(&self, address: impl ToSocketAddrs) -> Result<Bound, ServeError> {
         let tls = &self.0.config.tls;
         let tls = match (&tls.cert_file, &tls.key_file) {
@@ -53,6 +58,7 @@ impl Switchboard {
             let _ = self.0.tls.set(tls.clone());
         }
         let listener = TcpListener::bind(address).await.map_err(ServeError::Bind)?;
+        self.join_cluster().await?;
         let address = listener.local_addr().map_err(ServeError::Bind)?;
         Ok(Bound { server: self.clone(), listener, address, tls })
     }
@@ -89,6 +95,8 @@ impl Bound {
             never = accept(server.clone(), listener, tls, stop.clone(), &workers) => match never {},
         };
         stop.cancel();
+        // After a drain that took too long nobody has left yet; a second time changes nothing.
+        server.leave_cluster().await;
         server.0.context.stop.cancel();
         workers.join().await;
         drained

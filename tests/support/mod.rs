@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod redis;
+
 use std::{collections::VecDeque, future::Future, net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
@@ -218,7 +220,7 @@ impl Client {
     }
 
     /// The next packet; heartbeats are answered on the way. None: the connection has ended.
-    async fn packet(&mut self) -> Option<String> {
+    pub async fn packet(&mut self) -> Option<String> {
         loop {
             match within("a packet", self.websocket.next()).await {
                 Some(Ok(Message::Text(text))) if text == "2" => {

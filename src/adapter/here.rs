@@ -1,0 +1,90 @@
+//! What is done with the sockets of this node alone: for the cluster's other nodes, and for the
+//! part of a cluster-wide call that concerns this one.
+
+use std::{collections::HashSet, time::Duration};
+
+use socketioxide::adapter::Emitter;
+use socketioxide_core::{
+    Sid,
+    adapter::{BroadcastOptions, Room, SocketEmitter},
+    packet::Packet,
+};
+
+use super::Adapter;
+use crate::{cluster::message::Description, edge::KillReason};
+
+impl Adapter {
+    /// Puts the sockets of this node that `options` select into rooms.
+    pub(crate) fn join_here(&self, options: BroadcastOptions, rooms: &[Room]) {
+        self.local.add_sockets(options, rooms.to_vec());
+        if let Some(interest) = &self.interest {
+            interest.joined(rooms);
+            // Nobody may have been selected.
+            interest.left(rooms.iter().cloned());
+        }
+    }
+
+    /// Takes the sockets of this node that `options` select out of rooms. Nobody is taken out of
+    /// the room of its own id: acknowledgements and emits of others depend on it.
+    pub(crate) fn leave_here(&self, options: BroadcastOptions, rooms: &[Room]) {
+        let rooms: Vec<Room> =
+            rooms.iter().filter(|room| !self.is_own_room_of_a_socket_here(room)).cloned().collect();
+        self.local.del_sockets(options, rooms.clone());
+        self.left(rooms);
+    }
+
+    /// Disconnects the sockets of this node that `options` select, and says how many they were.
+    pub(crate) fn disconnect_here(
+        &self,
+        options: BroadcastOptions,
+        close_transport: bool,
+    ) -> usize {
+        let sockets = self.sockets_of(options);
+        let count = sockets.len();
+        for socket in sockets {
+            self.disconnect(socket, close_transport);
+        }
+        count
+    }
+
+    /// The sockets of this node that `options` select, as other nodes see them.
+    pub(crate) fn describe_here(&self, options: BroadcastOptions) -> Vec<Description> {
+        let targets = self.local.sockets(options);
+        let sockets = self.sockets.read();
+        let described = targets.into_iter().filter_map(|sid| {
+            let mut description = sockets.get(&sid)?.described_by.upgrade()?.describe();
+            description.rooms = self.rooms_of(sid);
+            Some(description)
+        });
+        described.collect()
+    }
+
+    /// The rooms with members on this node that `options` select.
+    pub(crate) fn rooms_here(&self, options: BroadcastOptions) -> HashSet<Room> {
+        self.local.rooms(options)
+    }
+
+    /// Whether a room has members on this node.
+    pub(crate) fn has_members(&self, room: &str) -> bool {
+        let mut options = BroadcastOptions::default();
+        options.rooms.push(Room::Owned(room.to_owned()));
+        !self.local.sockets(options).is_empty()
+    }
+
+    /// Sends an event to sockets of this node and asks each for an acknowledgement. Answers with
+    /// how many were asked.
+    pub(crate) fn ask_here(
+        &self,
+        value: socketioxide_core::Value,
+        options: BroadcastOptions,
+        timeout: Duration,
+    ) -> (<Emitter as SocketEmitter>::AckStream, u32) {
+        let packet = Packet::event(self.local.path().clone(), value);
+        self.local.broadcast_with_ack(packet, options, Some(timeout))
+    }
+
+    /// Cuts off a socket whose queue refused a packet.
+    pub(crate) fn cut(&self, sid: Sid) {
+        self.context.wires().kill(sid, KillReason::SlowConsumer);
+    }
+}

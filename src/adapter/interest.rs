@@ -1,0 +1,98 @@
+//! Which rooms of a namespace this node hears of: exactly those with members here.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use socketioxide_core::adapter::Room;
+
+use crate::cluster::peers::Peers;
+
+/// How often rooms that may have become empty are looked at, and joins that nobody told of are
+/// looked for. A room that is heard of a moment too long costs nothing but its frames.
+pub(super) const PERIOD: Duration = Duration::from_millis(250);
+
+/// The rooms that one adapter listens to.
+pub(super) struct Interest {
+    namespace: Box<str>,
+    peers: Arc<Peers>,
+    rooms: Mutex<HashSet<Room>>,
+    /// Rooms that somebody left since the last look.
+    left: Mutex<HashSet<Room>>,
+    /// How often the local adapter was handed out, and how often a socket's end explains it. A
+    /// difference that grows means that somebody joined or left past our API.
+    handed_out: AtomicU64,
+    explained: AtomicU64,
+    seen: AtomicU64,
+}
+
+impl Interest {
+    pub(super) fn new(namespace: &str, peers: Arc<Peers>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            peers,
+            rooms: Mutex::default(),
+            left: Mutex::default(),
+            handed_out: AtomicU64::new(0),
+            explained: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
+        }
+    }
+
+    /// Rooms have a member here. To be called after the socket is in them.
+    pub(super) fn joined(&self, joined: &[Room]) {
+        let mut rooms = self.rooms.lock();
+        for room in joined {
+            if !rooms.contains(room) {
+                rooms.insert(room.clone());
+                self.peers.listen(&self.namespace, room);
+            }
+        }
+    }
+
+    /// Rooms may have lost their last member.
+    pub(super) fn left(&self, rooms: impl IntoIterator<Item = Room>) {
+        self.left.lock().extend(rooms);
+    }
+
+    pub(super) fn handed_out(&self) {
+        self.handed_out.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn explained(&self) {
+        self.explained.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Looks after what has changed. `is_empty` tells whether a room has no members here, `all`
+    /// lists the rooms that have some.
+    pub(super) fn look_after(
+        &self,
+        is_empty: impl Fn(&Room) -> bool,
+        all: impl FnOnce() -> HashSet<Room>,
+    ) {
+        let left = std::mem::take(&mut *self.left.lock());
+        for room in left {
+            // Under the lock, so that a join in between either is seen here or listens again.
+            let mut rooms = self.rooms.lock();
+            if is_empty(&room) && rooms.remove(&room) {
+                self.peers.unlisten(&self.namespace, &room);
+            }
+        }
+        let handed_out = self.handed_out.load(Ordering::Relaxed);
+        let unexplained = handed_out.wrapping_sub(self.explained.load(Ordering::Relaxed));
+        if self.seen.swap(unexplained, Ordering::Relaxed) == unexplained {
+            return;
+        }
+        let all = all();
+        let gone: Vec<Room> = self.rooms.lock().difference(&all).cloned().collect();
+        self.joined(&all.into_iter().collect::<Vec<_>>());
+        // Looked at once more the next time, when a join that is under way has ended.
+        self.left(gone);
+    }
+}

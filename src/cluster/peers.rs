@@ -1,0 +1,353 @@
+//! The other nodes, as this one speaks to them: what it says, what it asks, who is there.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use socketioxide_core::Value;
+use tokio::time::Instant;
+
+use super::{
+    broker::{Broker, Channel, Disconnected, Link, Topic},
+    message::{Answer, Flags, Message, RequestId, Selection},
+    questions::{Answered, Census, Question, Questions, Waiting},
+    wire::Wire,
+};
+use crate::{handler::BoxFuture, id::NodeId};
+
+/// Lists the nodes of ours that are alive: the id on the wire, and the name.
+pub(crate) type Roster = Arc<dyn Fn() -> BoxFuture<'static, HashMap<String, NodeId>> + Send + Sync>;
+
+/// How often a question looks whether the nodes that it waits for are still there.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What went wrong between the nodes, since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Frames that could not be read.
+    pub(crate) malformed: AtomicU64,
+    /// Messages that could not be written for the others.
+    pub(crate) unsendable: AtomicU64,
+    /// Broadcasts received that no socket here was meant by.
+    pub(crate) filtered: AtomicU64,
+    /// Messages received and applied.
+    pub(crate) applied: AtomicU64,
+    /// Broadcasts published.
+    pub(crate) published: AtomicU64,
+}
+
+/// The way to the other nodes.
+pub(crate) struct Peers {
+    node: String,
+    wire: Wire,
+    broker: Arc<dyn Broker>,
+    questions: Questions,
+    roster: Roster,
+    /// One pattern for all rooms instead of a channel for each.
+    hears_all: bool,
+    timeout: Duration,
+    counts: Counts,
+}
+
+pub(crate) struct NewPeers {
+    /// This node's id on the wire.
+    pub(crate) node: String,
+    pub(crate) wire: Wire,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) roster: Roster,
+    pub(crate) hears_all: bool,
+    /// How long a question waits for answers.
+    pub(crate) timeout: Duration,
+}
+
+/// What came back.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    pub(crate) answers: Vec<Answer>,
+    /// Nodes of ours that did not answer in time.
+    pub(crate) missing: Vec<NodeId>,
+    /// Others that did not.
+    pub(crate) missing_foreign: usize,
+}
+
+impl Peers {
+    pub(crate) fn new(new: NewPeers) -> Self {
+        let NewPeers { node, wire, broker, roster, hears_all, timeout } = new;
+        Self {
+            node,
+            wire,
+            broker,
+            roster,
+            hears_all,
+            timeout,
+            questions: Questions::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    pub(crate) fn broker(&self) -> &Arc<dyn Broker> {
+        &self.broker
+    }
+
+    pub(crate) fn questions(&self) -> &Questions {
+        &self.questions
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Whether one pattern covers every room.
+    pub(crate) fn hears_all(&self) -> bool {
+        self.hears_all
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        *self.broker.link().borrow() == Link::Up
+    }
+
+    /// From now on this node is counted as one that serves the namespace.
+    pub(crate) fn serve(&self, namespace: &str) {
+        for topic in self.wire.topics(namespace, self.hears_all) {
+            self.broker.listen(topic);
+        }
+    }
+
+    /// Listens to a room that has members here.
+    pub(crate) fn listen(&self, namespace: &str, room: &str) {
+        if let Some(topic) = self.topic(namespace, room) {
+            self.broker.listen(topic);
+        }
+    }
+
+    /// The room has no members here any more.
+    pub(crate) fn unlisten(&self, namespace: &str, room: &str) {
+        if let Some(topic) = self.topic(namespace, room) {
+            self.broker.unlisten(&topic);
+        }
+    }
+
+    fn topic(&self, namespace: &str, room: &str) -> Option<Topic> {
+        (!self.hears_all).then(|| Topic::Channel(self.wire.room_channel(namespace, room)))
+    }
+
+    /// Sends an event to the sockets of the other nodes.
+    pub(crate) fn broadcast(&self, namespace: &str, packet: &Value, to: &Selection, flags: Flags) {
+        match self.wire.encode_broadcast(namespace, packet, to, flags) {
+            Ok((channel, frame)) => {
+                self.counts.published.fetch_add(1, Ordering::Relaxed);
+                self.broker.publish(&channel, frame.into());
+            }
+            Err(error) => self.cannot_send(namespace, &error),
+        }
+    }
+
+    /// Says something to the other nodes.
+    pub(crate) fn say(&self, namespace: &str, message: &Message) {
+        self.send(namespace, message, None);
+    }
+
+    /// Answers the question of another node.
+    pub(crate) fn answer(
+        &self,
+        namespace: &str,
+        asker: Option<&str>,
+        request: RequestId,
+        answer: Answer,
+    ) {
+        self.send(namespace, &Message::Answer { request, answer }, asker);
+    }
+
+    fn send(&self, namespace: &str, message: &Message, asker: Option<&str>) {
+        match self.wire.encode(namespace, message, asker) {
+            Ok((channel, frame)) => self.broker.publish(&channel, frame.into()),
+            Err(error) => self.cannot_send(namespace, &error),
+        }
+    }
+
+    fn cannot_send(&self, namespace: &str, error: &dyn std::error::Error) {
+        self.counts.unsendable.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(namespace, %error, "not sent to the other nodes");
+    }
+
+    /// Who serves a namespace beside this node, and what they are called.
+    async fn census(
+        &self,
+        namespace: &str,
+    ) -> Result<(Census, HashMap<String, NodeId>), Disconnected> {
+        let mut names = (self.roster)().await;
+        names.remove(&self.node);
+        let ids: Vec<&String> = names.keys().collect();
+        let mut channels: Vec<Channel> = vec![self.wire.counted(namespace)];
+        channels.extend(ids.iter().map(|id| self.wire.own_channel(namespace, id)));
+        let listeners = self.broker.listeners(channels).await?;
+        let (total, listeners) = listeners.split_first().unwrap_or((&0, &[]));
+        let named: HashSet<String> = ids
+            .into_iter()
+            .zip(listeners)
+            .filter(|(_, count)| **count > 0)
+            .map(|(id, _)| id.clone())
+            .collect();
+        let foreign = total.saturating_sub(named.len() + 1);
+        Ok((Census { named, foreign }, names))
+    }
+
+    /// Asks every node that serves the namespace and waits until all have answered, or time is up.
+    ///
+    /// # Errors
+    /// If the link is down; nothing was asked then.
+    pub(crate) async fn ask(
+        &self,
+        namespace: &str,
+        question: impl FnOnce(RequestId) -> Message,
+    ) -> Result<Answers, Disconnected> {
+        if !self.is_up() {
+            return Err(Disconnected);
+        }
+        let (census, names) = self.census(namespace).await?;
+        let mut answers = Answers::default();
+        let foreign = census.foreign;
+        let mut waiting = Waiting::new(census);
+        if waiting.is_over() {
+            return Ok(answers);
+        }
+        let mut open = self.questions.open();
+        self.say(namespace, &question(open.id.clone()));
+        let deadline = Instant::now() + self.timeout;
+        while !waiting.is_over() {
+            match self.next(&mut open, deadline).await {
+                Next::Answer((from, answer)) => {
+                    if waiting.answered(from.as_deref()) {
+                        answers.answers.push(answer);
+                    }
+                }
+                Next::LookAgain => {
+                    if let Ok((census, _)) = self.census(namespace).await {
+                        waiting.still_there(&census, foreign);
+                    }
+                }
+                Next::TimeIsUp => break,
+            }
+        }
+        answers.missing = named(&waiting, &names);
+        answers.missing_foreign = waiting.foreign();
+        Ok(answers)
+    }
+
+    /// Asks clients of the other nodes for acknowledgements. The question is out when this returns.
+    pub(crate) fn ask_clients(
+        self: &Arc<Self>,
+        namespace: &str,
+        question: impl FnOnce(RequestId) -> Message,
+    ) -> Option<ClientAcks> {
+        if !self.is_up() {
+            return None;
+        }
+        let open = self.questions.open();
+        self.say(namespace, &question(open.id.clone()));
+        Some(ClientAcks { peers: self.clone(), namespace: namespace.to_owned(), open })
+    }
+
+    async fn next(&self, open: &mut Question, deadline: Instant) -> Next {
+        let look_again = Instant::now() + LOOK_AGAIN;
+        match tokio::time::timeout_at(deadline.min(look_again), open.answers.recv()).await {
+            Ok(Some(answered)) => Next::Answer(answered),
+            // The registry holds the sender for as long as the question is open.
+            Ok(None) => Next::TimeIsUp,
+            Err(_) if Instant::now() >= deadline => Next::TimeIsUp,
+            Err(_) => Next::LookAgain,
+        }
+    }
+}
+
+impl std::fmt::Debug for Peers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peers").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+enum Next {
+    Answer(Answered),
+    LookAgain,
+    TimeIsUp,
+}
+
+fn named(waiting: &Waiting, names: &HashMap<String, NodeId>) -> Vec<NodeId> {
+    let name = |id: String| names.get(&id).cloned().unwrap_or_else(|| NodeId::named(&id));
+    waiting.missing().into_iter().map(name).collect()
+}
+
+/// Acknowledgements of clients of other nodes that are being collected.
+pub(crate) struct ClientAcks {
+    peers: Arc<Peers>,
+    namespace: String,
+    open: Question,
+}
+
+/// What clients of other nodes said.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    /// How many clients were asked, as far as their nodes said so.
+    pub(crate) expected: usize,
+    /// The first argument of each acknowledgement.
+    pub(crate) acks: Vec<Option<rmpv::Value>>,
+    /// Nodes of ours that did not say how many they asked.
+    pub(crate) missing: Vec<NodeId>,
+    pub(crate) missing_foreign: usize,
+}
+
+impl ClientAcks {
+    /// Collects until every client that is still there has answered, or time is up.
+    pub(crate) async fn collect(mut self, timeout: Duration) -> Collected {
+        let deadline = Instant::now() + timeout;
+        let mut collected = Collected::default();
+        let Ok((census, names)) = self.peers.census(&self.namespace).await else {
+            return collected;
+        };
+        let foreign = census.foreign;
+        let mut waiting = Waiting::new(census);
+        // By node, because the clients of one that died are not waited for. Foreign nodes of the
+        // classic format have no name and share an entry.
+        let mut owed: HashMap<Option<String>, i64> = HashMap::new();
+        while !waiting.is_over() || owed.values().any(|owed| *owed > 0) {
+            match self.peers.next(&mut self.open, deadline).await {
+                Next::Answer((from, Answer::ClientCount(count))) => {
+                    if waiting.answered(from.as_deref()) {
+                        collected.expected += count;
+                        let count = i64::try_from(count).unwrap_or(i64::MAX);
+                        let owed = owed.entry(from).or_default();
+                        *owed = owed.saturating_add(count);
+                    }
+                }
+                Next::Answer((from, Answer::ClientAck(value))) => {
+                    *owed.entry(from).or_default() -= 1;
+                    collected.acks.push(value);
+                }
+                Next::Answer(_) => {}
+                Next::LookAgain => {
+                    if let Ok((census, _)) = self.peers.census(&self.namespace).await {
+                        waiting.still_there(&census, foreign);
+                        owed.retain(|node, _| {
+                            node.as_ref().is_none_or(|node| {
+                                !names.contains_key(node) || census.named.contains(node)
+                            })
+                        });
+                    }
+                }
+                Next::TimeIsUp => break,
+            }
+        }
+        collected.missing = named(&waiting, &names);
+        collected.missing_foreign = waiting.foreign();
+        collected
+    }
+}

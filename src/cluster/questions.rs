@@ -1,0 +1,173 @@
+//! Questions to the other nodes that have no answer yet, and who is still waited for.
+//!
+//! [`Waiting`] decides and does nothing else: no clock, no I/O.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::message::{Answer, RequestId};
+
+/// An answer, and the node that gave it if it says so.
+pub(crate) type Answered = (Option<String>, Answer);
+
+/// The nodes that serve a namespace, this one left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Census {
+    /// Nodes of ours, by their ids on the wire.
+    pub(crate) named: HashSet<String>,
+    /// How many others there are. They have no heartbeat and, in the classic format, their answers
+    /// have no name.
+    pub(crate) foreign: usize,
+}
+
+/// Who has still to answer one question.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    named: HashSet<String>,
+    foreign: usize,
+    answered: HashSet<String>,
+}
+
+impl Waiting {
+    pub(crate) fn new(census: Census) -> Self {
+        Self { named: census.named, foreign: census.foreign, answered: HashSet::new() }
+    }
+
+    /// Notes an answer. False: this node has answered before, so the answer does not count.
+    pub(crate) fn answered(&mut self, from: Option<&str>) -> bool {
+        let Some(from) = from else {
+            self.foreign = self.foreign.saturating_sub(1);
+            return true;
+        };
+        if !self.answered.insert(from.to_owned()) {
+            return false;
+        }
+        if !self.named.remove(from) {
+            self.foreign = self.foreign.saturating_sub(1);
+        }
+        true
+    }
+
+    /// Stops waiting for nodes that are not there any more.
+    pub(crate) fn still_there(&mut self, census: &Census, foreign_at_first: usize) {
+        self.named.retain(|node| census.named.contains(node));
+        let died = foreign_at_first.saturating_sub(census.foreign);
+        let silent = foreign_at_first.saturating_sub(died);
+        self.foreign = self.foreign.min(silent);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.named.is_empty() && self.foreign == 0
+    }
+
+    /// How many others did not answer.
+    pub(crate) fn foreign(&self) -> usize {
+        self.foreign
+    }
+
+    /// The named nodes that did not answer.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let mut missing: Vec<_> = self.named.iter().cloned().collect();
+        missing.sort();
+        missing
+    }
+}
+
+/// The questions of this node.
+#[derive(Debug, Default)]
+pub(crate) struct Questions(Arc<Mutex<HashMap<RequestId, mpsc::UnboundedSender<Answered>>>>);
+
+impl Questions {
+    /// Opens a question. Answers to it are forgotten once it is dropped.
+    pub(crate) fn open(&self) -> Question {
+        let id = random_id();
+        let (sender, answers) = mpsc::unbounded_channel();
+        self.0.lock().insert(id.clone(), sender);
+        Question { id, answers, open: self.0.clone() }
+    }
+
+    /// Hands over an answer. False: nobody asked, or nobody waits any more.
+    pub(crate) fn answer(&self, request: &str, from: Option<String>, answer: Answer) -> bool {
+        let open = self.0.lock();
+        open.get(request).is_some_and(|sender| sender.send((from, answer)).is_ok())
+    }
+}
+
+/// A question that waits for answers.
+pub(crate) struct Question {
+    pub(crate) id: RequestId,
+    pub(crate) answers: mpsc::UnboundedReceiver<Answered>,
+    open: Arc<Mutex<HashMap<RequestId, mpsc::UnboundedSender<Answered>>>>,
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.open.lock().remove(&self.id);
+    }
+}
+
+/// 16 hexadecimal digits, as the sharded adapter of Node.js makes them; any text does.
+fn random_id() -> RequestId {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn census(named: &[&str], foreign: usize) -> Census {
+        Census { named: named.iter().map(|&name| name.to_owned()).collect(), foreign }
+    }
+
+    #[test]
+    fn it_is_over_when_every_named_and_every_counted_node_has_answered() {
+        let mut waiting = Waiting::new(census(&["a", "b"], 1));
+        assert!(waiting.answered(Some("a")));
+        assert!(waiting.answered(None));
+        assert!(!waiting.is_over());
+        assert_eq!(waiting.missing(), ["b"]);
+        assert!(waiting.answered(Some("b")));
+        assert!(waiting.is_over());
+    }
+
+    #[test]
+    fn a_second_answer_of_a_node_does_not_count() {
+        let mut waiting = Waiting::new(census(&["a"], 1));
+        assert!(waiting.answered(Some("a")));
+        assert!(!waiting.answered(Some("a")));
+        assert!(!waiting.is_over());
+    }
+
+    #[test]
+    fn who_dies_is_not_waited_for() {
+        let mut waiting = Waiting::new(census(&["a", "b"], 2));
+        waiting.still_there(&census(&["b"], 1), 2);
+        assert!(waiting.answered(None));
+        assert!(waiting.answered(Some("b")));
+        assert!(waiting.is_over());
+    }
+
+    #[test]
+    fn nodes_that_come_later_are_not_waited_for() {
+        let mut waiting = Waiting::new(census(&["a"], 0));
+        waiting.still_there(&census(&["a", "b"], 3), 0);
+        assert!(waiting.answered(Some("a")));
+        assert!(waiting.is_over());
+    }
+
+    #[test]
+    fn an_answer_after_the_end_reaches_nobody() {
+        let questions = Questions::default();
+        let question = questions.open();
+        let id = question.id.clone();
+        assert!(questions.answer(&id, None, Answer::Done));
+        drop(question);
+        assert!(!questions.answer(&id, None, Answer::Done));
+        assert!(!questions.answer("never asked", None, Answer::Done));
+    }
+}

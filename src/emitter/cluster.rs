@@ -1,0 +1,281 @@
+//! Questions to all nodes at once: who is there, in which rooms, and what do clients answer.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use rmpv::Value as Tree;
+use serde::Serialize;
+use serde_json::{Map, Value as Json};
+use socketioxide::{AckError, SocketError};
+use socketioxide_core::adapter::{BroadcastOptions, Room};
+
+use super::{Emitter, Place};
+use crate::{
+    cluster::{
+        broker::Disconnected,
+        message::{Answer, Description, Flags, Message, Selection},
+        peers::{self, ClientAcks, Collected, Peers},
+        wire,
+    },
+    fault::{Code, Fault},
+    id::NodeId,
+    payload::{Payload, PayloadError},
+};
+
+/// What the nodes of the cluster answered to a question.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Answers<T> {
+    /// The answers of all nodes that gave one, this node's included.
+    pub values: Vec<T>,
+    /// Nodes of ours that gave none in time, by name.
+    pub missing_nodes: Vec<NodeId>,
+    /// How many Node.js nodes gave none in time.
+    pub missing_foreign: usize,
+}
+
+/// The acknowledgements of clients.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Acks {
+    /// The arguments of each acknowledgement; from another node only the first argument.
+    pub acks: Vec<Payload>,
+    /// How many clients were asked, as far as their nodes said so.
+    pub expected: usize,
+    /// Nodes of ours that did not say how many they asked, by name.
+    pub missing_nodes: Vec<NodeId>,
+    /// How many Node.js nodes did not.
+    pub missing_foreign: usize,
+    /// Whether the other nodes were asked at all. False while the link to them is down.
+    pub cluster_asked: bool,
+}
+
+/// A socket of any node, as `fetchSockets` of Socket.IO shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RemoteSocket {
+    /// The public id: 16 characters for a socket of ours, 20 for one of a Node.js node.
+    pub id: String,
+    /// The handshake as Node.js shows it. Sockets of ours leave out what opens doors: the token,
+    /// cookies and authorization.
+    pub handshake: Map<String, Json>,
+    /// The rooms that it is in. A room that Node.js knows by a number starts with a null character.
+    pub rooms: Vec<Room>,
+    /// What the application keeps with it, `socket.data`.
+    pub data: Map<String, Json>,
+}
+
+impl From<Description> for RemoteSocket {
+    fn from(Description { id, handshake, rooms, data }: Description) -> Self {
+        Self { id, handshake, rooms, data }
+    }
+}
+
+impl From<Disconnected> for Fault {
+    fn from(error: Disconnected) -> Self {
+        Self::new(Code::Unavailable, error.to_string())
+    }
+}
+
+impl Emitter {
+    /// The sockets that are meant, on every node: `fetchSockets` of Socket.IO. Waits for
+    /// `redis.request_timeout` at most; a node that dies is not waited for.
+    ///
+    /// # Errors
+    /// `unavailable` while the link to the other nodes is down.
+    pub async fn fetch_sockets(self) -> Result<Answers<RemoteSocket>, Fault> {
+        let here = self.of_this_node(|adapter, options| adapter.describe_here(options));
+        let to = self.others();
+        let others = self.ask(to, |request, to| Message::FetchSockets { request, to }).await?;
+        let mut sockets: Vec<RemoteSocket> = here.into_iter().map(Into::into).collect();
+        for answer in others.answers {
+            if let Answer::Sockets(list) = answer {
+                sockets.extend(list.into_iter().map(RemoteSocket::from));
+            }
+        }
+        let (missing_nodes, missing_foreign) = (others.missing, others.missing_foreign);
+        Ok(Answers { values: sockets, missing_nodes, missing_foreign })
+    }
+
+    /// The rooms that the meant sockets are in, on every node, sorted.
+    ///
+    /// # Errors
+    /// As [`fetch_sockets`](Self::fetch_sockets).
+    pub async fn rooms(self) -> Result<Answers<Room>, Fault> {
+        let fetched = self.fetch_sockets().await?;
+        let rooms: HashSet<Room> =
+            fetched.values.into_iter().flat_map(|socket| socket.rooms).collect();
+        let mut values: Vec<Room> = rooms.into_iter().collect();
+        values.sort();
+        Ok(Answers {
+            values,
+            missing_nodes: fetched.missing_nodes,
+            missing_foreign: fetched.missing_foreign,
+        })
+    }
+
+    /// Emits an event and collects the acknowledgement of each client, for `timeout` at most.
+    /// Clients that leave, and nodes that die, are not waited for where that can be known.
+    ///
+    /// # Errors
+    /// As [`emit`](Self::emit).
+    pub async fn emit_with_ack<T: Serialize + ?Sized>(
+        self,
+        name: &str,
+        data: &T,
+        timeout: Duration,
+    ) -> Result<Acks, PayloadError> {
+        let payload = Payload::event(name, data)?;
+        // Both are sent before anything is waited for, so that the order of emits is kept.
+        let elsewhere = self.ask_clients_elsewhere(&payload, timeout)?;
+        let cluster_asked = elsewhere.is_some() || self.peers().is_none();
+        let elsewhere = async {
+            match elsewhere {
+                Some(asked) => asked.collect(timeout).await,
+                None => Collected::default(),
+            }
+        };
+        let (here, elsewhere) =
+            futures_util::future::join(self.ask_clients_here(payload, timeout), elsewhere).await;
+        let (mut acks, expected) = here?;
+        acks.extend(elsewhere.acks.into_iter().filter_map(ack_of));
+        Ok(Acks {
+            acks,
+            expected: expected + elsewhere.expected,
+            missing_nodes: elsewhere.missing,
+            missing_foreign: elsewhere.missing_foreign,
+            cluster_asked,
+        })
+    }
+
+    async fn ask_clients_here(
+        &self,
+        payload: Payload,
+        timeout: Duration,
+    ) -> Result<(Vec<Payload>, usize), PayloadError> {
+        let Place::Here(adapter) = &self.place else { return Ok((Vec::new(), 0)) };
+        let value = payload.into_wire(self.context.parser())?;
+        let (stream, expected) = adapter.ask_here(value, self.options.clone(), timeout);
+        let mut stream = std::pin::pin!(stream);
+        let mut acks = Vec::new();
+        while let Some((sid, ack)) = stream.next().await {
+            match ack {
+                Ok(value) => acks.push(Payload::acknowledged(value)),
+                Err(AckError::Socket(SocketError::InternalChannelFull)) => adapter.cut(sid),
+                // Gone, or silent until the end.
+                Err(_) => {}
+            }
+        }
+        Ok((acks, expected as usize))
+    }
+
+    fn ask_clients_elsewhere(
+        &self,
+        payload: &Payload,
+        timeout: Duration,
+    ) -> Result<Option<ClientAcks>, PayloadError> {
+        let (Some(peers), Some(to)) = (self.peers(), self.others()) else { return Ok(None) };
+        let event = wire::from_packet(payload.value())
+            .map_err(|error| PayloadError::Encode(Box::new(error)))?;
+        let flags = Flags { timeout: Some(timeout), ..Flags::default() };
+        let ask = |request| Message::BroadcastWithAck { request, event, to, flags };
+        Ok(peers.ask_clients(&self.namespace, ask))
+    }
+
+    /// Sends an event to the server programs of the other nodes, `serverSideEmit` of Socket.IO.
+    /// Targets mean nothing here. A tuple gives several arguments; between the nodes they are JSON.
+    ///
+    /// # Errors
+    /// If `data` cannot be serialized.
+    pub fn server_side_emit<T: Serialize + ?Sized>(
+        self,
+        name: &str,
+        data: &T,
+    ) -> Result<(), PayloadError> {
+        let event = server_side_event(name, data)?;
+        if let Some(peers) = self.peers() {
+            peers.say(&self.namespace, &Message::ServerSideEmit { request: None, event });
+        }
+        Ok(())
+    }
+
+    /// [`server_side_emit`](Self::server_side_emit), and collects what each other node answers.
+    /// A node without a handler for the event never answers, and is named as missing when
+    /// `redis.request_timeout` has passed.
+    ///
+    /// # Errors
+    /// `unavailable` while the link to the other nodes is down, `internal` if `data` cannot be
+    /// serialized.
+    pub async fn server_side_emit_with_ack<T: Serialize + ?Sized>(
+        self,
+        name: &str,
+        data: &T,
+    ) -> Result<Answers<Payload>, Fault> {
+        let event = server_side_event(name, data)?;
+        let answers =
+            self.ask(self.peers().map(|_| Selection::default()), |request, _| {
+                Message::ServerSideEmit { request: Some(request), event }
+            })
+            .await?;
+        let payload = |answer| match answer {
+            Answer::ServerSide(value) => ack_of(value),
+            _ => None,
+        };
+        Ok(Answers {
+            values: answers.answers.into_iter().filter_map(payload).collect(),
+            missing_nodes: answers.missing,
+            missing_foreign: answers.missing_foreign,
+        })
+    }
+
+    async fn ask(
+        &self,
+        to: Option<Selection>,
+        question: impl FnOnce(String, Selection) -> Message,
+    ) -> Result<peers::Answers, Disconnected> {
+        let (Some(peers), Some(to)) = (self.peers(), to) else {
+            return Ok(peers::Answers::default());
+        };
+        peers.ask(&self.namespace, |request| question(request, to)).await
+    }
+
+    fn peers(&self) -> Option<&Arc<Peers>> {
+        match &self.place {
+            Place::Here(adapter) => adapter.peers(),
+            Place::Elsewhere(peers) => peers.as_ref(),
+        }
+    }
+
+    /// What is meant on other nodes, if anything can be.
+    fn others(&self) -> Option<Selection> {
+        match &self.place {
+            Place::Here(adapter) => adapter.elsewhere(&self.options),
+            Place::Elsewhere(_) if self.is_local() => None,
+            Place::Elsewhere(_) => Some(self.selection()),
+        }
+    }
+
+    fn of_this_node<T>(
+        &self,
+        list: impl FnOnce(&super::Adapter, BroadcastOptions) -> Vec<T>,
+    ) -> Vec<T> {
+        match &self.place {
+            Place::Here(adapter) => list(adapter, self.options.clone()),
+            Place::Elsewhere(_) => Vec::new(),
+        }
+    }
+}
+
+fn server_side_event<T: Serialize + ?Sized>(
+    name: &str,
+    data: &T,
+) -> Result<Vec<Tree>, PayloadError> {
+    let payload = Payload::event(name, data)?;
+    wire::from_packet(payload.value()).map_err(|error| PayloadError::Encode(Box::new(error)))
+}
+
+/// The first argument of an acknowledgement as a payload; without one it has no arguments.
+fn ack_of(first: Option<Tree>) -> Option<Payload> {
+    let arguments: Vec<Tree> = first.into_iter().collect();
+    wire::to_packet(&arguments).ok().map(Payload::acknowledged)
+}

@@ -1,0 +1,263 @@
+//! What other nodes say, applied to the sockets of this one.
+//!
+//! Everything here was written by somebody else: a message that makes no sense costs a counter and
+//! a line in the log, never more.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use rmpv::Value as Tree;
+use smallvec::SmallVec;
+use socketioxide::{AckError, SocketError};
+use socketioxide_core::{
+    Sid, Value,
+    adapter::{BroadcastFlags, BroadcastOptions, Room},
+};
+
+use crate::{
+    adapter::{Adapter, Adapters},
+    cluster::{
+        message::{Answer, Envelope, Flags, Message, RequestId, Selection},
+        peers::Peers,
+        wire,
+    },
+    context::Context,
+    gateway::ServerSideHandlers,
+    id::SocketId,
+    payload::{Payload, PayloadError},
+};
+
+/// How long acknowledgements for another node are collected if it does not say.
+const ACK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Applies what others say.
+pub(crate) struct Relay {
+    adapters: Arc<Adapters>,
+    peers: Arc<Peers>,
+    context: Arc<Context>,
+    server_side: matchit::Router<ServerSideHandlers>,
+}
+
+impl Relay {
+    pub(crate) fn new(
+        adapters: Arc<Adapters>,
+        peers: Arc<Peers>,
+        context: Arc<Context>,
+        server_side: matchit::Router<ServerSideHandlers>,
+    ) -> Self {
+        Self { adapters, peers, context, server_side }
+    }
+
+    /// Takes one frame. Never blocks.
+    pub(crate) fn receive(&self, channel: &str, frame: &Bytes) {
+        let wire = self.peers.wire();
+        let Some(adapter) = wire.namespaces(channel).find_map(|name| self.adapters.get(name))
+        else {
+            return;
+        };
+        let wants = |room: &str| adapter.has_members(room);
+        let counts = self.peers.counts();
+        match wire.decode(adapter.namespace(), channel, frame, &wants) {
+            Ok(Some(envelope)) => {
+                counts.applied.fetch_add(1, Ordering::Relaxed);
+                self.apply(&adapter, envelope);
+            }
+            Ok(None) => _ = counts.filtered.fetch_add(1, Ordering::Relaxed),
+            Err(error) => {
+                let malformed = counts.malformed.fetch_add(1, Ordering::Relaxed) + 1;
+                // The first, and then ever fewer: nobody fills the log from outside.
+                if malformed.is_power_of_two() {
+                    tracing::warn!(
+                        namespace = adapter.namespace().as_str(),
+                        malformed,
+                        bytes = frame.len(),
+                        %error,
+                        "a message of another node makes no sense"
+                    );
+                }
+            }
+        }
+    }
+
+    fn apply(&self, adapter: &Arc<Adapter>, Envelope { from, message }: Envelope) {
+        let asker = from.as_deref();
+        match message {
+            Message::Broadcast { event, to, flags } => {
+                self.count(self.deliver(adapter, &event, to, flags).is_ok());
+            }
+            Message::BroadcastWithAck { request, event, to, flags } => {
+                let asked = self.ask_clients(adapter, from.clone(), request, &event, to, flags);
+                self.count(asked.is_ok());
+            }
+            Message::Join { to, rooms } => adapter.join_here(options(to), &rooms),
+            Message::Leave { to, rooms } => adapter.leave_here(options(to), &rooms),
+            Message::Disconnect { to, close } => _ = adapter.disconnect_here(options(to), close),
+            Message::FetchSockets { request, to } => {
+                let sockets = adapter.describe_here(options(to));
+                self.answer(adapter, asker, request, Answer::Sockets(sockets));
+            }
+            Message::AllRooms { request } => {
+                let rooms = adapter.rooms_here(options(Selection::default()));
+                self.answer(adapter, asker, request, Answer::Rooms(rooms.into_iter().collect()));
+            }
+            Message::SocketIds { request, rooms } => {
+                let sockets = adapter.sockets_of(options(Selection { rooms, except: vec![] }));
+                let ids = sockets.iter().map(|socket| socket.id.to_string()).collect();
+                self.answer(adapter, asker, request, Answer::SocketIds(ids));
+            }
+            Message::JoinOne { request, socket, room } => {
+                self.of_one(adapter, asker, request, &socket, |one| {
+                    adapter.join_here(one, &[room]);
+                });
+            }
+            Message::LeaveOne { request, socket, room } => {
+                self.of_one(adapter, asker, request, &socket, |one| {
+                    adapter.leave_here(one, &[room]);
+                });
+            }
+            Message::DisconnectOne { request, socket, close } => {
+                self.of_one(adapter, asker, request, &socket, |one| {
+                    adapter.disconnect_here(one, close);
+                });
+            }
+            Message::ServerSideEmit { request, event } => {
+                self.server_side(adapter, from, request, &event);
+            }
+            Message::Answer { request, answer } => {
+                self.peers.questions().answer(&request, from, answer);
+            }
+        }
+    }
+
+    fn answer(&self, adapter: &Adapter, asker: Option<&str>, request: RequestId, answer: Answer) {
+        self.peers.answer(adapter.namespace(), asker, request, answer);
+    }
+
+    /// Acts on one socket if it is here, and says so: the form of nodes before version 8.
+    fn of_one(
+        &self,
+        adapter: &Adapter,
+        asker: Option<&str>,
+        request: RequestId,
+        socket: &str,
+        act: impl FnOnce(BroadcastOptions),
+    ) {
+        let Ok(sid) = socket.parse::<Sid>() else { return };
+        if adapter.has_socket(SocketId::new(sid)) {
+            act(BroadcastOptions::new(sid));
+            self.answer(adapter, asker, request, Answer::Done);
+        }
+    }
+
+    fn count(&self, understood: bool) {
+        if !understood {
+            self.peers.counts().malformed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The event as the clients of this node get it.
+    fn packet(&self, event: &[Tree]) -> Result<Value, PayloadError> {
+        let value = wire::to_packet(event).map_err(|e| PayloadError::Encode(Box::new(e)))?;
+        Payload::received(value).into_wire(self.context.parser())
+    }
+
+    fn deliver(
+        &self,
+        adapter: &Adapter,
+        event: &[Tree],
+        to: Selection,
+        flags: Flags,
+    ) -> Result<(), PayloadError> {
+        let mut options = options(to);
+        if flags.volatile {
+            options.add_flag(BroadcastFlags::Volatile);
+        }
+        adapter.deliver_here(self.packet(event)?, options);
+        Ok(())
+    }
+
+    /// Asks clients of this node on behalf of another one, and hands on what each says.
+    fn ask_clients(
+        &self,
+        adapter: &Arc<Adapter>,
+        asker: Option<String>,
+        request: RequestId,
+        event: &[Tree],
+        to: Selection,
+        flags: Flags,
+    ) -> Result<(), PayloadError> {
+        let timeout = flags.timeout.unwrap_or(ACK_TIMEOUT).min(ACK_TIMEOUT);
+        let (acks, count) = adapter.ask_here(self.packet(event)?, options(to), timeout);
+        let count = Answer::ClientCount(count as usize);
+        self.answer(adapter, asker.as_deref(), request.clone(), count);
+        let (peers, adapter) = (self.peers.clone(), adapter.clone());
+        let stop = self.context.stop.clone();
+        let forward = async move {
+            let mut acks = std::pin::pin!(acks);
+            while let Some((sid, ack)) = acks.next().await {
+                match ack {
+                    Ok(value) => {
+                        let first = first_argument(value);
+                        let answer = Answer::ClientAck(first);
+                        peers.answer(
+                            adapter.namespace(),
+                            asker.as_deref(),
+                            request.clone(),
+                            answer,
+                        );
+                    }
+                    Err(AckError::Socket(SocketError::InternalChannelFull)) => adapter.cut(sid),
+                    // Gone, or silent: there is nothing to hand on.
+                    Err(_) => {}
+                }
+            }
+        };
+        self.context.tasks.spawn(async move { stop.run_until_cancelled(forward).await });
+        Ok(())
+    }
+
+    fn server_side(
+        &self,
+        adapter: &Arc<Adapter>,
+        asker: Option<String>,
+        request: Option<RequestId>,
+        event: &[Tree],
+    ) {
+        let Some(name) = event.first().and_then(Tree::as_str) else { return };
+        let namespace = adapter.namespace().clone();
+        let handlers = self.server_side.at(&namespace).ok().map(|matched| matched.value);
+        let Some(handler) = handlers.and_then(|handlers| handlers.get(name)).cloned() else {
+            return;
+        };
+        let Ok(value) = wire::to_packet(event) else { return };
+        let peers = self.peers.clone();
+        self.context.tasks.spawn(async move {
+            let answer = handler(Payload::received(value)).await;
+            if let Some(request) = request {
+                let first = answer.and_then(|payload| {
+                    payload.tree().ok().and_then(|arguments| arguments.into_iter().next())
+                });
+                peers.answer(&namespace, asker.as_deref(), request, Answer::ServerSide(first));
+            }
+        });
+    }
+}
+
+/// The first argument of an acknowledgement, which is all that travels between nodes.
+fn first_argument(value: Value) -> Option<Tree> {
+    Payload::acknowledged(value).tree().ok()?.into_iter().next()
+}
+
+/// A selection of the wire in the words of socketioxide, where no rooms mean nobody unless the
+/// broadcast flag is set.
+pub(crate) fn options(to: Selection) -> BroadcastOptions {
+    let mut options = BroadcastOptions::default();
+    options.add_flag(BroadcastFlags::Broadcast);
+    options.rooms = SmallVec::<[Room; 4]>::from_vec(to.rooms);
+    options.except = SmallVec::from_vec(to.except);
+    options
+}

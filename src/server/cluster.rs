@@ -1,0 +1,221 @@
+//! The parts of a node that face the other nodes, put together and started.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
+
+use super::{ServeError, Switchboard, builder::BuildError};
+use crate::{
+    adapter::Adapters,
+    cluster::{
+        broker::{Broker, MemoryHub, RedisBroker},
+        peers::{NewPeers, Peers, Roster},
+        wire::Wire,
+    },
+    config::{Config, SecretUrl, Subscribe},
+    context::Context,
+    directory::{
+        Directory, Itself, MemoryDirectory, PresenceSink, UserDirectory, UserLimit,
+        redis::{RedisDirectory, RedisOptions},
+    },
+    gateway::ServerSideHandlers,
+    id::NodeId,
+    redis::{link::Redis, target::Target},
+    relay::Relay,
+};
+
+/// A cluster inside one process: the nodes that are built with clones of it speak to each other as
+/// they would through Redis. For tests.
+///
+/// Presence is told to the node that was built first.
+#[derive(Clone, Default)]
+pub struct LocalCluster(Arc<Mutex<Local>>);
+
+#[derive(Default)]
+struct Local {
+    hub: MemoryHub,
+    directory: Option<Arc<MemoryDirectory>>,
+    names: HashMap<String, NodeId>,
+}
+
+impl std::fmt::Debug for LocalCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalCluster").field("nodes", &self.0.lock().names.len()).finish()
+    }
+}
+
+/// What a node needs of the cluster, if it is in one.
+pub(super) struct Faces {
+    pub(super) peers: Option<Arc<Peers>>,
+    pub(super) directory: Directory,
+    pub(super) redis: Option<Redis>,
+}
+
+pub(super) struct NewFaces<'a> {
+    pub(super) config: &'a Config,
+    pub(super) itself: Itself,
+    pub(super) local: Option<LocalCluster>,
+    pub(super) presence: Option<PresenceSink>,
+}
+
+impl Faces {
+    pub(super) fn new(new: NewFaces<'_>) -> Result<Self, BuildError> {
+        let NewFaces { config, itself, local, presence } = new;
+        if let Some(local) = local {
+            return Ok(Self::in_process(config, itself, &local, presence));
+        }
+        match &config.redis.url {
+            Some(url) => Self::on_redis(config, itself, url, presence),
+            None => {
+                let users = &config.users;
+                let directory = MemoryDirectory::new(itself, users.offline_after, presence);
+                let directory = Directory::shared(limit(config), Arc::new(directory));
+                Ok(Self { peers: None, directory, redis: None })
+            }
+        }
+    }
+
+    fn in_process(
+        config: &Config,
+        itself: Itself,
+        local: &LocalCluster,
+        presence: Option<PresenceSink>,
+    ) -> Self {
+        let mut shared = local.0.lock();
+        let node = itself.incarnation.clone();
+        shared.names.insert(node.clone(), itself.id.clone());
+        let users = &config.users;
+        let directory = shared
+            .directory
+            .get_or_insert_with(|| {
+                Arc::new(MemoryDirectory::new(itself, users.offline_after, presence))
+            })
+            .clone();
+        let names = local.clone();
+        let roster: Roster = Arc::new(move || {
+            let names = names.0.lock().names.clone();
+            Box::pin(std::future::ready(names))
+        });
+        let broker: Arc<dyn Broker> = Arc::new(shared.hub.join());
+        let peers = new_peers(config, node, broker, roster);
+        let directory = Directory::shared(limit(config), directory);
+        Self { peers: Some(peers), directory, redis: None }
+    }
+
+    fn on_redis(
+        config: &Config,
+        itself: Itself,
+        url: &SecretUrl,
+        presence: Option<PresenceSink>,
+    ) -> Result<Self, BuildError> {
+        let target = Target::parse(url).map_err(|error| BuildError::Redis(Box::new(error)))?;
+        let redis = Redis::new(target.clone());
+        let node = itself.incarnation.clone();
+        let options = RedisOptions {
+            itself,
+            lease: RedisOptions::LEASE,
+            offline_after: config.users.offline_after,
+            presence,
+        };
+        let directory: Arc<dyn UserDirectory> =
+            Arc::new(RedisDirectory::start(Arc::new(redis.clone()), options));
+        let nodes = directory.clone();
+        let roster: Roster = Arc::new(move || {
+            let nodes = nodes.clone();
+            Box::pin(async move {
+                let nodes = nodes.nodes().await;
+                nodes.into_iter().map(|node| (wire_id(&node.incarnation), node.id)).collect()
+            })
+        });
+        let broker = RedisBroker::new(target, config.redis.protocol);
+        let peers = new_peers(config, node, Arc::new(broker), roster);
+        let directory = Directory::shared(limit(config), directory);
+        Ok(Self { peers: Some(peers), directory, redis: Some(redis) })
+    }
+}
+
+/// A node's name in messages. The directory gives a node that was taken for dead a new incarnation,
+/// marked by a tilde; on the wire it stays the same.
+fn wire_id(incarnation: &str) -> String {
+    incarnation.split('~').next().unwrap_or_default().to_owned()
+}
+
+fn limit(config: &Config) -> UserLimit {
+    UserLimit {
+        max_sockets: config.users.max_sockets,
+        disconnect_oldest: config.users.over_limit == crate::config::OverLimit::DisconnectOldest,
+    }
+}
+
+pub(super) fn new_peers(
+    config: &Config,
+    node: String,
+    broker: Arc<dyn Broker>,
+    roster: Roster,
+) -> Arc<Peers> {
+    let redis = &config.redis;
+    let by_room = redis.subscribe == Subscribe::Interest;
+    // A sharded broker knows no patterns: there a node hears the common channel and its rooms in
+    // any case, and `all` says where its own broadcasts go.
+    let hears_all = !by_room && redis.protocol == crate::config::WireProtocol::Classic;
+    Arc::new(Peers::new(NewPeers {
+        wire: Wire::new(redis.protocol, &redis.key_prefix, &node, by_room),
+        node,
+        broker,
+        roster,
+        hears_all,
+        timeout: redis.request_timeout,
+    }))
+}
+
+/// What takes the messages of other nodes; kept by the server.
+pub(super) fn relay(
+    peers: &Arc<Peers>,
+    adapters: &Arc<Adapters>,
+    context: &Arc<Context>,
+    handlers: Vec<(String, ServerSideHandlers)>,
+) -> Arc<Relay> {
+    let mut router = matchit::Router::new();
+    for (path, handlers) in handlers {
+        // A path that does not parse is refused where the gateway is added.
+        let _ = router.insert(path, handlers);
+    }
+    Arc::new(Relay::new(adapters.clone(), peers.clone(), context.clone(), router))
+}
+
+impl Switchboard {
+    /// Makes the link to the other nodes, once.
+    pub(super) async fn join_cluster(&self) -> Result<(), ServeError> {
+        let inner = &*self.0;
+        let (Some(peers), Some(relay)) = (&inner.peers, &inner.relay) else { return Ok(()) };
+        if inner.joined.swap(true, std::sync::atomic::Ordering::AcqRel) {
+            return Ok(());
+        }
+        let context = &inner.context;
+        if let Some(redis) = &inner.redis {
+            redis.start(inner.wait_for_redis).await?;
+        }
+        // Weak, because the relay holds what holds the broker.
+        let relay = Arc::downgrade(relay);
+        let inbound = move |channel: &str, frame: &bytes::Bytes| {
+            if let Some(relay) = relay.upgrade() {
+                relay.receive(channel, frame);
+            }
+        };
+        peers.broker().start(Arc::new(inbound), inner.wait_for_redis).await?;
+        let interest = inner.adapters.clone().look_after_interest(context.clone());
+        context.tasks.spawn(interest);
+        Ok(())
+    }
+
+    /// Leaves the cluster: no longer counted, no longer listed.
+    pub(super) async fn leave_cluster(&self) {
+        if let Some(peers) = &self.0.peers {
+            peers.broker().stop().await;
+        }
+        self.0.directory.close().await;
+        if let Some(redis) = &self.0.redis {
+            redis.stop();
+        }
+    }
+}

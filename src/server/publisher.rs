@@ -1,0 +1,92 @@
+//! Emitting into a cluster from outside of it.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use super::cluster::new_peers;
+use crate::{
+    cluster::{
+        broker::{Broker, LinkError, RedisBroker},
+        peers::Peers,
+    },
+    config::Config,
+    context::Context,
+    emitter::Emitter,
+    id::NodeId,
+    payload::Parser,
+    redis::target::Target,
+};
+
+/// Emits to the clients of a cluster without being a node of it: what `@socket.io/redis-emitter`
+/// is to Node.js. Any node understands it, ours and those of Node.js.
+pub struct Publisher {
+    context: Arc<Context>,
+    peers: Arc<Peers>,
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher").field("broker", self.peers.broker()).finish()
+    }
+}
+
+/// Why something did not reach the cluster.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// `redis.url` is not set, or cannot be understood.
+    #[error("redis.url: {0}")]
+    Url(String),
+    /// Redis cannot be reached, or cannot be used.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The link broke before everything was sent.
+    #[error("{0} messages did not reach Redis")]
+    Lost(u64),
+}
+
+/// How every emitter names itself, as in Node.js.
+const NAME: &str = "emitter";
+
+impl Publisher {
+    /// Connects to the Redis of a configuration; of the rest only `users.room_prefix` matters.
+    ///
+    /// # Errors
+    /// If it cannot be reached.
+    pub async fn connect(config: &Config) -> Result<Self, PublishError> {
+        let url = config.redis.url.as_ref();
+        let url = url.ok_or_else(|| PublishError::Url("not set".into()))?;
+        let target = Target::parse(url).map_err(|error| PublishError::Url(error.to_string()))?;
+        let broker: Arc<dyn Broker> = Arc::new(RedisBroker::new(target, config.redis.protocol));
+        let nobody = Arc::new(|| Box::pin(std::future::ready(HashMap::new())) as _);
+        let peers = new_peers(config, NAME.to_owned(), broker, nobody);
+        let context = Arc::new(Context::new(NodeId::named(NAME), Parser::Json, config));
+        peers.broker().start(Arc::new(|_, _| {}), false).await?;
+        Ok(Self { context, peers })
+    }
+
+    /// Emits to the sockets of a namespace.
+    pub fn of(&self, namespace: &str) -> Emitter {
+        Emitter::elsewhere(self.context.clone(), namespace, Some(self.peers.clone()))
+    }
+
+    /// Waits until Redis has taken everything, and ends the connection.
+    ///
+    /// # Errors
+    /// If something was lost on the way.
+    pub async fn close(self) -> Result<(), PublishError> {
+        let broker = self.peers.broker();
+        broker.stop().await;
+        // What is on its way when the link ends is counted only then.
+        tokio::time::timeout(Duration::from_secs(1), async {
+            let mut link = broker.link();
+            let _ = link.wait_for(|link| *link == crate::cluster::broker::Link::Down).await;
+        })
+        .await
+        .ok();
+        let counts = broker.counts();
+        match counts.dropped_down + counts.dropped_full + counts.queued {
+            0 => Ok(()),
+            lost => Err(PublishError::Lost(lost)),
+        }
+    }
+}
