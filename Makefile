@@ -6,6 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 CHROMIUM := /usr/bin/chromium
+REDIS := /usr/bin/redis-server /usr/bin/redis-sentinel
 PORT ?= 3000
 
 .PHONY: help run test test-rust test-clients demo page lint bench fuzz docker
@@ -18,10 +19,10 @@ run: ## the server for development, with the URL and two tokens printed
 
 test: test-rust test-clients ## all tests; installs what they need
 
-test-rust: ## unit, property, integration and documentation tests
+test-rust: $(REDIS) ## unit, property, integration and documentation tests
 	cargo test
 
-test-clients: tests/clients/node_modules client-demo/node_modules $(CHROMIUM) ## the real clients and a browser against the real binary
+test-clients: tests/clients/node_modules client-demo/node_modules $(CHROMIUM) $(REDIS) ## the real clients and a browser against the real binary
 	cargo build --bins --examples
 	cd tests/clients && node --test --test-concurrency=2
 
@@ -49,6 +50,11 @@ docker: ## the image, as switchboard:latest
 %/node_modules: %/package-lock.json
 	cd $* && npm ci --no-progress
 	touch $@
+
+# The tests start their own; the service that the package may start is left alone.
+$(REDIS):
+	$(SUDO) apt-get update -qq
+	$(SUDO) apt-get install -y -qq --no-install-recommends redis-server redis-sentinel
 
 $(CHROMIUM):
 	$(SUDO) apt-get update -qq
