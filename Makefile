@@ -41,8 +41,8 @@ lint: ## formatting, clippy and documentation, warnings are errors
 bench: ## CPU and memory beside plain socketioxide, in one run; see benches/README.md
 	benches/run.sh
 
-fuzz: ## the fuzz targets of the edge, a minute each; needs cargo-fuzz
-	for target in frames bodies; do RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=60 -max_len=400; done
+fuzz: ## the fuzz targets, a minute each; needs cargo-fuzz
+	for target in frames bodies classic sharded; do RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=60 -max_len=400; done
 
 docker: ## the image, as switchboard:latest
 	docker build -t switchboard .

@@ -5,6 +5,8 @@
 //! them knows a socket: applying what others say is the adapter's job.
 
 pub(crate) mod broker;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub(crate) mod message;
 pub(crate) mod peers;
 pub(crate) mod questions;

@@ -56,6 +56,8 @@ pub mod server;
 mod session;
 
 pub use auth::{Identity, Jwt};
+#[cfg(fuzzing)]
+pub use cluster::fuzzing as cluster_fuzzing;
 pub use config::Config;
 pub use event::{Data, Event};
 pub use fault::{Code, Fault};

@@ -1,14 +1,13 @@
 //! The seam that carries bytes between nodes.
 
-mod memory;
-mod redis;
+pub(crate) mod memory;
+pub(crate) mod redis;
+
+mod ears;
 #[cfg(test)]
-mod tests;
+mod suite;
 
-use std::{fmt, sync::Arc};
-
-pub(crate) use memory::MemoryHub;
-pub(crate) use redis::RedisBroker;
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -66,23 +65,27 @@ pub enum LinkError {
 #[error("the link to the other nodes is down")]
 pub(crate) struct Disconnected;
 
-/// What a broker did since the start.
+/// What a broker has done since it was made, and what is waiting in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct BrokerCounts {
-    /// Frames handed to Redis.
+    /// Frames that are on their way to the others.
     pub(crate) published: u64,
-    /// Frames received, one's own included.
-    pub(crate) received: u64,
+    /// How long those waited in sum, from the call until it was confirmed.
+    pub(crate) publish_time: Duration,
+    /// Frames of which it is not known whether they went out, or that were refused.
+    pub(crate) publish_errors: u64,
     /// Frames dropped because the link was down.
     pub(crate) dropped_down: u64,
-    /// Frames dropped because the queue was full.
+    /// Frames dropped because too many were waiting.
     pub(crate) dropped_full: u64,
-    /// Links that were lost and made again.
+    /// Frames heard, one's own among them.
+    pub(crate) received: u64,
+    /// How often the link was mended.
     pub(crate) reconnects: u64,
-    /// Frames that wait to be handed over.
-    pub(crate) queued: u64,
-    /// How long Redis took to confirm the last frames, in microseconds.
-    pub(crate) latency_us: u64,
+    /// Frames that wait to be sent.
+    pub(crate) queued: usize,
+    /// The bytes of those.
+    pub(crate) queued_bytes: usize,
 }
 
 /// Carries opaque frames between nodes. Never decodes them.
@@ -90,6 +93,8 @@ pub(crate) struct BrokerCounts {
 /// At most once. Frames that one node publishes arrive at each node in the order of the calls, or
 /// not at all (on a sharded broker: in order within a channel). A node hears itself. While the
 /// link is down frames are dropped and counted, never kept.
+///
+/// A name that is listened to both as a channel and by a prefix may be heard twice; do one of them.
 pub(crate) trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Makes the link and keeps it from then on: lost, it is mended with a growing, random pause,
     /// and every topic is listened to again. With `wait` a first failure is mended, too.
@@ -115,7 +120,7 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync + 'static {
     /// The state of the link, now and from now on.
     fn link(&self) -> watch::Receiver<Link>;
 
-    /// What was done since the start.
+    /// What it has done so far; for metrics.
     fn counts(&self) -> BrokerCounts;
 
     /// Sends what was published before and ends the link; for a node that leaves.

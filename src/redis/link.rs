@@ -1,5 +1,8 @@
 //! A connection for commands that is kept, and the state of such a link, told once a change.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fmt,
     sync::Arc,
@@ -190,10 +193,6 @@ impl LinkState {
         self.link.subscribe()
     }
 
-    pub(crate) fn is_up(&self) -> bool {
-        *self.link.borrow() == Link::Up
-    }
-
     pub(crate) fn up(&self) {
         let outage = self.lost.lock().take().map(|since| since.elapsed());
         match outage.map(|outage| Duration::as_millis(&outage) as u64) {
@@ -207,7 +206,7 @@ impl LinkState {
     }
 
     /// Lost, or not made at first; said again it changes nothing.
-    pub(crate) fn down(&self, error: &RedisError) {
+    pub(crate) fn down(&self, error: &impl fmt::Display) {
         self.link.send_replace(Link::Down);
         let mut lost = self.lost.lock();
         if lost.is_none() {
@@ -233,6 +232,3 @@ pub(crate) fn unreachable(target: &Target, error: RedisError) -> LinkError {
 pub(crate) fn closed_by_redis() -> RedisError {
     (redis::ErrorKind::Io, "the connection was closed by the other side").into()
 }
-
-#[cfg(test)]
-mod tests;

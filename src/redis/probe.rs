@@ -12,6 +12,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// while Redis loads its data or is busy with a script, too.
 #[derive(Debug)]
 pub(crate) struct Hello {
+    /// `standalone`, `cluster` or `sentinel`.
+    pub(crate) mode: String,
     role: String,
 }
 
@@ -33,7 +35,7 @@ pub(crate) async fn hello<C: ConnectionLike>(connection: &mut C) -> RedisResult<
             .and_then(|value| String::from_redis_value_ref(value).ok())
             .unwrap_or_default()
     };
-    Ok(Hello { role: text("role") })
+    Ok(Hello { mode: text("mode"), role: text("role") })
 }
 
 /// Asks again and again and ends with the reason once the connection is of no use any more.

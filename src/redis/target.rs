@@ -1,18 +1,20 @@
 //! Where Redis is, read from `redis.url`, and how a connection to it is opened.
 
+mod error;
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, path::PathBuf, time::Duration};
 
 use rand::seq::SliceRandom as _;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind,
     IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult,
-    TlsCertificates,
-    aio::{AsyncPushSender, MultiplexedConnection},
-    cluster::ClusterClientBuilder,
-    cluster_async::ClusterConnection,
+    TlsCertificates, aio::MultiplexedConnection, cluster::ClusterClientBuilder,
     io::tcp::TcpSettings,
 };
 
+pub(crate) use self::error::TargetError;
 use super::{commands::Commands, probe, url::Url};
 use crate::config::SecretUrl;
 
@@ -24,39 +26,6 @@ pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
-
-/// Why a URL is not understood. None shows any part that may be secret.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TargetError {
-    #[error("must start with redis://, rediss://, unix:, redis+unix:// or redis+sentinel://")]
-    Scheme,
-    #[error("must not contain '#' (in a password it is written %23)")]
-    Fragment,
-    #[error("knows no such parameter after '?' (known are db, ca and cluster, where they apply)")]
-    Query,
-    #[error("is not UTF-8 after decoding")]
-    NotText,
-    #[error("names a host that is missing or not understood (in a password '/' is written %2F)")]
-    Host,
-    #[error("the database must be a number from 0 on")]
-    Database,
-    #[error("a Redis Cluster has database 0 only")]
-    ClusterDatabase,
-    #[error("all seeds of a Redis Cluster need the same scheme, user, password and parameters")]
-    SeedsDiffer,
-    #[error("several seeds can only be redis:// or rediss://")]
-    ManySeeds,
-    #[error("needs the name of the master: redis+sentinel://host:port,host:port/name")]
-    MasterName,
-    #[error("names no socket file")]
-    NoPath,
-    #[error("the file with the certificates of authorities, {}, cannot be used", .path.display())]
-    Ca {
-        path: PathBuf,
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
 
 /// Where Redis is. Opens connections there; keeps none.
 #[derive(Clone)]
@@ -209,33 +178,34 @@ impl Target {
         }
     }
 
+    /// Opens a connection to one node of the cluster, with the same login and TLS. Without a host
+    /// it is the one of the first seed: a node that does not announce its own means "as you came".
+    ///
+    /// # Errors
+    /// If it does not answer, or refuses us.
+    pub(crate) async fn connect_node(
+        &self,
+        host: &str,
+        port: u16,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<MultiplexedConnection> {
+        let host = match (&self.place, host) {
+            (Place::Cluster(seeds), "") => match &seeds[0] {
+                ConnectionAddr::Tcp(seed, _) | ConnectionAddr::TcpTls { host: seed, .. } => seed,
+                _ => host,
+            },
+            _ => host,
+        };
+        self.connect_to(&node(host, port, self.tls.is_some()), config).await
+    }
+
     /// Opens a connection for commands with an answer.
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
     pub(crate) async fn commands(&self, config: &AsyncConnectionConfig) -> RedisResult<Commands> {
-        if !self.is_cluster() {
+        let Place::Cluster(seeds) = &self.place else {
             return self.connect(config).await.map(Commands::Single);
-        }
-        let builder = self.cluster()?;
-        builder.build()?.get_async_connection().await.map(Commands::Cluster)
-    }
-
-    /// Opens a connection to all nodes of a Redis Cluster; what they push goes to `push`.
-    ///
-    /// # Errors
-    /// If none can be reached.
-    pub(crate) async fn connect_cluster(
-        &self,
-        push: impl AsyncPushSender,
-    ) -> RedisResult<ClusterConnection> {
-        self.cluster()?.push_sender(push).build()?.get_async_connection().await
-    }
-
-    fn cluster(&self) -> RedisResult<ClusterClientBuilder> {
-        let seeds = match &self.place {
-            Place::Cluster(seeds) => seeds.as_slice(),
-            _ => &[],
         };
         self.ensure_crypto();
         let seeds = seeds.iter().map(|seed| self.info(seed)).collect::<RedisResult<Vec<_>>>()?;
@@ -247,7 +217,7 @@ impl Target {
         if let Some(Some(authorities)) = &self.tls {
             builder = builder.certs(authorities.clone());
         }
-        Ok(builder)
+        builder.build()?.get_async_connection().await.map(Commands::Cluster)
     }
 
     async fn connect_to(
@@ -420,6 +390,3 @@ fn unknown_master() -> RedisError {
 fn not_a_master() -> RedisError {
     (ErrorKind::Client, "the node is not a master (any more)").into()
 }
-
-#[cfg(test)]
-mod tests;

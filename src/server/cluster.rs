@@ -8,11 +8,15 @@ use super::{ServeError, Switchboard, builder::BuildError};
 use crate::{
     adapter::Adapters,
     cluster::{
-        broker::{Broker, MemoryHub, RedisBroker},
+        broker::{
+            Broker,
+            memory::MemoryHub,
+            redis::{Kind, RedisBroker},
+        },
         peers::{NewPeers, Peers, Roster},
         wire::Wire,
     },
-    config::{Config, SecretUrl, Subscribe},
+    config::{Config, OverLimit, SecretUrl, Subscribe, WireProtocol},
     context::Context,
     directory::{
         Directory, Itself, MemoryDirectory, PresenceSink, UserDirectory, UserLimit,
@@ -127,11 +131,20 @@ impl Faces {
                 nodes.into_iter().map(|node| (wire_id(&node.incarnation), node.id)).collect()
             })
         });
-        let broker = RedisBroker::new(target, config.redis.protocol);
+        let broker = redis_broker(target, config);
         let peers = new_peers(config, node, Arc::new(broker), roster);
         let directory = Directory::shared(limit(config), directory);
         Ok(Self { peers: Some(peers), directory, redis: Some(redis) })
     }
+}
+
+pub(super) fn redis_broker(target: Target, config: &Config) -> RedisBroker {
+    let kind = match config.redis.protocol {
+        WireProtocol::Sharded => Kind::Sharded,
+        // Streams are refused by the configuration.
+        WireProtocol::Classic | WireProtocol::Streams => Kind::Classic,
+    };
+    RedisBroker::new(target, kind)
 }
 
 /// A node's name in messages. The directory gives a node that was taken for dead a new incarnation,
@@ -143,7 +156,7 @@ fn wire_id(incarnation: &str) -> String {
 fn limit(config: &Config) -> UserLimit {
     UserLimit {
         max_sockets: config.users.max_sockets,
-        disconnect_oldest: config.users.over_limit == crate::config::OverLimit::DisconnectOldest,
+        disconnect_oldest: config.users.over_limit == OverLimit::DisconnectOldest,
     }
 }
 
@@ -157,7 +170,7 @@ pub(super) fn new_peers(
     let by_room = redis.subscribe == Subscribe::Interest;
     // A sharded broker knows no patterns: there a node hears the common channel and its rooms in
     // any case, and `all` says where its own broadcasts go.
-    let hears_all = !by_room && redis.protocol == crate::config::WireProtocol::Classic;
+    let hears_all = !by_room && redis.protocol == WireProtocol::Classic;
     Arc::new(Peers::new(NewPeers {
         wire: Wire::new(redis.protocol, &redis.key_prefix, &node, by_room),
         node,

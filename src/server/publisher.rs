@@ -1,11 +1,11 @@
 //! Emitting into a cluster from outside of it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
-use super::cluster::new_peers;
+use super::cluster::{new_peers, redis_broker};
 use crate::{
     cluster::{
-        broker::{Broker, LinkError, RedisBroker},
+        broker::{Broker, LinkError},
         peers::Peers,
     },
     config::Config,
@@ -56,7 +56,7 @@ impl Publisher {
         let url = config.redis.url.as_ref();
         let url = url.ok_or_else(|| PublishError::Url("not set".into()))?;
         let target = Target::parse(url).map_err(|error| PublishError::Url(error.to_string()))?;
-        let broker: Arc<dyn Broker> = Arc::new(RedisBroker::new(target, config.redis.protocol));
+        let broker: Arc<dyn Broker> = Arc::new(redis_broker(target, config));
         let nobody = Arc::new(|| Box::pin(std::future::ready(HashMap::new())) as _);
         let peers = new_peers(config, NAME.to_owned(), broker, nobody);
         let context = Arc::new(Context::new(NodeId::named(NAME), Parser::Json, config));
@@ -76,15 +76,8 @@ impl Publisher {
     pub async fn close(self) -> Result<(), PublishError> {
         let broker = self.peers.broker();
         broker.stop().await;
-        // What is on its way when the link ends is counted only then.
-        tokio::time::timeout(Duration::from_secs(1), async {
-            let mut link = broker.link();
-            let _ = link.wait_for(|link| *link == crate::cluster::broker::Link::Down).await;
-        })
-        .await
-        .ok();
         let counts = broker.counts();
-        match counts.dropped_down + counts.dropped_full + counts.queued {
+        match counts.dropped_down + counts.dropped_full + counts.publish_errors {
             0 => Ok(()),
             lost => Err(PublishError::Lost(lost)),
         }

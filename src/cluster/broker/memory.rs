@@ -1,166 +1,198 @@
-//! A cluster inside one process: every broker of a hub hears the others, as through Redis.
+//! A cluster inside one process: nodes that join the same hub hear each other.
 
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
 
-use super::{Broker, BrokerCounts, Channel, Disconnected, Inbound, Link, LinkError, Topic};
+use super::{
+    Broker, BrokerCounts, Channel, Disconnected, Inbound, Link, LinkError, Topic, ears::Ears,
+};
 use crate::handler::BoxFuture;
 
-/// Where the brokers of one process meet.
+/// Frames that wait for a node; more are dropped, as by a Redis whose reader is too slow.
+const WAITING: usize = 65_536;
+
+/// The place where the nodes meet. Clones are the same place.
 #[derive(Clone, Default)]
-pub(crate) struct MemoryHub(Arc<Mutex<Vec<Weak<Node>>>>);
+pub(crate) struct MemoryHub(Arc<Mutex<Members>>);
+
+#[derive(Default)]
+struct Members {
+    joined: u64,
+    nodes: HashMap<u64, Member>,
+}
+
+#[derive(Default)]
+struct Member {
+    topics: HashMap<Topic, usize>,
+    /// While the node is linked.
+    frames: Option<mpsc::Sender<(Channel, Bytes)>>,
+}
+
+impl Member {
+    fn listens(&self, channel: &Channel) -> bool {
+        self.topics.contains_key(&Topic::Channel(channel.clone()))
+            || self
+                .topics
+                .keys()
+                .any(|topic| matches!(topic, Topic::Prefix(start) if channel.starts_with(&**start)))
+    }
+}
 
 impl MemoryHub {
     /// One more node.
     pub(crate) fn join(&self) -> MemoryBroker {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let node = Arc::new(Node {
-            topics: Mutex::default(),
-            inbox: sender,
+        let mut members = self.0.lock();
+        members.joined += 1;
+        let id = members.joined;
+        members.nodes.insert(id, Member::default());
+        MemoryBroker {
+            id,
+            hub: self.clone(),
             link: watch::Sender::new(Link::Down),
-        });
-        let mut nodes = self.0.lock();
-        nodes.retain(|node| node.strong_count() > 0);
-        nodes.push(Arc::downgrade(&node));
-        MemoryBroker { hub: self.clone(), node, receiver: Mutex::new(Some(receiver)) }
+            ears: OnceLock::new(),
+            published: AtomicU64::new(0),
+            dropped_down: AtomicU64::new(0),
+            dropped_full: AtomicU64::new(0),
+            tasks: TaskTracker::new(),
+        }
     }
 
-    fn nodes(&self) -> Vec<Arc<Node>> {
-        self.0.lock().iter().filter_map(Weak::upgrade).collect()
-    }
-}
-
-impl fmt::Debug for MemoryHub {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryHub").field("nodes", &self.nodes().len()).finish()
+    fn member<T>(&self, id: u64, change: impl FnOnce(&mut Member) -> T) -> T {
+        change(self.0.lock().nodes.entry(id).or_default())
     }
 }
 
-enum Delivery {
-    Frame(Channel, Bytes),
-    /// Everything before it has been delivered.
-    Flush(oneshot::Sender<()>),
-}
-
-struct Node {
-    topics: Mutex<HashMap<Topic, usize>>,
-    inbox: mpsc::UnboundedSender<Delivery>,
-    link: watch::Sender<Link>,
-}
-
-impl Node {
-    fn hears(&self, channel: &Channel) -> bool {
-        let topics = self.topics.lock();
-        topics.contains_key(&Topic::Channel(channel.clone()))
-            || topics.keys().any(
-                |topic| matches!(topic, Topic::Prefix(prefix) if channel.starts_with(&**prefix)),
-            )
-    }
-
-    fn is_up(&self) -> bool {
-        *self.link.borrow() == Link::Up
-    }
-}
-
-/// One node's end of a [`MemoryHub`].
+/// One node's way to the others in the same process.
 pub(crate) struct MemoryBroker {
+    id: u64,
     hub: MemoryHub,
-    node: Arc<Node>,
-    /// Taken at the start.
-    receiver: Mutex<Option<mpsc::UnboundedReceiver<Delivery>>>,
+    link: watch::Sender<Link>,
+    ears: OnceLock<Arc<Ears>>,
+    published: AtomicU64,
+    dropped_down: AtomicU64,
+    dropped_full: AtomicU64,
+    tasks: TaskTracker,
 }
 
 impl Broker for MemoryBroker {
-    fn start(&self, inbound: Inbound, _: bool) -> BoxFuture<'_, Result<(), LinkError>> {
-        Box::pin(async move {
-            if let Some(mut receiver) = self.receiver.lock().take() {
-                tokio::spawn(async move {
-                    while let Some(delivery) = receiver.recv().await {
-                        match delivery {
-                            Delivery::Frame(channel, frame) => inbound(&channel, &frame),
-                            Delivery::Flush(done) => _ = done.send(()),
-                        }
-                    }
-                });
+    fn start(&self, inbound: Inbound, _wait: bool) -> BoxFuture<'_, Result<(), LinkError>> {
+        let ears = self.ears.get_or_init(|| Arc::new(Ears::new(inbound))).clone();
+        let session = ears.begin();
+        let (sender, mut frames) = mpsc::channel::<(Channel, Bytes)>(WAITING);
+        self.hub.member(self.id, |member| member.frames = Some(sender));
+        self.tasks.spawn(async move {
+            while let Some((channel, frame)) = frames.recv().await {
+                ears.hear(session, &channel, &frame);
             }
-            self.node.link.send_replace(Link::Up);
-            Ok(())
-        })
+        });
+        self.link.send_replace(Link::Up);
+        Box::pin(async { Ok(()) })
     }
 
     fn publish(&self, channel: &str, frame: Bytes) {
-        if !self.node.is_up() {
+        let members = self.hub.0.lock();
+        if members.nodes.get(&self.id).is_none_or(|member| member.frames.is_none()) {
+            self.dropped_down.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let channel: Channel = channel.into();
-        for node in self.hub.nodes() {
-            if node.is_up() && node.hears(&channel) {
-                // A node whose task has ended hears nothing.
-                let _ = node.inbox.send(Delivery::Frame(channel.clone(), frame.clone()));
+        // under the lock: every node hears the frames of all in the same order
+        for member in members.nodes.values().filter(|member| member.listens(&channel)) {
+            let Some(frames) = &member.frames else { continue };
+            if frames.try_send((channel.clone(), frame.clone())).is_err() {
+                self.dropped_full.fetch_add(1, Ordering::Relaxed);
             }
         }
+        self.published.fetch_add(1, Ordering::Relaxed);
     }
 
     fn listen(&self, topic: Topic) {
-        *self.node.topics.lock().entry(topic).or_default() += 1;
+        self.hub.member(self.id, |member| *member.topics.entry(topic).or_default() += 1);
     }
 
     fn unlisten(&self, topic: &Topic) {
-        let mut topics = self.node.topics.lock();
-        if let Some(count) = topics.get_mut(topic) {
+        self.hub.member(self.id, |member| {
+            let Some(count) = member.topics.get_mut(topic) else { return };
             *count -= 1;
             if *count == 0 {
-                topics.remove(topic);
+                member.topics.remove(topic);
             }
-        }
+        });
     }
 
     fn settled(&self) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::ready(()))
+        Box::pin(async {})
     }
 
     fn listeners(&self, channels: Vec<Channel>) -> BoxFuture<'_, Result<Vec<usize>, Disconnected>> {
-        let nodes = self.hub.nodes();
-        let counted = channels.into_iter().map(|channel| {
-            let topic = Topic::Channel(channel);
-            nodes
-                .iter()
-                .filter(|node| node.is_up() && node.topics.lock().contains_key(&topic))
-                .count()
-        });
-        let counted = if self.node.is_up() { Ok(counted.collect()) } else { Err(Disconnected) };
-        Box::pin(std::future::ready(counted))
+        let members = self.hub.0.lock();
+        let answer = match *self.link.borrow() {
+            Link::Down => Err(Disconnected),
+            Link::Up => Ok(channels
+                .into_iter()
+                .map(|channel| {
+                    let topic = Topic::Channel(channel);
+                    let linked = members.nodes.values().filter(|member| member.frames.is_some());
+                    linked.filter(|member| member.topics.contains_key(&topic)).count()
+                })
+                .collect()),
+        };
+        Box::pin(async { answer })
     }
 
     fn link(&self) -> watch::Receiver<Link> {
-        self.node.link.subscribe()
+        self.link.subscribe()
     }
 
     fn counts(&self) -> BrokerCounts {
-        BrokerCounts::default()
+        BrokerCounts {
+            published: self.published.load(Ordering::Relaxed),
+            dropped_down: self.dropped_down.load(Ordering::Relaxed),
+            dropped_full: self.dropped_full.load(Ordering::Relaxed),
+            received: self.ears.get().map_or(0, |ears| ears.received()),
+            ..BrokerCounts::default()
+        }
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            self.node.link.send_replace(Link::Down);
-            let (done, flushed) = oneshot::channel();
-            if self.node.inbox.send(Delivery::Flush(done)).is_ok() && self.receiver.lock().is_none()
-            {
-                let _ = flushed.await;
-            }
-        })
+        self.hub.member(self.id, |member| member.frames = None);
+        self.link.send_replace(Link::Down);
+        self.tasks.close();
+        Box::pin(async { self.tasks.wait().await })
+    }
+}
+
+impl Drop for MemoryBroker {
+    fn drop(&mut self) {
+        self.hub.0.lock().nodes.remove(&self.id);
     }
 }
 
 impl fmt::Debug for MemoryBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryBroker").field("link", &*self.node.link.borrow()).finish()
+        f.debug_struct("MemoryBroker").field("node", &self.id).finish()
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::suite, *};
+
+    fn cluster() -> impl AsyncFn() -> Arc<dyn Broker> {
+        let hub = MemoryHub::default();
+        async move || Arc::new(hub.join()) as Arc<dyn Broker>
+    }
+
+    suite::conformance!(cluster(), prefixes);
 }

@@ -1,241 +1,193 @@
-//! Frames through Redis: one connection that publishes, in one order, and one that listens.
+//! Frames by the publish and subscribe of Redis.
 //!
-//! `topics` is what is listened to; `queue` what waits to be published; `wire` the commands for each
-//! kind of Redis. Here is the task that makes both connections, and makes them anew when either is
-//! lost.
+//! `outgoing` holds what is to be published, `interest` what is to be listened to, both whether
+//! there is a link or not; a `session` is one life of the link, with `slots` for a Redis Cluster.
+//! One task opens sessions and lets the other three meet in them.
 
-mod driver;
-mod queue;
-mod topics;
+mod elsewhere;
+mod interest;
+mod outgoing;
+mod session;
+mod signs;
+mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use redis::{PushInfo, PushKind, RedisError, RedisResult, Value, aio::SendError};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use redis::{RedisError, RedisResult};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
 
-use driver::Driver;
-use queue::Queue;
-use topics::Topics;
-
-use super::{Broker, BrokerCounts, Channel, Disconnected, Inbound, Link, LinkError, Topic};
+use self::{
+    interest::{Changes, Interest},
+    outgoing::{Dropped, Outgoing},
+    session::{OpenError, Session},
+};
+use super::{
+    Broker, BrokerCounts, Channel, Disconnected, Inbound, Link, LinkError, Topic, ears::Ears,
+};
 use crate::{
-    config::WireProtocol,
     handler::BoxFuture,
     redis::{
         backoff::Backoff,
-        link::{LinkState, closed_by_redis, unreachable},
-        probe,
+        link::{LinkState, unreachable},
         target::Target,
     },
 };
 
-/// How long frames that were published before the end may take to go out.
-const FLUSH: Duration = Duration::from_secs(1);
+/// How long a node that leaves tries to send what waits.
+const FLUSH: Duration = Duration::from_secs(3);
+/// A link that lasted so long was sound; the pauses start short again. One that breaks earlier,
+/// as while the slots of a cluster are moved, must not be made anew 20 times a second.
+const STEADY: Duration = Duration::from_secs(5);
 
-/// Carries frames by `PUBLISH` and `SUBSCRIBE`, or by their sharded forms.
-pub(crate) struct RedisBroker(Arc<Shared>);
-
-struct Shared {
-    target: Target,
-    sharded: bool,
-    topics: Topics,
-    queue: Queue,
-    state: LinkState,
-    inbound: OnceLock<Inbound>,
-    /// For questions; none while the link is down.
-    asking: parking_lot::Mutex<Option<Driver>>,
-    received: AtomicU64,
-    reconnects: AtomicU64,
-    stop: CancellationToken,
+/// Which commands of Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `PUBLISH`, `SUBSCRIBE`, `PSUBSCRIBE`.
+    Classic,
+    /// `SPUBLISH`, `SSUBSCRIBE` (Redis 7); no prefixes. In a Redis Cluster the load is spread, and
+    /// the order of frames is kept within a channel only.
+    Sharded,
 }
 
-/// Both connections of a link that is up.
-struct Open {
-    publishing: Driver,
-    listening: Driver,
-    /// Ends with either of them.
-    lost: CancellationToken,
+/// The way to the other nodes by Redis.
+///
+/// When a master is replaced, or the slot of a sharded channel moves, the link is made anew: it is
+/// [`Link::Down`] for a moment, and frames are lost, as when Redis restarts. Sharded channels in a
+/// cluster need all masters; classic ones do with any.
+pub(crate) struct RedisBroker(Arc<Node>);
+
+struct Node {
+    target: Target,
+    kind: Kind,
+    state: LinkState,
+    outgoing: Outgoing,
+    interest: Interest,
+    counters: Counters,
+    session: ArcSwapOption<Session>,
+    ears: OnceLock<Arc<Ears>>,
+    started: AtomicBool,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+#[derive(Default)]
+struct Counters {
+    published: AtomicU64,
+    publish_micros: AtomicU64,
+    publish_errors: AtomicU64,
+    dropped_down: AtomicU64,
+    dropped_full: AtomicU64,
+    reconnects: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, count: usize) {
+    counter.fetch_add(count as u64, Ordering::Relaxed);
 }
 
 impl RedisBroker {
-    /// Nothing is connected before the start.
-    pub(crate) fn new(target: Target, protocol: WireProtocol) -> Self {
+    /// Not linked until it is started.
+    pub(crate) fn new(target: Target, kind: Kind) -> Self {
         let state = LinkState::new("frames", target.address());
-        Self(Arc::new(Shared {
+        Self(Arc::new(Node {
             target,
-            sharded: protocol == WireProtocol::Sharded,
-            topics: Topics::default(),
-            queue: Queue::default(),
+            kind,
             state,
-            inbound: OnceLock::new(),
-            asking: parking_lot::Mutex::new(None),
-            received: AtomicU64::new(0),
-            reconnects: AtomicU64::new(0),
+            outgoing: Outgoing::default(),
+            interest: Interest::new(),
+            counters: Counters::default(),
+            session: ArcSwapOption::empty(),
+            ears: OnceLock::new(),
+            started: AtomicBool::new(false),
             stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
         }))
     }
 }
 
-impl Shared {
-    /// Makes both connections and listens to every topic.
-    async fn open(self: &Arc<Self>) -> RedisResult<Open> {
-        let lost = CancellationToken::new();
-        let publishing = self.connect(&lost, false).await?;
-        let listening = self.connect(&lost, true).await?;
-        self.topics.listen_again(&listening).await?;
-        *self.asking.lock() = Some(publishing.clone());
-        Ok(Open { publishing, listening, lost })
-    }
-
-    async fn connect(
-        self: &Arc<Self>,
-        lost: &CancellationToken,
-        listens: bool,
-    ) -> RedisResult<Driver> {
-        let (shared, lost) = (Arc::downgrade(self), lost.clone());
-        // Called by the driver itself, for each message in order: no task stands in between.
-        let push = move |push: PushInfo| {
-            if push.kind == PushKind::Disconnection {
-                lost.cancel();
-            } else if let Some(shared) = shared.upgrade().filter(|_| listens) {
-                shared.take(push);
-            }
-            Ok::<_, SendError>(())
-        };
-        Driver::connect(&self.target, push, self.sharded).await
-    }
-
-    fn take(&self, PushInfo { kind, data }: PushInfo) {
-        let skipped = match kind {
-            PushKind::Message | PushKind::SMessage => 0,
-            // The pattern comes first.
-            PushKind::PMessage => 1,
-            _ => return,
-        };
-        let mut data = data.into_iter().skip(skipped);
-        let (Some(Value::BulkString(channel)), Some(Value::BulkString(frame))) =
-            (data.next(), data.next())
-        else {
-            return;
-        };
-        let (Ok(channel), Some(inbound)) = (std::str::from_utf8(&channel), self.inbound.get())
-        else {
-            return;
-        };
-        self.received.fetch_add(1, Ordering::Relaxed);
-        let frame = Bytes::from(frame);
-        // A panic would end the driver's task, and with it the link.
-        if catch_unwind(AssertUnwindSafe(|| inbound(channel, &frame))).is_err() {
-            tracing::error!("a message of another node brought about a panic");
-        }
-    }
-
-    /// Keeps the link until the end.
-    async fn keep(self: Arc<Self>, mut open: Option<Open>) {
-        let mut backoff = Backoff::default();
-        loop {
-            if let Some(link) = open.take() {
-                let error = self.use_up(link).await;
-                self.asking.lock().take();
-                self.state.down(&error);
-                self.queue.drop_all();
-                self.topics.wake();
-                backoff.reset();
-            }
-            tokio::time::sleep(backoff.next()).await;
-            match self.open().await {
-                Ok(link) => {
-                    self.reconnects.fetch_add(1, Ordering::Relaxed);
-                    self.state.up();
-                    open = Some(link);
-                }
-                Err(error) => tracing::debug!(%error, "Redis is still out of reach"),
-            }
-        }
-    }
-
-    /// Works on a link until it is lost, and says why.
-    async fn use_up(&self, open: Open) -> RedisError {
-        let Open { publishing, listening, lost } = open;
-        let heard = || self.received.load(Ordering::Relaxed);
-        let wants_master = self.target.wants_master() && !self.target.is_cluster();
-        tokio::select! {
-            biased;
-            () = lost.cancelled() => closed_by_redis(),
-            error = self.topics.follow(&listening) => error,
-            error = self.queue.work_off(&publishing) => error,
-            error = probe::until_dead(listening.clone(), wants_master, heard) => error,
-            error = probe::until_dead(publishing.clone(), wants_master, || self.queue.sent()) => error,
-        }
-    }
-}
-
 impl Broker for RedisBroker {
+    /// A second start while the first is in force changes nothing. Dropped before it ends, the
+    /// future leaves a broker that is never linked.
     fn start(&self, inbound: Inbound, wait: bool) -> BoxFuture<'_, Result<(), LinkError>> {
         Box::pin(async move {
-            let shared = &self.0;
-            // Started once, by who built it.
-            let _ = shared.inbound.set(inbound);
-            if shared.sharded
-                && let Some(unfit) = driver::unfit_for_shards(&shared.target).await
-            {
-                return Err(unfit);
+            let node = &self.0;
+            if node.started.swap(true, Ordering::AcqRel) {
+                return Ok(());
             }
-            let first = match shared.open().await {
-                Ok(open) => {
-                    shared.state.up();
-                    Some(open)
-                }
+            let ears = node.ears.get_or_init(|| Arc::new(Ears::new(inbound))).clone();
+            let first = match node.open(&ears).await {
+                Ok(session) => Some(session),
                 Err(error) if wait => {
-                    shared.state.down(&error);
+                    node.state.down(&error);
                     None
                 }
-                Err(error) => return Err(unreachable(&shared.target, error)),
+                Err(error) => {
+                    node.started.store(false, Ordering::Release);
+                    return Err(node.refusal(error));
+                }
             };
-            let keeper = shared.clone();
-            tokio::spawn(async move {
-                let stop = keeper.stop.clone();
-                stop.run_until_cancelled(keeper.clone().keep(first)).await;
-                keeper.asking.lock().take();
-                keeper.state.end();
-            });
+            let keeper = node.clone();
+            node.tasks.spawn(async move { keeper.keep(ears, first).await });
             Ok(())
         })
     }
 
     fn publish(&self, channel: &str, frame: Bytes) {
-        self.0.queue.push(self.0.state.is_up(), channel, frame);
+        let counters = &self.0.counters;
+        match self.0.outgoing.push(channel, frame) {
+            Ok(()) => {}
+            Err(Dropped::Down) => add(&counters.dropped_down, 1),
+            Err(Dropped::Full) => add(&counters.dropped_full, 1),
+        }
     }
 
     fn listen(&self, topic: Topic) {
-        self.0.topics.listen(topic);
+        self.0.interest.listen(topic);
     }
 
     fn unlisten(&self, topic: &Topic) {
-        self.0.topics.unlisten(topic);
+        self.0.interest.unlisten(topic);
     }
 
     fn settled(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.0.topics.settled(|| self.0.state.is_up()))
+        let mut link = self.0.state.watch();
+        let (version, mut confirmed) = self.0.interest.version();
+        Box::pin(async move {
+            let in_force = confirmed.wait_for(|confirmed| *confirmed >= version);
+            tokio::select! {
+                _ = in_force => {}
+                _ = link.wait_for(|link| *link == Link::Down) => {}
+            }
+        })
     }
 
     fn listeners(&self, channels: Vec<Channel>) -> BoxFuture<'_, Result<Vec<usize>, Disconnected>> {
         Box::pin(async move {
-            let driver = self.0.asking.lock().clone().ok_or(Disconnected)?;
-            driver.listeners(&channels).await.map_err(|error| {
-                tracing::debug!(%error, "the nodes cannot be counted");
-                Disconnected
-            })
+            let session = self.0.session.load_full().ok_or(Disconnected)?;
+            tokio::select! {
+                // a session that is over must not be kept alive by a question
+                () = session.lost() => Err(Disconnected),
+                answer = session.listeners(&channels) => answer.map_err(|error| {
+                    debug!(%error, "Redis did not tell who listens");
+                    Disconnected
+                }),
+            }
         })
     }
 
@@ -244,26 +196,175 @@ impl Broker for RedisBroker {
     }
 
     fn counts(&self) -> BrokerCounts {
+        let Node { counters, outgoing, ears, .. } = &*self.0;
+        let (queued, queued_bytes) = outgoing.waiting();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         BrokerCounts {
-            received: self.0.received.load(Ordering::Relaxed),
-            reconnects: self.0.reconnects.load(Ordering::Relaxed),
-            ..self.0.queue.counts()
+            published: read(&counters.published),
+            publish_time: Duration::from_micros(read(&counters.publish_micros)),
+            publish_errors: read(&counters.publish_errors),
+            dropped_down: read(&counters.dropped_down),
+            dropped_full: read(&counters.dropped_full),
+            received: ears.get().map_or(0, |ears| ears.received()),
+            reconnects: read(&counters.reconnects),
+            queued,
+            queued_bytes,
         }
     }
 
+    /// Waits 3 s at most. Afterwards the broker can't be started again.
     fn stop(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            if self.0.state.is_up() {
-                let _ = tokio::time::timeout(FLUSH, self.0.queue.emptied()).await;
-            }
-            // Closing the connections ends every subscription at once.
-            self.0.stop.cancel();
-        })
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        Box::pin(async { self.0.tasks.wait().await })
+    }
+}
+
+impl Drop for RedisBroker {
+    fn drop(&mut self) {
+        self.0.stop.cancel();
     }
 }
 
 impl fmt::Debug for RedisBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisBroker").field("target", &self.0.target).finish_non_exhaustive()
+        let Node { target, kind, .. } = &*self.0;
+        f.debug_struct("RedisBroker").field("target", target).field("kind", kind).finish()
+    }
+}
+
+/// How a session ended.
+enum End {
+    Stopped,
+    Lost(RedisError),
+}
+
+impl Node {
+    /// Opens a session and brings it up: first everything is listened to, then frames travel.
+    async fn open(&self, ears: &Arc<Ears>) -> Result<Arc<Session>, OpenError> {
+        let session = Arc::new(Session::open(&self.target, self.kind, ears).await?);
+        let all = self.interest.everything();
+        session.apply(&all).await?;
+        self.interest.confirm(all.version);
+        self.session.store(Some(session.clone()));
+        self.outgoing.open();
+        self.state.up();
+        Ok(session)
+    }
+
+    async fn keep(&self, ears: Arc<Ears>, mut session: Option<Arc<Session>>) {
+        let mut backoff = Backoff::default();
+        loop {
+            if let Some(session) = session.take() {
+                let opened = Instant::now();
+                let end = self.serve(&session).await;
+                self.give_up(&session, &ears);
+                match end {
+                    End::Stopped => return self.state.end(),
+                    End::Lost(error) => self.state.down(&error),
+                }
+                if opened.elapsed() >= STEADY {
+                    backoff.reset();
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return self.state.end(),
+                () = sleep(backoff.next()) => {}
+            }
+            let opened = tokio::select! {
+                () = self.stop.cancelled() => return self.state.end(),
+                opened = self.open(&ears) => opened,
+            };
+            match opened {
+                Ok(opened) => {
+                    add(&self.counters.reconnects, 1);
+                    session = Some(opened);
+                }
+                Err(error) => debug!(%error, "Redis is still out of reach"),
+            }
+        }
+    }
+
+    async fn serve(&self, session: &Session) -> End {
+        let mut publishing = pin!(self.publishing(session));
+        let lost = tokio::select! {
+            () = self.stop.cancelled() => {
+                self.outgoing.seal();
+                // others count nodes by their subscriptions, so those end first
+                let last = timeout(FLUSH, async { tokio::join!(self.leave(session), publishing) });
+                if last.await.is_err() {
+                    warn!("Redis did not take the last frames in time");
+                }
+                return End::Stopped;
+            }
+            sent = &mut publishing => sent.err(),
+            applied = self.listening(session) => applied.err(),
+            error = session.until_lost() => Some(error),
+        };
+        match lost {
+            Some(error) => End::Lost(error),
+            None => End::Stopped, // only after it was sealed
+        }
+    }
+
+    fn give_up(&self, session: &Session, ears: &Ears) {
+        self.session.store(None);
+        session.give_up();
+        ears.begin();
+        add(&self.counters.dropped_down, self.outgoing.close());
+    }
+
+    /// One batch after the other: that is the one order in which this node is heard.
+    async fn publishing(&self, session: &Session) -> RedisResult<()> {
+        let mut refusing = false;
+        while let Some(batch) = self.outgoing.batch().await {
+            // counted if this future is dropped while they are on their way
+            let unsure = Unsure { counter: &self.counters.publish_errors, frames: batch.len() };
+            let (refused, first) = session.publish(&batch).await?;
+            std::mem::forget(unsure);
+            let waited: Duration = batch.iter().map(|frame| frame.since.elapsed()).sum();
+            add(&self.counters.publish_errors, refused);
+            add(&self.counters.published, batch.len() - refused);
+            self.counters.publish_micros.fetch_add(waited.as_micros() as u64, Ordering::Relaxed);
+            if let Some(error) = first.as_ref().filter(|_| !refusing) {
+                warn!(%error, "Redis refuses to publish");
+            }
+            refusing = first.is_some();
+        }
+        Ok(())
+    }
+
+    async fn listening(&self, session: &Session) -> RedisResult<()> {
+        loop {
+            let changes = self.interest.changes().await;
+            session.apply(&changes).await?;
+            self.interest.confirm(changes.version);
+        }
+    }
+
+    async fn leave(&self, session: &Session) {
+        let everything = Changes { unlisten: self.interest.told(), ..Changes::default() };
+        if let Err(error) = session.apply(&everything).await {
+            debug!(%error, "left without a word");
+        }
+    }
+
+    fn refusal(&self, error: OpenError) -> LinkError {
+        match error {
+            OpenError::Redis(error) => unreachable(&self.target, error),
+            OpenError::Unfit(reason) => LinkError::Unfit { address: self.target.address(), reason },
+        }
+    }
+}
+
+/// Frames that were sent and not answered.
+struct Unsure<'a> {
+    counter: &'a AtomicU64,
+    frames: usize,
+}
+
+impl Drop for Unsure<'_> {
+    fn drop(&mut self) {
+        add(self.counter, self.frames);
     }
 }

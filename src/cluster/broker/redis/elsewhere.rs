@@ -1,0 +1,72 @@
+//! How many nodes listen at the other masters of a Redis Cluster.
+
+use std::collections::HashMap;
+
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use redis::{RedisResult, aio::MultiplexedConnection};
+use tracing::debug;
+
+use super::{super::Channel, slots::Slots};
+use crate::redis::target::{Target, connection_config};
+
+type Address = (String, u16);
+
+/// The masters that we do not publish through. Connected when they are asked; one that does not
+/// answer is skipped, since whoever listened there does not hear us either.
+pub(super) struct Elsewhere {
+    target: Target,
+    own: Address,
+    connections: Mutex<HashMap<Address, MultiplexedConnection>>,
+}
+
+impl Elsewhere {
+    pub(super) fn new(target: Target, own: Address) -> Self {
+        Self { target, own, connections: Mutex::default() }
+    }
+
+    /// The counts of each of them. Which they are is asked each time: masters come and go.
+    pub(super) async fn count(
+        &self,
+        own: &MultiplexedConnection,
+        channels: &[Channel],
+    ) -> RedisResult<Vec<Vec<usize>>> {
+        let mut masters = Slots::read(&mut own.clone()).await?.masters;
+        masters.retain(|master| *master != self.own);
+        self.connections.lock().retain(|address, _| masters.contains(address));
+        let answers = join_all(masters.iter().map(|master| self.ask(master, channels))).await;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    async fn ask(&self, master: &Address, channels: &[Channel]) -> Option<Vec<usize>> {
+        let known = self.connections.lock().get(master).cloned();
+        if let Some(connection) = known
+            && let Ok(counts) = count(connection, "NUMSUB", channels).await
+        {
+            return Some(counts);
+        }
+        let fresh = async {
+            let (host, port) = master;
+            let connection = self.target.connect_node(host, *port, &connection_config()).await?;
+            let counts = count(connection.clone(), "NUMSUB", channels).await?;
+            self.connections.lock().insert(master.clone(), connection);
+            RedisResult::Ok(counts)
+        };
+        fresh.await.inspect_err(|error| debug!(%error, "a master of the cluster is silent")).ok()
+    }
+}
+
+/// Asks one node.
+pub(super) async fn count(
+    mut connection: MultiplexedConnection,
+    question: &str,
+    channels: &[Channel],
+) -> RedisResult<Vec<usize>> {
+    let mut command = redis::cmd("PUBSUB");
+    command.arg(question);
+    for channel in channels {
+        command.arg(&**channel);
+    }
+    let counts: Vec<(Vec<u8>, usize)> = command.query_async(&mut connection).await?;
+    Ok(counts.into_iter().map(|(_, count)| count).collect())
+}

@@ -1,0 +1,30 @@
+//! What the fuzz targets of the wire formats drive. Compiled for them alone.
+
+use super::{
+    message::{Envelope, Message},
+    wire::{Wire, from_packet, to_packet},
+};
+use crate::config::WireProtocol;
+
+/// Reads a frame of any channel. What is understood as an event is made into a packet and back, and
+/// what is understood at all can be written again and is then understood as the same.
+pub fn wire(sharded: bool, channel: u8, frame: &[u8]) {
+    let protocol = if sharded { WireProtocol::Sharded } else { WireProtocol::Classic };
+    let ours = Wire::new(protocol, "k", "ours", true);
+    let channels = ["k#/#", "k#/#room#", "k-request#/#", "k-response#/#", "k-response#/#ours#"];
+    let channel = channels[usize::from(channel) % channels.len()];
+    let Ok(Some(Envelope { message, .. })) = ours.decode("/", channel, frame, &|_| true) else {
+        return;
+    };
+    if let Message::Broadcast { event, .. } | Message::BroadcastWithAck { event, .. } = &message {
+        let Ok(packet) = to_packet(event) else { return };
+        let event = from_packet(&packet).expect("what was written can be read");
+        let again = to_packet(&event).expect("what was read can be written");
+        assert_eq!(again, packet, "a packet changes on its way");
+    }
+    let theirs = Wire::new(protocol, "k", "theirs", true);
+    if let Ok((channel, frame)) = theirs.encode("/", &message, Some("ours")) {
+        let read = ours.decode("/", &channel, &frame, &|_| true);
+        assert!(matches!(read, Ok(Some(_))), "what is written is not understood: {read:?}");
+    }
+}
