@@ -72,3 +72,41 @@ export async function balancer(t, nodes, target) {
   });
   return Object.assign(front, { target });
 }
+
+/**
+ * A network between two programs that can fail. `stall()`: nothing is forwarded any more, in either
+ * direction, and nobody is told, as when a cable is pulled or a firewall forgets its connections.
+ * `flow()`: what was held back goes on. `cut()`: every connection is reset.
+ */
+export async function network(t, port) {
+  let stalled = false;
+  const ends = new Set();
+  const front = await listening(t, (client, keep) => {
+    const upstream = keep(connect({ port, host: "127.0.0.1", noDelay: true }));
+    client.setNoDelay(true);
+    for (const [from, to] of [[client, upstream], [upstream, client]]) {
+      ends.add(from);
+      // Each chunk is passed on by hand: `pipe` would resume by itself what `stall` has paused.
+      from.on("data", (chunk) => to.write(chunk));
+      from.on("close", () => {
+        ends.delete(from);
+        to.destroy();
+      });
+      if (stalled) from.pause();
+    }
+  });
+  return Object.assign(front, {
+    port: Number(new URL(front.url).port),
+    stall() {
+      stalled = true;
+      for (const end of ends) end.pause();
+    },
+    flow() {
+      stalled = false;
+      for (const end of ends) end.resume();
+    },
+    cut() {
+      for (const end of ends) end.resetAndDestroy();
+    },
+  });
+}

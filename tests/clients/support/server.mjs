@@ -41,6 +41,26 @@ export async function startServer(config = {}, { args = [] } = {}) {
   });
 }
 
+/**
+ * Runs the binary to its end: its exit code and what it said. `config` is written to a file and
+ * named on the command line; `env` is all that it sees of the environment.
+ */
+export async function runBinary(args, { config, env = {}, deadline = 15_000 } = {}) {
+  const dir = await mkdtemp(join(tmpdir(), "switchboard-test-"));
+  try {
+    const file = join(dir, "switchboard.toml");
+    if (config) await writeFile(file, toml(config));
+    const child = spawn(BIN, [...args, ...(config ? ["--config", file] : [])], { env: { ...cleanEnvironment(), ...env }, stdio: ["ignore", "pipe", "pipe"] });
+    const said = { stdout: "", stderr: "" };
+    child.stdout.on("data", (chunk) => (said.stdout += chunk));
+    child.stderr.on("data", (chunk) => (said.stderr += chunk));
+    const ended = once(child, "close").then(([code]) => ({ code, ...said }));
+    return await within(deadline, `switchboard ${args.join(" ")} ends`, ended).finally(() => child.kill("SIGKILL"));
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
 /** Starts the example of that name, whose file lies beside the binary as cargo puts it. */
 export async function startExample(name) {
   return retryingBusyPorts(async () => {

@@ -1,0 +1,105 @@
+// A real redis-server for the tests: on a free port, in a directory of its own, and as mortal as one.
+
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after } from "node:test";
+import { promisify } from "node:util";
+
+import { freePorts } from "./server.mjs";
+import { until } from "./waiting.mjs";
+
+const exec = promisify(execFile);
+const running = new Set();
+
+process.on("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+});
+
+export class RedisServer {
+  #dir;
+  #options;
+  #process;
+
+  /** Not started yet. `keeps`: it writes down what it has, so that it survives a crash. */
+  static async prepared({ keeps = false, password } = {}) {
+    const redis = new RedisServer();
+    [redis.port] = await freePorts(1);
+    redis.#options = { keeps, password };
+    redis.#dir = await mkdtemp(join(tmpdir(), "switchboard-redis-"));
+    return redis;
+  }
+
+  /** The address, without a password. */
+  get url() {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  async start() {
+    const { keeps, password } = this.#options;
+    const args = ["--port", this.port, "--bind", "127.0.0.1", "--dir", this.#dir, "--save", "", "--loglevel", "warning"];
+    args.push(...(keeps ? ["--appendonly", "yes", "--appendfsync", "always"] : ["--appendonly", "no"]));
+    if (password) args.push("--requirepass", password);
+    this.#process = spawn("redis-server", args.map(String), { stdio: "ignore" });
+    const child = this.#process;
+    running.add(child);
+    child.once("exit", () => running.delete(child));
+    await until("Redis answers", () => this.cli("PING").catch(() => false), 10_000);
+    return this;
+  }
+
+  /** Ends as by a crash. With `forgets` what it had written down is lost, too. */
+  async kill({ forgets = false } = {}) {
+    if (this.#process.exitCode === null && this.#process.signalCode === null) {
+      this.#process.kill("SIGKILL");
+      await once(this.#process, "exit");
+    }
+    if (forgets) {
+      await rm(this.#dir, { recursive: true, force: true });
+      await mkdir(this.#dir);
+    }
+  }
+
+  /** Stops in its tracks: connections stay open, and nothing is answered. */
+  pause() {
+    this.#process.kill("SIGSTOP");
+  }
+
+  resume() {
+    this.#process.kill("SIGCONT");
+  }
+
+  async end() {
+    if (this.#process) await this.kill();
+    await rm(this.#dir, { recursive: true, force: true });
+  }
+
+  /** The answer to one command. */
+  async cli(...command) {
+    const auth = this.#options.password ? ["-a", this.#options.password, "--no-auth-warning"] : [];
+    const { stdout } = await exec("redis-cli", ["-p", String(this.port), ...auth, "-3", "--json", ...command.map(String)], { timeout: 5_000 });
+    return JSON.parse(stdout);
+  }
+
+  /** How many connections listen to a channel by its name. */
+  async listeners(channel, { sharded = false } = {}) {
+    const answer = await this.cli("PUBSUB", sharded ? "SHARDNUMSUB" : "NUMSUB", channel);
+    return Array.isArray(answer) ? answer[1] : answer[channel];
+  }
+
+  /** How many sockets of users the directory of the cluster lists. */
+  async listedSockets() {
+    const keys = Array.from({ length: 64 }, (_, bucket) => `switchboard:{u${bucket}}:sockets`);
+    const sum = "local n = 0 for _, key in ipairs(KEYS) do n = n + redis.call('ZCARD', key) end return n";
+    return this.cli("EVAL", sum, keys.length, ...keys);
+  }
+}
+
+/** A Redis that has started, ended after the test `t` or, without one, after the test file. */
+export async function redisFor(t, options) {
+  const redis = await RedisServer.prepared(options);
+  (t?.after.bind(t) ?? after)(() => redis.end());
+  return redis.start();
+}
