@@ -1,0 +1,131 @@
+// Nodes come and go: by a crash, in good order, and before Redis is there.
+
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+
+import { ack, connect, connectWith, disconnected, refusal } from "./support/clients.mjs";
+import { Cluster } from "./support/cluster.mjs";
+import { RedisServer } from "./support/redis.mjs";
+import { freePorts, runBinary, serverFor } from "./support/server.mjs";
+import { Stream } from "./support/steady.mjs";
+import { SECRET, token } from "./support/tokens.mjs";
+import { until } from "./support/waiting.mjs";
+
+/** A node's lease, and the time that the others may take to see that it is over. */
+const [LEASE, SWEEP] = [15_000, 8_000];
+
+describe("a node ends", { concurrency: 2 }, () => {
+  it("by kill -9: its users are gone when its lease is over, and all else goes on", { timeout: 60_000 }, async (t) => {
+    const cluster = await Cluster.start(t, { ours: ["a", "b"], nodes: { n: {} }, config: { users: { max_sockets: 3 } } });
+    const { servers: { a, b, n }, redis } = cluster;
+    const alice = await token("alice");
+    const [first, listener, foreign] = [await connectWith(t, a, alice), await connect(t, a), await connect(t, n)];
+    const lost = [await connectWith(t, b, alice), await connectWith(t, b, alice)].map((socket) => disconnected(socket));
+    await until("three are listed", async () => (await redis.listedSockets()) === 3);
+    assert.match((await refusal(t, a, { auth: { token: alice } })).message, /^too_many_sockets/);
+    const stream = await Stream.start(t, first, { listener, foreign });
+    await stream.flows("foreign");
+
+    await b.kill();
+    const since = performance.now();
+    await Promise.all(lost);
+    // Redis knows at once that its connections are gone: no question waits for the dead node.
+    await cluster.complete(2);
+    t.diagnostic(`not counted any more after ${Math.round(performance.now() - since)} ms`);
+    const ids = await n.run(async (io) => (await io.fetchSockets()).map(({ id }) => id));
+    assert.deepEqual(ids.sort(), [first.id, listener.id, foreign.id].sort());
+
+    await until("its users are gone", async () => (await redis.listedSockets()) === 1, LEASE + SWEEP);
+    const took = Math.round(performance.now() - since);
+    t.diagnostic(`its users are gone after ${took} ms`);
+    // The last renewal may have been just before or a beat before the end.
+    assert.ok(took > LEASE / 2, `it is not given up early: ${took} ms`);
+    for (let n = 0; n < 2; n++) await connectWith(t, a, alice);
+    assert.match((await refusal(t, a, { auth: { token: alice } })).message, /^too_many_sockets/);
+    await stream.stop();
+    for (const name of ["listener", "foreign"]) t.diagnostic(`${name}: the longest way took ${await stream.assertWhole(name)} ms`);
+  });
+
+  it("by SIGTERM: its users and it are gone at once, and it ends with code 0", { timeout: 60_000 }, async (t) => {
+    const cluster = await Cluster.start(t, { nodes: { n: {} }, config: { drain: { timeout: "5s", spread: "0s" } } });
+    const { servers: { a, b, n }, redis } = cluster;
+    const [stays, goes] = [await connectWith(t, a, await token("alice")), await connectWith(t, b, await token("bob"))];
+    await until("both are listed", async () => (await redis.listedSockets()) === 2);
+    const reason = disconnected(goes);
+    const since = performance.now();
+    const ended = b.stop();
+    // At the transport, so that the client comes back, to another node.
+    assert.equal(await reason, "transport close");
+    assert.deepEqual(await ended, { code: 0, signal: null });
+    await until("it is not listed", async () => (await redis.listedSockets()) === 1, 2_000);
+    t.diagnostic(`gone after ${Math.round(performance.now() - since)} ms`);
+    await cluster.complete(2);
+    assert.deepEqual(await n.run(async (io) => (await io.fetchSockets()).map(({ id }) => id)), [stays.id]);
+  });
+
+  it("and comes back: it is counted once, and hears of everything", { timeout: 60_000 }, async (t) => {
+    const cluster = await Cluster.start(t, { nodes: { n: {} } });
+    const { b } = cluster.servers;
+    await b.kill();
+    cluster.servers.b = await serverFor(t, { ...cluster.config, node_id: "b" });
+    await cluster.complete();
+    const crew = await cluster.crew(t);
+    await cluster.servers.n.run((io) => void io.emit("says", "welcome back"));
+    assert.deepEqual(await crew.heard(), Object.fromEntries(["a", "b", "n"].map((name) => [name, [["says", "welcome back"]]])));
+  });
+});
+
+describe("Redis is not there at the start", () => {
+  it("the server ends with code 1, and names the address without the password", async () => {
+    const [listen, port] = await freePorts(2);
+    for (const protocol of ["classic", "sharded"]) {
+      const config = { listen: `127.0.0.1:${listen}`, redis: { url: `redis://app:s3cr3t@127.0.0.1:${port}`, protocol } };
+      const { code, stdout, stderr } = await runBinary(["serve"], { config });
+      assert.equal(code, 1, stderr);
+      assert.match(stdout + stderr, new RegExp(`127\\.0\\.0\\.1:${port}`));
+      assert.doesNotMatch(stdout + stderr, /s3cr3t/);
+    }
+  });
+
+  it("the server ends with code 1 when Redis refuses the password", async (t) => {
+    const redis = await RedisServer.prepared({ password: "s3cr3t" });
+    t.after(() => redis.end());
+    await redis.start();
+    const [listen] = await freePorts(1);
+    const { code, stdout, stderr } = await runBinary(["serve"], { config: { listen: `127.0.0.1:${listen}`, redis: { url: `redis://:wr0ng@127.0.0.1:${redis.port}` } } });
+    assert.equal(code, 1, stderr);
+    assert.doesNotMatch(stdout + stderr, /wr0ng|s3cr3t/);
+  });
+
+  it("with --wait-for-redis it serves, and joins the cluster when it can", { timeout: 60_000 }, async (t) => {
+    const redis = await RedisServer.prepared({ password: "s3cr3t" });
+    t.after(() => redis.end());
+    const config = { auth: { hs256_secret: SECRET }, redis: { url: `redis://:s3cr3t@127.0.0.1:${redis.port}` } };
+    const start = (name) => serverFor(t, { ...config, node_id: name }, { args: ["--wait-for-redis"] });
+    const [a, b] = [await start("a"), await start("b")];
+    const response = await a.get("/readyz");
+    assert.equal(response.status, 503);
+    assert.deepEqual((await response.json()).reasons, ["redis link down"]);
+
+    const [sender, local, remote] = [await connectWith(t, a, await token("alice")), await connect(t, a), await connect(t, b)];
+    const stream = await Stream.start(t, sender, { local, remote });
+    t.diagnostic(`within the node the first one took ${await stream.flows("local")} ms`);
+
+    await redis.start();
+    const since = performance.now();
+    for (const server of [a, b]) await until("it is ready", async () => (await server.get("/readyz")).status === 200, 15_000);
+    await stream.flows("remote");
+    t.diagnostic(`part of the cluster after ${Math.round(performance.now() - since)} ms`);
+    await until("its user is listed", async () => (await redis.listedSockets()) === 1, 15_000);
+    await stream.stop();
+    await stream.assertWhole("local");
+    stream.assertOrdered("remote");
+    assert.ok((await ack(remote, "whoami")).socket);
+    for (const server of [a, b]) {
+      assert.doesNotMatch(server.logs, /s3cr3t/);
+      for (const link of ["frames", "commands"]) {
+        assert.equal(server.logs.split("\n").filter((line) => line.includes("is down") && line.includes(`link="${link}"`)).length, 1, server.logs);
+      }
+    }
+  });
+});

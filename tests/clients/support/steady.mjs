@@ -1,0 +1,60 @@
+// A steady stream of numbers from one client to others: what is missing, doubled or late shows what a
+// fault did to delivery.
+
+import assert from "node:assert/strict";
+
+import { ack } from "./clients.mjs";
+import { until } from "./waiting.mjs";
+
+const EVERY = 10;
+let streams = 0;
+
+export class Stream {
+  #numbers = 0;
+  #sent = [];
+  #listeners = {};
+
+  /** Starts: `sender` publishes to a room of the `listeners` (sockets by name). */
+  static async start(t, sender, listeners) {
+    const stream = new Stream();
+    stream.room = `public:stream-${++streams}`;
+    for (const socket of [sender, ...Object.values(listeners)]) await ack(socket, "join", stream.room);
+    for (const [name, socket] of Object.entries(listeners)) {
+      const heard = (stream.#listeners[name] = []);
+      socket.on(stream.room, ({ data }) => heard.push({ number: data, at: performance.now() }));
+    }
+    const send = () => {
+      stream.#sent.push(performance.now());
+      sender.emit("publish", { room: stream.room, event: stream.room, data: stream.#numbers++ });
+    };
+    stream.timer = setInterval(send, EVERY);
+    t.after(() => clearInterval(stream.timer));
+    return stream;
+  }
+
+  /** Waits until `name` hears numbers that are sent from now on; returns after how many ms it did. */
+  async flows(name, deadline = 15_000) {
+    const [from, start] = [this.#numbers, performance.now()];
+    await until(`the stream flows to ${name}`, () => this.#listeners[name].at(-1)?.number >= from, deadline);
+    return Math.round(performance.now() - start);
+  }
+
+  async stop() {
+    clearInterval(this.timer);
+  }
+
+  /** Nothing is missing, nothing came twice, all in order; returns the longest way, in ms. */
+  async assertWhole(name) {
+    const heard = this.#listeners[name];
+    await until(`${name} hears the last number`, () => heard.length >= this.#numbers);
+    assert.deepEqual(heard.map(({ number }) => number), Array.from({ length: this.#numbers }, (_, number) => number));
+    return Math.round(Math.max(...heard.map(({ number, at }) => at - this.#sent[number])));
+  }
+
+  /** Nothing came twice, all in order; returns how many are missing. */
+  assertOrdered(name) {
+    const heard = this.#listeners[name];
+    heard.forEach(({ number }, at) => assert.ok(at === 0 || heard[at - 1].number < number, `${name}: ${number} after ${heard[at - 1]?.number}`));
+    return this.#numbers - heard.length;
+  }
+}
