@@ -75,6 +75,37 @@ describe("a node ends", { concurrency: 2 }, () => {
   });
 });
 
+describe("Redis comes back", { concurrency: 2 }, () => {
+  const clusters = {
+    "the classic adapter": { protocol: "classic", nodes: { n: { client: "redis" }, m: { client: "ioredis" } } },
+    "the sharded adapter": { protocol: "sharded", nodes: { n: { client: "redis" } } },
+  };
+  for (const [name, options] of Object.entries(clusters)) {
+    it(`Node.js servers with ${name} and Switchboard nodes find each other again, questions included`, { timeout: 60_000 }, async (t) => {
+      const cluster = await Cluster.start(t, options);
+      const crew = await cluster.crew(t);
+      const room = "public:still here";
+      await crew.join(room, ...crew.names);
+      await cluster.redis.kill({ forgets: true });
+      await until("a node notices", async () => (await cluster.servers.a.get("/readyz")).status === 503);
+      await cluster.redis.start();
+      const since = performance.now();
+      await cluster.complete();
+      await cluster.listened(room, crew.names);
+      t.diagnostic(`complete again after ${Math.round(performance.now() - since)} ms`);
+      for (const name of crew.names) crew[name].on("question", (ack) => ack(name));
+      for (const sender of [...cluster.nodes, "a", "b"]) {
+        await crew.publish(sender, room, sender);
+        const others = crew.names.filter((name) => name !== sender);
+        const expected = ["says", { room, from: null, data: sender }];
+        assert.deepEqual(await crew.heard(sender), Object.fromEntries(others.map((name) => [name, [expected]])));
+      }
+      assert.deepEqual((await cluster.servers.n.run((io) => io.timeout(10_000).emitWithAck("question"))).sort(), [...crew.names].sort());
+      assert.equal(await cluster.servers.n.run(async (io) => (await io.fetchSockets()).length), crew.names.length);
+    });
+  }
+});
+
 describe("Redis is not there at the start", () => {
   it("the server ends with code 1, and names the address without the password", async () => {
     const [listen, port] = await freePorts(2);

@@ -1,5 +1,7 @@
 // A cluster of both kinds of servers on one Redis, and a client on each of them.
 
+import assert from "node:assert/strict";
+
 import { Inbox, ack, connect } from "./clients.mjs";
 import { nodeFor } from "./nodes.mjs";
 import { redisFor } from "./redis.mjs";
@@ -83,7 +85,7 @@ class Crew {
 
   /** Joins, and waits until that is in effect everywhere. */
   async join(room, ...names) {
-    for (const name of names) await ack(this[name], "join", room);
+    for (const name of names) assert.deepEqual(await ack(this[name], "join", room), { ok: true, room });
     // Switchboard's answer says that it hears of the room; the sharded Node.js adapter's does not.
     await this.#cluster.listened(room, names.map((name) => name[0]));
   }
