@@ -63,6 +63,26 @@ describe("a node ends", { concurrency: 2 }, () => {
     assert.deepEqual(await n.run(async (io) => (await io.fetchSockets()).map(({ id }) => id)), [stays.id]);
   });
 
+  it("no: it was only stopped, for longer than its lease; its users are there again", { timeout: 60_000 }, async (t) => {
+    const cluster = await Cluster.start(t, {});
+    const { servers: { a, b }, redis } = cluster;
+    const [alice, bob] = [await connectWith(t, a, await token("alice")), await connectWith(t, b, await token("bob"))];
+    const stream = await Stream.start(t, alice, { remote: bob, local: await connect(t, a) });
+    await stream.flows("remote");
+    b.signal("SIGSTOP");
+    t.after(() => b.signal("SIGCONT"));
+    await until("the others have given it up", async () => (await redis.listedSockets()) === 1, LEASE + SWEEP);
+    b.signal("SIGCONT");
+    const since = performance.now();
+    await until("its user is listed again", async () => (await redis.listedSockets()) === 2, 15_000);
+    t.diagnostic(`listed again after ${Math.round(performance.now() - since)} ms`);
+    await stream.flows("remote");
+    await stream.stop();
+    await stream.assertWhole("local");
+    t.diagnostic(`${stream.assertOrdered("remote")} did not reach the node that was stopped`);
+    assert.equal((await ack(bob, "whoami")).user, "bob");
+  });
+
   it("and comes back: it is counted once, and hears of everything", { timeout: 60_000 }, async (t) => {
     const cluster = await Cluster.start(t, { nodes: { n: {} } });
     const { b } = cluster.servers;

@@ -156,6 +156,37 @@ for (const protocol of ["classic", "sharded"]) {
       await assertSaidOnce(a, mark);
     });
 
+    it("Redis closes one kind of connection, and loses its memory and its scripts", { timeout: 60_000 }, async (t) => {
+      const cluster = await Cluster.start(t, { protocol });
+      const { a, b } = cluster.servers;
+      const { stream, returning } = await scene(t, cluster);
+      const flow = async (what) => {
+        const since = performance.now();
+        await Promise.all([stream.flows("remote"), returning.flows("remote")]);
+        t.diagnostic(`${what}: delivery is back after ${Math.round(performance.now() - since)} ms`);
+      };
+      for (const type of ["pubsub", "normal"]) {
+        const marks = [a, b].map((server) => server.logs.length);
+        await cluster.redis.cli("CLIENT", "KILL", "TYPE", type);
+        await until("the nodes notice", () => [a, b].every((server, at) => /is down/.test(server.logs.slice(marks[at]))));
+        await Promise.all([a, b].map((server) => says(server, true)));
+        await flow(`connections of the type ${type} are killed`);
+      }
+      for (const command of [["FLUSHALL"], ["SCRIPT", "FLUSH"]]) {
+        await cluster.redis.cli(...command);
+        const since = performance.now();
+        // Somebody new is listed at once, those who were forgotten when their nodes notice.
+        await connectWith(t, a, await token("new"));
+        await until("every user is listed", async () => (await cluster.redis.listedSockets()) === (command[0] === "FLUSHALL" ? 3 : 4), 20_000);
+        t.diagnostic(`${command.join(" ")}: the directory is complete again after ${Math.round(performance.now() - since)} ms`);
+      }
+      await flow("after all");
+      for (const each of [stream, returning]) {
+        await each.stop();
+        t.diagnostic(`within the node the longest way took ${await each.assertWhole("local")} ms; ${each.assertOrdered("remote")} did not reach the other node`);
+      }
+    });
+
     it("a node's connections to Redis are reset", { timeout: 60_000 }, async (t) => {
       const redis = await redisFor(t);
       const way = await network(t, redis.port);

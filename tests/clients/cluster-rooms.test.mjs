@@ -33,6 +33,36 @@ for (const protocol of ["classic", "sharded"]) {
       await until("nobody listens to the rooms", async () => (await Promise.all(rooms.map((room) => cluster.redis.listeners(`socket.io#/#${room}#`, cluster)))).every((count) => count === 0));
     });
 
+    it("who is connected hears from the first moment what is sent to its user and to its id", { timeout: 60_000 }, async (t) => {
+      for (let number = 0; number < 40; number++) {
+        const user = `newcomer-${number}`;
+        let inbox;
+        const socket = await connect(t, a, { auth: { token: await token(user) }, onOpen: (socket) => (inbox = new Inbox(socket)) });
+        await n.run((io, user, id) => {
+          io.to(`user:${user}`).emit("says", "user");
+          io.to(id).emit("says", "id");
+        }, user, socket.id);
+        await until("both are there", () => inbox.of("says").length === 2);
+        socket.close();
+      }
+    });
+
+    it("a burst arrives whole and in order, from either kind of server", { timeout: 60_000 }, async (t) => {
+      const crew = await cluster.crew(t);
+      const [room, count] = [aRoom(), 2_000];
+      await crew.join(room, "a", "b", "n");
+      const numbers = Array.from({ length: count }, (_, number) => number);
+      await n.run((io, room, count) => {
+        for (let number = 0; number < count; number++) io.to(room).emit("says", { data: number }, "x".repeat(500));
+      }, room, count);
+      const fromNode = await crew.heard("n");
+      for (const number of numbers) crew.a.emit("publish", { room, event: "says", data: number, pad: "x".repeat(500) });
+      const fromOurs = await crew.heard("a");
+      const order = (events) => events.map(([, { data }]) => data);
+      for (const name of ["a", "b", "n"]) assert.deepEqual(order(fromNode[name]), numbers, `${name} hears Node.js`);
+      for (const name of ["b", "n"]) assert.deepEqual(order(fromOurs[name]), numbers, `${name} hears Switchboard`);
+    });
+
     it("a room is heard of as long as one member is left, and given up with the last", async (t) => {
       const [room, crew] = [aRoom(), await cluster.crew(t, { a2: {} })];
       const listeners = () => cluster.redis.listeners(`socket.io#/#${room}#`, cluster);
