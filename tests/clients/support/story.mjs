@@ -214,6 +214,43 @@ export async function story(options) {
     }
   });
 
+  it("a Node.js server has every socket in its hands: emit, ask, join, leave, disconnect", async (t) => {
+    const crew = await cluster.crew(t);
+    answering(crew);
+    const room = aRoom();
+    // What `fetchSockets` gives stands for the socket, wherever it is.
+    const handle = (id, script, ...args) => n.run(async (io, id, script, args) => {
+      const [socket] = await io.in(id).fetchSockets();
+      return new Function(`return (${script})`)()(socket, ...args);
+    }, id, script.toString(), args);
+    for (const name of everybody) {
+      const { id } = crew[name];
+      await handle(id, (socket) => void socket.emit("says", "to you"));
+      assert.deepEqual(await crew.heard("n"), only([name], ["says", "to you"]));
+      assert.equal(await handle(id, (socket) => socket.timeout(10_000).emitWithAck("question")), name);
+      await handle(id, (socket, room) => void socket.join(room), room);
+      const inRoom = async () => (await ack(crew[name], "whoami")).rooms.includes(room);
+      await until(`${name} has joined`, inRoom);
+      await handle(id, (socket, room) => void socket.leave(room), room);
+      await until(`${name} has left`, async () => !(await inRoom()));
+      const gone = disconnected(crew[name]);
+      await handle(id, (socket) => void socket.disconnect());
+      assert.equal(await gone, "io server disconnect");
+    }
+  });
+
+  it("a room that is a number in Node.js has the members that it was given", async (t) => {
+    const crew = await cluster.crew(t);
+    const room = 1_000 + ++rooms;
+    await n.run((io, ids, room) => void io.in(ids).socketsJoin(room), crew.ids("a", "n"), room);
+    await until("the room has members", async () => (await ack(crew.a, "whoami")).rooms.map(String).includes(String(room)) && (await ack(crew.n, "whoami")).rooms.includes(room));
+    await cluster.listened(room, ["a", "n"]);
+    await n.run((io, room) => void io.to(room).emit("says", 1), room);
+    assert.deepEqual(await crew.heard("n"), only(["a", "n"], ["says", 1]));
+    await n.run((io, room) => void io.except(room).emit("says", 2), room);
+    assert.deepEqual(await crew.heard("n"), only(["b", "m"], ["says", 2]));
+  });
+
   it("socketsJoin and socketsLeave act on sockets of every server", async (t) => {
     const crew = await cluster.crew(t);
     const room = aRoom();
