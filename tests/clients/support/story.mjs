@@ -227,7 +227,6 @@ export async function story(options) {
       const { id } = crew[name];
       await handle(id, (socket) => void socket.emit("says", "to you"));
       assert.deepEqual(await crew.heard("n"), only([name], ["says", "to you"]));
-      assert.equal(await handle(id, (socket) => socket.timeout(10_000).emitWithAck("question")), name);
       await handle(id, (socket, room) => void socket.join(room), room);
       const inRoom = async () => (await ack(crew[name], "whoami")).rooms.includes(room);
       await until(`${name} has joined`, inRoom);
@@ -236,6 +235,7 @@ export async function story(options) {
     }
     for (const name of everybody) {
       const { id } = crew[name];
+      assert.equal(await handle(id, (socket) => socket.timeout(10_000).emitWithAck("question")), name);
       const gone = disconnected(crew[name]);
       await handle(id, (socket) => void socket.disconnect());
       assert.equal(await gone, "io server disconnect");
