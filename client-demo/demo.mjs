@@ -14,6 +14,7 @@ over the URLs in turn.
   URL              default http://localhost:3000
   --secret SECRET  signs the demo's tokens (HS256). Default: SWITCHBOARD_SECRET, or the well-known
                    secret of \`switchboard --dev\`
+  --transport NAME websocket (default) or polling
   --quiet          prints failures only
   --help           prints this
 
@@ -154,7 +155,7 @@ function arrive(name, token) {
     auth: token ? { token } : {},
     forceNew: true, // each is a tab of its own, not a share of one connection
     reconnection: false,
-    transports: ["websocket"],
+    transports: [options.transport],
     timeout: PATIENCE,
   });
   const person = new Person(name, socket);
@@ -238,16 +239,18 @@ function readOptions() {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { secret: { type: "string" }, quiet: { type: "boolean" }, help: { type: "boolean", short: "h" } },
+      options: { secret: { type: "string" }, transport: { type: "string", default: "websocket" }, quiet: { type: "boolean" }, help: { type: "boolean", short: "h" } },
     });
     if (values.help) {
       console.log(HELP);
       process.exit(0);
     }
     for (const url of positionals) if (!URL.canParse(url) || !/^https?:/.test(url)) throw new Error(`${url} is no http URL`);
+    if (!["websocket", "polling"].includes(values.transport)) throw new Error(`${values.transport} is no transport`);
     return {
       urls: positionals.length ? positionals : ["http://localhost:3000"],
       secret: values.secret ?? process.env.SWITCHBOARD_SECRET ?? DEV_SECRET,
+      transport: values.transport,
       quiet: values.quiet ?? false,
     };
   } catch (error) {
