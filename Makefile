@@ -6,16 +6,23 @@ SHELL := bash
 .DEFAULT_GOAL := help
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 CHROMIUM := /usr/bin/chromium
-REDIS := /usr/bin/redis-server /usr/bin/redis-sentinel
+REDIS_SERVER := /usr/bin/redis-server
+REDIS := $(REDIS_SERVER) /usr/bin/redis-sentinel
 PORT ?= 3000
+REDIS_PORT ?= 6379
 
-.PHONY: help run test test-rust test-clients demo page lint bench fuzz docker
+.PHONY: help run redis test test-rust test-clients demo page lint bench fuzz docker
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## the server for development, with the URL and two tokens printed
 	cargo run --release -- --dev --listen 127.0.0.1:$(PORT)
+
+redis: $(REDIS_SERVER) ## a Redis between nodes for development, on port 6379, that keeps nothing
+	@if redis-cli -p $(REDIS_PORT) ping 2>/dev/null | grep -q PONG; \
+	then echo "A Redis answers on port $(REDIS_PORT) already."; \
+	else exec $(REDIS_SERVER) --bind 127.0.0.1 --port $(REDIS_PORT) --save "" --appendonly no; fi
 
 test: test-rust test-clients ## all tests; installs what they need
 
@@ -59,3 +66,7 @@ $(REDIS):
 $(CHROMIUM):
 	$(SUDO) apt-get update -qq
 	$(SUDO) apt-get install -y -qq --no-install-recommends chromium
+
+$(REDIS_SERVER):
+	$(SUDO) apt-get update -qq
+	$(SUDO) apt-get install -y -qq --no-install-recommends redis-server
