@@ -32,7 +32,7 @@ while (Date.now() - started < options.seconds * 1_000) {
 }
 const missing = await rollCall();
 report("end");
-for (const { socket } of clients) socket.close();
+for (const { socket } of clients) socket.off("disconnect").close();
 if (missing.length) console.error(`Not as hoped:\n${missing.map((line) => `  - ${line}`).join("\n")}`);
 else console.log(`All ${clients.length} are connected and hear each other.`);
 process.exit(missing.length ? 1 : 0);

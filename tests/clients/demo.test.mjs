@@ -9,12 +9,14 @@ import { freePorts, serverFor, startServer } from "./support/server.mjs";
 import { SECRET } from "./support/tokens.mjs";
 import { within } from "./support/waiting.mjs";
 
-const DEMO = join(import.meta.dirname, "../../client-demo/demo.mjs");
+const CLIENT_DEMO = join(import.meta.dirname, "../../client-demo");
 
-/** Runs the demo; returns `{ code, out, err }`. */
-async function demo(t, ...args) {
+const demo = (t, ...args) => run(t, "demo.mjs", ...args);
+
+/** Runs a program of the demo; returns `{ code, out, err }`. */
+async function run(t, program, ...args) {
   const { SWITCHBOARD_SECRET: _, ...env } = process.env;
-  const child = spawn(process.execPath, [DEMO, ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [join(CLIENT_DEMO, program), ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
   t.after(() => child.kill("SIGKILL"));
   let [out, err] = ["", ""];
   child.stdout.on("data", (chunk) => (out += chunk));
@@ -40,6 +42,12 @@ describe("the demo", { concurrency: 2 }, () => {
     const { code, out, err } = await demo(t, "--quiet", "--secret", SECRET, server.url);
     assert.equal(code, 0, err);
     assert.equal(out + err, "");
+  });
+
+  it("tells its story over polling as well", async (t) => {
+    const server = await serverFor(t, { auth: { hs256_secret: SECRET } });
+    const { code, err } = await demo(t, "--quiet", "--transport", "polling", "--secret", SECRET, server.url);
+    assert.equal(code, 0, err);
   });
 
   it("ends with 1 and says why when the server has another secret", async (t) => {
@@ -70,5 +78,26 @@ describe("the demo", { concurrency: 2 }, () => {
     assert.equal(code, 2);
     assert.match(err, /not-a-url is no http URL/);
     assert.equal((await demo(t, "--help")).code, 0);
+  });
+});
+
+describe("the crowd", { concurrency: 2 }, () => {
+  it("ends with 0 if all hear each other at the end, whatever happened before", async (t) => {
+    const server = await serverFor(t);
+    const { code, out, err } = await run(t, "crowd.mjs", "--clients", "3", "--seconds", "1", server.url);
+    assert.equal(code, 0, out + err);
+    assert.match(out, /All 3 are connected and hear each other/);
+  });
+
+  it("ends with 1 if they do not: here they are on two servers that have nothing between them", async (t) => {
+    const servers = await Promise.all([serverFor(t), serverFor(t)]);
+    const { code, err } = await run(t, "crowd.mjs", "--clients", "2", "--seconds", "1", ...servers.map(({ url }) => url));
+    assert.equal(code, 1);
+    assert.match(err, /0 \(websocket\) does not hear 1/);
+  });
+
+  it("ends with 2 when it is not used as meant", async (t) => {
+    assert.equal((await run(t, "crowd.mjs", "--clients", "none")).code, 2);
+    assert.equal((await run(t, "crowd.mjs", "--help")).code, 0);
   });
 });
