@@ -11,7 +11,7 @@ REDIS := $(REDIS_SERVER) /usr/bin/redis-sentinel
 PORT ?= 3000
 REDIS_PORT ?= 6379
 
-.PHONY: help run redis test test-rust test-clients demo page lint bench fuzz docker
+.PHONY: help run redis test test-rust test-clients demo page lint bench bench-cluster fuzz docker
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,11 @@ bench: ## CPU and memory beside plain socketioxide, in one run; see benches/READ
 
 fuzz: ## the fuzz targets, a minute each; needs cargo-fuzz
 	for target in frames bodies classic sharded; do RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=60 -max_len=400; done
+bench-cluster: ## 1, 2 and 4 nodes beside socketioxide-redis and Node.js; QUICK=1 for a short run
+	benches/cluster.sh $(if $(QUICK),--quick)
+
+fuzz: ## the fuzz targets of the edge, a minute each; needs cargo-fuzz
+	for target in frames bodies; do RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=60 -max_len=400; done
 
 docker: ## the image, as switchboard:latest
 	docker build -t switchboard .

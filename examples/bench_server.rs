@@ -3,11 +3,13 @@
 //! Joins each socket to `user:<auth.userId>` and to `auth.room` if given. `echo` acknowledges its
 //! payload; `room:emit` {room, event, data} and `user:emit` {userId, event, data} emit; `events` is
 //! that of the built-in gateway. No authentication: the client says who it is. `PORT` is the port
-//! (3000 by default), `WORKERS` the number of worker threads.
+//! (3000 by default), `WORKERS` the number of worker threads. `REDIS_URL` makes it a node of a cluster,
+//! `PROTOCOL` (`classic`, `sharded`) and `SUBSCRIBE` (`interest`, `all`) say how it speaks there.
 
 use serde::Deserialize;
 use switchboard::{
     Config, Data, Event, Fault, Gateway, Handshake, Identity, Payload, Reply, Session, Switchboard,
+    config::{SecretUrl, Subscribe, WireProtocol},
     interceptor::Propagate,
 };
 
@@ -72,13 +74,23 @@ fn gateway() -> Gateway {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    if std::env::var_os("REDIS_URL").is_some() {
-        return Err("REDIS_URL: not available yet (this version runs as one node)".into());
-    }
     let variable = |name: &str| std::env::var(name).ok();
     let port: u16 = variable("PORT").map_or(Ok(3000), |port| port.parse())?;
     let mut config = Config::default();
     config.workers = variable("WORKERS").map_or(Ok(0), |workers| workers.parse())?;
+    if let Some(url) = variable("REDIS_URL") {
+        config.redis.url = Some(SecretUrl::new(url));
+        config.redis.protocol = match variable("PROTOCOL").as_deref() {
+            None | Some("classic") => WireProtocol::Classic,
+            Some("sharded") => WireProtocol::Sharded,
+            Some(other) => return Err(format!("PROTOCOL: unknown value {other}").into()),
+        };
+        config.redis.subscribe = match variable("SUBSCRIBE").as_deref() {
+            None | Some("interest") => Subscribe::Interest,
+            Some("all") => Subscribe::All,
+            Some(other) => return Err(format!("SUBSCRIBE: unknown value {other}").into()),
+        };
+    }
     let server = Switchboard::builder().config(config).gateway(gateway()).build()?;
     let bound = server.bind(("0.0.0.0", port)).await?;
     println!("listening on http://{}", bound.local_addr());

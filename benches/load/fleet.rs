@@ -51,9 +51,9 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Connects `count` clients; `auth` gives the CONNECT payload of each.
+    /// Connects `count` clients; `address` says to whom, `auth` gives the CONNECT payload of each.
     pub(crate) fn connect(
-        address: SocketAddr,
+        address: &dyn Fn(usize) -> SocketAddr,
         count: usize,
         auth: &dyn Fn(usize) -> String,
     ) -> Result<Self> {
@@ -68,7 +68,7 @@ impl Fleet {
         let deadline = Instant::now() + PATIENCE;
         while fleet.ready < count {
             while fleet.clients.len() < count.min(fleet.ready + HANDSHAKES) {
-                fleet.add(address)?;
+                fleet.add(address(fleet.clients.len()))?;
             }
             let unexpected = |client: usize, packet: &[u8]| {
                 let packet = String::from_utf8_lossy(packet);

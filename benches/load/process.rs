@@ -97,7 +97,7 @@ pub(crate) fn own_cpu() -> Result<Duration> {
 
 /// User and system time of all threads of a process. The scheduler's own count is in nanoseconds;
 /// where the kernel does not have it, the one in ticks of 10 ms serves.
-fn cpu(process: &str) -> Result<Duration> {
+pub(crate) fn cpu(process: &str) -> Result<Duration> {
     let mut nanoseconds = 0;
     for task in fs::read_dir(format!("/proc/{process}/task"))? {
         let Ok(line) = fs::read_to_string(task?.path().join("schedstat")) else {

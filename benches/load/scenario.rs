@@ -141,11 +141,11 @@ impl Traffic {
         let auth = |client: usize| match self.kind {
             Kind::Echo => format!(r#"{{"userId":"u{client}"}}"#),
             Kind::Events => format!(r#"{{"userId":"u{}"}}"#, client / self.members),
-            Kind::Room => {
+            Kind::Room | Kind::User => {
                 format!(r#"{{"userId":"u{client}","room":"r{}"}}"#, client / self.members)
             }
         };
-        let fleet = Fleet::connect(server.address, self.groups * self.members, &auth)?;
+        let fleet = Fleet::connect(&|_| server.address, self.groups * self.members, &auth)?;
         // A server may tell the client before it has joined the rooms.
         sleep(Duration::from_millis(200));
         Ok((server, fleet))
@@ -171,7 +171,7 @@ fn idle(spec: &Spec, clients: usize, settle: Duration) -> Result<f64> {
     sleep(settle);
     let before = server.rss()?;
     let auth = |client: usize| format!(r#"{{"userId":"u{client}"}}"#);
-    let mut fleet = Fleet::connect(server.address, clients, &auth)?;
+    let mut fleet = Fleet::connect(&|_| server.address, clients, &auth)?;
     let settled = Instant::now() + settle;
     while Instant::now() < settled {
         fleet.receive(Duration::from_millis(50), |client, _| {

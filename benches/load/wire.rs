@@ -57,6 +57,8 @@ pub(crate) enum Kind {
     Echo,
     /// `room:emit` to the group's room, delivered as event `m`.
     Room,
+    /// `user:emit` to the group's user, delivered as event `m`; only the cluster's benchmark does it.
+    User,
     /// `events`, delivered to the sockets of the sender's user.
     Events,
 }
@@ -69,6 +71,9 @@ impl Kind {
             Self::Room => format!(
                 r#"42["room:emit",{{"room":"r{group}","event":"m","data":{{"n":{number}{PADDING}}}]"#
             ),
+            Self::User => format!(
+                r#"42["user:emit",{{"userId":"u{group}","event":"m","data":{{"n":{number}{PADDING}}}]"#
+            ),
             Self::Events => format!(r#"42["events",{{"n":{number}{PADDING}]"#),
         }
     }
@@ -80,7 +85,7 @@ impl Kind {
                 let (id, rest) = number(packet.strip_prefix(b"43")?)?;
                 (rest.strip_prefix(br#"[{"n":"#)?, Some(id))
             }
-            Self::Room => (packet.strip_prefix(br#"42["m",{"n":"#)?, None),
+            Self::Room | Self::User => (packet.strip_prefix(br#"42["m",{"n":"#)?, None),
             Self::Events => (packet.strip_prefix(br#"42["events",{"n":"#)?, None),
         };
         let (number, rest) = number(head)?;

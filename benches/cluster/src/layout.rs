@@ -1,0 +1,149 @@
+//! The scenarios: who is connected to which node, who sends, and who is to receive.
+
+use std::collections::HashMap;
+
+use crate::wire::Kind;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// 200 users with two sockets each, on two nodes where there are two.
+    Users,
+    /// Users as before, and one node more whose clients nobody addresses.
+    UsersBesideIdle,
+    /// Four rooms of 100, spread evenly.
+    LargeRooms,
+    /// 200 rooms of three and four members, each member on another node.
+    SmallRooms,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) shape: Shape,
+    pub(crate) nodes: usize,
+    /// Messages in flight in all groups together.
+    pub(crate) closed: usize,
+    /// Messages a second in all groups together.
+    pub(crate) open: u32,
+}
+
+pub(crate) struct Client {
+    pub(crate) node: usize,
+    /// None: an idle one.
+    pub(crate) group: Option<usize>,
+}
+
+/// A user or a room.
+pub(crate) struct Group {
+    pub(crate) members: usize,
+    /// Always the same client, so that the order of its messages can be checked.
+    pub(crate) sender: usize,
+}
+
+pub(crate) struct Layout {
+    pub(crate) clients: Vec<Client>,
+    pub(crate) groups: Vec<Group>,
+}
+
+/// All scenarios; with `quick` a part that shows whether they work.
+pub(crate) fn all(quick: bool) -> Vec<Scenario> {
+    let scenario = |shape, nodes| {
+        let (closed, open) = match shape {
+            Shape::Users | Shape::UsersBesideIdle => (400, 400),
+            Shape::LargeRooms => (64, 40),
+            Shape::SmallRooms => (400, 300),
+        };
+        Scenario { shape, nodes, closed, open }
+    };
+    let mut all = vec![
+        scenario(Shape::Users, 1),
+        scenario(Shape::Users, 2),
+        scenario(Shape::Users, 4),
+        scenario(Shape::LargeRooms, 1),
+        scenario(Shape::LargeRooms, 2),
+        scenario(Shape::LargeRooms, 4),
+        scenario(Shape::SmallRooms, 4),
+        scenario(Shape::UsersBesideIdle, 2),
+    ];
+    all.retain(|it| !quick || it.shape != Shape::LargeRooms || it.nodes == 2);
+    all
+}
+
+impl Scenario {
+    pub(crate) fn name(&self) -> String {
+        let what = match self.shape {
+            Shape::Users => "user emit",
+            Shape::UsersBesideIdle => return "user emit, 2 nodes and an idle one".to_owned(),
+            Shape::LargeRooms => "room of 100",
+            Shape::SmallRooms => "small rooms",
+        };
+        format!("{what}, {} node{}", self.nodes, if self.nodes == 1 { "" } else { "s" })
+    }
+
+    /// How many processes are started, an idle one included; it is the last.
+    pub(crate) fn processes(&self) -> usize {
+        self.nodes + usize::from(self.has_idle())
+    }
+
+    pub(crate) fn has_idle(&self) -> bool {
+        self.shape == Shape::UsersBesideIdle
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self.shape {
+            Shape::Users | Shape::UsersBesideIdle => Kind::User,
+            Shape::LargeRooms | Shape::SmallRooms => Kind::Room,
+        }
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        let (groups, members): (usize, fn(usize) -> usize) = match self.shape {
+            Shape::Users | Shape::UsersBesideIdle => (200, |_| 2),
+            Shape::LargeRooms => (4, |_| 100),
+            Shape::SmallRooms => (200, |group| 3 + group % 2),
+        };
+        let mut clients = Vec::new();
+        let mut first = HashMap::new();
+        for group in 0..groups {
+            first.insert(group, clients.len());
+            // The second member is not always the neighbour of the first.
+            let step = 1 + group / self.nodes % self.nodes.saturating_sub(1).max(1);
+            let step = if self.kind() == Kind::User { step } else { 1 };
+            for member in 0..members(group) {
+                let node = (group + member * step) % self.nodes;
+                clients.push(Client { node, group: Some(group) });
+            }
+        }
+        let addressed = clients.len();
+        if self.has_idle() {
+            clients.extend((0..20).map(|_| Client { node: self.nodes, group: None }));
+        }
+        let mut dice = Dice::default();
+        let group = |group| Group {
+            members: members(group),
+            sender: match self.kind() {
+                // Somebody else, anywhere.
+                Kind::User => dice.below(addressed),
+                _ => first[&group],
+            },
+        };
+        Layout { groups: (0..groups).map(group).collect(), clients }
+    }
+}
+
+/// Random enough, and the same in every run.
+pub(crate) struct Dice(u64);
+
+impl Default for Dice {
+    fn default() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+impl Dice {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit as u64) as usize
+    }
+}
