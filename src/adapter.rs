@@ -150,6 +150,7 @@ impl Adapter {
         options: BroadcastOptions,
     ) -> Result<(), PayloadError> {
         let value = payload.into_wire(self.context.parser())?;
+        self.context.count_emit(&options);
         self.pass_on(&value, &options);
         self.deliver_here(value, options);
         Ok(())
@@ -157,6 +158,7 @@ impl Adapter {
 
     /// Sends an encoded event to sockets of this node.
     pub(crate) fn deliver_here(&self, value: socketioxide_core::Value, options: BroadcastOptions) {
+        self.context.meters().events_sent.count();
         self.deliver(Packet::event(self.local.path().clone(), value), options);
     }
 

@@ -189,6 +189,7 @@ impl DisconnectHandler<Adapter, ()> for Leave {
             ?reason,
             "socket disconnected"
         );
+        self.entrance.0.around.context.meters().disconnected(reason);
         leave(session, &self.entrance.0.around.directory);
         // At once and not after the handlers: nothing is sent to a socket that has left.
         remove(socket);
@@ -208,6 +209,7 @@ impl ConnectHandler<Adapter, ()> for Entrance {
                 authenticated = inbox.session().user().is_some(),
                 "socket connected"
             );
+            self.0.around.context.meters().connects.count();
             inbox.session().watch_token();
             inbox.connected();
         }
@@ -227,6 +229,7 @@ impl ConnectHandler<Adapter, ()> for Entrance {
                 reason = fault.message(),
                 "socket refused"
             );
+            self.0.around.context.meters().connect_refused(fault.code());
             let data = serde_json::to_value(&fault).unwrap_or_default();
             self.0.around.context.wires().refuse_with(socket.id, socket.ns(), data);
             Err(Box::new(fault) as Refusal)

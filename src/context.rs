@@ -7,12 +7,14 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
+use socketioxide_core::adapter::BroadcastOptions;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{Config, Limits},
     edge::Wires,
     id::NodeId,
+    metrics::{Meters, TargetKind},
     payload::Parser,
 };
 
@@ -24,6 +26,7 @@ pub(crate) struct Context {
     secure: bool,
     limits: ArcSwap<Limits>,
     wires: Wires,
+    meters: Meters,
     draining: AtomicBool,
     /// Ends everything that runs in the background.
     pub(crate) stop: CancellationToken,
@@ -40,6 +43,7 @@ impl Context {
             secure: config.tls.cert_file.is_some(),
             limits: ArcSwap::from_pointee(config.limits.clone()),
             wires: Wires::default(),
+            meters: Meters::default(),
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -78,6 +82,16 @@ impl Context {
     /// The transports of this node.
     pub(crate) fn wires(&self) -> &Wires {
         &self.wires
+    }
+
+    /// What this node counts.
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// Counts an emit of this node.
+    pub(crate) fn count_emit(&self, options: &BroadcastOptions) {
+        self.meters.emitted(TargetKind::of(options, &self.user_prefix));
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -114,7 +114,9 @@ impl Inbox {
 
     /// Takes an event, in the order in which the transport reads them. Never blocks.
     pub(crate) fn push(self: &Arc<Self>, payload: Payload, ack_id: Option<i64>) {
-        let rate = self.session.adapter().context().limits().events_per_second;
+        let context = self.session.adapter().context();
+        context.meters().events_received.count();
+        let rate = context.limits().events_per_second;
         let job = Job::Event { payload, ack_id };
         {
             let mut queue = self.queue.lock();
@@ -177,7 +179,10 @@ impl Inbox {
     async fn event(&self, payload: Payload, ack_id: Option<i64>) {
         let outcome = match self.accept(payload, ack_id.is_some()) {
             Ok((event, route)) => {
-                interceptor::run(&route.interceptors, &route.handler, event).await
+                let started = Instant::now();
+                let outcome = interceptor::run(&route.interceptors, &route.handler, event).await;
+                route.durations.record(started.elapsed());
+                outcome
             }
             Err(fault) => Err(fault),
         };
@@ -239,6 +244,7 @@ impl Inbox {
         if reply.target == Target::Ack && ack_id.is_none() {
             return;
         }
+        self.session.adapter().context().meters().replies.count();
         let sent = match reply.payload {
             Err(error) => Err(error.to_string()),
             Ok(payload) => self
@@ -296,6 +302,7 @@ impl Inbox {
 
     /// Tells the client what went wrong, if it waits for an acknowledgement.
     fn refuse(&self, ack_id: Option<i64>, fault: &Fault) {
+        self.session.adapter().context().meters().event_refused(fault.code());
         tracing::debug!(
             socket.id = %self.session.id(),
             fault = fault.code().as_str(),

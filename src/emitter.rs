@@ -135,6 +135,7 @@ impl Emitter {
             Place::Elsewhere(Some(peers)) if !self.is_local() => {
                 let volatile = self.options.has_flag(BroadcastFlags::Volatile);
                 let flags = Flags { volatile, ..Flags::default() };
+                self.context.count_emit(&self.options);
                 peers.broadcast(&self.namespace, payload.value(), &self.selection(), flags);
                 Ok(())
             }

@@ -33,6 +33,20 @@ pub enum Code {
 }
 
 impl Code {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::UnknownEvent,
+        Self::BadRequest,
+        Self::TooLarge,
+        Self::RateLimited,
+        Self::TooManySockets,
+        Self::Unavailable,
+        Self::Timeout,
+        Self::Internal,
+    ];
+
     /// The name on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {

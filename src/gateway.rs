@@ -10,6 +10,7 @@ use crate::{
     handler::{BoxFuture, Handle, Handler, IntoHandle},
     handshake::Middleware,
     interceptor::Interceptor,
+    metrics::{Durations, Meters},
     payload::Payload,
     session::Session,
 };
@@ -146,6 +147,7 @@ impl Gateway {
         let route = |handle: Handle| Route {
             handler: handle.handler,
             interceptors: outer.iter().cloned().chain(handle.interceptors).collect(),
+            durations: Arc::default(),
         };
         Inner {
             middlewares: server_middlewares.iter().cloned().chain(self.middlewares).collect(),
@@ -172,11 +174,27 @@ pub(crate) struct Inner {
 pub(crate) struct Route {
     pub(crate) handler: Arc<dyn Handler>,
     pub(crate) interceptors: Box<[Arc<dyn Interceptor>]>,
+    pub(crate) durations: Arc<Durations>,
 }
 
 impl Inner {
     pub(crate) fn route(&self, event: &str) -> Option<&Route> {
         self.routes.get(event).or(self.fallback.as_ref())
+    }
+
+    /// Shows how long the handlers take. Only names that the gateway declares are shown: clients
+    /// choose the others.
+    pub(crate) fn measure(&mut self, meters: &Meters) {
+        const OTHER: &str = "other";
+        for (event, route) in &self.routes {
+            meters.show(&self.path, event, route.durations.clone());
+        }
+        match (&mut self.fallback, self.routes.get(OTHER)) {
+            // One series cannot stand there twice.
+            (Some(fallback), Some(declared)) => fallback.durations = declared.durations.clone(),
+            (Some(fallback), None) => meters.show(&self.path, OTHER, fallback.durations.clone()),
+            (None, _) => {}
+        }
     }
 
     pub(crate) async fn connected(&self, session: &Session) {

@@ -45,6 +45,7 @@ pub mod handler;
 pub mod handshake;
 pub mod id;
 pub mod interceptor;
+mod metrics;
 pub mod payload;
 mod rate;
 mod redis;

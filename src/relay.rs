@@ -201,6 +201,7 @@ impl Relay {
             while let Some((sid, ack)) = acks.next().await {
                 match ack {
                     Ok(value) => {
+                        adapter.context().meters().acks_received.count();
                         let first = first_argument(value);
                         let answer = Answer::ClientAck(first);
                         peers.answer(

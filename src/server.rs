@@ -5,6 +5,7 @@ mod cluster;
 mod drain;
 mod health;
 mod listen;
+mod observe;
 mod publisher;
 mod workers;
 

@@ -80,7 +80,10 @@ impl Adapter {
         timeout: Duration,
     ) -> (<Emitter as SocketEmitter>::AckStream, u32) {
         let packet = Packet::event(self.local.path().clone(), value);
-        self.local.broadcast_with_ack(packet, options, Some(timeout))
+        let asked = self.local.broadcast_with_ack(packet, options, Some(timeout));
+        self.context.meters().events_sent.count();
+        self.context.meters().acks_asked.add(asked.1.into());
+        asked
     }
 
     /// Cuts off a socket whose queue refused a packet.

@@ -126,6 +126,8 @@ impl Emitter {
         timeout: Duration,
     ) -> Result<Acks, PayloadError> {
         let payload = Payload::event(name, data)?;
+        self.context.count_emit(&self.options);
+        let _waiting = self.context.meters().awaits_acks();
         // Both are sent before anything is waited for, so that the order of emits is kept.
         let elsewhere = self.ask_clients_elsewhere(&payload, timeout)?;
         let cluster_asked = elsewhere.is_some() || self.peers().is_none();
@@ -160,7 +162,10 @@ impl Emitter {
         let mut acks = Vec::new();
         while let Some((sid, ack)) = stream.next().await {
             match ack {
-                Ok(value) => acks.push(Payload::acknowledged(value)),
+                Ok(value) => {
+                    self.context.meters().acks_received.count();
+                    acks.push(Payload::acknowledged(value));
+                }
                 Err(AckError::Socket(SocketError::InternalChannelFull)) => adapter.cut(sid),
                 // Gone, or silent until the end.
                 Err(_) => {}

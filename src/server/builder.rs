@@ -158,7 +158,8 @@ impl Builder {
             expiry: config.auth.revalidate.then(|| Expiry::start(&context)),
         };
         for gateway in self.gateways {
-            let gateway = gateway.build(&self.middlewares, &self.interceptors);
+            let mut gateway = gateway.build(&self.middlewares, &self.interceptors);
+            gateway.measure(context.meters());
             add(&io, Entrance::new(gateway, around.clone()))?;
         }
         let routes =

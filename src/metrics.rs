@@ -1,0 +1,223 @@
+//! What a node counts: plain atomic numbers, so that counting costs an addition. Names, labels and
+//! text are made only when somebody scrapes, from these numbers and from those that other parts
+//! keep anyway ([`Snapshot`]).
+
+mod durations;
+mod families;
+mod process;
+mod snapshot;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use parking_lot::Mutex;
+use socketioxide::socket::DisconnectReason;
+use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions};
+
+pub(crate) use durations::Durations;
+pub(crate) use process::Process;
+pub(crate) use snapshot::{Cluster, Snapshot};
+
+use crate::{
+    fault::Code,
+    rooms::{AUTHENTICATED, looks_like_a_socket_id},
+};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn count(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A counter for each of a few names that are known beforehand.
+#[derive(Debug)]
+pub(crate) struct Counters<const N: usize>([Counter; N]);
+
+impl<const N: usize> Default for Counters<N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl<const N: usize> Counters<N> {
+    fn named<'a>(&'a self, names: [&'a str; N]) -> impl Iterator<Item = (&'a str, u64)> {
+        names.into_iter().zip(self.0.iter().map(Counter::get))
+    }
+}
+
+/// What the parts of this node count that count nothing for themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Meters {
+    /// Sockets that came into their namespace.
+    pub(crate) connects: Counter,
+    connects_refused: Counters<{ Code::ALL.len() }>,
+    disconnects: Counters<{ DISCONNECT_REASONS.len() }>,
+    /// Events that clients sent.
+    pub(crate) events_received: Counter,
+    events_refused: Counters<{ Code::ALL.len() }>,
+    /// Events that were handed to sockets of this node, each counted once for all of them.
+    pub(crate) events_sent: Counter,
+    /// What handlers replied.
+    pub(crate) replies: Counter,
+    emits: Counters<{ TargetKind::NAMES.len() }>,
+    /// Clients of this node that were asked for an acknowledgement.
+    pub(crate) acks_asked: Counter,
+    /// Acknowledgements that they gave.
+    pub(crate) acks_received: Counter,
+    acks_awaited: AtomicU64,
+    handlers: Mutex<Vec<Handling>>,
+}
+
+/// How long the handler of one declared event takes.
+#[derive(Debug)]
+struct Handling {
+    namespace: String,
+    event: String,
+    durations: Arc<Durations>,
+}
+
+impl Meters {
+    pub(crate) fn connect_refused(&self, code: Code) {
+        self.connects_refused.0[code as usize].count();
+    }
+
+    pub(crate) fn disconnected(&self, reason: DisconnectReason) {
+        self.disconnects.0[reason_number(reason)].count();
+    }
+
+    pub(crate) fn event_refused(&self, code: Code) {
+        self.events_refused.0[code as usize].count();
+    }
+
+    pub(crate) fn emitted(&self, to: TargetKind) {
+        self.emits.0[to as usize].count();
+    }
+
+    /// Counts as an emit that waits for acknowledgements, until it is dropped.
+    pub(crate) fn awaits_acks(&self) -> impl Drop + use<'_> {
+        self.acks_awaited.fetch_add(1, Relaxed);
+        Awaiting(&self.acks_awaited)
+    }
+
+    /// Shows the durations of an event that a gateway declares. `namespace` is the gateway's path,
+    /// not what a client asked for.
+    pub(crate) fn show(&self, namespace: &str, event: &str, durations: Arc<Durations>) {
+        let (namespace, event) = (namespace.to_owned(), event.to_owned());
+        self.handlers.lock().push(Handling { namespace, event, durations });
+    }
+}
+
+struct Awaiting<'a>(&'a AtomicU64);
+
+impl Drop for Awaiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The reasons as Node.js names them, because its dashboards are to work here, too.
+const DISCONNECT_REASONS: [&str; 7] = [
+    "transport close",
+    "transport error",
+    "parse error",
+    "ping timeout",
+    "client namespace disconnect",
+    "server namespace disconnect",
+    "server shutting down",
+];
+
+fn reason_number(reason: DisconnectReason) -> usize {
+    match reason {
+        DisconnectReason::TransportClose => 0,
+        // Node.js closes such a client with a transport error, too.
+        DisconnectReason::TransportError | DisconnectReason::MultipleHttpPollingError => 1,
+        DisconnectReason::PacketParsingError => 2,
+        DisconnectReason::HeartbeatTimeout => 3,
+        DisconnectReason::ClientNSDisconnect => 4,
+        DisconnectReason::ServerNSDisconnect => 5,
+        DisconnectReason::ClosingServer => 6,
+    }
+}
+
+/// Whom an emit is for, by the first of its targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TargetKind {
+    Socket,
+    User,
+    Room,
+    Authenticated,
+    All,
+}
+
+impl TargetKind {
+    const NAMES: [&str; 5] = ["socket", "user", "room", "authenticated", "all"];
+
+    pub(crate) fn of(options: &BroadcastOptions, user_prefix: &str) -> Self {
+        match options.rooms.first() {
+            Some(room) if room == AUTHENTICATED => Self::Authenticated,
+            Some(room) if room.starts_with(user_prefix) => Self::User,
+            Some(room) if looks_like_a_socket_id(room) => Self::Socket,
+            Some(_) => Self::Room,
+            None if options.has_flag(BroadcastFlags::Broadcast) => Self::All,
+            None => Self::Socket,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_of_a_target_is_that_of_the_first() {
+        let kind = |rooms: &[&str], broadcast: bool| {
+            let mut options = BroadcastOptions::default();
+            options.rooms.extend(rooms.iter().map(|room| (*room).to_owned().into()));
+            if broadcast {
+                options.add_flag(BroadcastFlags::Broadcast);
+            }
+            TargetKind::of(&options, "user:")
+        };
+        assert_eq!(kind(&[], true), TargetKind::All);
+        assert_eq!(kind(&[], false), TargetKind::Socket);
+        assert_eq!(kind(&["0123456789abcdef"], true), TargetKind::Socket);
+        assert_eq!(kind(&["authenticated"], true), TargetKind::Authenticated);
+        assert_eq!(kind(&["user:ada", "lobby"], true), TargetKind::User);
+        assert_eq!(kind(&["lobby", "user:ada"], true), TargetKind::Room);
+    }
+
+    #[test]
+    fn an_emit_that_waits_is_counted_as_long_as_it_waits() {
+        let meters = Meters::default();
+        let waiting = meters.awaits_acks();
+        assert_eq!(meters.acks_awaited.load(Relaxed), 1);
+        drop(waiting);
+        assert_eq!(meters.acks_awaited.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn every_code_has_a_counter_of_its_own() {
+        let meters = Meters::default();
+        meters.event_refused(Code::Internal);
+        let counted: Vec<_> = meters
+            .events_refused
+            .named(Code::ALL.map(Code::as_str))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        assert_eq!(counted, [("internal", 1)]);
+    }
+}

@@ -1,0 +1,36 @@
+//! The metrics of a node, gathered when somebody asks.
+
+use std::time::Duration;
+
+use super::Switchboard;
+use crate::metrics::{Cluster, Process, Snapshot};
+
+/// How long a scrape waits for the directory: longer than Redis takes on a bad day, shorter than
+/// Prometheus waits.
+const DIRECTORY_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Switchboard {
+    /// The metrics of this node in the text format of Prometheus: what `/metrics` of the admin port
+    /// serves, for programs that serve it elsewhere. Looks at every connection.
+    pub async fn metrics(&self) -> String {
+        let inner = &*self.0;
+        let nodes = tokio::time::timeout(DIRECTORY_PATIENCE, inner.directory.nodes()).await.ok();
+        let itself = nodes.iter().flatten().find(|node| node.id == *self.node());
+        // Counting the open files takes a while where there are many.
+        let process = tokio::task::spawn_blocking(Process::read).await.ok().flatten();
+        let cluster = inner.peers.as_ref().map(|peers| Cluster {
+            peers: peers.clone(),
+            broker: peers.broker().counts(),
+            nodes: nodes.as_ref().map(Vec::len),
+        });
+        let snapshot = Snapshot {
+            context: inner.context.clone(),
+            sockets: self.socket_count(),
+            users: itself.map(|node| node.users),
+            transports: self.transports(),
+            cluster,
+            process,
+        };
+        snapshot.text()
+    }
+}
