@@ -56,8 +56,9 @@ pub struct Config {
     /// system choose one.
     pub listen: SocketAddr,
     /// Address of `/metrics` and `/api/v1`. Default `127.0.0.1:3001`; anything but loopback needs
-    /// [`Admin::api_keys`].
-    pub admin_listen: SocketAddr,
+    /// [`Admin::api_keys`]. Unset (`""` in the file): neither is served.
+    #[serde(with = "serde_with::unset")]
+    pub admin_listen: Option<SocketAddr>,
     /// Path of the Socket.IO endpoint. Default `/socket.io/`; starts with `/`.
     pub path: String,
     /// Name of this node in the cluster: 1 to 32 characters of `A-Z a-z 0-9 _ -`. Default unset:
@@ -96,7 +97,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 3000)),
-            admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3001)),
+            admin_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 3001))),
             path: "/socket.io/".into(),
             node_id: None,
             workers: 0,

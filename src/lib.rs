@@ -28,6 +28,7 @@
 //! `edge` owns the transports below the protocol and knows nothing of all this.
 
 pub mod adapter;
+mod admin;
 pub mod auth;
 pub mod builtin;
 mod cluster;

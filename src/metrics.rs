@@ -18,7 +18,7 @@ use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions};
 
 pub(crate) use durations::Durations;
 pub(crate) use process::Process;
-pub(crate) use snapshot::{Cluster, Snapshot};
+pub(crate) use snapshot::{CONTENT_TYPE, Cluster, Snapshot};
 
 use crate::{
     fault::Code,

@@ -1,11 +1,11 @@
 //! Runs the server: wires the parts in the order in which they start, and waits for signals.
 
-use std::{fmt, net::SocketAddr, process, time::Duration};
+use std::{fmt, io, net::SocketAddr, process, time::Duration};
 
 use switchboard::{
     Authenticate, Config, Switchboard, builtin, config,
     interceptor::{Logging, Propagate},
-    server::Builder,
+    server::{BoundAdmin, Builder, ServeError},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -58,6 +58,7 @@ async fn serve(args: ServeArgs, level: &logs::Level) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let authenticate = Authenticate::from_config(&config.auth)?;
     let server = builder(&config, &authenticate).wait_for_redis(wait_for_redis).build()?;
+    let admin = bind_admin(&server, &config, dev).await?;
     let bound = server.bind(config.listen).await?;
     let address = bound.local_addr();
     tracing::info!(
@@ -67,8 +68,12 @@ async fn serve(args: ServeArgs, level: &logs::Level) -> Result<(), Failure> {
         workers = config.workers,
         "listening"
     );
+    let admin_address = admin.as_ref().map(BoundAdmin::local_addr);
+    if let Some(address) = admin_address {
+        tracing::info!(%address, "listening for administration");
+    }
     if dev {
-        greet(address, &config);
+        greet(address, admin_address, &config);
     }
     let shutdown = async {
         while signals.next().await == Received::Reload {
@@ -80,7 +85,35 @@ async fn serve(args: ServeArgs, level: &logs::Level) -> Result<(), Failure> {
             process::exit(i32::from(cli::exit::FAILED));
         });
     };
-    Ok(bound.serve(shutdown).await?)
+    // To the very end, so that a drain can be watched.
+    let administration = async {
+        match admin {
+            Some(admin) => admin.serve().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        served = bound.serve(shutdown) => Ok(served?),
+        never = administration => match never {},
+    }
+}
+
+/// The admin port. A busy one is an error, except the default one of `--dev`: then any will do.
+async fn bind_admin(
+    server: &Switchboard,
+    config: &Config,
+    dev: bool,
+) -> Result<Option<BoundAdmin>, ServeError> {
+    let Some(address) = config.admin_listen else { return Ok(None) };
+    let is_default = config.admin_listen == Config::default().admin_listen;
+    match server.bind_admin(address).await {
+        Err(ServeError::BindAdmin { source, .. })
+            if dev && is_default && source.kind() == io::ErrorKind::AddrInUse =>
+        {
+            server.bind_admin(SocketAddr::new(address.ip(), 0)).await.map(Some)
+        }
+        bound => bound.map(Some),
+    }
 }
 
 fn builder(config: &Config, authenticate: &Authenticate) -> Builder {
@@ -123,9 +156,12 @@ fn reload(
 }
 
 /// What `--dev` prints: where to go, and tokens to go with.
-fn greet(address: SocketAddr, config: &Config) {
+fn greet(address: SocketAddr, admin: Option<SocketAddr>, config: &Config) {
     println!("Switchboard for development: http://{address} (path {})", config.path);
     println!("Its secret is known to everybody. Never use --dev where others can reach it.");
+    if let Some(admin) = admin {
+        println!("Administration: http://{admin}/api/v1/openapi.json and http://{admin}/metrics");
+    }
     println!("See it work:  node client-demo/page.mjs --server http://{address}");
     println!("              and open http://127.0.0.1:8080 in two tabs");
     let Some(secret) = config.auth.hs256_secret.first() else { return };

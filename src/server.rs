@@ -1,5 +1,6 @@
 //! The server: gateways and what surrounds them, built once and then served.
 
+mod admin;
 mod builder;
 mod cluster;
 mod drain;
@@ -14,8 +15,10 @@ use std::{
     sync::{Arc, OnceLock, atomic::AtomicBool},
 };
 
+use arc_swap::ArcSwap;
 use socketioxide::SocketIo;
 
+pub use admin::BoundAdmin;
 pub use builder::{BuildError, Builder};
 pub use cluster::LocalCluster;
 pub use listen::{Bound, LinkError, ServeError};
@@ -24,7 +27,7 @@ pub use publisher::{PublishError, Publisher};
 use crate::{
     adapter::{Adapter, Adapters},
     cluster::peers::Peers,
-    config::Config,
+    config::{Config, Secrets},
     context::Context,
     directory::{Directory, NodeInfo, UserPage, UserSocket},
     edge::{Edge, Tls, TransportCounts},
@@ -72,6 +75,8 @@ struct Inner {
     io: SocketIo<Adapter>,
     edge: Arc<Edge<Adapter>>,
     routes: axum::Router,
+    /// Who shows one may use the admin API.
+    api_keys: ArcSwap<Secrets>,
     /// The certificate, once a port is bound.
     tls: OnceLock<Tls>,
 }
@@ -134,14 +139,15 @@ impl Switchboard {
         self.0.context.wires().counts()
     }
 
-    /// Takes the limits, the session secrets and the certificate files of this configuration from
-    /// now on. Everything else of it needs a new start.
+    /// Takes the limits, the session secrets, the keys of the admin API and the certificate files of
+    /// this configuration from now on. Everything else of it needs a new start.
     ///
     /// # Errors
     /// If the certificate cannot be used; the one in use stays, everything else is changed.
     pub fn reload(&self, config: &Config) -> Result<(), ServeError> {
         self.0.context.set_limits(config.limits.clone());
         self.0.edge.set_limits(builder::admission(&config.limits));
+        self.0.api_keys.store(Arc::new(config.admin.api_keys.clone()));
         if !config.edge.secrets.is_empty() {
             self.0.edge.set_secrets(&builder::secrets(config));
         }

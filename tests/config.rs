@@ -234,16 +234,16 @@ fn a_refused_secret_is_not_quoted() {
 
 #[test]
 fn what_is_not_served_yet_is_refused_by_name_from_any_source() {
-    const PORT: &str = "admin_listen: not available yet (this version has no administration port)";
-    let flag = Sources::new().flag("--admin-listen", "admin_listen", "127.0.0.1:9");
-    assert_eq!(problem(&flag), format!("{PORT} (--admin-listen)"));
+    const REASON: &str =
+        "edge.advertise: not available yet (this version forwards no requests between nodes)";
+    let flag = Sources::new().flag("--advertise", "edge.advertise", "h:1");
+    assert_eq!(problem(&flag), format!("{REASON} (--advertise)"));
     let path = file(
         "not-yet.toml",
-        "admin_listen = '127.0.0.1:9'\nrecovery.enabled = true\n\
-         recovery.max_disconnection = '1m'\nedge.advertise = 'h:1'\nadmin.api_keys = ['k']\n",
+        "recovery.enabled = true\nrecovery.max_disconnection = '1m'\nedge.advertise = 'h:1'\n",
     );
     let all = problems(&Sources::new().file(path));
-    assert_eq!(all.len(), 5, "{all:#?}");
+    assert_eq!(all.len(), 3, "{all:#?}");
     assert!(all.iter().all(|p| p.contains("not available yet")), "{all:#?}");
 }
 
@@ -251,9 +251,24 @@ fn what_is_not_served_yet_is_refused_by_name_from_any_source() {
 fn what_is_not_served_yet_may_be_given_its_default() {
     let path = file("not-yet-default.toml", "redis.url = ''\nrecovery.enabled = false\n");
     assert_eq!(config(&Sources::new().file(path)), Config::default());
-    // The administration port that is not there does not stand in the way of the public one.
-    assert_eq!(config(&from_env([("PORT", "3001")])).listen.port(), 3001);
-    assert!(NOT_YET.iter().any(|(key, _)| *key == "admin_listen"));
+    assert!(NOT_YET.iter().any(|(key, _)| *key == "recovery.enabled"));
+}
+
+#[test]
+fn administration_needs_a_port_of_its_own_and_keys_where_others_reach_it() {
+    let with = |address: &str| from_env([("SWITCHBOARD_ADMIN_LISTEN", address)]);
+    let open = problem(&with("0.0.0.0:3001"));
+    assert!(open.contains("admin_listen") && open.contains("admin.api_keys"), "{open}");
+    let keyed = with("0.0.0.0:9").env(env([("SWITCHBOARD_ADMIN__API_KEYS", "a-key-of-16-bytes")]));
+    assert_eq!(config(&keyed).admin_listen, Some("0.0.0.0:9".parse().unwrap()));
+    assert_eq!(config(&with("")).admin_listen, None, "switched off");
+    let shared = problem(&from_env([("PORT", "3001")]));
+    assert!(shared.starts_with("admin_listen: must not share the public port"), "{shared}");
+    assert_eq!(config(&from_env([("PORT", "3001")]).dev(true)).admin_listen.unwrap().port(), 0);
+    let local = config(&with("0.0.0.0:9").dev(true)).admin_listen;
+    assert_eq!(local, Some("127.0.0.1:9".parse().unwrap()));
+    let short = loaded(&from_env([("SWITCHBOARD_ADMIN__API_KEYS", "short")])).warnings;
+    assert!(short[0].to_string().contains("shorter than 16 bytes"), "{short:?}");
 }
 
 #[test]

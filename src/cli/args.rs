@@ -44,7 +44,7 @@ pub(super) struct ConfigArgs {
     /// Public address: Socket.IO, /healthz, /readyz
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Administration address: /metrics, /api/v1
+    /// Administration address: /metrics, /api/v1; empty: none
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<String>,
     /// Redis that links the nodes

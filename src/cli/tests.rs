@@ -64,10 +64,14 @@ fn every_flag_reaches_its_setting() {
 
 #[test]
 fn what_is_not_served_yet_is_refused_by_name() {
+    let Command::Done(refused) = run_in(&[("SWITCHBOARD_EDGE__ADVERTISE", "h:1")], &["serve"])
+    else {
+        panic!("serves")
+    };
     assert_eq!(
-        refusal(&["--redis-url", "redis://h", "--admin-listen", "127.0.0.1:9"]),
-        "error: admin_listen: not available yet (this version has no administration port) \
-         (--admin-listen)\n"
+        refused.messages,
+        "error: edge.advertise: not available yet (this version forwards no requests between \
+         nodes) (SWITCHBOARD_EDGE__ADVERTISE)\n"
     );
 }
 

@@ -1,6 +1,6 @@
 //! The rules between settings: each in one line, with the keys that it is about.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use super::{AuthMode, Config, WireProtocol};
 use crate::redis::target::Target;
@@ -176,16 +176,21 @@ impl Config {
         );
         check.rule(
             &["admin_listen", "admin.api_keys"],
-            self.admin_listen.ip().is_loopback() || !self.admin.api_keys.is_empty(),
+            self.admin_listen.is_none_or(|admin| admin.ip().is_loopback())
+                || !self.admin.api_keys.is_empty(),
             "is reachable from other hosts, so admin.api_keys must be set",
         );
-        let (public, admin) = (self.listen, self.admin_listen);
-        let overlap = public.ip() == admin.ip()
-            || public.ip().is_unspecified()
-            || admin.ip().is_unspecified();
+        let public = self.listen;
+        let shares_port = |admin: SocketAddr| {
+            public.port() != 0
+                && public.port() == admin.port()
+                && (public.ip() == admin.ip()
+                    || public.ip().is_unspecified()
+                    || admin.ip().is_unspecified())
+        };
         check.rule(
             &["admin_listen", "listen"],
-            public.port() == 0 || public.port() != admin.port() || !overlap,
+            !self.admin_listen.is_some_and(shares_port),
             "must not share the public port of listen",
         );
         check.rule(
@@ -205,6 +210,9 @@ impl Config {
         let long = |secrets: &super::Secrets| secrets.iter().all(|s| s.expose().len() >= 32);
         check.advice(&["auth.hs256_secret"], long(&self.auth.hs256_secret), SHORT);
         check.advice(&["edge.secrets"], long(&self.edge.secrets), SHORT);
+        const SHORT_KEY: &str = "has a key shorter than 16 bytes, which can be guessed";
+        let long = self.admin.api_keys.iter().all(|key| key.expose().len() >= 16);
+        check.advice(&["admin.api_keys"], long, SHORT_KEY);
     }
 }
 
@@ -277,7 +285,8 @@ mod tests {
     fn a_contradiction_is_refused() {
         assert!(broken(|c| c.auth.mode = AuthMode::Required)[0].contains("there is no key"));
         assert!(
-            broken(|c| c.admin_listen = "0.0.0.0:3001".parse().unwrap())[0].contains("api_keys")
+            broken(|c| c.admin_listen = Some("0.0.0.0:3001".parse().unwrap()))[0]
+                .contains("api_keys")
         );
         assert!(broken(|c| c.listen = "0.0.0.0:3001".parse().unwrap())[0].contains("public port"));
         assert_eq!(

@@ -235,6 +235,14 @@ impl Loader {
         let mut config = self.config_so_far();
         if dev {
             config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, config.listen.port()));
+            if let Some(admin) = &mut config.admin_listen {
+                admin.set_ip(Ipv4Addr::LOCALHOST.into());
+                // Whoever asks for the public port that administration has by default gets it.
+                if admin.port() == config.listen.port() && !self.merged.contains_key("admin_listen")
+                {
+                    admin.set_port(0);
+                }
+            }
             if config.auth.hs256_secret.is_empty() {
                 config.auth.hs256_secret = [DEV_SECRET].into_iter().collect();
             }

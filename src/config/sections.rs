@@ -293,8 +293,8 @@ impl Default for Drain {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Admin {
-    /// Keys of which a request must show one as its bearer token. Default none: open, and then
-    /// on loopback only.
+    /// Keys of which a request for `/api/v1` must show one as its bearer token; each should have
+    /// at least 16 bytes. Default none: open, and then on loopback only.
     pub api_keys: Secrets,
 }
 

@@ -38,9 +38,7 @@ impl Process {
                 started_s: procfs::boot_time_secs()? as f64 + stat.starttime as f64 / ticks,
             })
         };
-        read()
-            .inspect_err(|error| tracing::debug!(%error, "cannot read about this process"))
-            .ok()
+        read().inspect_err(|error| tracing::debug!(%error, "cannot read about this process")).ok()
     }
 
     #[cfg(not(target_os = "linux"))]

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, OnceLock, atomic::AtomicBool},
 };
 
+use arc_swap::ArcSwap;
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 use tokio::sync::mpsc;
 
@@ -164,6 +165,7 @@ impl Builder {
         }
         let routes =
             health::routes(context.clone(), peers.clone()).merge(self.routes.unwrap_or_default());
+        let api_keys = ArcSwap::from_pointee(config.admin.api_keys.clone());
         Ok(Switchboard(Arc::new(Inner {
             config,
             context,
@@ -177,6 +179,7 @@ impl Builder {
             io,
             edge,
             routes,
+            api_keys,
             tls: OnceLock::new(),
         })))
     }

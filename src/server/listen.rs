@@ -16,6 +16,19 @@ pub enum ServeError {
     /// The address cannot be listened on.
     #[error("cannot listen: {0}")]
     Bind(#[source] io::Error),
+    /// The address of the admin port cannot be listened on.
+    #[error("cannot listen on {address} for administration (admin_listen; empty for none)")]
+    BindAdmin {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Others can reach the address of the admin port, and there are no keys to tell who may use
+    /// it.
+    #[error("{0} is reachable from other hosts, so admin.api_keys must be set")]
+    AdminKeys(SocketAddr),
     /// The certificate or its key cannot be used.
     #[error("cannot use the TLS certificate: {0}")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),

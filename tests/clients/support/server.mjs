@@ -26,14 +26,15 @@ process.on("exit", (code) => {
 
 /**
  * Starts the `switchboard` binary with `config` (nested as in the TOML file) and waits until it is
- * healthy. `args` are added to the command line. Whoever calls this also ends it.
+ * healthy. `args` are added to the command line. Whoever calls this also ends it. There is no admin
+ * port unless `config.admin_listen` names one: many servers run side by side.
  */
 export async function startServer(config = {}, { args = [] } = {}) {
   return retryingBusyPorts(async () => {
     const dir = await mkdtemp(join(tmpdir(), "switchboard-test-"));
     const [port] = await freePorts(1);
     const file = join(dir, "switchboard.toml");
-    await writeFile(file, toml({ listen: `127.0.0.1:${port}`, ...config }));
+    await writeFile(file, toml({ listen: `127.0.0.1:${port}`, admin_listen: "", ...config }));
     const server = new ServerProcess(BIN, ["serve", "--config", file, ...args], {}, port);
     server.onExit(() => rm(dir, { recursive: true, force: true }));
     await server.ready(() => server.get("/healthz").then(({ status }) => status === 200));
@@ -159,7 +160,7 @@ export async function tlsServerFor(t, config) {
     const dir = await mkdtemp(join(tmpdir(), "switchboard-test-"));
     const [port] = await freePorts(1);
     const file = join(dir, "switchboard.toml");
-    await writeFile(file, toml({ listen: `127.0.0.1:${port}`, ...config }));
+    await writeFile(file, toml({ listen: `127.0.0.1:${port}`, admin_listen: "", ...config }));
     const server = new ServerProcess(BIN, ["serve", "--config", file], {}, port);
     server.url = server.url.replace("http", "https");
     server.onExit(() => rm(dir, { recursive: true, force: true }));
@@ -176,7 +177,7 @@ export async function tlsServerFor(t, config) {
 /** Gives the server another configuration while it runs, and waits until it has taken it. */
 export async function reconfigure(server, config) {
   const file = server.process.spawnargs.at(-1);
-  await writeFile(file, toml({ listen: `127.0.0.1:${server.port}`, ...config }));
+  await writeFile(file, toml({ listen: `127.0.0.1:${server.port}`, admin_listen: "", ...config }));
   const reloads = () => server.logs.split("limits and log level reloaded").length;
   const before = reloads();
   server.signal("SIGHUP");

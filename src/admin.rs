@@ -1,0 +1,114 @@
+//! The administration port: `/metrics` for Prometheus, and an API in JSON below `/api/v1` that acts
+//! on the whole cluster.
+//!
+//! ```text
+//! listener ── errors as JSON ── size ──┬── /metrics
+//!                                      └── /api/v1 ── guard ── timeouts ── emit, users, rooms, nodes
+//! ```
+//!
+//! The API does nothing that a program could not do through [`Switchboard`]: a handler here checks
+//! what was asked, calls it, and shows the answer.
+
+mod body;
+mod emit;
+mod guard;
+mod listener;
+mod nodes;
+mod openapi;
+mod problem;
+mod rooms;
+mod users;
+
+use std::time::{Duration, SystemTime};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    middleware::{from_fn_with_state, map_response},
+    response::IntoResponse,
+    routing::{get, post},
+};
+use serde::Serialize;
+use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
+use utoipa::ToSchema;
+
+pub(crate) use listener::serve;
+
+use crate::{metrics, server::Switchboard};
+use guard::Guard;
+use problem::Problem;
+
+/// The largest body that is read, in bytes.
+const MAX_BODY: usize = 1 << 20;
+
+/// How long a request may take. Longer than the directory and the other nodes are waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long one may take that waits for clients: as long as they are given, and a little.
+const ACK_PATIENCE: Duration = Duration::from_millis(emit::MAX_ACK_TIMEOUT_MS + 5_000);
+
+/// All routes. `exposed`: hosts other than this one can reach the port.
+pub(crate) fn router(server: Switchboard, exposed: bool) -> Router {
+    let timeout = |after| TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, after);
+    let users = "/users/{id}";
+    let api = Router::new()
+        .route("/users", get(users::list))
+        // `online` is also the name of a user, perhaps.
+        .route("/users/online", post(users::online).get(users::called_online))
+        .route(users, get(users::show))
+        .route(&format!("{users}/disconnect"), post(users::disconnect))
+        .route(&format!("{users}/join"), post(users::join))
+        .route(&format!("{users}/leave"), post(users::leave))
+        .route("/rooms/{room}", get(rooms::show))
+        .route("/rooms/{room}/disconnect", post(rooms::disconnect))
+        .route("/nodes", get(nodes::list))
+        .route("/openapi.json", get(openapi::document))
+        .route_layer(timeout(PATIENCE))
+        .route("/emit", post(emit::emit).layer(timeout(ACK_PATIENCE)))
+        .fallback(async || StatusCode::NOT_FOUND)
+        // Around the fallback, too: nobody finds out what there is without a key.
+        .layer(from_fn_with_state(Guard::new(server.clone(), exposed), guard::check));
+    Router::new()
+        .route("/metrics", get(metrics))
+        .nest("/api/v1", api)
+        .layer(RequestBodyLimitLayer::new(MAX_BODY))
+        .layer(map_response(problem::as_json))
+        .with_state(server)
+}
+
+async fn metrics(State(server): State<Switchboard>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], server.metrics().await)
+}
+
+/// An answer that says nothing but that it was done.
+#[derive(Debug, Serialize, ToSchema)]
+struct Done {}
+
+/// The namespace where a request names none.
+fn main_namespace() -> String {
+    "/".to_owned()
+}
+
+fn check_namespace(namespace: &str) -> Result<(), Problem> {
+    match namespace.starts_with('/') {
+        true => Ok(()),
+        false => Err(Problem::bad_request("a namespace starts with a slash")),
+    }
+}
+
+/// Says so if what was done here could not be told to the other nodes.
+fn told_everywhere(server: &Switchboard) -> Result<(), Problem> {
+    match server.is_linked() {
+        true => Ok(()),
+        false => {
+            Err(Problem::unavailable("done on this node only: the link to the other nodes is down"))
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,169 @@
+//! `POST /emit`: an event from outside, on the way that the events of handlers take.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use utoipa::ToSchema;
+
+use super::{Done, Problem, body::Body, check_namespace, main_namespace};
+use crate::{
+    emitter::Emitter,
+    payload::{Arguments, Payload},
+    server::Switchboard,
+};
+
+/// The longest that clients may be given for an acknowledgement.
+pub(super) const MAX_ACK_TIMEOUT_MS: u64 = 60_000;
+
+/// An event and who gets it. Several targets are one audience: nobody gets it twice.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EmitRequest {
+    /// The namespace of the sockets.
+    #[serde(default = "main_namespace")]
+    #[schema(default = "/")]
+    namespace: String,
+    /// All sockets of these users.
+    #[serde(default)]
+    users: Vec<String>,
+    /// The members of these rooms.
+    #[serde(default)]
+    rooms: Vec<String>,
+    /// These sockets, by id.
+    #[serde(default)]
+    sockets: Vec<String>,
+    /// Everybody who is authenticated.
+    #[serde(default)]
+    authenticated: bool,
+    /// Everybody.
+    #[serde(default)]
+    all: bool,
+    /// Not the sockets of these users.
+    #[serde(default)]
+    except_users: Vec<String>,
+    /// Not the members of these rooms.
+    #[serde(default)]
+    except_rooms: Vec<String>,
+    /// The name of the event; not one that Socket.IO keeps for itself.
+    event: String,
+    /// Its arguments.
+    #[serde(default)]
+    #[schema(value_type = Vec<serde_json::Value>)]
+    args: Vec<rmpv::Value>,
+    /// Dropped for sockets that are not ready to take it.
+    #[serde(default)]
+    volatile: bool,
+    /// Waits for the acknowledgements of the clients.
+    #[serde(default)]
+    ack: Option<AckRequest>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AckRequest {
+    /// How long to wait, in milliseconds.
+    #[schema(minimum = 1, maximum = 60_000)]
+    timeout_ms: u64,
+}
+
+/// What the clients answered.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AckReply {
+    /// The first argument of each acknowledgement, in the order in which they came.
+    #[schema(value_type = Vec<serde_json::Value>)]
+    acks: Vec<Box<RawValue>>,
+    /// How many clients were asked, as far as their nodes said so.
+    expected: usize,
+    /// How many answered in time.
+    received: usize,
+}
+
+impl EmitRequest {
+    fn check(&self) -> Result<(), Problem> {
+        check_namespace(&self.namespace)?;
+        let lists = [
+            ("users", &self.users),
+            ("rooms", &self.rooms),
+            ("sockets", &self.sockets),
+            ("except_users", &self.except_users),
+            ("except_rooms", &self.except_rooms),
+        ];
+        for (name, list) in lists {
+            if list.iter().any(String::is_empty) {
+                return Err(Problem::bad_request(format!("{name}: a name must not be empty")));
+            }
+        }
+        let has_target = self.all
+            || self.authenticated
+            || !(self.users.is_empty() && self.rooms.is_empty() && self.sockets.is_empty());
+        if !has_target {
+            return Err(Problem::bad_request(
+                "a target is needed: users, rooms, sockets, authenticated or all",
+            ));
+        }
+        if self.event.is_empty() {
+            return Err(Problem::bad_request("event: a name must not be empty"));
+        }
+        let in_range = |ack: &AckRequest| (1..=MAX_ACK_TIMEOUT_MS).contains(&ack.timeout_ms);
+        if !self.ack.as_ref().is_none_or(in_range) {
+            let message = format!("ack.timeout_ms: must be 1 to {MAX_ACK_TIMEOUT_MS}");
+            return Err(Problem::bad_request(message));
+        }
+        Ok(())
+    }
+
+    fn audience(&self, server: &Switchboard) -> Emitter {
+        let mut to = server.of(&self.namespace);
+        // An emitter without a target means everybody, and everybody includes all others.
+        if !self.all {
+            to = self.users.iter().fold(to, |to, user| to.user(user));
+            let members = self.rooms.iter().chain(&self.sockets);
+            to = members.fold(to, |to, room| to.room(room.clone()));
+            if self.authenticated {
+                to = to.authenticated();
+            }
+        }
+        to = self.except_users.iter().fold(to, |to, user| to.except_user(user));
+        to = self.except_rooms.iter().fold(to, |to, room| to.except_room(room.clone()));
+        if self.volatile { to.volatile() } else { to }
+    }
+}
+
+/// Emits an event to sockets of the whole cluster.
+#[utoipa::path(post, path = "/api/v1/emit", tag = "emit", request_body = EmitRequest, responses(
+    (status = 200, description = "With `ack`: what the clients answered", body = AckReply),
+    (status = 202, description = "On its way", body = Done),
+    (status = 400, description = "Not understood, no target, or a reserved event", body = Problem),
+    (status = 413, description = "The body is too large", body = Problem),
+    (status = 415, description = "The body is not JSON", body = Problem),
+))]
+pub(super) async fn emit(
+    State(server): State<Switchboard>,
+    Body(request): Body<EmitRequest>,
+) -> Result<Response, Problem> {
+    request.check()?;
+    let audience = request.audience(&server);
+    let arguments = Arguments(request.args);
+    let Some(AckRequest { timeout_ms }) = request.ack else {
+        audience.emit(&request.event, &arguments)?;
+        return Ok((StatusCode::ACCEPTED, Json(Done {})).into_response());
+    };
+    let timeout = Duration::from_millis(timeout_ms);
+    let answered = audience.emit_with_ack(&request.event, &arguments, timeout).await?;
+    let acks: Vec<_> = answered.acks.iter().map(first_argument).collect();
+    let received = acks.len();
+    Ok(Json(AckReply { acks, expected: answered.expected, received }).into_response())
+}
+
+/// As JSON; what JSON cannot say is null.
+fn first_argument(ack: &Payload) -> Box<RawValue> {
+    let first = ack.decode::<rmpv::Value>().unwrap_or(rmpv::Value::Nil);
+    to_raw_value(&first).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}

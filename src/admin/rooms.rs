@@ -1,0 +1,110 @@
+//! `/rooms`: who is in a room in the whole cluster, and sending them away.
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Done, Problem, body::Body, check_namespace, main_namespace, told_everywhere};
+use crate::{
+    emitter::{Emitter, RemoteSocket},
+    server::Switchboard,
+};
+
+/// How a Node.js node is called that did not answer: it has no name of its own.
+const NAMELESS: &str = "(node.js)";
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Within {
+    /// The namespace of the room; by default `/`.
+    #[serde(default = "main_namespace")]
+    #[param(default = "/")]
+    namespace: String,
+}
+
+impl Within {
+    fn members(&self, server: &Switchboard, room: String) -> Result<Emitter, Problem> {
+        check_namespace(&self.namespace)?;
+        Ok(server.of(&self.namespace).room(room))
+    }
+}
+
+/// The members of a room.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Members {
+    sockets: Vec<Member>,
+    /// Nodes that did not answer in time; `(node.js)` for each that has no name.
+    missing_nodes: Vec<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Member {
+    id: String,
+    /// As Node.js shows it, without what opens doors.
+    #[schema(value_type = Object)]
+    handshake: Map<String, Value>,
+    /// All rooms that it is in.
+    rooms: Vec<String>,
+    /// What the application keeps with it.
+    #[schema(value_type = Object)]
+    data: Map<String, Value>,
+}
+
+impl From<RemoteSocket> for Member {
+    fn from(RemoteSocket { id, handshake, rooms, data }: RemoteSocket) -> Self {
+        let mut rooms: Vec<String> = rooms.into_iter().map(Into::into).collect();
+        rooms.sort();
+        Self { id, handshake, rooms, data }
+    }
+}
+
+/// A body that says nothing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// The members of a room, on every node.
+#[utoipa::path(get, path = "/api/v1/rooms/{room}", tag = "rooms",
+    params(("room" = String, Path, description = "The room's name"), Within),
+    responses(
+        (status = 200, description = "The members; an empty room is no error", body = Members),
+        (status = 400, description = "Not understood", body = Problem),
+        (status = 503, description = "The link to the other nodes is down", body = Problem),
+    ))]
+pub(super) async fn show(
+    State(server): State<Switchboard>,
+    Path(room): Path<String>,
+    Query(within): Query<Within>,
+) -> Result<Json<Members>, Problem> {
+    let answers = within.members(&server, room)?.fetch_sockets().await?;
+    let sockets = answers.values.into_iter().map(Into::into).collect();
+    let named = answers.missing_nodes.iter().map(ToString::to_string);
+    let nameless = std::iter::repeat_n(NAMELESS.to_owned(), answers.missing_foreign);
+    Ok(Json(Members { sockets, missing_nodes: named.chain(nameless).collect() }))
+}
+
+/// Disconnects the members of a room from its namespace, on every node. The clients see
+/// `io server disconnect` and do not come back by themselves.
+#[utoipa::path(post, path = "/api/v1/rooms/{room}/disconnect", tag = "rooms",
+    params(("room" = String, Path, description = "The room's name"), Within),
+    responses(
+        (status = 200, description = "Done", body = Done),
+        (status = 400, description = "Not understood", body = Problem),
+        (status = 503, description = "Done on this node only", body = Problem),
+    ))]
+pub(super) async fn disconnect(
+    State(server): State<Switchboard>,
+    Path(room): Path<String>,
+    Query(within): Query<Within>,
+    Body(Nothing {}): Body<Nothing>,
+) -> Result<Json<Done>, Problem> {
+    let here = within.members(&server, room.clone())?.disconnect(false);
+    tracing::info!(room, namespace = within.namespace, here, "a room is disconnected");
+    told_everywhere(&server)?;
+    Ok(Json(Done {}))
+}
