@@ -102,6 +102,11 @@ pub(crate) trait UserDirectory: Send + Sync + 'static {
     /// left a moment ago may still be counted.
     fn users(&self, cursor: Option<UserId>, limit: usize) -> BoxFuture<'_, UserPage>;
 
+    /// What went wrong, and what was made good, by name. Nothing: it keeps no count.
+    fn troubles(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// The nodes that live.
     fn nodes(&self) -> BoxFuture<'_, Vec<NodeInfo>>;
 
@@ -145,6 +150,10 @@ impl Directory {
 
     pub(crate) async fn nodes(&self) -> Vec<NodeInfo> {
         self.inner.nodes().await
+    }
+
+    pub(crate) fn troubles(&self) -> Vec<(&'static str, u64)> {
+        self.inner.troubles()
     }
 
     pub(crate) async fn close(&self) {

@@ -296,12 +296,29 @@ impl UserDirectory for RedisDirectory {
 
     fn nodes(&self) -> BoxFuture<'_, Vec<NodeInfo>> {
         Box::pin(async move {
-            let itself = || {
-                let users = self.shared.mirror.lock().user_count();
-                vec![self.shared.itself.info(users)]
-            };
-            self.living().await.unwrap_or_else(itself)
+            let living = self.living().await;
+            let itself = self.shared.itself.info(self.shared.mirror.lock().user_count());
+            let Some(mut nodes) = living else { return vec![itself] };
+            // Of itself a node knows better than its last beat.
+            if let Some(node) =
+                nodes.iter_mut().find(|node| self.shared.itself.is(node.incarnation.as_bytes()))
+            {
+                (node.sockets, node.users) = (itself.sockets, itself.users);
+            }
+            nodes
         })
+    }
+
+    fn troubles(&self) -> Vec<(&'static str, u64)> {
+        let counters = &self.shared.counters;
+        let counters = [
+            ("failure", &counters.failures),
+            ("malformed", &counters.malformed),
+            ("admitted_alone", &counters.admitted_alone),
+            ("swept", &counters.swept),
+            ("repaired", &counters.repaired),
+        ];
+        counters.into_iter().map(|(name, count)| (name, count.load(Ordering::Relaxed))).collect()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -42,6 +42,8 @@ pub(crate) struct Cluster {
     pub(crate) broker: BrokerCounts,
     /// Nodes that live, if the directory answered.
     pub(crate) nodes: Option<usize>,
+    /// What the shared directory counts, by name; nothing if it is in memory.
+    pub(crate) directory: Vec<(&'static str, u64)>,
 }
 
 /// The text has this media type.
@@ -155,6 +157,11 @@ impl Cluster {
         to.counter("switchboard_cluster_reconnects", help, broker.reconnects)?;
         if let Some(nodes) = self.nodes {
             to.gauge("switchboard_cluster_nodes", "Nodes of ours that live.", nodes as f64)?;
+        }
+        if !self.directory.is_empty() {
+            let help = "What went wrong with the user directory in Redis, and what was made good.";
+            let name = "switchboard_directory_troubles";
+            to.counters(name, help, "kind", self.directory.iter().copied())?;
         }
         let load = |counter: &AtomicU64| counter.load(Relaxed);
         let help = "Broadcasts meant for other nodes.";

@@ -22,6 +22,7 @@ impl Switchboard {
             peers: peers.clone(),
             broker: peers.broker().counts(),
             nodes: nodes.as_ref().map(Vec::len),
+            directory: inner.directory.troubles(),
         });
         let snapshot = Snapshot {
             context: inner.context.clone(),

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod admin;
 pub mod redis;
 
 use std::{collections::VecDeque, future::Future, net::SocketAddr, time::Duration};

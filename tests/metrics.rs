@@ -1,0 +1,318 @@
+//! The metrics as Prometheus sees them: values that move, names that are written down, and no
+//! label that a client has chosen.
+
+mod support;
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Value, json};
+use support::{
+    Server,
+    admin::{Admin, Metrics},
+    by_name,
+    redis::Redis,
+    until, within,
+};
+use switchboard::{
+    Config, Fault, Gateway, Handshake, Reply, Switchboard, config::SecretUrl, server::Builder,
+};
+
+fn builder(configure: impl FnOnce(&mut Config)) -> Builder {
+    let mut config = Config::default();
+    config.drain.spread = Duration::from_millis(50);
+    configure(&mut config);
+    let main = Gateway::new("/")
+        .on("marker", async || Reply::ack(&()))
+        .on("two", async || (Reply::event("one", &1), Reply::event("two", &2).to_all()));
+    let any = Gateway::new("/any/{name}").fallback(async || Reply::ack(&()));
+    Switchboard::builder()
+        .config(config)
+        .middleware(by_name)
+        .middleware(async |handshake: Handshake| {
+            let auth: Value = handshake.auth()?;
+            match auth["user"] == "mallory" {
+                true => Err(Fault::forbidden("not this one")),
+                false => Ok(()),
+            }
+        })
+        .gateway(main)
+        .gateway(any)
+}
+
+async fn start(builder: Builder) -> (Server, Admin) {
+    let server = Server::start(builder).await;
+    let admin = Admin::of(&server.switchboard).await;
+    (server, admin)
+}
+
+/// By how much a counter has grown.
+fn grown(before: &Metrics, after: &Metrics, name: &str, labels: &[(&str, &str)]) -> f64 {
+    after.value(name, labels) - before.value(name, labels)
+}
+
+#[tokio::test]
+async fn sockets_are_counted_as_they_come_and_go() {
+    let (server, admin) = start(builder(|_| {})).await;
+    let none = admin.scrape().await;
+    for name in ["switchboard_sockets", "switchboard_users", "switchboard_connects_total"] {
+        assert_eq!(none.value(name, &[]), 0.0, "{name}");
+    }
+    let mut ada = server.client_of("ada").await;
+    let ada_too = server.client_of("ada").await;
+    let guest = server.client().await;
+    assert!(server.ask("/", json!({ "user": "mallory" })).await.1.is_err());
+    let some = admin.scrape().await;
+    for (name, labels, count) in [
+        ("switchboard_sockets", &[][..], 3.0),
+        ("socket_io_connected", &[], 3.0),
+        ("switchboard_users", &[], 1.0),
+        ("switchboard_connects_total", &[], 3.0),
+        ("socket_io_connect_total", &[], 3.0),
+        ("switchboard_connects_refused_total", &[("code", "forbidden")], 1.0),
+        ("switchboard_connections", &[("transport", "polling")], 0.0),
+    ] {
+        assert_eq!(some.value(name, labels), count, "{name}");
+    }
+    assert!(some.value("switchboard_connections", &[("transport", "websocket")]) >= 3.0);
+
+    ada.send("41").await;
+    server.switchboard.of("/").socket_named(&ada_too.id).disconnect(false);
+    guest.close().await;
+    until("all have left", async || server.switchboard.socket_count() == 0).await;
+    let gone = admin.scrape().await;
+    let left = |reason| gone.value("switchboard_disconnects_total", &[("reason", reason)]);
+    assert_eq!(left("client namespace disconnect"), 1.0);
+    assert_eq!(left("server namespace disconnect"), 1.0);
+    assert_eq!(left("transport close") + left("transport error"), 1.0);
+    let theirs = ("socket_io_disconnect_total", [("reason", "client namespace disconnect")]);
+    assert_eq!(gone.value(theirs.0, &theirs.1), 1.0);
+    assert_eq!(gone.value("switchboard_sockets", &[]), 0.0);
+}
+
+/// A socket whose id the test knows as text.
+trait SocketNamed {
+    fn socket_named(self, id: &str) -> Self;
+}
+
+impl SocketNamed for switchboard::emitter::Emitter {
+    fn socket_named(self, id: &str) -> Self {
+        self.room(id.to_owned())
+    }
+}
+
+#[tokio::test]
+async fn events_are_counted_and_clients_choose_no_label() {
+    let (server, admin) = start(builder(|_| {})).await;
+    let mut ada = server.client_of("ada").await;
+    let mut any = server.client_with("/any/hidden", json!({})).await;
+    let before = admin.scrape().await;
+    ada.ask("marker", json!(null)).await;
+    ada.emit("two", json!(null)).await;
+    within("two", ada.hears("two")).await;
+    assert!(ada.ask("of-my-choice", json!(null)).await["error"]["code"] == "unknown_event");
+    any.ask("also-of-my-choice", json!(null)).await;
+    let after = admin.scrape().await;
+    for (name, labels, more) in [
+        ("switchboard_events_received_total", &[][..], 4.0),
+        ("socket_io_events_received_total", &[], 4.0),
+        ("switchboard_events_refused_total", &[("code", "unknown_event")], 1.0),
+        ("switchboard_replies_total", &[], 4.0),
+        ("switchboard_events_sent_total", &[], 2.0),
+        ("socket_io_events_sent_total", &[], 2.0),
+        ("switchboard_emits_total", &[("target", "socket")], 1.0),
+        ("switchboard_emits_total", &[("target", "all")], 1.0),
+    ] {
+        assert_eq!(grown(&before, &after, name, labels), more, "{name} {labels:?}");
+    }
+    for (namespace, event) in [("/", "marker"), ("/", "two")] {
+        let labels = [("namespace", namespace), ("event", event)];
+        let name = "switchboard_handler_duration_seconds";
+        assert_eq!(after.value(&format!("{name}_count"), &labels), 1.0, "{labels:?}");
+        assert!(after.value(&format!("{name}_sum"), &labels) > 0.0, "{labels:?}");
+    }
+    // The parser cannot read labels with braces; Prometheus can.
+    let others = r#"_seconds_count{namespace="/any/{name}",event="other"} 1"#;
+    assert!(after.text.contains(others), "{}", after.text);
+    for chosen in ["my-choice", "hidden", "ada"] {
+        assert!(!after.text.contains(chosen), "{chosen}");
+    }
+}
+
+#[tokio::test]
+async fn emits_are_counted_by_their_target() {
+    let (server, admin) = start(builder(|_| {})).await;
+    let ada = server.client_of("ada").await;
+    let of = || server.switchboard.of("/");
+    of().emit("e", &()).unwrap();
+    of().room("lobby").emit("e", &()).unwrap();
+    of().user("ada").emit("e", &()).unwrap();
+    of().authenticated().emit("e", &()).unwrap();
+    of().socket_named(&ada.id).emit("e", &()).unwrap();
+    let counted = admin.scrape().await;
+    for target in ["all", "room", "user", "authenticated", "socket"] {
+        let count = counted.value("switchboard_emits_total", &[("target", target)]);
+        assert_eq!(count, 1.0, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn acknowledgements_are_counted_while_they_are_awaited() {
+    let (server, admin) = start(builder(|_| {})).await;
+    let mut ada = server.client_of("ada").await;
+    let mut bob = server.client_of("bob").await;
+    let asking = server.switchboard.of("/").emit_with_ack("ask", &1, Duration::from_millis(800));
+    let (acks, ()) = tokio::join!(asking, async {
+        let question = within("the question", ada.packet()).await.unwrap();
+        within("the question", bob.packet()).await.unwrap();
+        let id: String = question[2..].chars().take_while(char::is_ascii_digit).collect();
+        ada.send(format!("43{id}[1]")).await;
+        let during = admin.scrape().await;
+        assert_eq!(during.value("switchboard_ack_waits", &[]), 1.0);
+        assert_eq!(during.value("switchboard_acks_asked_total", &[]), 2.0);
+    });
+    assert_eq!(acks.unwrap().acks.len(), 1);
+    let after = admin.scrape().await;
+    assert_eq!(after.value("switchboard_ack_waits", &[]), 0.0);
+    assert_eq!(after.value("switchboard_acks_received_total", &[]), 1.0);
+}
+
+#[tokio::test]
+async fn refusals_and_cuts_are_counted_by_their_reason() {
+    let (server, admin) = start(builder(|c| c.limits.max_connections = 1)).await;
+    let mut ada = server.client_of("ada").await;
+    let url = format!("http://{}/socket.io/?EIO=4&transport=polling", server.address);
+    assert_eq!(reqwest::get(&url).await.unwrap().status(), 503);
+    assert_eq!(reqwest::get(url.replace("EIO=4", "EIO=9")).await.unwrap().status(), 400);
+    let refused = admin.scrape().await;
+    for reason in ["max_connections", "bad_request"] {
+        let labels = [("reason", reason)];
+        assert_eq!(refused.value("switchboard_requests_refused_total", &labels), 1.0, "{reason}");
+    }
+    assert_eq!(refused.value("switchboard_draining", &[]), 0.0);
+
+    within("the drain", server.switchboard.drain()).await.unwrap();
+    within("the end", ada.closed()).await;
+    let drained = admin.scrape().await;
+    assert_eq!(drained.value("switchboard_draining", &[]), 1.0);
+    assert_eq!(drained.value("switchboard_sockets", &[]), 0.0);
+    assert_eq!(drained.value("switchboard_connections_cut_total", &[("reason", "drain")]), 1.0);
+}
+
+#[tokio::test]
+async fn what_travels_between_nodes_is_counted_on_both() {
+    let redis = Redis::start().await;
+    let node = || {
+        let url = SecretUrl::new(redis.url());
+        start(builder(move |config| config.redis.url = Some(url)))
+    };
+    let ((here, at_home), (there, away)) = (node().await, node().await);
+    let mut ada = there.client_of("ada").await;
+    let (home_before, away_before) = (at_home.scrape().await, away.scrape().await);
+    here.switchboard.of("/").user("ada").emit("hello", &()).unwrap();
+    within("hello", ada.hears("hello")).await;
+    let (home, away) = (at_home.scrape().await, away.scrape().await);
+    let published = "switchboard_cluster_broadcasts_published_total";
+    assert_eq!(grown(&home_before, &home, published, &[]), 1.0);
+    assert!(grown(&home_before, &home, "switchboard_cluster_frames_published_total", &[]) >= 1.0);
+    let applied = "switchboard_cluster_messages_applied_total";
+    assert_eq!(grown(&away_before, &away, applied, &[]), 1.0);
+    assert!(grown(&away_before, &away, "switchboard_cluster_frames_received_total", &[]) >= 1.0);
+    assert_eq!(home.value("switchboard_cluster_link_up", &[]), 1.0);
+    assert_eq!(home.value("switchboard_cluster_nodes", &[]), 2.0);
+    assert!(home.value("switchboard_cluster_publish_seconds_total", &[]) > 0.0);
+    assert_eq!(
+        (home.value("switchboard_users", &[]), away.value("switchboard_users", &[])),
+        (0.0, 1.0)
+    );
+
+    let mut redis = redis;
+    redis.kill();
+    until("the link is down", async || {
+        at_home.scrape().await.value("switchboard_cluster_link_up", &[]) == 0.0
+    })
+    .await;
+    here.switchboard.of("/").user("ada").emit("lost", &()).unwrap();
+    let dropped = ("switchboard_cluster_dropped_total", [("reason", "link_down")]);
+    assert!(at_home.scrape().await.value(dropped.0, &dropped.1) >= 1.0);
+    redis.restart();
+    until("the link is up again", async || {
+        let metrics = at_home.scrape().await;
+        metrics.value("switchboard_cluster_link_up", &[]) == 1.0
+            && metrics.value("switchboard_cluster_reconnects_total", &[]) >= 1.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_process_is_described() {
+    let (_server, admin) = start(builder(|_| {})).await;
+    let metrics = admin.scrape().await;
+    assert!(metrics.value("process_resident_memory_bytes", &[]) > 1e6);
+    assert!(metrics.value("process_open_fds", &[]) > 3.0);
+    assert!(metrics.value("process_cpu_seconds_total", &[]) >= 0.0);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    let age = now - metrics.value("process_start_time_seconds", &[]);
+    assert!((-5.0..3_600.0).contains(&age), "started {age} s ago");
+    // What concerns other nodes is not shown by one that stands alone.
+    assert!(!metrics.names().iter().any(|name| name.starts_with("switchboard_cluster")));
+}
+
+/// A scrape that has everything there is.
+async fn all_metrics() -> Metrics {
+    let redis = Redis::start().await;
+    let url = SecretUrl::new(redis.url());
+    let (server, admin) = start(builder(move |config| config.redis.url = Some(url))).await;
+    let mut ada = server.client_of("ada").await;
+    ada.ask("marker", json!(null)).await;
+    admin.scrape().await
+}
+
+#[tokio::test]
+async fn the_dashboard_asks_only_for_what_there_is() {
+    const DASHBOARD: &str = include_str!("../deploy/grafana/switchboard.json");
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let names = all_metrics().await.names();
+    let mut asked = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let targets = panel["targets"].as_array();
+        assert!(targets.is_some() || panel["type"] == "row", "{panel}");
+        for target in targets.into_iter().flatten() {
+            let found = metrics_in(target["expr"].as_str().unwrap());
+            assert!(!found.is_empty(), "{target}");
+            asked.extend(found);
+        }
+    }
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    asked.extend(variables.iter().flat_map(|v| metrics_in(v["definition"].as_str().unwrap_or(""))));
+    let unknown: Vec<_> = asked.difference(&names).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+fn metrics_in(expression: &str) -> Vec<String> {
+    let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let ours = |word: &&str| {
+        ["switchboard_", "socket_io_", "process_"].iter().any(|start| word.starts_with(start))
+    };
+    words.filter(ours).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn every_metric_is_written_down() {
+    const TABLE: &str = include_str!("../deploy/metrics.md");
+    let (_, tables) = TABLE.split_once("## Metrics").unwrap();
+    let rows = tables.lines().filter_map(|line| line.strip_prefix("| `"));
+    let written: BTreeSet<(String, String)> = rows
+        .map(|row| {
+            let mut cells = row.split('|').map(|cell| cell.trim().trim_end_matches('`').to_owned());
+            (cells.next().unwrap(), cells.next().unwrap())
+        })
+        .collect();
+    let mut there = all_metrics().await.families();
+    // Only where the system has a limit.
+    there.insert(("process_max_fds".into(), "gauge".into()));
+    let differ: Vec<_> = written.symmetric_difference(&there).collect();
+    assert!(differ.is_empty(), "{differ:?}");
+}
