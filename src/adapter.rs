@@ -41,6 +41,10 @@ use crate::{
 /// How long a socket that joins waits until the node hears of its rooms.
 const SETTLING: Duration = Duration::from_secs(1);
 
+/// How long the packet that says goodbye may travel, a polling client's next request included,
+/// before the connection below it is cut.
+const GOODBYE: Duration = Duration::from_millis(500);
+
 /// The adapters of all namespaces of this node.
 #[derive(Default)]
 pub(crate) struct Adapters {
@@ -242,7 +246,13 @@ impl Adapter {
         if socket.disconnect().is_err() {
             self.context.wires().kill(sid, KillReason::SlowConsumer);
         } else if close_transport {
-            self.context.wires().kill(sid, KillReason::Requested);
+            // The packet is queued, and a wire that is cut takes what is queued with it; without
+            // the packet the client would come back.
+            let context = self.context.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(GOODBYE).await;
+                context.wires().kill(sid, KillReason::Requested);
+            });
         }
     }
 

@@ -66,6 +66,11 @@ impl Context {
         room
     }
 
+    /// Whether a room is that of some user.
+    pub(crate) fn is_user_room(&self, room: &str) -> bool {
+        room.starts_with(&*self.user_prefix)
+    }
+
     /// Whether clients speak TLS to this node itself.
     pub(crate) fn is_secure(&self) -> bool {
         self.secure

@@ -17,7 +17,7 @@ use socketioxide_core::{Value, parser::Parse};
 use socketioxide_parser_common::CommonParser;
 use socketioxide_parser_msgpack::MsgPackParser;
 
-use crate::reserved::is_reserved_event;
+use crate::{cluster::wire::mended, reserved::is_reserved_event};
 
 /// Why a payload could not be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -116,11 +116,22 @@ impl Payload {
             Value::Str(..) => CommonParser.decode_value(&mut value, self.named),
             Value::Bytes(_) => MsgPackParser.decode_value(&mut value, self.named),
         };
+        // Text that JavaScript cut in the middle of a character; rare, so looked at afterwards.
+        let decoded = decoded.or_else(|error| match &self.value {
+            Value::Str(text, attachments) => match mended(text) {
+                Cow::Owned(mended) => {
+                    let mut value = Value::Str(mended.into(), attachments.clone());
+                    CommonParser.decode_value(&mut value, self.named).map_err(decode_error)
+                }
+                Cow::Borrowed(_) => Err(decode_error(error)),
+            },
+            Value::Bytes(_) => Err(decode_error(error)),
+        });
         decoded.or_else(|error| {
             let absent: UnitDeserializer<serde::de::value::Error> = ().into_deserializer();
             match self.is_empty().then(|| T::deserialize(absent)) {
                 Some(Ok(value)) => Ok(value),
-                _ => Err(PayloadError::Decode(Box::new(error))),
+                _ => Err(error),
             }
         })
     }

@@ -11,7 +11,7 @@ use socketioxide_core::{
 };
 
 use super::Adapter;
-use crate::{cluster::message::Description, edge::KillReason};
+use crate::{cluster::message::Description, edge::KillReason, rooms::AUTHENTICATED};
 
 impl Adapter {
     /// Puts the sockets of this node that `options` select into rooms.
@@ -25,10 +25,16 @@ impl Adapter {
     }
 
     /// Takes the sockets of this node that `options` select out of rooms. Nobody is taken out of
-    /// the room of its own id: acknowledgements and emits of others depend on it.
+    /// the rooms that the server gave it (its own id, its user, `authenticated`): emits of others
+    /// depend on them.
     pub(crate) fn leave_here(&self, options: BroadcastOptions, rooms: &[Room]) {
+        let belongs_to_the_server = |room: &str| {
+            room == AUTHENTICATED
+                || self.context.is_user_room(room)
+                || self.is_own_room_of_a_socket_here(room)
+        };
         let rooms: Vec<Room> =
-            rooms.iter().filter(|room| !self.is_own_room_of_a_socket_here(room)).cloned().collect();
+            rooms.iter().filter(|room| !belongs_to_the_server(room)).cloned().collect();
         self.local.del_sockets(options, rooms.clone());
         self.left(rooms);
     }

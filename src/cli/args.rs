@@ -189,10 +189,10 @@ impl TargetArgs {
 #[group(required = true, multiple = false)]
 pub(super) struct TargetArgs {
     /// To all sockets of a user
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     user: Option<String>,
     /// To all sockets in a room
-    #[arg(long, value_name = "ROOM")]
+    #[arg(long, value_name = "ROOM", allow_hyphen_values = true)]
     room: Option<String>,
     /// To all sockets
     #[arg(long)]

@@ -153,7 +153,10 @@ impl Peers {
 
     /// Says something to the other nodes.
     pub(crate) fn say(&self, namespace: &str, message: &Message) {
-        self.send(namespace, message, None);
+        match self.wire.encode(namespace, message, None) {
+            Ok((channel, frame)) => self.broker.publish(&channel, frame.into()),
+            Err(error) => self.cannot_send(namespace, &error),
+        }
     }
 
     /// Answers the question of another node.
@@ -164,13 +167,11 @@ impl Peers {
         request: RequestId,
         answer: Answer,
     ) {
-        self.send(namespace, &Message::Answer { request, answer }, asker);
-    }
-
-    fn send(&self, namespace: &str, message: &Message, asker: Option<&str>) {
-        match self.wire.encode(namespace, message, asker) {
+        match self.wire.encode(namespace, &Message::Answer { request, answer }, asker) {
             Ok((channel, frame)) => self.broker.publish(&channel, frame.into()),
-            Err(error) => self.cannot_send(namespace, &error),
+            // A question that does not say where its answer goes is malformed: the asker's fault,
+            // and no reason to fill our log.
+            Err(_) => _ = self.counts.malformed.fetch_add(1, Ordering::Relaxed),
         }
     }
 

@@ -15,6 +15,7 @@ mod value;
 
 use socketioxide_core::Value;
 
+pub(crate) use json::mended;
 pub(crate) use value::{from_packet, to_packet};
 
 use super::{

@@ -18,7 +18,7 @@ pub(super) fn read(text: &str) -> Result<Tree, DecodeError> {
 }
 
 /// The text with unpaired surrogates replaced; borrowed if there are none.
-fn mended(text: &str) -> Cow<'_, str> {
+pub(crate) fn mended(text: &str) -> Cow<'_, str> {
     let mut mended = String::new();
     let mut rest = text;
     let mut changed = false;

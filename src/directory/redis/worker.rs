@@ -96,7 +96,8 @@ impl Worker {
             buckets: vec![bucket; BUCKETS],
             grace: if options.presence.is_some() { grace.min(MAX_GRACE) } else { -1 },
             presence: options.presence,
-            outage: false,
+            // What is not reached before the first link is made is the link's to tell.
+            outage: true,
             sweeping: None,
         }
     }

@@ -62,11 +62,11 @@ export async function runBinary(args, { config, env = {}, deadline = 15_000 } = 
   }
 }
 
-/** Starts the example of that name, whose file lies beside the binary as cargo puts it. */
-export async function startExample(name) {
+/** Starts the example of that name, with `env` added to its environment, whose file lies beside the binary as cargo puts it. */
+export async function startExample(name, env = {}) {
   return retryingBusyPorts(async () => {
     const [port] = await freePorts(1);
-    const server = new ServerProcess(join(dirname(BIN), "examples", name), [], { PORT: String(port) }, port);
+    const server = new ServerProcess(join(dirname(BIN), "examples", name), [], { PORT: String(port), ...env }, port);
     // An example promises no health route: any answer of the engine says that it listens.
     await server.ready(() => server.get("/socket.io/").then(() => true));
     return server;
@@ -191,8 +191,8 @@ export async function memoryOf(server) {
 }
 
 /** `startExample`, ended after the test file. */
-export async function exampleForThisFile(name) {
-  const server = await startExample(name);
+export async function exampleForThisFile(name, env) {
+  const server = await startExample(name, env);
   after(() => server.kill());
   return server;
 }

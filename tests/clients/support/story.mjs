@@ -272,7 +272,7 @@ export async function story(options) {
     assert.deepEqual(await crew.heard("n"), only(["b"], ["says", "out"]));
   });
 
-  it("what belongs to the server is not taken from a socket by socketsLeave", { todo: "the rooms of the user and of the authenticated are left" }, async (t) => {
+  it("what belongs to the server is not taken from a socket by socketsLeave", async (t) => {
     const crew = await cluster.crew(t, { a: { auth: { token: await token("erin") } } });
     await n.run((io, id) => void io.in(id).socketsLeave(["user:erin", "authenticated", "public:all"]), crew.a.id);
     await until("the leave has come", async () => !(await ack(crew.a, "whoami")).rooms.includes("public:all"));
@@ -281,7 +281,7 @@ export async function story(options) {
   });
 
   for (const close of [false, true]) {
-    it(`disconnectSockets(${close}) ends sockets of every server for good, and no others`, { todo: close && "the client sees a lost connection and comes back" }, async (t) => {
+    it(`disconnectSockets(${close}) ends sockets of every server for good, and no others`, async (t) => {
       const crew = await cluster.crew(t, { a2: {}, b2: {} });
       const room = aRoom();
       await crew.join(room, "a", "b", "m");
@@ -338,7 +338,7 @@ export function andTheyLivedOn(cluster) {
     for (const name of cluster.ours) assert.doesNotMatch(cluster.servers[name].logs, /ERROR|panic/, name);
   });
 
-  it("after all that no Switchboard node has warned of anything", { todo: "each start warns that the user directory cannot reach Redis" }, () => {
+  it("after all that no Switchboard node has warned of anything", () => {
     for (const name of cluster.ours) assert.doesNotMatch(cluster.servers[name].logs, /WARN/, name);
   });
 }
