@@ -58,6 +58,7 @@ pub(crate) enum Kind {
     /// `room:emit` to the group's room, delivered as event `m`.
     Room,
     /// `user:emit` to the group's user, delivered as event `m`; only the cluster's benchmark does it.
+    #[allow(dead_code, reason = "only the benchmark of clusters sends it")]
     User,
     /// `events`, delivered to the sockets of the sender's user.
     Events,
