@@ -57,8 +57,8 @@ pub(crate) enum Kind {
     Echo,
     /// `room:emit` to the group's room, delivered as event `m`.
     Room,
-    /// `user:emit` to the group's user, delivered as event `m`; only the cluster's benchmark does it.
-    #[allow(dead_code, reason = "only the benchmark of clusters sends it")]
+    /// `user:emit` to the group's user, delivered as event `m`.
+    #[allow(dead_code, reason = "only benches/cluster, which shares this file, does it")]
     User,
     /// `events`, delivered to the sockets of the sender's user.
     Events,

@@ -89,7 +89,8 @@ impl Options {
             peers = DEFAULT.iter().map(|name| peer(name)).collect::<Result<_>>()?;
         }
         let measured = seconds.unwrap_or(Duration::from_millis(if quick { 500 } else { 1200 }));
-        let warm_up = Duration::from_millis(if quick { 200 } else { 400 });
+        // V8 compiles in this time what it has seen to be called often.
+        let warm_up = Duration::from_millis(if quick { 400 } else { 800 });
         Ok(Some(Self {
             scenarios,
             peers,

@@ -119,7 +119,9 @@ impl<'a> Report<'a> {
         text.push_str(&self.head("µs of an idle node for each emit elsewhere"));
         self.rows(&mut text, "idle", |it| {
             let idle = Spread::of(it, |it| it.idle_micros.unwrap_or(f64::NAN))?;
-            Some(format!("{:.1} ({:.1}–{:.1})", idle.median, idle.low, idle.high))
+            // What is left of the noise when nothing is spent may be below zero.
+            let [median, low, high] = [idle.median, idle.low, idle.high].map(|it| it.max(0.0));
+            Some(format!("{median:.1} ({low:.1}–{high:.1})"))
         });
         text
     }
