@@ -235,7 +235,7 @@ fn timestamp(bytes: &[u8]) -> Option<(i64, u32)> {
 /// A time as `Date.prototype.toISOString` writes it; none outside of what JavaScript has dates for.
 fn iso_date(millis: i64) -> Option<String> {
     const LIMIT: i64 = 8_640_000_000_000_000;
-    if millis.abs() > LIMIT {
+    if !(-LIMIT..=LIMIT).contains(&millis) {
         return None;
     }
     let (days, of_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
@@ -324,7 +324,9 @@ mod tests {
         ] {
             assert_eq!(iso_date(millis).as_deref(), Some(printed));
         }
-        assert_eq!(iso_date(i64::MIN + 1), None);
+        for millis in [i64::MIN, i64::MIN + 1, i64::MAX, -8_640_000_000_000_001] {
+            assert_eq!(iso_date(millis), None);
+        }
     }
 
     #[test]
