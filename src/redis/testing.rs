@@ -9,7 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::target::{Target, connection_config};
+use redis::aio::MultiplexedConnection;
+
+use super::{
+    commands::Commands,
+    target::{Target, connection_config},
+};
 use crate::config::SecretUrl;
 
 /// How long a test waits for what must come.
@@ -107,6 +112,24 @@ impl Server {
     fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    /// A new connection, once it answers.
+    pub(crate) async fn connection(&self) -> MultiplexedConnection {
+        let (target, config) = (self.target(), connection_config());
+        let start = Instant::now();
+        loop {
+            match target.connect(&config).await {
+                Ok(connection) => return connection,
+                Err(error) => assert!(start.elapsed() < DEADLINE, "Redis does not answer: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// A new connection for commands with an answer.
+    pub(crate) async fn commands(&self) -> Commands {
+        Commands::Single(self.connection().await)
     }
 
     /// Runs one command, without a login.

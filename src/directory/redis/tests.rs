@@ -3,7 +3,6 @@
 mod cluster;
 mod healing;
 mod presence;
-mod servers;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,9 +17,12 @@ use crate::{
         conformance::{DEADLINE, Step, conformance, exact_under_any_interleaving, socket, until},
     },
     id::NodeId,
-    redis::commands::Commands,
+    redis::{
+        commands::Commands,
+        target::connection_config,
+        testing::{Server, cluster as cluster_of_masters, target},
+    },
 };
-use servers::{RedisCluster, RedisServer};
 
 /// A link that a test can cut.
 struct TestSource {
@@ -121,15 +123,17 @@ async fn until_equal<T: PartialEq>(expected: &[T], mut see: impl AsyncFnMut() ->
 }
 
 async fn on_one_server() -> (RedisDirectory, impl Sized) {
-    let server = RedisServer::start().await;
+    let server = Server::start().await;
     let node = Node::start("n1", server.commands().await);
     (node.directory, server)
 }
 
 async fn on_a_cluster() -> (RedisDirectory, impl Sized) {
-    let cluster = RedisCluster::start().await;
-    let node = Node::start("n1", cluster.commands().await);
-    (node.directory, cluster)
+    let nodes = cluster_of_masters().await;
+    let seeds: Vec<String> = nodes.iter().map(Server::url).collect();
+    let commands = target(&seeds.join(",")).commands(&connection_config()).await;
+    let node = Node::start("n1", commands.expect("a connection"));
+    (node.directory, nodes)
 }
 
 conformance!(single, on_one_server());
@@ -137,7 +141,7 @@ conformance!(redis_cluster, on_a_cluster());
 
 #[tokio::test]
 async fn the_directory_is_exact_under_any_interleaving() {
-    let server = RedisServer::start().await;
+    let server = Server::start().await;
     let node = Node::start("n1", server.commands().await);
     for round in 0..60 {
         let step = || {
@@ -162,7 +166,7 @@ async fn the_directory_is_exact_under_any_interleaving() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_enter_at_once() {
     const MANY: u32 = 20_000;
-    let server = RedisServer::start().await;
+    let server = Server::start().await;
     let node = Node::start("n1", server.commands().await);
     node.enter("warm", 0).await;
     let limit = UserLimit { max_sockets: 2, disconnect_oldest: false };

@@ -4,14 +4,14 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 
-async fn flush(server: &RedisServer) {
+async fn flush(server: &Server) {
     let mut connection = server.connection().await;
     redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.expect("flushed");
 }
 
 #[tokio::test]
 async fn what_redis_lost_is_listed_again() {
-    let server = RedisServer::start().await;
+    let server = Server::start().await;
     let (mut a, mut b) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     for number in 0..500 {
@@ -33,7 +33,7 @@ async fn what_redis_lost_is_listed_again() {
 
 #[tokio::test]
 async fn a_bucket_that_redis_lost_is_listed_again() {
-    let server = RedisServer::start().await;
+    let server = Server::start().await;
     let node = Node::start("n1", server.commands().await);
     for number in 0..100 {
         node.enter("ada", number).await;
@@ -48,7 +48,7 @@ async fn a_bucket_that_redis_lost_is_listed_again() {
 
 #[tokio::test]
 async fn without_a_link_a_node_decides_alone_and_tells_later() {
-    let server = RedisServer::start().await;
+    let server = Server::start().await;
     let (mut a, b) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     a.enter("ada", 1).await;
@@ -82,11 +82,12 @@ async fn without_a_link_a_node_decides_alone_and_tells_later() {
 
 #[tokio::test]
 async fn a_redis_that_starts_again_empty_is_filled() {
-    let mut server = RedisServer::start().await;
+    let mut server = Server::start().await;
     let mut node = Node::start("n1", server.commands().await);
     for number in 0..50 {
         node.enter("ada", number).await;
     }
+    server.kill();
     server.restart().await;
     // The link does not say so yet, and the connection is a dead one.
     node.enter("ada", 50).await;
@@ -101,7 +102,7 @@ async fn a_redis_that_starts_again_empty_is_filled() {
 
 #[tokio::test]
 async fn a_redis_that_does_not_answer_holds_nobody_up() {
-    let server = RedisServer::start().await;
+    let server = Server::start().await;
     let node = Node::start("n1", server.commands().await);
     node.enter("ada", 1).await;
     let mut connection = server.connection().await;
@@ -118,7 +119,7 @@ async fn a_redis_that_does_not_answer_holds_nobody_up() {
 
 #[tokio::test]
 async fn a_node_taken_for_dead_comes_back() {
-    let server = RedisServer::start().await;
+    let server = Server::start().await;
     let (mut pauses, mut other) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     pauses.enter("ada", 1).await;
