@@ -12,11 +12,12 @@ mod workers;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, OnceLock, atomic::AtomicBool},
+    sync::{Arc, OnceLock},
 };
 
 use arc_swap::ArcSwap;
 use socketioxide::SocketIo;
+use tokio::sync::OnceCell;
 
 pub use admin::BoundAdmin;
 pub use builder::{BuildError, Builder};
@@ -70,8 +71,8 @@ struct Inner {
     relay: Option<Arc<Relay>>,
     redis: Option<Redis>,
     wait_for_redis: bool,
-    /// Whether the link to the other nodes was made, or is being mended.
-    joined: AtomicBool,
+    /// Set when the link to the other nodes was made, or is being mended.
+    joined: OnceCell<()>,
     io: SocketIo<Adapter>,
     edge: Arc<Edge<Adapter>>,
     routes: axum::Router,

@@ -12,7 +12,7 @@ use switchboard::{
     config::{OverLimit, SecretUrl, Subscribe, WireProtocol},
     directory::Presence,
     interceptor::Propagate,
-    server::{Builder, LocalCluster},
+    server::{Builder, LocalCluster, ServeError},
 };
 use tokio::sync::mpsc;
 
@@ -333,6 +333,29 @@ async fn a_join_past_the_api_is_found(link: Link) {
     })
     .await;
     cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_start_that_failed_may_be_tried_again() {
+    let mut redis = Redis::start().await;
+    redis.kill();
+    let mut config = Config::default();
+    config.redis.url = Some(SecretUrl::new(redis.url()));
+    let server = Switchboard::builder().config(config).gateway(gateway()).build().unwrap();
+    for _ in 0..2 {
+        assert!(matches!(server.bind("127.0.0.1:0").await, Err(ServeError::Redis(_))));
+    }
+    redis.restart();
+    let mut bound = None;
+    until("Redis is back", async || {
+        bound = server.bind("127.0.0.1:0").await.ok();
+        bound.is_some()
+    })
+    .await;
+    until("the node is counted", async || {
+        redis.cli(&["PUBSUB", "NUMSUB", "socket.io-request#/#"]).ends_with('1')
+    })
+    .await;
 }
 
 macro_rules! stories {

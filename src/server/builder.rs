@@ -2,12 +2,12 @@
 
 use std::{
     future::Future,
-    sync::{Arc, OnceLock, atomic::AtomicBool},
+    sync::{Arc, OnceLock},
 };
 
 use arc_swap::ArcSwap;
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 
 use super::{
     Inner, Switchboard,
@@ -175,7 +175,7 @@ impl Builder {
             relay,
             redis,
             wait_for_redis: self.wait_for_redis,
-            joined: AtomicBool::new(false),
+            joined: OnceCell::new(),
             io,
             edge,
             routes,

@@ -197,17 +197,16 @@ pub(super) fn relay(
 }
 
 impl Switchboard {
-    /// Makes the link to the other nodes, once.
+    /// Makes the link to the other nodes, once; what failed may be tried again.
     pub(super) async fn join_cluster(&self) -> Result<(), ServeError> {
         let inner = &*self.0;
         let (Some(peers), Some(relay)) = (&inner.peers, &inner.relay) else { return Ok(()) };
-        if inner.joined.swap(true, std::sync::atomic::Ordering::AcqRel) {
-            return Ok(());
-        }
+        inner.joined.get_or_try_init(|| self.make_link(peers, relay)).await.copied()
+    }
+
+    async fn make_link(&self, peers: &Peers, relay: &Arc<Relay>) -> Result<(), ServeError> {
+        let inner = &*self.0;
         let context = &inner.context;
-        if let Some(redis) = &inner.redis {
-            redis.start(inner.wait_for_redis).await?;
-        }
         // Weak, because the relay holds what holds the broker.
         let relay = Arc::downgrade(relay);
         let inbound = move |channel: &str, frame: &bytes::Bytes| {
@@ -215,7 +214,11 @@ impl Switchboard {
                 relay.receive(channel, frame);
             }
         };
+        // First: started once more after the second one failed, it changes nothing.
         peers.broker().start(Arc::new(inbound), inner.wait_for_redis).await?;
+        if let Some(redis) = &inner.redis {
+            redis.start(inner.wait_for_redis).await?;
+        }
         let interest = inner.adapters.clone().look_after_interest(context.clone());
         context.tasks.spawn(interest);
         Ok(())
