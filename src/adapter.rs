@@ -170,9 +170,7 @@ impl Adapter {
     fn pass_on(&self, value: &socketioxide_core::Value, options: &BroadcastOptions) {
         let Some(peers) = &self.peers else { return };
         let Some(to) = self.elsewhere(options) else { return };
-        let volatile = options.has_flag(BroadcastFlags::Volatile);
-        let flags = Flags { volatile, ..Flags::default() };
-        peers.broadcast(self.namespace(), value, &to, flags);
+        peers.broadcast(self.namespace(), value, &to, Flags::of(options));
     }
 
     /// What `options` select on other nodes; none if only sockets of this node can be meant.
@@ -303,9 +301,8 @@ impl Adapter {
 
     fn look_after_interest(&self) {
         if let Some(interest) = &self.interest {
-            let mut everybody = BroadcastOptions::default();
-            everybody.add_flag(BroadcastFlags::Broadcast);
-            interest.look_after(|room| !self.has_members(room), || self.local.rooms(everybody));
+            let all = || self.rooms_here(Selection::default().into());
+            interest.look_after(|room| !self.has_members(room), all);
         }
     }
 

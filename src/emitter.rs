@@ -60,9 +60,7 @@ impl Emitter {
     }
 
     fn new(context: Arc<Context>, namespace: Arc<str>, place: Place) -> Self {
-        let mut options = BroadcastOptions::default();
-        options.add_flag(BroadcastFlags::Broadcast);
-        Self { context, namespace, place, options }
+        Self { context, namespace, place, options: Selection::default().into() }
     }
 
     /// The members of a room.
@@ -133,8 +131,7 @@ impl Emitter {
         match &self.place {
             Place::Here(adapter) => adapter.emit(payload, self.options),
             Place::Elsewhere(Some(peers)) if !self.is_local() => {
-                let volatile = self.options.has_flag(BroadcastFlags::Volatile);
-                let flags = Flags { volatile, ..Flags::default() };
+                let flags = Flags::of(&self.options);
                 self.context.count_emit(&self.options);
                 peers.broadcast(&self.namespace, payload.value(), &self.selection(), flags);
                 Ok(())

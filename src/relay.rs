@@ -11,11 +11,9 @@ use std::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 use rmpv::Value as Tree;
-use smallvec::SmallVec;
-use socketioxide::{AckError, SocketError};
 use socketioxide_core::{
     Sid, Value,
-    adapter::{BroadcastFlags, BroadcastOptions, Room},
+    adapter::{BroadcastFlags, BroadcastOptions},
 };
 
 use crate::{
@@ -59,7 +57,7 @@ impl Relay {
         else {
             return;
         };
-        let wants = |room: &str| adapter.has_members(room);
+        let wants = |room: &str| adapter.hears_of(room);
         let counts = self.peers.counts();
         match wire.decode(adapter.namespace(), channel, frame, &wants) {
             Ok(Some(envelope)) => {
@@ -93,19 +91,19 @@ impl Relay {
                 let asked = self.ask_clients(adapter, from.clone(), request, &event, to, flags);
                 self.count(asked.is_ok());
             }
-            Message::Join { to, rooms } => adapter.join_here(options(to), &rooms),
-            Message::Leave { to, rooms } => adapter.leave_here(options(to), &rooms),
-            Message::Disconnect { to, close } => _ = adapter.disconnect_here(options(to), close),
+            Message::Join { to, rooms } => adapter.join_here(to.into(), &rooms),
+            Message::Leave { to, rooms } => adapter.leave_here(to.into(), &rooms),
+            Message::Disconnect { to, close } => _ = adapter.disconnect_here(to.into(), close),
             Message::FetchSockets { request, to } => {
-                let sockets = adapter.describe_here(options(to));
+                let sockets = adapter.describe_here(to.into());
                 self.answer(adapter, asker, request, Answer::Sockets(sockets));
             }
             Message::AllRooms { request } => {
-                let rooms = adapter.rooms_here(options(Selection::default()));
+                let rooms = adapter.rooms_here(Selection::default().into());
                 self.answer(adapter, asker, request, Answer::Rooms(rooms.into_iter().collect()));
             }
             Message::SocketIds { request, rooms } => {
-                let sockets = adapter.sockets_of(options(Selection { rooms, except: vec![] }));
+                let sockets = adapter.sockets_of(Selection { rooms, except: vec![] }.into());
                 let ids = sockets.iter().map(|socket| socket.id.to_string()).collect();
                 self.answer(adapter, asker, request, Answer::SocketIds(ids));
             }
@@ -172,7 +170,7 @@ impl Relay {
         to: Selection,
         flags: Flags,
     ) -> Result<(), PayloadError> {
-        let mut options = options(to);
+        let mut options = BroadcastOptions::from(to);
         if flags.volatile {
             options.add_flag(BroadcastFlags::Volatile);
         }
@@ -191,30 +189,16 @@ impl Relay {
         flags: Flags,
     ) -> Result<(), PayloadError> {
         let timeout = flags.timeout.unwrap_or(ACK_TIMEOUT).min(ACK_TIMEOUT);
-        let (acks, count) = adapter.ask_here(self.packet(event)?, options(to), timeout);
-        let count = Answer::ClientCount(count as usize);
+        let (acks, count) = adapter.ask_here(self.packet(event)?, to.into(), timeout);
+        let count = Answer::ClientCount(count);
         self.answer(adapter, asker.as_deref(), request.clone(), count);
         let (peers, adapter) = (self.peers.clone(), adapter.clone());
         let stop = self.context.stop.clone();
         let forward = async move {
             let mut acks = std::pin::pin!(acks);
-            while let Some((sid, ack)) = acks.next().await {
-                match ack {
-                    Ok(value) => {
-                        adapter.context().meters().acks_received.count();
-                        let first = first_argument(value);
-                        let answer = Answer::ClientAck(first);
-                        peers.answer(
-                            adapter.namespace(),
-                            asker.as_deref(),
-                            request.clone(),
-                            answer,
-                        );
-                    }
-                    Err(AckError::Socket(SocketError::InternalChannelFull)) => adapter.cut(sid),
-                    // Gone, or silent: there is nothing to hand on.
-                    Err(_) => {}
-                }
+            while let Some(ack) = acks.next().await {
+                let answer = Answer::ClientAck(first_of(&ack));
+                peers.answer(adapter.namespace(), asker.as_deref(), request.clone(), answer);
             }
         };
         self.context.tasks.spawn(async move { stop.run_until_cancelled(forward).await });
@@ -239,9 +223,7 @@ impl Relay {
         self.context.tasks.spawn(async move {
             let answer = handler(Payload::received(value)).await;
             if let Some(request) = request {
-                let first = answer.and_then(|payload| {
-                    payload.tree().ok().and_then(|arguments| arguments.into_iter().next())
-                });
+                let first = answer.as_ref().and_then(first_of);
                 peers.answer(&namespace, asker.as_deref(), request, Answer::ServerSide(first));
             }
         });
@@ -249,16 +231,6 @@ impl Relay {
 }
 
 /// The first argument of an acknowledgement, which is all that travels between nodes.
-fn first_argument(value: Value) -> Option<Tree> {
-    Payload::acknowledged(value).tree().ok()?.into_iter().next()
-}
-
-/// A selection of the wire in the words of socketioxide, where no rooms mean nobody unless the
-/// broadcast flag is set.
-pub(crate) fn options(to: Selection) -> BroadcastOptions {
-    let mut options = BroadcastOptions::default();
-    options.add_flag(BroadcastFlags::Broadcast);
-    options.rooms = SmallVec::<[Room; 4]>::from_vec(to.rooms);
-    options.except = SmallVec::from_vec(to.except);
-    options
+fn first_of(ack: &Payload) -> Option<Tree> {
+    ack.tree().ok()?.into_iter().next()
 }

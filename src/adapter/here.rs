@@ -1,17 +1,20 @@
 //! What is done with the sockets of this node alone: for the cluster's other nodes, and for the
 //! part of a cluster-wide call that concerns this one.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use socketioxide::adapter::Emitter;
+use futures_util::{Stream, StreamExt};
+use socketioxide::{AckError, SocketError};
 use socketioxide_core::{
-    Sid,
-    adapter::{BroadcastOptions, Room, SocketEmitter},
+    Sid, Value,
+    adapter::{BroadcastOptions, Room},
     packet::Packet,
 };
 
 use super::Adapter;
-use crate::{cluster::message::Description, edge::KillReason, rooms::AUTHENTICATED};
+use crate::{
+    cluster::message::Description, edge::KillReason, payload::Payload, rooms::AUTHENTICATED,
+};
 
 impl Adapter {
     /// Puts the sockets of this node that `options` select into rooms.
@@ -70,30 +73,53 @@ impl Adapter {
         self.local.rooms(options)
     }
 
+    /// Whether a frame for a room concerns this node; it may be that the last member just left.
+    pub(crate) fn hears_of(&self, room: &str) -> bool {
+        match &self.interest {
+            Some(interest) => interest.hears_of(room),
+            // One pattern brings everything, so only the members tell.
+            None => self.has_members(room),
+        }
+    }
+
     /// Whether a room has members on this node.
-    pub(crate) fn has_members(&self, room: &str) -> bool {
+    pub(super) fn has_members(&self, room: &str) -> bool {
         let mut options = BroadcastOptions::default();
         options.rooms.push(Room::Owned(room.to_owned()));
         !self.local.sockets(options).is_empty()
     }
 
-    /// Sends an event to sockets of this node and asks each for an acknowledgement. Answers with
-    /// how many were asked.
+    /// Sends an event to sockets of this node and asks each for an acknowledgement. Gives those
+    /// that come, and how many were asked.
     pub(crate) fn ask_here(
-        &self,
-        value: socketioxide_core::Value,
+        self: &Arc<Self>,
+        value: Value,
         options: BroadcastOptions,
         timeout: Duration,
-    ) -> (<Emitter as SocketEmitter>::AckStream, u32) {
+    ) -> (impl Stream<Item = Payload> + Send + use<>, usize) {
         let packet = Packet::event(self.local.path().clone(), value);
-        let asked = self.local.broadcast_with_ack(packet, options, Some(timeout));
-        self.context.meters().events_sent.count();
-        self.context.meters().acks_asked.add(asked.1.into());
-        asked
+        let (acks, asked) = self.local.broadcast_with_ack(packet, options, Some(timeout));
+        let meters = self.context.meters();
+        meters.events_sent.count();
+        meters.acks_asked.add(asked.into());
+        let adapter = self.clone();
+        let acks = acks
+            .filter_map(move |(sid, ack)| std::future::ready(adapter.acknowledgement(sid, ack)));
+        (acks, asked as usize)
     }
 
-    /// Cuts off a socket whose queue refused a packet.
-    pub(crate) fn cut(&self, sid: Sid) {
-        self.context.wires().kill(sid, KillReason::SlowConsumer);
+    fn acknowledgement(&self, sid: Sid, ack: Result<Value, AckError>) -> Option<Payload> {
+        match ack {
+            Ok(value) => {
+                self.context.meters().acks_received.count();
+                return Some(Payload::acknowledged(value));
+            }
+            Err(AckError::Socket(SocketError::InternalChannelFull)) => {
+                self.context.wires().kill(sid, KillReason::SlowConsumer);
+            }
+            // Gone, or silent until the end.
+            Err(_) => {}
+        }
+        None
     }
 }

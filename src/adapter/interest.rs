@@ -61,6 +61,11 @@ impl Interest {
         self.left.lock().extend(rooms);
     }
 
+    /// Whether frames of a room are heard.
+    pub(super) fn hears_of(&self, room: &str) -> bool {
+        self.rooms.lock().contains(room)
+    }
+
     pub(super) fn handed_out(&self) {
         self.handed_out.fetch_add(1, Ordering::Relaxed);
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rmpv::Value as Tree;
 use serde_json::{Map, Value as Json};
-use socketioxide_core::adapter::Room;
+use smallvec::SmallVec;
+use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions, Room};
 
 /// A message with the node that sent it.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,17 @@ pub(crate) struct Selection {
     pub(crate) except: Vec<Room>,
 }
 
+/// In the words of socketioxide, where no rooms mean nobody unless the broadcast flag is set.
+impl From<Selection> for BroadcastOptions {
+    fn from(Selection { rooms, except }: Selection) -> Self {
+        let mut options = Self::default();
+        options.add_flag(BroadcastFlags::Broadcast);
+        options.rooms = SmallVec::from_vec(rooms);
+        options.except = SmallVec::from_vec(except);
+        options
+    }
+}
+
 /// How a packet is to be delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Flags {
@@ -35,6 +47,13 @@ pub(crate) struct Flags {
     pub(crate) compress: Option<bool>,
     /// How long acknowledgements are collected.
     pub(crate) timeout: Option<Duration>,
+}
+
+impl Flags {
+    /// What of an emit's options others have to know.
+    pub(crate) fn of(options: &BroadcastOptions) -> Self {
+        Self { volatile: options.has_flag(BroadcastFlags::Volatile), ..Self::default() }
+    }
 }
 
 /// The name of a question, chosen by who asks.

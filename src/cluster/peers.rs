@@ -122,22 +122,14 @@ impl Peers {
         }
     }
 
-    /// Listens to a room that has members here.
+    /// Listens to a room that has members here; where one pattern covers every room, nobody asks.
     pub(crate) fn listen(&self, namespace: &str, room: &str) {
-        if let Some(topic) = self.topic(namespace, room) {
-            self.broker.listen(topic);
-        }
+        self.broker.listen(Topic::Channel(self.wire.room_channel(namespace, room)));
     }
 
     /// The room has no members here any more.
     pub(crate) fn unlisten(&self, namespace: &str, room: &str) {
-        if let Some(topic) = self.topic(namespace, room) {
-            self.broker.unlisten(&topic);
-        }
-    }
-
-    fn topic(&self, namespace: &str, room: &str) -> Option<Topic> {
-        (!self.hears_all).then(|| Topic::Channel(self.wire.room_channel(namespace, room)))
+        self.broker.unlisten(&Topic::Channel(self.wire.room_channel(namespace, room)));
     }
 
     /// Sends an event to the sockets of the other nodes.

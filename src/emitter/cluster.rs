@@ -6,7 +6,6 @@ use futures_util::StreamExt;
 use rmpv::Value as Tree;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
-use socketioxide::{AckError, SocketError};
 use socketioxide_core::adapter::{BroadcastOptions, Room};
 
 use super::{Emitter, Place};
@@ -157,21 +156,8 @@ impl Emitter {
     ) -> Result<(Vec<Payload>, usize), PayloadError> {
         let Place::Here(adapter) = &self.place else { return Ok((Vec::new(), 0)) };
         let value = payload.into_wire(self.context.parser())?;
-        let (stream, expected) = adapter.ask_here(value, self.options.clone(), timeout);
-        let mut stream = std::pin::pin!(stream);
-        let mut acks = Vec::new();
-        while let Some((sid, ack)) = stream.next().await {
-            match ack {
-                Ok(value) => {
-                    self.context.meters().acks_received.count();
-                    acks.push(Payload::acknowledged(value));
-                }
-                Err(AckError::Socket(SocketError::InternalChannelFull)) => adapter.cut(sid),
-                // Gone, or silent until the end.
-                Err(_) => {}
-            }
-        }
-        Ok((acks, expected as usize))
+        let (acks, expected) = adapter.ask_here(value, self.options.clone(), timeout);
+        Ok((acks.collect().await, expected))
     }
 
     fn ask_clients_elsewhere(
@@ -180,8 +166,7 @@ impl Emitter {
         timeout: Duration,
     ) -> Result<Option<ClientAcks>, PayloadError> {
         let (Some(peers), Some(to)) = (self.peers(), self.others()) else { return Ok(None) };
-        let event = wire::from_packet(payload.value())
-            .map_err(|error| PayloadError::Encode(Box::new(error)))?;
+        let event = event_of(payload)?;
         let flags = Flags { timeout: Some(timeout), ..Flags::default() };
         let ask = |request| Message::BroadcastWithAck { request, event, to, flags };
         Ok(peers.ask_clients(&self.namespace, ask))
@@ -197,7 +182,7 @@ impl Emitter {
         name: &str,
         data: &T,
     ) -> Result<(), PayloadError> {
-        let event = server_side_event(name, data)?;
+        let event = event_of(&Payload::event(name, data)?)?;
         if let Some(peers) = self.peers() {
             peers.say(&self.namespace, &Message::ServerSideEmit { request: None, event });
         }
@@ -216,7 +201,7 @@ impl Emitter {
         name: &str,
         data: &T,
     ) -> Result<Answers<Payload>, Fault> {
-        let event = server_side_event(name, data)?;
+        let event = event_of(&Payload::event(name, data)?)?;
         let answers =
             self.ask(self.peers().map(|_| Selection::default()), |request, _| {
                 Message::ServerSideEmit { request: Some(request), event }
@@ -271,11 +256,8 @@ impl Emitter {
     }
 }
 
-fn server_side_event<T: Serialize + ?Sized>(
-    name: &str,
-    data: &T,
-) -> Result<Vec<Tree>, PayloadError> {
-    let payload = Payload::event(name, data)?;
+/// An event as it travels between the nodes.
+fn event_of(payload: &Payload) -> Result<Vec<Tree>, PayloadError> {
     wire::from_packet(payload.value()).map_err(|error| PayloadError::Encode(Box::new(error)))
 }
 

@@ -188,12 +188,16 @@ fn read_broadcast(
     frame: &[u8],
     wants: &dyn Fn(&str) -> bool,
 ) -> Result<Option<Envelope>, DecodeError> {
+    // First, because it costs least.
+    let from = msgpack::first_text(frame);
+    if wire.is_own(from) {
+        return Ok(None);
+    }
     // The room is a filter and no target; text and number look alike in it.
     let wanted = room.is_empty()
         || wants(room)
         || (room.parse::<f64>().is_ok() && wants(&format!("{NUMERIC_ROOM}{room}")));
-    let from = msgpack::first_text(frame);
-    if !wanted || wire.is_own(from) {
+    if !wanted {
         return Ok(None);
     }
     let tree = msgpack::read(frame)?;
