@@ -3,9 +3,12 @@
 use std::{collections::HashMap, time::Duration};
 
 use redis::{ErrorKind, FromRedisValue as _, RedisError, RedisResult, Value, aio::ConnectionLike};
+use tokio::time::timeout;
 
-/// With [`RESPONSE_TIMEOUT`](super::target::RESPONSE_TIMEOUT) a Redis that hangs, or a wire that
-/// was cut without a word, is found within 3 s.
+use super::target::RESPONSE_TIMEOUT;
+
+/// With [`RESPONSE_TIMEOUT`] a Redis that hangs, or a wire that was cut without a word, is found
+/// within 3 s.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What Redis says of itself. `HELLO` is the one question that every user may ask at any time,
@@ -50,13 +53,19 @@ pub(crate) async fn until_dead<C: ConnectionLike>(
     loop {
         tokio::time::sleep(INTERVAL).await;
         let before = heard();
-        match hello(&mut connection).await {
-            Ok(hello) if wants_master && !hello.is_master() => return degraded(),
-            Ok(_) => {}
-            Err(error) if error.is_timeout() && heard() != before => {}
-            Err(error) => return error,
+        match timeout(RESPONSE_TIMEOUT, hello(&mut connection)).await {
+            Ok(Ok(hello)) if wants_master && !hello.is_master() => return degraded(),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) if !error.is_timeout() => return error,
+            _ if heard() != before => {}
+            Ok(Err(error)) => return error,
+            Err(_) => return silent(),
         }
     }
+}
+
+fn silent() -> RedisError {
+    (ErrorKind::Io, "no answer in time").into()
 }
 
 fn degraded() -> RedisError {

@@ -1,8 +1,12 @@
 //! One life of the link: the connections that are open, and what is said on them.
 //!
-//! There is one lane for each node we speak to. In a Redis Cluster sharded channels live at the owner
-//! of their slot, so each master has a lane. Classic channels live everywhere, and there is one lane
-//! to any master, since only then the order of frames is kept; how many listen is asked everywhere.
+//! There is one lane, a connection, for each node we speak to. In a Redis Cluster sharded channels live
+//! at the owner of their slot, so each master has a lane. Classic channels live everywhere, and there is
+//! one lane to any master, since only then the order of frames is kept; how many listen is asked
+//! everywhere.
+//!
+//! Publishing and listening share the connection, as RESP3 allows: Redis writes the answer to a
+//! `PUBLISH` and the echo of what was published in one go, and the node wakes up once for both.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -29,18 +33,13 @@ const CHUNK: usize = 500;
 
 pub(super) struct Session {
     kind: Kind,
-    lanes: Vec<Lane>,
+    lanes: Vec<MultiplexedConnection>,
     /// For sharded channels in a cluster.
     slots: Option<Slots>,
     /// For classic channels in a cluster.
     elsewhere: Option<Elsewhere>,
     wants_master: bool,
     signs: Signs,
-}
-
-struct Lane {
-    publisher: MultiplexedConnection,
-    subscriber: MultiplexedConnection,
 }
 
 /// Why there is no link.
@@ -67,8 +66,7 @@ impl Session {
             false => None,
         };
         let session = ears.begin();
-        let publishing = signs.config(|_| {});
-        let listening = {
+        let config = {
             let (ears, signs) = (ears.clone(), signs.clone());
             signs.clone().config(move |push| signs.on_push(push, &ears, session))
         };
@@ -76,17 +74,10 @@ impl Session {
         let whole = |lanes, slots, elsewhere| {
             Ok(Self { kind, lanes, slots, elsewhere, wants_master, signs: signs.clone() })
         };
-        let lane = async |(host, port): &(String, u16)| {
-            let publisher = target.connect_node(host, *port, &publishing).await?;
-            let subscriber = target.connect_node(host, *port, &listening).await?;
-            RedisResult::Ok(Lane { publisher, subscriber })
-        };
+        let lane =
+            async |(host, port): &(String, u16)| target.connect_node(host, *port, &config).await;
         match (slots, kind) {
-            (None, _) => {
-                let publisher = target.connect(&publishing).await?;
-                let subscriber = target.connect(&listening).await?;
-                whole(vec![Lane { publisher, subscriber }], None, None)
-            }
+            (None, _) => whole(vec![target.connect(&config).await?], None, None),
             (Some(slots), Kind::Sharded) => {
                 let lanes = try_join_all(slots.masters.iter().map(lane)).await?;
                 whole(lanes, Some(slots), None)
@@ -111,11 +102,10 @@ impl Session {
 
     /// Ends when a connection is lost, or of no use any more.
     pub(super) async fn until_lost(&self) -> RedisError {
-        let connections = self.lanes.iter().flat_map(|lane| [&lane.publisher, &lane.subscriber]);
         let heard = || self.signs.heard.load(Ordering::Relaxed);
-        let deaths = connections.map(|connection| {
-            Box::pin(probe::until_dead(connection.clone(), self.wants_master, heard))
-        });
+        let deaths =
+            self.lanes.iter().map(|lane| probe::until_dead(lane.clone(), self.wants_master, heard));
+        let deaths = deaths.map(Box::pin);
         tokio::select! {
             () = self.signs.lost.cancelled() => lost(),
             (error, ..) = select_all(deaths) => error,
@@ -140,7 +130,7 @@ impl Session {
             pipeline.cmd(verb).arg(&*frame.channel).arg(&frame.payload[..]);
         }
         let mut refused = (0, None);
-        for error in self.run(pipelines, |lane| &lane.publisher).await? {
+        for error in self.run(pipelines).await? {
             refused.0 += 1;
             refused.1.get_or_insert(error);
         }
@@ -168,7 +158,7 @@ impl Session {
     }
 
     async fn classic(&self, topics: &[Topic], listen: bool) -> RedisResult<()> {
-        let mut connection = self.lanes[0].subscriber.clone();
+        let mut connection = self.lanes[0].clone();
         let mut channels = Vec::new();
         let mut patterns = Vec::new();
         for topic in topics {
@@ -201,7 +191,7 @@ impl Session {
                 let Topic::Channel(name) = topic else { continue };
                 pipelines[self.lane(name)?].cmd(verb).arg(&**name);
             }
-            let refused = self.run(pipelines, |lane| &lane.subscriber).await?;
+            let refused = self.run(pipelines).await?;
             if let Some(error) = refused.into_iter().next() {
                 return Err(error);
             }
@@ -215,11 +205,11 @@ impl Session {
         match self.kind {
             _ if channels.is_empty() => {}
             Kind::Classic => {
-                let here = count(self.lanes[0].publisher.clone(), "NUMSUB", channels);
+                let here = count(self.lanes[0].clone(), "NUMSUB", channels);
                 let elsewhere = async {
                     match &self.elsewhere {
                         None => Ok(Vec::new()),
-                        Some(nodes) => nodes.count(&self.lanes[0].publisher, channels).await,
+                        Some(nodes) => nodes.count(&self.lanes[0], channels).await,
                     }
                 };
                 let (here, mut counts) = tokio::try_join!(here, elsewhere)?;
@@ -236,7 +226,7 @@ impl Session {
                 let questions = self.lanes.iter().zip(&places).filter(|(_, at)| !at.is_empty());
                 let answers = try_join_all(questions.map(async |(lane, places)| {
                     let asked: Vec<_> = places.iter().map(|at| channels[*at].clone()).collect();
-                    count(lane.publisher.clone(), "SHARDNUMSUB", &asked).await
+                    count(lane.clone(), "SHARDNUMSUB", &asked).await
                 }))
                 .await?;
                 let places = places.into_iter().flatten();
@@ -266,15 +256,11 @@ impl Session {
     }
 
     /// Runs each on its lane, at once, and returns what was refused.
-    async fn run(
-        &self,
-        pipelines: Vec<Pipeline>,
-        connection: impl Fn(&Lane) -> &MultiplexedConnection,
-    ) -> RedisResult<Vec<RedisError>> {
+    async fn run(&self, pipelines: Vec<Pipeline>) -> RedisResult<Vec<RedisError>> {
         let running =
             pipelines.iter().zip(&self.lanes).filter(|(pipeline, _)| !pipeline.is_empty());
         let answers = join_all(running.map(async |(pipeline, lane)| {
-            let mut connection = connection(lane).clone();
+            let mut connection = lane.clone();
             pipeline.query_async::<Vec<RedisResult<Value>>>(&mut connection).await
         }))
         .await;

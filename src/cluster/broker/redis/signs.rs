@@ -1,8 +1,11 @@
 //! What the connections of a session tell unasked: frames, and that they are done for.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -11,6 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::ears::Ears;
 use crate::redis::target::connection_config;
+
+/// How long an answer may take. Answers queue up behind the frames that others publish, so a burst
+/// may delay them while all is well; whether it is, the probe finds out sooner.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the connections tell about themselves.
 #[derive(Clone, Default)]
@@ -30,7 +37,8 @@ impl Signs {
         on_push: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> redis::AsyncConnectionConfig {
         let lost = self.lost.clone();
-        connection_config().set_push_sender(move |push: PushInfo| {
+        let config = connection_config().set_response_timeout(Some(BUSY_TIMEOUT));
+        config.set_push_sender(move |push: PushInfo| {
             match push.kind {
                 PushKind::Disconnection => lost.cancel(),
                 _ => on_push(push),
