@@ -19,9 +19,9 @@ use socketioxide_core::{
 use crate::{
     adapter::{Adapter, Adapters},
     cluster::{
-        message::{Answer, Envelope, Flags, Message, RequestId, Selection},
+        message::{Answer, Envelope, Event, Flags, Message, RequestId, Selection},
         peers::Peers,
-        wire,
+        wire::{self, DecodeError},
     },
     context::Context,
     gateway::ServerSideHandlers,
@@ -158,15 +158,15 @@ impl Relay {
     }
 
     /// The event as the clients of this node get it.
-    fn packet(&self, event: &[Tree]) -> Result<Value, PayloadError> {
-        let value = wire::to_packet(event).map_err(|e| PayloadError::Encode(Box::new(e)))?;
+    fn packet(&self, event: Result<Value, DecodeError>) -> Result<Value, PayloadError> {
+        let value = event.map_err(|e| PayloadError::Encode(Box::new(e)))?;
         Payload::received(value).into_wire(self.context.parser())
     }
 
     fn deliver(
         &self,
         adapter: &Adapter,
-        event: &[Tree],
+        event: &Event,
         to: Selection,
         flags: Flags,
     ) -> Result<(), PayloadError> {
@@ -174,7 +174,7 @@ impl Relay {
         if flags.volatile {
             options.add_flag(BroadcastFlags::Volatile);
         }
-        adapter.deliver_here(self.packet(event)?, options);
+        adapter.deliver_here(self.packet(wire::event_to_packet(event))?, options);
         Ok(())
     }
 
@@ -189,7 +189,8 @@ impl Relay {
         flags: Flags,
     ) -> Result<(), PayloadError> {
         let timeout = flags.timeout.unwrap_or(ACK_TIMEOUT).min(ACK_TIMEOUT);
-        let (acks, count) = adapter.ask_here(self.packet(event)?, to.into(), timeout);
+        let (acks, count) =
+            adapter.ask_here(self.packet(wire::to_packet(event))?, to.into(), timeout);
         let count = Answer::ClientCount(count);
         self.answer(adapter, asker.as_deref(), request.clone(), count);
         let (peers, adapter) = (self.peers.clone(), adapter.clone());

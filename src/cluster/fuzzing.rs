@@ -1,8 +1,10 @@
 //! What the fuzz targets of the wire formats drive. Compiled for them alone.
 
+use bytes::Bytes;
+
 use super::{
     message::{Envelope, Message},
-    wire::{Wire, from_packet, to_packet},
+    wire::{DecodeError, Wire, event_to_packet, from_packet, to_packet},
 };
 use crate::config::WireProtocol;
 
@@ -13,18 +15,24 @@ pub fn wire(sharded: bool, channel: u8, frame: &[u8]) {
     let ours = Wire::new(protocol, "k", "ours", true);
     let channels = ["k#/#", "k#/#room#", "k-request#/#", "k-response#/#", "k-response#/#ours#"];
     let channel = channels[usize::from(channel) % channels.len()];
-    let Ok(Some(Envelope { message, .. })) = ours.decode("/", channel, frame, &|_| true) else {
+    let Ok(Some(Envelope { message, .. })) =
+        ours.decode("/", channel, &Bytes::copy_from_slice(frame), &|_| true)
+    else {
         return;
     };
-    if let Message::Broadcast { event, .. } | Message::BroadcastWithAck { event, .. } = &message {
-        let Ok(packet) = to_packet(event) else { return };
+    let packet = match &message {
+        Message::Broadcast { event, .. } => event_to_packet(event),
+        Message::BroadcastWithAck { event, .. } => to_packet(event),
+        _ => Err(DecodeError::Malformed),
+    };
+    if let Ok(packet) = packet {
         let event = from_packet(&packet).expect("what was written can be read");
         let again = to_packet(&event).expect("what was read can be written");
         assert_eq!(again, packet, "a packet changes on its way");
     }
     let theirs = Wire::new(protocol, "k", "theirs", true);
     if let Ok((channel, frame)) = theirs.encode("/", &message, Some("ours")) {
-        let read = ours.decode("/", &channel, &frame, &|_| true);
+        let read = ours.decode("/", &channel, &frame.into(), &|_| true);
         assert!(matches!(read, Ok(Some(_))), "what is written is not understood: {read:?}");
     }
 }

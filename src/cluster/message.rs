@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use rmpv::Value as Tree;
 use serde_json::{Map, Value as Json};
 use smallvec::SmallVec;
 use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions, Room};
 
 /// A message with the node that sent it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Envelope {
     /// The sender's id on the wire. Emitters and old nodes have none.
     pub(crate) from: Option<String>,
@@ -59,11 +60,20 @@ impl Flags {
 /// The name of a question, chosen by who asks.
 pub(crate) type RequestId = String;
 
+/// An event's name and its arguments, binary inline.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    Values(Vec<Tree>),
+    /// A whole array of MessagePack that starts with a name that clients may get. What most
+    /// messages are is not taken apart before it is known who gets it.
+    Encoded(Bytes),
+}
+
 /// What one node says to the others. `event` is the event's name and its arguments, binary inline.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Message {
     Broadcast {
-        event: Vec<Tree>,
+        event: Event,
         to: Selection,
         flags: Flags,
     },

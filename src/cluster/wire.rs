@@ -6,17 +6,20 @@
 
 mod classic;
 mod fields;
+mod javascript;
 mod json;
 mod msgpack;
 mod sharded;
 #[cfg(test)]
 mod tests;
+mod text;
 mod value;
 
+use bytes::Bytes;
 use socketioxide_core::Value;
 
 pub(crate) use json::mended;
-pub(crate) use value::{from_packet, to_packet};
+pub(crate) use value::{event_to_packet, from_packet, to_packet};
 
 use super::{
     broker::{Channel, Topic},
@@ -170,10 +173,10 @@ impl Wire {
         to: &Selection,
         flags: Flags,
     ) -> Result<Frame, EncodeError> {
-        let event = from_packet(packet)?;
         match self.format {
-            Format::Classic => Ok(classic::broadcast(self, namespace, &event, to, flags)),
+            Format::Classic => classic::broadcast(self, namespace, packet, to, flags),
             Format::Sharded { rooms } => {
+                let event = from_packet(packet)?;
                 Ok(sharded::broadcast(self, namespace, &event, to, flags, rooms))
             }
         }
@@ -188,7 +191,7 @@ impl Wire {
         &self,
         namespace: &str,
         channel: &str,
-        frame: &[u8],
+        frame: &Bytes,
         wants: &dyn Fn(&str) -> bool,
     ) -> Result<Option<Envelope>, DecodeError> {
         match self.format {

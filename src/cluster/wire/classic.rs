@@ -1,46 +1,63 @@
 //! The classic format: a MessagePack array for broadcasts, JSON for nearly everything else.
 
+use bytes::Bytes;
 use rmpv::Value as Tree;
+use socketioxide_core::Value;
 
 use super::{
-    DecodeError, Frame, Wire,
+    DecodeError, EncodeError, Frame, Wire,
     fields::{self, Fields, map, write_options, write_rooms, write_selection},
-    msgpack,
+    msgpack::{self, MAX_DEPTH, Reader, Token},
+    value,
 };
 use crate::{
-    cluster::message::{Answer, Envelope, Flags, Message, Selection},
+    cluster::message::{Answer, Envelope, Event, Flags, Message, Selection},
+    reserved::is_reserved_event,
     rooms::NUMERIC_ROOM,
 };
 
-/// `[node, packet, options]` on the channel of the room if there is exactly one.
+/// A broadcast of a packet.
+///
+/// # Errors
+/// If the packet is malformed.
 pub(super) fn broadcast(
     wire: &Wire,
     namespace: &str,
-    event: &[Tree],
+    packet: &Value,
     to: &Selection,
     flags: Flags,
+) -> Result<Frame, EncodeError> {
+    let mut written = Ok(());
+    let frame = write_broadcast(wire, namespace, to, flags, |frame| {
+        written = value::packet_to_msgpack(packet, frame);
+    });
+    written.map(|()| frame)
+}
+
+/// `[node, packet, options]` on the channel of the room if there is exactly one.
+fn write_broadcast(
+    wire: &Wire,
+    namespace: &str,
+    to: &Selection,
+    flags: Flags,
+    write_event: impl FnOnce(&mut Vec<u8>),
 ) -> Frame {
     let channel = match to.rooms.as_slice() {
         [room] => wire.room_channel(namespace, room),
         _ => format!("{}#{namespace}#", wire.prefix).into(),
     };
-    let mut frame = Vec::with_capacity(128);
+    let mut frame = Vec::with_capacity(256);
     msgpack::array_header(&mut frame, 3);
     msgpack::text(&mut frame, &wire.node);
-    write_packet(&mut frame, namespace, event);
+    msgpack::map_header(&mut frame, 3);
+    msgpack::text(&mut frame, "type");
+    msgpack::write(&mut frame, &Tree::from(2));
+    msgpack::text(&mut frame, "data");
+    write_event(&mut frame);
+    msgpack::text(&mut frame, "nsp");
+    msgpack::text(&mut frame, namespace);
     msgpack::write(&mut frame, &write_options(to, flags));
     (channel, frame)
-}
-
-fn write_packet(frame: &mut Vec<u8>, namespace: &str, event: &[Tree]) {
-    msgpack::map_header(frame, 3);
-    msgpack::text(frame, "type");
-    msgpack::write(frame, &Tree::from(2));
-    msgpack::text(frame, "data");
-    msgpack::array_header(frame, event.len());
-    event.iter().for_each(|value| msgpack::write(frame, value));
-    msgpack::text(frame, "nsp");
-    msgpack::text(frame, namespace);
 }
 
 pub(super) fn encode(wire: &Wire, namespace: &str, message: &Message) -> Frame {
@@ -50,7 +67,10 @@ pub(super) fn encode(wire: &Wire, namespace: &str, message: &Message) -> Frame {
     let request = format!("{}-request#{namespace}#", wire.prefix);
     let tree = match message {
         Message::Broadcast { event, to, flags } => {
-            return broadcast(wire, namespace, event, to, *flags);
+            return write_broadcast(wire, namespace, to, *flags, |frame| match event {
+                Event::Values(values) => msgpack::write_array(frame, values),
+                Event::Encoded(bytes) => frame.extend_from_slice(bytes),
+            });
         }
         Message::Answer { request, answer } => {
             return self::answer(wire, namespace, request, answer);
@@ -160,7 +180,7 @@ pub(super) fn decode(
     wire: &Wire,
     namespace: &str,
     channel: &str,
-    frame: &[u8],
+    frame: &Bytes,
     wants: &dyn Fn(&str) -> bool,
 ) -> Result<Option<Envelope>, DecodeError> {
     let Some(rest) = channel.strip_prefix(&*wire.prefix) else { return Ok(None) };
@@ -185,7 +205,7 @@ fn read_broadcast(
     wire: &Wire,
     namespace: &str,
     room: &str,
-    frame: &[u8],
+    frame: &Bytes,
     wants: &dyn Fn(&str) -> bool,
 ) -> Result<Option<Envelope>, DecodeError> {
     // First, because it costs least.
@@ -200,21 +220,70 @@ fn read_broadcast(
     if !wanted {
         return Ok(None);
     }
-    let tree = msgpack::read(frame)?;
-    let [_, packet, options, ..] = tree.as_array().map(Vec::as_slice).unwrap_or_default() else {
-        return Err(DecodeError::Malformed);
-    };
-    let packet = Fields::of(packet)?;
-    if packet.some("nsp").is_some_and(|nsp| nsp.as_str() != Some(namespace))
-        || (packet.some("nsp").is_none() && namespace != "/")
-    {
+    let mut reader = Reader::new(frame);
+    let Token::Array(length @ 3..) = reader.token()? else { return Err(DecodeError::Malformed) };
+    reader.skip(MAX_DEPTH - 1)?;
+    let packet = read_packet(&mut reader)?;
+    let options = reader.value(MAX_DEPTH - 1)?;
+    for _ in 3..length {
+        reader.skip(MAX_DEPTH - 1)?;
+    }
+    reader.end()?;
+    if packet.namespace.unwrap_or("/") != namespace {
         return Ok(None);
     }
-    let event = fields::event_of(packet)?;
-    let options = Fields::of(options)?;
+    let event = packet.event(frame)?;
+    let options = Fields::of(&options)?;
     let (to, flags) = (options.selection()?, options.flags());
     let from = from.map(str::to_owned);
     Ok(Some(Envelope { from, message: Message::Broadcast { event, to, flags } }))
+}
+
+/// The members of a packet. Its event is passed over, and looked at when all else is right.
+#[derive(Default)]
+struct Packet<'a> {
+    kind: Option<i64>,
+    data: Option<&'a [u8]>,
+    namespace: Option<&'a str>,
+}
+
+fn read_packet<'a>(reader: &mut Reader<'a>) -> Result<Packet<'a>, DecodeError> {
+    let Token::Map(length) = reader.token()? else { return Err(DecodeError::Malformed) };
+    let mut packet = Packet::default();
+    for _ in 0..length {
+        let Token::Text(name) = reader.token()? else { return Err(DecodeError::Malformed) };
+        match name {
+            b"type" => packet.kind = reader.value(MAX_DEPTH - 2)?.as_i64(),
+            b"data" => packet.data = Some(reader.skip(MAX_DEPTH - 2)?),
+            b"nsp" => {
+                packet.namespace = match reader.token()? {
+                    Token::Text(text) => Some(std::str::from_utf8(text).unwrap_or_default()),
+                    Token::Nil => None,
+                    _ => return Err(DecodeError::Member("nsp")),
+                }
+            }
+            _ => _ = reader.skip(MAX_DEPTH - 2)?,
+        }
+    }
+    Ok(packet)
+}
+
+impl Packet<'_> {
+    /// The event, which is a part of `frame`, if clients may get it.
+    fn event(&self, frame: &Bytes) -> Result<Event, DecodeError> {
+        fields::is_event(self.kind)?;
+        let data = self.data.ok_or(DecodeError::Member("data"))?;
+        let mut reader = Reader::new(data);
+        let Token::Array(length) = reader.token()? else { return Err(DecodeError::Member("data")) };
+        let name = (length > 0).then(|| reader.token()).transpose()?;
+        match name {
+            Some(Token::Text(name)) if !is_reserved_event(&String::from_utf8_lossy(name)) => {}
+            // JavaScript takes numbers for names, too.
+            Some(Token::Integer(_)) => {}
+            _ => return Err(DecodeError::EventName),
+        }
+        Ok(Event::Encoded(frame.slice_ref(data)))
+    }
 }
 
 fn sender(fields: Fields<'_>) -> Option<String> {

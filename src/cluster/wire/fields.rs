@@ -6,10 +6,7 @@ use rmpv::Value as Tree;
 use serde_json::{Map, Value as Json};
 use socketioxide_core::adapter::Room;
 
-use super::{
-    DecodeError, json, msgpack,
-    value::{self, javascript_number},
-};
+use super::{DecodeError, javascript::javascript_number, json, msgpack, text};
 use crate::{
     cluster::message::{Description, Flags, Selection},
     reserved::is_reserved_event,
@@ -104,18 +101,22 @@ pub(super) fn read_either(frame: &[u8]) -> Result<Tree, DecodeError> {
     }
 }
 
-/// The event of a packet. Type 5 is read like 2 and never written (pitfall 2).
+/// Whether this is the type of a packet with an event. Type 5 is read like 2 and never written
+/// (pitfall 2).
+pub(super) fn is_event(kind: Option<i64>) -> Result<(), DecodeError> {
+    if matches!(kind, Some(2 | 5)) { Ok(()) } else { Err(DecodeError::Member("type")) }
+}
+
+/// The event of a packet.
 pub(super) fn event_of(packet: Fields<'_>) -> Result<Vec<Tree>, DecodeError> {
-    if !matches!(packet.get("type").and_then(Tree::as_i64), Some(2 | 5)) {
-        return Err(DecodeError::Member("type"));
-    }
-    let event = packet.list("data")?.to_vec();
+    is_event(packet.get("type").and_then(Tree::as_i64))?;
+    let event = packet.list("data")?;
     match event.first() {
         Some(Tree::String(name)) if name.as_str().is_some_and(|name| !is_reserved_event(name)) => {
-            Ok(event)
+            Ok(event.to_vec())
         }
         // JavaScript takes numbers for names, too.
-        Some(Tree::Integer(_)) => Ok(event),
+        Some(Tree::Integer(_)) => Ok(event.to_vec()),
         _ => Err(DecodeError::EventName),
     }
 }
@@ -207,14 +208,14 @@ pub(super) fn write_socket(socket: &Description) -> Tree {
 
 fn to_json(tree: &Tree) -> Result<Json, DecodeError> {
     let mut text = String::new();
-    value::to_json_text(tree, &mut text)?;
+    text::to_json_text(tree, &mut text)?;
     serde_json::from_str(&text).map_err(|_| DecodeError::Malformed)
 }
 
 /// JSON text of a tree of ours; what is nested too deeply becomes null.
 pub(super) fn write_json(tree: &Tree) -> Vec<u8> {
     let mut text = String::new();
-    match value::to_json_text(tree, &mut text) {
+    match text::to_json_text(tree, &mut text) {
         Ok(()) => text.into_bytes(),
         Err(_) => b"{}".to_vec(),
     }

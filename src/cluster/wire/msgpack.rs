@@ -1,8 +1,9 @@
 //! MessagePack as notepack.io 3 writes it, and a reader that is not afraid of what it reads.
 
-use rmpv::{Utf8String, Value as Tree};
+use rmpv::{Integer, Value as Tree};
+use smallvec::SmallVec;
 
-use super::{DecodeError, value::is_safe_integer};
+use super::{DecodeError, javascript::is_safe_integer};
 
 /// How deep values may be nested. Node.js has no limit of its own; clients that nest deeper than
 /// this mean harm.
@@ -11,38 +12,54 @@ pub(super) const MAX_DEPTH: usize = 64;
 /// Reads one value that fills the whole input. Allocates no more than the input's length allows,
 /// whatever lengths it declares.
 pub(crate) fn read(bytes: &[u8]) -> Result<Tree, DecodeError> {
-    let mut reader = Reader { rest: bytes };
+    let mut reader = Reader::new(bytes);
     let value = reader.value(MAX_DEPTH)?;
-    if reader.rest.is_empty() { Ok(value) } else { Err(DecodeError::Malformed) }
+    reader.end()?;
+    Ok(value)
 }
 
 /// The text that a frame starts with, if it is an array whose first element is one: who sent it.
 pub(super) fn first_text(bytes: &[u8]) -> Option<&str> {
-    let mut reader = Reader { rest: bytes };
-    match reader.byte().ok()? {
-        0x91..=0x9f => {}
-        0xdc => _ = reader.take(2).ok()?,
-        0xdd => _ = reader.take(4).ok()?,
-        _ => return None,
+    let mut reader = Reader::new(bytes);
+    match (reader.token().ok()?, reader.token().ok()?) {
+        (Token::Array(1..), Token::Text(text)) => std::str::from_utf8(text).ok(),
+        _ => None,
     }
-    let marker = reader.byte().ok()?;
-    let length = reader.text_length(marker).ok()??;
-    std::str::from_utf8(reader.take(length).ok()?).ok()
 }
 
-struct Reader<'a> {
+/// One value, or the start of one that holds others: so many elements, or pairs, follow.
+pub(super) enum Token<'a> {
+    Nil,
+    Boolean(bool),
+    Integer(Integer),
+    Float(f64),
+    /// Of any bytes; JavaScript reads broken UTF-8 with replacement characters.
+    Text(&'a [u8]),
+    Binary(&'a [u8]),
+    Extension(i8, &'a [u8]),
+    Array(usize),
+    Map(usize),
+}
+
+/// What is left of the input.
+pub(super) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// Nothing may be left.
+    pub(super) fn end(&self) -> Result<(), DecodeError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::Malformed) }
+    }
+
     fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Malformed)?;
         self.rest = rest;
         Ok(taken)
-    }
-
-    fn byte(&mut self) -> Result<u8, DecodeError> {
-        Ok(self.take(1)?[0])
     }
 
     /// An unsigned integer of 1, 2, 4 or 8 bytes.
@@ -59,114 +76,119 @@ impl<'a> Reader<'a> {
         usize::try_from(self.unsigned(width)?).map_err(|_| DecodeError::Malformed)
     }
 
-    /// The length of a text that starts with this marker; none if it starts something else.
-    fn text_length(&mut self, marker: u8) -> Result<Option<usize>, DecodeError> {
-        Ok(Some(match marker {
-            0xa0..=0xbf => usize::from(marker & 0x1f),
-            0xd9 => self.length(1)?,
-            0xda => self.length(2)?,
-            0xdb => self.length(4)?,
-            _ => return Ok(None),
-        }))
+    /// As many bytes as a number of this width says.
+    fn counted(&mut self, width: usize) -> Result<&'a [u8], DecodeError> {
+        let length = self.length(width)?;
+        self.take(length)
     }
 
-    fn value(&mut self, depth: usize) -> Result<Tree, DecodeError> {
-        let marker = self.byte()?;
-        if let Some(length) = self.text_length(marker)? {
-            let text = self.take(length)?;
-            return Ok(Tree::String(Utf8String::from(String::from_utf8_lossy(text).into_owned())));
-        }
+    fn extension(&mut self, length: usize) -> Result<Token<'a>, DecodeError> {
+        let kind = self.take(1)?[0].cast_signed();
+        Ok(Token::Extension(kind, self.take(length)?))
+    }
+
+    pub(super) fn token(&mut self) -> Result<Token<'a>, DecodeError> {
+        let marker = self.take(1)?[0];
         Ok(match marker {
-            0x00..=0x7f => Tree::from(marker),
-            0xe0..=0xff => Tree::from(marker.cast_signed()),
-            0x80..=0x8f => self.map(usize::from(marker & 0x0f), depth)?,
-            0x90..=0x9f => self.array(usize::from(marker & 0x0f), depth)?,
-            0xc0 => Tree::Nil,
-            0xc2 => Tree::Boolean(false),
-            0xc3 => Tree::Boolean(true),
-            0xc4 => self.binary(1)?,
-            0xc5 => self.binary(2)?,
-            0xc6 => self.binary(4)?,
-            0xc7 => self.extension(1)?,
-            0xc8 => self.extension(2)?,
-            0xc9 => self.extension(4)?,
-            0xca => {
-                let bits = self.unsigned(4)? as u32;
-                Tree::F64(f64::from(f32::from_bits(bits)))
+            0x00..=0x7f => Token::Integer(marker.into()),
+            0xe0..=0xff => Token::Integer(marker.cast_signed().into()),
+            0x80..=0x8f => Token::Map(usize::from(marker & 0x0f)),
+            0x90..=0x9f => Token::Array(usize::from(marker & 0x0f)),
+            0xa0..=0xbf => Token::Text(self.take(usize::from(marker & 0x1f))?),
+            0xc0 => Token::Nil,
+            0xc1 => return Err(DecodeError::Malformed),
+            0xc2 => Token::Boolean(false),
+            0xc3 => Token::Boolean(true),
+            0xc4 => Token::Binary(self.counted(1)?),
+            0xc5 => Token::Binary(self.counted(2)?),
+            0xc6 => Token::Binary(self.counted(4)?),
+            0xc7..=0xc9 => {
+                let length = self.length(1 << (marker - 0xc7))?;
+                self.extension(length)?
             }
-            0xcb => Tree::F64(f64::from_bits(self.unsigned(8)?)),
-            0xcc => Tree::from(self.unsigned(1)?),
-            0xcd => Tree::from(self.unsigned(2)?),
-            0xce => Tree::from(self.unsigned(4)?),
-            0xcf => Tree::from(self.unsigned(8)?),
-            0xd0 => Tree::from(self.signed(1)?),
-            0xd1 => Tree::from(self.signed(2)?),
-            0xd2 => Tree::from(self.signed(4)?),
-            0xd3 => Tree::from(self.signed(8)?),
-            0xd4..=0xd8 => self.extension_of(1 << (marker - 0xd4))?,
-            0xdc => {
-                let length = self.length(2)?;
-                self.array(length, depth)?
-            }
-            0xdd => {
-                let length = self.length(4)?;
-                self.array(length, depth)?
-            }
-            0xde => {
-                let length = self.length(2)?;
-                self.map(length, depth)?
-            }
-            0xdf => {
-                let length = self.length(4)?;
-                self.map(length, depth)?
-            }
-            _ => return Err(DecodeError::Malformed),
+            0xca => Token::Float(f64::from(f32::from_bits(self.unsigned(4)? as u32))),
+            0xcb => Token::Float(f64::from_bits(self.unsigned(8)?)),
+            0xcc..=0xcf => Token::Integer(self.unsigned(1 << (marker - 0xcc))?.into()),
+            0xd0..=0xd3 => Token::Integer(self.signed(1 << (marker - 0xd0))?.into()),
+            0xd4..=0xd8 => self.extension(1 << (marker - 0xd4))?,
+            0xd9 => Token::Text(self.counted(1)?),
+            0xda => Token::Text(self.counted(2)?),
+            0xdb => Token::Text(self.counted(4)?),
+            0xdc => Token::Array(self.length(2)?),
+            0xdd => Token::Array(self.length(4)?),
+            0xde => Token::Map(self.length(2)?),
+            0xdf => Token::Map(self.length(4)?),
         })
     }
 
-    fn binary(&mut self, width: usize) -> Result<Tree, DecodeError> {
-        let length = self.length(width)?;
-        Ok(Tree::Binary(self.take(length)?.to_vec()))
+    pub(super) fn value(&mut self, depth: usize) -> Result<Tree, DecodeError> {
+        let token = self.token()?;
+        self.value_of(&token, depth)
     }
 
-    fn extension(&mut self, width: usize) -> Result<Tree, DecodeError> {
-        let length = self.length(width)?;
-        self.extension_of(length)
+    /// The value that a token starts.
+    pub(super) fn value_of(
+        &mut self,
+        token: &Token<'a>,
+        depth: usize,
+    ) -> Result<Tree, DecodeError> {
+        Ok(match *token {
+            Token::Nil => Tree::Nil,
+            Token::Boolean(value) => Tree::Boolean(value),
+            Token::Integer(value) => Tree::Integer(value),
+            Token::Float(value) => Tree::F64(value),
+            Token::Text(text) => Tree::from(String::from_utf8_lossy(text).into_owned()),
+            Token::Binary(bytes) => Tree::Binary(bytes.to_vec()),
+            Token::Extension(kind, bytes) => Tree::Ext(kind, bytes.to_vec()),
+            Token::Array(length) => {
+                let depth = deeper(depth)?;
+                // Each element takes a byte at least.
+                let mut values = Vec::with_capacity(length.min(self.rest.len()));
+                for _ in 0..length {
+                    values.push(self.value(depth)?);
+                }
+                Tree::Array(values)
+            }
+            Token::Map(length) => {
+                let depth = deeper(depth)?;
+                let mut members = Vec::with_capacity(length.min(self.rest.len() / 2));
+                for _ in 0..length {
+                    members.push((self.value(depth)?, self.value(depth)?));
+                }
+                Tree::Map(members)
+            }
+        })
     }
 
-    fn extension_of(&mut self, length: usize) -> Result<Tree, DecodeError> {
-        let kind = self.byte()?.cast_signed();
-        Ok(Tree::Ext(kind, self.take(length)?.to_vec()))
-    }
-
-    fn array(&mut self, length: usize, depth: usize) -> Result<Tree, DecodeError> {
-        let depth = depth.checked_sub(1).ok_or(DecodeError::TooDeep)?;
-        // Each element takes a byte at least.
-        let mut values = Vec::with_capacity(length.min(self.rest.len()));
-        for _ in 0..length {
-            values.push(self.value(depth)?);
+    /// Passes over a value and gives its bytes.
+    pub(super) fn skip(&mut self, depth: usize) -> Result<&'a [u8], DecodeError> {
+        let start = self.rest;
+        let held = match self.token()? {
+            Token::Array(length) => length,
+            Token::Map(length) => length.checked_mul(2).ok_or(DecodeError::Malformed)?,
+            _ => return Ok(&start[..start.len() - self.rest.len()]),
+        };
+        let depth = deeper(depth)?;
+        for _ in 0..held {
+            self.skip(depth)?;
         }
-        Ok(Tree::Array(values))
+        Ok(&start[..start.len() - self.rest.len()])
     }
+}
 
-    fn map(&mut self, length: usize, depth: usize) -> Result<Tree, DecodeError> {
-        let depth = depth.checked_sub(1).ok_or(DecodeError::TooDeep)?;
-        let mut members = Vec::with_capacity(length.min(self.rest.len() / 2));
-        for _ in 0..length {
-            members.push((self.value(depth)?, self.value(depth)?));
-        }
-        Ok(Tree::Map(members))
-    }
+/// One level further down.
+///
+/// # Errors
+/// If there is none.
+pub(super) fn deeper(depth: usize) -> Result<usize, DecodeError> {
+    depth.checked_sub(1).ok_or(DecodeError::TooDeep)
 }
 
 /// Writes a value as notepack.io 3 does: the smallest headers, and a number without fraction is an
 /// integer.
 pub(super) fn write(out: &mut Vec<u8>, value: &Tree) {
     match value {
-        Tree::Array(values) => {
-            array_header(out, values.len());
-            values.iter().for_each(|value| write(out, value));
-        }
+        Tree::Array(values) => write_array(out, values),
         Tree::Map(members) => {
             map_header(out, members.len());
             for (key, value) in members {
@@ -179,6 +201,42 @@ pub(super) fn write(out: &mut Vec<u8>, value: &Tree) {
         }
         Tree::F32(number) => write(out, &Tree::F64(f64::from(*number))),
         other => infallible(rmpv::encode::write_value(out, other)),
+    }
+}
+
+pub(super) fn write_array(out: &mut Vec<u8>, values: &[Tree]) {
+    array_header(out, values.len());
+    values.iter().for_each(|value| write(out, value));
+}
+
+/// The place of a header whose length is known only when its elements are written.
+pub(super) struct Header(usize);
+
+impl Header {
+    /// Here, and for a short one.
+    pub(super) fn reserve(out: &mut Vec<u8>) -> Self {
+        out.push(0);
+        Self(out.len() - 1)
+    }
+
+    pub(super) fn array(self, out: &mut Vec<u8>, length: usize) {
+        self.fill(out, |header| array_header(header, length));
+    }
+
+    pub(super) fn map(self, out: &mut Vec<u8>, length: usize) {
+        self.fill(out, |header| map_header(header, length));
+    }
+
+    fn fill(self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+        // Written behind everything and brought here.
+        let end = out.len();
+        write(out);
+        out[self.0] = out[end];
+        let rest: SmallVec<[u8; 4]> = out[end + 1..].into();
+        out.truncate(end);
+        if !rest.is_empty() {
+            out.splice(self.0 + 1..self.0 + 1, rest);
+        }
     }
 }
 

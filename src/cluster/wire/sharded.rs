@@ -8,7 +8,7 @@ use super::{
     msgpack,
 };
 use crate::{
-    cluster::message::{Answer, Envelope, Flags, Message, Selection},
+    cluster::message::{Answer, Envelope, Event, Flags, Message, Selection},
     rooms::NUMERIC_ROOM,
 };
 
@@ -70,6 +70,14 @@ pub(super) fn encode(
     let options = |to: &Selection| ("opts", write_options(to, Flags::default()));
     let (kind, data) = match message {
         Message::Broadcast { event, to, flags } => {
+            let read;
+            let event = match event {
+                Event::Values(values) => values,
+                Event::Encoded(bytes) => {
+                    read = msgpack::read(bytes).map_err(EncodeError::Packet)?;
+                    read.as_array().ok_or(EncodeError::Packet(DecodeError::Malformed))?
+                }
+            };
             return Ok(broadcast(wire, namespace, event, to, *flags, rooms));
         }
         Message::BroadcastWithAck { request, event, to, flags } => {
@@ -117,11 +125,32 @@ pub(super) fn encode(
     Ok((wire.counted(namespace), frame(wire, namespace, kind, Some(data))))
 }
 
+/// Whether the text ends as ours do. Most frames that a node hears on its rooms are its own, and
+/// this spares it to read them.
+fn is_own_echo(wire: &Wire, namespace: &str, frame: &[u8]) -> bool {
+    let strip = |text: &mut &[u8], end: &str| match text.strip_suffix(end.as_bytes()) {
+        Some(rest) => {
+            *text = rest;
+            true
+        }
+        None => false,
+    };
+    let mut text = frame;
+    strip(&mut text, "\"}")
+        && strip(&mut text, namespace)
+        && strip(&mut text, "\",\"nsp\":\"")
+        && strip(&mut text, &wire.node)
+        && strip(&mut text, "},\"uid\":\"")
+}
+
 pub(super) fn decode(
     wire: &Wire,
     namespace: &str,
     frame: &[u8],
 ) -> Result<Option<Envelope>, DecodeError> {
+    if is_own_echo(wire, namespace, frame) {
+        return Ok(None);
+    }
     let tree = fields::read_either(frame)?;
     let fields = Fields::of(&tree)?;
     // Without a namespace it belongs to none: messages of version 8.2, which 8.3 ignores, too.
@@ -144,7 +173,7 @@ pub(super) fn decode(
             let (to, flags) = (selection()?, options()?.flags());
             match data.some("requestId") {
                 Some(_) => Message::BroadcastWithAck { request: request()?, event, to, flags },
-                None => Message::Broadcast { event, to, flags },
+                None => Message::Broadcast { event: Event::Values(event), to, flags },
             }
         }
         4 => Message::Join { to: selection()?, rooms: data.rooms("rooms")? },
