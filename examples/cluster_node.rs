@@ -5,7 +5,7 @@
 //! REDIS_URL=redis://127.0.0.1:6379 PORT=3000 cargo run --example cluster_node
 //! ```
 //!
-//! `PROTOCOL=sharded` speaks the other wire format. Everybody may ask for everything: for tests and
+//! `NODE_ID` names the node, `PROTOCOL=sharded` speaks the other wire format. Everybody may ask for everything: for tests and
 //! for trying things out, not for the open network.
 
 use std::time::Duration;
@@ -112,7 +112,11 @@ fn gateway(late: &Late) -> Gateway {
             on(|server, request| {
                 Box::pin(async move {
                     let found = request.of(&server).fetch_sockets().await?;
-                    Ok(json!({ "sockets": found.values, "missing": found.missing_foreign }))
+                    Ok(json!({
+                        "sockets": found.values,
+                        "silent": found.missing_nodes,
+                        "missing": found.missing_foreign,
+                    }))
                 })
             }),
         )
@@ -123,7 +127,11 @@ fn gateway(late: &Late) -> Gateway {
                     let patience = Duration::from_secs(2);
                     let asked = request.of(&server);
                     let acks = asked.emit_with_ack(&request.event, &request.data, patience).await?;
-                    Ok(json!({ "acks": first_of(&acks.acks), "expected": acks.expected }))
+                    Ok(json!({
+                        "acks": first_of(&acks.acks),
+                        "expected": acks.expected,
+                        "silent": acks.missing_nodes,
+                    }))
                 })
             }),
         )
@@ -143,8 +151,11 @@ fn gateway(late: &Late) -> Gateway {
                     let asked = server.of("/");
                     let answers = asked.server_side_emit_with_ack(&request.event, &request.data);
                     let answers = answers.await?;
-                    let missing = answers.missing_foreign;
-                    Ok(json!({ "answers": first_of(&answers.values), "missing": missing }))
+                    Ok(json!({
+                        "answers": first_of(&answers.values),
+                        "silent": answers.missing_nodes,
+                        "missing": answers.missing_foreign,
+                    }))
                 })
             }),
         )
@@ -163,6 +174,7 @@ fn first_of(payloads: &[Payload]) -> Vec<Value> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let env = |name: &str| std::env::var(name).ok();
     let mut config = Config::default();
+    config.node_id = env("NODE_ID");
     config.redis.url = env("REDIS_URL").map(SecretUrl::new);
     config.redis.request_timeout = Duration::from_secs(2);
     if env("PROTOCOL").as_deref() == Some("sharded") {

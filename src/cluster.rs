@@ -4,6 +4,7 @@
 //! and nothing else; `broker` carries bytes from node to node and never looks into them. None of
 //! them knows a socket: applying what others say is the adapter's job.
 
+mod acquaintances;
 pub(crate) mod broker;
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -13,6 +13,7 @@ use socketioxide_core::Value;
 use tokio::time::Instant;
 
 use super::{
+    acquaintances::{self, Acquaintances},
     broker::{Broker, Channel, Disconnected, Link, Topic},
     message::{Answer, Flags, Message, RequestId, Selection},
     questions::{Answered, Census, Question, Questions, Waiting},
@@ -48,6 +49,7 @@ pub(crate) struct Peers {
     broker: Arc<dyn Broker>,
     questions: Questions,
     roster: Roster,
+    acquaintances: Acquaintances,
     /// One pattern for all rooms instead of a channel for each.
     hears_all: bool,
     timeout: Duration,
@@ -83,6 +85,7 @@ impl Peers {
             wire,
             broker,
             roster,
+            acquaintances: Acquaintances::default(),
             hears_all,
             timeout,
             questions: Questions::default(),
@@ -172,25 +175,36 @@ impl Peers {
         tracing::error!(namespace, %error, "not sent to the other nodes");
     }
 
+    /// Looks from time to time who is there, so that nobody is unknown who is taken for dead.
+    pub(crate) async fn stay_acquainted(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(acquaintances::LOOK).await;
+            if self.is_up() {
+                let names = (self.roster)().await;
+                self.acquaintances.meet(&names, std::time::Instant::now());
+            }
+        }
+    }
+
     /// Who serves a namespace beside this node, and what they are called.
     async fn census(
         &self,
         namespace: &str,
     ) -> Result<(Census, HashMap<String, NodeId>), Disconnected> {
         let mut names = (self.roster)().await;
+        let gone = self.acquaintances.meet(&names, std::time::Instant::now());
         names.remove(&self.node);
-        let ids: Vec<&String> = names.keys().collect();
+        let ids: Vec<&String> = names.keys().chain(&gone).collect();
         let mut channels: Vec<Channel> = vec![self.wire.counted(namespace)];
         channels.extend(ids.iter().map(|id| self.wire.own_channel(namespace, id)));
         let listeners = self.broker.listeners(channels).await?;
         let (total, listeners) = listeners.split_first().unwrap_or((&0, &[]));
-        let named: HashSet<String> = ids
-            .into_iter()
-            .zip(listeners)
-            .filter(|(_, count)| **count > 0)
-            .map(|(id, _)| id.clone())
-            .collect();
-        let foreign = total.saturating_sub(named.len() + 1);
+        let listens = ids.into_iter().zip(listeners).filter(|(_, count)| **count > 0);
+        let ours: Vec<&String> = listens.map(|(id, _)| id).collect();
+        // One that is taken for dead may still be counted, which makes it none of the others.
+        let foreign = total.saturating_sub(ours.len() + 1);
+        let living = ours.into_iter().filter(|id| names.contains_key(*id));
+        let named: HashSet<String> = living.cloned().collect();
         Ok((Census { named, foreign }, names))
     }
 

@@ -204,7 +204,7 @@ impl Switchboard {
         inner.joined.get_or_try_init(|| self.make_link(peers, relay)).await.copied()
     }
 
-    async fn make_link(&self, peers: &Peers, relay: &Arc<Relay>) -> Result<(), ServeError> {
+    async fn make_link(&self, peers: &Arc<Peers>, relay: &Arc<Relay>) -> Result<(), ServeError> {
         let inner = &*self.0;
         let context = &inner.context;
         // Weak, because the relay holds what holds the broker.
@@ -221,6 +221,8 @@ impl Switchboard {
         }
         let interest = inner.adapters.clone().look_after_interest(context.clone());
         context.tasks.spawn(interest);
+        let (stop, acquainted) = (context.stop.clone(), peers.clone().stay_acquainted());
+        context.tasks.spawn(async move { stop.run_until_cancelled(acquainted).await });
         Ok(())
     }
 
