@@ -6,6 +6,10 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -75,7 +79,7 @@ impl Server {
 
     async fn run(program: &'static str, port: u16, dir: PathBuf, args: Vec<String>) -> Self {
         let child = spawn(program, &args);
-        let server = Self { program, child, port, dir, args };
+        let mut server = Self { program, child, port, dir, args };
         server.answers().await;
         server
     }
@@ -139,11 +143,14 @@ impl Server {
         command.arg(&words[1..]).query_async(&mut connection).await
     }
 
-    async fn answers(&self) {
+    /// Waits until it answers, and makes sure that it is this one that does.
+    async fn answers(&mut self) {
         until("Redis listens", async || {
             tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_ok()
         })
         .await;
+        let ended = self.child.try_wait().unwrap();
+        assert!(ended.is_none(), "{} on port {} has ended: {ended:?}", self.program, self.port);
     }
 }
 
@@ -190,9 +197,12 @@ pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
 }
 
 pub(crate) fn free_port() -> u16 {
+    /// Two tests that looked at the same moment would find the same port free.
+    static NEXT: LazyLock<AtomicU16> =
+        LazyLock::new(|| AtomicU16::new(rand::RngExt::random(&mut rand::rng())));
     // below the ephemeral ports a cluster node needs port + 10000, too
     loop {
-        let port = rand::RngExt::random_range(&mut rand::rng(), 15_000..22_000);
+        let port = 15_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 7_000;
         let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
         if free(port) && free(port + 10_000) {
             return port;
