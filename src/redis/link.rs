@@ -226,7 +226,8 @@ impl LinkState {
 
 /// Nobody answers at the target, or refuses us.
 pub(crate) fn unreachable(target: &Target, error: RedisError) -> LinkError {
-    LinkError::Unreachable { address: target.address(), source: Box::new(error) }
+    // as text: its own cause says the same once more
+    LinkError::Unreachable { address: target.address(), source: error.to_string().into() }
 }
 
 pub(crate) fn closed_by_redis() -> RedisError {

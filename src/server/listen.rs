@@ -14,7 +14,7 @@ use crate::edge::{Tls, serve_connection};
 #[non_exhaustive]
 pub enum ServeError {
     /// The address cannot be listened on.
-    #[error("cannot listen: {0}")]
+    #[error("cannot listen")]
     Bind(#[source] io::Error),
     /// The address of the admin port cannot be listened on.
     #[error("cannot listen on {address} for administration (admin_listen; empty for none)")]
@@ -31,7 +31,7 @@ pub enum ServeError {
     AdminKeys(SocketAddr),
     /// The certificate or its key cannot be used.
     #[error("cannot use the TLS certificate: {0}")]
-    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Tls(Box<dyn std::error::Error + Send + Sync>),
     /// Redis cannot be reached, or cannot be used.
     #[error(transparent)]
     Redis(#[from] LinkError),
