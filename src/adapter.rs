@@ -36,6 +36,7 @@ use crate::{
     edge::KillReason,
     id::SocketId,
     payload::{Payload, PayloadError},
+    traceparent::TraceParent,
 };
 
 /// How long a socket that joins waits until the node hears of its rooms.
@@ -153,9 +154,10 @@ impl Adapter {
         payload: Payload,
         options: BroadcastOptions,
     ) -> Result<(), PayloadError> {
+        let span = self.context.trace_emit(self.namespace(), &payload, &options);
         let value = payload.into_wire(self.context.parser())?;
         self.context.count_emit(&options);
-        self.pass_on(&value, &options);
+        self.pass_on(&value, &options, span.traceparent());
         self.deliver_here(value, options);
         Ok(())
     }
@@ -167,10 +169,15 @@ impl Adapter {
     }
 
     /// Publishes an event for the sockets of other nodes, if it can be meant for any.
-    fn pass_on(&self, value: &socketioxide_core::Value, options: &BroadcastOptions) {
+    fn pass_on(
+        &self,
+        value: &socketioxide_core::Value,
+        options: &BroadcastOptions,
+        trace: Option<TraceParent>,
+    ) {
         let Some(peers) = &self.peers else { return };
         let Some(to) = self.elsewhere(options) else { return };
-        peers.broadcast(self.namespace(), value, &to, Flags::of(options));
+        peers.broadcast(self.namespace(), value, &to, Flags::of(options, trace));
     }
 
     /// What `options` select on other nodes; none if only sockets of this node can be meant.
@@ -418,7 +425,7 @@ impl CoreAdapter<Emitter> for Adapter {
         options: BroadcastOptions,
     ) -> Result<(), BroadcastError> {
         if let PacketData::Event(value, _) | PacketData::BinaryEvent(value, _) = &packet.inner {
-            self.pass_on(value, &options);
+            self.pass_on(value, &options, None);
         }
         self.deliver(packet, options);
         Ok(())

@@ -2,8 +2,8 @@
 //! on the whole cluster.
 //!
 //! ```text
-//! listener ── errors as JSON ── size ──┬── /metrics
-//!                                      └── /api/v1 ── guard ── timeouts ── emit, users, rooms, nodes
+//! listener ── counts, spans ── errors as JSON ── size ──┬── /metrics
+//!                                                       └── /api/v1 ── guard ── timeouts ── emit, users, rooms, nodes
 //! ```
 //!
 //! The API does nothing that a program could not do through [`Switchboard`]: a handler here checks
@@ -14,6 +14,7 @@ mod emit;
 mod guard;
 mod listener;
 mod nodes;
+mod observe;
 mod openapi;
 mod problem;
 mod rooms;
@@ -74,6 +75,7 @@ pub(crate) fn router(server: Switchboard, exposed: bool) -> Router {
         .nest("/api/v1", api)
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(map_response(problem::as_json))
+        .layer(from_fn_with_state(server.clone(), observe::observe))
         .with_state(server)
 }
 

@@ -39,7 +39,7 @@ pub use schema::NOT_YET;
 pub use secret::{Secret, SecretUrl, Secrets};
 pub use sections::{
     Admin, Auth, AuthMode, Drain, Edge, Engine, Limits, Log, LogFormat, LogLevel, OverLimit,
-    Recovery, Redis, Rooms, Subscribe, Tls, Transport, Users, WireProtocol,
+    Recovery, Redis, Rooms, Subscribe, Tls, Traces, Transport, Users, WireProtocol,
 };
 pub use units::parse_duration;
 
@@ -91,6 +91,8 @@ pub struct Config {
     pub admin: Admin,
     /// TLS on the public port.
     pub tls: Tls,
+    /// Where spans go.
+    pub traces: Traces,
 }
 
 impl Default for Config {
@@ -113,6 +115,7 @@ impl Default for Config {
             drain: Drain::default(),
             admin: Admin::default(),
             tls: Tls::default(),
+            traces: Traces::default(),
         }
     }
 }

@@ -20,7 +20,8 @@ use crate::{
     dispatch::Inbox,
     fault::Fault,
     gateway::Inner as Gateway,
-    handshake::Handshake,
+    handshake::{Handshake, connect_payload},
+    id::SocketId,
     payload::Payload,
     rooms::AUTHENTICATED,
     session::{Expiry, NewSession, Session},
@@ -75,14 +76,35 @@ impl Entrance {
     ) -> Result<(), Fault> {
         let parts = &*self.0;
         let adapter = parts.around.adapters.get(socket.ns()).ok_or_else(Fault::internal)?;
-        let adapter_has_peers = adapter.peers().is_some();
         let peer = parts.around.context.wires().peer_addr(socket.id);
         let params = self.params(socket.ns());
         let expiry = parts.around.expiry.clone();
-        let session = Session::new(socket, NewSession { adapter, params, peer, expiry });
+        let auth = connect_payload(auth);
+        let tracer = parts.around.context.tracer();
+        let id = SocketId::new(socket.id);
+        let (span, origin) = tracer.connect(socket.req_parts(), &auth, socket.ns(), id);
+        let session = Session::new(socket, NewSession { adapter, params, peer, expiry, origin });
         let handshake = Handshake::new(session.clone(), socket.req_parts().clone(), auth);
+        let entering = async {
+            let entered = self.enter(socket, handshake).await;
+            let failed = entered.as_ref().err().map(Fault::code);
+            failed.into_iter().for_each(|code| tracer.failed(code));
+            entered
+        };
+        let entered = span.around(entering).await;
+        span.of_user(tracer, &session);
+        entered
+    }
+
+    async fn enter(
+        &self,
+        socket: &Arc<Socket<Adapter>>,
+        handshake: Handshake,
+    ) -> Result<(), Fault> {
+        let parts = &*self.0;
+        let session = handshake.session().clone();
         parts.gateway.admit(&handshake).await?;
-        if adapter_has_peers {
+        if session.adapter().peers().is_some() {
             session.show_handshake(handshake.shown());
         }
         drop(handshake);

@@ -15,7 +15,8 @@ use crate::{
     edge::Wires,
     id::NodeId,
     metrics::{Meters, TargetKind},
-    payload::Parser,
+    payload::{Parser, Payload},
+    traces::{Span, Tracer},
 };
 
 /// One node's surroundings.
@@ -27,6 +28,7 @@ pub(crate) struct Context {
     limits: ArcSwap<Limits>,
     wires: Wires,
     meters: Meters,
+    tracer: Tracer,
     draining: AtomicBool,
     /// Ends everything that runs in the background.
     pub(crate) stop: CancellationToken,
@@ -44,10 +46,16 @@ impl Context {
             limits: ArcSwap::from_pointee(config.limits.clone()),
             wires: Wires::default(),
             meters: Meters::default(),
+            tracer: Tracer::default(),
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
+    }
+
+    /// The same, with spans.
+    pub(crate) fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     pub(crate) fn node(&self) -> &NodeId {
@@ -92,6 +100,22 @@ impl Context {
     /// What this node counts.
     pub(crate) fn meters(&self) -> &Meters {
         &self.meters
+    }
+
+    /// Starts the spans of this node.
+    pub(crate) fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
+    /// The span of an emit, if it happens inside of a sampled one.
+    pub(crate) fn trace_emit(
+        &self,
+        namespace: &str,
+        payload: &Payload,
+        options: &BroadcastOptions,
+    ) -> Span {
+        let target = || TargetKind::of(options, &self.user_prefix).name();
+        self.tracer.emit(namespace, payload, target)
     }
 
     /// Counts an emit of this node.

@@ -23,7 +23,7 @@ use crate::{
     adapter::Adapter,
     event::Event,
     fault::{Code, Fault},
-    gateway::Inner as Gateway,
+    gateway::{Inner as Gateway, Route},
     interceptor,
     payload::{Payload, PayloadError},
     rate::Bucket,
@@ -177,7 +177,17 @@ impl Inbox {
     }
 
     async fn event(&self, payload: Payload, ack_id: Option<i64>) {
-        let outcome = match self.accept(payload, ack_id.is_some()) {
+        let accepted = self.accept(payload, ack_id.is_some());
+        let declared = || {
+            let name = accepted.as_ref().ok()?.0.name();
+            self.gateway.declares(name).then(|| name.to_owned())
+        };
+        let span = self.session.adapter().context().tracer().receive(&self.session, declared);
+        span.around(self.work(accepted, ack_id)).await;
+    }
+
+    async fn work(&self, accepted: Result<(Event, &Route), Fault>, ack_id: Option<i64>) {
+        let outcome = match accepted {
             Ok((event, route)) => {
                 let started = Instant::now();
                 let outcome = interceptor::run(&route.interceptors, &route.handler, event).await;
@@ -189,11 +199,7 @@ impl Inbox {
         self.answer(outcome, ack_id).await;
     }
 
-    fn accept(
-        &self,
-        payload: Payload,
-        wants_ack: bool,
-    ) -> Result<(Event, &crate::gateway::Route), Fault> {
+    fn accept(&self, payload: Payload, wants_ack: bool) -> Result<(Event, &Route), Fault> {
         let name = payload.event_name().ok_or_else(|| Fault::bad_request("an event has a name"))?;
         let limit = self.session.adapter().context().limits().max_event_name;
         if name.len() > limit {
@@ -302,7 +308,9 @@ impl Inbox {
 
     /// Tells the client what went wrong, if it waits for an acknowledgement.
     fn refuse(&self, ack_id: Option<i64>, fault: &Fault) {
-        self.session.adapter().context().meters().event_refused(fault.code());
+        let context = self.session.adapter().context();
+        context.meters().event_refused(fault.code());
+        context.tracer().failed(fault.code());
         tracing::debug!(
             socket.id = %self.session.id(),
             fault = fault.code().as_str(),

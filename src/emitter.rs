@@ -131,7 +131,8 @@ impl Emitter {
         match &self.place {
             Place::Here(adapter) => adapter.emit(payload, self.options),
             Place::Elsewhere(Some(peers)) if !self.is_local() => {
-                let flags = Flags::of(&self.options);
+                let span = self.context.trace_emit(&self.namespace, &payload, &self.options);
+                let flags = Flags::of(&self.options, span.traceparent());
                 self.context.count_emit(&self.options);
                 peers.broadcast(&self.namespace, payload.value(), &self.selection(), flags);
                 Ok(())

@@ -182,6 +182,11 @@ impl Inner {
         self.routes.get(event).or(self.fallback.as_ref())
     }
 
+    /// Whether the gateway has a handler of its own for this event.
+    pub(crate) fn declares(&self, event: &str) -> bool {
+        self.routes.contains_key(event)
+    }
+
     /// Shows how long the handlers take. Only names that the gateway declares are shown: clients
     /// choose the others.
     pub(crate) fn measure(&mut self, meters: &Meters) {

@@ -33,8 +33,8 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    pub(crate) fn new(session: Session, parts: http::request::Parts, auth: Option<&Value>) -> Self {
-        Self { session, parts: Arc::new(parts), auth: Arc::new(connect_payload(auth)) }
+    pub(crate) fn new(session: Session, parts: http::request::Parts, auth: Json) -> Self {
+        Self { session, parts: Arc::new(parts), auth: Arc::new(auth) }
     }
 
     /// The session as it will be. It is in no room yet, and nothing can be sent to it.
@@ -139,9 +139,9 @@ fn javascript_date(time: SystemTime) -> String {
     format!("{weekday} {month} {day} {rest} GMT+0000 (Coordinated Universal Time)")
 }
 
-/// Lenient on purpose: clients with the MessagePack parser send `undefined` members as extension
+/// What a client sent with CONNECT. Lenient on purpose: clients with the MessagePack parser send `undefined` members as extension
 /// values, which no strict type accepts.
-fn connect_payload(auth: Option<&Value>) -> Json {
+pub(crate) fn connect_payload(auth: Option<&Value>) -> Json {
     match auth {
         // As in Node.js: no payload is an empty one.
         None => Json::Object(serde_json::Map::new()),

@@ -56,6 +56,8 @@ pub mod reserved;
 pub mod rooms;
 pub mod server;
 mod session;
+mod traceparent;
+mod traces;
 
 pub use auth::{Identity, Jwt};
 #[cfg(fuzzing)]

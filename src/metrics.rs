@@ -5,14 +5,20 @@
 mod durations;
 mod families;
 mod process;
+mod requests;
 mod snapshot;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
+use http::StatusCode;
 use parking_lot::Mutex;
+use requests::Requests;
 use socketioxide::socket::DisconnectReason;
 use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions};
 
@@ -80,6 +86,7 @@ pub(crate) struct Meters {
     pub(crate) acks_received: Counter,
     acks_awaited: AtomicU64,
     handlers: Mutex<Vec<Handling>>,
+    requests: Requests,
 }
 
 /// How long the handler of one declared event takes.
@@ -111,6 +118,17 @@ impl Meters {
     pub(crate) fn awaits_acks(&self) -> impl Drop + use<'_> {
         self.acks_awaited.fetch_add(1, Relaxed);
         Awaiting(&self.acks_awaited)
+    }
+
+    /// Counts a request of the admin port. `route` is the pattern, not what was asked for.
+    pub(crate) fn admin_answered(
+        &self,
+        method: &'static str,
+        route: &str,
+        status: StatusCode,
+        took: Duration,
+    ) {
+        self.requests.record(method, route, status.as_str(), took);
     }
 
     /// Shows the durations of an event that a gateway declares. `namespace` is the gateway's path,
@@ -165,6 +183,11 @@ pub(crate) enum TargetKind {
 
 impl TargetKind {
     const NAMES: [&str; 5] = ["socket", "user", "room", "authenticated", "all"];
+
+    /// Its name in metrics and spans.
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
 
     pub(crate) fn of(options: &BroadcastOptions, user_prefix: &str) -> Self {
         match options.rooms.first() {

@@ -27,6 +27,7 @@ use crate::{
     gateway::ServerSideHandlers,
     id::SocketId,
     payload::{Payload, PayloadError},
+    traces::Span,
 };
 
 /// How long acknowledgements for another node are collected if it does not say.
@@ -85,9 +86,12 @@ impl Relay {
         let asker = from.as_deref();
         match message {
             Message::Broadcast { event, to, flags } => {
+                let _span = self.trace(adapter, || wire::event_name(&event), asker, flags);
                 self.count(self.deliver(adapter, &event, to, flags).is_ok());
             }
             Message::BroadcastWithAck { request, event, to, flags } => {
+                let name = || event.first().and_then(Tree::as_str);
+                let _span = self.trace(adapter, name, asker, flags);
                 let asked = self.ask_clients(adapter, from.clone(), request, &event, to, flags);
                 self.count(asked.is_ok());
             }
@@ -149,6 +153,17 @@ impl Relay {
             act(BroadcastOptions::new(sid));
             self.answer(adapter, asker, request, Answer::Done);
         }
+    }
+
+    /// The span of a delivery, if whoever sent the event is traced.
+    fn trace<'a>(
+        &self,
+        adapter: &Adapter,
+        event: impl FnOnce() -> Option<&'a str>,
+        from: Option<&str>,
+        flags: Flags,
+    ) -> Span {
+        self.context.tracer().deliver(adapter.namespace(), event, from, flags.trace)
     }
 
     fn count(&self, understood: bool) {

@@ -32,6 +32,7 @@ use crate::{
     id::{NodeId, SocketId, UserId},
     payload::{Payload, PayloadError},
     rooms::AUTHENTICATED,
+    traces::Origin,
 };
 
 /// A client's socket in one namespace. Cheap to clone; outlives the connection, after which emits
@@ -61,6 +62,7 @@ struct Inner {
     expiry: Option<Expiry>,
     /// What other nodes are shown of the handshake; none if there are no other nodes.
     shown: OnceLock<Box<Map<String, Json>>>,
+    origin: Origin,
 }
 
 pub(crate) struct NewSession {
@@ -68,11 +70,12 @@ pub(crate) struct NewSession {
     pub(crate) params: Box<[(Box<str>, Box<str>)]>,
     pub(crate) peer: Option<IpAddr>,
     pub(crate) expiry: Option<Expiry>,
+    pub(crate) origin: Origin,
 }
 
 impl Session {
     pub(crate) fn new(socket: &Arc<Socket<Adapter>>, new: NewSession) -> Self {
-        let NewSession { adapter, params, peer, expiry } = new;
+        let NewSession { adapter, params, peer, expiry, origin } = new;
         Self(Arc::new(Inner {
             id: SocketId::new(socket.id),
             sid: socket.id,
@@ -89,6 +92,7 @@ impl Session {
             closing: Mutex::new(None),
             expiry,
             shown: OnceLock::new(),
+            origin,
         }))
     }
 
@@ -350,6 +354,11 @@ impl Session {
             &None,
         )
         .ok()
+    }
+
+    /// The trace that the socket came with.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.0.origin
     }
 
     /// Keeps what other nodes are shown of the handshake.

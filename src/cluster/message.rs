@@ -11,6 +11,8 @@ use serde_json::{Map, Value as Json};
 use smallvec::SmallVec;
 use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions, Room};
 
+use crate::traceparent::TraceParent;
+
 /// A message with the node that sent it.
 #[derive(Debug, Clone)]
 pub(crate) struct Envelope {
@@ -48,12 +50,14 @@ pub(crate) struct Flags {
     pub(crate) compress: Option<bool>,
     /// How long acknowledgements are collected.
     pub(crate) timeout: Option<Duration>,
+    /// The trace that the emit belongs to, if that is sampled.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 impl Flags {
     /// What of an emit's options others have to know.
-    pub(crate) fn of(options: &BroadcastOptions) -> Self {
-        Self { volatile: options.has_flag(BroadcastFlags::Volatile), ..Self::default() }
+    pub(crate) fn of(options: &BroadcastOptions, trace: Option<TraceParent>) -> Self {
+        Self { volatile: options.has_flag(BroadcastFlags::Volatile), trace, ..Self::default() }
     }
 }
 

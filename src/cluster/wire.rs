@@ -23,7 +23,7 @@ pub(crate) use value::{event_to_packet, from_packet, to_packet};
 
 use super::{
     broker::{Channel, Topic},
-    message::{Envelope, Flags, Message, Selection},
+    message::{Envelope, Event, Flags, Message, Selection},
 };
 use crate::config::WireProtocol;
 
@@ -56,6 +56,14 @@ pub(crate) enum EncodeError {
     /// This wire format has no words for it.
     #[error("the wire format has no such message")]
     NotInThisFormat,
+}
+
+/// The name of an event, the rest of which is not read.
+pub(crate) fn event_name(event: &Event) -> Option<&str> {
+    match event {
+        Event::Values(values) => values.first()?.as_str(),
+        Event::Encoded(bytes) => msgpack::first_text(bytes),
+    }
 }
 
 /// How this node writes and reads.

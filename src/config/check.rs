@@ -48,6 +48,7 @@ impl Config {
         self.check_times(&mut check);
         self.check_sizes(&mut check);
         self.check_access(&mut check);
+        self.check_traces(&mut check);
         self.check_advice(&mut check);
         check
     }
@@ -205,6 +206,36 @@ impl Config {
         );
     }
 
+    fn check_traces(&self, check: &mut Check) {
+        let endpoint = self.traces.endpoint.as_deref();
+        let url = endpoint.and_then(|endpoint| endpoint.parse::<http::Uri>().ok());
+        let is_url = url.as_ref().is_some_and(|url| {
+            matches!(url.scheme_str(), Some("http" | "https"))
+                && url.authority().is_some_and(|host| !host.as_str().contains('@'))
+        });
+        check.rule(
+            &["traces.endpoint"],
+            endpoint.is_none() || is_url,
+            "must be a URL such as http://collector:4318, without a user or password; \
+             OTEL_EXPORTER_OTLP_HEADERS can hold a key",
+        );
+        check.rule(
+            &["traces.endpoint"],
+            endpoint.is_none() || cfg!(feature = "otlp"),
+            "needs the cargo feature `otlp`, which this program was built without",
+        );
+        check.rule(
+            &["traces.sample_ratio"],
+            (0.0..=1.0).contains(&self.traces.sample_ratio),
+            "must be from 0 to 1",
+        );
+        check.advice(
+            &["traces.endpoint"],
+            url.is_none_or(|url| url.port_u16() != Some(4317)),
+            "names the port that collectors have for gRPC; OTLP over HTTP is usually on 4318",
+        );
+    }
+
     fn check_advice(&self, check: &mut Check) {
         const SHORT: &str = "has a secret shorter than 32 bytes, which can be guessed";
         let long = |secrets: &super::Secrets| secrets.iter().all(|s| s.expose().len() >= 32);
@@ -297,6 +328,25 @@ mod tests {
             broken(|c| c.tls.key_file = Some("k".into())),
             ["tls.key_file: needs tls.cert_file"]
         );
+    }
+
+    #[test]
+    fn traces_go_to_a_url_and_a_ratio_is_one() {
+        for endpoint in ["collector:4318", "grpc://collector:4317", "https://u:p@h", "http://"] {
+            let found = broken(|c| c.traces.endpoint = Some(endpoint.into()));
+            assert!(found[0].starts_with("traces.endpoint: must be a URL"), "{found:?}");
+        }
+        let found = broken(|c| c.traces.endpoint = Some("http://collector:4318".into()));
+        match cfg!(feature = "otlp") {
+            true => assert_eq!(found, [""; 0]),
+            false => assert!(found[0].contains("the cargo feature `otlp`"), "{found:?}"),
+        }
+        for ratio in [-0.1, 1.1, f64::NAN] {
+            assert_eq!(broken(|c| c.traces.sample_ratio = ratio).len(), 1, "{ratio}");
+        }
+        let mut config = Config::default();
+        config.traces.endpoint = Some("http://collector:4317/".into());
+        assert!(config.check().warnings[0].message.contains("gRPC"));
     }
 
     #[test]

@@ -12,12 +12,22 @@ use super::{
 
 const PREFIX: &str = "SWITCHBOARD_";
 
+/// What others call something that is a setting here. Below the full names.
+const SHORT_NAMES: [&str; 6] = [
+    "PORT",
+    "REDIS_URL",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_SDK_DISABLED",
+    "OTEL_TRACES_EXPORTER",
+];
+
 /// Names the configuration file; not a setting itself.
 const CONFIG_FILE: &str = "SWITCHBOARD_CONFIG";
 
 /// Whether a variable could mean this server. The others are not even kept.
 pub(super) fn concerns_us(name: &str) -> bool {
-    name.starts_with(PREFIX) || name == "PORT" || name == "REDIS_URL"
+    name.starts_with(PREFIX) || SHORT_NAMES.contains(&name)
 }
 
 /// Kubernetes and Docker describe a service called `switchboard` to its neighbours in variables of
@@ -77,6 +87,25 @@ pub(super) fn short_name<'a>(
     }
 }
 
+/// Where OpenTelemetry's own variables send spans, unless they switch them off.
+pub(super) fn otlp_endpoint(
+    variables: &[(String, OsString)],
+    problems: &mut Vec<Problem>,
+) -> Option<(String, Origin)> {
+    let mut of = |name| short_name(variables, name, problems);
+    let is_off = of("OTEL_SDK_DISABLED").is_some_and(|(text, _)| text.eq_ignore_ascii_case("true"))
+        || of("OTEL_TRACES_EXPORTER").is_some_and(|(text, _)| text == "none");
+    if is_off {
+        return None;
+    }
+    if let Some((url, origin)) = of("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
+        return Some((url.to_owned(), origin));
+    }
+    // This one is for all signals, and each has a path below it.
+    let (url, origin) = of("OTEL_EXPORTER_OTLP_ENDPOINT")?;
+    Some((format!("{}/v1/traces", url.trim_end_matches('/')), origin))
+}
+
 /// A key's value as text: lists are separated by commas.
 pub(super) fn setting(
     key: &str,
@@ -94,6 +123,7 @@ pub(super) fn setting(
         Some(Value::Integer(_)) => {
             text.parse().map(Value::Integer).map_err(|_| "a whole number, 0 or more")
         }
+        Some(Value::Float(_)) => text.parse().map(Value::Float).map_err(|_| "a number"),
         Some(Value::Array(_)) => Ok(list()),
         _ if schema::is_list(key) => Ok(list()),
         _ => Ok(Value::String(text.to_owned())),

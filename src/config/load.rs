@@ -42,8 +42,8 @@ impl Sources {
         self
     }
 
-    /// Takes `SWITCHBOARD_…`, `PORT` and `REDIS_URL` out of these variables, usually
-    /// [`std::env::vars_os`].
+    /// Takes `SWITCHBOARD_…`, `PORT`, `REDIS_URL` and OpenTelemetry's endpoint out of these
+    /// variables, usually [`std::env::vars_os`].
     #[must_use]
     pub fn env(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let named =
@@ -145,7 +145,8 @@ impl Loader {
         self.layer(settings);
     }
 
-    /// `PORT`, which is the port of whatever `listen` has become so far, and `REDIS_URL`.
+    /// `PORT`, which is the port of whatever `listen` has become so far, `REDIS_URL`, and what
+    /// OpenTelemetry calls the endpoint.
     fn short_names(&mut self, variables: &[(String, OsString)]) -> Vec<Setting> {
         let mut settings = Vec::new();
         if let Some((text, origin)) = env::short_name(variables, "PORT", &mut self.problems) {
@@ -165,6 +166,10 @@ impl Loader {
         if let Some((url, origin)) = env::short_name(variables, "REDIS_URL", &mut self.problems) {
             let value = Value::String(url.to_owned());
             settings.push(Setting { key: "redis.url".into(), value, origin });
+        }
+        if let Some((url, origin)) = env::otlp_endpoint(variables, &mut self.problems) {
+            let value = Value::String(url);
+            settings.push(Setting { key: "traces.endpoint".into(), value, origin });
         }
         settings
     }
@@ -212,6 +217,7 @@ impl Loader {
             }
             Err(error) => Some(match self.schema.default_of(&setting.key) {
                 Some(Value::Integer(_)) => "must be a whole number, 0 or more".into(),
+                Some(Value::Float(_)) => "must be a number".into(),
                 Some(Value::Boolean(_)) => "must be true or false".into(),
                 // The usual message quotes what it found.
                 _ if is_secret(&setting.key)

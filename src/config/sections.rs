@@ -2,6 +2,7 @@
 
 mod auth;
 mod redis;
+mod traces;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -13,6 +14,7 @@ use crate::rooms::RoomPattern;
 
 pub use auth::{Auth, AuthMode};
 pub use redis::{Redis, Subscribe, WireProtocol};
+pub use traces::Traces;
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)

@@ -19,6 +19,7 @@ use crate::{
     fault::{Code, Fault},
     id::NodeId,
     payload::{Payload, PayloadError},
+    traceparent::TraceParent,
 };
 
 /// What the nodes of the cluster answered to a question.
@@ -125,10 +126,12 @@ impl Emitter {
         timeout: Duration,
     ) -> Result<Acks, PayloadError> {
         let payload = Payload::event(name, data)?;
+        // Until the last acknowledgement.
+        let span = self.context.trace_emit(&self.namespace, &payload, &self.options);
         self.context.count_emit(&self.options);
         let _waiting = self.context.meters().awaits_acks();
         // Both are sent before anything is waited for, so that the order of emits is kept.
-        let elsewhere = self.ask_clients_elsewhere(&payload, timeout)?;
+        let elsewhere = self.ask_clients_elsewhere(&payload, timeout, span.traceparent())?;
         let cluster_asked = elsewhere.is_some() || self.peers().is_none();
         let elsewhere = async {
             match elsewhere {
@@ -164,10 +167,11 @@ impl Emitter {
         &self,
         payload: &Payload,
         timeout: Duration,
+        trace: Option<TraceParent>,
     ) -> Result<Option<ClientAcks>, PayloadError> {
         let (Some(peers), Some(to)) = (self.peers(), self.others()) else { return Ok(None) };
         let event = event_of(payload)?;
-        let flags = Flags { timeout: Some(timeout), ..Flags::default() };
+        let flags = Flags { timeout: Some(timeout), trace, ..Flags::default() };
         let ask = |request| Message::BroadcastWithAck { request, event, to, flags };
         Ok(peers.ask_clients(&self.namespace, ask))
     }

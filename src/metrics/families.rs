@@ -64,19 +64,19 @@ impl Families<'_> {
         family.encode_family(labels)?.encode_gauge(&1_u64)
     }
 
-    /// A histogram of seconds for each pair of labels.
-    pub(super) fn durations<'v>(
+    /// A histogram of seconds for each combination of labels.
+    pub(super) fn durations<'v, const N: usize>(
         &mut self,
         name: &str,
         help: &str,
-        labels: [&str; 2],
-        values: impl IntoIterator<Item = ([&'v str; 2], &'v Durations)>,
+        labels: [&str; N],
+        values: impl IntoIterator<Item = ([&'v str; N], &'v Durations)>,
     ) -> Result {
         let mut family = self.family(name, help, MetricType::Histogram)?;
         for (of, durations) in values {
             let (sum, count, buckets) = durations.read();
             family
-                .encode_family(&[(labels[0], of[0]), (labels[1], of[1])])?
+                .encode_family(&std::array::from_fn::<_, N, _>(|n| (labels[n], of[n])))?
                 .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
         }
         Ok(())

@@ -144,7 +144,8 @@ impl Snapshot {
         to.gauge("switchboard_draining", help, draining)?;
         let tasks = self.context.tasks.len() as f64;
         let help = "Handlers that wait for something, and background tasks.";
-        to.gauge("switchboard_tasks", help, tasks)
+        to.gauge("switchboard_tasks", help, tasks)?;
+        self.context.meters().requests.write(to)
     }
 }
 

@@ -8,6 +8,7 @@ use super::{ServeError, Switchboard};
 use crate::{
     admin,
     config::{Config, Secrets},
+    context::Context,
 };
 
 /// An admin port that has its address and is ready to be served.
@@ -37,6 +38,10 @@ impl Switchboard {
     /// The keys of the admin API, as of now.
     pub(crate) fn api_keys(&self) -> Arc<Secrets> {
         self.0.api_keys.load_full()
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.0.context
     }
 
     pub(crate) fn config(&self) -> &Config {

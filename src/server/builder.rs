@@ -28,6 +28,7 @@ use crate::{
     interceptor::Interceptor,
     payload::Parser,
     session::Expiry,
+    traces::Tracer,
 };
 
 /// Why a server cannot be built.
@@ -45,6 +46,10 @@ pub enum BuildError {
     /// `redis.url` cannot be understood.
     #[error("redis.url: {0}")]
     Redis(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// `traces.endpoint` is set, and spans cannot be exported: most likely the library was built
+    /// without the cargo feature `otlp`.
+    #[error(transparent)]
+    Traces(Box<dyn std::error::Error + Send + Sync>),
 }
 
 type OnPresence = Box<dyn Fn(Presence) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -62,6 +67,8 @@ pub struct Builder {
     routes: Option<axum::Router>,
     local: Option<LocalCluster>,
     wait_for_redis: bool,
+    #[cfg(feature = "otlp")]
+    tracer_provider: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
 }
 
 impl Builder {
@@ -128,15 +135,34 @@ impl Builder {
         self
     }
 
+    /// Gives the server's spans to this provider, which is the program's own to end;
+    /// `traces.endpoint` and `traces.sample_ratio` are not looked at then.
+    #[cfg(feature = "otlp")]
+    pub fn tracer_provider(
+        mut self,
+        provider: opentelemetry_sdk::trace::SdkTracerProvider,
+    ) -> Self {
+        self.tracer_provider = Some(provider);
+        self
+    }
+
     /// Builds the server. Nothing listens yet. Call it inside a tokio runtime if
     /// [`on_presence`](Self::on_presence) or Redis is used.
     ///
     /// # Errors
-    /// If the gateways contradict each other.
+    /// If the gateways contradict each other, or a setting cannot be used.
     pub fn build(mut self) -> Result<Switchboard, BuildError> {
         let config = self.config;
         let node = config.node_id.as_deref().map_or_else(NodeId::random, NodeId::named);
-        let context = Arc::new(Context::new(node, self.parser, &config));
+        #[cfg(feature = "otlp")]
+        let tracer = match self.tracer_provider {
+            Some(provider) => Ok(Tracer::foreign(&provider, &config.traces)),
+            None => Tracer::new(&config, &node),
+        };
+        #[cfg(not(feature = "otlp"))]
+        let tracer = Tracer::new(&config, &node);
+        let tracer = tracer.map_err(|error| BuildError::Traces(Box::new(error)))?;
+        let context = Arc::new(Context::new(node, self.parser, &config).traced(tracer));
         let presence = self.on_presence.map(|handler| listen_to_presence(&context, handler));
         let adapters = Arc::new(Adapters::default());
         let counted = Arc::downgrade(&adapters);

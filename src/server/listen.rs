@@ -112,6 +112,8 @@ impl Bound {
         server.leave_cluster().await;
         server.0.context.stop.cancel();
         workers.join().await;
+        // The last of all: whatever ended until here has its span.
+        server.0.context.tracer().shutdown().await;
         drained
     }
 }

@@ -15,7 +15,8 @@ use switchboard::{
 };
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async, tungstenite::protocol::Message,
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{client::IntoClientRequest, protocol::Message},
 };
 
 /// The longest that anything here may take. Reached only when a test fails.
@@ -101,9 +102,18 @@ pub struct Client {
 
 impl Client {
     pub async fn open(address: SocketAddr) -> Self {
+        Self::open_with(address, &[]).await
+    }
+
+    /// With these headers in the request that opens the connection.
+    pub async fn open_with(address: SocketAddr, headers: &[(&'static str, &str)]) -> Self {
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+        let mut request = url.into_client_request().expect("a URL");
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a header"));
+        }
         let (websocket, _) =
-            within("the handshake", connect_async(url)).await.expect("a websocket");
+            within("the handshake", connect_async(request)).await.expect("a websocket");
         let mut client = Self {
             websocket,
             namespace: "/".into(),

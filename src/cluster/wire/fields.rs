@@ -11,7 +11,12 @@ use crate::{
     cluster::message::{Description, Flags, Selection},
     reserved::is_reserved_event,
     rooms::NUMERIC_ROOM,
+    traceparent::TraceParent,
 };
+
+/// The member of a broadcast's options that names its trace: ours alone, and Node.js leaves it
+/// alone, as it does with every member that it does not know. Only where a trace is sampled.
+const TRACE: &str = "traceparent";
 
 /// The members of a map.
 #[derive(Clone, Copy)]
@@ -79,8 +84,10 @@ impl<'a> Fields<'a> {
 
     /// Flags, leniently: what is not understood is not set.
     pub(super) fn flags(self) -> Flags {
-        let Ok(flags) = self.map("flags") else { return Flags::default() };
+        let trace = self.get(TRACE).and_then(Tree::as_str).and_then(TraceParent::parse);
+        let Ok(flags) = self.map("flags") else { return Flags { trace, ..Flags::default() } };
         Flags {
+            trace,
             volatile: flags.truthy("volatile"),
             compress: flags.get("compress").and_then(Tree::as_bool),
             timeout: flags
@@ -158,11 +165,14 @@ pub(super) fn write_selection(to: &Selection) -> Tree {
 }
 
 pub(super) fn write_options(to: &Selection, flags: Flags) -> Tree {
-    map([
+    let trace = flags.trace.map(|trace| (TRACE, Tree::from(trace.to_string())));
+    let members = [
         ("rooms", write_rooms(&to.rooms)),
         ("except", write_rooms(&to.except)),
         ("flags", write_flags(flags)),
-    ])
+    ];
+    let members = members.into_iter().chain(trace);
+    Tree::Map(members.map(|(name, value)| (Tree::from(name), value)).collect())
 }
 
 /// Only flags that are set: an absent one is not the same as a false one (pitfall 5).

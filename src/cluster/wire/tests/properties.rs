@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::cluster::message::{Description, Event};
+use crate::{
+    cluster::message::{Description, Event},
+    traceparent::TraceParent,
+};
 
 fn tree() -> impl Strategy<Value = Tree> {
     let leaf = prop_oneof![
@@ -44,11 +47,10 @@ fn message() -> impl Strategy<Value = Message> {
     };
     let id = || "[a-z0-9]{6}";
     let rooms = || prop::collection::vec(room(), 0..3);
-    let flags = (any::<bool>(), any::<Option<bool>>()).prop_map(|(volatile, compress)| Flags {
-        volatile,
-        compress,
-        timeout: None,
-    });
+    let trace = (any::<u128>(), any::<u64>(), any::<bool>())
+        .prop_map(|(trace, span, sampled)| TraceParent::new(trace, span, sampled));
+    let flags = (any::<bool>(), any::<Option<bool>>(), trace)
+        .prop_map(|(volatile, compress, trace)| Flags { volatile, compress, timeout: None, trace });
     let description =
         (id(), rooms()).prop_map(|(id, rooms)| Description { id, rooms, ..Description::default() });
     let answer = prop_oneof![
