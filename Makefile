@@ -26,8 +26,9 @@ redis: $(REDIS_SERVER) ## a Redis between nodes for development, on port 6379, t
 
 test: test-rust test-clients ## all tests; installs what they need
 
+# With every feature here, and below without any that is not a default: both are built and run.
 test-rust: $(REDIS) ## unit, property, integration and documentation tests
-	cargo test
+	cargo test --features otlp
 
 test-clients: tests/clients/node_modules client-demo/node_modules $(CHROMIUM) $(REDIS) ## the real clients and a browser against the real binary
 	cargo build --bins --examples
@@ -42,8 +43,9 @@ page: client-demo/node_modules ## the demo's web page, beside a server of `make 
 
 lint: ## formatting, clippy and documentation, warnings are errors
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
+	cargo clippy --all-targets --features otlp -- -D warnings
+	cargo clippy --bins --examples -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --features otlp
 
 bench: ## CPU and memory beside plain socketioxide, in one run; see benches/README.md
 	benches/run.sh

@@ -271,6 +271,38 @@ fn administration_needs_a_port_of_its_own_and_keys_where_others_reach_it() {
     assert!(short[0].to_string().contains("shorter than 16 bytes"), "{short:?}");
 }
 
+#[cfg(feature = "otlp")]
+#[test]
+fn traces_go_where_the_variables_of_opentelemetry_say() {
+    let endpoint = |sources: &Sources| config(sources).traces.endpoint;
+    const ALL: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:4318/");
+    const ONE: (&str, &str) = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://one:4318/spans");
+    const OURS: (&str, &str) = ("SWITCHBOARD_TRACES__ENDPOINT", "http://ours:4318");
+    let path = file("traces.toml", "traces.endpoint = 'http://file:4318'\n");
+    assert_eq!(endpoint(&from_env([ALL])).as_deref(), Some("http://all:4318/v1/traces"));
+    assert_eq!(endpoint(&from_env([ALL, ONE])).as_deref(), Some(ONE.1));
+    assert_eq!(endpoint(&from_env([ALL, ONE, OURS])).as_deref(), Some(OURS.1));
+    assert_eq!(endpoint(&from_env([ALL]).file(path)).as_deref(), Some("http://all:4318/v1/traces"));
+    for off in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
+        assert_eq!(endpoint(&from_env([ALL, ONE, off])), None);
+    }
+    let bad = problem(&from_env([("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318")]));
+    assert!(bad.contains("must be a URL") && bad.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{bad}");
+}
+
+#[test]
+fn a_ratio_may_be_a_whole_number_and_must_be_one() {
+    let ratio = |text| from_env([("SWITCHBOARD_TRACES__SAMPLE_RATIO", text)]);
+    assert_eq!(config(&ratio("0.25")).traces.sample_ratio, 0.25);
+    assert_eq!(config(&ratio("0")).traces.sample_ratio, 0.0);
+    assert!(problem(&ratio("half")).contains("must be a number"));
+    assert!(problem(&ratio("2")).contains("from 0 to 1"));
+    let path = file("ratio.toml", "[traces]\nsample_ratio = 0\n");
+    assert_eq!(config(&Sources::new().file(path)).traces.sample_ratio, 0.0);
+    let path = file("no-ratio.toml", "[traces]\nsample_ratio = 'some'\n");
+    assert!(problem(&Sources::new().file(path)).contains("must be a number"));
+}
+
 #[test]
 fn unwise_settings_are_warnings() {
     let warnings = |sources: &Sources| -> Vec<String> {

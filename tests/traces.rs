@@ -1,5 +1,6 @@
 //! Spans as a collector gets them: what belongs to which trace, in one node and across nodes, and
 //! what is never told.
+#![cfg(feature = "otlp")]
 
 #[path = "support/collector.rs"]
 mod collector;
@@ -20,6 +21,7 @@ use switchboard::{
     config::{SecretUrl, WireProtocol},
     server::{Builder, LocalCluster},
 };
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tracing::Instrument as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -324,6 +326,51 @@ async fn a_program_may_bring_its_own_provider() {
     let flushing = tokio::task::spawn_blocking(move || provider.force_flush());
     within("the flush", flushing).await.unwrap().expect("the provider was not ended");
     is_child_of(&collector.span("query"), &collector.span("receive work"));
+}
+
+/// The server itself, told by nothing but the standard variables, and ended by SIGTERM.
+#[cfg(feature = "server")]
+#[tokio::test]
+async fn the_binary_takes_the_standard_variables_and_exports_at_its_end() {
+    let collector = Collector::start().await;
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_switchboard"));
+    let mut child = command
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", ""])
+        .env_clear()
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint)
+        .env("OTEL_SERVICE_NAME", "chat")
+        .env("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+        .env("SWITCHBOARD_DRAIN__SPREAD", "10ms")
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the binary runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let address = within("the address", async {
+        loop {
+            let line = lines.next_line().await.expect("a log").expect("it listens");
+            let found = line.split_once(" address=").and_then(|(_, rest)| rest.split(' ').next());
+            if let Some(address) = found {
+                break address.parse().expect("an address");
+            }
+        }
+    })
+    .await;
+    // By the sampler one of these is not sampled, and the other one is, because its trace is.
+    for told in [json!({}), json!({ "traceparent": traceparent("01") })] {
+        let mut client = Client::open(address).await;
+        client.enter("/", told).await.expect("let in");
+        client.ask("whoami", json!(null)).await;
+    }
+    let pid = child.id().expect("it runs").to_string();
+    let kill = tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await;
+    assert!(kill.expect("kill runs").success());
+    let status = within("the end", child.wait()).await.expect("a status");
+    assert!(status.success(), "{status}");
+    let names: Vec<String> = collector.spans().into_iter().map(|span| span.name).collect();
+    assert_eq!(names, ["connect", "receive whoami"]);
+    let receive = collector.span("receive whoami");
+    assert_eq!((&*receive.trace, &*receive.service), (TRACE, "chat"));
 }
 
 #[tokio::test]

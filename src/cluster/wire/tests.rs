@@ -7,7 +7,10 @@ use rmpv::Value as Tree;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::cluster::message::{Answer, Event};
+use crate::{
+    cluster::message::{Answer, Event},
+    traceparent::TraceParent,
+};
 
 struct Vector {
     name: String,
@@ -416,6 +419,53 @@ fn a_room_nobody_here_is_in_is_not_decoded() {
         Ok(None)
     ));
     assert_eq!(*asked.borrow(), ["101", "\u{0}101"]);
+}
+
+/// What `tests/clients/cluster-traced.test.mjs` gives to Node.js: the frames with a member that it does not
+/// know are exactly these.
+#[test]
+fn a_broadcast_of_a_sampled_trace_carries_its_context() {
+    let trace = TraceParent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    assert!(trace.is_some());
+    let event = || vec![Tree::from("says"), Tree::from("hello"), Tree::from(1)];
+    let flags = Flags { trace, ..Flags::default() };
+    let to = Selection::default;
+    let timeout = Some(std::time::Duration::from_secs(5));
+    let ask = Flags { timeout, ..flags };
+    let messages = [
+        ("broadcast", Message::Broadcast { event: Event::Values(event()), to: to(), flags }),
+        (
+            "ask",
+            Message::BroadcastWithAck {
+                request: "question".into(),
+                event: event(),
+                to: to(),
+                flags: ask,
+            },
+        ),
+    ];
+    let ours = |protocol| Wire::new(protocol, "socket.io", "traced", true);
+    let theirs = |protocol| Wire::new(protocol, "socket.io", "other", true);
+    for (format, protocol) in
+        [("classic", WireProtocol::Classic), ("sharded", WireProtocol::Sharded)]
+    {
+        for (kind, message) in &messages {
+            let (channel, frame) = ours(protocol).encode("/", message, None).unwrap();
+            let path = format!("{}/tests/traced/{format}-{kind}.json", env!("CARGO_MANIFEST_DIR"));
+            let kept: Json = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+            let written = (kept["channel"].as_str(), kept["payload_base64"].as_str());
+            let frame_text = BASE64_STANDARD.encode(&frame);
+            assert_eq!(written, (Some(&*channel), Some(&*frame_text)), "{format}-{kind}");
+            let read =
+                theirs(protocol).decode("/", &channel, &frame.into(), &|_| true).unwrap().unwrap();
+            let (Message::Broadcast { flags, .. } | Message::BroadcastWithAck { flags, .. }) =
+                read.message
+            else {
+                panic!("{:?}", read.message)
+            };
+            assert_eq!(flags.trace, trace);
+        }
+    }
 }
 
 #[test]

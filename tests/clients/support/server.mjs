@@ -224,7 +224,7 @@ export async function freePorts(count) {
 
 // What the developer has set for a server of their own must not leak into the tests.
 function cleanEnvironment() {
-  const foreign = (name) => name.startsWith("SWITCHBOARD_") || ["PORT", "REDIS_URL", "RUST_LOG"].includes(name);
+  const foreign = (name) => /^(SWITCHBOARD|OTEL)_/.test(name) || ["PORT", "REDIS_URL", "RUST_LOG"].includes(name);
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !foreign(name)));
 }
 
