@@ -6,7 +6,7 @@ import { describe, it } from "node:test";
 
 import { ack, connect, connectWith } from "./support/clients.mjs";
 import { RawSocket } from "./support/raw.mjs";
-import { memoryOf, serverFor } from "./support/server.mjs";
+import { freePorts, memoryOf, serverFor } from "./support/server.mjs";
 import { SECRET, token } from "./support/tokens.mjs";
 import { until } from "./support/waiting.mjs";
 
@@ -115,6 +115,48 @@ describe("a client that stops reading", () => {
     await heardNoGap(raw, sent);
     // All that may wait for one socket is 2 MB here; the rest is for batches under way to twenty.
     assert.ok(peak - before < 100, `the server grew from ${before} to ${peak} MB`);
+  });
+
+  it("is cut off while 20,000 packets are emitted to its room, and the server's memory stays bounded", { timeout: 180_000 }, async (t) => {
+    // Nothing is set but who may come and where to look: the defaults have to do.
+    const [port] = await freePorts(1);
+    const server = await serverFor(t, { auth, admin_listen: `127.0.0.1:${port}` });
+    const cut = async () => {
+      const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+      return Object.fromEntries([...text.matchAll(/^switchboard_connections_cut_total\{reason="(\w+)"\} (\d+)$/gm)].map(([, reason, count]) => [reason, Number(count)]));
+    };
+    const [COUNT, ROUND, MEMBERS] = [20_000, 400, 5];
+    const data = "x".repeat(2_000);
+    const members = await Promise.all(Array.from({ length: MEMBERS }, async (_, number) => {
+      const socket = await connect(t, server, { transports: [number ? "websocket" : "polling"] });
+      assert.deepEqual(await ack(socket, "join", ROOM), { ok: true, room: ROOM });
+      const member = { socket, heard: [], reasons: [] };
+      socket.on("message", ({ data: { number } }) => member.heard.push(number));
+      socket.on("disconnect", (reason) => member.reasons.push(reason));
+      return member;
+    }));
+    const publisher = await connect(t, server);
+    assert.deepEqual(await ack(publisher, "join", ROOM), { ok: true, room: ROOM });
+    const before = await memoryOf(server);
+    const raw = await deafAlice(t, server);
+    assert.equal((await cut()).slow_consumer, 0);
+
+    let [peak, cutAfter] = [before, undefined];
+    for (let sent = 0; sent < COUNT; ) {
+      const answers = Array.from({ length: ROUND }, () => ack(publisher, "publish", { room: ROOM, data: { number: sent++, data } }));
+      await Promise.all(answers);
+      await until("the others have heard the round", () => members.every(({ heard }) => heard.length >= sent), 15_000);
+      peak = Math.max(peak, await memoryOf(server));
+      if (!cutAfter && (await cut()).slow_consumer) cutAfter = sent;
+    }
+    t.diagnostic(`${COUNT} packets of ${data.length} bytes: cut off within ${cutAfter}; the server had ${before.toFixed(0)} MB before and ${peak.toFixed(0)} MB at most`);
+    assert.ok(cutAfter < COUNT, "cut off while they were emitted");
+    const { slow_consumer, stalled } = await cut();
+    assert.deepEqual({ slow_consumer, stalled }, { slow_consumer: 1, stalled: 0 }, "once, and counted by its reason");
+    await neighboursAreWell(members, COUNT);
+    await heardNoGap(raw, COUNT);
+    // 8192 packets of 2 kB are 16 MB, and what is in the buffers of the connection is not the server's.
+    assert.ok(peak - before < 64, `the server grew from ${before} to ${peak} MB`);
   });
 
   it("is cut off when it has taken nothing for too long, though few packets wait", { timeout: 120_000 }, async (t) => {

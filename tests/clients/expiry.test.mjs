@@ -6,6 +6,7 @@ import { describe, it } from "node:test";
 import { Inbox, ack, connect, connectWith, disconnected, heard } from "./support/clients.mjs";
 import { serverFor, serverForThisFile } from "./support/server.mjs";
 import { SECRET, seconds, token } from "./support/tokens.mjs";
+import { until } from "./support/waiting.mjs";
 
 const server = await serverForThisFile({ auth: { hs256_secret: SECRET, leeway: "0s" } });
 const GRACE = 5_000; // from the expiry to the disconnection
@@ -61,6 +62,27 @@ describe("a token that is about to expire", { concurrency: true }, () => {
     assert.equal(await disconnected(witness, 1_000 + GRACE + 5_000), "io server disconnect");
     const other = await connect(t, lenient);
     assert.deepEqual(await inbox.after(other), [], "no notice, and still connected");
+  });
+
+  it("of eight seconds is lived through: the notice, a newer one in the grace, and the end", { timeout: 60_000 }, async (t) => {
+    const [first, second] = [seconds(8), seconds(20)];
+    const socket = await openWith(t, await token("alice", { exp: first }));
+    const [{ seconds: left }] = await socket.expiring;
+    assert.ok(left >= 6 && left <= 8, `the server says ${left} s`);
+    await until("the token has expired", () => Date.now() > first * 1_000 + 1_000, 15_000);
+    assert.equal((await ack(socket, "whoami")).user, "alice", "in the grace the socket lives");
+
+    const again = heard(socket, "auth:expiring");
+    assert.deepEqual(await ack(socket, "auth:refresh", await token("alice", { exp: second })), { ok: true });
+    const [{ seconds: anew }] = await again;
+    assert.ok(anew > left, `the server says ${anew} s`);
+    await until("the first grace is over", () => Date.now() > first * 1_000 + GRACE + 1_000, 15_000);
+    assert.equal((await ack(socket, "whoami")).user, "alice", "by the newer token");
+
+    assert.equal(await disconnected(socket, 20_000), "io server disconnect");
+    const late = Date.now() - (second * 1_000 + GRACE);
+    assert.ok(late > -500 && late < 4_000, `ended ${late} ms after the end of the grace`);
+    t.diagnostic(`told of ${left} s and then of ${anew} s, ended ${late} ms after the second grace`);
   });
 
   it("is nothing that a guest hears of", async (t) => {
