@@ -11,7 +11,7 @@ mod snapshot;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -85,6 +85,8 @@ pub(crate) struct Meters {
     /// Acknowledgements that they gave.
     pub(crate) acks_received: Counter,
     acks_awaited: AtomicU64,
+    /// How many sockets there were when the drain began.
+    drained_from: AtomicUsize,
     handlers: Mutex<Vec<Handling>>,
     requests: Requests,
 }
@@ -118,6 +120,11 @@ impl Meters {
     pub(crate) fn awaits_acks(&self) -> impl Drop + use<'_> {
         self.acks_awaited.fetch_add(1, Relaxed);
         Awaiting(&self.acks_awaited)
+    }
+
+    /// A drain begins with so many sockets.
+    pub(crate) fn drain_begins(&self, sockets: usize) {
+        self.drained_from.store(sockets, Relaxed);
     }
 
     /// Counts a request of the admin port. `route` is the pattern, not what was asked for.

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use support::{
     Server,
@@ -193,12 +194,77 @@ async fn refusals_and_cuts_are_counted_by_their_reason() {
     }
     assert_eq!(refused.value("switchboard_draining", &[]), 0.0);
 
+    assert_eq!(refused.value("switchboard_drain_progress", &[]), 0.0);
+
     within("the drain", server.switchboard.drain()).await.unwrap();
     within("the end", ada.closed()).await;
     let drained = admin.scrape().await;
     assert_eq!(drained.value("switchboard_draining", &[]), 1.0);
+    assert_eq!(drained.value("switchboard_drain_progress", &[]), 1.0);
     assert_eq!(drained.value("switchboard_sockets", &[]), 0.0);
     assert_eq!(drained.value("switchboard_connections_cut_total", &[("reason", "drain")]), 1.0);
+}
+
+#[tokio::test]
+async fn the_progress_of_a_drain_is_seen_while_it_lasts() {
+    let (server, admin) = start(builder(|c| c.drain.spread = Duration::from_secs(2))).await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(server.client().await);
+    }
+    let drain = server.switchboard.drain();
+    let mut seen = Vec::new();
+    let watched = until("the last has left", async || {
+        let metrics = admin.scrape().await;
+        let (left, progress) = (
+            metrics.value("switchboard_sockets", &[]),
+            metrics.value("switchboard_drain_progress", &[]),
+        );
+        if metrics.value("switchboard_draining", &[]) == 1.0 {
+            assert_eq!(progress, 1.0 - left / 8.0);
+            seen.push(progress);
+        }
+        progress == 1.0
+    });
+    let (drained, ()) = tokio::join!(drain, watched);
+    drained.unwrap();
+    assert!(seen.is_sorted() && seen.iter().any(|done| *done > 0.0 && *done < 1.0), "{seen:?}");
+}
+
+#[tokio::test]
+async fn requests_of_the_admin_port_are_timed_by_route_and_answer() {
+    let key = "a key of operators";
+    let (_server, admin) = start(builder(|c| c.admin.api_keys = [key].into_iter().collect())).await;
+    let ask = async |method, path: &str, key: &str| {
+        let request = admin.request(method, path).bearer_auth(key);
+        within("an answer", request.send()).await.unwrap().status().as_u16()
+    };
+    assert_eq!(ask(Method::GET, "/api/v1/users/lovelace", key).await, 200);
+    assert_eq!(ask(Method::GET, "/api/v1/users/hopper", key).await, 200);
+    assert_eq!(ask(Method::GET, "/api/v1/users/mallory", "guessed").await, 401);
+    assert_eq!(ask(Method::POST, "/api/v1/emit", key).await, 400);
+    assert_eq!(ask(Method::DELETE, "/api/v1/nodes", key).await, 405);
+    assert_eq!(ask(Method::GET, "/api/v1/of-my-choice", key).await, 404);
+    let text = admin.scrape().await.text;
+    // The parser cannot read labels with braces; Prometheus can.
+    let count = |method: &str, route: &str, status: u16, count: u32| {
+        let name = "switchboard_admin_request_duration_seconds_count";
+        let line = format!(
+            "{name}{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}} {count}\n"
+        );
+        assert!(text.contains(&line), "{line}{text}");
+    };
+    count("GET", "/api/v1/users/{id}", 200, 2);
+    count("GET", "/api/v1/users/{id}", 401, 1);
+    count("POST", "/api/v1/emit", 400, 1);
+    count("other", "/api/v1/nodes", 405, 1);
+    count("GET", "other", 404, 1);
+    for chosen in ["lovelace", "hopper", "mallory", "my-choice", "DELETE"] {
+        assert!(!text.contains(chosen), "{chosen}");
+    }
+    let again = admin.scrape().await.text;
+    let scrapes = "{method=\"GET\",route=\"/metrics\",status=\"200\"} 1\n";
+    assert!(again.contains(scrapes), "{again}");
 }
 
 #[tokio::test]
@@ -222,7 +288,10 @@ async fn what_travels_between_nodes_is_counted_on_both() {
     assert!(grown(&away_before, &away, "switchboard_cluster_frames_received_total", &[]) >= 1.0);
     assert_eq!(home.value("switchboard_cluster_link_up", &[]), 1.0);
     assert_eq!(home.value("switchboard_cluster_nodes", &[]), 2.0);
-    assert!(home.value("switchboard_cluster_publish_seconds_total", &[]) > 0.0);
+    let waits = "switchboard_cluster_publish_duration_seconds";
+    let frames = home.value("switchboard_cluster_frames_published_total", &[]);
+    assert_eq!(home.value(&format!("{waits}_count"), &[]), frames);
+    assert!(home.value(&format!("{waits}_sum"), &[]) > 0.0);
     assert_eq!(
         (home.value("switchboard_users", &[]), away.value("switchboard_users", &[])),
         (0.0, 1.0)
@@ -267,6 +336,8 @@ async fn all_metrics() -> Metrics {
     let (server, admin) = start(builder(move |config| config.redis.url = Some(url))).await;
     let mut ada = server.client_of("ada").await;
     ada.ask("marker", json!(null)).await;
+    // The first one is a request that the second one shows.
+    admin.scrape().await;
     admin.scrape().await
 }
 

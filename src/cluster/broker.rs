@@ -7,12 +7,12 @@ mod ears;
 #[cfg(test)]
 mod suite;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::handler::BoxFuture;
+use crate::{handler::BoxFuture, metrics::Durations};
 
 /// The name of a channel, as it stands in Redis.
 pub(crate) type Channel = Arc<str>;
@@ -70,8 +70,6 @@ pub(crate) struct Disconnected;
 pub(crate) struct BrokerCounts {
     /// Frames that are on their way to the others.
     pub(crate) published: u64,
-    /// How long those waited in sum, from the call until it was confirmed.
-    pub(crate) publish_time: Duration,
     /// Frames of which it is not known whether they went out, or that were refused.
     pub(crate) publish_errors: u64,
     /// Frames dropped because the link was down.
@@ -122,6 +120,12 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// What it has done so far; for metrics.
     fn counts(&self) -> BrokerCounts;
+
+    /// How long each published frame waited, from the call until it was confirmed; none where
+    /// nothing is confirmed.
+    fn waits(&self) -> Option<Arc<Durations>> {
+        None
+    }
 
     /// Sends what was published before and ends the link; for a node that leaves.
     fn stop(&self) -> BoxFuture<'_, ()>;

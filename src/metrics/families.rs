@@ -64,6 +64,13 @@ impl Families<'_> {
         family.encode_family(labels)?.encode_gauge(&1_u64)
     }
 
+    /// A histogram of seconds.
+    pub(super) fn histogram(&mut self, name: &str, help: &str, durations: &Durations) -> Result {
+        let (sum, count, buckets) = durations.read();
+        let mut family = self.family(name, help, MetricType::Histogram)?;
+        family.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+
     /// A histogram of seconds for each combination of labels.
     pub(super) fn durations<'v, const N: usize>(
         &mut self,

@@ -15,7 +15,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{DISCONNECT_REASONS, Process, TargetKind, families::Families};
+use super::{DISCONNECT_REASONS, Durations, Process, TargetKind, families::Families};
 use crate::{
     cluster::{broker::BrokerCounts, peers::Peers},
     context::Context,
@@ -40,6 +40,8 @@ pub(crate) struct Snapshot {
 pub(crate) struct Cluster {
     pub(crate) peers: Arc<Peers>,
     pub(crate) broker: BrokerCounts,
+    /// How long published frames waited until they were confirmed.
+    pub(crate) publish_waits: Option<Arc<Durations>>,
     /// Nodes that live, if the directory answered.
     pub(crate) nodes: Option<usize>,
     /// What the shared directory counts, by name; nothing if it is in memory.
@@ -142,6 +144,16 @@ impl Snapshot {
         let draining = f64::from(u8::from(self.context.is_draining()));
         let help = "1 while the node drains; switchboard_sockets says how many are left.";
         to.gauge("switchboard_draining", help, draining)?;
+        let help = "How much of a drain is done, from 0 to 1: sockets that have left by those that \
+                    were there when it began. 0 without a drain.";
+        let before = self.context.meters().drained_from.load(Relaxed);
+        let progress = match (self.context.is_draining(), before) {
+            (false, _) => 0.0,
+            (true, 0) => 1.0,
+            // One may have come in while it began.
+            (true, before) => (1.0 - self.sockets as f64 / before as f64).max(0.0),
+        };
+        to.gauge("switchboard_drain_progress", help, progress)?;
         let tasks = self.context.tasks.len() as f64;
         let help = "Handlers that wait for something, and background tasks.";
         to.gauge("switchboard_tasks", help, tasks)?;
@@ -188,9 +200,9 @@ impl Cluster {
         to.gauge("switchboard_cluster_queue_frames", help, broker.queued as f64)?;
         let help = "The bytes of those.";
         to.gauge("switchboard_cluster_queue_bytes", help, broker.queued_bytes as f64)?;
-        let help = "How long published frames waited in sum until Redis confirmed them.";
-        let waited = broker.publish_time.as_secs_f64();
-        to.counter_of("switchboard_cluster_publish_seconds", help, waited)
+        let Some(waits) = &self.publish_waits else { return Ok(()) };
+        let help = "Time from publishing a frame until Redis confirmed it.";
+        to.histogram("switchboard_cluster_publish_duration_seconds", help, waits)
     }
 }
 

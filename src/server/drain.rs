@@ -24,6 +24,7 @@ impl Switchboard {
         if inner.context.start_draining() {
             inner.edge.start_draining();
             let sockets = self.socket_count();
+            inner.context.meters().drain_begins(sockets);
             tracing::info!(sockets, spread_ms = drain.spread.as_millis() as u64, "draining");
             let notice = json!({ "seconds": drain.spread.as_secs() });
             for adapter in inner.adapters.all() {

@@ -21,6 +21,7 @@ impl Switchboard {
         let cluster = inner.peers.as_ref().map(|peers| Cluster {
             peers: peers.clone(),
             broker: peers.broker().counts(),
+            publish_waits: peers.broker().waits(),
             nodes: nodes.as_ref().map(Vec::len),
             directory: inner.directory.troubles(),
         });

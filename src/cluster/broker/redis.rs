@@ -43,6 +43,7 @@ use super::{
 };
 use crate::{
     handler::BoxFuture,
+    metrics::Durations,
     redis::{
         backoff::Backoff,
         link::{LinkState, unreachable},
@@ -90,7 +91,7 @@ struct Node {
 #[derive(Default)]
 struct Counters {
     published: AtomicU64,
-    publish_micros: AtomicU64,
+    publish_waits: Arc<Durations>,
     publish_errors: AtomicU64,
     dropped_down: AtomicU64,
     dropped_full: AtomicU64,
@@ -201,7 +202,6 @@ impl Broker for RedisBroker {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         BrokerCounts {
             published: read(&counters.published),
-            publish_time: Duration::from_micros(read(&counters.publish_micros)),
             publish_errors: read(&counters.publish_errors),
             dropped_down: read(&counters.dropped_down),
             dropped_full: read(&counters.dropped_full),
@@ -210,6 +210,10 @@ impl Broker for RedisBroker {
             queued,
             queued_bytes,
         }
+    }
+
+    fn waits(&self) -> Option<Arc<Durations>> {
+        Some(self.0.counters.publish_waits.clone())
     }
 
     /// Waits 3 s at most. Afterwards the broker can't be started again.
@@ -322,10 +326,11 @@ impl Node {
             let unsure = Unsure { counter: &self.counters.publish_errors, frames: batch.len() };
             let (refused, first) = session.publish(&batch).await?;
             std::mem::forget(unsure);
-            let waited: Duration = batch.iter().map(|frame| frame.since.elapsed()).sum();
+            for frame in &batch {
+                self.counters.publish_waits.record(frame.since.elapsed());
+            }
             add(&self.counters.publish_errors, refused);
             add(&self.counters.published, batch.len() - refused);
-            self.counters.publish_micros.fetch_add(waited.as_micros() as u64, Ordering::Relaxed);
             if let Some(error) = first.as_ref().filter(|_| !refusing) {
                 warn!(%error, "Redis refuses to publish");
             }
