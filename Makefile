@@ -8,6 +8,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 CHROMIUM := /usr/bin/chromium
 REDIS_SERVER := /usr/bin/redis-server
 REDIS := $(REDIS_SERVER) /usr/bin/redis-sentinel
+PROMTOOL := target/tools/promtool
 PORT ?= 3000
 REDIS_PORT ?= 6379
 
@@ -31,6 +32,7 @@ test-rust: $(REDIS) ## unit, property, integration and documentation tests
 	cargo test --features otlp
 
 test-clients: tests/clients/node_modules client-demo/node_modules $(CHROMIUM) $(REDIS) ## the real clients and a browser against the real binary
+	$(MAKE) --silent $(PROMTOOL) || echo "The alerts are not looked at by promtool, which cannot be had here."
 	cargo build --bins --examples
 	cd tests/clients && node --test --test-concurrency=2
 
@@ -66,6 +68,12 @@ docker: ## the image, as switchboard:latest
 $(REDIS):
 	$(SUDO) apt-get update -qq
 	$(SUDO) apt-get install -y -qq --no-install-recommends redis-server redis-sentinel
+
+# Out of Debian's package, which would install a service and a web interface, too.
+$(PROMTOOL):
+	mkdir -p $(@D)
+	cd $(@D) && timeout 60 apt-get download -qq prometheus || { timeout 60 $(SUDO) apt-get update -qq && timeout 60 apt-get download -qq prometheus; }
+	cd $(@D) && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool && rm prometheus_*.deb
 
 $(CHROMIUM):
 	$(SUDO) apt-get update -qq
