@@ -25,6 +25,7 @@ use crate::{
     fault::{Code, Fault},
     gateway::{Inner as Gateway, Route},
     interceptor,
+    metrics::Started,
     payload::{Payload, PayloadError},
     rate::Bucket,
     reply::{Outcome, Parts, Reply, Target},
@@ -189,9 +190,9 @@ impl Inbox {
     async fn work(&self, accepted: Result<(Event, &Route), Fault>, ack_id: Option<i64>) {
         let outcome = match accepted {
             Ok((event, route)) => {
-                let started = Instant::now();
+                let started = Started::now();
                 let outcome = interceptor::run(&route.interceptors, &route.handler, event).await;
-                route.durations.record(started.elapsed());
+                route.durations.record_since(started);
                 outcome
             }
             Err(fault) => Err(fault),

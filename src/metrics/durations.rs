@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Upper bounds of the buckets, in microseconds. What is above the last one has a bucket, too.
@@ -18,7 +18,24 @@ pub(crate) struct Durations {
     sum_ns: AtomicU64,
 }
 
+/// When something began.
+#[derive(Clone, Copy)]
+pub(crate) struct Started(Option<Instant>);
+
+impl Started {
+    pub(crate) fn now() -> Self {
+        // As in `Counter`; reading the clock is most of what counting costs.
+        Self((!cfg!(uncounted)).then(Instant::now))
+    }
+}
+
 impl Durations {
+    pub(crate) fn record_since(&self, Started(started): Started) {
+        if let Some(started) = started {
+            self.record(started.elapsed());
+        }
+    }
+
     pub(crate) fn record(&self, duration: Duration) {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
