@@ -358,6 +358,26 @@ async fn a_start_that_failed_may_be_tried_again() {
     .await;
 }
 
+async fn a_drain_concerns_the_clients_of_its_node_alone(link: Link) {
+    let Cluster { nodes, redis } = Cluster::of(2, link).await;
+    let mut moved = nodes[0].client().await;
+    let mut stays = nodes[1].client().await;
+    // The notice would go the way that this goes, and before it.
+    let drained = nodes[0].switchboard.clone();
+    let (ended, ()) = tokio::join!(drained.drain(), async {
+        within("the notice", moved.hears("server:draining")).await;
+        drained.of("/").emit("behind it", &()).unwrap();
+        within("what is behind it", stays.hears("behind it")).await;
+    });
+    ended.expect("a clean drain");
+    let heard = stays.heard_before("marker").await;
+    assert!(heard.iter().all(|(name, _)| name != "server:draining"), "{heard:?}");
+    for node in nodes {
+        node.stop().await.expect("a clean drain");
+    }
+    drop(redis);
+}
+
 macro_rules! stories {
     ($($story:ident),+ $(,)?) => {
         mod in_one_process {
@@ -390,4 +410,5 @@ stories![
     a_user_is_known_everywhere,
     a_limit_holds_across_nodes,
     a_join_past_the_api_is_found,
+    a_drain_concerns_the_clients_of_its_node_alone,
 ];

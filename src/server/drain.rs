@@ -29,7 +29,8 @@ impl Switchboard {
             let notice = json!({ "seconds": drain.spread.as_secs() });
             for adapter in inner.adapters.all() {
                 let namespace = adapter.namespace().to_string();
-                if let Err(error) = self.of(&namespace).emit("server:draining", &notice) {
+                // Clients of the other nodes stay where they are.
+                if let Err(error) = self.of(&namespace).local().emit("server:draining", &notice) {
                     tracing::error!(%error, "cannot announce the drain");
                 }
             }
