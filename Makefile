@@ -27,13 +27,13 @@ redis: $(REDIS_SERVER) ## a Redis between nodes for development, on port 6379, t
 
 test: test-rust test-clients ## all tests; installs what they need
 
-# With every feature here, and below without any that is not a default: both are built and run.
+# With every feature, as the Docker image has it; `lint` sees to it that there is nothing wrong without.
 test-rust: $(REDIS) ## unit, property, integration and documentation tests
 	cargo test --features otlp
 
 test-clients: tests/clients/node_modules client-demo/node_modules $(CHROMIUM) $(REDIS) ## the real clients and a browser against the real binary
 	$(MAKE) --silent $(PROMTOOL) || echo "The alerts are not looked at by promtool, which cannot be had here."
-	cargo build --bins --examples
+	cargo build --bins --examples --features otlp
 	cd tests/clients && node --test --test-concurrency=2
 
 demo: client-demo/node_modules ## the story of alice, bob and a guest, against a server of its own

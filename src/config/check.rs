@@ -48,7 +48,7 @@ impl Config {
         self.check_times(&mut check);
         self.check_sizes(&mut check);
         self.check_access(&mut check);
-        self.check_traces(&mut check);
+        self.check_traces(&mut check, cfg!(feature = "otlp"));
         self.check_advice(&mut check);
         check
     }
@@ -206,7 +206,7 @@ impl Config {
         );
     }
 
-    fn check_traces(&self, check: &mut Check) {
+    fn check_traces(&self, check: &mut Check, can_export: bool) {
         let endpoint = self.traces.endpoint.as_deref();
         let url = endpoint.and_then(|endpoint| endpoint.parse::<http::Uri>().ok());
         let is_url = url.as_ref().is_some_and(|url| {
@@ -221,7 +221,7 @@ impl Config {
         );
         check.rule(
             &["traces.endpoint"],
-            endpoint.is_none() || cfg!(feature = "otlp"),
+            endpoint.is_none() || can_export,
             "needs the cargo feature `otlp`, which this program was built without",
         );
         check.rule(
@@ -336,15 +336,18 @@ mod tests {
             let found = broken(|c| c.traces.endpoint = Some(endpoint.into()));
             assert!(found[0].starts_with("traces.endpoint: must be a URL"), "{found:?}");
         }
-        let found = broken(|c| c.traces.endpoint = Some("http://collector:4318".into()));
-        match cfg!(feature = "otlp") {
-            true => assert_eq!(found, [""; 0]),
-            false => assert!(found[0].contains("the cargo feature `otlp`"), "{found:?}"),
+        let mut config = Config::default();
+        config.traces.endpoint = Some("http://collector:4318".into());
+        for (can_export, refused) in [(true, 0), (false, 1)] {
+            let mut check = Check::default();
+            config.check_traces(&mut check, can_export);
+            assert_eq!(check.errors.len(), refused);
+            let named = |found: &Finding| found.message.contains("the cargo feature `otlp`");
+            assert!(check.errors.iter().all(named), "{:?}", check.errors);
         }
         for ratio in [-0.1, 1.1, f64::NAN] {
             assert_eq!(broken(|c| c.traces.sample_ratio = ratio).len(), 1, "{ratio}");
         }
-        let mut config = Config::default();
         config.traces.endpoint = Some("http://collector:4317/".into());
         assert!(config.check().warnings[0].message.contains("gRPC"));
     }

@@ -1,5 +1,5 @@
 // A broadcast inside of a sampled trace has a member more than the adapters of Node.js know. They
-// leave it alone, and so does a Switchboard that was built without traces: the frames of
+// leave it alone, and so does a Switchboard that exports no traces: the frames of
 // `tests/traced`, which a unit test compares with what the server writes, do what any others do.
 
 import assert from "node:assert/strict";

@@ -1,5 +1,5 @@
-// A server that was built without the feature `otlp`, as these tests build it, exports no traces and
-// does not pretend to.
+// A server that was built without the feature `otlp` exports no traces and does not pretend to. For a
+// binary of `cargo build`; `make test-clients` has the feature, and there a unit test says the same.
 
 import assert from "node:assert/strict";
 import { it } from "node:test";
@@ -9,7 +9,6 @@ import { runBinary } from "./support/server.mjs";
 const ENDPOINT = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:4318" };
 
 it("where traces should go is refused, and the feature is named", async (t) => {
-  // `make test-clients` builds without it; `cargo test --features otlp` leaves another binary behind.
   if ((await runBinary(["config"], { env: ENDPOINT })).code === 0) return t.skip("this binary was built with the feature `otlp`");
   const asked = [
     { env: ENDPOINT },
