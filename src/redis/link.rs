@@ -59,7 +59,7 @@ impl Redis {
                 shared.state.down(&error);
                 None
             }
-            Err(error) => return Err(unreachable(&shared.target, error)),
+            Err(error) => return Err(unreachable(&shared.target, &error)),
         };
         let keeper = shared.clone();
         tokio::spawn(async move {
@@ -225,7 +225,7 @@ impl LinkState {
 }
 
 /// Nobody answers at the target, or refuses us.
-pub(crate) fn unreachable(target: &Target, error: RedisError) -> LinkError {
+pub(crate) fn unreachable(target: &Target, error: &RedisError) -> LinkError {
     // as text: its own cause says the same once more
     LinkError::Unreachable { address: target.address(), source: error.to_string().into() }
 }

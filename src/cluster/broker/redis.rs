@@ -356,7 +356,7 @@ impl Node {
 
     fn refusal(&self, error: OpenError) -> LinkError {
         match error {
-            OpenError::Redis(error) => unreachable(&self.target, error),
+            OpenError::Redis(error) => unreachable(&self.target, &error),
             OpenError::Unfit(reason) => LinkError::Unfit { address: self.target.address(), reason },
         }
     }
