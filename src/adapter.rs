@@ -6,6 +6,7 @@
 
 mod here;
 mod interest;
+mod shown;
 
 use std::{
     collections::HashMap,
@@ -83,9 +84,11 @@ impl Adapters {
         self.by_namespace.read().values().cloned().collect()
     }
 
-    /// How many sockets there are, a client in two namespaces counted twice.
+    /// How many sockets there are, a client in two namespaces counted twice. Those of a hidden
+    /// namespace are nobody's.
     pub(crate) fn socket_count(&self) -> usize {
-        self.by_namespace.read().values().map(|adapter| adapter.len()).sum()
+        let adapters = self.by_namespace.read();
+        adapters.values().filter(|adapter| !adapter.hidden).map(|adapter| adapter.len()).sum()
     }
 
     /// Unlistens to rooms that became empty and listens to those that were joined past our API,
@@ -120,6 +123,8 @@ pub struct State {
     pub(crate) adapters: Arc<Adapters>,
     /// None: a node that stands alone.
     pub(crate) peers: Option<Arc<Peers>>,
+    /// A namespace for operators, whose sockets are not shown, counted or watched.
+    pub(crate) hidden: Option<Box<str>>,
 }
 
 /// The adapter of one namespace. Users of the library meet it only as the type parameter of
@@ -132,6 +137,7 @@ pub struct Adapter {
     peers: Option<Arc<Peers>>,
     /// None as well if one pattern covers every room.
     interest: Option<Interest>,
+    hidden: bool,
 }
 
 impl Adapter {
@@ -156,7 +162,9 @@ impl Adapter {
     ) -> Result<(), PayloadError> {
         let span = self.context.trace_emit(self.namespace(), &payload, &options);
         let value = payload.into_wire(self.context.parser())?;
-        self.context.count_emit(&options);
+        if !self.hidden {
+            self.context.count_emit(&options);
+        }
         self.pass_on(&value, &options, span.traceparent());
         self.deliver_here(value, options);
         Ok(())
@@ -164,7 +172,10 @@ impl Adapter {
 
     /// Sends an encoded event to sockets of this node.
     pub(crate) fn deliver_here(&self, value: socketioxide_core::Value, options: BroadcastOptions) {
-        self.context.meters().events_sent.count();
+        if !self.hidden {
+            self.context.meters().events_sent.count();
+        }
+        self.show_sent(&value, &options);
         self.deliver(Packet::event(self.local.path().clone(), value), options);
     }
 
@@ -272,12 +283,14 @@ impl Adapter {
             }
             self.local.add_all(sid, rooms.to_vec());
         }
+        self.show_joined(sid, rooms);
         if let Some(interest) = &self.interest {
             interest.joined(rooms);
         }
     }
 
     pub(crate) fn leave(&self, sid: Sid, room: Room) {
+        self.show_leaving(sid, &room);
         self.local.del(sid, room.clone());
         self.left([room]);
     }
@@ -404,6 +417,7 @@ impl CoreAdapter<Emitter> for Adapter {
             sockets: RwLock::default(),
             interest: state.peers.as_ref().and_then(interest),
             peers: state.peers.clone(),
+            hidden: state.hidden.as_deref() == Some(local.path().as_str()),
             local,
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     gateway::Gateway,
     handshake::Authenticate,
     reply::Reply,
-    reserved::is_reserved_event,
+    reserved::{REFRESH, is_reserved_event},
     rooms::{RoomPattern, is_reserved},
     session::Session,
 };
@@ -38,7 +38,7 @@ pub fn gateway(config: &Config, authenticate: &Authenticate) -> Gateway {
         .on("leave", leave)
         .on("publish", publish)
         .on("whoami", whoami)
-        .on("auth:refresh", move |session: Session, Data(token): Data<String>| {
+        .on(REFRESH, move |session: Session, Data(token): Data<String>| {
             refresh(authenticate.clone(), session, token)
         })
 }

@@ -6,7 +6,8 @@
 //! environment and file. [`Config::check`] holds the rules between settings for both.
 //!
 //! In the file a secret may also stand in a file of its own, named by `<key>_file`
-//! (`auth.hs256_secret_file`, `edge.secrets_file`, `admin.api_keys_file`, `redis.url_file`): one a
+//! (`auth.hs256_secret_file`, `edge.secrets_file`, `admin.api_keys_file`, `admin_ui.password_file`,
+//! `redis.url_file`): one a
 //! line where several are possible, blanks around them ignored.
 
 mod check;
@@ -38,8 +39,9 @@ pub use problem::{ConfigErrors, Origin, Problem};
 pub use schema::NOT_YET;
 pub use secret::{Secret, SecretUrl, Secrets};
 pub use sections::{
-    Admin, Auth, AuthMode, Drain, Edge, Engine, Limits, Log, LogFormat, LogLevel, OverLimit,
-    Recovery, Redis, Rooms, Subscribe, Tls, Traces, Transport, Users, WireProtocol,
+    Admin, AdminUi, AdminUiMode, Auth, AuthMode, Drain, Edge, Engine, Limits, Log, LogFormat,
+    LogLevel, OverLimit, Recovery, Redis, Rooms, Subscribe, Tls, Traces, Transport, Users,
+    WireProtocol,
 };
 pub use units::parse_duration;
 
@@ -89,6 +91,8 @@ pub struct Config {
     pub drain: Drain,
     /// The administration API.
     pub admin: Admin,
+    /// The official Socket.IO Admin UI.
+    pub admin_ui: AdminUi,
     /// TLS on the public port.
     pub tls: Tls,
     /// Where spans go.
@@ -114,6 +118,7 @@ impl Default for Config {
             limits: Limits::default(),
             drain: Drain::default(),
             admin: Admin::default(),
+            admin_ui: AdminUi::default(),
             tls: Tls::default(),
             traces: Traces::default(),
         }

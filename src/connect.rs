@@ -22,9 +22,11 @@ use crate::{
     gateway::Inner as Gateway,
     handshake::{Handshake, connect_payload},
     id::SocketId,
+    metrics::reason_name,
     payload::Payload,
     rooms::AUTHENTICATED,
     session::{Expiry, NewSession, Session},
+    watch::What,
 };
 
 /// The way into the namespaces of one gateway.
@@ -104,7 +106,10 @@ impl Entrance {
         let parts = &*self.0;
         let session = handshake.session().clone();
         parts.gateway.admit(&handshake).await?;
-        if session.adapter().peers().is_some() {
+        let adapter = session.adapter();
+        let is_shown = !adapter.is_hidden()
+            && (adapter.peers().is_some() || adapter.context().watch().is_some());
+        if is_shown {
             session.show_handshake(handshake.shown());
         }
         drop(handshake);
@@ -151,12 +156,24 @@ impl Entrance {
 }
 
 /// Undoes what entering a namespace has done. Done once; later calls change nothing.
-fn leave(session: &Session, directory: &Directory) {
-    let rooms = session.adapter().rooms_of(session.sid());
+/// Without a reason: it had not come into its namespace yet.
+fn leave(session: &Session, directory: &Directory, reason: Option<DisconnectReason>) {
+    let adapter = session.adapter();
+    let rooms = adapter.rooms_of(session.sid());
     if !session.mark_closed(rooms) {
         return;
     }
-    session.adapter().exit(session.sid(), session.socket(), &session.rooms());
+    let rooms = session.rooms();
+    adapter.exit(session.sid(), session.socket(), &rooms);
+    if let Some(watch) = adapter.watch() {
+        let id = session.id();
+        if let Some(reason) = reason.map(reason_name) {
+            watch.tell(adapter.namespace(), What::Disconnected { id, reason });
+        }
+        for room in rooms {
+            watch.tell(adapter.namespace(), What::Left { id, room });
+        }
+    }
     if let Some(user) = session.user() {
         directory.leave(&user, session.namespace(), session.id());
     }
@@ -170,7 +187,7 @@ struct Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        leave(&self.session, &self.entrance.0.around.directory);
+        leave(&self.session, &self.entrance.0.around.directory, None);
         let key = (self.session.sid(), self.session.namespace().into());
         let mut waiting = self.entrance.0.waiting.lock();
         if waiting.get(&key).is_some_and(|inbox| inbox.session() == &self.session) {
@@ -211,8 +228,10 @@ impl DisconnectHandler<Adapter, ()> for Leave {
             ?reason,
             "socket disconnected"
         );
-        self.entrance.0.around.context.meters().disconnected(reason);
-        leave(session, &self.entrance.0.around.directory);
+        if !session.adapter().is_hidden() {
+            self.entrance.0.around.context.meters().disconnected(reason);
+        }
+        leave(session, &self.entrance.0.around.directory, Some(reason));
         // At once and not after the handlers: nothing is sent to a socket that has left.
         remove(socket);
         self.inbox.disconnected(reason);
@@ -231,8 +250,11 @@ impl ConnectHandler<Adapter, ()> for Entrance {
                 authenticated = inbox.session().user().is_some(),
                 "socket connected"
             );
-            self.0.around.context.meters().connects.count();
+            if !inbox.session().adapter().is_hidden() {
+                self.0.around.context.meters().connects.count();
+            }
             inbox.session().watch_token();
+            inbox.session().show_connected();
             inbox.connected();
         }
     }
@@ -254,7 +276,10 @@ impl ConnectHandler<Adapter, ()> for Entrance {
             self.0.around.context.meters().connect_refused(fault.code());
             let data = serde_json::to_value(&fault).unwrap_or_default();
             self.0.around.context.wires().refuse_with(socket.id, socket.ns(), data);
-            Err(Box::new(fault) as Refusal)
+            Err(match self.0.gateway.refuses_in_words {
+                true => Box::new(fault.message().to_owned()) as Refusal,
+                false => Box::new(fault),
+            })
         })
     }
 }

@@ -2,7 +2,7 @@
 //! tasks.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -17,6 +17,7 @@ use crate::{
     metrics::{Meters, TargetKind},
     payload::{Parser, Payload},
     traces::{Span, Tracer},
+    watch::Watch,
 };
 
 /// One node's surroundings.
@@ -29,6 +30,7 @@ pub(crate) struct Context {
     wires: Wires,
     meters: Meters,
     tracer: Tracer,
+    watch: OnceLock<Watch>,
     draining: AtomicBool,
     /// Ends everything that runs in the background.
     pub(crate) stop: CancellationToken,
@@ -47,6 +49,7 @@ impl Context {
             wires: Wires::default(),
             meters: Meters::default(),
             tracer: Tracer::default(),
+            watch: OnceLock::new(),
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -116,6 +119,16 @@ impl Context {
     ) -> Span {
         let target = || TargetKind::of(options, &self.user_prefix).name();
         self.tracer.emit(namespace, payload, target)
+    }
+
+    /// From now on the sockets of this node can be watched. Said once, when the server is built.
+    pub(crate) fn set_watch(&self, watch: Watch) {
+        let _ = self.watch.set(watch);
+    }
+
+    /// What the sockets of this node can be watched through, whether or not somebody does.
+    pub(crate) fn watch(&self) -> Option<&Watch> {
+        self.watch.get()
     }
 
     /// Counts an emit of this node.

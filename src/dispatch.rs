@@ -116,7 +116,12 @@ impl Inbox {
     /// Takes an event, in the order in which the transport reads them. Never blocks.
     pub(crate) fn push(self: &Arc<Self>, payload: Payload, ack_id: Option<i64>) {
         let context = self.session.adapter().context();
-        context.meters().events_received.count();
+        if let Some(watch) = self.session.adapter().watch() {
+            watch.received(self.session.adapter().namespace(), self.session.id(), &payload);
+        }
+        if !self.session.adapter().is_hidden() {
+            context.meters().events_received.count();
+        }
         let rate = context.limits().events_per_second;
         let job = Job::Event { payload, ack_id };
         {

@@ -57,6 +57,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod traffic;
 mod websocket;
 mod wire;
 mod wires;
@@ -65,6 +66,7 @@ pub(crate) use admission::Limits;
 pub(crate) use http::{Edge, EdgeOptions};
 pub(crate) use listener::serve_connection;
 pub(crate) use tls::Tls;
+pub(crate) use traffic::Traffic;
 pub use wire::KillReason;
 pub(crate) use wires::Wires;
 pub use wires::{RefuseReason, TransportCounts};

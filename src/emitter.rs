@@ -10,7 +10,7 @@ use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions, Room};
 pub use cluster::{Acks, Answers, RemoteSocket};
 
 use crate::{
-    adapter::Adapter,
+    adapter::{Adapter, Adapters},
     cluster::{
         message::{Flags, Message, Selection},
         peers::Peers,
@@ -48,6 +48,19 @@ impl Emitter {
     pub(crate) fn here(adapter: Arc<Adapter>) -> Self {
         let namespace = adapter.namespace().as_str().into();
         Self::new(adapter.context().clone(), namespace, Place::Here(adapter))
+    }
+
+    /// For a namespace of this node, or, if it has none of that name, of others.
+    pub(crate) fn of(
+        adapters: &Adapters,
+        context: &Arc<Context>,
+        peers: Option<&Arc<Peers>>,
+        namespace: &str,
+    ) -> Self {
+        match adapters.get(namespace) {
+            Some(adapter) => Self::here(adapter),
+            None => Self::elsewhere(context.clone(), namespace, peers.cloned()),
+        }
     }
 
     /// For a namespace that no socket of this node has been in.

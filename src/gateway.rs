@@ -52,6 +52,7 @@ pub struct Gateway {
     on_connect: Option<OnConnect>,
     on_disconnect: Option<OnDisconnect>,
     server_side: ServerSideHandlers,
+    refuses_in_words: bool,
 }
 
 impl Gateway {
@@ -68,6 +69,7 @@ impl Gateway {
             on_connect: None,
             on_disconnect: None,
             server_side: HashMap::new(),
+            refuses_in_words: false,
         }
     }
 
@@ -120,6 +122,13 @@ impl Gateway {
         self
     }
 
+    /// A refusal is its sentence alone, without the code before it: for clients that know Node.js
+    /// only.
+    pub(crate) fn refusing_in_words(mut self) -> Self {
+        self.refuses_in_words = true;
+        self
+    }
+
     /// The path and the handlers of events between servers, taken out.
     pub(crate) fn take_server_side(&mut self) -> (String, ServerSideHandlers) {
         (self.path.clone(), std::mem::take(&mut self.server_side))
@@ -156,6 +165,7 @@ impl Gateway {
             on_connect: self.on_connect,
             on_disconnect: self.on_disconnect,
             path: self.path,
+            refuses_in_words: self.refuses_in_words,
         }
     }
 }
@@ -168,6 +178,7 @@ pub(crate) struct Inner {
     fallback: Option<Route>,
     on_connect: Option<OnConnect>,
     pub(crate) on_disconnect: Option<OnDisconnect>,
+    pub(crate) refuses_in_words: bool,
 }
 
 /// The handler of an event inside all its interceptors.

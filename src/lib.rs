@@ -25,10 +25,12 @@
 //!
 //! Inside, dependencies run one way: `server` builds everything; `connect` lets sockets in and
 //! `dispatch` runs their handlers; `session` and `emitter` speak through `adapter`, the one way out;
-//! `edge` owns the transports below the protocol and knows nothing of all this.
+//! `edge` owns the transports below the protocol and knows nothing of all this. What happens to
+//! sockets is told to `watch`, from which `admin_ui` takes it.
 
 pub mod adapter;
 mod admin;
+mod admin_ui;
 pub mod auth;
 pub mod builtin;
 mod cluster;
@@ -58,6 +60,7 @@ pub mod server;
 mod session;
 mod traceparent;
 mod traces;
+mod watch;
 
 pub use auth::{Identity, Jwt};
 #[cfg(fuzzing)]

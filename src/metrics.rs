@@ -168,6 +168,11 @@ const DISCONNECT_REASONS: [&str; 7] = [
     "server shutting down",
 ];
 
+/// The name that Node.js has for it.
+pub(crate) fn reason_name(reason: DisconnectReason) -> &'static str {
+    DISCONNECT_REASONS[reason_number(reason)]
+}
+
 fn reason_number(reason: DisconnectReason) -> usize {
     match reason {
         DisconnectReason::TransportClose => 0,

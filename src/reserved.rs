@@ -4,6 +4,10 @@
 pub const RESERVED_EVENTS: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
+/// The built-in gateway's event with which a client shows a new token. The token is shown to nobody
+/// else.
+pub(crate) const REFRESH: &str = "auth:refresh";
+
 /// Whether no event may have this name: the official client drops its connection when it receives
 /// one that has.
 pub fn is_reserved_event(name: &str) -> bool {

@@ -27,6 +27,7 @@ pub use publisher::{PublishError, Publisher};
 
 use crate::{
     adapter::{Adapter, Adapters},
+    admin_ui::AdminUi,
     cluster::peers::Peers,
     config::{Config, Secrets},
     context::Context,
@@ -73,6 +74,8 @@ struct Inner {
     wait_for_redis: bool,
     /// Set when the link to the other nodes was made, or is being mended.
     joined: OnceCell<()>,
+    /// None unless it is enabled.
+    admin_ui: Option<AdminUi>,
     io: SocketIo<Adapter>,
     edge: Arc<Edge<Adapter>>,
     routes: axum::Router,
@@ -96,10 +99,8 @@ impl Switchboard {
     /// Emits to the sockets of a namespace: `io.of("/chat")` of Socket.IO. Without a target the
     /// emit is for everybody in it.
     pub fn of(&self, namespace: &str) -> Emitter {
-        match self.0.adapters.get(namespace) {
-            Some(adapter) => Emitter::here(adapter),
-            None => Emitter::elsewhere(self.0.context.clone(), namespace, self.0.peers.clone()),
-        }
+        let inner = &*self.0;
+        Emitter::of(&inner.adapters, &inner.context, inner.peers.as_ref(), namespace)
     }
 
     /// The sockets of a user in all namespaces, oldest first. None: the user is offline.

@@ -33,6 +33,7 @@ use crate::{
     payload::{Payload, PayloadError},
     rooms::AUTHENTICATED,
     traces::Origin,
+    watch::{FOR_ADMINS, What, client_id},
 };
 
 /// A client's socket in one namespace. Cheap to clone; outlives the connection, after which emits
@@ -179,10 +180,7 @@ impl Session {
 
     /// `websocket` or `polling`, as of now; none after the disconnect.
     pub fn transport(&self) -> Option<&'static str> {
-        self.0.socket.upgrade().map(|socket| match socket.transport_type() {
-            TransportType::Websocket => "websocket",
-            TransportType::Polling => "polling",
-        })
+        transport_of(&self.0.socket)
     }
 
     /// Sends an event to this socket. A tuple gives several arguments.
@@ -309,7 +307,20 @@ impl Session {
             tracing::error!(key, %error, "the socket's data cannot be serialized");
             Fault::internal()
         })?;
-        self.0.data.lock().get_or_insert_default().insert(key.to_owned(), value);
+        let watch = self.0.adapter.watch();
+        let data = {
+            let mut data = self.0.data.lock();
+            let data = data.get_or_insert_default();
+            data.insert(key.to_owned(), value);
+            watch.is_some().then(|| (**data).clone())
+        };
+        if let (Some(watch), Some(mut data)) = (watch, data) {
+            if let Some(user) = self.user() {
+                // What the application calls so is the application's.
+                data.entry("user").or_insert_with(|| Json::from(&*user));
+            }
+            watch.tell(&self.0.namespace, What::DataChanged { id: self.0.id, data });
+        }
         Ok(())
     }
 
@@ -367,6 +378,14 @@ impl Session {
         let _ = self.0.shown.set(Box::new(shown));
     }
 
+    /// Tells who watches that the socket has come.
+    pub(crate) fn show_connected(&self) {
+        if let Some(watch) = self.0.adapter.watch() {
+            let description = Description { rooms: self.rooms(), ..self.0.describe() };
+            watch.tell(&self.0.namespace, What::Connected(Box::new(description)));
+        }
+    }
+
     pub(crate) fn described_by(&self) -> Weak<dyn Describe> {
         Arc::downgrade(&(self.0.clone() as Arc<dyn Describe>))
     }
@@ -393,9 +412,24 @@ impl Session {
     }
 }
 
+fn transport_of(socket: &Weak<Socket<Adapter>>) -> Option<&'static str> {
+    socket.upgrade().map(|socket| match socket.transport_type() {
+        TransportType::Websocket => "websocket",
+        TransportType::Polling => "polling",
+    })
+}
+
 impl Describe for Inner {
     fn describe(&self) -> Description {
-        let data = self.data.lock().as_deref().cloned().unwrap_or_default();
+        let mut data = self.data.lock().as_deref().cloned().unwrap_or_default();
+        if self.adapter.context().watch().is_some() {
+            let aside = serde_json::json!({
+                "clientId": client_id(self.id),
+                "transport": transport_of(&self.socket),
+                "user": self.identity.read().user_id(),
+            });
+            data.insert(FOR_ADMINS.to_owned(), aside);
+        }
         let handshake = self.shown.get().map(|shown| (**shown).clone()).unwrap_or_default();
         Description { id: self.id.as_str().to_owned(), handshake, rooms: Vec::new(), data }
     }

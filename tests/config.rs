@@ -3,7 +3,9 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use switchboard::config::{AuthMode, Config, DEV_SECRET, Loaded, NOT_YET, Sources, load};
+use switchboard::config::{
+    AdminUi, AdminUiMode, AuthMode, Config, DEV_SECRET, Loaded, NOT_YET, Sources, load,
+};
 
 const LONG: &str = "a-secret-of-more-than-thirty-two-bytes";
 
@@ -226,9 +228,12 @@ fn what_is_shown_of_a_secret_is_not_taken_for_one() {
 
 #[test]
 fn a_refused_secret_is_not_quoted() {
-    let path = file("numbers.toml", "auth.hs256_secret = 31337\nedge.secrets = [31337]\n");
+    let path = file(
+        "numbers.toml",
+        "auth.hs256_secret = 31337\nedge.secrets = [31337]\nadmin_ui.password = 31337\n",
+    );
     let all = problems(&Sources::new().file(path));
-    assert_eq!(all.len(), 2);
+    assert_eq!(all.len(), 3);
     assert!(!all.concat().contains("31337"), "{all:?}");
 }
 
@@ -354,12 +359,35 @@ fn what_is_shown_can_be_loaded_again() {
 }
 
 #[test]
+fn the_password_of_the_admin_ui_may_stand_in_a_file_and_hold_a_comma() {
+    let password = file("admin-ui-password", "a long, long password\n");
+    let in_file = from_env([
+        ("SWITCHBOARD_ADMIN_UI__ENABLED", "true"),
+        ("SWITCHBOARD_ADMIN_UI__USERNAME", "ops"),
+        ("SWITCHBOARD_ADMIN_UI__PASSWORD_FILE", password.to_str().expect("UTF-8")),
+        ("SWITCHBOARD_ADMIN_UI__MODE", "development"),
+        ("SWITCHBOARD_ADMIN_UI__SESSION_TTL", "1h"),
+    ]);
+    let mut expected = AdminUi::new("ops", "a long, long password");
+    expected.mode = AdminUiMode::Development;
+    expected.session_ttl = Duration::from_secs(3600);
+    assert_eq!(config(&in_file).admin_ui, expected);
+    let in_env = from_env([
+        ("SWITCHBOARD_ADMIN_UI__ENABLED", "true"),
+        ("SWITCHBOARD_ADMIN_UI__USERNAME", "ops"),
+        ("SWITCHBOARD_ADMIN_UI__PASSWORD", "a long, long password"),
+    ]);
+    assert_eq!(config(&in_env).admin_ui, AdminUi::new("ops", "a long, long password"));
+}
+
+#[test]
 fn no_secret_is_shown() {
     let mut config = Config::default();
     config.auth.hs256_secret = ["hidden-1", "hidden-2"].into_iter().collect();
     config.edge.secrets = ["hidden-3"].into_iter().collect();
     config.admin.api_keys = ["hidden-4"].into_iter().collect();
     config.redis.url = Some(switchboard::config::SecretUrl::new("redis://u:hidden-5@h:6379"));
+    config.admin_ui = AdminUi::new("ops", "hidden-6");
     let toml = config.to_masked_toml();
     assert!(!toml.contains("hidden") && !format!("{config:?}").contains("hidden"), "{toml}");
     assert!(toml.contains("hs256_secret = [\"***\", \"***\"]"), "{toml}");

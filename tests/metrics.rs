@@ -18,7 +18,9 @@ use support::{
     until, within,
 };
 use switchboard::{
-    Config, Fault, Gateway, Handshake, Reply, Switchboard, config::SecretUrl, server::Builder,
+    Config, Fault, Gateway, Handshake, Reply, Switchboard,
+    config::{AdminUi, AdminUiMode, SecretUrl},
+    server::Builder,
 };
 
 fn builder(configure: impl FnOnce(&mut Config)) -> Builder {
@@ -333,7 +335,10 @@ async fn the_process_is_described() {
 async fn all_metrics() -> Metrics {
     let redis = Redis::start().await;
     let url = SecretUrl::new(redis.url());
-    let (server, admin) = start(builder(move |config| config.redis.url = Some(url))).await;
+    let mut admin_ui = AdminUi::new("admin", "a long password");
+    admin_ui.mode = AdminUiMode::Development;
+    let builder = builder(move |config| config.redis.url = Some(url)).admin_ui(admin_ui);
+    let (server, admin) = start(builder).await;
     let mut ada = server.client_of("ada").await;
     ada.ask("marker", json!(null)).await;
     // The first one is a request that the second one shows.

@@ -19,6 +19,7 @@ use crate::{
 impl Adapter {
     /// Puts the sockets of this node that `options` select into rooms.
     pub(crate) fn join_here(&self, options: BroadcastOptions, rooms: &[Room]) {
+        self.show_all_joining(&options, rooms);
         self.local.add_sockets(options, rooms.to_vec());
         if let Some(interest) = &self.interest {
             interest.joined(rooms);
@@ -38,6 +39,7 @@ impl Adapter {
         };
         let rooms: Vec<Room> =
             rooms.iter().filter(|room| !belongs_to_the_server(room)).cloned().collect();
+        self.show_all_leaving(&options, &rooms);
         self.local.del_sockets(options, rooms.clone());
         self.left(rooms);
     }
@@ -56,8 +58,12 @@ impl Adapter {
         count
     }
 
-    /// The sockets of this node that `options` select, as other nodes see them.
+    /// The sockets of this node that `options` select, as other nodes see them; none of a hidden
+    /// namespace.
     pub(crate) fn describe_here(&self, options: BroadcastOptions) -> Vec<Description> {
+        if self.hidden {
+            return Vec::new();
+        }
         let targets = self.local.sockets(options);
         let sockets = self.sockets.read();
         let described = targets.into_iter().filter_map(|sid| {
@@ -97,6 +103,7 @@ impl Adapter {
         options: BroadcastOptions,
         timeout: Duration,
     ) -> (impl Stream<Item = Payload> + Send + use<>, usize) {
+        self.show_sent(&value, &options);
         let packet = Packet::event(self.local.path().clone(), value);
         let (acks, asked) = self.local.broadcast_with_ack(packet, options, Some(timeout));
         let meters = self.context.meters();

@@ -208,6 +208,17 @@ impl Peers {
         Ok((Census { named, foreign }, names))
     }
 
+    /// How many nodes that are not ours serve the namespace.
+    ///
+    /// # Errors
+    /// If the link is down.
+    pub(crate) async fn foreign(&self, namespace: &str) -> Result<usize, Disconnected> {
+        if !self.is_up() {
+            return Err(Disconnected);
+        }
+        Ok(self.census(namespace).await?.0.foreign)
+    }
+
     /// Asks every node that serves the namespace and waits until all have answered, or time is up.
     ///
     /// # Errors

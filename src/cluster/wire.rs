@@ -18,6 +18,8 @@ mod value;
 use bytes::Bytes;
 use socketioxide_core::Value;
 
+pub(crate) use fields::{read_room, write_room};
+pub(crate) use javascript::iso_date;
 pub(crate) use json::mended;
 pub(crate) use value::{event_to_packet, from_packet, to_packet};
 

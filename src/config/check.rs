@@ -1,5 +1,7 @@
 //! The rules between settings: each in one line, with the keys that it is about.
 
+mod admin_ui;
+
 use std::{net::SocketAddr, time::Duration};
 
 use super::{AuthMode, Config, WireProtocol};
@@ -49,6 +51,7 @@ impl Config {
         self.check_sizes(&mut check);
         self.check_access(&mut check);
         self.check_traces(&mut check, cfg!(feature = "otlp"));
+        self.check_admin_ui(&mut check);
         self.check_advice(&mut check);
         check
     }

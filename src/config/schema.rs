@@ -30,6 +30,7 @@ pub(super) const SECRETS: &[(&str, Amount)] = &[
     ("auth.hs256_secret", Amount::Several),
     ("edge.secrets", Amount::Several),
     ("admin.api_keys", Amount::Several),
+    ("admin_ui.password", Amount::One),
     ("redis.url", Amount::One),
 ];
 

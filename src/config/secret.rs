@@ -41,6 +41,12 @@ impl fmt::Display for Secret {
     }
 }
 
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        usable(String::deserialize(deserializer)?)
+    }
+}
+
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(MASK)
@@ -136,7 +142,7 @@ impl<'de> de::Visitor<'de> for OneOrMany {
 /// The errors say nothing of the text itself.
 fn usable<E: de::Error>(text: String) -> Result<Secret, E> {
     match text.as_str() {
-        "" => Err(E::custom("a secret in the list is empty")),
+        "" => Err(E::custom("a secret must not be empty")),
         MASK => Err(E::custom("`***` is what is shown in place of a secret, not a secret")),
         _ => Ok(Secret(text)),
     }

@@ -1,5 +1,6 @@
 //! The sections of the configuration. No logic beyond defaults; the rules are in `check`.
 
+mod admin_ui;
 mod auth;
 mod redis;
 mod traces;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{secret::Secrets, serde_with, units};
 use crate::rooms::RoomPattern;
 
+pub use admin_ui::{AdminUi, AdminUiMode};
 pub use auth::{Auth, AuthMode};
 pub use redis::{Redis, Subscribe, WireProtocol};
 pub use traces::Traces;

@@ -126,6 +126,7 @@ impl<A: Adapter> Edge<A> {
         } else {
             body
         };
+        self.wires.counted(|traffic| traffic.went(body.len()));
         Ok(answer(Response::from_parts(head, body)))
     }
 
@@ -158,6 +159,7 @@ impl<A: Adapter> Edge<A> {
         if let Some(kind) = parts.headers.get(header::CONTENT_TYPE) {
             request.headers_mut().insert(header::CONTENT_TYPE, kind.clone());
         }
+        self.wires.counted(|traffic| traffic.came(body.len()));
         let leaves = splice::leaves(&body, wire.v3);
         let (head, body) = self.ask_engine(request.map(|()| Full::new(body))).await.into_parts();
         if leaves {

@@ -178,6 +178,7 @@ impl<S: AsyncWrite + Unpin> EdgeIo<S> {
         match Pin::new(&mut self.inner).poll_write(cx, bytes) {
             Poll::Ready(Ok(n)) => {
                 self.to_client.advance(&bytes[..n]);
+                self.wires.counted(|traffic| traffic.went(n));
                 self.progress();
                 Poll::Ready(Ok(n))
             }
@@ -214,6 +215,7 @@ impl<S: AsyncWrite + Unpin> EdgeIo<S> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(n)) => {
                     slow.pending.advance(n);
+                    self.wires.counted(|traffic| traffic.went(n));
                     self.progress();
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -312,7 +314,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for EdgeIo<S> {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-        this.to_engine.advance(&buf.filled()[before..]);
+        let came = &buf.filled()[before..];
+        this.to_engine.advance(came);
+        this.wires.counted(|traffic| traffic.came(came.len()));
         Poll::Ready(Ok(()))
     }
 }

@@ -99,7 +99,7 @@ impl<A: Adapter> Edge<A> {
                 _ => None,
             }
         };
-        self.wires.probe_ended(rest.is_some());
+        self.wires.probe_ended(sid, rest.is_some());
         let request = request::internal(Method::GET, &self.options.path, wire.v3, "websocket", sid);
         let (Some(rest), Some(request)) = (rest, request) else { return turn_away(io).await };
         let mut ahead = Vec::with_capacity(24 + rest.len());

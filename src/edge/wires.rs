@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -16,11 +16,14 @@ use rand::seq::SliceRandom;
 use serde_json::Value;
 use socketioxide_core::Sid;
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::sleep_until,
 };
 
-use super::wire::{KillReason, Phase, Wire};
+use super::{
+    traffic::{Counted, Traffic},
+    wire::{KillReason, Phase, Wire},
+};
 
 /// How long a refusal waits for its session to be known here. An Engine.IO 3 session is connected
 /// to `/` before its OPEN packet has come by, if only for an instant.
@@ -116,6 +119,8 @@ struct Shared {
     closing: UnboundedSender<Closing>,
     /// For the edge's housekeeper, who takes it once.
     closings: Mutex<Option<UnboundedReceiver<Closing>>>,
+    /// Only if somebody wants to know.
+    traffic: OnceLock<Counted>,
     started: Instant,
 }
 
@@ -139,6 +144,7 @@ impl Default for Wires {
             counters: Counters::default(),
             closing,
             closings: Mutex::new(Some(closings)),
+            traffic: OnceLock::new(),
             started: Instant::now(),
         };
         Self { shared: Arc::new(shared) }
@@ -229,6 +235,7 @@ impl Wires {
         }
         wire.seen(self.now());
         self.shared.by_sid.insert(sid, Arc::clone(wire));
+        self.counted(|traffic| traffic.opened());
         let early = self.shared.early.lock().remove(&sid);
         for (namespace, data) in early.into_iter().flat_map(|early| early.refusals) {
             wire.refuse(&namespace, data);
@@ -250,7 +257,10 @@ impl Wires {
     /// The session is over, as far as the edge is concerned.
     pub(super) fn forget(&self, wire: &Wire) {
         if let Some(sid) = wire.sid.get() {
-            self.shared.by_sid.remove_if(sid, |_, known| std::ptr::eq(&**known, wire));
+            let known = self.shared.by_sid.remove_if(sid, |_, known| std::ptr::eq(&**known, wire));
+            if known.is_some() {
+                self.counted(|traffic| traffic.closed());
+            }
         }
     }
 
@@ -290,6 +300,24 @@ impl Wires {
         }
     }
 
+    /// Counts from now on what passes, and names each session of which a websocket took over from
+    /// polling, as long as there is room in the channel. Said once, before there are sessions.
+    pub(crate) fn count_traffic(&self, upgrades: Sender<Sid>) {
+        let _ = self.shared.traffic.set(Counted::new(upgrades));
+    }
+
+    /// What has passed, if it is counted.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.shared.traffic.get().map(Counted::so_far).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(super) fn counted(&self, count: impl FnOnce(&Counted)) {
+        if let Some(traffic) = self.shared.traffic.get() {
+            count(traffic);
+        }
+    }
+
     /// The clock of [`Wire::seen`].
     pub(super) fn now(&self) -> Duration {
         self.shared.started.elapsed()
@@ -303,7 +331,10 @@ impl Wires {
         self.shared.counters.probes.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn probe_ended(&self, upgraded: bool) {
+    pub(super) fn probe_ended(&self, sid: Sid, upgraded: bool) {
+        if upgraded {
+            self.counted(|traffic| traffic.upgraded(sid));
+        }
         let counters = &self.shared.counters;
         counters.probes.fetch_sub(1, Ordering::Relaxed);
         let outcome = if upgraded { &counters.upgraded } else { &counters.probes_failed };

@@ -20,6 +20,7 @@ use crate::{
     id::NodeId,
     payload::{Payload, PayloadError},
     traceparent::TraceParent,
+    watch::FOR_ADMINS,
 };
 
 /// What the nodes of the cluster answered to a question.
@@ -32,6 +33,13 @@ pub struct Answers<T> {
     pub missing_nodes: Vec<NodeId>,
     /// How many Node.js nodes gave none in time.
     pub missing_foreign: usize,
+}
+
+impl<T> Answers<T> {
+    /// What one node answers for all.
+    pub(crate) fn of(values: Vec<T>) -> Self {
+        Self { values, missing_nodes: Vec::new(), missing_foreign: 0 }
+    }
 }
 
 /// The acknowledgements of clients.
@@ -66,7 +74,8 @@ pub struct RemoteSocket {
 }
 
 impl From<Description> for RemoteSocket {
-    fn from(Description { id, handshake, rooms, data }: Description) -> Self {
+    fn from(Description { id, handshake, rooms, mut data }: Description) -> Self {
+        data.remove(FOR_ADMINS);
         Self { id, handshake, rooms, data }
     }
 }
@@ -84,13 +93,20 @@ impl Emitter {
     /// # Errors
     /// `unavailable` while the link to the other nodes is down.
     pub async fn fetch_sockets(self) -> Result<Answers<RemoteSocket>, Fault> {
+        let Answers { values, missing_nodes, missing_foreign } = self.fetch_descriptions().await?;
+        let values = values.into_iter().map(Into::into).collect();
+        Ok(Answers { values, missing_nodes, missing_foreign })
+    }
+
+    /// [`fetch_sockets`](Self::fetch_sockets), with what the nodes say to admins alone.
+    pub(crate) async fn fetch_descriptions(self) -> Result<Answers<Description>, Fault> {
         let here = self.of_this_node(|adapter, options| adapter.describe_here(options));
         let to = self.others();
         let others = self.ask(to, |request, to| Message::FetchSockets { request, to }).await?;
-        let mut sockets: Vec<RemoteSocket> = here.into_iter().map(Into::into).collect();
+        let mut sockets = here;
         for answer in others.answers {
             if let Answer::Sockets(list) = answer {
-                sockets.extend(list.into_iter().map(RemoteSocket::from));
+                sockets.extend(list);
             }
         }
         let (missing_nodes, missing_foreign) = (others.missing, others.missing_foreign);

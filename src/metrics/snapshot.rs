@@ -154,6 +154,10 @@ impl Snapshot {
             (true, before) => (1.0 - self.sockets as f64 / before as f64).max(0.0),
         };
         to.gauge("switchboard_drain_progress", help, progress)?;
+        if let Some(watch) = self.context.watch() {
+            let help = "What the Admin UI was not told because it was too much.";
+            to.counter("switchboard_admin_ui_missed", help, watch.missed())?;
+        }
         let tasks = self.context.tasks.len() as f64;
         let help = "Handlers that wait for something, and background tasks.";
         to.gauge("switchboard_tasks", help, tasks)?;

@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     adapter::{Adapter, Adapters, State},
-    config::{Config, Limits, Transport},
+    admin_ui::{self, AdminUi},
+    cluster::peers::Peers,
+    config::{self, Config, Limits, Transport},
     connect::{Entrance, Surroundings},
     context::Context,
     directory::{Itself, Presence, PresenceSink},
@@ -50,6 +52,9 @@ pub enum BuildError {
     /// without the cargo feature `otlp`.
     #[error(transparent)]
     Traces(Box<dyn std::error::Error + Send + Sync>),
+    /// The Admin UI has no credentials, or a password or namespace that cannot be used.
+    #[error("the admin UI cannot be served: {0}")]
+    AdminUi(String),
 }
 
 type OnPresence = Box<dyn Fn(Presence) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -65,6 +70,7 @@ pub struct Builder {
     interceptors: Vec<Arc<dyn Interceptor>>,
     on_presence: Option<OnPresence>,
     routes: Option<axum::Router>,
+    admin_ui: Option<config::AdminUi>,
     local: Option<LocalCluster>,
     wait_for_redis: bool,
     #[cfg(feature = "otlp")]
@@ -122,6 +128,12 @@ impl Builder {
         self
     }
 
+    /// Serves the official Socket.IO Admin UI, instead of as `admin_ui` of the configuration says.
+    pub fn admin_ui(mut self, admin_ui: config::AdminUi) -> Self {
+        self.admin_ui = Some(admin_ui);
+        self
+    }
+
     /// Makes the server a node of a cluster inside this process; `redis.url` is not looked at then.
     pub fn cluster(mut self, cluster: &LocalCluster) -> Self {
         self.local = Some(cluster.clone());
@@ -152,7 +164,8 @@ impl Builder {
     /// # Errors
     /// If the gateways contradict each other, or a setting cannot be used.
     pub fn build(mut self) -> Result<Switchboard, BuildError> {
-        let config = self.config;
+        let mut config = self.config;
+        config.admin_ui = self.admin_ui.unwrap_or(config.admin_ui);
         let node = config.node_id.as_deref().map_or_else(NodeId::random, NodeId::named);
         #[cfg(feature = "otlp")]
         let tracer = match self.tracer_provider {
@@ -171,10 +184,17 @@ impl Builder {
         let new = NewFaces { config: &config, itself, local: self.local, presence };
         let Faces { peers, directory, redis } = Faces::new(new)?;
         adapters.set_peers(peers.clone());
-        let handlers = self.gateways.iter_mut().map(Gateway::take_server_side).collect();
+        let admin_ui = admin_ui(&config, &context, &adapters, &peers)?;
+        let mut hidden = admin_ui.as_ref().map(AdminUi::gateway);
+        let all = self.gateways.iter_mut().chain(&mut hidden);
+        let handlers = all.map(Gateway::take_server_side).collect();
         let relay = peers.as_ref().map(|peers| relay(peers, &adapters, &context, handlers));
-        let state =
-            State { context: context.clone(), adapters: adapters.clone(), peers: peers.clone() };
+        let state = State {
+            context: context.clone(),
+            adapters: adapters.clone(),
+            peers: peers.clone(),
+            hidden: admin_ui.is_some().then(|| config.admin_ui.namespace.as_str().into()),
+        };
         let (service, io) = engine(&config, self.parser).with_adapter::<Adapter>(state).build_svc();
         let edge = Edge::new(edge_options(&config, &context), service, context.wires().clone());
 
@@ -189,6 +209,10 @@ impl Builder {
             gateway.measure(context.meters());
             add(&io, Entrance::new(gateway, around.clone()))?;
         }
+        if let Some(hidden) = hidden {
+            // Not for users: none of their middlewares, and no interceptor sees what admins do.
+            add(&io, Entrance::new(hidden.build(&[], &[]), around))?;
+        }
         let routes =
             health::routes(context.clone(), peers.clone()).merge(self.routes.unwrap_or_default());
         let api_keys = ArcSwap::from_pointee(config.admin.api_keys.clone());
@@ -202,6 +226,7 @@ impl Builder {
             redis,
             wait_for_redis: self.wait_for_redis,
             joined: OnceCell::new(),
+            admin_ui,
             io,
             edge,
             routes,
@@ -209,6 +234,20 @@ impl Builder {
             tls: OnceLock::new(),
         })))
     }
+}
+
+fn admin_ui(
+    config: &Config,
+    context: &Arc<Context>,
+    adapters: &Arc<Adapters>,
+    peers: &Option<Arc<Peers>>,
+) -> Result<Option<AdminUi>, BuildError> {
+    if !config.admin_ui.enabled {
+        return Ok(None);
+    }
+    let secrets = secrets(config);
+    let new = admin_ui::New { config: &config.admin_ui, secrets, context, adapters, peers };
+    AdminUi::new(new).map(Some).map_err(BuildError::AdminUi)
 }
 
 fn add(io: &SocketIo<Adapter>, entrance: Entrance) -> Result<(), BuildError> {

@@ -72,6 +72,9 @@ impl Switchboard {
         }
         let listener = TcpListener::bind(address).await.map_err(ServeError::Bind)?;
         self.join_cluster().await?;
+        if let Some(admin_ui) = &self.0.admin_ui {
+            admin_ui.start();
+        }
         let address = listener.local_addr().map_err(ServeError::Bind)?;
         Ok(Bound { server: self.clone(), listener, address, tls })
     }

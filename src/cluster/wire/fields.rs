@@ -128,7 +128,8 @@ pub(super) fn event_of(packet: Fields<'_>) -> Result<Vec<Tree>, DecodeError> {
     }
 }
 
-fn read_room(room: &Tree) -> Option<Room> {
+/// A room's name, in which a number is marked as one.
+pub(crate) fn read_room(room: &Tree) -> Option<Room> {
     let numeric = |number: String| Room::Owned(format!("{NUMERIC_ROOM}{number}"));
     match room {
         Tree::String(name) => name.as_str().map(|name| Room::Owned(name.to_owned())),
@@ -138,7 +139,8 @@ fn read_room(room: &Tree) -> Option<Room> {
     }
 }
 
-pub(super) fn write_room(room: &str) -> Tree {
+/// A room as Node.js has it.
+pub(crate) fn write_room(room: &str) -> Tree {
     let Some(number) = room.strip_prefix(NUMERIC_ROOM) else { return Tree::from(room) };
     match (number.parse::<i64>(), number.parse::<f64>()) {
         (Ok(number), _) => Tree::from(number),

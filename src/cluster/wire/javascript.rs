@@ -22,7 +22,7 @@ pub(super) fn timestamp(bytes: &[u8]) -> Option<(i64, u32)> {
 }
 
 /// A time as `Date.prototype.toISOString` writes it; none outside of what JavaScript has dates for.
-pub(super) fn iso_date(millis: i64) -> Option<String> {
+pub(crate) fn iso_date(millis: i64) -> Option<String> {
     const LIMIT: i64 = 8_640_000_000_000_000;
     if !(-LIMIT..=LIMIT).contains(&millis) {
         return None;

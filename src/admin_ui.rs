@@ -1,0 +1,221 @@
+//! The official Socket.IO Admin UI: a namespace that speaks the protocol of `@socket.io/admin-ui`.
+//!
+//! `auth` decides who may enter, `actions` is what the page can do, `feed` tells what it shows;
+//! `protocol` has the shapes, `stats` the numbers, `attention` knows whether anybody looks at all.
+//! The namespace is hidden: no token of a user opens it, and its sockets are not shown, counted or
+//! told of. Its events travel between the nodes as those of any other, so Node.js nodes that are
+//! instrumented appear on the page as well, and our nodes on theirs.
+
+mod actions;
+mod attention;
+mod auth;
+mod feed;
+mod protocol;
+mod stats;
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
+
+use attention::Attention;
+use auth::{By, Doorkeeper, Shown};
+use feed::{Feed, LOOKING, Sources};
+use parking_lot::Mutex;
+use protocol::Feature;
+use tokio::sync::mpsc;
+
+use crate::{
+    adapter::Adapters,
+    cluster::peers::Peers,
+    config::{self, AdminUiMode, Secret},
+    context::Context,
+    emitter::Emitter,
+    fault::{Code, Fault},
+    gateway::Gateway,
+    handshake::Handshake,
+    session::Session,
+    watch::Watch,
+};
+
+/// Marks a socket that showed the password, so that it gets a session id.
+const LOGGED_IN: &str = "logged_in";
+
+/// Upgrades that may wait to be told.
+const UPGRADES: usize = 1024;
+
+/// Why a configured password cannot be used, if so.
+///
+/// # Errors
+/// A sentence about the password that does not hold it.
+pub(crate) fn check_password(password: &Secret) -> Result<(), String> {
+    auth::password::check(password).map_err(|unusable| unusable.to_string())
+}
+
+/// Why a configured namespace cannot be the hidden one, if so.
+///
+/// # Errors
+/// The rule that it breaks.
+pub(crate) fn check_namespace(namespace: &str) -> Result<(), String> {
+    let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | ',' | '{' | '}');
+    match namespace.len() > 1 && namespace.starts_with('/') && namespace.chars().all(is_plain) {
+        true => Ok(()),
+        false => Err("must be one of its own such as /admin, without blanks and `?#,{}`".into()),
+    }
+}
+
+/// The Admin UI of one node.
+pub(crate) struct AdminUi {
+    shared: Arc<Shared>,
+    /// Until it is started.
+    sources: Mutex<Option<Sources>>,
+}
+
+/// What its parts share.
+struct Shared {
+    namespace: Box<str>,
+    server_id: Box<str>,
+    development: bool,
+    read_only: bool,
+    door: Doorkeeper,
+    context: Arc<Context>,
+    adapters: Arc<Adapters>,
+    peers: Option<Arc<Peers>>,
+    attention: Attention,
+    /// What `attention` came to last.
+    looked_at: AtomicBool,
+}
+
+/// What an Admin UI is made from.
+pub(crate) struct New<'a> {
+    pub(crate) config: &'a config::AdminUi,
+    /// Those of the cluster, which may be none.
+    pub(crate) secrets: Vec<Vec<u8>>,
+    pub(crate) context: &'a Arc<Context>,
+    pub(crate) adapters: &'a Arc<Adapters>,
+    pub(crate) peers: &'a Option<Arc<Peers>>,
+}
+
+impl AdminUi {
+    /// # Errors
+    /// If there are no credentials, or the password or the namespace cannot be used.
+    pub(crate) fn new(new: New<'_>) -> Result<Self, String> {
+        let New { config, secrets, context, adapters, peers } = new;
+        check_namespace(&config.namespace).map_err(|rule| format!("the namespace {rule}"))?;
+        let development = config.mode == AdminUiMode::Development;
+        let server_id = config.server_id.as_deref().unwrap_or(context.node().as_str());
+        let shared = Shared {
+            namespace: config.namespace.as_str().into(),
+            server_id: server_id.into(),
+            development,
+            read_only: config.read_only,
+            door: Doorkeeper::new(config, &secrets)?,
+            context: context.clone(),
+            adapters: adapters.clone(),
+            peers: peers.clone(),
+            attention: Attention::default(),
+            looked_at: AtomicBool::new(false),
+        };
+        let happenings = development.then(|| {
+            let (watch, happenings) = Watch::new();
+            context.set_watch(watch);
+            happenings
+        });
+        let (upgraded, upgrades) = mpsc::channel(UPGRADES);
+        context.wires().count_traffic(upgraded);
+        let sources = Sources { happenings, upgrades };
+        Ok(Self { shared: Arc::new(shared), sources: Mutex::new(Some(sources)) })
+    }
+
+    /// The namespace, to be served without the middleware and the interceptors of the others.
+    pub(crate) fn gateway(&self) -> Gateway {
+        let shared = self.shared.clone();
+        let gateway = Gateway::new(&*self.shared.namespace).refusing_in_words();
+        let gateway = gateway.middleware(move |handshake: Handshake| {
+            let shared = shared.clone();
+            async move { shared.admit(&handshake).await }
+        });
+        let shared = self.shared.clone();
+        let gateway = gateway.on_connect(move |session| {
+            let shared = shared.clone();
+            async move { shared.welcome(&session) }
+        });
+        let shared = self.shared.clone();
+        let gateway = gateway.on_server_side(LOOKING, move |_| {
+            shared.attention.elsewhere(Instant::now());
+            shared.weigh_attention();
+            std::future::ready(None)
+        });
+        match self.shared.read_only {
+            true => gateway,
+            false => actions::add(gateway, &self.shared),
+        }
+    }
+
+    /// Starts to tell; once, and on the runtime of the caller.
+    pub(crate) fn start(&self) {
+        if let Some(sources) = self.sources.lock().take() {
+            let context = &self.shared.context;
+            context.tasks.spawn(Feed::new(self.shared.clone()).run(sources));
+            let (look, stop) = (self.shared.clone().look_for_nodejs(), context.stop.clone());
+            context.tasks.spawn(async move { stop.run_until_cancelled(look).await });
+        }
+    }
+}
+
+impl Shared {
+    fn of(&self, namespace: &str) -> Emitter {
+        Emitter::of(&self.adapters, &self.context, self.peers.as_ref(), namespace)
+    }
+
+    async fn admit(&self, handshake: &Handshake) -> Result<(), Fault> {
+        let shown: Shown = handshake.auth().unwrap_or_default();
+        let from = handshake.peer_addr();
+        let admitted = self.door.admit(&shown, from).await;
+        match &admitted {
+            Ok(By::Password) => handshake.session().set(LOGGED_IN, &true)?,
+            Ok(By::Session) => {}
+            // Few from one address; what comes beyond fills no log.
+            Err(fault) if fault.code() == Code::Unauthorized => {
+                tracing::warn!(?from, "somebody was not let into the admin UI");
+            }
+            Err(fault) => tracing::debug!(?from, %fault, "somebody was not let into the admin UI"),
+        }
+        admitted.map(|by| tracing::info!(?from, ?by, "an admin comes"))
+    }
+
+    /// Tells a newcomer what it may do and what there is.
+    fn welcome(self: Arc<Self>, session: &Session) {
+        let features = self.features();
+        let greeted = (|| {
+            if session.get(LOGGED_IN)?.unwrap_or(false) {
+                session.emit("session", &self.door.new_session())?;
+            }
+            session.emit("config", &protocol::Config { supported_features: features })?;
+            Ok::<_, Fault>(())
+        })();
+        if greeted.is_err() {
+            // Logged where it happened.
+            return session.disconnect(false);
+        }
+        // From now on every node tells what happens; then what there is can be asked for.
+        self.look_here();
+        if self.development {
+            let (shared, session) = (self.clone(), session.clone());
+            let listed = async move {
+                let sockets = shared.all_sockets().await;
+                if let Err(error) = session.emit("all_sockets", &sockets) {
+                    tracing::error!(%error, "an admin does not get the list of sockets");
+                }
+            };
+            let stop = self.context.stop.clone();
+            self.context.tasks.spawn(async move { stop.run_until_cancelled(listed).await });
+        }
+    }
+
+    fn features(&self) -> Vec<Feature> {
+        let actions = Feature::ACTIONS.into_iter().filter(|_| !self.read_only);
+        let events = self.development.then_some(Feature::AllEvents);
+        actions.chain([Feature::AggregatedEvents]).chain(events).collect()
+    }
+}

@@ -1,0 +1,219 @@
+//! Tells the admins of the whole cluster what happens here: the numbers every two seconds, and, in
+//! development mode, what happens to each socket. One task, which waits for nobody: an admin that
+//! reads too slowly is cut off like any other client.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use futures_util::future::join_all;
+use serde::Serialize;
+use socketioxide_core::Sid;
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    Shared, attention,
+    protocol::{DataUpdate, SerializedSocket, ServerStats, TransportUpdate, timestamp},
+    stats::Stats,
+};
+use crate::watch::{Happening, Happenings, What};
+
+/// How often the numbers are told, as in Node.js.
+const STATS_PERIOD: Duration = Duration::from_secs(2);
+
+/// More sockets than these are not listed to an admin who comes.
+const SOCKETS_LISTED: usize = 10_000;
+
+/// Says to the other nodes of ours that there is an admin here.
+pub(super) const LOOKING: &str = "switchboard:admin-looks";
+
+/// What the task takes from.
+pub(super) struct Sources {
+    /// None: in production mode.
+    pub(super) happenings: Option<Happenings>,
+    /// Sockets of which a websocket took over from polling.
+    pub(super) upgrades: mpsc::Receiver<Sid>,
+}
+
+pub(super) struct Feed {
+    shared: Arc<Shared>,
+    stats: Stats,
+}
+
+impl Feed {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let stats = Stats::new(&shared.server_id);
+        Self { shared, stats }
+    }
+
+    /// Runs until the node stops.
+    pub(super) async fn run(mut self, sources: Sources) {
+        let Sources { mut happenings, mut upgrades } = sources;
+        let mut numbers = interval(STATS_PERIOD);
+        numbers.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(attention::PERIOD);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stop = self.shared.context.stop.clone();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = look.tick() => self.shared.look_here(),
+                _ = numbers.tick() => self.tell_numbers(),
+                Some(happening) = next(&mut happenings) => self.tell(happening),
+                Some(sid) = upgrades.recv() => self.tell_upgrade(sid),
+            }
+        }
+    }
+
+    fn tell_numbers(&mut self) {
+        if !self.shared.is_looked_at() {
+            return self.stats.pass(&self.shared.context);
+        }
+        let shared = &self.shared;
+        let stats: ServerStats<'_> =
+            self.stats.take(&shared.context, &shared.adapters, SystemTime::now());
+        shared.tell_admins("server_stats", &stats);
+    }
+
+    fn tell(&self, Happening { at, namespace, what }: Happening) {
+        let (shared, nsp, at) = (&self.shared, namespace.as_str(), timestamp(at));
+        match what {
+            What::Connected(description) => {
+                let socket = SerializedSocket::new(*description, nsp);
+                shared.tell_admins("socket_connected", &(socket, at));
+            }
+            What::Disconnected { id, reason } => {
+                shared.tell_admins("socket_disconnected", &(nsp, id, reason, at));
+            }
+            What::DataChanged { id, data } => {
+                let update = DataUpdate { id: id.as_str(), nsp, data: &data };
+                shared.tell_admins("socket_updated", &update);
+            }
+            What::Joined { id, room } => {
+                let room = crate::cluster::wire::write_room(&room);
+                shared.tell_admins("room_joined", &(nsp, room, id, at));
+            }
+            What::Left { id, room } => {
+                let room = crate::cluster::wire::write_room(&room);
+                shared.tell_admins("room_left", &(nsp, room, id, at));
+            }
+            What::Received { id, event } => {
+                if let Some(arguments) = event.arguments() {
+                    shared.tell_admins("event_received", &(nsp, id, arguments, at));
+                }
+            }
+            What::Sent { id, event } => {
+                if let Some(arguments) = event.arguments() {
+                    shared.tell_admins("event_sent", &(nsp, id, arguments, at));
+                }
+            }
+        }
+    }
+
+    fn tell_upgrade(&self, sid: Sid) {
+        if !self.shared.development || !self.shared.is_looked_at() {
+            return;
+        }
+        let id = crate::id::SocketId::new(sid);
+        let adapters = self.shared.adapters.all().into_iter();
+        for adapter in adapters.filter(|adapter| !adapter.is_hidden() && adapter.has_socket(id)) {
+            let nsp = adapter.namespace();
+            let update = TransportUpdate { id: id.as_str(), nsp, transport: "websocket" };
+            self.shared.tell_admins("socket_updated", &update);
+        }
+    }
+}
+
+/// The next thing that happens; never, if nothing is told.
+async fn next(happenings: &mut Option<Happenings>) -> Option<Happening> {
+    match happenings {
+        Some(happenings) => happenings.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Shared {
+    /// Sends an event to the admins of all nodes.
+    fn tell_admins<T: Serialize>(&self, event: &str, data: &T) {
+        if let Err(error) = self.of(&self.namespace).emit(event, data) {
+            tracing::error!(event, %error, "the admins cannot be told");
+        }
+    }
+
+    pub(super) fn is_looked_at(&self) -> bool {
+        self.looked_at.load(Ordering::Relaxed)
+    }
+
+    /// Acts on what is known of who looks.
+    pub(super) fn weigh_attention(&self) {
+        let is_paid = self.attention.is_paid(Instant::now());
+        self.looked_at.store(is_paid, Ordering::Relaxed);
+        if let Some(watch) = self.context.watch() {
+            watch.turn(is_paid);
+        }
+    }
+
+    /// Looks whether there is an admin here, and if so tells the other nodes.
+    pub(super) fn look_here(&self) {
+        let admins = self.adapters.get(&self.namespace).map_or(0, |adapter| adapter.len());
+        self.attention.here(admins > 0);
+        self.weigh_attention();
+        if admins > 0
+            && let Err(error) = self.of(&self.namespace).server_side_emit(LOOKING, &())
+        {
+            tracing::error!(%error, "the other nodes do not hear of the admin");
+        }
+    }
+
+    /// Looks, again and again, whether Node.js nodes have the namespace, too. While that cannot be
+    /// known it stays as it was. A task of its own, because Redis may take its time.
+    pub(super) async fn look_for_nodejs(self: Arc<Self>) {
+        let Some(peers) = &self.peers else { return };
+        let mut look = interval(attention::PERIOD);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            if let Ok(nodes) = peers.foreign(&self.namespace).await {
+                self.attention.nodejs(nodes > 0);
+                self.weigh_attention();
+            }
+        }
+    }
+
+    /// The sockets of all nodes, in the namespaces that this one has.
+    pub(super) async fn all_sockets(&self) -> Vec<SerializedSocket> {
+        let shown = self.adapters.all().into_iter().filter(|adapter| !adapter.is_hidden());
+        let asked = shown.map(|adapter| async move {
+            let namespace = adapter.namespace().to_string();
+            let answers = self.of(&namespace).fetch_descriptions().await;
+            let answers = answers.unwrap_or_else(|fault| {
+                // What this node knows without the others is better than nothing.
+                tracing::warn!(%namespace, %fault, "an admin sees the sockets of this node alone");
+                let local = crate::cluster::message::Selection::default();
+                crate::emitter::Answers::of(adapter.describe_here(local.into()))
+            });
+            if !answers.missing_nodes.is_empty() || answers.missing_foreign > 0 {
+                let (missing, foreign) = (&answers.missing_nodes, answers.missing_foreign);
+                tracing::warn!(
+                    %namespace, ?missing, foreign,
+                    "an admin does not see the sockets of nodes that did not answer"
+                );
+            }
+            let sockets = answers.values.into_iter();
+            sockets.map(|socket| SerializedSocket::new(socket, &namespace)).collect::<Vec<_>>()
+        });
+        let mut sockets: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+        if sockets.len() > SOCKETS_LISTED {
+            tracing::warn!(
+                sockets = sockets.len(),
+                "an admin sees the first {SOCKETS_LISTED} only"
+            );
+            sockets.truncate(SOCKETS_LISTED);
+        }
+        sockets
+    }
+}

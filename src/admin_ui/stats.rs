@@ -1,0 +1,109 @@
+//! The numbers of this node that the Admin UI draws: gathered while somebody looks, as differences
+//! between two looks. No clock: the time comes in.
+
+use std::time::{Instant, SystemTime};
+
+use super::protocol::{AggregatedEvent, NamespaceDetails, ServerStats, millis};
+use crate::{adapter::Adapters, context::Context, edge::Traffic};
+
+/// What a node says of itself.
+pub(super) struct Stats {
+    server_id: Box<str>,
+    hostname: Box<str>,
+    started: Instant,
+    /// What had passed at the last look.
+    seen: Traffic,
+}
+
+impl Stats {
+    pub(super) fn new(server_id: &str) -> Self {
+        Self {
+            server_id: server_id.into(),
+            hostname: hostname().into(),
+            started: Instant::now(),
+            seen: Traffic::default(),
+        }
+    }
+
+    /// Nobody looks: what has happened up to now will not be told.
+    pub(super) fn pass(&mut self, context: &Context) {
+        self.seen = context.wires().traffic();
+    }
+
+    /// The node as it is now, and what has happened since the last call.
+    pub(super) fn take(
+        &mut self,
+        context: &Context,
+        adapters: &Adapters,
+        now: SystemTime,
+    ) -> ServerStats<'_> {
+        let wires = context.wires();
+        let transports = wires.counts();
+        let traffic = wires.traffic();
+        let before = std::mem::replace(&mut self.seen, traffic);
+        ServerStats {
+            server_id: &self.server_id,
+            hostname: &self.hostname,
+            pid: std::process::id(),
+            uptime: self.started.elapsed().as_secs_f64(),
+            clients_count: transports.polling + transports.websocket,
+            polling_clients_count: transports.polling,
+            aggregated_events: aggregated(before, traffic, now),
+            namespaces: namespaces(adapters),
+        }
+    }
+}
+
+/// The charts take whole seconds.
+fn aggregated(before: Traffic, after: Traffic, now: SystemTime) -> Vec<AggregatedEvent> {
+    let timestamp = millis(now) / 1000 * 1000;
+    [
+        ("rawConnection", before.opened, after.opened),
+        ("rawDisconnection", before.closed, after.closed),
+        ("bytesIn", before.bytes_in, after.bytes_in),
+        ("bytesOut", before.bytes_out, after.bytes_out),
+    ]
+    .into_iter()
+    .map(|(kind, before, after)| (kind, after.saturating_sub(before)))
+    .filter(|(_, count)| *count > 0)
+    .map(|(kind, count)| AggregatedEvent { timestamp, kind, count })
+    .collect()
+}
+
+fn namespaces(adapters: &Adapters) -> Vec<NamespaceDetails> {
+    let shown = adapters.all().into_iter().filter(|adapter| !adapter.is_hidden());
+    let details = |adapter: std::sync::Arc<crate::adapter::Adapter>| NamespaceDetails {
+        name: adapter.namespace().to_string(),
+        sockets_count: adapter.len(),
+    };
+    let mut namespaces: Vec<_> = shown.map(details).collect();
+    namespaces.sort_by(|one, other| one.name.cmp(&other.name));
+    namespaces
+}
+
+fn hostname() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = kernel.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    match name.trim() {
+        "" => "unknown".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn what_has_happened_since_is_told_with_its_second() {
+        let before = Traffic { opened: 1, closed: 1, bytes_in: 10, bytes_out: 0 };
+        let after = Traffic { opened: 4, closed: 1, bytes_in: 10, bytes_out: 99 };
+        let now = UNIX_EPOCH + Duration::from_millis(7_999);
+        let event = |kind, count| AggregatedEvent { timestamp: 7_000, kind, count };
+        let told = aggregated(before, after, now);
+        assert_eq!(told, [event("rawConnection", 3), event("bytesOut", 99)]);
+        assert_eq!(aggregated(after, after, now), []);
+    }
+}

@@ -1,0 +1,74 @@
+//! `[admin_ui]`: the official Socket.IO Admin UI.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{secret::Secret, serde_with, units};
+
+/// `[admin_ui]`: the official Socket.IO Admin UI, which connects to a namespace of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct AdminUi {
+    /// Default false.
+    pub enabled: bool,
+    /// The namespace that the page connects to. Default `/admin`, the page's own default.
+    pub namespace: String,
+    /// Who may enter. Default unset; obligatory.
+    #[serde(with = "serde_with::unset")]
+    pub username: Option<String>,
+    /// The password, or its bcrypt hash (`$2a$`, `$2b$` or `$2y$`). Default unset; obligatory, and
+    /// the same on every node, so that a login on one holds on all.
+    #[serde(with = "serde_with::unset")]
+    pub password: Option<Secret>,
+    /// How much is shown. Default `production`.
+    pub mode: AdminUiMode,
+    /// Whether the page can only look. Default false.
+    pub read_only: bool,
+    /// What the page calls this node. Default unset: its name in the cluster.
+    #[serde(with = "serde_with::unset")]
+    pub server_id: Option<String>,
+    /// How long a login lasts, after which the page asks for the password again. Default 12 h;
+    /// more than 0.
+    #[serde(with = "units::duration")]
+    pub session_ttl: Duration,
+}
+
+impl Default for AdminUi {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            namespace: "/admin".into(),
+            username: None,
+            password: None,
+            mode: AdminUiMode::Production,
+            read_only: false,
+            server_id: None,
+            session_ttl: Duration::from_secs(12 * 3600),
+        }
+    }
+}
+
+impl AdminUi {
+    /// Enabled, for who knows these; the password may be a bcrypt hash.
+    pub fn new(username: impl Into<String>, password: impl Into<String>) -> Self {
+        Self {
+            enabled: true,
+            username: Some(username.into()),
+            password: Some(Secret::new(password)),
+            ..Self::default()
+        }
+    }
+}
+
+/// How much the Admin UI shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminUiMode {
+    /// The servers, how many clients and sockets they have, and how much they transfer.
+    Production,
+    /// That, and each socket with its rooms, data and events, as it happens. While somebody looks
+    /// this costs about as much again as what it shows.
+    Development,
+}
