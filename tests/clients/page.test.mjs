@@ -2,16 +2,14 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { chromium } from "playwright-core";
 
+import { launchBrowser } from "./support/browser.mjs";
 import { serverForThisFile } from "./support/server.mjs";
 import { SECRET } from "./support/tokens.mjs";
 import { until, within } from "./support/waiting.mjs";
 
-const CHROMIUM = "/usr/bin/chromium";
 const PAGE = join(import.meta.dirname, "../../client-demo/page.mjs");
 const DEADLINE = 10_000;
 
@@ -20,11 +18,7 @@ let page, browser;
 const complaints = []; // whatever a console said that is no plain log, in all tabs
 
 before(async () => {
-  assert.ok(existsSync(CHROMIUM), `${CHROMIUM} is missing: \`make test\` installs it`);
-  browser = await chromium.launch({
-    executablePath: CHROMIUM,
-    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  });
+  browser = await launchBrowser();
   page = await servePage(server.url);
 });
 after(() => browser?.close());

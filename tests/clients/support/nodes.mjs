@@ -8,6 +8,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { after } from "node:test";
 
+import { instrument } from "@socket.io/admin-ui";
 import { createAdapter, createShardedAdapter } from "@socket.io/redis-adapter";
 import { Redis } from "ioredis";
 import { createClient } from "redis";
@@ -23,11 +24,12 @@ export class NodeServer {
 
   /**
    * `adapter`: classic or sharded; `client`: the package that speaks to Redis, `redis` or `ioredis`;
-   * `mode`: the sharded adapter's; `specific`: the classic adapter's publishOnSpecificResponseChannel.
+   * `mode`: the sharded adapter's; `specific`: the classic adapter's publishOnSpecificResponseChannel;
+   * `admin`: the options with which the Admin UI instruments it.
    */
-  static async start({ redis, adapter = "classic", client = "redis", mode = "dynamic", specific = false }) {
+  static async start({ redis, adapter = "classic", client = "redis", mode = "dynamic", specific = false, admin }) {
     const server = new NodeServer();
-    const options = JSON.stringify({ redis, adapter, client, mode, specific });
+    const options = JSON.stringify({ redis, adapter, client, mode, specific, admin });
     server.#child = fork(import.meta.filename, [options], { serialization: "advanced", stdio: ["ignore", "pipe", "pipe", "ipc"], execArgv: [] });
     server.#child.stdout.on("data", (chunk) => (server.logs += chunk));
     server.#child.stderr.on("data", (chunk) => (server.logs += chunk));
@@ -89,6 +91,7 @@ async function serve(options) {
   const http = createServer();
   const io = new Server(http, { adapter, serveClient: false });
   io.on("connection", gateway);
+  if (options.admin) instrument(io, options.admin);
   await new Promise((listening) => http.listen(0, "127.0.0.1", listening));
   process.on("message", async ({ id, script, args }) => {
     try {
