@@ -20,7 +20,12 @@ use super::{
     protocol::{DataUpdate, SerializedSocket, ServerStats, TransportUpdate, timestamp},
     stats::Stats,
 };
-use crate::watch::{Happening, Happenings, What};
+use crate::{
+    cluster::{message::Selection, wire},
+    emitter::Answers,
+    id::SocketId,
+    watch::{Happening, Happenings, What},
+};
 
 /// How often the numbers are told, as in Node.js.
 const STATS_PERIOD: Duration = Duration::from_secs(2);
@@ -94,11 +99,11 @@ impl Feed {
                 shared.tell_admins("socket_updated", &update);
             }
             What::Joined { id, room } => {
-                let room = crate::cluster::wire::write_room(&room);
+                let room = wire::write_room(&room);
                 shared.tell_admins("room_joined", &(nsp, room, id, at));
             }
             What::Left { id, room } => {
-                let room = crate::cluster::wire::write_room(&room);
+                let room = wire::write_room(&room);
                 shared.tell_admins("room_left", &(nsp, room, id, at));
             }
             What::Received { id, event } => {
@@ -118,7 +123,7 @@ impl Feed {
         if !self.shared.development || !self.shared.is_looked_at() {
             return;
         }
-        let id = crate::id::SocketId::new(sid);
+        let id = SocketId::new(sid);
         let adapters = self.shared.adapters.all().into_iter();
         for adapter in adapters.filter(|adapter| !adapter.is_hidden() && adapter.has_socket(id)) {
             let nsp = adapter.namespace();
@@ -193,8 +198,7 @@ impl Shared {
             let answers = answers.unwrap_or_else(|fault| {
                 // What this node knows without the others is better than nothing.
                 tracing::warn!(%namespace, %fault, "an admin sees the sockets of this node alone");
-                let local = crate::cluster::message::Selection::default();
-                crate::emitter::Answers::of(adapter.describe_here(local.into()))
+                Answers::of(adapter.describe_here(Selection::default().into()))
             });
             if !answers.missing_nodes.is_empty() || answers.missing_foreign > 0 {
                 let (missing, foreign) = (&answers.missing_nodes, answers.missing_foreign);

@@ -71,12 +71,14 @@ fn aggregated(before: Traffic, after: Traffic, now: SystemTime) -> Vec<Aggregate
 }
 
 fn namespaces(adapters: &Adapters) -> Vec<NamespaceDetails> {
-    let shown = adapters.all().into_iter().filter(|adapter| !adapter.is_hidden());
-    let details = |adapter: std::sync::Arc<crate::adapter::Adapter>| NamespaceDetails {
-        name: adapter.namespace().to_string(),
-        sockets_count: adapter.len(),
-    };
-    let mut namespaces: Vec<_> = shown.map(details).collect();
+    let all = adapters.all();
+    let shown = all.iter().filter(|adapter| !adapter.is_hidden());
+    let mut namespaces: Vec<_> = shown
+        .map(|adapter| NamespaceDetails {
+            name: adapter.namespace().to_string(),
+            sockets_count: adapter.len(),
+        })
+        .collect();
     namespaces.sort_by(|one, other| one.name.cmp(&other.name));
     namespaces
 }

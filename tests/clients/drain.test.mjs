@@ -4,8 +4,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { TRANSPORTS, connect, connected, disconnected, heard, open, ack } from "./support/clients.mjs";
-import { startServer } from "./support/server.mjs";
+import { Inbox, TRANSPORTS, connect, connected, disconnected, heard, open, ack } from "./support/clients.mjs";
+import { redisFor } from "./support/redis.mjs";
+import { serverFor, startServer } from "./support/server.mjs";
 import { RawSocket } from "./support/raw.mjs";
 import { until, within } from "./support/waiting.mjs";
 
@@ -28,6 +29,19 @@ describe("a drain", { concurrency: 2 }, () => {
     // After "io server disconnect" a client would stay away.
     for (const reason of await reasons) assert.match(reason, /^transport (close|error)$/);
     assert.deepEqual(await within(10_000, "the process ends", server.exited), { code: 0, signal: null });
+  });
+
+  it("is announced to nobody on another node", async (t) => {
+    const redis = await redisFor(t);
+    const nodeOf = (drain) => serverFor(t, { redis: { url: redis.url }, drain });
+    const [leaving, staying] = [await nodeOf({ timeout: "10s", spread: "100ms" }), await nodeOf({})];
+    const [there, here] = [await connect(t, leaving), new Inbox(await connect(t, staying))];
+    const notice = heard(there, "server:draining");
+    leaving.signal("SIGTERM");
+    await notice;
+    // Nothing overtakes between two nodes, so a notice would be there before what comes later.
+    assert.deepEqual(await within(10_000, "the process ends", leaving.exited), { code: 0, signal: null });
+    assert.deepEqual((await here.after(await connect(t, staying))).map(([event]) => event), []);
   });
 
   it("turns readiness off and new handshakes away while the others are still served", async (t) => {
