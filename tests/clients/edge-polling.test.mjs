@@ -70,6 +70,7 @@ describe("a poll that the client breaks off", () => {
   it("ends nobody else's session", async (t) => {
     const [session, neighbour, member] = [await aliceByHand(patient), await connect(t, patient, { transports: ["polling"] }), await connect(t, patient)];
     const poll = await breakablePoll(patient, session.sid);
+    await placeIsTaken(t, patient); // many requests later the poll has arrived
     poll.breakOff();
     const successor = await placeBecomesFree(t, patient);
     for (const socket of [neighbour, member, successor]) assert.equal((await ack(socket, "whoami")).socket, socket.id);

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { after } from "node:test";
 import { promisify } from "node:util";
 
-import { freePorts } from "./server.mjs";
+import { freePorts, retryingBusyPorts } from "./server.mjs";
 import { until } from "./waiting.mjs";
 
 const exec = promisify(execFile);
@@ -46,7 +46,11 @@ export class RedisServer {
     const child = this.#process;
     running.add(child);
     child.once("exit", () => running.delete(child));
-    await until("Redis answers", () => this.cli("PING").catch(() => false), 10_000);
+    await until("Redis answers", () => {
+      // Somebody else's would answer.
+      if (child.exitCode !== null) throw new Error(`redis-server has ended with ${child.exitCode}: is port ${this.port} in use?`);
+      return this.cli("PING").catch(() => false);
+    }, 10_000);
     return this;
   }
 
@@ -99,7 +103,9 @@ export class RedisServer {
 
 /** A Redis that has started, ended after the test `t` or, without one, after the test file. */
 export async function redisFor(t, options) {
-  const redis = await RedisServer.prepared(options);
-  (t?.after.bind(t) ?? after)(() => redis.end());
-  return redis.start();
+  return retryingBusyPorts(async () => {
+    const redis = await RedisServer.prepared(options);
+    (t?.after.bind(t) ?? after)(() => redis.end());
+    return redis.start();
+  });
 }

@@ -2,6 +2,7 @@
 // its output kept so that a failed test can show the whole scene.
 
 import { spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { get as httpsGet } from "node:https";
@@ -198,7 +199,7 @@ export async function exampleForThisFile(name, env) {
 }
 
 // Another process may take the port between our look and the server's bind.
-async function retryingBusyPorts(start) {
+export async function retryingBusyPorts(start) {
   for (let attempt = 1; ; attempt++) {
     try {
       return await start();
@@ -208,18 +209,24 @@ async function retryingBusyPorts(start) {
   }
 }
 
-/** Ports that were free a moment ago; all are held until all are known, so they differ. */
+/**
+ * Ports that were free a moment ago; all are held until all are known, so they differ. Below those
+ * that the system gives to outgoing connections: one of these would have taken the port of a server
+ * that is between two lives.
+ */
 export async function freePorts(count) {
-  const holders = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const holder = createServer().listen(0, "127.0.0.1");
-      await once(holder, "listening");
-      return holder;
-    }),
-  );
+  const holders = await Promise.all(Array.from({ length: count }, holdPort));
   const ports = holders.map((holder) => holder.address().port);
   await Promise.all(holders.map((holder) => new Promise((closed) => holder.close(closed))));
   return ports;
+}
+
+async function holdPort() {
+  for (;;) {
+    const holder = createServer().listen(randomInt(10_000, 15_000), "127.0.0.1");
+    const isBusy = await once(holder, "listening").then(() => false, (error) => error.code === "EADDRINUSE" || Promise.reject(error));
+    if (!isBusy) return holder;
+  }
 }
 
 // What the developer has set for a server of their own must not leak into the tests.
