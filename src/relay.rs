@@ -56,7 +56,7 @@ impl Relay {
         let wire = self.peers.wire();
         let Some(adapter) = wire.namespaces(channel).find_map(|name| self.adapters.get(name))
         else {
-            return;
+            return self.receive_answer(channel, frame);
         };
         let wants = |room: &str| adapter.hears_of(room);
         let counts = self.peers.counts();
@@ -78,6 +78,20 @@ impl Relay {
                         "a message of another node makes no sense"
                     );
                 }
+            }
+        }
+    }
+
+    /// Takes an answer to a question about a namespace that has had no sockets here.
+    fn receive_answer(&self, channel: &str, frame: &Bytes) {
+        let wire = self.peers.wire();
+        for namespace in wire.namespaces(channel) {
+            if let Ok(Some(Envelope { from, message })) =
+                wire.decode(namespace, channel, frame, &|_| false)
+                && let Message::Answer { request, answer } = message
+            {
+                self.peers.questions().answer(&request, from, answer);
+                return;
             }
         }
     }

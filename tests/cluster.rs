@@ -262,6 +262,38 @@ async fn acknowledgements_come_from_every_node(link: Link) {
     cluster.stop().await;
 }
 
+async fn a_node_without_sockets_may_ask(link: Link) {
+    let tables = || {
+        Gateway::new("/tables/{table}")
+            .on_server_side("which", async |_: Payload| Payload::ack(&"here").ok())
+    };
+    let cluster = Cluster::with(2, link, |_| {}, |builder, _| builder.gateway(tables())).await;
+    let mut there = cluster.client(1).await;
+    there.send("40/tables/7,").await;
+    let packet = within("the namespace", there.packet()).await.unwrap();
+    assert!(packet.starts_with("40/tables/7,{"), "{packet}");
+    // There is no such namespace on the other node before somebody comes to it.
+    let asker = || cluster.node(0).of("/tables/7");
+    let found = asker().fetch_sockets().await.unwrap();
+    assert_eq!((found.missing_nodes.len(), found.missing_foreign), (0, 0));
+    let ids: Vec<&str> = found.values.iter().map(|socket| socket.id.as_str()).collect();
+    assert_eq!(ids, [&there.id]);
+
+    let asking = asker().emit_with_ack("ask", &1, Duration::from_secs(10));
+    let (acks, ()) = tokio::join!(asking, async {
+        let packet = within("the question", there.packet()).await.unwrap();
+        let id = packet.trim_start_matches("42/tables/7,").split('[').next().unwrap().to_owned();
+        there.send(format!("43/tables/7,{id}[\"there\"]")).await;
+    });
+    let acks = acks.unwrap();
+    assert_eq!((acks.expected, acks.missing_nodes.len(), acks.missing_foreign), (1, 0, 0));
+    assert_eq!(acks.acks[0].decode::<String>().unwrap(), "there");
+
+    let answers = asker().server_side_emit_with_ack("which", &()).await.unwrap();
+    assert_eq!((answers.values.len(), answers.missing_nodes.len()), (1, 0));
+    cluster.stop().await;
+}
+
 async fn a_user_is_known_everywhere(link: Link) {
     let (tell, mut told) = mpsc::unbounded_channel();
     let configure = |config: &mut Config| config.users.offline_after = Duration::from_millis(100);
@@ -407,6 +439,7 @@ stories![
     binary_and_numbers_arrive_as_they_are,
     sockets_are_moved_and_shown_across_nodes,
     acknowledgements_come_from_every_node,
+    a_node_without_sockets_may_ask,
     a_user_is_known_everywhere,
     a_limit_holds_across_nodes,
     a_join_past_the_api_is_found,

@@ -1,5 +1,7 @@
 //! The other nodes, as this one speaks to them: what it says, what it asks, who is there.
 
+pub(crate) mod acks;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -9,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::RwLock;
 use socketioxide_core::Value;
 use tokio::time::Instant;
 
@@ -50,6 +53,7 @@ pub(crate) struct Peers {
     questions: Questions,
     roster: Roster,
     acquaintances: Acquaintances,
+    served: RwLock<HashSet<Box<str>>>,
     /// One pattern for all rooms instead of a channel for each.
     hears_all: bool,
     timeout: Duration,
@@ -86,6 +90,7 @@ impl Peers {
             broker,
             roster,
             acquaintances: Acquaintances::default(),
+            served: RwLock::default(),
             hears_all,
             timeout,
             questions: Questions::default(),
@@ -120,9 +125,23 @@ impl Peers {
 
     /// From now on this node is counted as one that serves the namespace.
     pub(crate) fn serve(&self, namespace: &str) {
+        self.served.write().insert(namespace.into());
         for topic in self.wire.topics(namespace, self.hears_all) {
             self.broker.listen(topic);
         }
+    }
+
+    /// Hears answers about a namespace while the returned value lives. None if it is served here,
+    /// and so heard of anyway. A node serves a namespace from its first socket in it on.
+    pub(crate) async fn hear_answers(&self, namespace: &str) -> Option<Hearing<'_>> {
+        if self.served.read().contains(namespace) {
+            return None;
+        }
+        let hearing = Hearing { peers: self, topics: self.wire.answer_topics(namespace) };
+        hearing.topics.iter().for_each(|topic| self.broker.listen(topic.clone()));
+        // At most as long as an answer may take: then it is not heard, and that is told.
+        let _ = tokio::time::timeout(self.timeout, self.broker.settled()).await;
+        Some(hearing)
     }
 
     /// Listens to a room that has members here; where one pattern covers every room, nobody asks.
@@ -202,7 +221,8 @@ impl Peers {
         let listens = ids.into_iter().zip(listeners).filter(|(_, count)| **count > 0);
         let ours: Vec<&String> = listens.map(|(id, _)| id).collect();
         // One that is taken for dead may still be counted, which makes it none of the others.
-        let foreign = total.saturating_sub(ours.len() + 1);
+        let itself = usize::from(self.served.read().contains(namespace));
+        let foreign = total.saturating_sub(ours.len() + itself);
         let living = ours.into_iter().filter(|id| names.contains_key(*id));
         let named: HashSet<String> = living.cloned().collect();
         Ok((Census { named, foreign }, names))
@@ -231,6 +251,7 @@ impl Peers {
         if !self.is_up() {
             return Err(Disconnected);
         }
+        let _hearing = self.hear_answers(namespace).await;
         let (census, names) = self.census(namespace).await?;
         let mut answers = Answers::default();
         let foreign = census.foreign;
@@ -261,20 +282,6 @@ impl Peers {
         Ok(answers)
     }
 
-    /// Asks clients of the other nodes for acknowledgements. The question is out when this returns.
-    pub(crate) fn ask_clients(
-        self: &Arc<Self>,
-        namespace: &str,
-        question: impl FnOnce(RequestId) -> Message,
-    ) -> Option<ClientAcks> {
-        if !self.is_up() {
-            return None;
-        }
-        let open = self.questions.open();
-        self.say(namespace, &question(open.id.clone()));
-        Some(ClientAcks { peers: self.clone(), namespace: namespace.to_owned(), open })
-    }
-
     async fn next(&self, open: &mut Question, deadline: Instant) -> Next {
         let look_again = Instant::now() + LOOK_AGAIN;
         match tokio::time::timeout_at(deadline.min(look_again), open.answers.recv()).await {
@@ -293,6 +300,18 @@ impl std::fmt::Debug for Peers {
     }
 }
 
+/// Answers about a namespace that this node does not serve are heard.
+pub(crate) struct Hearing<'a> {
+    peers: &'a Peers,
+    topics: Vec<Topic>,
+}
+
+impl Drop for Hearing<'_> {
+    fn drop(&mut self) {
+        self.topics.iter().for_each(|topic| self.peers.broker.unlisten(topic));
+    }
+}
+
 enum Next {
     Answer(Answered),
     LookAgain,
@@ -302,70 +321,4 @@ enum Next {
 fn named(waiting: &Waiting, names: &HashMap<String, NodeId>) -> Vec<NodeId> {
     let name = |id: String| names.get(&id).cloned().unwrap_or_else(|| NodeId::named(&id));
     waiting.missing().into_iter().map(name).collect()
-}
-
-/// Acknowledgements of clients of other nodes that are being collected.
-pub(crate) struct ClientAcks {
-    peers: Arc<Peers>,
-    namespace: String,
-    open: Question,
-}
-
-/// What clients of other nodes said.
-#[derive(Debug, Default)]
-pub(crate) struct Collected {
-    /// How many clients were asked, as far as their nodes said so.
-    pub(crate) expected: usize,
-    /// The first argument of each acknowledgement.
-    pub(crate) acks: Vec<Option<rmpv::Value>>,
-    /// Nodes of ours that did not say how many they asked.
-    pub(crate) missing: Vec<NodeId>,
-    pub(crate) missing_foreign: usize,
-}
-
-impl ClientAcks {
-    /// Collects until every client that is still there has answered, or time is up.
-    pub(crate) async fn collect(mut self, timeout: Duration) -> Collected {
-        let deadline = Instant::now() + timeout;
-        let mut collected = Collected::default();
-        let Ok((census, names)) = self.peers.census(&self.namespace).await else {
-            return collected;
-        };
-        let foreign = census.foreign;
-        let mut waiting = Waiting::new(census);
-        // By node, because the clients of one that died are not waited for. Foreign nodes of the
-        // classic format have no name and share an entry.
-        let mut owed: HashMap<Option<String>, i64> = HashMap::new();
-        while !waiting.is_over() || owed.values().any(|owed| *owed > 0) {
-            match self.peers.next(&mut self.open, deadline).await {
-                Next::Answer((from, Answer::ClientCount(count))) => {
-                    if waiting.answered(from.as_deref()) {
-                        collected.expected += count;
-                        let count = i64::try_from(count).unwrap_or(i64::MAX);
-                        let owed = owed.entry(from).or_default();
-                        *owed = owed.saturating_add(count);
-                    }
-                }
-                Next::Answer((from, Answer::ClientAck(value))) => {
-                    *owed.entry(from).or_default() -= 1;
-                    collected.acks.push(value);
-                }
-                Next::Answer(_) => {}
-                Next::LookAgain => {
-                    if let Ok((census, _)) = self.peers.census(&self.namespace).await {
-                        waiting.still_there(&census, foreign);
-                        owed.retain(|node, _| {
-                            node.as_ref().is_none_or(|node| {
-                                !names.contains_key(node) || census.named.contains(node)
-                            })
-                        });
-                    }
-                }
-                Next::TimeIsUp => break,
-            }
-        }
-        collected.missing = named(&waiting, &names);
-        collected.missing_foreign = waiting.foreign();
-        collected
-    }
 }

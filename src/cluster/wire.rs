@@ -102,20 +102,28 @@ impl Wire {
 
     /// What a node listens to for as long as it serves a namespace; with `all`, every room too.
     pub(crate) fn topics(&self, namespace: &str, all: bool) -> Vec<Topic> {
-        let (prefix, node) = (&self.prefix, &self.node);
-        let common: Channel = format!("{prefix}#{namespace}#").into();
-        let channel = |name: String| Topic::Channel(name.into());
+        let common: Channel = format!("{}#{namespace}#", self.prefix).into();
+        let mut topics = self.answer_topics(namespace);
         match self.format {
-            Format::Classic => vec![
-                if all { Topic::Prefix(common) } else { Topic::Channel(common) },
-                channel(format!("{prefix}-response#{namespace}#")),
-                channel(format!("{prefix}-response#{namespace}#{node}#")),
+            Format::Classic => {
+                topics.push(if all { Topic::Prefix(common) } else { Topic::Channel(common) });
                 // The last: whoever is counted here has to hear everything else.
-                channel(format!("{prefix}-request#{namespace}#")),
-            ],
-            Format::Sharded { .. } => {
-                vec![channel(format!("{prefix}#{namespace}#{node}#")), Topic::Channel(common)]
+                topics.push(Topic::Channel(self.counted(namespace)));
             }
+            Format::Sharded { .. } => topics.push(Topic::Channel(common)),
+        }
+        topics
+    }
+
+    /// Where answers to this node's questions come in.
+    pub(crate) fn answer_topics(&self, namespace: &str) -> Vec<Topic> {
+        let own = Topic::Channel(self.own_channel(namespace, &self.node));
+        match self.format {
+            Format::Classic => {
+                let all = format!("{}-response#{namespace}#", self.prefix);
+                vec![Topic::Channel(all.into()), own]
+            }
+            Format::Sharded { .. } => vec![own],
         }
     }
 

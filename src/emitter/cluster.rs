@@ -13,7 +13,10 @@ use crate::{
     cluster::{
         broker::Disconnected,
         message::{Answer, Description, Flags, Message, Selection},
-        peers::{self, ClientAcks, Collected, Peers},
+        peers::{
+            self, Peers,
+            acks::{ClientAcks, Collected},
+        },
         wire,
     },
     fault::{Code, Fault},
@@ -146,7 +149,11 @@ impl Emitter {
         let span = self.context.trace_emit(&self.namespace, &payload, &self.options);
         self.context.count_emit(&self.options);
         let _waiting = self.context.meters().awaits_acks();
-        // Both are sent before anything is waited for, so that the order of emits is kept.
+        let _hearing = match self.peers() {
+            Some(peers) => peers.hear_answers(&self.namespace).await,
+            None => None,
+        };
+        // Both are sent before any answer is waited for, so that the order of emits is kept.
         let elsewhere = self.ask_clients_elsewhere(&payload, timeout, span.traceparent())?;
         let cluster_asked = elsewhere.is_some() || self.peers().is_none();
         let elsewhere = async {

@@ -1,0 +1,96 @@
+//! Acknowledgements of clients of other nodes: asked for, and collected.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Next, Peers, named};
+use crate::{
+    cluster::{
+        message::{Answer, Message, RequestId},
+        questions::{Question, Waiting},
+    },
+    id::NodeId,
+};
+
+impl Peers {
+    /// Asks clients of the other nodes for acknowledgements. The question is out when this returns.
+    pub(crate) fn ask_clients(
+        self: &Arc<Self>,
+        namespace: &str,
+        question: impl FnOnce(RequestId) -> Message,
+    ) -> Option<ClientAcks> {
+        if !self.is_up() {
+            return None;
+        }
+        let open = self.questions.open();
+        self.say(namespace, &question(open.id.clone()));
+        Some(ClientAcks { peers: self.clone(), namespace: namespace.to_owned(), open })
+    }
+}
+
+/// Acknowledgements of clients of other nodes that are being collected.
+pub(crate) struct ClientAcks {
+    peers: Arc<Peers>,
+    namespace: String,
+    open: Question,
+}
+
+/// What clients of other nodes said.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    /// How many clients were asked, as far as their nodes said so.
+    pub(crate) expected: usize,
+    /// The first argument of each acknowledgement.
+    pub(crate) acks: Vec<Option<rmpv::Value>>,
+    /// Nodes of ours that did not say how many they asked.
+    pub(crate) missing: Vec<NodeId>,
+    pub(crate) missing_foreign: usize,
+}
+
+impl ClientAcks {
+    /// Collects until every client that is still there has answered, or time is up.
+    pub(crate) async fn collect(mut self, timeout: Duration) -> Collected {
+        let deadline = Instant::now() + timeout;
+        let mut collected = Collected::default();
+        let Ok((census, names)) = self.peers.census(&self.namespace).await else {
+            return collected;
+        };
+        let foreign = census.foreign;
+        let mut waiting = Waiting::new(census);
+        // By node, because the clients of one that died are not waited for. Foreign nodes of the
+        // classic format have no name and share an entry.
+        let mut owed: HashMap<Option<String>, i64> = HashMap::new();
+        while !waiting.is_over() || owed.values().any(|owed| *owed > 0) {
+            match self.peers.next(&mut self.open, deadline).await {
+                Next::Answer((from, Answer::ClientCount(count))) => {
+                    if waiting.answered(from.as_deref()) {
+                        collected.expected += count;
+                        let count = i64::try_from(count).unwrap_or(i64::MAX);
+                        let owed = owed.entry(from).or_default();
+                        *owed = owed.saturating_add(count);
+                    }
+                }
+                Next::Answer((from, Answer::ClientAck(value))) => {
+                    *owed.entry(from).or_default() -= 1;
+                    collected.acks.push(value);
+                }
+                Next::Answer(_) => {}
+                Next::LookAgain => {
+                    if let Ok((census, _)) = self.peers.census(&self.namespace).await {
+                        waiting.still_there(&census, foreign);
+                        owed.retain(|node, _| {
+                            node.as_ref().is_none_or(|node| {
+                                !names.contains_key(node) || census.named.contains(node)
+                            })
+                        });
+                    }
+                }
+                Next::TimeIsUp => break,
+            }
+        }
+        collected.missing = named(&waiting, &names);
+        collected.missing_foreign = waiting.foreign();
+        collected
+    }
+}
