@@ -3,7 +3,8 @@
 use std::{fmt, io, net::SocketAddr, process, time::Duration};
 
 use switchboard::{
-    Authenticate, Config, Switchboard, builtin, config,
+    Authenticate, Config, Switchboard, builtin,
+    config::{self, LogLevel},
     interceptor::{Logging, Propagate},
     server::{BoundAdmin, Builder, ServeError},
 };
@@ -47,7 +48,12 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
 
 /// Emits one event and returns.
 pub(crate) fn emit(emit: Emit) -> Result<(), Failure> {
-    logs::start(&emit.config.log);
+    // That it is linked to Redis is news from a server; a command that went well says nothing.
+    let mut log = emit.config.log.clone();
+    if log.level == LogLevel::Info {
+        log.level = LogLevel::Warn;
+    }
+    logs::start(&log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(cli::emit::send(emit))?)
 }

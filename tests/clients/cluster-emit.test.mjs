@@ -14,9 +14,10 @@ import { until } from "./support/waiting.mjs";
 const nodes = { n: {}, m: { client: "ioredis" } };
 const fine = { code: 0, stdout: "" };
 
-/** How `switchboard emit` ended. What it logs on stderr is for people, and not promised. */
+/** How `switchboard emit` ended. Without a failure it says nothing. */
 async function emitted(args, options) {
-  const { code, stdout } = await runBinary(["emit", ...args], options);
+  const { code, stdout, stderr } = await runBinary(["emit", ...args], options);
+  if (code === 0) assert.equal(stderr, "");
   return { code, stdout };
 }
 
