@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     cluster::message::{Answer, Envelope, Event, Flags, Message, Selection},
-    reserved::is_reserved_event,
     rooms::NUMERIC_ROOM,
 };
 
@@ -251,7 +250,14 @@ fn read_packet<'a>(reader: &mut Reader<'a>) -> Result<Packet<'a>, DecodeError> {
     let Token::Map(length) = reader.token()? else { return Err(DecodeError::Malformed) };
     let mut packet = Packet::default();
     for _ in 0..length {
-        let Token::Text(name) = reader.token()? else { return Err(DecodeError::Malformed) };
+        let name = match reader.token()? {
+            Token::Text(name) => name,
+            // none that is known, but no reason to lose the message either
+            other => {
+                reader.value_of(&other, MAX_DEPTH - 2)?;
+                b""
+            }
+        };
         match name {
             b"type" => packet.kind = reader.value(MAX_DEPTH - 2)?.as_i64(),
             b"data" => packet.data = Some(reader.skip(MAX_DEPTH - 2)?),
@@ -275,13 +281,8 @@ impl Packet<'_> {
         let data = self.data.ok_or(DecodeError::Member("data"))?;
         let mut reader = Reader::new(data);
         let Token::Array(length) = reader.token()? else { return Err(DecodeError::Member("data")) };
-        let name = (length > 0).then(|| reader.token()).transpose()?;
-        match name {
-            Some(Token::Text(name)) if !is_reserved_event(&String::from_utf8_lossy(name)) => {}
-            // JavaScript takes numbers for names, too.
-            Some(Token::Integer(_)) => {}
-            _ => return Err(DecodeError::EventName),
-        }
+        let name = (length > 0).then(|| reader.value(MAX_DEPTH)).transpose()?;
+        fields::is_event_name(name.as_ref())?;
         Ok(Event::Encoded(frame.slice_ref(data)))
     }
 }

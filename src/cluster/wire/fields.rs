@@ -118,12 +118,15 @@ pub(super) fn is_event(kind: Option<i64>) -> Result<(), DecodeError> {
 pub(super) fn event_of(packet: Fields<'_>) -> Result<Vec<Tree>, DecodeError> {
     is_event(packet.get("type").and_then(Tree::as_i64))?;
     let event = packet.list("data")?;
-    match event.first() {
-        Some(Tree::String(name)) if name.as_str().is_some_and(|name| !is_reserved_event(name)) => {
-            Ok(event.to_vec())
-        }
-        // JavaScript takes numbers for names, too.
-        Some(Tree::Integer(_)) => Ok(event.to_vec()),
+    is_event_name(event.first())?;
+    Ok(event.to_vec())
+}
+
+/// Whether clients may get an event that starts so. JavaScript takes numbers for names, too.
+pub(super) fn is_event_name(first: Option<&Tree>) -> Result<(), DecodeError> {
+    match first {
+        Some(Tree::Integer(_)) => Ok(()),
+        Some(name) if name.as_str().is_some_and(|name| !is_reserved_event(name)) => Ok(()),
         _ => Err(DecodeError::EventName),
     }
 }

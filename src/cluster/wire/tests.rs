@@ -485,6 +485,26 @@ fn reserved_names_are_not_delivered() {
 }
 
 #[test]
+fn members_of_a_packet_that_nobody_knows_are_passed_over() {
+    let wire = Wire::new(WireProtocol::Classic, "socket.io", "ours", true);
+    let list = |text: &str| Tree::Array(vec![Tree::from(text)]);
+    let packet = Tree::Map(vec![
+        (Tree::from(7), Tree::from("a key that is no text")),
+        (list("nor this"), Tree::Nil),
+        (Tree::from("other"), list("x")),
+        (Tree::from("type"), Tree::from(2)),
+        (Tree::from("data"), list("says")),
+    ]);
+    let mut frame = Vec::new();
+    msgpack::write_array(&mut frame, &[Tree::from("theirs"), packet, Tree::Map(Vec::new())]);
+    let read = wire.decode("/", "socket.io#/#", &frame.into(), &|_| true);
+    let Ok(Some(Envelope { message: Message::Broadcast { event, .. }, .. })) = read else {
+        panic!("{read:?}");
+    };
+    assert_eq!(values(&event), [Tree::from("says")]);
+}
+
+#[test]
 fn names_with_a_hash_are_kept_whole() {
     let wire = Wire::new(WireProtocol::Classic, "k", "ours", true);
     let candidates: Vec<_> = wire.namespaces("k#/a#b#room#").collect();
