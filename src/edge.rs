@@ -45,6 +45,8 @@ mod frames;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod http;
+#[allow(dead_code)] // the transports do not read through it yet
+mod inbound;
 mod listener;
 mod peer;
 mod polling;

@@ -17,7 +17,7 @@ use serde_json::Value;
 use socketioxide_core::Sid;
 use tokio::sync::Notify;
 
-use super::{admission::Permit, frames, splice};
+use super::{admission::Permit, frames, inbound::Reader, splice};
 
 /// Why a transport was cut by us. The name is a label of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,9 @@ pub(super) struct Polling {
     pub(super) moved: Notify,
     /// When the client was last heard of, in milliseconds of the registry's clock.
     last_seen_ms: AtomicU64,
+    /// Reads what comes by requests.
+    #[allow(dead_code)]
+    pub(super) reader: Mutex<Reader>,
 }
 
 /// One client's transport.
@@ -138,7 +141,8 @@ impl Wire {
     }
 
     pub(super) fn polling(v3: bool, peer: IpAddr, permit: Permit) -> Self {
-        Self::new(v3, peer, permit, Phase::Polling, Some(Box::default()), 0)
+        let polling = Polling { reader: Mutex::new(Reader::new(v3)), ..Polling::default() };
+        Self::new(v3, peer, permit, Phase::Polling, Some(Box::new(polling)), 0)
     }
 
     fn new(
@@ -198,6 +202,15 @@ impl Wire {
         self.reader.wake();
         self.writer.wake();
         first
+    }
+
+    /// What reads the client's packets from a websocket on: it goes on where polling has ended.
+    #[allow(dead_code)]
+    pub(super) fn take_reader(&self) -> Reader {
+        match &self.polling {
+            Some(polling) => std::mem::take(&mut *polling.reader.lock()),
+            None => Reader::new(self.v3),
+        }
     }
 
     /// Whether what the engine sends has to be looked at.
