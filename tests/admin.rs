@@ -27,6 +27,7 @@ struct Scene {
 
 fn builder(configure: impl FnOnce(&mut Config)) -> Builder {
     let mut config = Config::default();
+    config.drain.grace = Duration::ZERO;
     config.drain.spread = Duration::from_millis(50);
     configure(&mut config);
     let gateway = Gateway::new("/").on("marker", async || Reply::ack(&())).on(

@@ -22,6 +22,7 @@ fn admin_ui() -> AdminUi {
 fn builder(name: &str) -> Builder {
     let mut config = Config::default();
     config.node_id = Some(name.into());
+    config.drain.grace = Duration::ZERO;
     config.drain.spread = Duration::from_millis(50);
     let chat = Gateway::new("/chat/{room}").on(
         "paint",

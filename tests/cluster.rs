@@ -64,6 +64,7 @@ impl Cluster {
         let mut nodes = Vec::new();
         for number in 0..count {
             let mut config = Config::default();
+            config.drain.grace = Duration::ZERO;
             config.drain.spread = Duration::from_millis(50);
             configure(&mut config);
             let builder = Switchboard::builder();

@@ -25,6 +25,7 @@ use switchboard::{
 
 fn builder(configure: impl FnOnce(&mut Config)) -> Builder {
     let mut config = Config::default();
+    config.drain.grace = Duration::ZERO;
     config.drain.spread = Duration::from_millis(50);
     configure(&mut config);
     let main = Gateway::new("/")

@@ -63,6 +63,7 @@ fn gateway() -> Gateway {
 
 fn config(collector: &Collector) -> Config {
     let mut config = Config::default();
+    config.drain.grace = Duration::ZERO;
     config.drain.spread = Duration::from_millis(10);
     config.traces.endpoint = Some(collector.endpoint.clone());
     config
@@ -318,6 +319,7 @@ async fn a_program_may_bring_its_own_provider() {
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("program"));
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
     let mut config = Config::default();
+    config.drain.grace = Duration::ZERO;
     config.drain.spread = Duration::from_millis(10);
     let server = Server::start(builder(config).tracer_provider(provider.clone())).await;
     let mut client = server.client().await;
@@ -376,6 +378,7 @@ async fn the_binary_takes_the_standard_variables_and_exports_at_its_end() {
 #[tokio::test]
 async fn a_collector_that_is_gone_holds_up_nobody() {
     let mut config = Config::default();
+    config.drain.grace = Duration::ZERO;
     config.drain.spread = Duration::from_millis(10);
     // Taken by nobody: reserved for discarding.
     config.traces.endpoint = Some("http://127.0.0.1:9".into());

@@ -142,9 +142,9 @@ impl Config {
             check.rule(keys, !duration.is_zero(), "must be more than 0");
         }
         check.rule(
-            &["drain.spread", "drain.timeout"],
-            self.drain.spread <= self.drain.timeout,
-            "must not be longer than drain.timeout",
+            &["drain.spread", "drain.grace", "drain.timeout"],
+            self.drain.grace.saturating_add(self.drain.spread) <= self.drain.timeout,
+            "must not be longer than drain.timeout, together with drain.grace",
         );
     }
 
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(broken(|c| c.auth.leeway = zero), [""; 0]);
         assert_eq!(
             broken(|c| c.drain.spread = Duration::from_secs(31)),
-            ["drain.spread: must not be longer than drain.timeout"]
+            ["drain.spread: must not be longer than drain.timeout, together with drain.grace"]
         );
     }
 

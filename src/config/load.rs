@@ -7,6 +7,7 @@ use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::Deserialize as _;
@@ -248,6 +249,10 @@ impl Loader {
                 {
                     admin.set_port(0);
                 }
+            }
+            // No balancer stands in front of it.
+            if !self.merged.contains_key("drain.grace") {
+                config.drain.grace = Duration::ZERO;
             }
             if config.auth.hs256_secret.is_empty() {
                 config.auth.hs256_secret = [DEV_SECRET].into_iter().collect();

@@ -280,15 +280,19 @@ pub struct Drain {
     /// Time from the signal to the end of the process, at most. Default 30 s; more than 0.
     #[serde(with = "units::duration")]
     pub timeout: Duration,
-    /// Time over which the sockets are closed. Default 10 s; at most
-    /// [`timeout`](Self::timeout).
+    /// Time in which `/readyz` is 503 already and everything else goes on as before, so that load
+    /// balancers notice before anybody is turned away. Default 2 s; 0 with `--dev`.
+    #[serde(with = "units::duration")]
+    pub grace: Duration,
+    /// Time over which the sockets are closed, after the grace. Default 10 s; together with
+    /// [`grace`](Self::grace) at most [`timeout`](Self::timeout).
     #[serde(with = "units::duration")]
     pub spread: Duration,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { timeout: secs(30), spread: secs(10) }
+        Self { timeout: secs(30), grace: secs(2), spread: secs(10) }
     }
 }
 

@@ -98,8 +98,9 @@ impl Refusal {
         if let Some(after) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }
-        if matches!(self, Self::TooLarge | Self::TooSlow) {
-            // the rest of the body is not worth reading
+        // The rest of a body like these is not worth reading. A proxy that keeps its connection to a
+        // node that leaves would go on sending newcomers here.
+        if matches!(self, Self::TooLarge | Self::TooSlow | Self::Draining) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -11,9 +11,9 @@ use crate::edge::KillReason;
 const NOTICE_HEAD_START: Duration = Duration::from_millis(100);
 
 impl Switchboard {
-    /// Drains the node: `/readyz` turns 503 and new handshakes get 503, clients hear
-    /// `server:draining` and are closed at the transport, spread over `drain.spread`, so that they
-    /// reconnect elsewhere; events under way finish. Draining twice waits for the same end.
+    /// Drains the node. `/readyz` turns 503 at once. After `drain.grace` new handshakes get 503, and
+    /// clients hear `server:draining` and are closed at the transport, spread over `drain.spread`, so
+    /// that they reconnect elsewhere. Events under way finish. Draining twice waits for the same end.
     ///
     /// # Errors
     /// `DrainTimeout` if connections or handlers are left after `drain.timeout`.
@@ -21,7 +21,10 @@ impl Switchboard {
         let inner = &*self.0;
         let started = Instant::now();
         let drain = &inner.config.drain;
-        if inner.context.start_draining() {
+        let is_first = inner.context.start_draining();
+        // Balancers send newcomers here until they have asked for `/readyz` again.
+        tokio::time::sleep(drain.grace).await;
+        if is_first {
             inner.edge.start_draining();
             let sockets = self.socket_count();
             inner.context.meters().drain_begins(sockets);

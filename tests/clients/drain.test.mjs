@@ -65,6 +65,25 @@ describe("a drain", { concurrency: 2 }, () => {
     assert.equal((await ack(served, "whoami")).socket, served.id);
   });
 
+  it("has a grace in which balancers notice and nobody is turned away", async (t) => {
+    const server = await draining(t, { timeout: "20s", grace: "3s", spread: "100ms" });
+    const early = await connect(t, server);
+    let notified = false;
+    early.on("server:draining", () => (notified = true));
+    server.signal("SIGTERM");
+    await until("the node is not ready", async () => (await server.get("/readyz")).status === 503);
+    const late = await connect(t, server);
+    assert.equal((await ack(late, "whoami")).socket, late.id, "a newcomer is served like everybody");
+    assert.equal(notified, false, "nobody is told yet");
+    assert.ok(early.connected);
+
+    await heard(early, "server:draining");
+    const refused = await server.get("/socket.io/?EIO=4&transport=polling");
+    assert.equal(refused.status, 503);
+    assert.equal(refused.headers.get("connection"), "close", "the proxy asks the next node");
+    assert.deepEqual(await within(10_000, "the process ends", server.exited), { code: 0, signal: null });
+  });
+
   it("is spread: the sockets do not all leave in the same moment", async (t) => {
     const server = await draining(t, { timeout: "20s", spread: "2s" });
     const sockets = await Promise.all(Array.from({ length: 12 }, () => connect(t, server)));

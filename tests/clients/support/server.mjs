@@ -28,14 +28,15 @@ process.on("exit", (code) => {
 /**
  * Starts the `switchboard` binary with `config` (nested as in the TOML file) and waits until it is
  * healthy. `args` are added to the command line. Whoever calls this also ends it. There is no admin
- * port unless `config.admin_listen` names one: many servers run side by side.
+ * port unless `config.admin_listen` names one: many servers run side by side. A drain has no grace
+ * unless `config.drain` asks for one.
  */
 export async function startServer(config = {}, { args = [] } = {}) {
   return retryingBusyPorts(async () => {
     const dir = await mkdtemp(join(tmpdir(), "switchboard-test-"));
     const [port] = await freePorts(1);
     const file = join(dir, "switchboard.toml");
-    await writeFile(file, toml({ listen: `127.0.0.1:${port}`, admin_listen: "", ...config }));
+    await writeFile(file, toml({ listen: `127.0.0.1:${port}`, admin_listen: "", ...config, drain: { grace: "0s", ...config.drain } }));
     const server = new ServerProcess(BIN, ["serve", "--config", file, ...args], {}, port);
     server.onExit(() => rm(dir, { recursive: true, force: true }));
     await server.ready(() => server.get("/healthz").then(({ status }) => status === 200));
