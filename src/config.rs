@@ -17,6 +17,8 @@ mod env;
 mod file;
 #[cfg(feature = "server")]
 mod load;
+#[cfg(all(test, feature = "server"))]
+mod page;
 #[cfg(feature = "server")]
 mod problem;
 #[cfg(feature = "server")]
@@ -36,7 +38,7 @@ pub use load::{Loaded, Sources, load};
 #[cfg(feature = "server")]
 pub use problem::{ConfigErrors, Origin, Problem};
 #[cfg(feature = "server")]
-pub use schema::NOT_YET;
+pub use schema::{NOT_YET, RELOADED};
 pub use secret::{Secret, SecretUrl, Secrets};
 pub use sections::{
     Admin, AdminUi, AdminUiMode, Auth, AuthMode, Drain, Edge, Engine, Limits, Log, LogFormat,
@@ -67,7 +69,8 @@ pub struct Config {
     /// random, new at each start.
     #[serde(with = "serde_with::unset")]
     pub node_id: Option<String>,
-    /// Threads of the server's runtime, at most 1024. Default 0: chosen by the server.
+    /// Threads that serve connections, at most 1024. Default 0: everything runs on one thread; with
+    /// N connections are spread over N more.
     pub workers: usize,
     /// What is written to the log, and how.
     pub log: Log,

@@ -253,10 +253,26 @@ fn what_is_not_served_yet_is_refused_by_name_from_any_source() {
 }
 
 #[test]
+fn a_key_whose_feature_is_not_there_is_not_called_unknown() {
+    let path = file(
+        "later.toml",
+        "[store]\nurl = 'sqlite:x'\n[redis]\nstream_count = 1\n[[rooms.history]]\nrooms = 'a'\n",
+    );
+    let all = problems(&Sources::new().file(path));
+    for key in ["store", "redis.stream_count", "rooms.history"] {
+        let start = format!("{key}: not available yet (");
+        assert!(all.iter().any(|problem| problem.starts_with(&start)), "{key}: {all:#?}");
+    }
+    assert_eq!(all.len(), 3, "{all:#?}");
+    let variable = problem(&from_env([("SWITCHBOARD_INBOX__TTL", "1d")]));
+    assert!(variable.starts_with("inbox.ttl: not available yet ("), "{variable}");
+}
+
+#[test]
 fn what_is_not_served_yet_may_be_given_its_default() {
     let path = file("not-yet-default.toml", "redis.url = ''\nrecovery.enabled = false\n");
     assert_eq!(config(&Sources::new().file(path)), Config::default());
-    assert!(NOT_YET.iter().any(|(key, _)| *key == "recovery.enabled"));
+    assert!(NOT_YET.iter().any(|(key, _)| *key == "recovery"));
 }
 
 #[test]

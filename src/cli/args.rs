@@ -59,7 +59,7 @@ pub(super) struct ConfigArgs {
     /// Name of this node in the cluster
     #[arg(long, value_name = "ID")]
     node_id: Option<String>,
-    /// Threads of the server; 0: chosen by the server
+    /// Threads that connections are spread over; 0: everything runs on one thread
     #[arg(long, value_name = "N")]
     workers: Option<String>,
     /// off, error, warn, info, debug or trace

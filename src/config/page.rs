@@ -1,0 +1,147 @@
+//! `docs/configuration.md` says what the code does: every key is there, with its default.
+//!
+//! A new key needs a row in the table of its section; a test that fails says which one.
+
+use std::collections::BTreeMap;
+
+use toml::Value;
+
+use super::{
+    RELOADED, Sources, load,
+    schema::{SECRETS, Schema},
+};
+
+const PAGE: &str = include_str!("../../docs/configuration.md");
+
+/// What the page says of one key.
+struct Row {
+    default: String,
+    values: String,
+    is_reloaded: bool,
+}
+
+/// The rows of all tables, by the full name of their key.
+fn rows() -> BTreeMap<String, Row> {
+    let mut rows = BTreeMap::new();
+    let mut section = "";
+    for line in PAGE.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            let named = title.strip_prefix("`[").and_then(|title| title.strip_suffix("]`"));
+            section = named.unwrap_or_default();
+        }
+        let cells: Vec<&str> = line.split(" |").map(|cell| cell.trim_matches([' ', '|'])).collect();
+        let [key, default, values, reloaded, _meaning, ..] = cells.as_slice() else { continue };
+        let Some(key) = key.strip_prefix('`').and_then(|key| key.strip_suffix('`')) else {
+            continue;
+        };
+        let key = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
+        let row = Row {
+            default: default.trim_matches('`').to_owned(),
+            values: (*values).to_owned(),
+            is_reloaded: *reloaded == "yes",
+        };
+        assert!(rows.insert(key.clone(), row).is_none(), "{key} stands on the page twice");
+    }
+    rows
+}
+
+/// Rules between keys that a single one would break.
+const AROUND: &[(&str, &str)] = &[
+    ("auth.hs256_secret", "\"a secret of at least thirty-two bytes\""),
+    ("admin_ui.enabled", "true"),
+    ("admin_ui.username", "\"ops\""),
+    ("admin_ui.password", "\"a long password\""),
+];
+
+/// A file with this statement about `key`.
+fn file_with(key: &str, statement: &str) -> String {
+    let around = AROUND.iter().filter(|(other, _)| *other != key);
+    let around: String = around.map(|(key, value)| format!("{key} = {value}\n")).collect();
+    format!("{around}{statement}\n")
+}
+
+/// What the loader says when this is the whole file.
+fn refusal(statement: &str) -> Option<String> {
+    let name = format!("switchboard-page-{}-{:?}", std::process::id(), std::thread::current().id());
+    let file = std::env::temp_dir().join(name);
+    std::fs::write(&file, statement).expect("a file");
+    let refused = load(&Sources::new().file(&file)).err().map(|errors| errors.to_string());
+    std::fs::remove_file(&file).expect("the file is there");
+    refused
+}
+
+#[test]
+fn every_key_has_a_row_with_its_default_and_there_are_no_others() {
+    let (schema, mut rows) = (Schema::new(), rows());
+    for key in schema.keys() {
+        let default = schema.default_of(key).expect("it is one of its keys");
+        let row = rows.remove(key).unwrap_or_else(|| {
+            let name = key.rsplit('.').next().unwrap_or(key);
+            panic!(
+                "{key} is missing in docs/configuration.md: | `{name}` | `{default}` | … | | … |"
+            )
+        });
+        let written: toml::Table = format!("default = {}", row.default)
+            .parse()
+            .unwrap_or_else(|error| panic!("{key}: {error}"));
+        assert_eq!(&written["default"], default, "the default of {key}");
+    }
+    let left: Vec<_> = rows.into_keys().collect();
+    assert_eq!(left, [""; 0], "on the page, and no keys");
+}
+
+#[test]
+fn what_sighup_changes_is_marked() {
+    for (key, row) in rows() {
+        assert_eq!(row.is_reloaded, RELOADED.contains(&&*key), "{key}");
+    }
+}
+
+#[test]
+fn values_that_are_listed_are_taken_and_no_others() {
+    for (key, Row { default, values, .. }) in rows() {
+        let default: toml::Table = format!("default = {default}").parse().expect("checked above");
+        let default = &default["default"];
+        let statement = |value: &str| match default {
+            Value::Array(_) => format!("{key} = [\"{value}\"]"),
+            Value::String(_) => format!("{key} = \"{value}\""),
+            _ => format!("{key} = {value}"),
+        };
+        let refused = |value: &str| {
+            let refused = refusal(&file_with(&key, &statement(value)));
+            refused.filter(|refused| refused.starts_with(&format!("{key}: ")))
+        };
+        // A list of names and nothing else: `a`, `b`.
+        let names: Vec<&str> =
+            values.split(", ").filter_map(|v| v.strip_prefix('`')?.strip_suffix('`')).collect();
+        let is_list = names.iter().all(|name| !name.contains(['[', '`', ':', '"']));
+        if is_list && names.len() > 1 && names.len() == values.split(", ").count() {
+            for name in names {
+                assert_eq!(refused(name), None, "{key}");
+            }
+            let other = if default.is_bool() { "\"nonsense\"" } else { "nonsense" };
+            assert!(refused(other).is_some(), "{key} takes nonsense");
+        }
+        let zero = if default.is_str() { "0s" } else { "0" };
+        let zero = if key == "engine.max_payload" { "0B" } else { zero };
+        if ["more than 0", "1 or more"].contains(&&*values) {
+            assert!(refused(zero).is_some(), "{key} takes {zero}");
+        }
+        if values.contains("0 or more") || values.contains("0: no limit") {
+            assert_eq!(refused(zero), None, "{key}");
+        }
+        if values == "not empty" {
+            assert!(refused("").is_some(), "{key} takes the empty text");
+        }
+    }
+}
+
+#[test]
+fn every_secret_that_may_stand_in_a_file_is_named() {
+    let paragraph =
+        PAGE.split("**Secrets in files.**").nth(1).and_then(|rest| rest.split("\n\n").next());
+    let paragraph = paragraph.expect("there is such a paragraph");
+    for (key, _) in SECRETS {
+        assert!(paragraph.contains(&format!("`{key}`")), "{key}");
+    }
+}
