@@ -41,11 +41,13 @@ pub use problem::{ConfigErrors, Origin, Problem};
 pub use schema::{NOT_YET, RELOADED};
 pub use secret::{Secret, SecretUrl, Secrets};
 pub use sections::{
-    Admin, AdminUi, AdminUiMode, Auth, AuthMode, Drain, Edge, Engine, Limits, Log, LogFormat,
-    LogLevel, OverLimit, Recovery, Redis, Rooms, Subscribe, Tls, Traces, Transport, Users,
-    WireProtocol,
+    Admin, AdminUi, AdminUiMode, Auth, AuthMode, Drain, Edge, Engine, Legacy, Limits, Log,
+    LogFormat, LogLevel, OverLimit, Recovery, Redis, Rooms, Subscribe, Tls, Traces, Transport,
+    Users, WireProtocol,
 };
 pub use units::parse_duration;
+
+pub use crate::payload::Parser;
 
 /// The secret that `--dev` uses when no other is configured. Everybody knows it, so a
 /// configuration that names it without `--dev` is refused.

@@ -36,7 +36,8 @@ pub enum PayloadError {
 
 /// How the clients of this server encode their packets: Socket.IO's own text format, or
 /// `socket.io-msgpack-parser`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Parser {
     /// Socket.IO's own: JSON, binary as attachments. What every client speaks by itself.
     #[default]

@@ -4,7 +4,8 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use switchboard::config::{
-    AdminUi, AdminUiMode, AuthMode, Config, DEV_SECRET, Loaded, NOT_YET, Sources, load,
+    AdminUi, AdminUiMode, AuthMode, Config, DEV_SECRET, Legacy, Loaded, NOT_YET, Parser, Sources,
+    load,
 };
 
 const LONG: &str = "a-secret-of-more-than-thirty-two-bytes";
@@ -92,13 +93,48 @@ fn a_variable_has_the_type_of_its_key() {
     ]));
     assert_eq!(config.engine.ping_interval, Duration::from_millis(250));
     assert_eq!(config.engine.max_payload, 65_536);
-    assert!(config.engine.legacy_polling);
+    assert_eq!(config.engine.legacy, Legacy::All);
     assert_eq!(config.engine.transports.len(), 1);
     assert_eq!(config.engine.cors_origins, ["https://a.example", "https://b.example"]);
     assert_eq!(config.limits.events_per_second, 20);
     assert_eq!(config.edge.trusted_proxies[1].to_string(), "192.0.2.1/32");
     assert!(config.rooms.may_join.is_empty());
     assert_eq!(config.node_id.as_deref(), Some("eu-1"));
+}
+
+#[test]
+fn legacy_polling_is_still_understood_and_is_one_key_with_legacy() {
+    let legacy = |text: &str| {
+        let path = file("legacy.toml", &format!("[engine]\n{text}\n"));
+        config(&Sources::new().file(path)).engine.legacy
+    };
+    assert_eq!(legacy(""), Legacy::Websocket);
+    assert_eq!(legacy("legacy = 'off'"), Legacy::Off);
+    assert_eq!(legacy("legacy_polling = true"), Legacy::All);
+    assert_eq!(legacy("legacy_polling = false"), Legacy::Websocket);
+
+    let old = file("legacy-old.toml", "[engine]\nlegacy_polling = true\n");
+    let newer = Sources::new().file(old).env(env([("SWITCHBOARD_ENGINE__LEGACY", "off")]));
+    assert_eq!(config(&newer).engine.legacy, Legacy::Off, "the environment wins");
+
+    let both = file("legacy-both.toml", "[engine]\nlegacy = 'off'\nlegacy_polling = true\n");
+    assert_eq!(
+        problem(&Sources::new().file(&both)),
+        format!(
+            "engine.legacy_polling: stands beside engine.legacy, its new name: give one of them \
+             ({}:3)",
+            both.display()
+        )
+    );
+    let wrong = from_env([("SWITCHBOARD_ENGINE__LEGACY", "polling")]);
+    assert!(problem(&wrong).contains("`polling` is not one of off, websocket, all"));
+}
+
+#[test]
+fn the_parser_of_the_clients_is_a_setting() {
+    assert_eq!(config(&Sources::new()).engine.parser, Parser::Json);
+    let msgpack = from_env([("SWITCHBOARD_ENGINE__PARSER", "msgpack")]);
+    assert_eq!(config(&msgpack).engine.parser, Parser::MsgPack);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::{
     check::Finding,
     env, file,
     problem::{ConfigErrors, Origin, Problem},
-    schema::{Amount, Schema, is_secret, not_yet, secret_named_by},
+    schema::{Amount, Schema, is_secret, not_yet, renamed, secret_named_by},
 };
 
 /// Where the configuration comes from. Kept by the server, which loads it again on `SIGHUP`.
@@ -179,6 +179,14 @@ impl Loader {
     fn layer(&mut self, settings: Vec<Setting>) {
         let given: BTreeSet<String> = settings.iter().map(|setting| setting.key.clone()).collect();
         for mut setting in settings {
+            if let Some(key) = renamed(&setting.key) {
+                if given.contains(key) {
+                    let message = format!("stands beside {key}, its new name: give one of them");
+                    self.refuse(key, Problem::new(setting.origin, &setting.key, message));
+                    continue;
+                }
+                setting.key = key.to_owned();
+            }
             if let Some((secret, amount)) = secret_named_by(&setting.key) {
                 if given.contains(secret) {
                     let message = format!("stands beside {secret}: give one of them");

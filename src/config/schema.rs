@@ -67,6 +67,14 @@ pub(super) fn not_yet(key: &str) -> Option<&'static str> {
     NOT_YET.iter().find(|(entry, _)| covers(entry)).map(|(_, reason)| *reason)
 }
 
+/// Keys under the names that they once had, which are still understood.
+const FORMER: [(&str, &str); 1] = [("engine.legacy_polling", "engine.legacy")];
+
+/// The key that a former name stands for.
+pub(super) fn renamed(key: &str) -> Option<&'static str> {
+    FORMER.iter().find(|(former, _)| *former == key).map(|(_, key)| *key)
+}
+
 /// Secrets, which may stand in a file of their own, named by `<key>_file`. One a line where the
 /// key takes several.
 pub(super) const SECRETS: &[(&str, Amount)] = &[
@@ -121,7 +129,7 @@ impl Schema {
     }
 
     pub(super) fn knows(&self, key: &str) -> bool {
-        self.defaults.contains_key(key) || secret_named_by(key).is_some()
+        self.defaults.contains_key(key) || secret_named_by(key).is_some() || renamed(key).is_some()
     }
 
     pub(super) fn is_section(&self, key: &str) -> bool {

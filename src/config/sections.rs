@@ -2,6 +2,7 @@
 
 mod admin_ui;
 mod auth;
+mod engine;
 mod redis;
 mod traces;
 
@@ -11,10 +12,11 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{secret::Secrets, serde_with, units};
-use crate::rooms::RoomPattern;
+use crate::{payload::Parser, rooms::RoomPattern};
 
 pub use admin_ui::{AdminUi, AdminUiMode};
 pub use auth::{Auth, AuthMode};
+pub use engine::Legacy;
 pub use redis::{Redis, Subscribe, WireProtocol};
 pub use traces::Traces;
 
@@ -99,9 +101,12 @@ pub struct Engine {
     pub max_buffered_packets: usize,
     /// The transports on offer. Default both; at least one.
     pub transports: Vec<Transport>,
-    /// Whether clients of Engine.IO 3 may use polling; without it they get websocket only.
-    /// Default false.
-    pub legacy_polling: bool,
+    /// How clients of Engine.IO 3 (Socket.IO 1 and 2) may connect. Default by websocket only.
+    /// `legacy_polling`, as it was called before, is understood: true is `all`.
+    #[serde(alias = "legacy_polling", deserialize_with = "Legacy::deserialize_former")]
+    pub legacy: Legacy,
+    /// The packet format that the clients use. Default `json`.
+    pub parser: Parser,
     /// Origins that browsers may connect from, such as `https://app.example.com`. Default none:
     /// the same origin only. `["*"]`: any, without credentials.
     pub cors_origins: Vec<String>,
@@ -116,7 +121,8 @@ impl Default for Engine {
             max_payload: 1_000_000,
             max_buffered_packets: 8192,
             transports: vec![Transport::Polling, Transport::Websocket],
-            legacy_polling: false,
+            legacy: Legacy::Websocket,
+            parser: Parser::Json,
             cors_origins: Vec::new(),
         }
     }

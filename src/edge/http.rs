@@ -24,6 +24,8 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+use crate::config::Legacy;
+
 use super::{
     admission::{Admission, Limits, Permit},
     cors::{Cors, is_preflight},
@@ -59,9 +61,9 @@ pub(crate) struct EdgeOptions {
     pub(crate) polling: bool,
     /// Whether clients may use websockets.
     pub(crate) websocket: bool,
-    /// Whether Engine.IO 3 clients may poll, too. They take the session id for the public id of
-    /// their socket, and may give it away.
-    pub(crate) legacy_polling: bool,
+    /// How clients of Engine.IO 3 may connect. Those that poll take the session id for the public
+    /// id of their socket, and may give it away.
+    pub(crate) legacy: Legacy,
     /// Pages that may poll: none (same origin), listed (with credentials), or `["*"]`.
     pub(crate) cors_origins: Vec<String>,
     /// How many sessions there may be. May be changed while running.
@@ -86,7 +88,7 @@ impl Default for EdgeOptions {
             max_payload: 1_000_000,
             polling: true,
             websocket: true,
-            legacy_polling: false,
+            legacy: Legacy::Websocket,
             cors_origins: Vec::new(),
             limits: Limits::default(),
             trusted_proxies: Vec::new(),
@@ -211,32 +213,37 @@ impl<A: Adapter> Edge<A> {
 
     /// The checks of Node.js, in its order.
     fn route(&self, parts: &Parts) -> Result<Route, Refusal> {
-        let query = Query::parse(parts.uri.query().unwrap_or(""))?;
-        let transport = match query.transport {
+        let query = Query::parse(parts.uri.query().unwrap_or(""));
+        let transport = match query.transport.as_deref() {
             Some("polling") if self.options.polling => Transport::Polling,
             Some("websocket") if self.options.websocket => Transport::Websocket,
             _ => return Err(Refusal::UnknownTransport),
         };
-        if let Some(id) = query.sid {
+        if query.wants_jsonp && transport == Transport::Polling {
+            return Err(Refusal::Jsonp);
+        }
+        let v3 = query.is_v3();
+        if let Some(id) = &query.sid {
             let sid = match self.ids.load().verify(id) {
                 Some(Owner::Here(sid)) => sid,
                 // the place from which a request can be forwarded to the node that it is for
                 Some(Owner::Elsewhere { .. }) | None => return Err(Refusal::UnknownSession),
             };
             // how the session speaks was settled by its handshake
-            let v3 = self.wires.get(sid).ok_or(Refusal::UnknownSession)?.v3;
+            if self.wires.get(sid).ok_or(Refusal::UnknownSession)?.v3 != v3 {
+                return Err(Refusal::BadRequest);
+            }
             return Ok(Route { transport, v3, sid: Some(sid) });
         }
         if parts.method != Method::GET {
             return Err(Refusal::BadHandshakeMethod);
         }
-        let v3 = match query.version {
-            Some("4") => false,
-            Some("3") => true,
-            _ => return Err(Refusal::UnsupportedProtocol),
+        let welcome = match transport {
+            Transport::Polling => self.options.legacy == Legacy::All,
+            Transport::Websocket => self.options.legacy != Legacy::Off,
         };
-        if v3 && transport == Transport::Polling && !self.options.legacy_polling {
-            return Err(Refusal::UnknownTransport);
+        if v3 && !welcome {
+            return Err(Refusal::UnsupportedProtocol);
         }
         if self.draining.load(Ordering::Acquire) {
             return Err(Refusal::Draining);

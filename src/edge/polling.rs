@@ -31,8 +31,8 @@ impl<A: Adapter> Edge<A> {
         v3: bool,
     ) -> Result<Response<Body>, Refusal> {
         let wire = Arc::new(Wire::polling(v3, peer.ip(), self.admit(peer)?));
-        let request =
-            request::handshake(parts, peer, &self.options.path).ok_or(Refusal::BadRequest)?;
+        let request = request::handshake(parts, peer, &self.options.path, "polling")
+            .ok_or(Refusal::BadRequest)?;
         let response = self.ask_engine(request.map(|()| Full::default())).await;
         let sid = splice::sid_of_open(response.body()).ok_or(Refusal::Internal)?;
         self.wires.register(sid, &wire);

@@ -16,6 +16,8 @@ pub(super) enum Refusal {
     BadHandshakeMethod,
     BadRequest,
     UnsupportedProtocol,
+    /// Polling by scripts, for browsers that can do nothing else.
+    Jsonp,
     TooLarge,
     TooSlow,
     Draining,
@@ -30,7 +32,8 @@ impl Refusal {
             | Self::UnknownSession
             | Self::BadHandshakeMethod
             | Self::BadRequest
-            | Self::UnsupportedProtocol => StatusCode::BAD_REQUEST,
+            | Self::UnsupportedProtocol
+            | Self::Jsonp => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Draining | Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -45,7 +48,7 @@ impl Refusal {
             Self::UnknownTransport => 0,
             Self::UnknownSession => 1,
             Self::BadHandshakeMethod => 2,
-            Self::BadRequest | Self::TooLarge | Self::TooSlow => 3,
+            Self::BadRequest | Self::Jsonp | Self::TooLarge | Self::TooSlow => 3,
             Self::Draining | Self::Full(_) | Self::Internal => 4,
             Self::UnsupportedProtocol => 5,
         }
@@ -58,6 +61,7 @@ impl Refusal {
             Self::BadHandshakeMethod => "Bad handshake method",
             Self::BadRequest => "Bad request",
             Self::UnsupportedProtocol => "Unsupported protocol version",
+            Self::Jsonp => "JSONP polling is not supported",
             Self::TooLarge => "Payload too large",
             Self::TooSlow => "Request timed out",
             Self::Draining => "Server is going away",

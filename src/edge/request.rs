@@ -5,52 +5,81 @@ use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, request::Parts, uri::PathAndQuery,
 };
-use std::net::SocketAddr;
+use std::{borrow::Cow, net::SocketAddr};
 
-use super::refusal::Refusal;
-
-/// The parts of the query that the protocol knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The parts of the query that the protocol knows, as Node.js reads them: names and values are
+/// decoded, of several parameters of one name the last one counts, an empty `sid` is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Query<'a> {
     /// `EIO`
-    pub(super) version: Option<&'a str>,
-    pub(super) transport: Option<&'a str>,
-    pub(super) sid: Option<&'a str>,
+    version: Option<Cow<'a, str>>,
+    pub(super) transport: Option<Cow<'a, str>>,
+    pub(super) sid: Option<Cow<'a, str>>,
+    base64: bool,
+    /// `j`: the client wants scripts, in which each answer is an argument.
+    pub(super) wants_jsonp: bool,
 }
 
 impl<'a> Query<'a> {
-    /// The engine takes the first of several parameters of one name. Nobody sends several, except
-    /// to have one of them checked and another one used.
-    pub(super) fn parse(query: &'a str) -> Result<Self, Refusal> {
+    pub(super) fn parse(query: &'a str) -> Self {
         let mut parsed = Self::default();
-        for parameter in query.split('&') {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let slot = match name {
-                "EIO" => &mut parsed.version,
-                "transport" => &mut parsed.transport,
-                "sid" => &mut parsed.sid,
-                _ => continue,
-            };
-            if slot.replace(value).is_some() {
-                return Err(Refusal::BadRequest);
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "EIO" => parsed.version = Some(value),
+                "transport" => parsed.transport = Some(value),
+                "sid" => parsed.sid = Some(value).filter(|sid| !sid.is_empty()),
+                "b64" => parsed.base64 = !value.is_empty(),
+                "j" => parsed.wants_jsonp = true,
+                _ => {}
             }
         }
-        Ok(parsed)
+        parsed
+    }
+
+    /// Whether the client speaks Engine.IO 3, which is what one speaks that says nothing.
+    pub(super) fn is_v3(&self) -> bool {
+        self.version.as_deref() != Some("4")
     }
 }
 
-/// A handshake as the engine gets it, and keeps it as long as the session lives.
+/// A handshake as the engine gets it, and keeps it as long as the session lives. `transport` is its
+/// name.
+///
+/// The engine reads the first of several parameters of one name and does not decode them. So it is
+/// told what was understood here, and then what is the application's, as it was.
 ///
 /// Everything in it is copied: what hyper has parsed are slices of its read buffer, 16 kB that
 /// would stay allocated with them.
-pub(super) fn handshake(parts: &Parts, peer: SocketAddr, path: &str) -> Option<Request<()>> {
+pub(super) fn handshake(
+    parts: &Parts,
+    peer: SocketAddr,
+    path: &str,
+    transport: &str,
+) -> Option<Request<()>> {
+    let said = parts.uri.query().unwrap_or("");
+    let query = Query::parse(said);
+    let version = if query.is_v3() { 3 } else { 4 };
+    let mut target = format!("{path}?EIO={version}&transport={transport}");
+    if query.base64 {
+        target.push_str("&b64=1");
+    }
+    for parameter in said.split('&').filter(|parameter| !belongs_to_the_protocol(parameter)) {
+        target.push('&');
+        target.push_str(parameter);
+    }
     let mut request = Request::new(());
     *request.method_mut() = Method::GET;
-    *request.uri_mut() = uri(&format!("{path}?{}", parts.uri.query().unwrap_or("")))?;
+    *request.uri_mut() = uri(&target)?;
     *request.version_mut() = parts.version;
     *request.headers_mut() = copied(&parts.headers);
     request.extensions_mut().insert(ConnectInfo(peer));
     Some(request)
+}
+
+fn belongs_to_the_protocol(parameter: &str) -> bool {
+    form_urlencoded::parse(parameter.as_bytes())
+        .next()
+        .is_none_or(|(name, _)| matches!(&*name, "EIO" | "transport" | "sid" | "b64"))
 }
 
 /// A later request of a session, by the id under which the engine knows it.
@@ -95,19 +124,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_is_taken_apart() {
-        assert_eq!(
-            Query::parse("EIO=4&transport=polling&sid=n1.x&token=abc&t=1"),
-            Ok(Query { version: Some("4"), transport: Some("polling"), sid: Some("n1.x") }),
-        );
-        assert_eq!(Query::parse(""), Ok(Query::default()));
-        assert_eq!(Query::parse("sid"), Ok(Query { sid: Some(""), ..Query::default() }));
+    fn a_query_is_read_as_node_reads_it() {
+        let some = |text| Some(Cow::Borrowed(text));
+        let said = |version, transport, sid| Query { version, transport, sid, ..Query::default() };
+        for (query, read) in [
+            (
+                "EIO=4&transport=polling&sid=n1.x&t=1",
+                said(some("4"), some("polling"), some("n1.x")),
+            ),
+            ("", Query::default()),
+            ("%45IO=%34&tr%61nsport=%70olling", said(some("4"), some("polling"), None)),
+            ("EIO=3&sid=a&EIO=4&sid=b", said(some("4"), None, some("b"))),
+            ("sid=&transport=pol+ling", said(None, some("pol ling"), None)),
+            ("sid=a&sid=", Query::default()),
+            ("b64=true", Query { base64: true, ..Query::default() }),
+            ("b64=", Query::default()),
+            ("j", Query { wants_jsonp: true, ..Query::default() }),
+        ] {
+            assert_eq!(Query::parse(query), read, "{query}");
+        }
     }
 
     #[test]
-    fn two_of_a_kind_are_refused() {
-        for query in ["sid=a&sid=b", "EIO=4&EIO=3", "transport=polling&transport=websocket"] {
-            assert_eq!(Query::parse(query), Err(Refusal::BadRequest), "{query}");
+    fn whoever_does_not_say_4_speaks_the_third_revision() {
+        for (query, v3) in
+            [("EIO=4", false), ("EIO=3", true), ("EIO=2", true), ("EIO=04", true), ("", true)]
+        {
+            assert_eq!(Query::parse(query).is_v3(), v3, "{query}");
+        }
+    }
+
+    #[test]
+    fn the_engine_is_told_what_was_understood() {
+        for (said, told) in [
+            ("transport=polling", "EIO=3&transport=polling"),
+            ("a=1&EIO=3&b=2&EIO=4&transport=x", "EIO=4&transport=polling&a=1&b=2"),
+            ("E%49O=4&sid=&token=%61&&b64=yes", "EIO=4&transport=polling&b64=1&token=%61"),
+        ] {
+            let (parts, ()) =
+                Request::get(format!("/x?{said}")).body(()).expect("a request").into_parts();
+            let peer: SocketAddr = "192.0.2.1:4711".parse().expect("an address");
+            let request = handshake(&parts, peer, "/socket.io/", "polling").expect("a request");
+            assert_eq!(request.uri().query(), Some(told), "{said}");
         }
     }
 
@@ -122,7 +180,7 @@ mod tests {
             .expect("a request")
             .into_parts();
         let peer: SocketAddr = "192.0.2.1:4711".parse().expect("an address");
-        let copy = handshake(&parts, peer, "/socket.io/").expect("a request");
+        let copy = handshake(&parts, peer, "/socket.io/", "polling").expect("a request");
         assert_eq!(copy.headers(), &parts.headers);
         assert_eq!(copy.uri(), &parts.uri);
         let info = copy.extensions().get::<ConnectInfo<SocketAddr>>();
@@ -131,13 +189,13 @@ mod tests {
 
     #[test]
     fn a_copied_handshake_shares_no_memory() {
-        let (parts, ()) = Request::get("/socket.io/?EIO=4")
+        let (parts, ()) = Request::get("/socket.io/?EIO=4&transport=polling")
             .header("x-own", "value")
             .body(())
             .expect("a request")
             .into_parts();
         let peer: SocketAddr = "192.0.2.1:4711".parse().expect("an address");
-        let copy = handshake(&parts, peer, "/socket.io/").expect("a request");
+        let copy = handshake(&parts, peer, "/socket.io/", "polling").expect("a request");
         assert_ne!(
             copy.headers()["x-own"].as_bytes().as_ptr(),
             parts.headers["x-own"].as_bytes().as_ptr(),

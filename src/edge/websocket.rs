@@ -45,7 +45,7 @@ impl<A: Adapter> Edge<A> {
         match sid {
             None => {
                 let wire = Arc::new(Wire::websocket(v3, peer.ip(), self.admit(peer)?));
-                let request = request::handshake(parts, peer, &self.options.path)
+                let request = request::handshake(parts, peer, &self.options.path, "websocket")
                     .ok_or(Refusal::BadRequest)?;
                 let edge = Arc::clone(self);
                 tokio::spawn(async move {

@@ -64,7 +64,7 @@ type OnPresence = Box<dyn Fn(Presence) -> BoxFuture<'static, ()> + Send + Sync>;
 #[must_use]
 pub struct Builder {
     config: Config,
-    parser: Parser,
+    parser: Option<Parser>,
     gateways: Vec<Gateway>,
     middlewares: Vec<Arc<dyn Middleware>>,
     interceptors: Vec<Arc<dyn Interceptor>>,
@@ -86,9 +86,9 @@ impl Builder {
         self
     }
 
-    /// The packet format that the clients use.
+    /// The packet format that the clients use, instead of `engine.parser` of the configuration.
     pub fn parser(mut self, parser: Parser) -> Self {
-        self.parser = parser;
+        self.parser = Some(parser);
         self
     }
 
@@ -166,6 +166,7 @@ impl Builder {
     pub fn build(mut self) -> Result<Switchboard, BuildError> {
         let mut config = self.config;
         config.admin_ui = self.admin_ui.unwrap_or(config.admin_ui);
+        let parser = self.parser.unwrap_or(config.engine.parser);
         let node = config.node_id.as_deref().map_or_else(NodeId::random, NodeId::named);
         #[cfg(feature = "otlp")]
         let tracer = match self.tracer_provider {
@@ -175,7 +176,7 @@ impl Builder {
         #[cfg(not(feature = "otlp"))]
         let tracer = Tracer::new(&config, &node);
         let tracer = tracer.map_err(|error| BuildError::Traces(Box::new(error)))?;
-        let context = Arc::new(Context::new(node, self.parser, &config).traced(tracer));
+        let context = Arc::new(Context::new(node, parser, &config).traced(tracer));
         let presence = self.on_presence.map(|handler| listen_to_presence(&context, handler));
         let adapters = Arc::new(Adapters::default());
         let counted = Arc::downgrade(&adapters);
@@ -195,7 +196,7 @@ impl Builder {
             peers: peers.clone(),
             hidden: admin_ui.is_some().then(|| config.admin_ui.namespace.as_str().into()),
         };
-        let (service, io) = engine(&config, self.parser).with_adapter::<Adapter>(state).build_svc();
+        let (service, io) = engine(&config, parser).with_adapter::<Adapter>(state).build_svc();
         let edge = Edge::new(edge_options(&config, &context), service, context.wires().clone());
 
         let around = Surroundings {
@@ -308,7 +309,7 @@ fn edge_options(config: &Config, context: &Context) -> EdgeOptions {
         max_payload: engine.max_payload,
         polling: engine.transports.contains(&Transport::Polling),
         websocket: engine.transports.contains(&Transport::Websocket),
-        legacy_polling: engine.legacy_polling,
+        legacy: engine.legacy,
         cors_origins: engine.cors_origins.clone(),
         limits: admission(&config.limits),
         trusted_proxies: config.edge.trusted_proxies.clone(),

@@ -147,10 +147,10 @@ describe("two polls at once", () => {
 describe("polling by Engine.IO 3", () => {
   const HANDSHAKE = "/socket.io/?EIO=3&transport=polling";
 
-  it("is refused by default, as a transport that is not there", async (t) => {
+  it("is refused by default, as a version that is not spoken", async (t) => {
     const { status, text } = await httpRequest(patient, HANDSHAKE);
     assert.equal(status, 400);
-    assert.deepEqual(JSON.parse(text), { code: 0, message: "Transport unknown" });
+    assert.deepEqual(JSON.parse(text), { code: 5, message: "Unsupported protocol version" });
     const socket = openV2(patient, { transports: ["polling"] });
     t.after(() => socket.close());
     await assert.rejects(connected(socket));

@@ -25,7 +25,14 @@ async fn errors_are_those_of_node() {
         (Method::POST, "EIO=4&transport=polling", 2, "Bad handshake method"),
         (Method::PUT, "EIO=4&transport=polling", 2, "Bad handshake method"),
         (Method::GET, "EIO=4&transport=websocket", 3, "Bad request"),
-        (Method::GET, "EIO=4&transport=polling&transport=polling", 3, "Bad request"),
+        (
+            Method::GET,
+            "EIO=4&transport=websocket&transport=polling&transport=x",
+            0,
+            "Transport unknown",
+        ),
+        (Method::POST, "EIO=4&transport=polling&sid=", 2, "Bad handshake method"),
+        (Method::GET, "EIO=4&transport=polling&j=0", 3, "JSONP polling is not supported"),
         (Method::GET, "EIO=2&transport=polling", 5, "Unsupported protocol version"),
         (Method::GET, "transport=polling", 5, "Unsupported protocol version"),
     ] {

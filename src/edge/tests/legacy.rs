@@ -4,7 +4,9 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::support::{Poller, Server, Ws, options, request, url};
-use crate::edge::EdgeOptions;
+use crate::{config::Legacy, edge::EdgeOptions};
+
+const UNSUPPORTED: &str = r#"{"code":5,"message":"Unsupported protocol version"}"#;
 
 async fn open(server: &Server, extra: &str) -> Poller {
     let http = reqwest::Client::new();
@@ -19,7 +21,7 @@ async fn open(server: &Server, extra: &str) -> Poller {
 }
 
 async fn legacy() -> Server {
-    Server::with(EdgeOptions { legacy_polling: true, ..options() }, false).await
+    Server::with(EdgeOptions { legacy: Legacy::All, ..options() }, false).await
 }
 
 #[tokio::test]
@@ -43,7 +45,7 @@ async fn polling_is_refused_unless_configured() {
     let server = Server::start().await;
     let url = url(server.address, "EIO=3&transport=polling");
     let refused = request(reqwest::Client::new().get(url)).await;
-    assert_eq!(refused, (400, r#"{"code":0,"message":"Transport unknown"}"#.into()));
+    assert_eq!(refused, (400, UNSUPPORTED.into()));
 }
 
 #[tokio::test]

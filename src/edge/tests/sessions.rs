@@ -18,7 +18,6 @@ fn guesses(poller: &Poller, sid: &str) -> Vec<String> {
         format!("n2.{signed}"),
         format!("{node}."),
         signed.into(),
-        String::new(),
     ]
 }
 
@@ -53,14 +52,15 @@ async fn the_public_id_of_a_websocket_disturbs_it_in_no_way() {
 }
 
 #[tokio::test]
-async fn a_second_id_in_the_query_is_not_looked_at_instead() {
+async fn of_two_ids_in_the_query_the_last_one_is_meant_as_in_node() {
     let mut server = Server::start().await;
     let (victim, sid) = server.polls().await;
     let own = Poller::open(server.address).await;
-    for id in [format!("{}&sid={sid}", own.id), format!("{sid}&sid={}", own.id)] {
-        let thief = Poller { id, ..own.clone() };
-        assert_eq!(thief.post("1").await.0, 400);
-    }
+    let thief = Poller { id: format!("{}&sid={sid}", own.id), ..own.clone() };
+    assert_eq!(thief.post("1").await, (400, UNKNOWN.into()));
+    let twice = Poller { id: format!("{sid}&sid={}", own.id), ..own.clone() };
+    assert_eq!(twice.post("1").await.0, 200);
+    assert_eq!(own.poll().await, (400, UNKNOWN.into()), "it has closed its own");
     victim.is_well().await;
 }
 
