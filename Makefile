@@ -8,11 +8,12 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 CHROMIUM := /usr/bin/chromium
 REDIS_SERVER := /usr/bin/redis-server
 REDIS := $(REDIS_SERVER) /usr/bin/redis-sentinel
+PROXIES := /usr/sbin/nginx /usr/sbin/haproxy /usr/sbin/apache2 /usr/bin/caddy /usr/sbin/varnishd
 PROMTOOL := target/tools/promtool
 PORT ?= 3000
 REDIS_PORT ?= 6379
 
-.PHONY: help run redis test test-rust test-clients demo page lint bench bench-cluster fuzz docker
+.PHONY: help run redis test test-rust test-clients test-operators demo page lint bench bench-cluster fuzz docker
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +36,10 @@ test-clients: tests/clients/node_modules client-demo/node_modules $(CHROMIUM) $(
 	$(MAKE) --silent $(PROMTOOL) || echo "The alerts are not looked at by promtool, which cannot be had here."
 	cargo build --bins --examples --features otlp
 	cd tests/clients && node --test --test-concurrency=2
+
+test-operators: tests/clients/node_modules $(PROXIES) $(REDIS) ## the files in deploy/proxies with the real proxies, which it installs
+	cargo build --bins --features otlp
+	cd tests/operators && node --test
 
 demo: client-demo/node_modules ## the story of alice, bob and a guest, against a server of its own
 	cargo build --release
@@ -68,6 +73,11 @@ docker: ## the image, as switchboard:latest
 $(REDIS):
 	$(SUDO) apt-get update -qq
 	$(SUDO) apt-get install -y -qq --no-install-recommends redis-server redis-sentinel
+
+# The tests start their own; none of the services that the packages may start is used.
+$(PROXIES) &:
+	$(SUDO) apt-get update -qq
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx haproxy apache2 caddy varnish
 
 # Out of Debian's package, which would install a service and a web interface, too.
 $(PROMTOOL):
