@@ -5,7 +5,9 @@
 //! for their sockets, too. What others say comes in through `relay`.
 
 mod here;
+mod ids;
 mod interest;
+mod members;
 mod shown;
 
 use std::{
@@ -16,9 +18,10 @@ use std::{
 };
 
 use interest::Interest;
+use members::Members;
 use parking_lot::RwLock;
 use serde::{Serialize, Serializer};
-use socketioxide::{SendError, SocketError, adapter::Emitter, socket::Socket};
+use socketioxide::{ProtocolVersion, SendError, SocketError, adapter::Emitter, socket::Socket};
 use socketioxide_core::{
     Sid, Str,
     adapter::{
@@ -69,8 +72,7 @@ impl Adapters {
 
     /// Disconnects a socket from its namespace, if it is still there, on whatever node.
     pub(crate) fn disconnect(&self, namespace: &str, id: SocketId) {
-        let here =
-            self.get(namespace).and_then(|adapter| Some((adapter.socket(id.sid())?, adapter)));
+        let here = self.get(namespace).and_then(|adapter| Some((adapter.socket(id)?, adapter)));
         if let Some((socket, adapter)) = here {
             adapter.disconnect(socket, false);
         } else if let Some(peers) = self.peers.get() {
@@ -110,12 +112,6 @@ pub(crate) trait Describe: Send + Sync {
     fn describe(&self) -> Description;
 }
 
-/// A socket of this node.
-struct Member {
-    socket: Weak<Socket<Adapter>>,
-    described_by: Weak<dyn Describe>,
-}
-
 /// What each adapter is made from.
 #[doc(hidden)]
 pub struct State {
@@ -133,7 +129,7 @@ pub struct Adapter {
     local: CoreLocalAdapter<Emitter>,
     context: Arc<Context>,
     adapters: Weak<Adapters>,
-    sockets: RwLock<HashMap<Sid, Member>>,
+    members: RwLock<Members>,
     peers: Option<Arc<Peers>>,
     /// None as well if one pattern covers every room.
     interest: Option<Interest>,
@@ -205,15 +201,11 @@ impl Adapter {
         let mut except = options.except.to_vec();
         if let Some(sid) = options.sid
             && is_broadcast
+            && let Some(id) = self.id_of(sid)
         {
-            except.push(Room::Owned(sid.as_str().to_owned()));
+            except.push(Room::Owned(id.as_str().to_owned()));
         }
         Some(Selection { rooms: options.rooms.to_vec(), except })
-    }
-
-    fn is_own_room_of_a_socket_here(&self, room: &str) -> bool {
-        crate::rooms::looks_like_a_socket_id(room)
-            && room.parse().is_ok_and(|sid: Sid| self.sockets.read().contains_key(&sid))
     }
 
     /// Sends an acknowledgement to one socket.
@@ -277,8 +269,8 @@ impl Adapter {
     pub(crate) fn join(&self, sid: Sid, rooms: &[Room]) {
         {
             // Under the lock that `exit` takes: who has left joins nothing any more.
-            let sockets = self.sockets.read();
-            if !sockets.contains_key(&sid) {
+            let members = self.members.read();
+            if !members.has(sid) {
                 return;
             }
             self.local.add_all(sid, rooms.to_vec());
@@ -335,23 +327,41 @@ impl Adapter {
     }
 
     /// Makes a socket known that is about to be let in.
-    pub(crate) fn enter(&self, socket: &Arc<Socket<Self>>, described_by: Weak<dyn Describe>) {
-        let member = Member { socket: Arc::downgrade(socket), described_by };
-        self.sockets.write().insert(socket.id, member);
+    pub(crate) fn enter(
+        &self,
+        socket: &Arc<Socket<Self>>,
+        id: SocketId,
+        described_by: Weak<dyn Describe>,
+    ) {
+        {
+            let mut members = self.members.write();
+            if let Some(before) = members.enter(socket, id, described_by) {
+                self.local.del(socket.id, Room::Owned(before.as_str().to_owned()));
+            }
+        }
+        if let Some(interest) = &self.interest
+            && socket.protocol() == ProtocolVersion::V4
+        {
+            interest.joined(&[self.name_by_connection(socket.id)]);
+        }
     }
 
     /// Forgets a socket and the rooms that it was in; another one that has taken its id since
     /// stays.
     pub(crate) fn exit(&self, sid: Sid, socket: &Weak<Socket<Self>>, rooms: &[Room]) {
-        {
-            let mut sockets = self.sockets.write();
-            if sockets.get(&sid).is_some_and(|known| known.socket.ptr_eq(socket)) {
-                sockets.remove(&sid);
+        let member = {
+            let mut members = self.members.write();
+            let member = members.exit(sid, socket);
+            if member.is_some() {
                 self.local.del_all(sid);
             }
-        }
+            member
+        };
         if let Some(interest) = &self.interest {
             interest.left(rooms.iter().cloned());
+            if member.is_some_and(|member| member.is_known_by_connection) {
+                interest.left([self.name_by_connection(sid)]);
+            }
             // socketioxide takes the local adapter once for each socket that leaves.
             interest.explained();
         }
@@ -359,23 +369,20 @@ impl Adapter {
 
     /// How many sockets are in the namespace on this node.
     pub(crate) fn len(&self) -> usize {
-        self.sockets.read().len()
+        self.members.read().len()
     }
 
-    pub(crate) fn has_socket(&self, id: SocketId) -> bool {
-        self.sockets.read().contains_key(&id.sid())
-    }
-
-    fn socket(&self, sid: Sid) -> Option<Arc<Socket<Self>>> {
-        self.sockets.read().get(&sid).and_then(|member| member.socket.upgrade())
+    fn socket(&self, id: SocketId) -> Option<Arc<Socket<Self>>> {
+        let members = self.members.read();
+        members.get(members.sid_of(id)?)?.socket.upgrade()
     }
 
     /// The sockets of this node that `options` select.
     pub(crate) fn sockets_of(&self, options: BroadcastOptions) -> Vec<Arc<Socket<Self>>> {
         let targets = self.local.sockets(options);
-        let sockets = self.sockets.read();
-        let members = targets.iter().filter_map(|sid| sockets.get(sid));
-        members.filter_map(|member| member.socket.upgrade()).collect()
+        let members = self.members.read();
+        let targets = targets.into_iter().filter_map(|sid| members.get(sid));
+        targets.filter_map(|member| member.socket.upgrade()).collect()
     }
 }
 
@@ -414,7 +421,7 @@ impl CoreAdapter<Emitter> for Adapter {
         Self {
             context: state.context.clone(),
             adapters: Arc::downgrade(&state.adapters),
-            sockets: RwLock::default(),
+            members: RwLock::default(),
             interest: state.peers.as_ref().and_then(interest),
             peers: state.peers.clone(),
             hidden: state.hidden.as_deref() == Some(local.path().as_str()),

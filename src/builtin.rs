@@ -72,7 +72,7 @@ fn check_room(
         let message = format!("the name of a room has {MAX_ROOM_NAME} bytes at most");
         return Err(Fault::new(Code::TooLarge, message));
     }
-    if is_reserved(room, user_prefix) {
+    if is_reserved(room, user_prefix) || session.adapter().socket_known_as(room).is_some() {
         return Err(Fault::forbidden("this room belongs to the server"));
     }
     let identity = session.identity();

@@ -8,6 +8,7 @@ use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use parking_lot::Mutex;
 use socketioxide::{
+    ProtocolVersion,
     handler::{ConnectHandler, DisconnectHandler, MessageHandler},
     socket::{DisconnectReason, Socket},
 };
@@ -74,6 +75,7 @@ impl Entrance {
     async fn admit(
         &self,
         socket: &Arc<Socket<Adapter>>,
+        id: SocketId,
         auth: Option<&Value>,
     ) -> Result<(), Fault> {
         let parts = &*self.0;
@@ -83,9 +85,9 @@ impl Entrance {
         let expiry = parts.around.expiry.clone();
         let auth = connect_payload(auth);
         let tracer = parts.around.context.tracer();
-        let id = SocketId::new(socket.id);
         let (span, origin) = tracer.connect(socket.req_parts(), &auth, socket.ns(), id);
-        let session = Session::new(socket, NewSession { adapter, params, peer, expiry, origin });
+        let session =
+            Session::new(socket, NewSession { id, adapter, params, peer, expiry, origin });
         let handshake = Handshake::new(session.clone(), socket.req_parts().clone(), auth);
         let entering = async {
             let entered = self.enter(socket, handshake).await;
@@ -116,7 +118,7 @@ impl Entrance {
 
         // From here on whatever happens undoes the membership, a cancelled future included.
         let membership = Membership { session: session.clone(), entrance: self.clone() };
-        session.adapter().enter(socket, session.described_by());
+        session.adapter().enter(socket, session.id(), session.described_by());
         let identity = session.identity();
         let mut rooms: Vec<Room> = vec![session.id().as_str().to_owned().into()];
         rooms.extend(identity.rooms().iter().cloned().map(Room::Owned));
@@ -265,9 +267,21 @@ impl ConnectHandler<Adapter, ()> for Entrance {
         auth: &'a Option<Value>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
         Box::pin(async move {
-            let Err(fault) = self.admit(&socket, auth.as_ref()).await else { return Ok(()) };
+            let wires = self.0.around.context.wires();
+            // A client of version 2 calls itself by its connection, and is not told otherwise.
+            let is_told = socket.protocol() == ProtocolVersion::V5;
+            let id = match is_told {
+                true => SocketId::random(),
+                false => SocketId::of_connection(socket.id, socket.ns()),
+            };
+            let Err(fault) = self.admit(&socket, id, auth.as_ref()).await else {
+                if is_told {
+                    wires.admit_as(socket.id, socket.ns(), id);
+                }
+                return Ok(());
+            };
             tracing::debug!(
-                socket.id = %socket.id,
+                socket.id = %id,
                 namespace = socket.ns(),
                 fault = fault.code().as_str(),
                 reason = fault.message(),
@@ -275,7 +289,7 @@ impl ConnectHandler<Adapter, ()> for Entrance {
             );
             self.0.around.context.meters().connect_refused(fault.code());
             let data = serde_json::to_value(&fault).unwrap_or_default();
-            self.0.around.context.wires().refuse_with(socket.id, socket.ns(), data);
+            wires.refuse_with(socket.id, socket.ns(), data);
             Err(match self.0.gateway.refuses_in_words {
                 true => Box::new(fault.message().to_owned()) as Refusal,
                 false => Box::new(fault),

@@ -10,8 +10,8 @@
 //!
 //! The engine is used as it is published. It is given a stream that is ours for each websocket, and
 //! requests that are ours for everything else, so what it leaves open is closed here: session ids
-//! that can't be stolen, upgrades that fail without harm, clients that are cut at once, refusals
-//! that a client can read.
+//! that can't be stolen, public ids that are no part of them, upgrades that fail without harm,
+//! clients that are cut at once, refusals that a client can read.
 //!
 //! `serve_connection` is the way in, `Wires` the way to a session's transport from anywhere else.
 //!
@@ -33,7 +33,8 @@
 //!    session's transport from then on; frames that follow are read after that.
 //! 6. An error from the stream's reader closes the session; an error from its writer does not.
 //! 7. CONNECT_ERROR is `44[/namespace,]{"message":…}` as text, and `{type, nsp, data: {message}}`
-//!    in this order with the MessagePack parser; it is queued after the middleware has returned.
+//!    in this order with the MessagePack parser; CONNECT is `40[/namespace,]{"sid":…}` and
+//!    `{type, nsp, data: {sid}}`. Both are queued after the middleware has returned.
 //! 8. Attachments of Engine.IO 3 polling are written as `b<base64>`.
 //! 9. An unknown session's status is not 200, and its body starts with `{"code":"1"`.
 //! 10. `Socket::emit` takes a place in the socket's queue before it serializes, and gives it back

@@ -16,7 +16,7 @@ use crate::{
         peers::Peers,
     },
     context::Context,
-    id::SocketId,
+    id::{SocketId, connection_known_as},
     payload::{Payload, PayloadError},
     rooms::AUTHENTICATED,
 };
@@ -78,7 +78,8 @@ impl Emitter {
 
     /// The members of a room.
     pub fn room(mut self, room: impl Into<Room>) -> Self {
-        self.options.rooms.push(room.into());
+        let room = self.own_room_or(room.into());
+        self.options.rooms.push(room);
         self
     }
 
@@ -93,6 +94,19 @@ impl Emitter {
         self.room(id.as_str().to_owned())
     }
 
+    /// One socket, by what its client sees as `socket.id`. A client of version 2 sees the id of its
+    /// connection instead of the public one, and its socket is found by that, too, on whatever node.
+    pub fn socket_known_as(self, id: &str) -> Self {
+        if id.parse::<SocketId>().is_err()
+            && let Some(sid) = connection_known_as(id, &self.namespace)
+        {
+            let id = SocketId::of_connection(sid, &self.namespace);
+            return self.socket(id);
+        }
+        // Of ours, or of a Node.js node.
+        self.room(id.to_owned())
+    }
+
     /// Everybody who is authenticated.
     pub fn authenticated(self) -> Self {
         self.room(AUTHENTICATED)
@@ -100,7 +114,8 @@ impl Emitter {
 
     /// Not the members of a room.
     pub fn except_room(mut self, room: impl Into<Room>) -> Self {
-        self.options.except.push(room.into());
+        let room = self.own_room_or(room.into());
+        self.options.except.push(room);
         self
     }
 
@@ -180,6 +195,14 @@ impl Emitter {
         self.tell(|to| Message::Leave { to, rooms: rooms.clone() });
         if let Place::Here(adapter) = self.place {
             adapter.leave_here(self.options, &rooms);
+        }
+    }
+
+    /// Ids are rooms, too; a version 2 client that is here may be named by the id that it knows.
+    fn own_room_or(&self, room: Room) -> Room {
+        match &self.place {
+            Place::Here(adapter) => adapter.own_room_or(room),
+            Place::Elsewhere(_) => room,
         }
     }
 

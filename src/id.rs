@@ -1,34 +1,129 @@
 //! The names of things: sockets, nodes, users.
 //!
-//! A socket has two ids from the start. [`SocketId`] is the public one: what clients see as
-//! `socket.id`, what rooms and the directory use, what survives a recovery. The engine's own
-//! session id ([`Sid`]) stays inside the server and opens a transport; the two are only equal by
-//! accident, never by contract.
+//! A socket has two ids. [`SocketId`] is the public one: clients see it as `socket.id`, rooms and the
+//! directory use it, and every CONNECT gets a new one. The engine's session id ([`Sid`]) names the
+//! connection below, which may carry sockets of several namespaces; it stays inside the server. The
+//! `adapter` alone knows which belongs to which.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
 use socketioxide_core::Sid;
 
-/// The public id of a socket, `socket.id` in the client. 16 url-safe characters.
+/// Characters of an id, as in Node.js: others take a room with such a name for a socket's own.
+const LENGTH: usize = 20;
+
+/// Characters that are chosen; the others follow from them.
+const CHOSEN: usize = 16;
+
+/// Bytes that the chosen characters stand for.
+const CHOSEN_BYTES: usize = CHOSEN / 4 * 3;
+
+/// Characters of a transport's session id behind the name of its node.
+const SIGNED: usize = 32;
+
+/// The public id of a socket, `socket.id` in the client: 20 url-safe characters, other ones in each
+/// namespace and after each CONNECT.
 ///
-/// Unique within a namespace: one client that connects to two namespaces over one transport has
-/// the same id in both.
+/// The last four follow from the first sixteen, so that the name of an ordinary room is not mistaken
+/// for an id. That keeps nobody from making one up: an id is a name and no proof of anything.
+///
+/// A client of version 2 does not hear its id from the server. It calls itself by the id of its
+/// connection; see [`Emitter::socket_known_as`](crate::emitter::Emitter::socket_known_as).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SocketId(Sid);
+pub struct SocketId([u8; LENGTH]);
 
 impl SocketId {
-    pub(crate) const fn new(sid: Sid) -> Self {
-        Self(sid)
+    /// An id that no other socket has.
+    pub(crate) fn random() -> Self {
+        Self::of(rand::random())
     }
 
-    pub(crate) const fn sid(self) -> Sid {
-        self.0
+    /// The id of a socket of version 2, whose client calls itself by the id of its connection. Every
+    /// node finds the one from the other, and nobody can go back.
+    pub(crate) fn of_connection(sid: Sid, namespace: &str) -> Self {
+        const PURPOSE: &[u8] = b"switchboard socket id\0";
+        let hash = Sha256::new()
+            .chain_update(PURPOSE)
+            .chain_update(sid.as_str())
+            .chain_update(namespace)
+            .finalize();
+        let mut chosen = [0; CHOSEN_BYTES];
+        chosen.copy_from_slice(&hash[..CHOSEN_BYTES]);
+        Self::of(chosen)
+    }
+
+    /// An id for a test.
+    #[cfg(test)]
+    pub(crate) fn numbered(number: u32) -> Self {
+        let mut chosen = [0; CHOSEN_BYTES];
+        chosen[CHOSEN_BYTES - 4..].copy_from_slice(&number.to_be_bytes());
+        Self::of(chosen)
+    }
+
+    fn of(chosen: [u8; CHOSEN_BYTES]) -> Self {
+        let mut bytes = [0; CHOSEN_BYTES + 3];
+        bytes[..CHOSEN_BYTES].copy_from_slice(&chosen);
+        bytes[CHOSEN_BYTES..].copy_from_slice(&check(&chosen));
+        let mut id = [b'A'; LENGTH];
+        // 15 bytes are 20 characters.
+        let _ = BASE64.encode_slice(bytes, &mut id);
+        Self(id)
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        // Characters of base64 by construction.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// What the last four characters stand for.
+fn check(chosen: &[u8; CHOSEN_BYTES]) -> [u8; 3] {
+    let hash = fnv1a(chosen);
+    let folded = hash ^ (hash >> 24) ^ (hash >> 48);
+    [folded as u8, (folded >> 8) as u8, (folded >> 16) as u8]
+}
+
+/// FNV-1a of 64 bits: the same on every node and in every version.
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// A text is not the id of a socket of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the id of a socket")]
+pub struct NotASocketId;
+
+impl FromStr for SocketId {
+    type Err = NotASocketId;
+
+    fn from_str(text: &str) -> Result<Self, NotASocketId> {
+        let mut bytes = [0; CHOSEN_BYTES + 3];
+        if text.len() != LENGTH || BASE64.decode_slice(text, &mut bytes).is_err() {
+            return Err(NotASocketId);
+        }
+        let mut chosen = [0; CHOSEN_BYTES];
+        chosen.copy_from_slice(&bytes[..CHOSEN_BYTES]);
+        let id = Self::of(chosen);
+        if id.as_str() == text { Ok(id) } else { Err(NotASocketId) }
+    }
+}
+
+/// The connection that a client of version 2 means by its `socket.id`: the engine's id, or the
+/// transport's session id (`<node>.<32 characters>`) if it began by polling, in any namespace but
+/// `/` behind the namespace and `#`. The shape alone counts; there may be no such connection.
+pub(crate) fn connection_known_as(text: &str, namespace: &str) -> Option<Sid> {
+    let in_namespace = text.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('#'));
+    let id = in_namespace.unwrap_or(text);
+    match id.rsplit_once('.') {
+        Some((_, signed)) if signed.len() == SIGNED => signed.get(..CHOSEN)?.parse().ok(),
+        Some(_) => None,
+        None => id.parse().ok(),
     }
 }
 
@@ -87,3 +182,67 @@ impl fmt::Debug for NodeId {
 
 /// The id of a user, as the token's `sub` gives it. Cheap to clone.
 pub type UserId = Arc<str>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_twenty_characters_and_comes_back_from_text() {
+        let id = SocketId::random();
+        assert_eq!(id.as_str().len(), LENGTH);
+        assert!(id.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'));
+        assert_eq!(id.as_str().parse(), Ok(id));
+        assert_ne!(SocketId::random(), id);
+    }
+
+    #[test]
+    fn names_that_people_give_are_no_ids() {
+        for name in [
+            "general-announcement",
+            "AAAAAAAAAAAAAAAAAAAA",
+            "aaaaaaaaaaaaaaaaaaaa",
+            "01234567890123456789",
+            "general-announce",
+            "",
+            "general announcement",
+            "\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}",
+        ] {
+            assert_eq!(name.parse::<SocketId>(), Err(NotASocketId), "{name}");
+        }
+        let id = SocketId::random().to_string();
+        let changed = if id.starts_with('A') { "B" } else { "A" };
+        assert_eq!(format!("{changed}{}", &id[1..]).parse::<SocketId>(), Err(NotASocketId));
+        assert_eq!(id[..16].parse::<SocketId>(), Err(NotASocketId));
+    }
+
+    /// Nodes of different versions find each other's sockets by it.
+    #[test]
+    fn the_id_of_a_connection_is_the_same_everywhere_and_for_ever() {
+        let sid: Sid = "abcdefghijklmnop".parse().expect("16 characters");
+        let id = SocketId::of_connection(sid, "/");
+        assert_eq!(id.as_str(), "WE593V5owfuuoPohQduk");
+        assert_ne!(SocketId::of_connection(sid, "/chat"), id);
+        assert!(!id.as_str().contains(&sid.as_str()[..8]));
+    }
+
+    #[test]
+    fn a_client_of_version_2_is_known_by_its_connection() {
+        let sid: Sid = "abcdefghijklmnop".parse().expect("16 characters");
+        let signed = format!("eu.1.{sid}{sid}");
+        for (text, namespace) in [
+            (sid.to_string(), "/"),
+            (signed.clone(), "/"),
+            (format!("/chat#{sid}"), "/chat"),
+            (format!("/chat#{signed}"), "/chat"),
+            (sid.to_string(), "/chat"),
+        ] {
+            assert_eq!(connection_known_as(&text, namespace), Some(sid), "{text}");
+        }
+        let own = SocketId::random().to_string();
+        let long = format!("{signed}A");
+        for text in [&format!("/chat#{sid}"), "general announce", "", ".", &long, &own] {
+            assert_eq!(connection_known_as(text, "/"), None, "{text}");
+        }
+    }
+}

@@ -26,10 +26,7 @@ pub(crate) use durations::{Durations, Started};
 pub(crate) use process::Process;
 pub(crate) use snapshot::{CONTENT_TYPE, Cluster, Snapshot};
 
-use crate::{
-    fault::Code,
-    rooms::{AUTHENTICATED, looks_like_a_socket_id},
-};
+use crate::{fault::Code, id::SocketId, rooms::AUTHENTICATED};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -208,7 +205,7 @@ impl TargetKind {
         match options.rooms.first() {
             Some(room) if room == AUTHENTICATED => Self::Authenticated,
             Some(room) if room.starts_with(user_prefix) => Self::User,
-            Some(room) if looks_like_a_socket_id(room) => Self::Socket,
+            Some(room) if room.parse::<SocketId>().is_ok() => Self::Socket,
             Some(_) => Self::Room,
             None if options.has_flag(BroadcastFlags::Broadcast) => Self::All,
             None => Self::Socket,
@@ -232,7 +229,7 @@ mod tests {
         };
         assert_eq!(kind(&[], true), TargetKind::All);
         assert_eq!(kind(&[], false), TargetKind::Socket);
-        assert_eq!(kind(&["0123456789abcdef"], true), TargetKind::Socket);
+        assert_eq!(kind(&[SocketId::random().as_str()], true), TargetKind::Socket);
         assert_eq!(kind(&["authenticated"], true), TargetKind::Authenticated);
         assert_eq!(kind(&["user:ada", "lobby"], true), TargetKind::User);
         assert_eq!(kind(&["lobby", "user:ada"], true), TargetKind::Room);

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use rmpv::Value as Tree;
 use socketioxide_core::{
-    Sid, Value,
+    Value,
     adapter::{BroadcastFlags, BroadcastOptions},
 };
 
@@ -25,7 +25,6 @@ use crate::{
     },
     context::Context,
     gateway::ServerSideHandlers,
-    id::SocketId,
     payload::{Payload, PayloadError},
     traces::Span,
 };
@@ -109,11 +108,13 @@ impl Relay {
                 let asked = self.ask_clients(adapter, from.clone(), request, &event, to, flags);
                 self.count(asked.is_ok());
             }
-            Message::Join { to, rooms } => adapter.join_here(to.into(), &rooms),
-            Message::Leave { to, rooms } => adapter.leave_here(to.into(), &rooms),
-            Message::Disconnect { to, close } => _ = adapter.disconnect_here(to.into(), close),
+            Message::Join { to, rooms } => adapter.join_here(adapter.selected(to), &rooms),
+            Message::Leave { to, rooms } => adapter.leave_here(adapter.selected(to), &rooms),
+            Message::Disconnect { to, close } => {
+                adapter.disconnect_here(adapter.selected(to), close);
+            }
             Message::FetchSockets { request, to } => {
-                let sockets = adapter.describe_here(to.into());
+                let sockets = adapter.describe_here(adapter.selected(to));
                 self.answer(adapter, asker, request, Answer::Sockets(sockets));
             }
             Message::AllRooms { request } => {
@@ -121,8 +122,8 @@ impl Relay {
                 self.answer(adapter, asker, request, Answer::Rooms(rooms.into_iter().collect()));
             }
             Message::SocketIds { request, rooms } => {
-                let sockets = adapter.sockets_of(Selection { rooms, except: vec![] }.into());
-                let ids = sockets.iter().map(|socket| socket.id.to_string()).collect();
+                let ids = adapter.ids_here(adapter.selected(Selection { rooms, except: vec![] }));
+                let ids = ids.iter().map(ToString::to_string).collect();
                 self.answer(adapter, asker, request, Answer::SocketIds(ids));
             }
             Message::JoinOne { request, socket, room } => {
@@ -162,8 +163,8 @@ impl Relay {
         socket: &str,
         act: impl FnOnce(BroadcastOptions),
     ) {
-        let Ok(sid) = socket.parse::<Sid>() else { return };
-        if adapter.has_socket(SocketId::new(sid)) {
+        let sid = adapter.socket_known_as(socket).and_then(|id| adapter.sid_of(id));
+        if let Some(sid) = sid {
             act(BroadcastOptions::new(sid));
             self.answer(adapter, asker, request, Answer::Done);
         }
@@ -199,7 +200,7 @@ impl Relay {
         to: Selection,
         flags: Flags,
     ) -> Result<(), PayloadError> {
-        let mut options = BroadcastOptions::from(to);
+        let mut options = adapter.selected(to);
         if flags.volatile {
             options.add_flag(BroadcastFlags::Volatile);
         }
@@ -219,7 +220,7 @@ impl Relay {
     ) -> Result<(), PayloadError> {
         let timeout = flags.timeout.unwrap_or(ACK_TIMEOUT).min(ACK_TIMEOUT);
         let (acks, count) =
-            adapter.ask_here(self.packet(wire::to_packet(event))?, to.into(), timeout);
+            adapter.ask_here(self.packet(wire::to_packet(event))?, adapter.selected(to), timeout);
         let count = Answer::ClientCount(count);
         self.answer(adapter, asker.as_deref(), request.clone(), count);
         let (peers, adapter) = (self.peers.clone(), adapter.clone());

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::id::SocketId;
+
 /// Starts the name of a room that a Node.js program knows by a number. For Node.js `101` and
 /// `"101"` are two rooms (pitfall 12 of the wire specification), so they have two names here.
 pub const NUMERIC_ROOM: char = '\0';
@@ -11,30 +13,18 @@ pub const NUMERIC_ROOM: char = '\0';
 /// The room of every socket that has shown a valid token.
 pub const AUTHENTICATED: &str = "authenticated";
 
-/// Characters of a socket's id, which is also the name of its own room.
-const SOCKET_ID_LENGTH: usize = 16;
-
 /// Whether the server keeps a room for itself, so that no client may join or leave it: the room of
-/// a user (`room_prefix`, by default `user:`, and its id), `authenticated`, and whatever has the
-/// shape of a socket's id, since each socket is in the room of its own id. A name that starts with a
-/// null character stands for a room that Node.js programs know by a number.
+/// a user (`room_prefix`, by default `user:`, and its id), `authenticated`, and whatever is a
+/// [`SocketId`], since each socket is in the room of its own id. A name that starts with a null
+/// character stands for a room that Node.js programs know by a number.
 ///
-/// The shape alone counts, not whether such a socket exists: it may be on another node, or connect
+/// It does not matter whether there is a socket with this id: it may be on another node, or connect
 /// a moment later.
 pub fn is_reserved(room: &str, room_prefix: &str) -> bool {
     room == AUTHENTICATED
         || room.starts_with(room_prefix)
-        || looks_like_a_socket_id(room)
+        || room.parse::<SocketId>().is_ok()
         || room.starts_with(NUMERIC_ROOM)
-}
-
-/// Whether a name has the shape of a socket's id: 16 characters of `A-Z a-z 0-9 _ -`.
-///
-/// Some ordinary names have it too (`general-announce`); a room of that shape needs a separator
-/// that ids lack, such as `:`.
-pub fn looks_like_a_socket_id(room: &str) -> bool {
-    room.len() == SOCKET_ID_LENGTH
-        && room.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 /// Rooms that may be joined: one by its name, or all that start with a prefix (`public:*`).
@@ -153,10 +143,12 @@ mod tests {
 
     #[test]
     fn rooms_of_the_server_are_reserved() {
-        for room in ["authenticated", "user:alice", "user:", "AbCdEfGh0123_-xy"] {
+        let id = SocketId::random();
+        for room in ["authenticated", "user:alice", "user:", id.as_str()] {
             assert!(is_reserved(room, "user:"), "{room}");
         }
-        for room in ["authenticated2", "users", "public:AbCdEfGh0", "AbCdEfGh0123_-xyz", "lobby"] {
+        for room in ["authenticated2", "users", "general-announce", "general-announcement", "lobby"]
+        {
             assert!(!is_reserved(room, "user:"), "{room}");
         }
         assert!(is_reserved("member/alice", "member/"));

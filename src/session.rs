@@ -67,6 +67,7 @@ struct Inner {
 }
 
 pub(crate) struct NewSession {
+    pub(crate) id: SocketId,
     pub(crate) adapter: Arc<Adapter>,
     pub(crate) params: Box<[(Box<str>, Box<str>)]>,
     pub(crate) peer: Option<IpAddr>,
@@ -76,9 +77,9 @@ pub(crate) struct NewSession {
 
 impl Session {
     pub(crate) fn new(socket: &Arc<Socket<Adapter>>, new: NewSession) -> Self {
-        let NewSession { adapter, params, peer, expiry, origin } = new;
+        let NewSession { id, adapter, params, peer, expiry, origin } = new;
         Self(Arc::new(Inner {
-            id: SocketId::new(socket.id),
+            id,
             sid: socket.id,
             namespace: adapter.namespace().clone(),
             adapter,
@@ -424,7 +425,7 @@ impl Describe for Inner {
         let mut data = self.data.lock().as_deref().cloned().unwrap_or_default();
         if self.adapter.context().watch().is_some() {
             let aside = serde_json::json!({
-                "clientId": client_id(self.id),
+                "clientId": client_id(self.sid),
                 "transport": transport_of(&self.socket),
                 "user": self.identity.read().user_id(),
             });

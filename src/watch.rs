@@ -34,9 +34,10 @@ const LONGEST_EVENT: usize = 4096;
 /// what the application keeps. With us it holds the user, too.
 pub(crate) const FOR_ADMINS: &str = "_admin";
 
-/// What sockets of one client have in common, in as many characters as Node.js shows.
-pub(crate) fn client_id(id: SocketId) -> String {
-    id.as_str().chars().take(12).collect()
+/// What sockets of one client have in common, in as many characters as Node.js shows. The id of the
+/// connection cannot be told from it.
+pub(crate) fn client_id(connection: Sid) -> String {
+    SocketId::of_connection(connection, "").as_str().chars().take(12).collect()
 }
 
 /// As much is told of the name of such an event.
@@ -147,15 +148,15 @@ impl Watch {
     }
 
     /// Tells of an event that sockets get. Who they are is asked only if it can be told.
-    pub(crate) fn sent(&self, namespace: &Str, to: impl FnOnce() -> Vec<Sid>, value: &Value) {
+    pub(crate) fn sent(&self, namespace: &Str, to: impl FnOnce() -> Vec<SocketId>, value: &Value) {
         if !self.may_tell() {
             return;
         }
         let event = Told::of(&Payload::received(value.clone()));
-        for (n, sid) in to().into_iter().enumerate() {
+        for (n, id) in to().into_iter().enumerate() {
             // The first has been paid for.
             if n == 0 || self.may_tell() {
-                self.tell(namespace, What::Sent { id: SocketId::new(sid), event: event.clone() });
+                self.tell(namespace, What::Sent { id, event: event.clone() });
             }
         }
     }
@@ -180,7 +181,7 @@ mod tests {
     }
 
     fn id() -> SocketId {
-        SocketId::new(Sid::new())
+        SocketId::random()
     }
 
     fn event(argument: &Json) -> Payload {
@@ -221,7 +222,7 @@ mod tests {
     fn what_is_too_much_is_missed_and_counted() {
         let (watch, mut happenings) = Watch::new();
         let value = event(&json!(1)).value().clone();
-        let crowd: Vec<Sid> = (0..3000).map(|_| Sid::new()).collect();
+        let crowd: Vec<SocketId> = (0..3000).map(SocketId::numbered).collect();
         watch.sent(&chat(), || crowd, &value);
         let told = happenings.len() as u64;
         assert_eq!(told + watch.missed(), 3000);

@@ -261,6 +261,38 @@ async fn entry_7_a_refusal_is_a_message_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn entry_7_a_connect_is_the_engines_id_and_nothing_else() {
+    let (engine, io, _) = engine();
+    io.ns("/in", async || {});
+    let mut client = websocket(&engine, None).await;
+    let sid = sid_of(&frame(&mut client).await);
+    say(&mut client, "40/in,").await;
+    let admitted = loop {
+        let packet = frame(&mut client).await;
+        if packet != "2" {
+            break packet;
+        }
+    };
+    assert_eq!(admitted, format!("40/in,{{\"sid\":\"{sid}\"}}"));
+
+    let (engine, io) = SocketIo::builder().with_parser(ParserConfig::msgpack()).build_svc();
+    io.ns("/in", async || {});
+    let mut client = websocket(&engine, None).await;
+    let sid = sid_of(&frame(&mut client).await);
+    let connect = b"\x82\xa4type\x00\xa3nsp\xa3/in";
+    client.send(Message::binary(connect.to_vec())).await.expect("open");
+    let admitted = loop {
+        let frame = within("a frame", client.next()).await.expect("open").expect("well formed");
+        if frame.is_binary() {
+            break frame.into_data();
+        }
+    };
+    let mut expected = b"\x83\xa4type\x00\xa3nsp\xa3/in\xa4data\x81\xa3sid\xb0".to_vec();
+    expected.extend(sid.as_bytes());
+    assert_eq!(admitted, expected);
+}
+
+#[tokio::test]
 async fn entry_8_attachments_of_old_polling_clients_are_written_as_those_of_new_ones() {
     let (engine, io, _) = engine();
     let (_, open) = ask(&engine, request("GET", 3, None, "")).await;

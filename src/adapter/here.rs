@@ -65,9 +65,9 @@ impl Adapter {
             return Vec::new();
         }
         let targets = self.local.sockets(options);
-        let sockets = self.sockets.read();
+        let members = self.members.read();
         let described = targets.into_iter().filter_map(|sid| {
-            let mut description = sockets.get(&sid)?.described_by.upgrade()?.describe();
+            let mut description = members.get(sid)?.described_by.upgrade()?.describe();
             description.rooms = self.rooms_of(sid);
             Some(description)
         });
@@ -91,7 +91,7 @@ impl Adapter {
     /// Whether a room has members on this node.
     pub(super) fn has_members(&self, room: &str) -> bool {
         let mut options = BroadcastOptions::default();
-        options.rooms.push(Room::Owned(room.to_owned()));
+        options.rooms.push(self.own_room_or(Room::Owned(room.to_owned())));
         !self.local.sockets(options).is_empty()
     }
 

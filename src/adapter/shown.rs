@@ -26,25 +26,26 @@ impl Adapter {
     /// An event goes to sockets of this node.
     pub(super) fn show_sent(&self, value: &Value, options: &BroadcastOptions) {
         if let Some(watch) = self.watch() {
-            watch.sent(self.namespace(), || self.local.sockets(options.clone()), value);
+            watch.sent(self.namespace(), || self.ids_here(options.clone()), value);
         }
     }
 
     /// A socket has come into rooms that it was not in.
     pub(super) fn show_joined(&self, sid: Sid, rooms: &[Room]) {
         let Some(watch) = self.watch() else { return };
+        let Some(id) = self.id_of(sid) else { return };
         for room in rooms {
-            let (id, room) = (SocketId::new(sid), room.clone());
-            watch.tell(self.namespace(), What::Joined { id, room });
+            watch.tell(self.namespace(), What::Joined { id, room: room.clone() });
         }
     }
 
     /// A socket is about to leave a room, if it is in it.
     pub(super) fn show_leaving(&self, sid: Sid, room: &Room) {
         let Some(watch) = self.watch() else { return };
-        if self.is_in(sid, room) {
-            let (id, room) = (SocketId::new(sid), room.clone());
-            watch.tell(self.namespace(), What::Left { id, room });
+        if self.is_in(sid, room)
+            && let Some(id) = self.id_of(sid)
+        {
+            watch.tell(self.namespace(), What::Left { id, room: room.clone() });
         }
     }
 
@@ -68,9 +69,10 @@ impl Adapter {
     ) {
         let Some(watch) = self.watch() else { return };
         for sid in self.local.sockets(options.clone()) {
+            let Some(id) = self.id_of(sid) else { continue };
             let own = self.local.socket_rooms(sid);
             for room in rooms {
-                if let Some(what) = what(own.contains(room), SocketId::new(sid), room.clone()) {
+                if let Some(what) = what(own.contains(room), id, room.clone()) {
                     watch.tell(self.namespace(), what);
                 }
             }

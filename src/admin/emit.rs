@@ -124,8 +124,8 @@ impl EmitRequest {
         // An emitter without a target means everybody, and everybody includes all others.
         if !self.all {
             to = self.users.iter().fold(to, |to, user| to.user(user));
-            let members = self.rooms.iter().chain(&self.sockets);
-            to = members.fold(to, |to, room| to.room(room.clone()));
+            to = self.rooms.iter().fold(to, |to, room| to.room(room.clone()));
+            to = self.sockets.iter().fold(to, |to, id| to.socket_known_as(id));
             if self.authenticated {
                 to = to.authenticated();
             }

@@ -23,7 +23,6 @@ use super::{
 use crate::{
     cluster::{message::Selection, wire},
     emitter::Answers,
-    id::SocketId,
     watch::{Happening, Happenings, What},
 };
 
@@ -123,9 +122,9 @@ impl Feed {
         if !self.shared.development || !self.shared.is_looked_at() {
             return;
         }
-        let id = SocketId::new(sid);
         let adapters = self.shared.adapters.all().into_iter();
-        for adapter in adapters.filter(|adapter| !adapter.is_hidden() && adapter.has_socket(id)) {
+        for adapter in adapters.filter(|adapter| !adapter.is_hidden()) {
+            let Some(id) = adapter.id_of(sid) else { continue };
             let nsp = adapter.namespace();
             let update = TransportUpdate { id: id.as_str(), nsp, transport: "websocket" };
             self.shared.tell_admins("socket_updated", &update);

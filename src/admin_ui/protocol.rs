@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::{
     cluster::{message::Description, wire},
-    rooms::looks_like_a_socket_id,
+    id::SocketId,
     watch::FOR_ADMINS,
 };
 
@@ -110,7 +110,7 @@ impl SerializedSocket {
             // What the application calls so is the application's.
             data.entry("user").or_insert(user.into());
         }
-        if !looks_like_a_socket_id(&id)
+        if id.parse::<SocketId>().is_err()
             && let Some(address) = proxied_address(&handshake)
         {
             handshake.insert("address".to_owned(), address);
@@ -189,28 +189,29 @@ mod tests {
 
     #[test]
     fn a_socket_is_shown_without_what_opens_doors() {
+        let id = SocketId::random().to_string();
         let socket = shown(Description {
-            id: "0123456789abcdef".into(),
+            id: id.clone(),
             handshake: object(json!({
                 "address": "192.0.2.1", "headers": { "x-forwarded-for": "198.51.100.1" },
                 "query": { "EIO": "4" }, "issued": 7, "secure": false, "time": "Tue", "url": "/",
                 "xdomain": false, "auth": { "password": "secret" },
             })),
-            rooms: vec!["0123456789abcdef".into(), "lobby".into(), "\u{0}101".into()],
+            rooms: vec![id.clone().into(), "lobby".into(), "\u{0}101".into()],
             data: object(json!({
                 "score": 3,
                 "_admin": { "clientId": "0123456789ab", "transport": "polling", "user": "ada" },
             })),
         });
         let expected = json!({
-            "id": "0123456789abcdef", "clientId": "0123456789ab", "transport": "polling",
+            "id": id, "clientId": "0123456789ab", "transport": "polling",
             "nsp": "/chat", "data": { "score": 3, "user": "ada" },
             "handshake": {
                 "address": "192.0.2.1", "headers": { "x-forwarded-for": "198.51.100.1" },
                 "query": { "EIO": "4" }, "issued": 7, "secure": false, "time": "Tue", "url": "/",
                 "xdomain": false,
             },
-            "rooms": ["0123456789abcdef", "lobby", 101],
+            "rooms": [id, "lobby", 101],
         });
         assert_eq!(socket, expected);
     }

@@ -161,7 +161,7 @@ pub(crate) enum Answer {
 /// A socket as `fetchSockets` of Node.js shows it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Description {
-    /// 20 characters if a Node.js node holds it, 16 if one of ours does.
+    /// A socket of ours can be told from one of Node.js: its id is a `SocketId`.
     pub(crate) id: String,
     pub(crate) handshake: Map<String, Json>,
     pub(crate) rooms: Vec<Room>,

@@ -23,7 +23,7 @@ pub(super) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 /// A socket; a greater number is younger.
 pub(super) fn socket(number: u32, namespace: &str) -> UserSocket {
     UserSocket {
-        id: SocketId::new(format!("socket--{number:08}").parse().expect("16 characters")),
+        id: SocketId::numbered(number),
         node: NodeId::named("n1"),
         namespace: namespace.into(),
         connected_at: SystemTime::UNIX_EPOCH

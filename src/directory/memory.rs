@@ -189,7 +189,6 @@ mod tests {
     use std::{collections::HashMap, time::SystemTime};
 
     use proptest::prelude::*;
-    use socketioxide_core::Sid;
 
     use super::*;
     use crate::{directory::conformance::conformance, id::NodeId};
@@ -205,8 +204,7 @@ mod tests {
     }
 
     fn id(number: u8) -> SocketId {
-        let sid = format!("socket-------{number:03}").parse::<Sid>();
-        SocketId::new(sid.expect("16 characters"))
+        SocketId::numbered(number.into())
     }
 
     conformance!(memory, async {

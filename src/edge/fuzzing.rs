@@ -10,9 +10,17 @@ use std::{
 
 use bytes::Bytes;
 use serde_json::json;
+use socketioxide_core::Sid;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{admission::Admission, splice, stream::EdgeIo, wire::Wire, wires::Wires};
+use super::{
+    admission::Admission,
+    splice::{self, Answer, Kind},
+    stream::EdgeIo,
+    wire::Wire,
+    wires::Wires,
+};
+use crate::id::SocketId;
 
 /// A connection that takes all that is written, and gives what it was made with.
 pub(super) struct Memory {
@@ -61,7 +69,8 @@ fn through(bytes: &[u8], sizes: &[u8]) -> (Vec<u8>, Vec<u8>) {
         panic!("there are no limits");
     };
     let wire = Arc::new(Wire::websocket(false, peer, permit));
-    wire.refuse("/chat", json!({ "code": "forbidden" }));
+    wire.expect_answer("/chat", Answer::Refused(json!({ "code": "forbidden" })));
+    wire.expect_answer("/chat", Answer::Admitted(SocketId::of_connection(Sid::ZERO, "/chat")));
     let inner = Memory { written: Vec::new(), sent: bytes.iter().copied().collect() };
     let mut io =
         EdgeIo::new(inner, wire, Wires::default(), Bytes::new(), Duration::from_secs(3600));
@@ -101,8 +110,13 @@ pub fn frames(bytes: &[u8], sizes: &[u8]) {
 /// No polling body panics, and one that nobody waits to change passes as it is.
 pub fn bodies(body: &[u8]) {
     let body = Bytes::copy_from_slice(body);
-    assert_eq!(splice::body_v4(body.clone(), &mut |_: &str| None), body);
-    let mut data = |_: &str| Some(json!({ "code": "forbidden" }));
+    assert_eq!(splice::body_v4(body.clone(), &mut |_: Kind, _: &str| None), body);
+    let mut data = |kind: Kind, _: &str| {
+        Some(match kind {
+            Kind::Connect => Answer::Admitted(SocketId::random()),
+            Kind::ConnectError => Answer::Refused(json!({ "code": "forbidden" })),
+        })
+    };
     splice::body_v4(body.clone(), &mut data);
     splice::body_v3(body.clone(), false, &mut data);
     splice::body_v3(body, true, &mut data);

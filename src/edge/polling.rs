@@ -114,15 +114,15 @@ impl<A: Adapter> Edge<A> {
         if body.is_empty() || splice::closes(&body, wire.v3) {
             self.wires.forget(wire);
         }
-        let mut refusals = |namespace: &str| wire.take_refusal(namespace);
+        let mut answers = |kind: splice::Kind, namespace: &str| wire.take_answer(kind, namespace);
         let body = if wire.v3 {
             let binary = head
                 .headers
                 .get(header::CONTENT_TYPE)
                 .is_some_and(|kind| kind == "application/octet-stream");
-            splice::body_v3(body, binary, &mut refusals)
+            splice::body_v3(body, binary, &mut answers)
         } else if wire.has_interest() {
-            splice::body_v4(body, &mut refusals)
+            splice::body_v4(body, &mut answers)
         } else {
             body
         };

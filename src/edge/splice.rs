@@ -1,6 +1,6 @@
 //! Rewriting of what the engine sends, where the engine can't be told: the OPEN packet gets the
-//! client's own session id, a CONNECT_ERROR gets its `data`, binary for Engine.IO 3 polling gets
-//! the type that its encoder forgets. Pure functions over complete packets and bodies; whatever
+//! client's own session id, a CONNECT the public id of its socket, a CONNECT_ERROR its `data`, binary
+//! for Engine.IO 3 polling the type that its encoder forgets. Pure functions over complete packets and bodies; whatever
 //! they do not recognise passes as it is.
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
@@ -8,12 +8,39 @@ use bytes::Bytes;
 use serde_json::Value;
 use socketioxide_core::Sid;
 
+use crate::id::SocketId;
+
 /// Between two packets of an Engine.IO 4 body.
 const SEPARATOR: u8 = 0x1e;
 
-/// Asked with the namespace of each CONNECT_ERROR; what it returns becomes the packet's `data`.
-pub(super) trait Refusals: FnMut(&str) -> Option<Value> {}
-impl<F: FnMut(&str) -> Option<Value>> Refusals for F {}
+/// What the client is to hear in answer to a CONNECT.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Answer {
+    /// CONNECT with this id.
+    Admitted(SocketId),
+    /// CONNECT_ERROR with this as `data`.
+    Refused(Value),
+}
+
+/// The packets that may be answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Connect,
+    ConnectError,
+}
+
+impl Answer {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Admitted(_) => Kind::Connect,
+            Self::Refused(_) => Kind::ConnectError,
+        }
+    }
+}
+
+/// Asked with the namespace of each CONNECT and CONNECT_ERROR; what it returns is spliced in.
+pub(super) trait Answers: FnMut(Kind, &str) -> Option<Answer> {}
+impl<F: FnMut(Kind, &str) -> Option<Answer>> Answers for F {}
 
 /// The engine's session id in an OPEN packet (`0{"sid":"…",…}`, as text of any framing).
 pub(super) fn sid_of_open(packet: &[u8]) -> Option<Sid> {
@@ -40,10 +67,14 @@ pub(super) fn open_body(body: &str, id: &str, v3: bool, may_upgrade: bool) -> Op
     Some(if v3 { format!("{}:{packet}", utf16_len(&packet)) } else { packet })
 }
 
-/// A text packet of Engine.IO. `44{"message":"…"}` or `44/chat,{"message":"…"}` becomes
-/// `44…{"message":"…","data":…}`; `None` for everything else.
-pub(super) fn text_packet(packet: &[u8], refusals: &mut impl Refusals) -> Option<Vec<u8>> {
-    let rest = packet.strip_prefix(b"44")?;
+/// A text packet of Engine.IO. `40{"sid":"…"}` or `40/chat,{"sid":"…"}` gets another id;
+/// `44{"message":"…"}` becomes `44{"message":"…","data":…}`. `None` for everything else.
+pub(super) fn text_packet(packet: &[u8], answers: &mut impl Answers) -> Option<Vec<u8>> {
+    let (kind, rest) = match packet {
+        [b'4', b'0', rest @ ..] => (Kind::Connect, rest),
+        [b'4', b'4', rest @ ..] => (Kind::ConnectError, rest),
+        _ => return None,
+    };
     let (namespace, object) = match rest.first()? {
         b'/' => {
             let comma = rest.iter().position(|byte| *byte == b',')?;
@@ -52,24 +83,56 @@ pub(super) fn text_packet(packet: &[u8], refusals: &mut impl Refusals) -> Option
         _ => ("/", rest),
     };
     let members = object.strip_prefix(b"{")?.strip_suffix(b"}")?;
-    let data = refusals(namespace)?;
-    let start = &packet[..packet.len() - 1];
-    let comma: &[u8] = if members.is_empty() { b"" } else { b"," };
-    Some([start, comma, br#""data":"#, data.to_string().as_bytes(), b"}"].concat())
+    if kind == Kind::Connect && !members.starts_with(br#""sid":""#) {
+        return None;
+    }
+    Some(match answers(kind, namespace)? {
+        Answer::Admitted(id) => {
+            let start = &packet[..packet.len() - object.len()];
+            [start, br#"{"sid":""#, id.as_str().as_bytes(), br#""}"#].concat()
+        }
+        Answer::Refused(data) => {
+            let start = &packet[..packet.len() - 1];
+            let comma: &[u8] = if members.is_empty() { b"" } else { b"," };
+            [start, comma, br#""data":"#, data.to_string().as_bytes(), b"}"].concat()
+        }
+    })
 }
 
-/// The same packet of the MessagePack parser: `{type: 4, nsp, data: {message}}`, exactly in the
-/// shape in which it is sent.
-pub(super) fn msgpack_packet(packet: &[u8], refusals: &mut impl Refusals) -> Option<Vec<u8>> {
-    let (namespace, rest) = string(packet.strip_prefix(b"\x83\xa4type\x04\xa3nsp")?)?;
-    let message = rest.strip_prefix(b"\xa4data\x81")?;
-    let (_, end) = string(message.strip_prefix(b"\xa7message")?)?;
+/// The same packets of the MessagePack parser, exactly in the shape in which they are sent:
+/// `{type: 0, nsp, data: {sid}}` and `{type: 4, nsp, data: {message}}`.
+pub(super) fn msgpack_packet(packet: &[u8], answers: &mut impl Answers) -> Option<Vec<u8>> {
+    let (kind, member, rest) = match packet.strip_prefix(b"\x83\xa4type")? {
+        [0, rest @ ..] => (Kind::Connect, b"\xa3sid".as_slice(), rest),
+        [4, rest @ ..] => (Kind::ConnectError, b"\xa7message".as_slice(), rest),
+        _ => return None,
+    };
+    let (namespace, rest) = string(rest.strip_prefix(b"\xa3nsp")?)?;
+    let data = rest.strip_prefix(b"\xa4data\x81")?;
+    let (_, end) = string(data.strip_prefix(member)?)?;
     if !end.is_empty() {
         return None;
     }
-    let data = rmp_serde::to_vec_named(&refusals(namespace)?).ok()?;
-    let start = &packet[..packet.len() - message.len() - 1];
-    Some([start, b"\x82", message, b"\xa4data", &data].concat())
+    Some(match answers(kind, namespace)? {
+        Answer::Admitted(id) => {
+            let start = &packet[..packet.len() - data.len()];
+            [start, b"\xa3sid", &rmp_serde::to_vec(id.as_str()).ok()?].concat()
+        }
+        Answer::Refused(more) => {
+            let start = &packet[..packet.len() - data.len() - 1];
+            [start, b"\x82", data, b"\xa4data", &rmp_serde::to_vec_named(&more).ok()?].concat()
+        }
+    })
+}
+
+/// How many bytes of a packet [`may_be_answer`] looks at.
+pub(super) const ANSWER_START: usize = 7;
+
+/// Whether a packet that starts so can be an answer to a CONNECT.
+pub(super) fn may_be_answer(start: &[u8]) -> bool {
+    [b"40".as_slice(), b"44", b"\x83\xa4type\0", b"\x83\xa4type\x04"]
+        .iter()
+        .any(|answer| start.starts_with(answer))
 }
 
 /// A MessagePack string and what follows it.
@@ -92,11 +155,11 @@ fn string(bytes: &[u8]) -> Option<(&str, &[u8])> {
 }
 
 /// The body of an Engine.IO 4 poll.
-pub(super) fn body_v4(body: Bytes, refusals: &mut impl Refusals) -> Bytes {
+pub(super) fn body_v4(body: Bytes, answers: &mut impl Answers) -> Bytes {
     let mut changed = false;
     let packets: Vec<_> = body
         .split(|byte| *byte == SEPARATOR)
-        .map(|packet| match packet_v4(packet, refusals) {
+        .map(|packet| match packet_v4(packet, answers) {
             Some(new) => {
                 changed = true;
                 new.into()
@@ -107,13 +170,13 @@ pub(super) fn body_v4(body: Bytes, refusals: &mut impl Refusals) -> Bytes {
     if changed { packets.join(&SEPARATOR).into() } else { body }
 }
 
-fn packet_v4(packet: &[u8], refusals: &mut impl Refusals) -> Option<Vec<u8>> {
+fn packet_v4(packet: &[u8], answers: &mut impl Answers) -> Option<Vec<u8>> {
     match packet.strip_prefix(b"b") {
         Some(base64) => {
-            let packet = msgpack_packet(&BASE64.decode(base64).ok()?, refusals)?;
+            let packet = msgpack_packet(&BASE64.decode(base64).ok()?, answers)?;
             Some(format!("b{}", BASE64.encode(packet)).into_bytes())
         }
-        None => text_packet(packet, refusals),
+        None => text_packet(packet, answers),
     }
 }
 
@@ -132,18 +195,18 @@ pub(super) fn leaves(body: &[u8], v3: bool) -> bool {
 /// binary, `<0|1><length digits><255><packet>…`.
 ///
 /// Attachments arrive here as `b<base64>`; Engine.IO 3 wants `b4<base64>`.
-pub(super) fn body_v3(body: Bytes, binary: bool, refusals: &mut impl Refusals) -> Bytes {
-    let rewritten = if binary { binary_v3(&body, refusals) } else { string_v3(&body, refusals) };
+pub(super) fn body_v3(body: Bytes, binary: bool, answers: &mut impl Answers) -> Bytes {
+    let rewritten = if binary { binary_v3(&body, answers) } else { string_v3(&body, answers) };
     rewritten.unwrap_or(body)
 }
 
-fn string_v3(body: &[u8], refusals: &mut impl Refusals) -> Option<Bytes> {
+fn string_v3(body: &[u8], answers: &mut impl Answers) -> Option<Bytes> {
     let mut rest = std::str::from_utf8(body).ok()?;
     let mut out = String::with_capacity(rest.len() + 16);
     while !rest.is_empty() {
         let (len, after) = rest.split_once(':')?;
         let (packet, after) = after.split_at_checked(utf16_offset(after, len.parse().ok()?)?)?;
-        let packet = match packet_v3(packet.as_bytes(), refusals) {
+        let packet = match packet_v3(packet.as_bytes(), answers) {
             Some(new) => String::from_utf8(new).ok()?.into(),
             None => std::borrow::Cow::Borrowed(packet),
         };
@@ -153,7 +216,7 @@ fn string_v3(body: &[u8], refusals: &mut impl Refusals) -> Option<Bytes> {
     Some(out.into())
 }
 
-fn binary_v3(body: &[u8], refusals: &mut impl Refusals) -> Option<Bytes> {
+fn binary_v3(body: &[u8], answers: &mut impl Answers) -> Option<Bytes> {
     const STRING: u8 = 0;
     const END_OF_LENGTH: u8 = 0xff;
     let mut rest = body;
@@ -165,7 +228,7 @@ fn binary_v3(body: &[u8], refusals: &mut impl Refusals) -> Option<Bytes> {
             len.checked_mul(10)?.checked_add((*digit).into())
         })?;
         let (packet, after) = after[digits + 1..].split_at_checked(len)?;
-        let new = if *kind == STRING { packet_v3(packet, refusals) } else { None };
+        let new = if *kind == STRING { packet_v3(packet, answers) } else { None };
         let packet = new.as_deref().unwrap_or(packet);
         out.push(*kind);
         out.extend(packet.len().to_string().bytes().map(|digit| digit - b'0'));
@@ -176,10 +239,10 @@ fn binary_v3(body: &[u8], refusals: &mut impl Refusals) -> Option<Bytes> {
     Some(out.into())
 }
 
-fn packet_v3(packet: &[u8], refusals: &mut impl Refusals) -> Option<Vec<u8>> {
+fn packet_v3(packet: &[u8], answers: &mut impl Answers) -> Option<Vec<u8>> {
     match packet.strip_prefix(b"b") {
         Some(base64) => Some([b"b4", base64].concat()),
-        None => text_packet(packet, refusals),
+        None => text_packet(packet, answers),
     }
 }
 

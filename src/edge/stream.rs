@@ -22,11 +22,13 @@ use tokio::{
 
 use super::{
     frames::{self, Header, Tracker},
+    splice,
     wire::{KillReason, Verdict, Wire},
     wires::Wires,
 };
 
-/// A longer frame is nothing that we look for, and passes without being gathered.
+/// A longer frame passes without being gathered, unless it starts as an answer to a CONNECT: such a
+/// one is as long as the namespace's name and the refusal's words.
 const LONGEST_JUDGED: usize = 64 * 1024;
 
 /// A client's connection, as the engine sees it.
@@ -125,6 +127,16 @@ impl<S> EdgeIo<S> {
             rest = after;
         };
         if header.total() > LONGEST_JUDGED {
+            let start = header.len + splice::ANSWER_START;
+            let (taken, after) =
+                rest.split_at(rest.len().min(start.saturating_sub(slow.gathered.len())));
+            slow.gathered.extend_from_slice(taken);
+            rest = after;
+            if slow.gathered.len() < start {
+                return bytes.len();
+            }
+        }
+        if header.total() > LONGEST_JUDGED && !splice::may_be_answer(&slow.gathered[header.len..]) {
             self.to_client.advance(&slow.gathered);
             slow.pending.extend_from_slice(&slow.gathered);
             slow.gathered = Vec::new();

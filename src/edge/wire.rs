@@ -13,11 +13,15 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use serde_json::Value;
 use socketioxide_core::Sid;
 use tokio::sync::Notify;
 
-use super::{admission::Permit, frames, inbound::Reader, splice};
+use super::{
+    admission::Permit,
+    frames,
+    inbound::Reader,
+    splice::{self, Answer, Kind},
+};
 
 /// Why a transport was cut by us. The name is a label of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,9 +83,10 @@ pub(super) enum Phase {
 }
 
 /// The reasons to look at what the engine sends, in one number: 0 is the steady state, in which
-/// nothing is looked at. The low 16 bits count the refusals that wait for their CONNECT_ERROR.
+/// nothing is looked at. The low 16 bits count the answers that wait for their CONNECT or
+/// CONNECT_ERROR.
 mod interest {
-    pub(super) const REFUSAL: u32 = 1;
+    pub(super) const ANSWER: u32 = 1;
     /// OPEN has not been seen, from which we learn the session's id.
     pub(super) const OPEN: u32 = 1 << 16;
     /// The ping that the engine sends at once, and Node.js only after an interval.
@@ -129,7 +134,7 @@ pub(super) struct Wire {
     killed: AtomicU8,
     pub(super) reader: AtomicWaker,
     pub(super) writer: AtomicWaker,
-    refusals: Mutex<Vec<(Box<str>, Value)>>,
+    answers: Mutex<Vec<(Box<str>, Answer)>>,
     _permit: Permit,
 }
 
@@ -163,7 +168,7 @@ impl Wire {
             killed: 0.into(),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
-            refusals: Mutex::default(),
+            answers: Mutex::default(),
             _permit: permit,
         }
     }
@@ -229,22 +234,24 @@ impl Wire {
         self.interest.fetch_or(interest::PROBE_ANSWER, Ordering::AcqRel);
     }
 
-    /// The next CONNECT_ERROR of `namespace` gets `data`.
-    pub(super) fn refuse(&self, namespace: &str, data: Value) {
-        self.refusals.lock().push((bare(namespace).into(), data));
-        self.interest.fetch_add(interest::REFUSAL, Ordering::AcqRel);
+    /// The next CONNECT or CONNECT_ERROR of `namespace` gets what this answer says.
+    pub(super) fn expect_answer(&self, namespace: &str, answer: Answer) {
+        self.answers.lock().push((bare(namespace).into(), answer));
+        self.interest.fetch_add(interest::ANSWER, Ordering::AcqRel);
     }
 
-    /// What [`refuse`](Self::refuse) has left for `namespace`.
-    pub(super) fn take_refusal(&self, namespace: &str) -> Option<Value> {
-        let mut refusals = self.refusals.lock();
-        let at = refusals.iter().position(|(waiting, _)| **waiting == *bare(namespace))?;
-        self.interest.fetch_sub(interest::REFUSAL, Ordering::AcqRel);
-        let (_, data) = refusals.remove(at);
-        if refusals.is_empty() {
-            *refusals = Vec::new();
+    /// The first answer of this kind that waits for `namespace`.
+    pub(super) fn take_answer(&self, kind: Kind, namespace: &str) -> Option<Answer> {
+        let mut answers = self.answers.lock();
+        let at = answers
+            .iter()
+            .position(|(waiting, answer)| answer.kind() == kind && **waiting == *bare(namespace))?;
+        self.interest.fetch_sub(interest::ANSWER, Ordering::AcqRel);
+        let (_, answer) = answers.remove(at);
+        if answers.is_empty() {
+            *answers = Vec::new();
         }
-        Some(data)
+        Some(answer)
     }
 
     /// Judges one whole frame on its way to the client.
@@ -264,10 +271,14 @@ impl Wire {
                 return Verdict::Drop;
             }
             (frames::TEXT, _) => {
-                splice::text_packet(payload, &mut |namespace: &str| self.take_refusal(namespace))
+                splice::text_packet(payload, &mut |kind: Kind, namespace: &str| {
+                    self.take_answer(kind, namespace)
+                })
             }
             (frames::BINARY, _) => {
-                splice::msgpack_packet(payload, &mut |namespace: &str| self.take_refusal(namespace))
+                splice::msgpack_packet(payload, &mut |kind: Kind, namespace: &str| {
+                    self.take_answer(kind, namespace)
+                })
             }
             _ => None,
         };
@@ -303,6 +314,7 @@ mod tests {
     use serde_json::json;
 
     use super::{super::admission::Admission, *};
+    use crate::id::SocketId;
 
     const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -334,7 +346,7 @@ mod tests {
     #[test]
     fn a_refusal_is_spliced_once_into_the_error_of_its_namespace() {
         let wire = Wire::polling(false, PEER, permit());
-        wire.refuse("chat", json!({ "code": "forbidden" }));
+        wire.expect_answer("chat", Answer::Refused(json!({ "code": "forbidden" })));
         assert!(wire.has_interest());
         assert_eq!(wire.judge(frames::TEXT, br#"44{"message":"no"}"#), Verdict::Pass);
         assert_eq!(
@@ -343,6 +355,22 @@ mod tests {
         );
         assert!(!wire.has_interest());
         assert_eq!(wire.judge(frames::TEXT, br#"44/chat,{"message":"no"}"#), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_socket_hears_its_own_id_in_the_connect_of_its_namespace() {
+        let wire = Wire::polling(false, PEER, permit());
+        let (first, second) = (SocketId::random(), SocketId::random());
+        wire.expect_answer("/chat", Answer::Admitted(first));
+        wire.expect_answer("/chat", Answer::Admitted(second));
+        let connect = br#"40/chat,{"sid":"AAAAAAAAAAAAAAAA"}"#;
+        assert_eq!(wire.judge(frames::TEXT, br#"40{"sid":"AAAAAAAAAAAAAAAA"}"#), Verdict::Pass);
+        assert_eq!(wire.judge(frames::TEXT, br#"44/chat,{"message":"no"}"#), Verdict::Pass);
+        for id in [first, second] {
+            let told = format!(r#"40/chat,{{"sid":"{id}"}}"#).into_bytes();
+            assert_eq!(wire.judge(frames::TEXT, connect), Verdict::Replace(told));
+        }
+        assert!(!wire.has_interest());
     }
 
     #[test]

@@ -21,11 +21,13 @@ use tokio::{
 };
 
 use super::{
+    splice::Answer,
     traffic::{Counted, Traffic},
     wire::{KillReason, Phase, Wire},
 };
+use crate::id::SocketId;
 
-/// How long a refusal waits for its session to be known here. An Engine.IO 3 session is connected
+/// How long an answer to CONNECT waits for its session to be known here. An Engine.IO 3 session is connected
 /// to `/` before its OPEN packet has come by, if only for an instant.
 const EARLY_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -126,7 +128,7 @@ struct Shared {
 
 struct Early {
     since: Instant,
-    refusals: Vec<(Box<str>, Value)>,
+    answers: Vec<(Box<str>, Answer)>,
 }
 
 /// The transports of this node. Clones are the same.
@@ -175,15 +177,25 @@ impl Wires {
     /// Gives `data` to the next CONNECT_ERROR of this session in `namespace`. To be called in a
     /// connect middleware right before it returns its error.
     pub(crate) fn refuse_with(&self, sid: Sid, namespace: &str, data: Value) {
-        // held while looking: `register` cannot slip in between and leave the refusal behind
+        self.answer(sid, namespace, Answer::Refused(data));
+    }
+
+    /// Puts `id` in the place of the engine's id in the next CONNECT of this session in `namespace`.
+    /// To be called in a connect middleware right before it returns.
+    pub(crate) fn admit_as(&self, sid: Sid, namespace: &str, id: SocketId) {
+        self.answer(sid, namespace, Answer::Admitted(id));
+    }
+
+    fn answer(&self, sid: Sid, namespace: &str, answer: Answer) {
+        // held while looking: `register` cannot slip in between and leave the answer behind
         let mut early = self.shared.early.lock();
         if let Some(wire) = self.get(sid) {
-            return wire.refuse(namespace, data);
+            return wire.expect_answer(namespace, answer);
         }
         let now = Instant::now();
         early.retain(|_, early| now.duration_since(early.since) < EARLY_PATIENCE);
-        let entry = early.entry(sid).or_insert(Early { since: now, refusals: Vec::new() });
-        entry.refusals.push((namespace.into(), data));
+        let entry = early.entry(sid).or_insert(Early { since: now, answers: Vec::new() });
+        entry.answers.push((namespace.into(), answer));
     }
 
     /// Cuts every session there is, in random order, evenly over `spread`; then those that have
@@ -237,8 +249,8 @@ impl Wires {
         self.shared.by_sid.insert(sid, Arc::clone(wire));
         self.counted(|traffic| traffic.opened());
         let early = self.shared.early.lock().remove(&sid);
-        for (namespace, data) in early.into_iter().flat_map(|early| early.refusals) {
-            wire.refuse(&namespace, data);
+        for (namespace, answer) in early.into_iter().flat_map(|early| early.answers) {
+            wire.expect_answer(&namespace, answer);
         }
     }
 

@@ -65,7 +65,7 @@ pub struct Acks {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RemoteSocket {
-    /// The public id: 16 characters for a socket of ours, 20 for one of a Node.js node.
+    /// The public id. For a socket of ours it can be read as a [`SocketId`](crate::id::SocketId).
     pub id: String,
     /// The handshake as Node.js shows it. Sockets of ours leave out what opens doors: the token,
     /// cookies and authorization.

@@ -12,6 +12,7 @@ import { PASSWORD, USERNAME, adminUi } from "./support/admin.mjs";
 import { launchBrowser } from "./support/browser.mjs";
 import { ack, connectWith, connected, disconnected, open as openSocket } from "./support/clients.mjs";
 import { redisFor } from "./support/redis.mjs";
+import { clientIdOf } from "./support/ids.mjs";
 import { serverForThisFile } from "./support/server.mjs";
 import { SECRET, token } from "./support/tokens.mjs";
 import { until } from "./support/waiting.mjs";
@@ -108,7 +109,7 @@ describe("the official admin UI in a browser", () => {
     await visit(tab, "/rooms/");
     await row(tab, "public:lobby", "2").waitFor();
     await visit(tab, "/clients/");
-    await row(tab, alice.id.slice(0, 12)).waitFor();
+    await row(tab, clientIdOf(alice)).waitFor();
   });
 
   it("shows what happens as it happens", async (t) => {

@@ -7,6 +7,7 @@ import { describe, it } from "node:test";
 import { PASSWORD, Page, USERNAME, adminUi, shape } from "./support/admin.mjs";
 import { ack, connect, connectWith, disconnected, heard } from "./support/clients.mjs";
 import { Cluster } from "./support/cluster.mjs";
+import { isOurId } from "./support/ids.mjs";
 import { token } from "./support/tokens.mjs";
 
 const password = createRequire(import.meta.url)("bcryptjs").hashSync(PASSWORD, 4);
@@ -16,7 +17,7 @@ for (const protocol of ["classic", "sharded"]) {
   describe(`the admin UI of a ${protocol} cluster with a Node.js node`, async () => {
     const cluster = await Cluster.start(undefined, { protocol, nodes: { n: { admin: instrumented } }, config: { admin_ui: adminUi({ password }), redis: { request_timeout: "5s" } } });
     const { a, b, n } = cluster.servers;
-    const isOurs = (id) => id.length === 16;
+    const isOurs = isOurId;
 
     /** A client on each server, with what the page of each is told about all. */
     async function scene(t) {

@@ -6,6 +6,7 @@ import { describe, it } from "node:test";
 
 import { Page, adminUi } from "./support/admin.mjs";
 import { Inbox, ack, connect, connectWith, disconnected, heard, refusal } from "./support/clients.mjs";
+import { clientIdOf } from "./support/ids.mjs";
 import { memoryOf, serverForThisFile } from "./support/server.mjs";
 import { SECRET, token } from "./support/tokens.mjs";
 import { until } from "./support/waiting.mjs";
@@ -30,7 +31,7 @@ describe("the admin UI in development mode", () => {
     assert.deepEqual(page.sockets.map(({ id }) => id).sort(), [alice.id, guest.id].sort(), "and not the page itself");
     const { handshake, ...shown } = page.sockets.find(({ id }) => id === alice.id);
     assert.deepEqual({ ...shown, rooms: shown.rooms.sort() }, {
-      id: alice.id, clientId: alice.id.slice(0, 12), transport: "websocket", nsp: "/",
+      id: alice.id, clientId: clientIdOf(alice), transport: "websocket", nsp: "/",
       data: { user: "alice" }, rooms: [alice.id, "authenticated", "public:lobby", "user:alice"].sort(),
     });
     assert.equal(handshake.query.page, "7");

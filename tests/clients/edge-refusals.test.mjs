@@ -103,7 +103,7 @@ for (const [way, connection] of Object.entries(ways)) {
         isUnauthorized(refused(await next()), says);
       }
       await send(`40${JSON.stringify({ token: await token(`patient user (${way})`) })}`);
-      assert.match(await next(), /^40\{"sid":"[\w-]{16}"/);
+      assert.match(await next(), /^40\{"sid":"[\w-]{20}"/);
     });
 
     it("refusals that nobody waited for have their own reasons each", async (t) => {

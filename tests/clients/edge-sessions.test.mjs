@@ -36,12 +36,19 @@ async function genuineId(socket) {
   return id.includes(".") ? id : (await rawSession(server)).sid;
 }
 
+/** What the engine calls the session, which stands in front of the signature. */
+const engineId = (genuine) => genuine.split(".").pop().slice(0, 16);
+
 const attempts = {
   "its public id": (_, publicId) => publicId,
   "its public id behind the node's name": (_, publicId) => `n1.${publicId}`,
   "its public id with a made-up signature": (_, publicId) => `n1.${publicId}${"A".repeat(16)}`,
   "its public id with the signature of another session": async (_, publicId) => `n1.${publicId}${(await rawSession(server)).sid.slice(-16)}`,
   "its public id with the signature of a server that has another secret": async (_, publicId) => `n1.${publicId}${(await rawSession(stranger)).sid.slice(-16)}`,
+  "the engine's id": (genuine) => engineId(genuine),
+  "the engine's id behind the node's name": (genuine) => `n1.${engineId(genuine)}`,
+  "the engine's id with a made-up signature": (genuine) => `n1.${engineId(genuine)}${"A".repeat(16)}`,
+  "the engine's id with the signature of another session": async (genuine) => `n1.${engineId(genuine)}${(await rawSession(server)).sid.slice(-16)}`,
   "a session id without its last character": (genuine) => genuine.slice(0, -1),
   "a session id with one character too many": (genuine) => `${genuine}A`,
   "a session id with another character at its end": (genuine) => genuine.slice(0, -1) + (genuine.endsWith("A") ? "Q" : "A"),

@@ -14,11 +14,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use socketioxide_core::Sid;
-
 use crate::{
     directory::UserSocket,
-    id::{NodeId, SocketId, UserId},
+    id::{NodeId, UserId, fnv1a},
 };
 
 /// Never to be changed: nodes of different versions find each other's users by it.
@@ -44,9 +42,7 @@ pub(super) fn node_keys() -> &'static [String; 3] {
 
 /// The bucket of a user: FNV-1a, the same on every node.
 pub(super) fn bucket_of(user: &str) -> usize {
-    let hash = user.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = fnv1a(user.as_bytes());
     // The remainder is below 64.
     ((hash ^ (hash >> 32)) % BUCKETS as u64) as usize
 }
@@ -128,9 +124,9 @@ pub(super) fn decode(entry: &[u8]) -> Option<Entry> {
     let micros = u64::from_str_radix(micros, 16).ok()?;
     let mut fields = rest.splitn(4, '\0');
     let (incarnation, node, transport) = (fields.next()?, fields.next()?, fields.next()?);
-    let (id, namespace) = fields.next()?.split_at_checked(16)?;
+    let (id, namespace) = fields.next()?.split_at_checked(20)?;
     let socket = UserSocket {
-        id: SocketId::new(id.parse::<Sid>().ok()?),
+        id: id.parse().ok()?,
         node: NodeId::named(node),
         namespace: namespace.into(),
         connected_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros))?,
@@ -148,10 +144,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::id::SocketId;
 
     fn socket(namespace: &str) -> UserSocket {
         UserSocket {
-            id: SocketId::new("abcdefghijklmnop".parse().expect("16 characters")),
+            id: SocketId::numbered(7),
             node: NodeId::named("node \u{1f389}:1"),
             namespace: namespace.into(),
             connected_at: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456),

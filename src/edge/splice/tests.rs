@@ -3,14 +3,81 @@ use serde_json::json;
 
 use super::*;
 
-fn nothing(_: &str) -> Option<Value> {
+fn nothing(_: Kind, _: &str) -> Option<Answer> {
     None
 }
 
-/// Has `data` for one packet of `namespace`.
-fn once(namespace: &'static str, data: Value) -> impl Refusals {
-    let mut data = Some(data);
-    move |asked: &str| if asked == namespace { data.take() } else { None }
+/// Has `data` for one CONNECT_ERROR of `namespace`.
+fn once(namespace: &'static str, data: Value) -> impl Answers {
+    answer(namespace, Answer::Refused(data))
+}
+
+fn answer(namespace: &str, answer: Answer) -> impl Answers {
+    let mut answer = Some(answer);
+    move |kind: Kind, asked: &str| {
+        let fits = asked == namespace && answer.as_ref().is_some_and(|one| one.kind() == kind);
+        if fits { answer.take() } else { None }
+    }
+}
+
+#[test]
+fn a_connect_gets_the_public_id() {
+    let id = SocketId::random();
+    for (namespace, before, after) in [
+        ("/", r#"40{"sid":"AAAAAAAAAAAAAAAA"}"#, format!(r#"40{{"sid":"{id}"}}"#)),
+        ("/a", r#"40/a,{"sid":"AAAAAAAAAAAAAAAA"}"#, format!(r#"40/a,{{"sid":"{id}"}}"#)),
+    ] {
+        let mut answer = answer(namespace, Answer::Admitted(id));
+        assert_eq!(text_packet(before.as_bytes(), &mut answer), Some(after.into_bytes()));
+        assert_eq!(text_packet(before.as_bytes(), &mut answer), None, "once");
+    }
+}
+
+#[test]
+fn what_only_starts_as_a_connect_passes() {
+    let mut connect = answer("/", Answer::Admitted(SocketId::random()));
+    for packet in ["40", "40{}", "40{\"side\":1}", "40/a,{\"sid\":\"A\"}", "42[\"40{\"]", "44{}"] {
+        assert_eq!(text_packet(packet.as_bytes(), &mut connect), None, "{packet}");
+    }
+    assert!(text_packet(br#"40{"sid":"A"}"#, &mut connect).is_some(), "still there");
+}
+
+#[test]
+fn a_msgpack_connect_gets_the_public_id() {
+    #[derive(serde::Serialize)]
+    struct Packet<'a> {
+        r#type: u8,
+        nsp: &'a str,
+        data: Data<'a>,
+    }
+    #[derive(serde::Serialize)]
+    struct Data<'a> {
+        sid: &'a str,
+    }
+    let packet = |nsp: &str, sid: &str| {
+        rmp_serde::to_vec_named(&Packet { r#type: 0, nsp, data: Data { sid } }).expect("msgpack")
+    };
+    let id = SocketId::random();
+    for namespace in ["/", "/chat", &format!("/{}", "n".repeat(300))] {
+        let (before, after) =
+            (packet(namespace, "AAAAAAAAAAAAAAAA"), packet(namespace, id.as_str()));
+        let mut answer = answer(namespace, Answer::Admitted(id));
+        for cut in 0..before.len() {
+            assert_eq!(msgpack_packet(&before[..cut], &mut answer), None, "{cut}");
+        }
+        assert_eq!(msgpack_packet(&before, &mut answer), Some(after));
+    }
+}
+
+#[test]
+fn what_may_be_an_answer_is_seen_from_its_start() {
+    let connect = msgpack_error("/", None);
+    for start in [b"40{\"sid\"".as_slice(), b"44/", &connect] {
+        assert!(may_be_answer(&start[..start.len().min(ANSWER_START)]));
+    }
+    for start in [b"42[\"40\"]".as_slice(), b"", b"4", b"\x83\xa4type\x02", b"\x83\xa4"] {
+        assert!(!may_be_answer(start));
+    }
 }
 
 const OPEN: &str = r#"0{"sid":"AAAAAAAAAAAAAAAA","upgrades":["websocket"],"pingInterval":25000}"#;
@@ -93,8 +160,8 @@ fn a_msgpack_connect_error_gets_its_data() {
     for namespace in ["/", "/chat", &format!("/{}", "n".repeat(300))] {
         let before = msgpack_error(namespace, None);
         let data = json!({ "code": "forbidden", "retry": false, "list": [1, -2.5, null] });
-        let mut refusals = |asked: &str| (asked == namespace).then(|| data.clone());
-        let after = msgpack_packet(&before, &mut refusals).expect("spliced");
+        let mut refusal = answer(namespace, Answer::Refused(data.clone()));
+        let after = msgpack_packet(&before, &mut refusal).expect("spliced");
         assert_eq!(after, msgpack_error(namespace, Some(&data)));
     }
 }
@@ -182,7 +249,11 @@ proptest! {
         ], 0..100),
         binary: bool,
     ) {
-        let mut always = |_: &str| Some(json!(1));
+        let id = SocketId::random();
+        let mut always = |kind: Kind, _: &str| match kind {
+            Kind::Connect => Some(Answer::Admitted(id)),
+            Kind::ConnectError => Some(Answer::Refused(json!(1))),
+        };
         text_packet(&body, &mut always);
         msgpack_packet(&body, &mut always);
         body_v4(body.clone().into(), &mut always);

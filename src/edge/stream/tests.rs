@@ -8,7 +8,13 @@ use serde_json::json;
 use socketioxide_core::Sid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use super::{super::admission::Admission, *};
+use super::{
+    super::{
+        admission::Admission,
+        splice::{Answer, Kind},
+    },
+    *,
+};
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -130,7 +136,7 @@ proptest! {
             let Rig { wire, mut io, mut client, wires: _wires } = rig(steady(), buffer, b"", PATIENCE);
             let write = async {
                 io.write_all(&bytes[..at]).await.expect("written");
-                wire.refuse("/", json!(1));
+                wire.expect_answer("/", Answer::Refused(json!(1)));
                 io.write_all(&bytes[at..]).await.expect("written");
                 io.flush().await.expect("flushed");
                 assert!(!wire.has_interest() && io.slow.is_none(), "back to the steady state");
@@ -288,9 +294,9 @@ fn a_refusal_made_before_the_session_is_known_waits_for_it() {
         let Rig { wires, mut io, client: _client, wire } =
             rig(Wire::websocket(true, PEER, permit()), 1000, b"", PATIENCE);
         wires.refuse_with(sid, "/", json!(1));
-        assert_eq!(wire.take_refusal("/"), None);
+        assert_eq!(wire.take_answer(Kind::ConnectError, "/"), None);
         let open = format!(r#"0{{"sid":"{sid}"}}"#);
         io.write_all(&server(&[(frames::TEXT, open.as_bytes())])).await.expect("written");
-        assert_eq!(wire.take_refusal("/"), Some(json!(1)));
+        assert_eq!(wire.take_answer(Kind::ConnectError, "/"), Some(Answer::Refused(json!(1))));
     });
 }
