@@ -41,9 +41,9 @@ pub use problem::{ConfigErrors, Origin, Problem};
 pub use schema::{NOT_YET, RELOADED};
 pub use secret::{Secret, SecretUrl, Secrets};
 pub use sections::{
-    Admin, AdminUi, AdminUiMode, Auth, AuthMode, Drain, Edge, Engine, Legacy, Limits, Log,
-    LogFormat, LogLevel, OverLimit, Recovery, Redis, Rooms, Subscribe, Tls, Traces, Transport,
-    Users, WireProtocol,
+    Admin, AdminUi, AdminUiMode, Auth, AuthMode, Cookie, Drain, Edge, Engine, Legacy, Limits, Log,
+    LogFormat, LogLevel, OverLimit, Recovery, Redis, Rooms, SameSite, Subscribe, Tls, Traces,
+    Transport, Users, WireProtocol,
 };
 pub use units::parse_duration;
 

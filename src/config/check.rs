@@ -4,7 +4,7 @@ mod admin_ui;
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{AuthMode, Config, WireProtocol};
+use super::{AuthMode, Config, Cookie, WireProtocol};
 use crate::redis::target::Target;
 
 /// What is wrong, or unwise, with a setting.
@@ -111,6 +111,9 @@ impl Config {
     }
 
     fn check_origins(&self, check: &mut Check) {
+        if let Some(problem) = self.engine.cookie.as_ref().and_then(Cookie::problem) {
+            check.rule(&["engine.cookie"], false, problem);
+        }
         let origins = &self.engine.cors_origins;
         check.rule(
             &["engine.cors_origins"],

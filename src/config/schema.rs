@@ -15,7 +15,6 @@ use super::{
 pub const NOT_YET: &[(&str, &str)] = &[
     ("recovery", NO_RECOVERY),
     ("edge.advertise", "this version forwards no requests between nodes"),
-    ("engine.cookie", "this version sends no cookie"),
     ("redis.stream_name", NO_STREAMS),
     ("redis.stream_count", NO_STREAMS),
     ("redis.stream_max_len", NO_STREAMS),
@@ -26,7 +25,6 @@ pub const NOT_YET: &[(&str, &str)] = &[
     ("redis.ca_file", "in this version the URL says it: rediss://host:6379?ca=FILE"),
     ("redis.cert_file", "this version shows Redis no certificate"),
     ("redis.key_file", "this version shows Redis no certificate"),
-    ("drain.grace", "this version refuses handshakes as soon as it drains"),
     ("store", NO_STORE),
     ("inbox", NO_STORE),
     ("outbox", NO_STORE),

@@ -2,6 +2,7 @@
 
 mod admin_ui;
 mod auth;
+mod cookie;
 mod engine;
 mod redis;
 mod traces;
@@ -16,6 +17,7 @@ use crate::{payload::Parser, rooms::RoomPattern};
 
 pub use admin_ui::{AdminUi, AdminUiMode};
 pub use auth::{Auth, AuthMode};
+pub use cookie::{Cookie, SameSite};
 pub use engine::Legacy;
 pub use redis::{Redis, Subscribe, WireProtocol};
 pub use traces::Traces;
@@ -110,6 +112,9 @@ pub struct Engine {
     /// Origins that browsers may connect from, such as `https://app.example.com`. Default none:
     /// the same origin only. `["*"]`: any, without credentials.
     pub cors_origins: Vec<String>,
+    /// The session id as a cookie. Default unset: none. In the file a name, or a table.
+    #[serde(with = "cookie::setting")]
+    pub cookie: Option<Cookie>,
 }
 
 impl Default for Engine {
@@ -124,6 +129,7 @@ impl Default for Engine {
             legacy: Legacy::Websocket,
             parser: Parser::Json,
             cors_origins: Vec::new(),
+            cookie: None,
         }
     }
 }

@@ -66,6 +66,8 @@ pub(crate) struct EdgeOptions {
     pub(crate) legacy: Legacy,
     /// Pages that may poll: none (same origin), listed (with credentials), or `["*"]`.
     pub(crate) cors_origins: Vec<String>,
+    /// The session id as a cookie: its name, and what stands behind the id in the header.
+    pub(crate) cookie: Option<(String, String)>,
     /// How many sessions there may be. May be changed while running.
     pub(crate) limits: Limits,
     /// Whose `X-Forwarded-For` is believed.
@@ -90,6 +92,7 @@ impl Default for EdgeOptions {
             websocket: true,
             legacy: Legacy::Websocket,
             cors_origins: Vec::new(),
+            cookie: None,
             limits: Limits::default(),
             trusted_proxies: Vec::new(),
             handshake_timeout: Duration::from_secs(10),

@@ -47,7 +47,11 @@ impl<A: Adapter> Edge<A> {
             self.hide_first_ping(sid).await?;
         }
         watch.over();
-        let (head, _) = response.into_parts();
+        let (mut head, _) = response.into_parts();
+        if let Some((name, attributes)) = &self.options.cookie {
+            let cookie = HeaderValue::try_from(format!("{name}={id}{attributes}"));
+            head.headers.insert(header::SET_COOKIE, cookie.map_err(|_| Refusal::Internal)?);
+        }
         Ok(answer(Response::from_parts(head, body.into())))
     }
 

@@ -311,6 +311,7 @@ fn edge_options(config: &Config, context: &Context) -> EdgeOptions {
         websocket: engine.transports.contains(&Transport::Websocket),
         legacy: engine.legacy,
         cors_origins: engine.cors_origins.clone(),
+        cookie: engine.cookie.as_ref().map(|cookie| (cookie.name.clone(), cookie.attributes())),
         limits: admission(&config.limits),
         trusted_proxies: config.edge.trusted_proxies.clone(),
         handshake_timeout: config.edge.handshake_timeout,
