@@ -179,7 +179,10 @@ impl Shared {
             Err(fault) if fault.code() == Code::Unauthorized => {
                 tracing::warn!(?from, "somebody was not let into the admin UI");
             }
-            Err(fault) => tracing::debug!(?from, %fault, "somebody was not let into the admin UI"),
+            Err(fault) => {
+                let (fault, reason) = (fault.code().as_str(), fault.for_log());
+                tracing::debug!(?from, fault, reason, "somebody was not let into the admin UI");
+            }
         }
         admitted.map(|by| tracing::info!(?from, ?by, "an admin comes"))
     }

@@ -11,8 +11,8 @@ use std::{ffi::OsString, fmt::Write as _, process::ExitCode};
 
 use clap::Parser as _;
 use switchboard::{
-    Config, Jwt,
     config::{ConfigErrors, Loaded, Problem, Sources, load},
+    server::check_files,
 };
 
 use args::{Action, Cli, ConfigArgs};
@@ -41,10 +41,8 @@ pub(crate) enum Command {
 /// What the server needs to know.
 #[derive(Debug)]
 pub(crate) struct ServeArgs {
-    /// Valid, keys included.
-    pub(crate) config: Config,
-    /// To be logged.
-    pub(crate) warnings: Vec<Problem>,
+    /// Valid, keys included; its warnings are to be logged.
+    pub(crate) loaded: Loaded,
     /// Whether this is `--dev`.
     pub(crate) dev: bool,
     /// Whether to start without Redis.
@@ -73,13 +71,26 @@ impl Answer {
         Self { messages: format!("error: {why}\n"), code: exit::USAGE, ..Self::default() }
     }
 
+    /// Something failed while running.
+    pub(crate) fn failure(why: impl std::fmt::Display) -> Self {
+        Self { messages: format!("error: {why}\n"), code: exit::FAILED, ..Self::default() }
+    }
+
     /// Says it, and gives the code to end with.
     pub(crate) fn say(&self) -> ExitCode {
-        use std::io::Write as _;
-        // A reader that has gone away (`switchboard config | head`) is no failure of ours.
-        _ = std::io::stderr().write_all(self.messages.as_bytes());
-        _ = std::io::stdout().write_all(self.data.as_bytes());
-        ExitCode::from(self.code)
+        use std::io::{ErrorKind, Write as _};
+        let mut messages = std::io::stderr();
+        _ = messages.write_all(self.messages.as_bytes());
+        let mut data = std::io::stdout();
+        match data.write_all(self.data.as_bytes()).and_then(|()| data.flush()) {
+            // A reader that has gone away (`switchboard config | head`) is no failure of ours; a
+            // full disk is one.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                _ = writeln!(messages, "error: cannot write to standard output: {error}");
+                ExitCode::from(exit::FAILED)
+            }
+            _ => ExitCode::from(self.code),
+        }
     }
 }
 
@@ -120,9 +131,7 @@ fn serve(args: ConfigArgs, env: Environment) -> Command {
     let (dev, wait_for_redis) = (args.dev, args.wait_for_redis);
     let sources = args.sources(env);
     match load_with_keys(&sources) {
-        Ok(Loaded { config, warnings, .. }) => {
-            Command::Serve(Box::new(ServeArgs { config, warnings, dev, wait_for_redis, sources }))
-        }
+        Ok(loaded) => Command::Serve(Box::new(ServeArgs { loaded, dev, wait_for_redis, sources })),
         Err(refusal) => Command::Done(refusal),
     }
 }
@@ -136,18 +145,24 @@ fn show(args: ConfigArgs, env: Environment) -> Result<Answer, Answer> {
     Ok(Answer { data: loaded.config.to_masked_toml(), messages, code: exit::FINE })
 }
 
-/// A valid configuration whose keys can be used too.
+/// A valid configuration whose keys and files can be used too.
 fn load_with_keys(sources: &Sources) -> Result<Loaded, Answer> {
     let loaded = load(sources).map_err(|errors| refuse_config(&errors))?;
-    match Jwt::from_config(&loaded.config.auth) {
-        Ok(_) => Ok(loaded),
-        Err(error) => Err(Answer::refusal(error)),
+    let problems = check_files(&loaded.config);
+    if problems.is_empty() {
+        return Ok(loaded);
     }
+    let problems = problems.into_iter().map(|(key, message)| loaded.problem(key, message));
+    Err(refuse(&problems.collect::<Vec<_>>()))
 }
 
 fn refuse_config(errors: &ConfigErrors) -> Answer {
+    refuse(errors.problems())
+}
+
+fn refuse(problems: &[Problem]) -> Answer {
     let mut messages = String::new();
-    for problem in errors.problems() {
+    for problem in problems {
         _ = writeln!(messages, "error: {problem}");
     }
     Answer { messages, code: exit::USAGE, ..Answer::default() }

@@ -10,17 +10,23 @@
 //! `redis.url_file`): one a
 //! line where several are possible, blanks around them ignored.
 
+#[cfg(feature = "server")]
+mod address;
 mod check;
 #[cfg(feature = "server")]
 mod env;
 #[cfg(feature = "server")]
 mod file;
 #[cfg(feature = "server")]
+mod given;
+#[cfg(feature = "server")]
 mod load;
 #[cfg(all(test, feature = "server"))]
 mod page;
 #[cfg(feature = "server")]
 mod problem;
+#[cfg(feature = "server")]
+mod reload;
 #[cfg(feature = "server")]
 mod schema;
 mod secret;
@@ -37,6 +43,8 @@ pub use check::{Check, Finding};
 pub use load::{Loaded, Sources, load};
 #[cfg(feature = "server")]
 pub use problem::{ConfigErrors, Origin, Problem};
+#[cfg(feature = "server")]
+pub use reload::Running;
 #[cfg(feature = "server")]
 pub use schema::{NOT_YET, RELOADED};
 pub use secret::{Secret, SecretUrl, Secrets};

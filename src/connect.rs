@@ -227,7 +227,9 @@ impl DisconnectHandler<Adapter, ()> for Leave {
         tracing::debug!(
             socket.id = %session.id(),
             namespace = session.namespace(),
-            ?reason,
+            user.id = session.user().as_deref(),
+            client.address = session.peer_addr().map(tracing::field::display),
+            reason = reason_name(reason),
             "socket disconnected"
         );
         if !session.adapter().is_hidden() {
@@ -246,10 +248,13 @@ impl ConnectHandler<Adapter, ()> for Entrance {
     fn call(&self, socket: Arc<Socket<Adapter>>, _: Option<Value>) {
         let waiting = self.0.waiting.lock().remove(&(socket.id, socket.ns().into()));
         if let Some(inbox) = waiting {
+            let session = inbox.session();
             tracing::debug!(
-                socket.id = %inbox.session().id(),
+                socket.id = %session.id(),
                 namespace = socket.ns(),
-                authenticated = inbox.session().user().is_some(),
+                user.id = session.user().as_deref(),
+                client.address = session.peer_addr().map(tracing::field::display),
+                transport = session.transport(),
                 "socket connected"
             );
             if !inbox.session().adapter().is_hidden() {
@@ -283,8 +288,10 @@ impl ConnectHandler<Adapter, ()> for Entrance {
             tracing::debug!(
                 socket.id = %id,
                 namespace = socket.ns(),
+                client.address =
+                    self.0.around.context.wires().peer_addr(socket.id).map(tracing::field::display),
                 fault = fault.code().as_str(),
-                reason = fault.message(),
+                reason = fault.for_log(),
                 "socket refused"
             );
             self.0.around.context.meters().connect_refused(fault.code());

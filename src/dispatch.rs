@@ -320,7 +320,7 @@ impl Inbox {
         tracing::debug!(
             socket.id = %self.session.id(),
             fault = fault.code().as_str(),
-            reason = fault.message(),
+            reason = fault.for_log(),
             "event refused"
         );
         let Some(ack_id) = ack_id else { return };

@@ -122,6 +122,15 @@ impl Fault {
         &self.message
     }
 
+    /// The sentence if it is a fixed one. Others are made of what the client sent, and what clients
+    /// send is not written to the log.
+    pub(crate) fn for_log(&self) -> Option<&'static str> {
+        match self.message {
+            Cow::Borrowed(fixed) => Some(fixed),
+            Cow::Owned(_) => None,
+        }
+    }
+
     /// Whether the same request may succeed later.
     pub fn retry(&self) -> bool {
         self.retry

@@ -1,10 +1,14 @@
 //! The log: structured lines on standard error, at a level that can be changed while running.
+//!
+//! Only this program's own lines are written, whatever the level. The libraries below it print at
+//! their lower levels what passes through them: tokens, passwords, messages.
 
-use std::io::IsTerminal as _;
+use std::{env, io::IsTerminal as _};
 
 use switchboard::config::{Log, LogFormat};
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::{
-    EnvFilter, Registry, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+    EnvFilter, Registry, filter::filter_fn, layer::SubscriberExt as _, registry::LookupSpan, reload,
 };
 
 /// Changes the level of the log.
@@ -22,16 +26,60 @@ impl Level {
 /// Starts the log.
 pub(crate) fn start(log: &Log) -> Level {
     let (filter, handle) = reload::Layer::new(filter(log));
-    let registry = tracing_subscriber::registry().with(filter);
-    let colours = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
-    match log.format {
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
-        LogFormat::Text => registry.with(lines).init(),
+    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(is_ours));
+    let started = match log.format {
+        LogFormat::Json => install(registry.with(lines().json().flatten_event(true))),
+        LogFormat::Text => install(registry.with(lines())),
+    };
+    started.expect("the log is started once");
+    if let Some(Err(error)) = env::var_os(EnvFilter::DEFAULT_ENV).map(|_| from_environment()) {
+        tracing::warn!(%error, "RUST_LOG is not understood; log.level holds");
     }
     Level(handle)
 }
 
+/// Without the bridge from the crate `log`: nothing of ours uses it, and what others write through
+/// it is not wanted.
+fn install(
+    subscriber: impl Subscriber + Send + Sync,
+) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
+    tracing::subscriber::set_global_default(subscriber)
+}
+
+/// A line that cannot be written, since nobody reads standard error any more, is no reason to panic:
+/// that is what reporting it there would do.
+fn lines<S: Subscriber + for<'a> LookupSpan<'a>>() -> tracing_subscriber::fmt::Layer<
+    S,
+    tracing_subscriber::fmt::format::DefaultFields,
+    tracing_subscriber::fmt::format::Format,
+    fn() -> std::io::Stderr,
+> {
+    tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .log_internal_errors(false)
+        .with_writer(std::io::stderr as fn() -> std::io::Stderr)
+}
+
+/// Our own lines, and that spans could not be exported: OpenTelemetry says so as a warning, and
+/// what a collector answered below that.
+fn is_ours(line: &Metadata<'_>) -> bool {
+    let of = |name: &str| {
+        let rest = line.target().strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    let is_warning = *line.level() <= tracing::Level::WARN;
+    of("switchboard") || (is_warning && line.is_event() && of_opentelemetry(line.target()))
+}
+
+/// Its crates name their lines after themselves: `opentelemetry_sdk`, `opentelemetry-otlp`.
+fn of_opentelemetry(target: &str) -> bool {
+    target.starts_with("opentelemetry")
+}
+
 fn filter(log: &Log) -> EnvFilter {
-    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(log.level.as_str()))
+    from_environment().unwrap_or_else(|_| EnvFilter::new(log.level.as_str()))
+}
+
+fn from_environment() -> Result<EnvFilter, tracing_subscriber::filter::FromEnvError> {
+    EnvFilter::try_from_default_env()
 }

@@ -14,9 +14,6 @@ fn main() -> ExitCode {
     };
     match ended {
         Ok(()) => ExitCode::from(cli::exit::FINE),
-        Err(failure) => {
-            eprintln!("error: {failure:#}");
-            ExitCode::from(cli::exit::FAILED)
-        }
+        Err(failure) => cli::Answer::failure(&failure).say(),
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, io, net::SocketAddr, process, time::Duration};
 
 use switchboard::{
     Authenticate, Config, Switchboard, builtin,
-    config::{self, LogLevel},
+    config::{self, AuthMode, Loaded, LogLevel, Running},
     interceptor::{Logging, Propagate},
     server::{BoundAdmin, Builder, ServeError},
 };
@@ -38,12 +38,16 @@ impl fmt::Display for Failure {
 
 /// Serves until a signal, drains, and returns.
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
-    let level = logs::start(&args.config.log);
-    for warning in &args.warnings {
+    let level = logs::start(&args.loaded.config.log);
+    for warning in &args.loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(args, &level))
+    runtime()?.block_on(serve(args, level))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| format!("cannot start the runtime: {error}").into())
 }
 
 /// Emits one event and returns.
@@ -54,14 +58,15 @@ pub(crate) fn emit(emit: Emit) -> Result<(), Failure> {
         log.level = LogLevel::Warn;
     }
     logs::start(&log);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(cli::emit::send(emit))?)
+    Ok(runtime()?.block_on(cli::emit::send(emit))?)
 }
 
-async fn serve(args: ServeArgs, level: &logs::Level) -> Result<(), Failure> {
-    let ServeArgs { config, dev, sources, wait_for_redis, .. } = args;
+async fn serve(args: ServeArgs, level: logs::Level) -> Result<(), Failure> {
+    let ServeArgs { loaded, dev, sources, wait_for_redis } = args;
+    let config = loaded.config.clone();
     // Before the port is open: a signal that comes early is not lost.
-    let mut signals = Signals::listen()?;
+    let mut signals =
+        Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
     let authenticate = Authenticate::from_config(&config.auth)?;
     let server = builder(&config, &authenticate).wait_for_redis(wait_for_redis).build()?;
     let admin = bind_admin(&server, &config, dev).await?;
@@ -74,21 +79,31 @@ async fn serve(args: ServeArgs, level: &logs::Level) -> Result<(), Failure> {
         workers = config.workers,
         "listening"
     );
+    warn_if_open(&loaded, address);
     let admin_address = admin.as_ref().map(BoundAdmin::local_addr);
     if let Some(address) = admin_address {
         tracing::info!(%address, "listening for administration");
     }
     if dev {
-        greet(address, admin_address, &config);
+        // Nobody may be reading it any more.
+        _ = greet(&mut io::stdout(), address, admin_address, &config);
     }
+    let mut reloader =
+        Reloader { server, authenticate, level, sources, running: Running::new(loaded), address };
     let shutdown = async {
         while signals.next().await == Received::Reload {
-            reload(&server, &authenticate, level, &sources);
+            reloader.reload();
         }
         tokio::spawn(async move {
-            while signals.next().await == Received::Reload {}
-            tracing::warn!("stopped at once by a second signal");
-            process::exit(i32::from(cli::exit::FAILED));
+            let second = async { while signals.next().await == Received::Reload {} };
+            if !dev {
+                second.await;
+                tracing::warn!("stopped at once by a second signal");
+                process::exit(i32::from(cli::exit::FAILED));
+            }
+            // Whoever develops wants the port back, and has no users to be polite to.
+            _ = tokio::time::timeout(DEV_PATIENCE, second).await;
+            process::exit(i32::from(cli::exit::FINE));
         });
     };
     // To the very end, so that a drain can be watched.
@@ -131,51 +146,95 @@ fn builder(config: &Config, authenticate: &Authenticate) -> Builder {
         .gateway(builtin::gateway(config, authenticate))
 }
 
-/// Loads the configuration again. What is wrong with it is logged, and nothing changes.
-fn reload(
-    server: &Switchboard,
-    authenticate: &Authenticate,
-    level: &logs::Level,
-    sources: &config::Sources,
-) {
-    let loaded = match config::load(sources) {
-        Ok(loaded) => loaded,
-        Err(errors) => {
-            for problem in errors.problems() {
-                tracing::error!("not reloaded: {problem}");
+/// Takes what may change while the server runs, whenever it is told to look again.
+struct Reloader {
+    server: Switchboard,
+    authenticate: Authenticate,
+    level: logs::Level,
+    sources: config::Sources,
+    running: Running,
+    address: SocketAddr,
+}
+
+impl Reloader {
+    /// Loads the configuration again. What is wrong with it is logged, and nothing changes.
+    fn reload(&mut self) {
+        let loaded = match self.running.load_again(&self.sources) {
+            Ok(loaded) => loaded,
+            Err(errors) => {
+                for problem in errors.problems() {
+                    tracing::error!("not reloaded: {problem}");
+                }
+                return;
             }
+        };
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        if let Err(error) = self.authenticate.reload(&loaded.config.auth) {
+            tracing::error!("not reloaded: {error}");
             return;
         }
-    };
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
+        if let Err(error) = self.server.reload(&loaded.config) {
+            tracing::error!("the certificate is not reloaded: {error}");
+        }
+        self.level.set(&loaded.config.log);
+        let waiting = self.running.needs_restart(&loaded);
+        if !waiting.is_empty() {
+            tracing::warn!("changed, and in use only after a restart: {}", waiting.join(", "));
+        }
+        warn_if_open(&loaded, self.address);
+        self.running.take(loaded);
+        tracing::info!("keys, limits and log level reloaded");
     }
-    if let Err(error) = authenticate.reload(&loaded.config.auth) {
-        tracing::error!("not reloaded: {error}");
-        return;
+}
+
+/// Says so if tokens are not looked at, unless the configuration asks for that.
+fn warn_if_open(loaded: &Loaded, address: SocketAddr) {
+    let auth = &loaded.config.auth;
+    if auth.mode != AuthMode::None && !auth.has_key() {
+        tracing::warn!(
+            %address,
+            "nobody is asked who they are: no key is set (auth.hs256_secret, auth.public_key_file or \
+             auth.jwks_url), so whoever connects to {address} is a guest, with a token or without; \
+             auth.mode = \"none\" says that this is meant"
+        );
     }
-    if let Err(error) = server.reload(&loaded.config) {
-        tracing::error!("the certificate is not reloaded: {error}");
-    }
-    level.set(&loaded.config.log);
-    tracing::info!("keys, limits and log level reloaded");
 }
 
 /// What `--dev` prints: where to go, and tokens to go with.
-fn greet(address: SocketAddr, admin: Option<SocketAddr>, config: &Config) {
-    println!("Switchboard for development: http://{address} (path {})", config.path);
-    println!("Its secret is known to everybody. Never use --dev where others can reach it.");
+fn greet(
+    to: &mut impl io::Write,
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+    config: &Config,
+) -> io::Result<()> {
+    let scheme = if config.tls.cert_file.is_some() { "https" } else { "http" };
+    writeln!(to, "Switchboard for development: {scheme}://{address} (path {})", config.path)?;
+    writeln!(to, "Its secret is known to everybody. Never use --dev where others can reach it.")?;
     if let Some(admin) = admin {
-        println!("Administration: http://{admin}/api/v1/openapi.json and http://{admin}/metrics");
+        writeln!(
+            to,
+            "Administration: http://{admin}/api/v1/openapi.json and http://{admin}/metrics"
+        )?;
     }
-    println!("See it work:  node client-demo/page.mjs --server http://{address}");
-    println!("              and open http://127.0.0.1:8080 in two tabs");
-    let Some(secret) = config.auth.hs256_secret.first() else { return };
-    for user in ["alice", "bob"] {
-        let token = cli::token::for_user(&config.auth, secret, user, DAY);
-        println!("A token for {user}, good for a day:\n{token}");
+    if let Some(secret) = config.auth.hs256_secret.first() {
+        for user in ["alice", "bob"] {
+            let token = cli::token::for_user(&config.auth, secret, user, DAY);
+            writeln!(to, "A token for {user}, good for a day:\n{token}")?;
+        }
     }
+    let port = match address.port() {
+        3000 => String::new(),
+        port => format!(" PORT={port}"),
+    };
+    writeln!(to, "What next: in a second terminal, where you have the source of Switchboard:")?;
+    writeln!(to, "    make page{port}")?;
+    writeln!(to, "and open http://127.0.0.1:8080 in two tabs. Ctrl-C ends the server.")
 }
+
+/// How long the end of a server for development may take.
+const DEV_PATIENCE: Duration = Duration::from_secs(1);
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -4,6 +4,7 @@ mod admin;
 mod builder;
 mod cluster;
 mod drain;
+mod files;
 mod health;
 mod listen;
 mod observe;
@@ -22,6 +23,7 @@ use tokio::sync::OnceCell;
 pub use admin::BoundAdmin;
 pub use builder::{BuildError, Builder};
 pub use cluster::LocalCluster;
+pub use files::check_files;
 pub use listen::{Bound, LinkError, ServeError};
 pub use publisher::{PublishError, Publisher};
 

@@ -292,8 +292,9 @@ impl Session {
         else {
             return Ok(None);
         };
-        serde_json::from_value(value).map(Some).map_err(|error| {
-            tracing::error!(key, %error, "the socket's data has another type");
+        // The error would quote the value.
+        serde_json::from_value(value).map(Some).map_err(|_| {
+            tracing::error!(key, "the socket's data has another type");
             Fault::internal()
         })
     }

@@ -74,3 +74,148 @@ fn bad_usage_ends_with_code_2_and_help_with_0() {
         assert!(text(&help.stdout).contains(command), "{command}");
     }
 }
+
+/// What the binary says of a configuration that it refuses, line by line.
+fn refusal(env: &[(&str, &str)], args: &[&str]) -> Vec<String> {
+    let output = switchboard(env, args);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "");
+    text(&output.stderr).lines().map(str::to_owned).collect()
+}
+
+/// A file of this test alone, that only its owner can read.
+fn file(name: &str, text: &str) -> String {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, text).expect("the directory for test files is writable");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn files_that_are_missing_or_bad_are_all_named() {
+    let bad =
+        file("bad.pem", "-----BEGIN CERTIFICATE-----\nno base64!\n-----END CERTIFICATE-----\n");
+    let empty = file("empty.pem", "");
+    let env = |cert: &'static str, key: &'static str| {
+        [("SWITCHBOARD_TLS__CERT_FILE", cert), ("SWITCHBOARD_TLS__KEY_FILE", key)]
+    };
+    for command in ["config", "serve"] {
+        let mut all = env("/nowhere/cert.pem", "/nowhere/key.pem").to_vec();
+        all.push(("SWITCHBOARD_AUTH__PUBLIC_KEY_FILE", "/nowhere/public.pem"));
+        all.push(("SWITCHBOARD_AUTH__JWKS_URL", "http://id.example/jwks"));
+        let lines = refusal(&all, &[command]);
+        assert_eq!(lines.len(), 4, "{lines:#?}");
+        for (path, variable) in [
+            ("/nowhere/cert.pem", "SWITCHBOARD_TLS__CERT_FILE"),
+            ("/nowhere/key.pem", "SWITCHBOARD_TLS__KEY_FILE"),
+            ("/nowhere/public.pem", "SWITCHBOARD_AUTH__PUBLIC_KEY_FILE"),
+        ] {
+            let named = lines.iter().find(|line| line.contains(path));
+            let named = named.unwrap_or_else(|| panic!("{path} is not named: {lines:#?}"));
+            assert!(named.contains("No such file") && named.contains(variable), "{named}");
+        }
+        assert!(lines.iter().any(|line| line.contains("auth.jwks_url: must start with https")));
+    }
+    let (bad, empty): (&'static str, &'static str) = (bad.leak(), empty.leak());
+    let lines = refusal(&env(bad, empty), &["config"]);
+    assert!(lines[0].starts_with(&format!("error: tls.cert_file: cannot read `{bad}`: ")));
+    assert!(lines[1].starts_with(&format!("error: tls.key_file: no private key in `{empty}`")));
+    let lines = refusal(&env(empty, empty), &["config"]);
+    assert!(lines[0].starts_with(&format!("error: tls.cert_file: no certificate in `{empty}`")));
+}
+
+#[test]
+fn a_file_with_secrets_that_everybody_can_read_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = file("secrets.toml", &format!("[auth]\nhs256_secret = '{SECRET}'\n"));
+    let warnings = |path: &str| {
+        let output = switchboard(&[], &["config", "--config", path]);
+        assert_eq!(output.status.code(), Some(0));
+        text(&output.stderr).to_owned()
+    };
+    assert_eq!(warnings(&path), "");
+    let open = |path: &str| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).expect("ours");
+    };
+    open(&path);
+    let said = warnings(&path);
+    assert!(said.starts_with("warning: auth.hs256_secret: stands in `"), "{said}");
+    assert!(said.contains("secrets.toml`, which everybody on this machine can read"), "{said}");
+
+    let secret = file("hs256-secret", SECRET);
+    let pointing = file("pointing.toml", &format!("auth.hs256_secret_file = '{secret}'\n"));
+    open(&pointing);
+    assert_eq!(warnings(&pointing), "");
+    open(&secret);
+    assert!(warnings(&pointing).contains("hs256-secret`, which everybody"), "{said}");
+
+    let plain = file("no-password.toml", "redis.url = 'redis://u@h'\n[log]\nlevel = 'info'\n");
+    let url = file("password.toml", "redis.url = 'redis://u:p@h'\n");
+    open(&url);
+    assert!(warnings(&url).contains("redis.url: stands in"));
+    assert_eq!(warnings(&plain), "");
+}
+
+#[test]
+fn a_start_that_fails_says_what_it_is_about() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("an address").to_string();
+    let fails = |args: &[&str], env: &[(&str, &str)]| {
+        let output = switchboard(env, args);
+        (output.status.code(), text(&output.stderr).to_owned())
+    };
+    let none = [("SWITCHBOARD_ADMIN_LISTEN", "")];
+    let (code, said) = fails(&["--listen", &taken], &none);
+    assert_eq!(code, Some(1));
+    let named = format!("error: cannot listen on {taken}: Address already in use");
+    assert!(said.contains(&named), "{said}");
+    let (code, said) = fails(&["--listen", "127.0.0.1:0", "--admin-listen", &taken], &[]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains(&format!("cannot listen on {taken} for administration")), "{said}");
+    assert!(said.contains("Address already in use"), "{said}");
+    // No address of this machine.
+    let (code, said) = fails(&["--listen", "192.0.2.1:3000"], &none);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("cannot listen on 192.0.2.1:3000: "), "{said}");
+
+    let (code, said) = fails(&["--listen", "nowhere.invalid:3000"], &none);
+    assert_eq!(code, Some(2));
+    assert!(said.starts_with("error: listen: the name `nowhere.invalid` cannot be looked up: "));
+    assert!(said.trim_end().ends_with("(--listen)"), "{said}");
+    let (_, said) = fails(&["--listen", "3000"], &none);
+    assert!(said.contains("listen: `3000` is not an address and a port, such as"), "{said}");
+
+    let directory = env!("CARGO_TARGET_TMPDIR");
+    for path in ["/nowhere/switchboard.toml", directory] {
+        let (code, said) = fails(&["--config", path], &none);
+        assert_eq!(code, Some(2));
+        assert!(said.starts_with(&format!("error: {path}: cannot be read: ")), "{said}");
+    }
+    let url = ("REDIS_URL", "redis://:hunter2@127.0.0.1:1");
+    let (code, said) = fails(&["--listen", "127.0.0.1:0"], &[none[0], url]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("127.0.0.1:1") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn a_name_is_an_address_to_listen_on() {
+    let shown = switchboard(&[], &["config", "--listen", "localhost:3456"]);
+    assert!(text(&shown.stdout).contains("listen = \"127.0.0.1:3456\""));
+}
+
+#[test]
+fn a_line_of_htpasswd_is_no_password() {
+    const LINE: &str = "ops:$2y$10$abcdefghijklmnopqrstuuqflPDzB6gcMhKa1rZqKiun2YGL5sa2u";
+    let env = [
+        ("SWITCHBOARD_ADMIN_UI__ENABLED", "true"),
+        ("SWITCHBOARD_ADMIN_UI__USERNAME", "ops"),
+        ("SWITCHBOARD_ADMIN_UI__PASSWORD", LINE),
+    ];
+    let lines = refusal(&env, &["config"]);
+    assert_eq!(
+        lines,
+        ["error: admin_ui.password: looks like a line of a password file: write what follows the \
+          name and its colon (SWITCHBOARD_ADMIN_UI__PASSWORD)"]
+    );
+}

@@ -46,7 +46,7 @@ struct Inner {
 
 impl Jwks {
     pub(super) fn new(url: &str) -> Result<Self, KeyError> {
-        let url: Url = url.parse().map_err(|_| KeyError::Url(url.to_owned()))?;
+        let url: Url = url.parse().map_err(|_| KeyError::Url)?;
         let is_local = is_loopback(&url);
         match url.scheme() {
             "https" => {}

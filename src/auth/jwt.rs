@@ -118,7 +118,7 @@ impl Jwt {
         }
         if let Some(url) = &auth.jwks_url {
             jwt = jwt
-                .and_jwks(url)
+                .and_jwks(url.expose())
                 .map_err(|source| KeyConfigError { key: "auth.jwks_url", source })?;
         }
         jwt.inner().rules = Rules::from_config(auth);
@@ -245,6 +245,11 @@ impl KeyConfigError {
     /// The setting.
     pub fn key(&self) -> &'static str {
         self.key
+    }
+
+    /// What is wrong with it.
+    pub fn reason(&self) -> String {
+        self.source.to_string()
     }
 }
 

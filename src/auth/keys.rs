@@ -50,9 +50,9 @@ pub enum KeyError {
     /// A key that no supported algorithm uses.
     #[error("holds a key that is none of RSA (2048 to 8192 bits), EC P-256, EC P-384 and Ed25519")]
     Unsupported,
-    /// Not a URL.
-    #[error("`{0}` is not a URL")]
-    Url(String),
+    /// Not a URL. It is not repeated: it may hold a password.
+    #[error("is not a URL")]
+    Url,
     /// Whoever can change the answer can make tokens, so it must come over TLS.
     #[error("must start with https:// (http:// is for loopback only)")]
     InsecureUrl,

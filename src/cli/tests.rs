@@ -1,6 +1,6 @@
 //! The command line without a process.
 
-use switchboard::config::DEV_SECRET;
+use switchboard::{Jwt, config::DEV_SECRET};
 
 use super::*;
 
@@ -34,7 +34,7 @@ fn served(env: &[(&str, &str)], args: &[&str]) -> ServeArgs {
 #[test]
 fn no_command_is_serve() {
     for args in [&["--workers", "3"][..], &["serve", "--workers", "3"]] {
-        assert_eq!(served(&[], args).config.workers, 3);
+        assert_eq!(served(&[], args).loaded.config.workers, 3);
     }
     assert!(!served(&[], &[]).dev);
 }
@@ -55,7 +55,7 @@ fn every_flag_reaches_its_setting() {
         "--log-format",
         "json",
     ];
-    let config = served(&[("SWITCHBOARD_PATH", "/env/"), ("PORT", "9")], &args).config;
+    let config = served(&[("SWITCHBOARD_PATH", "/env/"), ("PORT", "9")], &args).loaded.config;
     assert_eq!(config.listen.to_string(), "127.0.0.1:1");
     assert_eq!((config.path.as_str(), config.node_id.as_deref()), ("/x/", Some("eu-1")));
     assert_eq!(config.log.level.as_str(), "debug");
@@ -79,7 +79,7 @@ fn what_is_not_served_yet_is_refused_by_name() {
 fn development_is_marked_and_local() {
     let args = served(&[], &["--dev", "--listen", "0.0.0.0:4000"]);
     assert!(args.dev);
-    assert_eq!(args.config.listen.to_string(), "127.0.0.1:4000");
+    assert_eq!(args.loaded.config.listen.to_string(), "127.0.0.1:4000");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use toml::Value;
 
 use super::{
-    load::Setting,
+    given::Setting,
     problem::{Origin, Problem},
     schema::{self, Schema},
 };

@@ -5,22 +5,27 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use super::{
-    load::Setting,
+    given::{Setting, Shape},
     problem::{Origin, Problem},
     schema::Schema,
 };
 
 /// The settings of a file. A file that cannot be read, or is not TOML, has none.
-pub(super) fn read(path: &Path, schema: &Schema, problems: &mut Vec<Problem>) -> Vec<Setting> {
+pub(super) fn read(
+    path: &Path,
+    schema: &Schema,
+    problems: &mut Vec<Problem>,
+) -> (Vec<Setting>, Option<Shape>) {
+    let origin = Origin::File { path: path.to_owned(), line: None };
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
-            let origin = Origin::File { path: path.to_owned(), line: None };
             problems.push(Problem::general(origin, format!("cannot be read: {error}")));
-            return Vec::new();
+            return (Vec::new(), None);
         }
     };
-    parse(&text, path, schema, problems)
+    let (is_empty, ends_a_line) = (text.trim().is_empty(), text.ends_with('\n'));
+    (parse(&text, path, schema, problems), Some(Shape { origin, is_empty, ends_a_line }))
 }
 
 fn parse(text: &str, path: &Path, schema: &Schema, problems: &mut Vec<Problem>) -> Vec<Setting> {

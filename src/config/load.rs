@@ -2,7 +2,7 @@
 //! wrong with them at once.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     ffi::OsString,
     fmt,
     net::{Ipv4Addr, SocketAddr},
@@ -11,12 +11,13 @@ use std::{
 };
 
 use serde::Deserialize as _;
-use toml::{Table, Value};
+use toml::Value;
 
 use super::{
-    Config, DEV_SECRET,
+    Config, DEV_SECRET, address,
     check::Finding,
     env, file,
+    given::{Given, SecretFiles, Setting, Shape, nested},
     problem::{ConfigErrors, Origin, Problem},
     schema::{Amount, Schema, is_secret, not_yet, renamed, secret_named_by},
 };
@@ -90,13 +91,20 @@ pub struct Loaded {
     pub config: Config,
     /// What works but is unwise; to be logged.
     pub warnings: Vec<Problem>,
+    pub(super) given: Given,
+    pub(super) file: Option<Shape>,
 }
 
-/// One key's value from one source.
-pub(super) struct Setting {
-    pub(super) key: String,
-    pub(super) value: Value,
-    pub(super) origin: Origin,
+impl Loaded {
+    /// A problem with a key that showed later, at the place where its value was read.
+    pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
+        self.given.place(key, message)
+    }
+
+    /// Whether a key was given in one of the sources, be it with its default.
+    pub fn is_given(&self, key: &str) -> bool {
+        self.given.contains(key)
+    }
 }
 
 /// Merges the sources: flags over environment over file over defaults.
@@ -111,7 +119,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
 
 struct Loader {
     schema: Schema,
-    merged: BTreeMap<String, Setting>,
+    given: Given,
+    file: Option<Shape>,
+    secret_files: SecretFiles,
     /// Keys with a value that was refused: what the default in their place would break is not
     /// worth a word.
     refused: BTreeSet<String>,
@@ -122,7 +132,9 @@ impl Loader {
     fn new() -> Self {
         Self {
             schema: Schema::new(),
-            merged: BTreeMap::new(),
+            given: Given::default(),
+            file: None,
+            secret_files: SecretFiles::default(),
             refused: BTreeSet::new(),
             problems: Vec::new(),
         }
@@ -131,7 +143,8 @@ impl Loader {
     /// Layer by layer, the weakest first.
     fn read(&mut self, sources: &Sources) {
         if let Some(path) = &sources.file {
-            let settings = file::read(path, &self.schema, &mut self.problems);
+            let (settings, shape) = file::read(path, &self.schema, &mut self.problems);
+            self.file = shape;
             self.layer(settings);
         }
         let short_names = self.short_names(&sources.env);
@@ -187,6 +200,7 @@ impl Loader {
                 }
                 setting.key = key.to_owned();
             }
+            self.secret_files.note(&setting);
             if let Some((secret, amount)) = secret_named_by(&setting.key) {
                 if given.contains(secret) {
                     let message = format!("stands beside {secret}: give one of them");
@@ -201,8 +215,13 @@ impl Loader {
                     }
                 }
             }
+            if let Err(message) = resolve(&mut setting) {
+                let key = setting.key.clone();
+                self.refuse(&key, Problem::new(setting.origin, &key, message));
+                continue;
+            }
             match self.refusal(&setting) {
-                None => _ = self.merged.insert(setting.key.clone(), setting),
+                None => self.given.insert(setting),
                 Some(message) => {
                     let key = setting.key.clone();
                     self.refuse(&key, Problem::new(setting.origin, &key, message));
@@ -241,9 +260,8 @@ impl Loader {
     }
 
     fn config_so_far(&self) -> Config {
-        let settings = self.merged.values().map(|s| (s.key.as_str(), s.value.clone()));
         // Each setting was read alone before, and none changes the meaning of another.
-        Config::deserialize(nested(settings)).unwrap_or_default()
+        Config::deserialize(self.given.table()).unwrap_or_default()
     }
 
     fn finish(mut self, dev: bool) -> Result<Loaded, ConfigErrors> {
@@ -253,21 +271,25 @@ impl Loader {
             if let Some(admin) = &mut config.admin_listen {
                 admin.set_ip(Ipv4Addr::LOCALHOST.into());
                 // Whoever asks for the public port that administration has by default gets it.
-                if admin.port() == config.listen.port() && !self.merged.contains_key("admin_listen")
-                {
+                if admin.port() == config.listen.port() && !self.given.contains("admin_listen") {
                     admin.set_port(0);
                 }
             }
             // No balancer stands in front of it.
-            if !self.merged.contains_key("drain.grace") {
+            if !self.given.contains("drain.grace") {
                 config.drain.grace = Duration::ZERO;
+            }
+            // Nor is there another node that could not take everybody at once.
+            if !self.given.contains("drain.spread") {
+                config.drain.spread = Duration::ZERO;
             }
             if config.auth.hs256_secret.is_empty() {
                 config.auth.hs256_secret = [DEV_SECRET].into_iter().collect();
             }
         } else if config.auth.hs256_secret.iter().any(|secret| secret.expose() == DEV_SECRET) {
             self.problems.push(
-                self.place("auth.hs256_secret", "is the secret of --dev, which everybody knows"),
+                self.given
+                    .place("auth.hs256_secret", "is the secret of --dev, which everybody knows"),
             );
         }
         let check = config.check();
@@ -275,43 +297,30 @@ impl Loader {
             // A key that is not served yet cannot be changed either.
             let spurious = keys.iter().any(|key| self.refused.contains(*key));
             if !spurious && not_yet(keys[0]).is_none() {
-                self.problems.push(self.place(keys[0], message));
+                self.problems.push(self.given.place(keys[0], message));
             }
         }
         if !self.problems.is_empty() {
             return Err(ConfigErrors(self.problems));
         }
         let mut warnings: Vec<Problem> =
-            check.warnings.into_iter().map(|f| self.place(f.keys[0], f.message)).collect();
-        if self.merged.contains_key("auth.mode") && config.auth.mode != config.auth.effective_mode()
-        {
-            let message = "is `optional`, but there is no key: every socket is anonymous";
-            warnings.push(self.place("auth.mode", message));
-        }
-        Ok(Loaded { config, warnings })
-    }
-
-    /// A problem with a key, at the place where its value was read.
-    fn place(&self, key: &str, message: impl Into<String>) -> Problem {
-        Problem::new(self.merged.get(key).map(|setting| setting.origin.clone()), key, message)
+            check.warnings.into_iter().map(|f| self.given.place(f.keys[0], f.message)).collect();
+        warnings.extend(self.secret_files.open_to_everybody());
+        Ok(Loaded { config, warnings, given: self.given, file: self.file })
     }
 }
 
-/// Dotted keys as a table of tables.
-fn nested<'a>(settings: impl IntoIterator<Item = (&'a str, Value)>) -> Table {
-    let mut table = Table::new();
-    for (key, value) in settings {
-        match key.split_once('.') {
-            None => _ = table.insert(key.to_owned(), value),
-            Some((section, name)) => {
-                let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-                if let Value::Table(section) = section {
-                    section.insert(name.to_owned(), value);
-                }
-            }
-        }
+/// Looks up the name in an address to listen on.
+fn resolve(setting: &mut Setting) -> Result<(), String> {
+    let is_address = match setting.key.as_str() {
+        "listen" => true,
+        "admin_listen" => setting.value.as_str() != Some(""),
+        _ => false,
+    };
+    if let (true, Some(text)) = (is_address, setting.value.as_str()) {
+        setting.value = Value::String(address::resolved(text)?.to_string());
     }
-    table
+    Ok(())
 }
 
 fn is_strings(value: &Value) -> bool {

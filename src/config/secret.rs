@@ -148,7 +148,8 @@ fn usable<E: de::Error>(text: String) -> Result<Secret, E> {
     }
 }
 
-/// A URL that may hold a password. Printed or serialized, the password is `***`.
+/// A URL that may hold a secret. Printed or serialized, its password is `***`, and so is what stands
+/// in front of `@` without a user, and, with `http` or `https`, all that follows `?`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(String);
 
@@ -158,21 +159,31 @@ impl SecretUrl {
         Self(text.into())
     }
 
-    /// The URL with its password. Not for logs, messages or errors.
+    /// The URL as it is. Not for logs, messages or errors.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether the password is the mask itself, copied from what the server has shown.
-    pub(super) fn is_masked(&self) -> bool {
-        self.0.contains(":***@")
+    /// Whether there is anything that is not shown.
+    pub fn has_secret(&self) -> bool {
+        self.masked() != self.0
+    }
+
+    /// Whether a secret is the mask itself, copied from what the server has shown.
+    fn is_masked(&self) -> bool {
+        [":***@", "//***@", "?***"].iter().any(|mask| self.0.contains(mask))
     }
 
     /// The URL without its password: from the first `:` after each `://` to the last `@` before
     /// the next. Greedy, since a password that was not encoded may hold any of `:`, `,` and `@`.
     fn masked(&self) -> String {
+        let is_http = self.0.starts_with("http:") || self.0.starts_with("https:");
+        let (url, has_query) = match self.0.split_once('?') {
+            Some((url, _)) if is_http => (url, true),
+            _ => (self.0.as_str(), false),
+        };
         let mut shown = String::new();
-        let mut rest = self.0.as_str();
+        let mut rest = url;
         while let Some(start) = rest.find("://").map(|at| at + 3) {
             shown.push_str(&rest[..start]);
             rest = &rest[start..];
@@ -180,12 +191,27 @@ impl SecretUrl {
                 rest.find("://").and_then(|next| rest[..next].rfind(',')).unwrap_or(rest.len());
             let (seed, next) = rest.split_at(end);
             match seed.rsplit_once('@').map(|(who, host)| (who.split_once(':'), host)) {
-                Some((Some((user, _)), host)) => shown.push_str(&format!("{user}:{MASK}@{host}")),
-                _ => shown.push_str(seed),
+                Some((Some((user, _)), host)) if !is_http => {
+                    shown.push_str(&format!("{user}:{MASK}@{host}"));
+                }
+                // Whoever gives one thing only may have meant the password.
+                Some((_, host)) => shown.push_str(&format!("{MASK}@{host}")),
+                None => shown.push_str(seed),
             }
             rest = next;
         }
-        shown + rest
+        shown.push_str(rest);
+        if has_query {
+            shown.push('?');
+            shown.push_str(MASK);
+        }
+        shown
+    }
+}
+
+impl<T: Into<String>> From<T> for SecretUrl {
+    fn from(url: T) -> Self {
+        Self::new(url)
     }
 }
 
@@ -239,7 +265,12 @@ mod tests {
             ("redis://u:p@w,x:y@h", "redis://u:***@h"),
             ("redis://u:p1@a:1,redis://u:p2@b:2", "redis://u:***@a:1,redis://u:***@b:2"),
             ("redis://u:p1@a:1,b:2", "redis://u:***@a:1,b:2"),
+            ("redis://pw@h", "redis://***@h"),
             ("unix:/run/redis.sock", "unix:/run/redis.sock"),
+            ("https://id.example/jwks", "https://id.example/jwks"),
+            ("https://u:p@id.example/jwks", "https://***@id.example/jwks"),
+            ("https://token@id.example", "https://***@id.example"),
+            ("https://id.example/jwks?key=k@y", "https://id.example/jwks?***"),
         ] {
             assert_eq!(SecretUrl::new(url).to_string(), shown);
         }

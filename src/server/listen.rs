@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, future::Future, io, net::SocketAddr};
 
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
 use tokio_util::sync::CancellationToken;
 
 use super::{Switchboard, workers::Workers};
@@ -14,8 +14,17 @@ use crate::edge::{Tls, serve_connection};
 #[non_exhaustive]
 pub enum ServeError {
     /// The address cannot be listened on.
-    #[error("cannot listen")]
-    Bind(#[source] io::Error),
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address; several if the name that was given has several.
+        address: String,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The name of the address cannot be looked up.
+    #[error("cannot look up the address to listen on")]
+    Address(#[source] io::Error),
     /// The address of the admin port cannot be listened on.
     #[error("cannot listen on {address} for administration (admin_listen; empty for none)")]
     BindAdmin {
@@ -70,12 +79,16 @@ impl Switchboard {
         if let Some(tls) = &tls {
             let _ = self.0.tls.set(tls.clone());
         }
-        let listener = TcpListener::bind(address).await.map_err(ServeError::Bind)?;
+        let addresses: Vec<SocketAddr> =
+            lookup_host(address).await.map_err(ServeError::Address)?.collect();
+        let named: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let failed = |source| ServeError::Bind { address: named.join(", "), source };
+        let listener = TcpListener::bind(&addresses[..]).await.map_err(&failed)?;
         self.join_cluster().await?;
         if let Some(admin_ui) = &self.0.admin_ui {
             admin_ui.start();
         }
-        let address = listener.local_addr().map_err(ServeError::Bind)?;
+        let address = listener.local_addr().map_err(failed)?;
         Ok(Bound { server: self.clone(), listener, address, tls })
     }
 }

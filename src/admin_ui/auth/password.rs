@@ -25,6 +25,10 @@ pub(crate) enum Unusable {
     BrokenHash,
     #[error("is a bcrypt hash of cost {0}, and the highest taken is {HIGHEST_COST}")]
     TooCostly(u32),
+    #[error("looks like a line of a password file: write what follows the name and its colon")]
+    WholeLine,
+    #[error("is a hash of a kind that is not taken: `htpasswd -nB NAME` makes one that is")]
+    OtherHash,
     #[error("is longer than {LONGEST} bytes, of which bcrypt ignores the rest")]
     TooLong,
 }
@@ -38,8 +42,21 @@ enum Written<'a> {
 impl<'a> Written<'a> {
     fn read(password: &'a Secret) -> Result<Self, Unusable> {
         let text = password.expose();
-        let is_hash = ["$2a$", "$2b$", "$2y$"].iter().any(|prefix| text.starts_with(prefix));
-        if !is_hash {
+        let is_bcrypt =
+            |text: &str| ["$2a$", "$2b$", "$2y$"].iter().any(|kind| text.starts_with(kind));
+        // The others that `htpasswd` and `mkpasswd` make.
+        let is_other = |text: &str| {
+            let kinds = ["$apr1$", "$1$", "$5$", "$6$", "$y$", "$argon2", "{SHA}"];
+            kinds.iter().any(|kind| text.starts_with(kind))
+        };
+        let after_name = text.split_once(':').map(|(_, hash)| hash);
+        if after_name.is_some_and(|hash| is_bcrypt(hash) || is_other(hash)) {
+            return Err(Unusable::WholeLine);
+        }
+        if is_other(text) {
+            return Err(Unusable::OtherHash);
+        }
+        if !is_bcrypt(text) {
             return if text.len() > LONGEST {
                 Err(Unusable::TooLong)
             } else {
@@ -141,5 +158,10 @@ mod tests {
         assert_eq!(refused(&"x".repeat(73)), Some(Unusable::TooLong));
         assert_eq!(refused(&"x".repeat(72)), None);
         assert_eq!(refused("$2 is what I paid"), None);
+        assert_eq!(refused(&format!("ops:{}", HASHES[2])), Some(Unusable::WholeLine));
+        assert_eq!(refused("ops:$apr1$7LPTqYVf$1dK8"), Some(Unusable::WholeLine));
+        assert_eq!(refused("$apr1$7LPTqYVf$1dK8"), Some(Unusable::OtherHash));
+        assert_eq!(refused("{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="), Some(Unusable::OtherHash));
+        assert_eq!(refused("a colon: in the middle"), None);
     }
 }

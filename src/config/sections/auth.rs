@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{secret::Secrets, serde_with, units};
+use crate::config::{
+    secret::{SecretUrl, Secrets},
+    serde_with, units,
+};
 
 /// `[auth]`: who may connect. Keys of several kinds may be configured together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,7 +27,7 @@ pub struct Auth {
     pub public_key_file: Option<PathBuf>,
     /// Address of a JWKS; https, except on loopback. Default unset.
     #[serde(with = "serde_with::unset")]
-    pub jwks_url: Option<String>,
+    pub jwks_url: Option<SecretUrl>,
     /// What `aud` of a token must be or contain. Default unset: not checked.
     #[serde(with = "serde_with::unset")]
     pub audience: Option<String>,

@@ -13,7 +13,8 @@ import { after } from "node:test";
 
 import { within, until } from "./waiting.mjs";
 
-const BIN = resolve(process.env.SWITCHBOARD_BIN ?? join(import.meta.dirname, "../../../target/debug/switchboard"));
+/** The binary under test. */
+export const BIN = resolve(process.env.SWITCHBOARD_BIN ?? join(import.meta.dirname, "../../../target/debug/switchboard"));
 
 const running = new Set();
 const started = [];
@@ -29,15 +30,15 @@ process.on("exit", (code) => {
  * Starts the `switchboard` binary with `config` (nested as in the TOML file) and waits until it is
  * healthy. `args` are added to the command line. Whoever calls this also ends it. There is no admin
  * port unless `config.admin_listen` names one: many servers run side by side. A drain has no grace
- * unless `config.drain` asks for one.
+ * unless `config.drain` asks for one. `env` is added to its environment.
  */
-export async function startServer(config = {}, { args = [] } = {}) {
+export async function startServer(config = {}, { args = [], env = {} } = {}) {
   return retryingBusyPorts(async () => {
     const dir = await mkdtemp(join(tmpdir(), "switchboard-test-"));
     const [port] = await freePorts(1);
     const file = join(dir, "switchboard.toml");
-    await writeFile(file, toml({ listen: `127.0.0.1:${port}`, admin_listen: "", ...config, drain: { grace: "0s", ...config.drain } }));
-    const server = new ServerProcess(BIN, ["serve", "--config", file, ...args], {}, port);
+    await writeFile(file, configuration(port, config), { mode: 0o600 });
+    const server = new ServerProcess(BIN, ["serve", "--config", file, ...args], env, port);
     server.onExit(() => rm(dir, { recursive: true, force: true }));
     await server.ready(() => server.get("/healthz").then(({ status }) => status === 200));
     return server;
@@ -52,7 +53,7 @@ export async function runBinary(args, { config, env = {}, deadline = 15_000 } = 
   const dir = await mkdtemp(join(tmpdir(), "switchboard-test-"));
   try {
     const file = join(dir, "switchboard.toml");
-    if (config) await writeFile(file, toml(config));
+    if (config) await writeFile(file, toml(config), { mode: 0o600 });
     const child = spawn(BIN, [...args, ...(config ? ["--config", file] : [])], { env: { ...cleanEnvironment(), ...env }, stdio: ["ignore", "pipe", "pipe"] });
     const said = { stdout: "", stderr: "" };
     child.stdout.on("data", (chunk) => (said.stdout += chunk));
@@ -162,7 +163,7 @@ export async function tlsServerFor(t, config) {
     const dir = await mkdtemp(join(tmpdir(), "switchboard-test-"));
     const [port] = await freePorts(1);
     const file = join(dir, "switchboard.toml");
-    await writeFile(file, toml({ listen: `127.0.0.1:${port}`, admin_listen: "", ...config }));
+    await writeFile(file, configuration(port, config), { mode: 0o600 });
     const server = new ServerProcess(BIN, ["serve", "--config", file], {}, port);
     server.url = server.url.replace("http", "https");
     server.onExit(() => rm(dir, { recursive: true, force: true }));
@@ -176,10 +177,15 @@ export async function tlsServerFor(t, config) {
   return server;
 }
 
+/** The file of a server on this port, with what `startServer` promises. */
+function configuration(port, config) {
+  return toml({ listen: `127.0.0.1:${port}`, admin_listen: "", ...config, drain: { grace: "0s", ...config.drain } });
+}
+
 /** Gives the server another configuration while it runs, and waits until it has taken it. */
 export async function reconfigure(server, config) {
   const file = server.process.spawnargs.at(-1);
-  await writeFile(file, toml({ listen: `127.0.0.1:${server.port}`, admin_listen: "", ...config }));
+  await writeFile(file, configuration(server.port, config));
   const reloads = () => server.logs.split("limits and log level reloaded").length;
   const before = reloads();
   server.signal("SIGHUP");
@@ -231,7 +237,7 @@ async function holdPort() {
 }
 
 // What the developer has set for a server of their own must not leak into the tests.
-function cleanEnvironment() {
+export function cleanEnvironment() {
   const foreign = (name) => /^(SWITCHBOARD|OTEL)_/.test(name) || ["PORT", "REDIS_URL", "RUST_LOG"].includes(name);
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !foreign(name)));
 }

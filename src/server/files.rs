@@ -1,0 +1,26 @@
+//! The files that a configuration names, tried before anything starts.
+
+use crate::{
+    auth::Jwt,
+    config::{Auth, Config},
+    edge::Tls,
+};
+
+/// What is wrong with the files and keys that a configuration names, each with the setting to
+/// blame. [`Config::check`] looks at the settings alone.
+pub fn check_files(config: &Config) -> Vec<(&'static str, String)> {
+    let mut problems = Vec::new();
+    // One by one: each has something of its own that can be wrong.
+    let auth = &config.auth;
+    let only_file = Auth { jwks_url: None, ..auth.clone() };
+    let only_url = Auth { public_key_file: None, ..auth.clone() };
+    for part in [only_file, only_url] {
+        if let Err(error) = Jwt::from_config(&part) {
+            problems.push((error.key(), error.reason()));
+        }
+    }
+    if let (Some(cert), Some(key)) = (&config.tls.cert_file, &config.tls.key_file) {
+        problems.extend(Tls::problems(cert, key));
+    }
+    problems
+}

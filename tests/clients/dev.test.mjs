@@ -1,0 +1,112 @@
+// `switchboard --dev` as somebody meets it who tries it out: what it says, and how it ends.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { describe, it } from "node:test";
+
+import { ack, connect, connectWith, disconnected } from "./support/clients.mjs";
+import { BIN, cleanEnvironment, freePorts, retryingBusyPorts } from "./support/server.mjs";
+import { until, within } from "./support/waiting.mjs";
+
+/** `switchboard --dev` with these streams, ended after the test; `url` answers. */
+async function dev(t, { stdio = ["ignore", "pipe", "pipe"], args = [], close = [] } = {}) {
+  return retryingBusyPorts(async () => {
+    const [port] = await freePorts(1);
+    const child = spawn(BIN, ["--dev", "--listen", `127.0.0.1:${port}`, ...args], { env: cleanEnvironment(), stdio });
+    t.after(() => child.kill("SIGKILL"));
+    const server = { child, port, url: `http://127.0.0.1:${port}`, said: "", logs: "", exited: once(child, "exit").then(([code]) => code) };
+    for (const stream of close) child[stream].destroy();
+    if (!close.includes("stdout")) child.stdout?.on("data", (chunk) => (server.said += chunk));
+    if (!close.includes("stderr")) child.stderr?.on("data", (chunk) => (server.logs += chunk));
+    await until("the server answers", () => {
+      if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}: ${server.logs}`);
+      return fetch(`${server.url}/healthz`).then(({ ok }) => ok, () => false);
+    }, 15_000);
+    return server;
+  });
+}
+
+describe("switchboard --dev", { concurrency: 2 }, () => {
+  it("says where it is, gives tokens that are good, and says what to do next", async (t) => {
+    const server = await dev(t);
+    await until("all is said", () => server.said.includes("Ctrl-C"));
+    assert.match(server.said, new RegExp(`Switchboard for development: ${server.url} `));
+    assert.match(server.said, new RegExp(`^ +make page PORT=${server.port}$`, "m"));
+    const token = /A token for alice.*\n(\S+)/.exec(server.said)[1];
+    assert.equal((await ack(await connectWith(t, server, token), "whoami")).user, "alice");
+    assert.doesNotMatch(server.logs, /WARN/);
+  });
+
+  it("ends at once with Ctrl-C, whoever is connected, with code 0", async (t) => {
+    const server = await dev(t);
+    const clients = await Promise.all([connect(t, server), connect(t, server, { transports: ["polling"] }), connect(t, server)]);
+    const gone = Promise.all(clients.map((client) => disconnected(client)));
+    const before = performance.now();
+    server.child.kill("SIGINT");
+    assert.equal(await within(5_000, "the server ends", server.exited), 0);
+    t.diagnostic(`it ended after ${Math.round(performance.now() - before)} ms; drain.spread would be 10 s elsewhere`);
+    await gone;
+  });
+
+  it("ends in time even if something does not let it go", async (t) => {
+    // The spread is asked for, so the clients would stay for an hour.
+    const server = await dev(t, { args: ["--config", new URL("./support/slow-drain.toml", import.meta.url).pathname] });
+    await connect(t, server);
+    server.child.kill("SIGINT");
+    assert.equal(await within(10_000, "the server ends", server.exited), 0);
+  });
+
+  for (const stream of ["stdout", "stderr"]) {
+    it(`goes on when nobody reads its ${stream} any more`, async (t) => {
+      const server = await dev(t, { close: [stream], args: ["--log-level", "debug"] });
+      // Each of these is a line of the log.
+      for (let n = 0; n < 5; n++) {
+        const socket = await connect(t, server);
+        assert.equal((await ack(socket, "whoami")).user, null);
+        socket.disconnect();
+      }
+      server.child.kill("SIGTERM");
+      assert.equal(await within(5_000, "the server ends", server.exited), 0, server.logs);
+      assert.doesNotMatch(server.logs, /panicked/);
+    });
+  }
+
+  it("goes on when its output is closed from the start", async (t) => {
+    const server = await dev(t, { stdio: ["ignore", "ignore", "ignore"] });
+    assert.equal((await ack(await connect(t, server), "whoami")).user, null);
+  });
+});
+
+describe("a command", () => {
+  const outcome = async (args, stdio) => {
+    const child = spawn("/bin/sh", ["-c", `exec "$0" "$@" ${stdio}`, BIN, ...args], { env: cleanEnvironment(), stdio: ["ignore", "pipe", "pipe"] });
+    let said = "";
+    child.stderr.on("data", (chunk) => (said += chunk));
+    const [code] = await within(5_000, "it ends", once(child, "close"));
+    return { code, said };
+  };
+
+  it("fails if what it has to say cannot be written", async () => {
+    const { code, said } = await outcome(["config"], "> /dev/full");
+    assert.equal(code, 1);
+    assert.match(said, /^error: cannot write to standard output: No space left on device/m);
+  });
+
+  it("does not fail if its reader has seen enough", async () => {
+    for (const args of [["config"], ["--help"], ["token", "--dev", "--user", "alice"]]) {
+      // The reader is gone before anything is written.
+      const child = spawn(BIN, args, { env: cleanEnvironment(), stdio: ["ignore", "pipe", "pipe"] });
+      child.stdout.destroy();
+      let said = "";
+      child.stderr.on("data", (chunk) => (said += chunk));
+      const [code] = await within(5_000, "it ends", once(child, "close"));
+      assert.equal(code, 0, said);
+    }
+  });
+
+  it("ends as it would if its output is closed", async () => {
+    assert.equal((await outcome(["config"], ">&- 2>&-")).code, 0);
+    assert.equal((await outcome(["--listen", "nowhere"], ">&- 2>&-")).code, 2);
+  });
+});
