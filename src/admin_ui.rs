@@ -130,7 +130,8 @@ impl AdminUi {
     /// The namespace, to be served without the middleware and the interceptors of the others.
     pub(crate) fn gateway(&self) -> Gateway {
         let shared = self.shared.clone();
-        let gateway = Gateway::new(&*self.shared.namespace).refusing_in_words();
+        let gateway =
+            Gateway::new(&*self.shared.namespace).refusing_in_words().refuse_unknown_events();
         let gateway = gateway.middleware(move |handshake: Handshake| {
             let shared = shared.clone();
             async move { shared.admit(&handshake).await }

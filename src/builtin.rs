@@ -6,29 +6,26 @@ use serde_json::json;
 use crate::{
     config::Config,
     event::{Data, Event},
-    fault::{Code, Fault},
+    fault::Fault,
     gateway::Gateway,
     handshake::Authenticate,
     reply::Reply,
-    reserved::{REFRESH, is_reserved_event},
-    rooms::{RoomPattern, is_reserved},
+    reserved::{REFRESH, is_reserved_event, is_server_event},
+    rooms::{RoomPattern, check_name},
     session::Session,
 };
-
-/// The longest name of a room that a client may give, in bytes.
-const MAX_ROOM_NAME: usize = 255;
 
 /// The built-in gateway: `events`, `join`, `leave`, `publish`, `whoami` and `auth:refresh`.
 ///
 /// `authenticate` says whether a new token is valid; it is the middleware that let the socket in.
 pub fn gateway(config: &Config, authenticate: &Authenticate) -> Gateway {
     let may_join = config.rooms.may_join.clone();
-    let user_prefix = config.users.room_prefix.clone();
     let authenticate = authenticate.clone();
     Gateway::new("/")
+        .refuse_unknown_events()
         .on("events", events)
         .on("join", move |session: Session, Data(room): Data<String>| {
-            let allowed = check_room(&session, &room, &may_join, &user_prefix);
+            let allowed = check_room(&session, &room, &may_join);
             async move {
                 allowed?;
                 session.join(room.clone()).await?;
@@ -59,20 +56,9 @@ async fn events(event: Event) -> Result<(Reply, Reply), Fault> {
     Ok((Reply::event_payload("events", event.payload()), Reply::ack_payload(first)))
 }
 
-fn check_room(
-    session: &Session,
-    room: &str,
-    may_join: &[RoomPattern],
-    user_prefix: &str,
-) -> Result<(), Fault> {
-    if room.is_empty() {
-        return Err(Fault::bad_request("a room has a name"));
-    }
-    if room.len() > MAX_ROOM_NAME {
-        let message = format!("the name of a room has {MAX_ROOM_NAME} bytes at most");
-        return Err(Fault::new(Code::TooLarge, message));
-    }
-    if is_reserved(room, user_prefix) || session.adapter().socket_known_as(room).is_some() {
+fn check_room(session: &Session, room: &str, may_join: &[RoomPattern]) -> Result<(), Fault> {
+    check_name(room)?;
+    if session.adapter().belongs_to_server(room) {
         return Err(Fault::forbidden("this room belongs to the server"));
     }
     let identity = session.identity();
@@ -83,9 +69,13 @@ fn check_room(
     Err(Fault::forbidden("this room may not be joined"))
 }
 
-async fn leave(session: Session, Data(room): Data<String>) -> Reply {
+async fn leave(session: Session, Data(room): Data<String>) -> Result<Reply, Fault> {
+    check_name(&room)?;
+    if session.adapter().belongs_to_server(&room) {
+        return Err(Fault::forbidden("this room belongs to the server"));
+    }
     session.leave(&room);
-    Reply::ack(&json!({ "ok": true, "room": room }))
+    Ok(Reply::ack(&json!({ "ok": true, "room": room })))
 }
 
 #[derive(Deserialize)]
@@ -119,7 +109,10 @@ async fn publish(
     if is_reserved_event(&event) || event.is_empty() {
         return Err(Fault::bad_request("this event name cannot be published"));
     }
-    if !session.is_in(&room) || !session.may_publish_to(&room) {
+    if is_server_event(&event) {
+        return Err(Fault::forbidden("only the server says an event of this name"));
+    }
+    if session.adapter().belongs_to_server(&room) || !session.is_in(&room) {
         return Err(Fault::forbidden("only a member may publish to a room"));
     }
     let from = session.user();

@@ -16,6 +16,7 @@ use socketioxide_core::{Sid, Value, adapter::Room};
 
 use crate::{
     adapter::{Adapter, Adapters},
+    auth::Identity,
     context::Context,
     directory::{Directory, UserSocket},
     dispatch::Inbox,
@@ -25,7 +26,7 @@ use crate::{
     id::SocketId,
     metrics::reason_name,
     payload::Payload,
-    rooms::AUTHENTICATED,
+    rooms::{AUTHENTICATED, check_name},
     session::{Expiry, NewSession, Session},
     watch::What,
 };
@@ -108,6 +109,7 @@ impl Entrance {
         let parts = &*self.0;
         let session = handshake.session().clone();
         parts.gateway.admit(&handshake).await?;
+        check_rooms(&session.identity(), session.adapter().context())?;
         let adapter = session.adapter();
         let is_shown = !adapter.is_hidden()
             && (adapter.peers().is_some() || adapter.context().watch().is_some());
@@ -155,6 +157,28 @@ impl Entrance {
         socket.on_fallback(Receive { inbox, _membership: membership });
         Ok(())
     }
+}
+
+/// Whether a client may be put into the rooms that its token names. One that it may not is refused as
+/// a whole: whoever issues such a token has to hear of it.
+fn check_rooms(identity: &Identity, context: &Context) -> Result<(), Fault> {
+    let rooms = identity.rooms();
+    let limit = context.limits().max_rooms_per_socket;
+    if limit > 0 && rooms.len() > limit {
+        let count = rooms.len();
+        return Err(Fault::forbidden(format!(
+            "the token names {count} rooms, and a socket may be in {limit} at most"
+        )));
+    }
+    for room in rooms {
+        check_name(room)
+            .map_err(|fault| Fault::new(fault.code(), format!("the token: {}", fault.message())))?;
+        if context.is_reserved(room) && !context.tokens_name_reserved_rooms() {
+            let message = format!("the token names the room {room:?}, which belongs to the server");
+            return Err(Fault::forbidden(message));
+        }
+    }
+    Ok(())
 }
 
 /// Undoes what entering a namespace has done. Done once; later calls change nothing.

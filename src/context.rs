@@ -16,6 +16,7 @@ use crate::{
     id::NodeId,
     metrics::{Meters, TargetKind},
     payload::{Parser, Payload},
+    rooms::is_reserved,
     traces::{Span, Tracer},
     watch::Watch,
 };
@@ -26,6 +27,7 @@ pub(crate) struct Context {
     parser: Parser,
     user_prefix: Box<str>,
     secure: bool,
+    tokens_name_reserved_rooms: bool,
     limits: ArcSwap<Limits>,
     wires: Wires,
     meters: Meters,
@@ -45,6 +47,7 @@ impl Context {
             parser,
             user_prefix: config.users.room_prefix.as_str().into(),
             secure: config.tls.cert_file.is_some(),
+            tokens_name_reserved_rooms: config.auth.reserved_rooms,
             limits: ArcSwap::from_pointee(config.limits.clone()),
             wires: Wires::default(),
             meters: Meters::default(),
@@ -75,6 +78,16 @@ impl Context {
         room.push_str(&self.user_prefix);
         room.push_str(user);
         room
+    }
+
+    /// Whether the server keeps a room for itself.
+    pub(crate) fn is_reserved(&self, room: &str) -> bool {
+        is_reserved(room, &self.user_prefix)
+    }
+
+    /// Whether a token may name rooms that the server keeps for itself.
+    pub(crate) fn tokens_name_reserved_rooms(&self) -> bool {
+        self.tokens_name_reserved_rooms
     }
 
     /// Whether a room is that of some user.

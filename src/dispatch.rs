@@ -200,7 +200,11 @@ impl Inbox {
                 route.durations.record_since(started);
                 outcome
             }
-            Err(fault) => Err(fault),
+            Err(fault) => {
+                let is_unknown = fault.code() == Code::UnknownEvent;
+                let is_answered = !is_unknown || self.gateway.refuses_unknown_events;
+                return self.refuse(ack_id.filter(|_| is_answered), &fault);
+            }
         };
         self.answer(outcome, ack_id).await;
     }
@@ -208,7 +212,7 @@ impl Inbox {
     fn accept(&self, payload: Payload, wants_ack: bool) -> Result<(Event, &Route), Fault> {
         let name = payload.event_name().ok_or_else(|| Fault::bad_request("an event has a name"))?;
         let limit = self.session.adapter().context().limits().max_event_name;
-        if name.len() > limit {
+        if limit > 0 && name.len() > limit {
             let message = format!("an event name has {limit} bytes at most");
             return Err(Fault::new(Code::TooLarge, message));
         }

@@ -53,6 +53,7 @@ pub struct Gateway {
     on_disconnect: Option<OnDisconnect>,
     server_side: ServerSideHandlers,
     refuses_in_words: bool,
+    refuses_unknown_events: bool,
 }
 
 impl Gateway {
@@ -70,6 +71,7 @@ impl Gateway {
             on_disconnect: None,
             server_side: HashMap::new(),
             refuses_in_words: false,
+            refuses_unknown_events: false,
         }
     }
 
@@ -79,10 +81,17 @@ impl Gateway {
         self
     }
 
-    /// Handles every event that no other handler has. Without it such an event is answered by
-    /// `unknown_event`.
+    /// Handles every event that no other handler has. Without it such an event is not answered, as
+    /// in Node.js; see [`refuse_unknown_events`](Self::refuse_unknown_events).
     pub fn fallback<Kind>(mut self, handler: impl IntoHandle<Kind>) -> Self {
         self.fallback = Some(handler.into_handle());
+        self
+    }
+
+    /// Answers an event that has no handler by the error acknowledgement `unknown_event`. Otherwise
+    /// there is no acknowledgement, and a client that waits for one with a timeout finds out so.
+    pub fn refuse_unknown_events(mut self) -> Self {
+        self.refuses_unknown_events = true;
         self
     }
 
@@ -166,6 +175,7 @@ impl Gateway {
             on_disconnect: self.on_disconnect,
             path: self.path,
             refuses_in_words: self.refuses_in_words,
+            refuses_unknown_events: self.refuses_unknown_events,
         }
     }
 }
@@ -179,6 +189,7 @@ pub(crate) struct Inner {
     on_connect: Option<OnConnect>,
     pub(crate) on_disconnect: Option<OnDisconnect>,
     pub(crate) refuses_in_words: bool,
+    pub(crate) refuses_unknown_events: bool,
 }
 
 /// The handler of an event inside all its interceptors.

@@ -53,24 +53,30 @@ impl Relay {
     /// Takes one frame. Never blocks.
     pub(crate) fn receive(&self, channel: &str, frame: &Bytes) {
         let wire = self.peers.wire();
-        let Some(adapter) = wire.namespaces(channel).find_map(|name| self.adapters.get(name))
-        else {
-            return self.receive_answer(channel, frame);
-        };
-        let wants = |room: &str| adapter.hears_of(room);
         let counts = self.peers.counts();
-        match wire.decode(adapter.namespace(), channel, frame, &wants) {
-            Ok(Some(envelope)) => {
-                counts.applied.fetch_add(1, Ordering::Relaxed);
-                self.apply(&adapter, envelope);
+        let (mut known, mut wrong) = (false, None);
+        // `/a` with the room `b` and `/a#b` have the same channel: the frame says which is meant.
+        for adapter in wire.namespaces(channel).filter_map(|name| self.adapters.get(name)) {
+            known = true;
+            let wants = |room: &str| adapter.hears_of(room);
+            match wire.decode(adapter.namespace(), channel, frame, &wants) {
+                Ok(Some(envelope)) => {
+                    counts.applied.fetch_add(1, Ordering::Relaxed);
+                    return self.apply(&adapter, envelope);
+                }
+                Ok(None) => {}
+                Err(error) => wrong = wrong.or(Some((adapter.namespace().clone(), error))),
             }
-            Ok(None) => _ = counts.filtered.fetch_add(1, Ordering::Relaxed),
-            Err(error) => {
+        }
+        match wrong {
+            None if known => _ = counts.filtered.fetch_add(1, Ordering::Relaxed),
+            None => self.receive_answer(channel, frame),
+            Some((namespace, error)) => {
                 let malformed = counts.malformed.fetch_add(1, Ordering::Relaxed) + 1;
                 // The first, and then ever fewer: nobody fills the log from outside.
                 if malformed.is_power_of_two() {
                     tracing::warn!(
-                        namespace = adapter.namespace().as_str(),
+                        namespace = namespace.as_str(),
                         malformed,
                         bytes = frame.len(),
                         %error,

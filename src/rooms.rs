@@ -4,7 +4,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::id::SocketId;
+use crate::{
+    fault::{Code, Fault},
+    id::SocketId,
+};
 
 /// Starts the name of a room that a Node.js program knows by a number. For Node.js `101` and
 /// `"101"` are two rooms (pitfall 12 of the wire specification), so they have two names here.
@@ -25,6 +28,24 @@ pub fn is_reserved(room: &str, room_prefix: &str) -> bool {
         || room.starts_with(room_prefix)
         || room.parse::<SocketId>().is_ok()
         || room.starts_with(NUMERIC_ROOM)
+}
+
+/// The longest name of a room that a client or its token may give, in bytes.
+const MAX_NAME: usize = 255;
+
+/// Whether a room may have this name when a client or its token gives it.
+///
+/// # Errors
+/// `bad_request` without a name, `too_large` with one that is too long.
+pub(crate) fn check_name(room: &str) -> Result<(), Fault> {
+    if room.is_empty() {
+        return Err(Fault::bad_request("a room has a name"));
+    }
+    if room.len() > MAX_NAME {
+        let message = format!("the name of a room has {MAX_NAME} bytes at most");
+        return Err(Fault::new(Code::TooLarge, message));
+    }
+    Ok(())
 }
 
 /// Rooms that may be joined: one by its name, or all that start with a prefix (`public:*`).

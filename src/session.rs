@@ -232,7 +232,8 @@ impl Session {
             return Ok(());
         }
         let limit = self.0.adapter.context().limits().max_rooms_per_socket;
-        if rooms.iter().filter(|room| !self.is_own_room(room)).count() >= limit {
+        let counted = || rooms.iter().filter(|room| !self.is_own_room(room)).count();
+        if limit > 0 && counted() >= limit {
             return Err(Fault::forbidden(format!("a socket may be in {limit} rooms at most")));
         }
         self.0.adapter.join(self.0.sid, &[room]);
@@ -260,12 +261,6 @@ impl Session {
     /// Whether the socket is in this room.
     pub fn is_in(&self, room: &str) -> bool {
         self.0.adapter.is_in(self.0.sid, room)
-    }
-
-    /// Whether a client may publish to this room when it is a member: not to the rooms that the
-    /// server gave it.
-    pub(crate) fn may_publish_to(&self, room: &str) -> bool {
-        !self.is_own_room(room)
     }
 
     fn is_own_room(&self, room: &str) -> bool {

@@ -46,10 +46,19 @@ async fn a_payload_of_the_wrong_shape_is_answered_and_the_handler_not_called() {
 }
 
 #[tokio::test]
-async fn an_unknown_event_is_answered_unless_there_is_a_catch_all() {
-    let plain = Server::start(server(Gateway::new("/"))).await;
-    let answer = plain.client().await.ask("nope", Value::Null).await;
+async fn an_unknown_event_is_answered_if_the_gateway_says_so_or_has_a_catch_all() {
+    let refusing = Gateway::new("/").refuse_unknown_events();
+    let refusing = Server::start(server(refusing)).await;
+    let answer = refusing.client().await.ask("nope", Value::Null).await;
     assert_eq!(answer["error"]["code"], "unknown_event");
+
+    let plain = Gateway::new("/").on("known", async || Reply::ack(&"known"));
+    let plain = Server::start(server(plain)).await;
+    let mut ada = plain.client().await;
+    ada.send(r#"420["nope"]"#).await;
+    ada.send(r#"421["known"]"#).await;
+    // Answers come in order, so there is none for the first.
+    assert_eq!(within("an answer", ada.packet()).await.as_deref(), Some(r#"431["known"]"#));
 
     let gateway = Gateway::new("/")
         .fallback(async |event: Event| Reply::ack(&format!("caught {}", event.name())));

@@ -260,7 +260,7 @@ async fn errors_are_told_and_only_ours_are_failures() {
     assert!(refused.is_err());
     let mut client = server.client().await;
     client.ask("broken", json!(null)).await;
-    client.ask(SECRET, json!(null)).await;
+    client.emit_asking(SECRET, json!(null)).await;
     client.ask("join", json!({ "not": "a name" })).await;
     stop(server).await;
     let failed = |span: &Span| (span.get("error.type").map(str::to_owned), span.is_error);

@@ -53,6 +53,11 @@ impl Adapter {
         room.parse().is_ok_and(|id| self.sid_of(id).is_some())
     }
 
+    /// Whether a room is one that no client may join, leave or publish to.
+    pub(crate) fn belongs_to_server(&self, room: &str) -> bool {
+        self.context.is_reserved(room) || self.socket_known_as(room).is_some()
+    }
+
     /// A room that is named by the id of a version 2 client is that of its socket.
     pub(crate) fn own_room_or(&self, room: Room) -> Room {
         match connection_known_as(&room, self.namespace()) {

@@ -36,17 +36,19 @@ pub fn find_token<'a>(sources: &TokenSources<'a>) -> Result<Option<Cow<'a, str>>
     if let Some(token) = sources.query.and_then(|query| query_parameter(query, "token")) {
         return filled(percent_decoded(token).ok_or_else(|| refuse(refusal::MALFORMED))?);
     }
-    match sources.headers.get(AUTHORIZATION) {
-        None => Ok(None),
-        Some(value) => {
+    for value in sources.headers.get_all(AUTHORIZATION) {
+        let bytes = value.as_bytes();
+        let scheme = bytes.split(|byte| *byte == b' ').next().unwrap_or_default();
+        if scheme.eq_ignore_ascii_case(b"bearer") {
             let value = value.to_str().map_err(|_| refuse(refusal::MALFORMED))?;
-            let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-            if !scheme.eq_ignore_ascii_case("bearer") {
-                return Err(refuse(refusal::SCHEME));
-            }
-            filled(Cow::Borrowed(token.trim()))
+            return filled(Cow::Borrowed(value[scheme.len()..].trim()));
+        }
+        // Another scheme is for somebody else, such as a proxy in front. A token without any is not.
+        if scheme.len() == bytes.len() && bytes.iter().filter(|byte| **byte == b'.').count() == 2 {
+            return Err(refuse(refusal::SCHEME));
         }
     }
+    Ok(None)
 }
 
 /// Who a connection belongs to, under the configured mode. Without keys, `optional` is `none`.
@@ -154,10 +156,25 @@ mod tests {
         for header in ["Bearer", "Bearer ", "bearer   "] {
             assert_eq!(found(None, None, Some(header)).unwrap_err(), empty, "{header:?}");
         }
-        for header in ["Basic YTpi", "token", ""] {
-            let refusal = found(None, None, Some(header)).unwrap_err();
-            assert_eq!(refusal, "unauthorized: authorization must be a bearer token");
+        let refusal = found(None, None, Some("eyJh.eyJz.c2ln")).unwrap_err();
+        assert_eq!(refusal, "unauthorized: authorization must be a bearer token");
+    }
+
+    #[test]
+    fn what_a_proxy_puts_there_is_not_ours() {
+        for header in ["Basic YTpi", "Negotiate", "Basic", "", "Digest a.b.c"] {
+            assert_eq!(found(None, None, Some(header)), Ok(None), "{header:?}");
         }
+        let mut headers = HeaderMap::new();
+        headers.append(AUTHORIZATION, "Basic YTpi".parse().unwrap());
+        headers.append(AUTHORIZATION, "Bearer c".parse().unwrap());
+        let sources = TokenSources { connect_auth: None, query: None, headers: &headers };
+        assert_eq!(find_token(&sources).unwrap().as_deref(), Some("c"));
+        let mut headers = HeaderMap::new();
+        let unreadable = http::HeaderValue::from_bytes(b"Bearer \xff").unwrap();
+        headers.insert(AUTHORIZATION, unreadable);
+        let sources = TokenSources { connect_auth: None, query: None, headers: &headers };
+        assert!(find_token(&sources).is_err());
     }
 
     #[test]

@@ -165,11 +165,6 @@ impl Config {
             !engine.transports.is_empty(),
             "must name at least one of polling and websocket",
         );
-        check.rule(
-            &["limits.max_event_name"],
-            self.limits.max_event_name > 0,
-            "must be more than 0",
-        );
     }
 
     fn check_access(&self, check: &mut Check) {

@@ -267,7 +267,7 @@ pub struct Limits {
     /// Rooms that one socket may be in, its own and its user's not counted. Default 128; 0: no
     /// limit.
     pub max_rooms_per_socket: usize,
-    /// Longest name of an event, in bytes. Default 128; at least 1.
+    /// Longest name of an event, in bytes. Default 128; 0: no limit.
     pub max_event_name: usize,
 }
 

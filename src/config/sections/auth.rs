@@ -41,6 +41,9 @@ pub struct Auth {
     pub user_claim: String,
     /// Whether a socket ends with its token. Default true.
     pub revalidate: bool,
+    /// Whether the claim `rooms` of a token may name rooms that the server keeps for itself: those
+    /// of other users, of socket ids, `authenticated`. Default false: such a token is refused.
+    pub reserved_rooms: bool,
 }
 
 impl Default for Auth {
@@ -55,6 +58,7 @@ impl Default for Auth {
             leeway: Duration::from_secs(10),
             user_claim: "sub".into(),
             revalidate: true,
+            reserved_rooms: false,
         }
     }
 }
