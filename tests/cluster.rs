@@ -296,6 +296,42 @@ async fn a_node_without_sockets_may_ask(link: Link) {
     cluster.stop().await;
 }
 
+/// `/tables/a` with the room `b` and `/tables/a#b` have one channel.
+async fn namespaces_that_share_a_channel_hear_their_own(link: Link) {
+    // Redis delivers a frame once for each pattern, and here two fit.
+    if matches!(link, Link::Redis(_, Subscribe::All)) {
+        return;
+    }
+    let tables = || {
+        Gateway::new("/tables/{table}").on("marker", async || Reply::ack(&())).on(
+            "join",
+            async |session: Session, Data(room): Data<String>| {
+                session.join(room).await.map(|()| Reply::ack(&true))
+            },
+        )
+    };
+    let cluster = Cluster::with(2, link, |_| {}, |builder, _| builder.gateway(tables())).await;
+    let mut short = cluster.nodes[1].client_with("/tables/a", json!({})).await;
+    let mut long = cluster.nodes[1].client_with("/tables/a#b", json!({})).await;
+    short.ask("join", json!("b")).await;
+    long.ask("join", json!("c")).await;
+    let from = cluster.node(0);
+    from.of("/tables/a").room("b").emit("said", &"to the room").unwrap();
+    from.of("/tables/a#b").emit("said", &"to the namespace").unwrap();
+    from.of("/tables/a#b").room("c").emit("said", &"to its room").unwrap();
+    from.of("/tables/a").emit("said", &"to the short one").unwrap();
+    assert_eq!(within("the first", short.hears("said")).await, json!("to the room"));
+    assert_eq!(within("the second", short.hears("said")).await, json!("to the short one"));
+    assert_eq!(within("the first", long.hears("said")).await, json!("to the namespace"));
+    assert_eq!(within("the second", long.hears("said")).await, json!("to its room"));
+    for client in [&mut short, &mut long] {
+        assert_eq!(client.heard_before("marker").await, []);
+    }
+    let found = from.of("/tables/a#b").fetch_sockets().await.unwrap();
+    assert_eq!(found.values.len(), 1);
+    cluster.stop().await;
+}
+
 async fn a_user_is_known_everywhere(link: Link) {
     let (tell, mut told) = mpsc::unbounded_channel();
     let configure = |config: &mut Config| config.users.offline_after = Duration::from_millis(100);
@@ -442,6 +478,7 @@ stories![
     sockets_are_moved_and_shown_across_nodes,
     acknowledgements_come_from_every_node,
     a_node_without_sockets_may_ask,
+    namespaces_that_share_a_channel_hear_their_own,
     a_user_is_known_everywhere,
     a_limit_holds_across_nodes,
     a_join_past_the_api_is_found,

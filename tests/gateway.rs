@@ -8,7 +8,7 @@ use std::sync::{
 };
 
 use serde_json::{Value, json};
-use support::{Server, by_name, until};
+use support::{Server, by_name, until, within};
 use switchboard::{
     Code, Data, Event, Fault, Gateway, Handshake, Payload, Replies, Reply, Session, Switchboard,
 };

@@ -53,7 +53,6 @@ describe("the rooms of a token", () => {
     "that of all who are authenticated": [["authenticated"], "forbidden"],
     "a socket's": [[ANOTHER], "forbidden"],
     "one that Node.js knows by a number": [["\u0000101"], "forbidden"],
-    "one without a name": [["lobby", ""], "bad_request"],
     "one with a name of 3,000 bytes": [["x".repeat(3_000)], "too_large"],
     "more than a socket may be in": [Array.from({ length: 129 }, (_, number) => `room ${number}`), "forbidden"],
   };
