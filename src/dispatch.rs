@@ -21,11 +21,13 @@ use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions};
 
 use crate::{
     adapter::Adapter,
+    edge::KillReason,
     event::Event,
     fault::{Code, Fault},
     gateway::{Inner as Gateway, Route},
     interceptor,
     metrics::Started,
+    packet::ReadError,
     payload::{Payload, PayloadError},
     rate::Bucket,
     reply::{Outcome, Parts, Reply, Target},
@@ -210,6 +212,7 @@ impl Inbox {
     }
 
     fn accept(&self, payload: Payload, wants_ack: bool) -> Result<(Event, &Route), Fault> {
+        let payload = payload.checked().map_err(|error| self.unreadable(error, wants_ack))?;
         let name = payload.event_name().ok_or_else(|| Fault::bad_request("an event has a name"))?;
         let limit = self.session.adapter().context().limits().max_event_name;
         if limit > 0 && name.len() > limit {
@@ -221,8 +224,17 @@ impl Inbox {
             .route(&name)
             .ok_or_else(|| Fault::new(Code::UnknownEvent, "no handler has this event"))?;
         let name = name.into_owned();
-        let payload = payload.checked()?;
         Ok((Event::new(self.session.clone(), &name, payload, wants_ack), route))
+    }
+
+    /// Who asks for an acknowledgement is told. Who does not would take it for granted that the
+    /// event was handled: its session is closed where Node.js closes it.
+    fn unreadable(&self, error: ReadError, wants_ack: bool) -> Fault {
+        if error.is_violation() && !wants_ack {
+            let wires = self.session.adapter().context().wires();
+            wires.kill(self.session.sid(), KillReason::BadRequest);
+        }
+        PayloadError::from(error).into()
     }
 
     /// Sends what a handler replied.
@@ -262,14 +274,13 @@ impl Inbox {
         }
         self.session.adapter().context().meters().replies.count();
         let sent = match reply.payload {
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(Fault::from(&*error)),
             Ok(payload) => self
                 .route_out(payload, reply.target, reply.except_sender, reply.volatile, ack_id)
-                .map_err(|error| error.to_string()),
+                .map_err(Fault::from),
         };
-        if let Err(error) = sent {
-            tracing::error!(error, "a reply cannot be sent");
-            self.refuse(ack_id.take(), &Fault::internal());
+        if let Err(fault) = sent {
+            self.refuse(ack_id.take(), &fault);
         }
     }
 

@@ -3,21 +3,37 @@
 //! A payload that is passed on unchanged is never decoded: cloning it shares the bytes. Typed
 //! values are encoded once, in the text format that nearly all clients speak; for servers that use
 //! the MessagePack parser it is converted at the last moment.
+//!
+//! What leaves for a client is something that the official parser takes. So what is encoded here is
+//! checked once, and what a client sent is checked before anybody gets to see it.
+
+mod check;
+mod decode;
+mod name;
+mod text;
+mod values;
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use rmpv::Value as Tree;
 use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{DeserializeOwned, IntoDeserializer, SeqAccess, Visitor, value::UnitDeserializer},
+    Deserialize, Serialize, Serializer,
+    de::{DeserializeOwned, IntoDeserializer, value::UnitDeserializer},
     ser::SerializeTuple,
 };
-use serde_json::value::RawValue;
 use socketioxide_core::{Value, parser::Parse};
 use socketioxide_parser_common::CommonParser;
-use socketioxide_parser_msgpack::MsgPackParser;
 
-use crate::{cluster::wire::mended, reserved::is_reserved_event};
+pub(crate) use text::{Writer, to_json_text};
+pub(crate) use values::{from_packet, to_packet};
+
+use crate::{
+    fault::{Code, Fault},
+    msgpack,
+    packet::{MAX_ATTACHMENTS, MAX_DEPTH, ReadError},
+    reserved::is_reserved_event,
+};
 
 /// Why a payload could not be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +45,44 @@ pub enum PayloadError {
     /// The arguments do not have the shape of the type asked for.
     #[error("the arguments do not have the expected shape: {0}")]
     Decode(Box<dyn std::error::Error + Send + Sync>),
+    /// Lists and maps are nested in one another too deeply.
+    #[error("lists and maps may be nested {MAX_DEPTH} deep at most")]
+    TooDeep,
+    /// More binary values than the official client takes: it would drop its connection.
+    #[error("an event has {MAX_ATTACHMENTS} attachments at most")]
+    TooManyAttachments,
     /// An event name that Socket.IO keeps for itself, see [`is_reserved_event`].
     #[error("the event name {0:?} is reserved by Socket.IO")]
     ReservedEvent(String),
+}
+
+impl From<ReadError> for PayloadError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::TooDeep => Self::TooDeep,
+            ReadError::TooManyAttachments => Self::TooManyAttachments,
+            other => Self::Decode(Box::new(other)),
+        }
+    }
+}
+
+impl From<&PayloadError> for Fault {
+    fn from(error: &PayloadError) -> Self {
+        match error {
+            PayloadError::Decode(_) | PayloadError::TooDeep => Self::bad_request(error.to_string()),
+            PayloadError::TooManyAttachments => Self::new(Code::TooLarge, error.to_string()),
+            PayloadError::ReservedEvent(_) | PayloadError::Encode(_) => {
+                tracing::error!(%error, source = ?std::error::Error::source(error), "cannot send");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<PayloadError> for Fault {
+    fn from(error: PayloadError) -> Self {
+        Self::from(&error)
+    }
 }
 
 /// How the clients of this server encode their packets: Socket.IO's own text format, or
@@ -60,13 +111,13 @@ impl Payload {
     /// Bytes (`bytes::Bytes`, `serde_bytes`) become binary arguments, at any depth.
     ///
     /// # Errors
-    /// `ReservedEvent`, or `Encode` if `data` refuses to be serialized.
+    /// `ReservedEvent`; `Encode` if `data` refuses to be serialized; `TooDeep` or
+    /// `TooManyAttachments` if clients would not take it.
     pub fn event<T: Serialize + ?Sized>(name: &str, data: &T) -> Result<Self, PayloadError> {
         if is_reserved_event(name) {
             return Err(PayloadError::ReservedEvent(name.to_owned()));
         }
-        let value = CommonParser.encode_value(data, Some(name)).map_err(encode_error)?;
-        Ok(Self { value, named: true })
+        Self::encoded(data, Some(name))
     }
 
     /// An event with any number of arguments.
@@ -85,20 +136,47 @@ impl Payload {
     /// The arguments of an acknowledgement; a tuple gives several.
     ///
     /// # Errors
-    /// `Encode` if `data` refuses to be serialized.
+    /// As [`Payload::event`], but for the name.
     pub fn ack<T: Serialize + ?Sized>(data: &T) -> Result<Self, PayloadError> {
-        let value = CommonParser.encode_value(data, None).map_err(encode_error)?;
-        Ok(Self { value, named: false })
+        Self::encoded(data, None)
     }
 
-    /// What a client sent: an array that starts with the event's name.
+    fn encoded<T: Serialize + ?Sized>(data: &T, name: Option<&str>) -> Result<Self, PayloadError> {
+        let value = CommonParser.encode_value(data, name).map_err(encode_error)?;
+        check::encoded(&value)?;
+        Ok(Self { value, named: name.is_some() })
+    }
+
+    /// What a client sent: an array that starts with the event's name. To be
+    /// [checked](Self::checked) before it is shown to anybody.
     pub(crate) fn received(value: Value) -> Self {
-        Self { value, named: true }
+        Self { value: name::unwrapped(value), named: true }
     }
 
     /// What a client answered: an array of arguments alone.
-    pub(crate) fn acknowledged(value: Value) -> Self {
-        Self { value, named: false }
+    ///
+    /// # Errors
+    /// As [`checked`](Self::checked).
+    pub(crate) fn acknowledged(value: Value) -> Result<Self, ReadError> {
+        Self { value, named: false }.checked()
+    }
+
+    /// What was written by this node or for it, and is known to be right.
+    pub(crate) fn of_packet(value: Value, named: bool) -> Self {
+        Self { value, named }
+    }
+
+    /// The same payload, if it may be passed on: the official parser, every other node and this one
+    /// can read it.
+    ///
+    /// # Errors
+    /// Names what is wrong with it.
+    pub(crate) fn checked(self) -> Result<Self, ReadError> {
+        check::received(&self.value, self.named)?;
+        if self.named && self.event_name().is_some_and(|name| is_reserved_event(&name)) {
+            return Err(ReadError::ReservedEvent);
+        }
+        Ok(self)
     }
 
     /// The arguments as they are encoded: an array, with the event's name first if it has one.
@@ -112,50 +190,26 @@ impl Payload {
     /// # Errors
     /// `Decode` if they do not have this shape.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        let mut value = self.value.clone();
-        let decoded = match value {
-            Value::Str(..) => CommonParser.decode_value(&mut value, self.named),
-            Value::Bytes(_) => MsgPackParser.decode_value(&mut value, self.named),
+        let decoded = match &self.value {
+            Value::Str(text, None) => decode::text(text, self.named),
+            _ => decode::values(self.tree()?),
         };
-        // Text that JavaScript cut in the middle of a character; rare, so looked at afterwards.
-        let decoded = decoded.or_else(|error| match &self.value {
-            Value::Str(text, attachments) => match mended(text) {
-                Cow::Owned(mended) => {
-                    let mut value = Value::Str(mended.into(), attachments.clone());
-                    CommonParser.decode_value(&mut value, self.named).map_err(decode_error)
-                }
-                Cow::Borrowed(_) => Err(decode_error(error)),
-            },
-            Value::Bytes(_) => Err(decode_error(error)),
-        });
         decoded.or_else(|error| {
             let absent: UnitDeserializer<serde::de::value::Error> = ().into_deserializer();
             match self.is_empty().then(|| T::deserialize(absent)) {
                 Some(Ok(value)) => Ok(value),
-                _ => Err(error),
+                _ => Err(PayloadError::Decode(error)),
             }
         })
     }
 
     /// The arguments as untyped values, binary included.
     pub(crate) fn tree(&self) -> Result<Vec<Tree>, PayloadError> {
-        match &self.value {
-            Value::Str(..) => {
-                let mut value = self.value.clone();
-                let Arguments(arguments) =
-                    CommonParser.decode_value(&mut value, self.named).map_err(decode_error)?;
-                Ok(arguments)
-            }
-            Value::Bytes(bytes) => {
-                let mut bytes = bytes.as_ref();
-                match rmpv::decode::read_value(&mut bytes).map_err(decode_error)? {
-                    Tree::Array(values) => {
-                        Ok(values.into_iter().skip(usize::from(self.named)).collect())
-                    }
-                    _ => Err(PayloadError::Decode("not an array".into())),
-                }
-            }
+        let mut values = from_packet(&self.value)?;
+        if self.named && !values.is_empty() {
+            values.remove(0);
         }
+        Ok(values)
     }
 
     /// Whether there are no arguments.
@@ -164,7 +218,9 @@ impl Payload {
             Value::Str(text, _) => {
                 self.after_head(text).is_some_and(|rest| rest.trim_ascii() == "]")
             }
-            Value::Bytes(_) => self.tree().is_ok_and(|arguments| arguments.is_empty()),
+            Value::Bytes(bytes) => {
+                msgpack::array(bytes).is_some_and(|(length, _)| length <= usize::from(self.named))
+            }
         }
     }
 
@@ -179,11 +235,9 @@ impl Payload {
         if self.named && self.event_name().is_some_and(|own| own == name) {
             return Ok(self.clone());
         }
-        match &self.value {
+        let value = match &self.value {
             Value::Str(text, attachments) => {
-                let rest = self
-                    .after_head(text)
-                    .ok_or_else(|| PayloadError::Decode("not an event".into()))?;
+                let rest = self.after_head(text).ok_or(ReadError::NoList)?;
                 let mut renamed = String::with_capacity(rest.len() + name.len() + 4);
                 renamed.push('[');
                 renamed.push_str(&serde_json::to_string(name).map_err(encode_error)?);
@@ -191,11 +245,18 @@ impl Payload {
                     renamed.push(',');
                 }
                 renamed.push_str(rest);
-                let value = Value::Str(renamed.into(), attachments.clone());
-                Ok(Self { value, named: true })
+                Value::Str(renamed.into(), attachments.clone())
             }
-            Value::Bytes(_) => Self::event(name, &Arguments(self.tree()?)),
-        }
+            Value::Bytes(bytes) => {
+                let (length, arguments) = self.arguments_of(bytes)?;
+                let mut renamed = Vec::with_capacity(bytes.len() + name.len() + 8);
+                msgpack::array_header(&mut renamed, length + 1);
+                msgpack::text(&mut renamed, name);
+                renamed.extend_from_slice(arguments);
+                Value::Bytes(renamed.into())
+            }
+        };
+        Ok(Self { value, named: true })
     }
 
     /// The same arguments, as those of an acknowledgement.
@@ -203,17 +264,21 @@ impl Payload {
     /// # Errors
     /// `Decode` if the payload came from a client and is malformed.
     pub fn into_ack(self) -> Result<Self, PayloadError> {
-        match &self.value {
-            _ if !self.named => Ok(self),
-            Value::Str(text, attachments) => {
-                let rest =
-                    after_name(text).and_then(|rest| rest.trim_ascii_start().strip_prefix(','));
-                let value =
-                    Value::Str(format!("[{}", rest.unwrap_or("]")).into(), attachments.clone());
-                Ok(Self { value, named: false })
-            }
-            Value::Bytes(_) => Self::ack(&Arguments(self.tree()?)),
+        if !self.named {
+            return Ok(self);
         }
+        let value = match &self.value {
+            Value::Str(text, attachments) => {
+                let rest = self.after_head(text).ok_or(ReadError::NoList)?.trim_ascii_start();
+                let rest = rest.strip_prefix(',').unwrap_or("]");
+                Value::Str(format!("[{rest}").into(), attachments.clone())
+            }
+            Value::Bytes(bytes) => {
+                let (length, arguments) = self.arguments_of(bytes)?;
+                msgpack_list(length, arguments)
+            }
+        };
+        Ok(Self { value, named: false })
     }
 
     /// The first argument alone, as the arguments of an acknowledgement; none if there is none.
@@ -221,131 +286,78 @@ impl Payload {
     /// # Errors
     /// `Decode` if the payload came from a client and is malformed.
     pub fn first_as_ack(&self) -> Result<Self, PayloadError> {
-        match &self.value {
+        let value = match &self.value {
             Value::Str(text, None) => {
-                let rest = self
-                    .after_head(text)
-                    .ok_or_else(|| PayloadError::Decode("not an event".into()))?
-                    .trim_ascii_start();
-                let rest = rest.strip_prefix(',').unwrap_or(rest);
-                // Only the first argument is read; what follows is nobody's business here.
-                let mut arguments = serde_json::Deserializer::from_str(rest);
-                let first = match rest.trim_ascii_start().starts_with(']') {
-                    true => "",
-                    false => <&RawValue>::deserialize(&mut arguments).map_err(decode_error)?.get(),
-                };
-                let mut array = String::with_capacity(first.len() + 2);
-                array.push('[');
-                array.push_str(first);
-                array.push(']');
-                Ok(Self { value: Value::Str(array.into(), None), named: false })
+                let rest = self.after_head(text).ok_or(ReadError::NoList)?.trim_ascii_start();
+                let first = decode::first_of_text(rest.strip_prefix(',').unwrap_or(rest))?;
+                Value::Str(["[", first, "]"].concat().into(), None)
             }
-            _ => {
+            Value::Str(..) => {
                 let mut arguments = self.tree()?;
                 arguments.truncate(1);
-                Self::ack(&Arguments(arguments))
+                to_packet(&arguments)?
             }
-        }
+            Value::Bytes(bytes) => {
+                let (length, arguments) = self.arguments_of(bytes)?;
+                let first = match length {
+                    0 => &[],
+                    _ => msgpack::Reader::new(arguments).skip(MAX_DEPTH)?,
+                };
+                msgpack_list(length.min(1), first)
+            }
+        };
+        Ok(Self { value, named: false })
     }
 
     /// What stands behind the name, or behind the bracket if there is no name.
     fn after_head<'a>(&self, text: &'a str) -> Option<&'a str> {
-        if self.named { after_name(text) } else { text.get(1..) }
+        if self.named { name::after(text) } else { text.trim_ascii_start().strip_prefix('[') }
     }
 
-    /// The event's name, if the payload has one and it is plain text without escapes.
+    /// How many arguments there are, and their bytes.
+    fn arguments_of<'a>(&self, bytes: &'a [u8]) -> Result<(usize, &'a [u8]), ReadError> {
+        let (length, rest) = msgpack::array(bytes).ok_or(ReadError::NoList)?;
+        if !self.named {
+            return Ok((length, rest));
+        }
+        let name = msgpack::Reader::new(rest).skip(MAX_DEPTH)?;
+        Ok((length.checked_sub(1).ok_or(ReadError::NoList)?, &rest[name.len()..]))
+    }
+
+    /// The event's name, if the payload has one. JavaScript takes numbers for names, too.
     pub(crate) fn event_name(&self) -> Option<Cow<'_, str>> {
         if !self.named {
             return None;
         }
         match &self.value {
-            Value::Str(text, _) => match plain_name(text) {
-                Some(name) => Some(Cow::Borrowed(name)),
-                None => CommonParser.read_event(&self.value).ok().map(Cow::Borrowed),
-            },
-            Value::Bytes(_) => MsgPackParser.read_event(&self.value).ok().map(Cow::Borrowed),
+            Value::Str(text, _) => name::of_text(text),
+            Value::Bytes(bytes) => name::of_msgpack(bytes),
         }
-    }
-
-    /// Makes a received payload with attachments safe to pass on: placeholders are numbered anew,
-    /// and one without its attachment is refused, because the official client drops its connection
-    /// when it receives such a packet. Payloads without attachments are left as they are.
-    pub(crate) fn checked(self) -> Result<Self, PayloadError> {
-        let Value::Str(_, Some(attachments)) = &self.value else { return Ok(self) };
-        let arguments = self.tree()?;
-        let mut placed = 0;
-        if arguments.iter().any(|argument| has_stray_placeholder(argument, &mut placed))
-            || placed != attachments.len()
-        {
-            return Err(PayloadError::Decode("attachments do not match the placeholders".into()));
-        }
-        let name = self.event_name().map(Cow::into_owned);
-        let arguments = Arguments(arguments);
-        let value = CommonParser.encode_value(&arguments, name.as_deref()).map_err(encode_error)?;
-        Ok(Self { value, named: self.named })
     }
 
     /// The bytes for clients that use `parser`.
     pub(crate) fn into_wire(self, parser: Parser) -> Result<Value, PayloadError> {
         match (&self.value, parser) {
             (Value::Str(..), Parser::Json) | (Value::Bytes(_), Parser::MsgPack) => Ok(self.value),
-            (_, Parser::Json) => {
-                let name = self.event_name().map(Cow::into_owned);
-                let arguments = Arguments(self.tree()?);
-                CommonParser.encode_value(&arguments, name.as_deref()).map_err(encode_error)
-            }
+            (_, Parser::Json) => Ok(to_packet(&from_packet(&self.value)?)?),
             (_, Parser::MsgPack) => {
-                let mut values: Vec<Tree> =
-                    self.event_name().map(|name| name.into_owned().into()).into_iter().collect();
-                values.extend(self.tree()?);
                 let mut bytes = Vec::new();
-                rmpv::encode::write_value(&mut bytes, &Tree::Array(values))
-                    .map_err(encode_error)?;
+                msgpack::write_array(&mut bytes, &from_packet(&self.value)?);
                 Ok(Value::Bytes(bytes.into()))
             }
         }
     }
 }
 
+fn msgpack_list(length: usize, elements: &[u8]) -> Value {
+    let mut list = Vec::with_capacity(elements.len() + 5);
+    msgpack::array_header(&mut list, length);
+    list.extend_from_slice(elements);
+    Value::Bytes(Bytes::from(list))
+}
+
 fn encode_error(error: impl std::error::Error + Send + Sync + 'static) -> PayloadError {
     PayloadError::Encode(Box::new(error))
-}
-
-fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> PayloadError {
-    PayloadError::Decode(Box::new(error))
-}
-
-/// The name in `["name",…`, when it can be read without unescaping. Nearly always.
-fn plain_name(text: &str) -> Option<&str> {
-    let rest = text.strip_prefix("[\"")?;
-    let end = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\'))?;
-    (rest.as_bytes()[end] == b'"').then(|| &rest[..end])
-}
-
-/// What stands behind the name in `["name",…]`: `,…]` or `]`.
-fn after_name(text: &str) -> Option<&str> {
-    if let Some(name) = plain_name(text) {
-        return text.get(name.len() + 3..);
-    }
-    let parts: Vec<&RawValue> = serde_json::from_str(text).ok()?;
-    let name = parts.first()?.get();
-    let start = name.as_ptr() as usize - text.as_ptr() as usize;
-    text.get(start + name.len()..)
-}
-
-/// Counts the binary values, and finds maps that pretend to be a placeholder.
-fn has_stray_placeholder(value: &Tree, binaries: &mut usize) -> bool {
-    match value {
-        Tree::Binary(_) => {
-            *binaries += 1;
-            false
-        }
-        Tree::Array(values) => values.iter().any(|value| has_stray_placeholder(value, binaries)),
-        Tree::Map(members) => members.iter().any(|(key, value)| {
-            key.as_str() == Some("_placeholder") || has_stray_placeholder(value, binaries)
-        }),
-        _ => false,
-    }
 }
 
 /// All arguments, whatever their number. Serde's `Vec` would mean "the first argument, a list".
@@ -361,106 +373,6 @@ impl Serialize for Arguments {
     }
 }
 
-impl<'de> Deserialize<'de> for Arguments {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Each;
-        impl<'de> Visitor<'de> for Each {
-            type Value = Arguments;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("the arguments of an event")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Arguments, A::Error> {
-                let mut arguments = Vec::new();
-                while let Some(argument) = seq.next_element()? {
-                    arguments.push(argument);
-                }
-                Ok(Arguments(arguments))
-            }
-        }
-        deserializer.deserialize_tuple(usize::MAX, Each)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn received(text: &str) -> Payload {
-        Payload::received(Value::Str(text.to_owned().into(), None))
-    }
-
-    fn text(payload: &Payload) -> &str {
-        payload.value.as_str().map_or("", |text| text.as_str())
-    }
-
-    #[test]
-    fn the_first_argument_alone_is_what_an_acknowledgement_gets() {
-        for (event, ack) in [
-            (r#"["e"]"#, "[]"),
-            (r#"["e",1]"#, "[1]"),
-            (r#"["e",{"a":[1.0,"]"]},2]"#, r#"[{"a":[1.0,"]"]}]"#),
-            (r#"["e" , "x" ,2]"#, r#"["x"]"#),
-            (r#"["\u0065",[[]],2]"#, "[[[]]]"),
-        ] {
-            let first = received(event).first_as_ack().expect("well formed");
-            assert_eq!(text(&first), ack, "{event}");
-        }
-        assert!(received(r#"["e",nonsense]"#).first_as_ack().is_err());
-        let several = Payload::ack(&(1, 2)).expect("encoded");
-        assert_eq!(text(&several.first_as_ack().expect("well formed")), "[1]");
-    }
-
-    #[test]
-    fn arguments_are_passed_on_under_another_name() {
-        let event = received(r#"["e",1,{"n":1.50}]"#);
-        assert_eq!(text(&event.with_event("f\"").expect("renamed")), r#"["f\"",1,{"n":1.50}]"#);
-        assert_eq!(text(&event.clone().into_ack().expect("an ack")), r#"[1,{"n":1.50}]"#);
-        assert_eq!(text(&received(r#"["e"]"#).into_ack().expect("an ack")), "[]");
-        assert!(matches!(event.with_event("disconnect"), Err(PayloadError::ReservedEvent(_))));
-    }
-
-    #[test]
-    fn a_tuple_is_all_arguments_and_an_absent_one_reads_like_null() {
-        let event = received(r#"["e",1,"two"]"#);
-        assert_eq!(event.decode::<(u8, String)>().expect("both"), (1, "two".to_owned()));
-        assert_eq!(event.decode::<u8>().expect("the first"), 1);
-        assert!(event.decode::<String>().is_err());
-        let empty = received(r#"["e"]"#);
-        assert!(empty.is_empty() && !event.is_empty());
-        assert_eq!(empty.decode::<Option<u8>>().expect("none"), None);
-        assert!(empty.decode::<u8>().is_err());
-    }
-
-    #[test]
-    fn both_formats_carry_the_same_arguments() {
-        let bytes = serde_bytes::Bytes::new(&[1, 2, 3]);
-        let event = Payload::event("e", &(bytes, json!({ "n": 1.5 }))).expect("encoded");
-        let wire = event.clone().into_wire(Parser::MsgPack).expect("converted");
-        let packed = Payload::received(wire);
-        assert_eq!(packed.event_name().as_deref(), Some("e"));
-        assert_eq!(packed.tree().expect("read"), event.tree().expect("read"));
-        let back =
-            Payload { value: packed.into_wire(Parser::Json).expect("converted"), named: true };
-        assert_eq!(back, event);
-    }
-
-    /// The official client drops its connection when a placeholder has no attachment.
-    #[test]
-    fn attachments_are_numbered_anew_and_must_fit_their_placeholders() {
-        let with = |text: &str, attachments: usize| {
-            let attachments = (0..attachments).map(|_| bytes::Bytes::from_static(b"x")).collect();
-            Payload::received(Value::Str(text.to_owned().into(), Some(attachments))).checked()
-        };
-        let odd = r#"["e",{"_placeholder":true,"num":7}]"#;
-        let fixed = with(odd, 1).expect("one for one");
-        assert_eq!(text(&fixed), r#"["e",{"_placeholder":true,"num":0}]"#);
-        assert!(with(odd, 2).is_err(), "an attachment too many");
-        let two = r#"["e",{"_placeholder":true,"num":0},[{"_placeholder":true,"num":0}]]"#;
-        assert!(with(two, 1).is_err(), "a placeholder too many");
-        assert!(received(odd).checked().is_ok(), "without attachments it is a map like any other");
-    }
-}
+#[path = "payload/tests.rs"]
+mod tests;

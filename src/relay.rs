@@ -21,11 +21,12 @@ use crate::{
     cluster::{
         message::{Answer, Envelope, Event, Flags, Message, RequestId, Selection},
         peers::Peers,
-        wire::{self, DecodeError},
+        wire,
     },
     context::Context,
     gateway::ServerSideHandlers,
-    payload::{Payload, PayloadError},
+    packet::ReadError,
+    payload::{Payload, PayloadError, to_packet},
     traces::Span,
 };
 
@@ -194,9 +195,8 @@ impl Relay {
     }
 
     /// The event as the clients of this node get it.
-    fn packet(&self, event: Result<Value, DecodeError>) -> Result<Value, PayloadError> {
-        let value = event.map_err(|e| PayloadError::Encode(Box::new(e)))?;
-        Payload::received(value).into_wire(self.context.parser())
+    fn packet(&self, event: Result<Value, ReadError>) -> Result<Value, PayloadError> {
+        Payload::of_packet(event?, true).into_wire(self.context.parser())
     }
 
     fn deliver(
@@ -225,8 +225,8 @@ impl Relay {
         flags: Flags,
     ) -> Result<(), PayloadError> {
         let timeout = flags.timeout.unwrap_or(ACK_TIMEOUT).min(ACK_TIMEOUT);
-        let (acks, count) =
-            adapter.ask_here(self.packet(wire::to_packet(event))?, adapter.selected(to), timeout);
+        let packet = self.packet(to_packet(event))?;
+        let (acks, count) = adapter.ask_here(packet, adapter.selected(to), timeout);
         let count = Answer::ClientCount(count);
         self.answer(adapter, asker.as_deref(), request.clone(), count);
         let (peers, adapter) = (self.peers.clone(), adapter.clone());
@@ -255,10 +255,10 @@ impl Relay {
         let Some(handler) = handlers.and_then(|handlers| handlers.get(name)).cloned() else {
             return;
         };
-        let Ok(value) = wire::to_packet(event) else { return };
+        let Ok(value) = to_packet(event) else { return };
         let peers = self.peers.clone();
         self.context.tasks.spawn(async move {
-            let answer = handler(Payload::received(value)).await;
+            let answer = handler(Payload::of_packet(value, true)).await;
             if let Some(request) = request {
                 let first = answer.as_ref().and_then(first_of);
                 peers.answer(&namespace, asker.as_deref(), request, Answer::ServerSide(first));

@@ -28,7 +28,7 @@ use crate::{
     auth::Identity,
     cluster::message::Description,
     emitter::Emitter,
-    fault::{Code, Fault},
+    fault::Fault,
     id::{NodeId, SocketId, UserId},
     payload::{Payload, PayloadError},
     rooms::AUTHENTICATED,
@@ -460,15 +460,3 @@ impl PartialEq for Session {
 }
 
 impl Eq for Session {}
-
-impl From<PayloadError> for Fault {
-    fn from(error: PayloadError) -> Self {
-        match error {
-            PayloadError::Decode(_) => Self::new(Code::BadRequest, error.to_string()),
-            PayloadError::ReservedEvent(_) | PayloadError::Encode(_) => {
-                tracing::error!(%error, source = ?std::error::Error::source(&error), "cannot send");
-                Self::internal()
-            }
-        }
-    }
-}

@@ -152,7 +152,7 @@ impl Watch {
         if !self.may_tell() {
             return;
         }
-        let event = Told::of(&Payload::received(value.clone()));
+        let event = Told::of(&Payload::of_packet(value.clone(), true));
         for (n, id) in to().into_iter().enumerate() {
             // The first has been paid for.
             if n == 0 || self.may_tell() {

@@ -117,10 +117,17 @@ impl Adapter {
 
     fn acknowledgement(&self, sid: Sid, ack: Result<Value, AckError>) -> Option<Payload> {
         match ack {
-            Ok(value) => {
-                self.context.meters().acks_received.count();
-                return Some(Payload::acknowledged(value));
-            }
+            Ok(value) => match Payload::acknowledged(value) {
+                Ok(ack) => {
+                    self.context.meters().acks_received.count();
+                    return Some(ack);
+                }
+                // Nobody else can be told that its answer says nothing.
+                Err(error) => {
+                    tracing::debug!(%error, "an acknowledgement cannot be read");
+                    self.context.wires().kill(sid, KillReason::BadRequest);
+                }
+            },
             Err(AckError::Socket(SocketError::InternalChannelFull)) => {
                 self.context.wires().kill(sid, KillReason::SlowConsumer);
             }

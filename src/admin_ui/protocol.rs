@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use crate::{
     cluster::{message::Description, wire},
     id::SocketId,
+    javascript::iso_date,
     watch::FOR_ADMINS,
 };
 
@@ -159,7 +160,7 @@ pub(super) struct DataUpdate<'a> {
 
 /// A time as JSON has it in JavaScript.
 pub(super) fn timestamp(at: SystemTime) -> String {
-    wire::iso_date(i64::try_from(millis(at)).unwrap_or_default()).unwrap_or_default()
+    iso_date(i64::try_from(millis(at)).unwrap_or_default()).unwrap_or_default()
 }
 
 /// Milliseconds since 1970.

@@ -6,28 +6,27 @@
 
 mod classic;
 mod fields;
-mod javascript;
-mod json;
-mod msgpack;
 mod sharded;
 #[cfg(test)]
 mod tests;
-mod text;
 mod value;
 
 use bytes::Bytes;
 use socketioxide_core::Value;
 
 pub(crate) use fields::{read_room, write_room};
-pub(crate) use javascript::iso_date;
-pub(crate) use json::mended;
-pub(crate) use value::{event_to_packet, from_packet, to_packet};
+pub(crate) use value::event_to_packet;
 
 use super::{
     broker::{Channel, Topic},
     message::{Envelope, Event, Flags, Message, Selection},
 };
-use crate::config::WireProtocol;
+use crate::{
+    config::WireProtocol,
+    msgpack,
+    packet::{MAX_DEPTH, ReadError},
+    payload::from_packet,
+};
 
 /// Why a frame is not a message.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +34,9 @@ pub(crate) enum DecodeError {
     /// Neither of the encodings, or cut short.
     #[error("it is neither JSON nor MessagePack")]
     Malformed,
-    /// Deeper than anybody writes it on purpose.
-    #[error("it is nested too deeply")]
-    TooDeep,
+    /// What its values are made of.
+    #[error(transparent)]
+    Values(#[from] ReadError),
     /// A member that the message cannot be without.
     #[error("its member `{0}` is missing or has the wrong type")]
     Member(&'static str),
@@ -54,11 +53,14 @@ pub(crate) enum DecodeError {
 pub(crate) enum EncodeError {
     /// The packet is not one.
     #[error("the packet cannot be read")]
-    Packet(#[source] DecodeError),
+    Packet(#[source] ReadError),
     /// This wire format has no words for it.
     #[error("the wire format has no such message")]
     NotInThisFormat,
 }
+
+/// How deep a frame may be nested: as deep as an event, and what is around it.
+const FRAME_DEPTH: usize = MAX_DEPTH + 8;
 
 /// The name of an event, the rest of which is not read.
 pub(crate) fn event_name(event: &Event) -> Option<&str> {
@@ -194,7 +196,7 @@ impl Wire {
         match self.format {
             Format::Classic => classic::broadcast(self, namespace, packet, to, flags),
             Format::Sharded { rooms } => {
-                let event = from_packet(packet)?;
+                let event = from_packet(packet).map_err(EncodeError::Packet)?;
                 Ok(sharded::broadcast(self, namespace, &event, to, flags, rooms))
             }
         }

@@ -4,9 +4,19 @@
 //! Engine.IO packet of one client, by whichever transport it came, and says what the engine is to
 //! read in its place. Nearly all packets pass as they are, after a look at their beginning.
 //!
-//! Pure: it decides by the packet and by the packets before it, and does nothing itself.
+//! Pure: it decides by the packet and by the packets before it, and does nothing itself. Where
+//! Node.js (socket.io 4.8, engine.io 6.6) takes a packet, it is taken here; where it closes the
+//! connection, so does this.
 
+mod base64;
+mod body;
+mod event;
+mod msgpack;
 use bytes::Bytes;
+
+pub(super) use body::{Packets, body};
+
+use crate::packet::MAX_ATTACHMENTS;
 
 /// What the engine is to read in the place of a packet of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +25,8 @@ pub(super) enum Inbound {
     Pass,
     /// This text packet, the type of Engine.IO included (`42["name"]`).
     Text(Vec<u8>),
-    /// Binary that came as text. By a websocket this is the whole payload of a binary frame.
+    /// Binary that came as text, or is to be read in another form. By a websocket this is the whole
+    /// payload of a binary frame.
     Binary(Bytes),
     /// Nothing: the packet means nothing here, and does no harm.
     Ignore,
@@ -29,21 +40,127 @@ pub(super) enum Inbound {
 pub(super) struct Reader {
     /// Engine.IO 3.
     v3: bool,
+    /// Attachments of the last packet that are still to come.
+    awaited: u64,
+    /// That packet had more of them than anybody takes. It was refused, and they are not kept.
+    refused: bool,
+    /// The namespaces other than `/` that the client has asked to join, as hashes.
+    asked: Vec<u64>,
 }
+
+/// The client's word for more namespaces than these is taken on trust.
+const NAMESPACES: usize = 64;
 
 impl Reader {
     pub(super) fn new(v3: bool) -> Self {
-        Self { v3 }
+        Self { v3, ..Self::default() }
     }
 
     /// A text packet: the payload of a text message on a websocket, or one packet of a body.
-    pub(super) fn text(&mut self, _packet: &[u8]) -> Inbound {
-        Inbound::Pass
+    pub(super) fn text(&mut self, packet: &[u8]) -> Inbound {
+        match packet {
+            [b'4', message @ ..] => self.message(message),
+            [b'b', _, ..] | [b'b'] => match base64::attachment(packet, self.v3) {
+                Some(bytes) => self.came_as_text(bytes),
+                None => Inbound::Ignore,
+            },
+            [b'1', ..] | [b'2' | b'3'] => Inbound::Pass,
+            // A heartbeat may say something, and it does not matter what.
+            [b'2', ..] if self.v3 => Inbound::Text(b"2".to_vec()),
+            [b'2', rest @ ..] if rest != b"probe" => Inbound::Pass,
+            [b'3', ..] if !self.v3 => Inbound::Text(b"3".to_vec()),
+            // What only a server says, and what belongs to an upgrade that is over or never began.
+            [b'0' | b'5' | b'6', ..] => Inbound::Ignore,
+            _ => Inbound::Close,
+        }
     }
 
     /// The payload of a binary message on a websocket; in Engine.IO 3 the packet's type is its first
     /// byte.
-    pub(super) fn binary(&mut self, _payload: &[u8]) -> Inbound {
-        Inbound::Pass
+    pub(super) fn binary(&mut self, payload: &[u8]) -> Inbound {
+        let data = match payload {
+            [4, data @ ..] if self.v3 => data,
+            _ if self.v3 => return Inbound::Ignore,
+            _ => payload,
+        };
+        match self.data(data) {
+            Inbound::Binary(bytes) => Inbound::Binary(self.framed(bytes)),
+            other => other,
+        }
+    }
+
+    /// Binary data that came as text.
+    fn came_as_text(&mut self, bytes: Vec<u8>) -> Inbound {
+        match self.data(&bytes) {
+            Inbound::Pass => Inbound::Binary(self.framed(bytes.into())),
+            Inbound::Binary(bytes) => Inbound::Binary(self.framed(bytes)),
+            other => other,
+        }
+    }
+
+    /// As the payload of a frame.
+    fn framed(&self, data: Bytes) -> Bytes {
+        if self.v3 { [&[4], &*data].concat().into() } else { data }
+    }
+
+    /// An attachment, or a packet of the MessagePack parser.
+    fn data(&mut self, data: &[u8]) -> Inbound {
+        if self.awaited > 0 {
+            self.awaited -= 1;
+            return if self.refused { Inbound::Ignore } else { Inbound::Pass };
+        }
+        match msgpack::readable(data) {
+            Some(packet) => Inbound::Binary(packet.into()),
+            None => Inbound::Pass,
+        }
+    }
+
+    /// A packet of Socket.IO.
+    fn message(&mut self, message: &[u8]) -> Inbound {
+        // Nothing may come between a packet and its attachments.
+        let (Some(packet), 0) = (event::Packet::parse(message), self.awaited) else {
+            return Inbound::Close;
+        };
+        if !self.knows(&packet) {
+            return Inbound::Close;
+        }
+        if packet.is_binary() {
+            self.awaited = packet.attachments;
+            self.refused = packet.attachments > MAX_ATTACHMENTS as u64;
+            match packet.kind {
+                _ if packet.attachments == 0 => return Inbound::Close,
+                event::BINARY_EVENT if self.refused => return packet.refused(self.v3),
+                _ if self.refused => return Inbound::Close,
+                _ => {}
+            }
+        }
+        packet.readable(self.v3)
+    }
+
+    /// Whether the client has joined the packet's namespace, or does so now. Only those that it
+    /// never asked for are known here; from all others the engine keeps it away.
+    fn knows(&mut self, packet: &event::Packet<'_>) -> bool {
+        let namespace = packet.namespace_without_query(self.v3);
+        if namespace.is_empty() || self.asked.len() >= NAMESPACES {
+            return true;
+        }
+        let hash = hash(namespace);
+        let known = self.asked.contains(&hash);
+        if !known && packet.kind == event::CONNECT {
+            self.asked.push(hash);
+            return true;
+        }
+        known
     }
 }
+
+fn hash(name: &[u8]) -> u64 {
+    use std::hash::{DefaultHasher, Hasher};
+    let mut hasher = DefaultHasher::new();
+    hasher.write(name);
+    hasher.finish()
+}
+
+#[cfg(test)]
+#[path = "inbound/tests.rs"]
+mod tests;

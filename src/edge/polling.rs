@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::{
     http::Edge,
+    inbound::Packets,
     refusal::Refusal,
     request, splice,
     wire::{KillReason, Phase, Wire},
@@ -157,13 +158,15 @@ impl<A: Adapter> Edge<A> {
                 return Err(refusal);
             }
         };
+        self.wires.counted(|traffic| traffic.came(body.len()));
+        let kind = parts.headers.get(header::CONTENT_TYPE);
+        let Packets { bytes: body, closes } = wire.read_body(body, kind);
         let mut request =
             request::internal(Method::POST, &self.options.path, wire.v3, "polling", sid)
                 .ok_or(Refusal::Internal)?;
-        if let Some(kind) = parts.headers.get(header::CONTENT_TYPE) {
+        if let Some(kind) = kind {
             request.headers_mut().insert(header::CONTENT_TYPE, kind.clone());
         }
-        self.wires.counted(|traffic| traffic.came(body.len()));
         let leaves = splice::leaves(&body, wire.v3);
         let (head, body) = self.ask_engine(request.map(|()| Full::new(body))).await.into_parts();
         if leaves {
@@ -175,6 +178,10 @@ impl<A: Adapter> Edge<A> {
             // for some of these the engine closes the session, for others it does not
             self.wires.kill_wire(&wire, KillReason::BadRequest);
             return Err(refusal);
+        }
+        if closes {
+            self.wires.kill_wire(&wire, KillReason::BadRequest);
+            return Err(Refusal::BadRequest);
         }
         Ok(answer(Response::from_parts(head, body)))
     }

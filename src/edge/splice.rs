@@ -246,12 +246,12 @@ fn packet_v3(packet: &[u8], answers: &mut impl Answers) -> Option<Vec<u8>> {
     }
 }
 
-fn utf16_len(text: &str) -> usize {
+pub(super) fn utf16_len(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
 /// Where the first `units` UTF-16 units of `text` end.
-fn utf16_offset(text: &str, units: usize) -> Option<usize> {
+pub(super) fn utf16_offset(text: &str, units: usize) -> Option<usize> {
     let mut left = units;
     for (offset, char) in text.char_indices() {
         if left == 0 {

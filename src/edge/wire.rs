@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+use http::HeaderValue;
 use parking_lot::Mutex;
 use socketioxide_core::Sid;
 use tokio::sync::Notify;
@@ -19,7 +21,7 @@ use tokio::sync::Notify;
 use super::{
     admission::Permit,
     frames,
-    inbound::Reader,
+    inbound::{self, Packets, Reader},
     splice::{self, Answer, Kind},
 };
 
@@ -116,7 +118,6 @@ pub(super) struct Polling {
     /// When the client was last heard of, in milliseconds of the registry's clock.
     last_seen_ms: AtomicU64,
     /// Reads what comes by requests.
-    #[allow(dead_code)]
     pub(super) reader: Mutex<Reader>,
 }
 
@@ -207,6 +208,13 @@ impl Wire {
         self.reader.wake();
         self.writer.wake();
         first
+    }
+
+    /// What the engine is to read in the place of a request's body of this type.
+    pub(super) fn read_body(&self, body: Bytes, kind: Option<&HeaderValue>) -> Packets {
+        let Some(polling) = &self.polling else { return Packets { bytes: body, closes: true } };
+        let binary = kind.is_some_and(|kind| kind == "application/octet-stream");
+        inbound::body(&mut polling.reader.lock(), body, binary)
     }
 
     /// What reads the client's packets from a websocket on: it goes on where polling has ended.

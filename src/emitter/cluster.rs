@@ -17,11 +17,10 @@ use crate::{
             self, Peers,
             acks::{ClientAcks, Collected},
         },
-        wire,
     },
     fault::{Code, Fault},
     id::NodeId,
-    payload::{Payload, PayloadError},
+    payload::{Payload, PayloadError, from_packet, to_packet},
     traceparent::TraceParent,
     watch::FOR_ADMINS,
 };
@@ -285,11 +284,11 @@ impl Emitter {
 
 /// An event as it travels between the nodes.
 fn event_of(payload: &Payload) -> Result<Vec<Tree>, PayloadError> {
-    wire::from_packet(payload.value()).map_err(|error| PayloadError::Encode(Box::new(error)))
+    from_packet(payload.value()).map_err(PayloadError::from)
 }
 
 /// The first argument of an acknowledgement as a payload; without one it has no arguments.
 fn ack_of(first: Option<Tree>) -> Option<Payload> {
     let arguments: Vec<Tree> = first.into_iter().collect();
-    wire::to_packet(&arguments).ok().map(Payload::acknowledged)
+    to_packet(&arguments).ok().map(|packet| Payload::of_packet(packet, false))
 }

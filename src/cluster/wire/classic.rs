@@ -5,13 +5,13 @@ use rmpv::Value as Tree;
 use socketioxide_core::Value;
 
 use super::{
-    DecodeError, EncodeError, Frame, Wire,
+    DecodeError, EncodeError, FRAME_DEPTH, Frame, Wire,
     fields::{self, Fields, map, write_options, write_rooms, write_selection},
-    msgpack::{self, MAX_DEPTH, Reader, Token},
     value,
 };
 use crate::{
     cluster::message::{Answer, Envelope, Event, Flags, Message, Selection},
+    msgpack::{self, Reader, Token},
     rooms::NUMERIC_ROOM,
 };
 
@@ -221,11 +221,11 @@ fn read_broadcast(
     }
     let mut reader = Reader::new(frame);
     let Token::Array(length @ 3..) = reader.token()? else { return Err(DecodeError::Malformed) };
-    reader.skip(MAX_DEPTH - 1)?;
+    reader.skip(FRAME_DEPTH - 1)?;
     let packet = read_packet(&mut reader)?;
-    let options = reader.value(MAX_DEPTH - 1)?;
+    let options = reader.value(FRAME_DEPTH - 1)?;
     for _ in 3..length {
-        reader.skip(MAX_DEPTH - 1)?;
+        reader.skip(FRAME_DEPTH - 1)?;
     }
     reader.end()?;
     if packet.namespace.unwrap_or("/") != namespace {
@@ -254,13 +254,13 @@ fn read_packet<'a>(reader: &mut Reader<'a>) -> Result<Packet<'a>, DecodeError> {
             Token::Text(name) => name,
             // none that is known, but no reason to lose the message either
             other => {
-                reader.value_of(&other, MAX_DEPTH - 2)?;
+                reader.value_of(&other, FRAME_DEPTH - 2)?;
                 b""
             }
         };
         match name {
-            b"type" => packet.kind = reader.value(MAX_DEPTH - 2)?.as_i64(),
-            b"data" => packet.data = Some(reader.skip(MAX_DEPTH - 2)?),
+            b"type" => packet.kind = reader.value(FRAME_DEPTH - 2)?.as_i64(),
+            b"data" => packet.data = Some(reader.skip(FRAME_DEPTH - 2)?),
             b"nsp" => {
                 packet.namespace = match reader.token()? {
                     Token::Text(text) => Some(std::str::from_utf8(text).unwrap_or_default()),
@@ -268,7 +268,7 @@ fn read_packet<'a>(reader: &mut Reader<'a>) -> Result<Packet<'a>, DecodeError> {
                     _ => return Err(DecodeError::Member("nsp")),
                 }
             }
-            _ => _ = reader.skip(MAX_DEPTH - 2)?,
+            _ => _ = reader.skip(FRAME_DEPTH - 2)?,
         }
     }
     Ok(packet)
@@ -281,7 +281,7 @@ impl Packet<'_> {
         let data = self.data.ok_or(DecodeError::Member("data"))?;
         let mut reader = Reader::new(data);
         let Token::Array(length) = reader.token()? else { return Err(DecodeError::Member("data")) };
-        let name = (length > 0).then(|| reader.value(MAX_DEPTH)).transpose()?;
+        let name = (length > 0).then(|| reader.value(FRAME_DEPTH)).transpose()?;
         fields::is_event_name(name.as_ref())?;
         Ok(Event::Encoded(frame.slice_ref(data)))
     }

@@ -6,9 +6,12 @@ use rmpv::Value as Tree;
 use serde_json::{Map, Value as Json};
 use socketioxide_core::adapter::Room;
 
-use super::{DecodeError, javascript::javascript_number, json, msgpack, text};
+use super::{DecodeError, FRAME_DEPTH};
 use crate::{
     cluster::message::{Description, Flags, Selection},
+    javascript::{javascript_number, json},
+    msgpack,
+    payload::to_json_text,
     reserved::is_reserved_event,
     rooms::NUMERIC_ROOM,
     traceparent::TraceParent,
@@ -102,9 +105,9 @@ impl<'a> Fields<'a> {
 pub(super) fn read_either(frame: &[u8]) -> Result<Tree, DecodeError> {
     if frame.first() == Some(&b'{') {
         // JavaScript reads broken UTF-8 with replacement characters.
-        json::read(&String::from_utf8_lossy(frame))
+        Ok(json::read(&String::from_utf8_lossy(frame))?)
     } else {
-        msgpack::read(frame)
+        Ok(msgpack::read_nested(frame, FRAME_DEPTH)?)
     }
 }
 
@@ -222,18 +225,13 @@ pub(super) fn write_socket(socket: &Description) -> Tree {
 }
 
 fn to_json(tree: &Tree) -> Result<Json, DecodeError> {
-    let mut text = String::new();
-    text::to_json_text(tree, &mut text)?;
+    let text = to_json_text(tree, FRAME_DEPTH)?;
     serde_json::from_str(&text).map_err(|_| DecodeError::Malformed)
 }
 
 /// JSON text of a tree of ours; what is nested too deeply becomes null.
 pub(super) fn write_json(tree: &Tree) -> Vec<u8> {
-    let mut text = String::new();
-    match text::to_json_text(tree, &mut text) {
-        Ok(()) => text.into_bytes(),
-        Err(_) => b"{}".to_vec(),
-    }
+    to_json_text(tree, FRAME_DEPTH).map_or_else(|_| b"{}".to_vec(), String::into_bytes)
 }
 
 pub(super) fn has_binary(tree: &Tree) -> bool {

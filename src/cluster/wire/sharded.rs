@@ -5,10 +5,11 @@ use rmpv::Value as Tree;
 use super::{
     DecodeError, EncodeError, Frame, Wire,
     fields::{self, Fields, map, write_options, write_rooms},
-    msgpack,
 };
 use crate::{
     cluster::message::{Answer, Envelope, Event, Flags, Message, Selection},
+    msgpack,
+    packet::ReadError,
     rooms::NUMERIC_ROOM,
 };
 
@@ -75,7 +76,7 @@ pub(super) fn encode(
                 Event::Values(values) => values,
                 Event::Encoded(bytes) => {
                     read = msgpack::read(bytes).map_err(EncodeError::Packet)?;
-                    read.as_array().ok_or(EncodeError::Packet(DecodeError::Malformed))?
+                    read.as_array().ok_or(EncodeError::Packet(ReadError::NoList))?
                 }
             };
             return Ok(broadcast(wire, namespace, event, to, *flags, rooms));
@@ -166,7 +167,8 @@ pub(super) fn decode(
     let options = || data.map("opts");
     let selection = || options()?.selection();
     let request = || data.text("requestId").map(str::to_owned);
-    let answer = |answer| Ok(Message::Answer { request: request()?, answer });
+    let answer =
+        |answer| -> Result<_, DecodeError> { Ok(Message::Answer { request: request()?, answer }) };
     let message = match kind {
         3 => {
             let event = fields::event_of(data.map("packet")?)?;

@@ -4,61 +4,30 @@
 //! Numbers, dates and what JSON lacks come out as JavaScript would print them (sections 3.4 and 9
 //! of the wire specification).
 
-use bytes::Bytes;
 use rmpv::Value as Tree;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use socketioxide_core::Value;
 
-use super::{
-    DecodeError, EncodeError, json,
-    msgpack::{self, MAX_DEPTH, Reader},
-    text::Writer,
+use super::EncodeError;
+use crate::{
+    cluster::message::Event,
+    msgpack::{self, Reader},
+    packet::{MAX_DEPTH, ReadError},
+    payload::{Writer, from_packet, to_packet},
 };
-use crate::cluster::message::Event;
-
-/// An event, or the arguments of an acknowledgement, as clients with Socket.IO's own parser get it.
-///
-/// # Errors
-/// If the values are nested too deeply.
-pub(crate) fn to_packet(values: &[Tree]) -> Result<Value, DecodeError> {
-    let mut writer = Writer::of_packet(64);
-    writer.array(values, MAX_DEPTH)?;
-    Ok(writer.into_packet())
-}
 
 /// [`to_packet`] for an event that may still be as it was read.
 ///
 /// # Errors
 /// If it is nested too deeply.
-pub(crate) fn event_to_packet(event: &Event) -> Result<Value, DecodeError> {
+pub(crate) fn event_to_packet(event: &Event) -> Result<Value, ReadError> {
     match event {
         Event::Values(values) => to_packet(values),
         Event::Encoded(bytes) => {
             let mut writer = Writer::of_packet(bytes.len() + 16);
             writer.copy(&mut Reader::new(bytes), MAX_DEPTH)?;
-            Ok(writer.into_packet())
+            writer.into_packet()
         }
-    }
-}
-
-/// The values of a packet, the event's name first if it has one.
-///
-/// # Errors
-/// If the packet is malformed, which one of a client can be.
-pub(crate) fn from_packet(packet: &Value) -> Result<Vec<Tree>, EncodeError> {
-    let tree = match packet {
-        Value::Str(text, attachments) => {
-            let mut tree = json::read(text).map_err(EncodeError::Packet)?;
-            if let Some(attachments) = attachments {
-                put_back(&mut tree, attachments);
-            }
-            tree
-        }
-        Value::Bytes(bytes) => msgpack::read(bytes).map_err(EncodeError::Packet)?,
-    };
-    match tree {
-        Tree::Array(values) => Ok(values),
-        _ => Err(EncodeError::Packet(DecodeError::Malformed)),
     }
 }
 
@@ -77,7 +46,7 @@ pub(super) fn packet_to_msgpack(packet: &Value, out: &mut Vec<u8>) -> Result<(),
         }
         out.truncate(start);
     }
-    msgpack::write_array(out, &from_packet(packet)?);
+    msgpack::write_array(out, &from_packet(packet).map_err(EncodeError::Packet)?);
     Ok(())
 }
 
@@ -160,47 +129,9 @@ impl<'de> Visitor<'de> for Transcode<'_> {
     }
 }
 
-/// Puts attachments in the place of their placeholders.
-fn put_back<'a>(tree: &mut Tree, attachments: impl IntoIterator<Item = &'a Bytes> + Copy) {
-    match tree {
-        Tree::Array(values) => values.iter_mut().for_each(|value| put_back(value, attachments)),
-        Tree::Map(members) => {
-            if let Some(number) = placeholder(members)
-                && let Some(bytes) = attachments.into_iter().nth(number)
-            {
-                *tree = Tree::Binary(bytes.to_vec());
-            } else {
-                members.iter_mut().for_each(|(_, value)| put_back(value, attachments));
-            }
-        }
-        _ => {}
-    }
-}
-
-fn placeholder(members: &[(Tree, Tree)]) -> Option<usize> {
-    let get = |name| members.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, v)| v);
-    get("_placeholder")?.as_bool()?.then_some(())?;
-    usize::try_from(get("num")?.as_u64()?).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_packet_keeps_its_attachments() {
-        let text = r#"["e",{"_placeholder":true,"num":1},{"a":[{"_placeholder":true,"num":0}]}]"#;
-        let attachments = vec![Bytes::from_static(b"x"), Bytes::from_static(b"yy")];
-        let packet = Value::Str(text.to_owned().into(), Some(attachments.into()));
-        let values = from_packet(&packet).unwrap();
-        assert_eq!(values[1], Tree::Binary(b"yy".to_vec()));
-        let Value::Str(text, Some(attachments)) = to_packet(&values).unwrap() else {
-            panic!("no attachments");
-        };
-        let placed = r#"["e",{"_placeholder":true,"num":0},{"a":[{"_placeholder":true,"num":1}]}]"#;
-        assert_eq!(text.as_str(), placed);
-        assert_eq!(attachments[0].as_ref(), b"yy");
-    }
 
     fn msgpack_of(text: String) -> Result<Vec<u8>, EncodeError> {
         let mut out = b"before".to_vec();

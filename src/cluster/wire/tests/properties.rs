@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     cluster::message::{Description, Event},
+    payload::to_packet,
     traceparent::TraceParent,
 };
 

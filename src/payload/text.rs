@@ -5,48 +5,66 @@ use rmpv::{Integer, Value as Tree};
 use serde_json::Value as Json;
 use socketioxide_core::Value;
 
-use super::{
-    DecodeError,
+use crate::{
     javascript::{MAX_SAFE_INTEGER, iso_date, javascript_number, timestamp},
-    msgpack::{self, Reader, Token, deeper},
+    msgpack::{Reader, Token, deeper},
+    packet::{MAX_ATTACHMENTS, PLACEHOLDER, ReadError},
 };
 
 /// A value as JSON text, as `JSON.stringify` of Node.js writes it: a Buffer is an object.
-pub(super) fn to_json_text(value: &Tree, out: &mut String) -> Result<(), DecodeError> {
-    let mut writer = Writer { text: std::mem::take(out), attachments: Vec::new(), binary: false };
-    let written = writer.value(value, msgpack::MAX_DEPTH);
-    *out = writer.text;
-    written
+pub(crate) fn to_json_text(value: &Tree, depth: usize) -> Result<String, ReadError> {
+    let mut writer = Writer { binary: false, ..Writer::of_packet(64) };
+    writer.value(value, depth)?;
+    Ok(writer.text)
 }
 
 /// Writes values as text, from a tree or straight from MessagePack.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     text: String,
     attachments: Vec<Bytes>,
     /// Whether binary values become attachments.
     binary: bool,
+    /// A map of the application's looks like a placeholder for an attachment.
+    has_stray: bool,
 }
 
 impl Writer {
     /// For a packet: binary values become attachments.
-    pub(super) fn of_packet(capacity: usize) -> Self {
-        Self { text: String::with_capacity(capacity), attachments: Vec::new(), binary: true }
+    pub(crate) fn of_packet(capacity: usize) -> Self {
+        let text = String::with_capacity(capacity);
+        Self { text, attachments: Vec::new(), binary: true, has_stray: false }
     }
 
     /// What was written, as clients with Socket.IO's own parser get it.
-    pub(super) fn into_packet(self) -> Value {
-        let attachments = (!self.attachments.is_empty()).then(|| self.attachments.into());
-        Value::Str(self.text.into(), attachments)
+    ///
+    /// # Errors
+    /// If it is nothing that the official parser takes.
+    pub(crate) fn into_packet(self) -> Result<Value, ReadError> {
+        if self.attachments.is_empty() {
+            return Ok(Value::Str(self.text.into(), None));
+        }
+        if self.attachments.len() > MAX_ATTACHMENTS {
+            return Err(ReadError::TooManyAttachments);
+        }
+        if self.has_stray {
+            return Err(ReadError::StrayPlaceholder);
+        }
+        Ok(Value::Str(self.text.into(), Some(self.attachments.into())))
     }
 
-    pub(super) fn array(&mut self, values: &[Tree], depth: usize) -> Result<(), DecodeError> {
+    /// Notes a member that makes a map look like a placeholder.
+    fn look_at(&mut self, key: &str, value: bool) {
+        self.has_stray |= value && key == PLACEHOLDER;
+    }
+
+    pub(crate) fn array(&mut self, values: &[Tree], depth: usize) -> Result<(), ReadError> {
         self.text.push('[');
         self.elements(values, depth)?;
         self.text.push(']');
         Ok(())
     }
 
-    fn elements(&mut self, values: &[Tree], depth: usize) -> Result<(), DecodeError> {
+    fn elements(&mut self, values: &[Tree], depth: usize) -> Result<(), ReadError> {
         for (index, value) in values.iter().enumerate() {
             if index > 0 {
                 self.text.push(',');
@@ -56,7 +74,7 @@ impl Writer {
         Ok(())
     }
 
-    fn value(&mut self, value: &Tree, depth: usize) -> Result<(), DecodeError> {
+    fn value(&mut self, value: &Tree, depth: usize) -> Result<(), ReadError> {
         match value {
             Tree::Nil => self.text.push_str("null"),
             Tree::Boolean(value) => self.boolean(*value),
@@ -78,7 +96,10 @@ impl Writer {
                         self.text.push(',');
                     }
                     match key.as_str() {
-                        Some(key) => self.string(key),
+                        Some(key) => {
+                            self.look_at(key, matches!(value, Tree::Boolean(true)));
+                            self.string(key);
+                        }
                         // Keys of any other kind become text in JavaScript.
                         None => self.string(&key.to_string()),
                     }
@@ -93,11 +114,7 @@ impl Writer {
     }
 
     /// Copies one value of MessagePack.
-    pub(super) fn copy(
-        &mut self,
-        reader: &mut Reader<'_>,
-        depth: usize,
-    ) -> Result<(), DecodeError> {
+    pub(crate) fn copy(&mut self, reader: &mut Reader<'_>, depth: usize) -> Result<(), ReadError> {
         let token = reader.token()?;
         self.copy_from(&token, reader, depth)
     }
@@ -108,7 +125,7 @@ impl Writer {
         token: &Token<'a>,
         reader: &mut Reader<'a>,
         depth: usize,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<(), ReadError> {
         match *token {
             Token::Nil => self.text.push_str("null"),
             Token::Boolean(value) => self.boolean(value),
@@ -144,6 +161,7 @@ impl Writer {
                     if !std::mem::take(&mut is_first) {
                         self.text.push(',');
                     }
+                    self.look_at(&key, matches!(value, Token::Boolean(true)));
                     self.string(&key);
                     self.text.push(':');
                     self.copy_from(&value, reader, depth)?;

@@ -1,25 +1,30 @@
-//! MessagePack as notepack.io 3 writes it, and a reader that is not afraid of what it reads.
+//! MessagePack as notepack.io 3 writes it, and a reader that is not afraid of what it reads. Knows
+//! nothing of what the values mean.
 
 use rmpv::{Integer, Value as Tree};
 use smallvec::SmallVec;
 
-use super::{DecodeError, javascript::is_safe_integer};
-
-/// How deep values may be nested. Node.js has no limit of its own; clients that nest deeper than
-/// this mean harm.
-pub(super) const MAX_DEPTH: usize = 64;
+use crate::{
+    javascript::is_safe_integer,
+    packet::{MAX_DEPTH, ReadError},
+};
 
 /// Reads one value that fills the whole input. Allocates no more than the input's length allows,
 /// whatever lengths it declares.
-pub(crate) fn read(bytes: &[u8]) -> Result<Tree, DecodeError> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Tree, ReadError> {
+    read_nested(bytes, MAX_DEPTH)
+}
+
+/// [`read`] with another limit.
+pub(crate) fn read_nested(bytes: &[u8], depth: usize) -> Result<Tree, ReadError> {
     let mut reader = Reader::new(bytes);
-    let value = reader.value(MAX_DEPTH)?;
+    let value = reader.value(depth)?;
     reader.end()?;
     Ok(value)
 }
 
 /// The text that a frame starts with, if it is an array whose first element is one: who sent it.
-pub(super) fn first_text(bytes: &[u8]) -> Option<&str> {
+pub(crate) fn first_text(bytes: &[u8]) -> Option<&str> {
     let mut reader = Reader::new(bytes);
     match (reader.token().ok()?, reader.token().ok()?) {
         (Token::Array(1..), Token::Text(text)) => std::str::from_utf8(text).ok(),
@@ -27,8 +32,17 @@ pub(super) fn first_text(bytes: &[u8]) -> Option<&str> {
     }
 }
 
+/// How many elements a list has, and what follows its header.
+pub(crate) fn array(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut reader = Reader::new(bytes);
+    match reader.token().ok()? {
+        Token::Array(length) => Some((length, reader.rest)),
+        _ => None,
+    }
+}
+
 /// One value, or the start of one that holds others: so many elements, or pairs, follow.
-pub(super) enum Token<'a> {
+pub(crate) enum Token<'a> {
     Nil,
     Boolean(bool),
     Integer(Integer),
@@ -42,52 +56,52 @@ pub(super) enum Token<'a> {
 }
 
 /// What is left of the input.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
     /// Nothing may be left.
-    pub(super) fn end(&self) -> Result<(), DecodeError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::Malformed) }
+    pub(crate) fn end(&self) -> Result<(), ReadError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(ReadError::Malformed) }
     }
 
-    fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Malformed)?;
+    fn take(&mut self, length: usize) -> Result<&'a [u8], ReadError> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(ReadError::Malformed)?;
         self.rest = rest;
         Ok(taken)
     }
 
     /// An unsigned integer of 1, 2, 4 or 8 bytes.
-    fn unsigned(&mut self, width: usize) -> Result<u64, DecodeError> {
+    fn unsigned(&mut self, width: usize) -> Result<u64, ReadError> {
         Ok(self.take(width)?.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 
-    fn signed(&mut self, width: usize) -> Result<i64, DecodeError> {
+    fn signed(&mut self, width: usize) -> Result<i64, ReadError> {
         let shift = 64 - 8 * width as u32;
         Ok((self.unsigned(width)? << shift).cast_signed() >> shift)
     }
 
-    fn length(&mut self, width: usize) -> Result<usize, DecodeError> {
-        usize::try_from(self.unsigned(width)?).map_err(|_| DecodeError::Malformed)
+    fn length(&mut self, width: usize) -> Result<usize, ReadError> {
+        usize::try_from(self.unsigned(width)?).map_err(|_| ReadError::Malformed)
     }
 
     /// As many bytes as a number of this width says.
-    fn counted(&mut self, width: usize) -> Result<&'a [u8], DecodeError> {
+    fn counted(&mut self, width: usize) -> Result<&'a [u8], ReadError> {
         let length = self.length(width)?;
         self.take(length)
     }
 
-    fn extension(&mut self, length: usize) -> Result<Token<'a>, DecodeError> {
+    fn extension(&mut self, length: usize) -> Result<Token<'a>, ReadError> {
         let kind = self.take(1)?[0].cast_signed();
         Ok(Token::Extension(kind, self.take(length)?))
     }
 
-    pub(super) fn token(&mut self) -> Result<Token<'a>, DecodeError> {
+    pub(crate) fn token(&mut self) -> Result<Token<'a>, ReadError> {
         let marker = self.take(1)?[0];
         Ok(match marker {
             0x00..=0x7f => Token::Integer(marker.into()),
@@ -96,7 +110,7 @@ impl<'a> Reader<'a> {
             0x90..=0x9f => Token::Array(usize::from(marker & 0x0f)),
             0xa0..=0xbf => Token::Text(self.take(usize::from(marker & 0x1f))?),
             0xc0 => Token::Nil,
-            0xc1 => return Err(DecodeError::Malformed),
+            0xc1 => return Err(ReadError::Malformed),
             0xc2 => Token::Boolean(false),
             0xc3 => Token::Boolean(true),
             0xc4 => Token::Binary(self.counted(1)?),
@@ -104,7 +118,13 @@ impl<'a> Reader<'a> {
             0xc6 => Token::Binary(self.counted(4)?),
             0xc7..=0xc9 => {
                 let length = self.length(1 << (marker - 0xc7))?;
-                self.extension(length)?
+                match self.extension(length)? {
+                    // notepack.io reads 12 bytes here, whatever the length says.
+                    Token::Extension(-1, time) if marker == 0xc7 && time.len() != 12 => {
+                        return Err(ReadError::Malformed);
+                    }
+                    extension => extension,
+                }
             }
             0xca => Token::Float(f64::from(f32::from_bits(self.unsigned(4)? as u32))),
             0xcb => Token::Float(f64::from_bits(self.unsigned(8)?)),
@@ -121,17 +141,13 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn value(&mut self, depth: usize) -> Result<Tree, DecodeError> {
+    pub(crate) fn value(&mut self, depth: usize) -> Result<Tree, ReadError> {
         let token = self.token()?;
         self.value_of(&token, depth)
     }
 
     /// The value that a token starts.
-    pub(super) fn value_of(
-        &mut self,
-        token: &Token<'a>,
-        depth: usize,
-    ) -> Result<Tree, DecodeError> {
+    pub(crate) fn value_of(&mut self, token: &Token<'a>, depth: usize) -> Result<Tree, ReadError> {
         Ok(match *token {
             Token::Nil => Tree::Nil,
             Token::Boolean(value) => Tree::Boolean(value),
@@ -160,12 +176,33 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// What has not been read.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Passes over a value, however deep it is nested.
+    pub(crate) fn pass_over(&mut self) -> Result<(), ReadError> {
+        let mut outstanding = 1_usize;
+        while outstanding > 0 {
+            outstanding -= 1;
+            let held = match self.token()? {
+                Token::Array(length) => Some(length),
+                Token::Map(length) => length.checked_mul(2),
+                _ => Some(0),
+            };
+            let more = held.and_then(|held| outstanding.checked_add(held));
+            outstanding = more.ok_or(ReadError::Malformed)?;
+        }
+        Ok(())
+    }
+
     /// Passes over a value and gives its bytes.
-    pub(super) fn skip(&mut self, depth: usize) -> Result<&'a [u8], DecodeError> {
+    pub(crate) fn skip(&mut self, depth: usize) -> Result<&'a [u8], ReadError> {
         let start = self.rest;
         let held = match self.token()? {
             Token::Array(length) => length,
-            Token::Map(length) => length.checked_mul(2).ok_or(DecodeError::Malformed)?,
+            Token::Map(length) => length.checked_mul(2).ok_or(ReadError::Malformed)?,
             _ => return Ok(&start[..start.len() - self.rest.len()]),
         };
         let depth = deeper(depth)?;
@@ -180,13 +217,13 @@ impl<'a> Reader<'a> {
 ///
 /// # Errors
 /// If there is none.
-pub(super) fn deeper(depth: usize) -> Result<usize, DecodeError> {
-    depth.checked_sub(1).ok_or(DecodeError::TooDeep)
+pub(crate) fn deeper(depth: usize) -> Result<usize, ReadError> {
+    depth.checked_sub(1).ok_or(ReadError::TooDeep)
 }
 
 /// Writes a value as notepack.io 3 does: the smallest headers, and a number without fraction is an
 /// integer.
-pub(super) fn write(out: &mut Vec<u8>, value: &Tree) {
+pub(crate) fn write(out: &mut Vec<u8>, value: &Tree) {
     match value {
         Tree::Array(values) => write_array(out, values),
         Tree::Map(members) => {
@@ -204,26 +241,26 @@ pub(super) fn write(out: &mut Vec<u8>, value: &Tree) {
     }
 }
 
-pub(super) fn write_array(out: &mut Vec<u8>, values: &[Tree]) {
+pub(crate) fn write_array(out: &mut Vec<u8>, values: &[Tree]) {
     array_header(out, values.len());
     values.iter().for_each(|value| write(out, value));
 }
 
 /// The place of a header whose length is known only when its elements are written.
-pub(super) struct Header(usize);
+pub(crate) struct Header(usize);
 
 impl Header {
     /// Here, and for a short one.
-    pub(super) fn reserve(out: &mut Vec<u8>) -> Self {
+    pub(crate) fn reserve(out: &mut Vec<u8>) -> Self {
         out.push(0);
         Self(out.len() - 1)
     }
 
-    pub(super) fn array(self, out: &mut Vec<u8>, length: usize) {
+    pub(crate) fn array(self, out: &mut Vec<u8>, length: usize) {
         self.fill(out, |header| array_header(header, length));
     }
 
-    pub(super) fn map(self, out: &mut Vec<u8>, length: usize) {
+    pub(crate) fn map(self, out: &mut Vec<u8>, length: usize) {
         self.fill(out, |header| map_header(header, length));
     }
 
@@ -240,15 +277,15 @@ impl Header {
     }
 }
 
-pub(super) fn array_header(out: &mut Vec<u8>, length: usize) {
+pub(crate) fn array_header(out: &mut Vec<u8>, length: usize) {
     infallible(rmp::encode::write_array_len(out, u32::try_from(length).unwrap_or(u32::MAX)));
 }
 
-pub(super) fn map_header(out: &mut Vec<u8>, length: usize) {
+pub(crate) fn map_header(out: &mut Vec<u8>, length: usize) {
     infallible(rmp::encode::write_map_len(out, u32::try_from(length).unwrap_or(u32::MAX)));
 }
 
-pub(super) fn text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
     infallible(rmp::encode::write_str(out, text));
 }
 
@@ -271,7 +308,7 @@ mod tests {
     #[test]
     fn a_length_that_is_not_there_allocates_nothing() {
         for bomb in [&[0xdd, 0xff, 0xff, 0xff, 0xff][..], &[0xdf, 0xff, 0xff, 0xff, 0xff]] {
-            assert!(matches!(read(bomb), Err(DecodeError::Malformed)));
+            assert!(matches!(read(bomb), Err(ReadError::Malformed)));
         }
     }
 
@@ -279,7 +316,7 @@ mod tests {
     fn deep_nesting_is_refused() {
         let mut bomb = vec![0x91; 100_000];
         bomb.push(0xc0);
-        assert!(matches!(read(&bomb), Err(DecodeError::TooDeep)));
+        assert!(matches!(read(&bomb), Err(ReadError::TooDeep)));
     }
 
     #[test]

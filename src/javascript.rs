@@ -1,14 +1,16 @@
-//! Numbers and dates as JavaScript means and prints them.
+//! Numbers, dates and JSON as JavaScript means them, reads them and prints them.
+
+pub(crate) mod json;
 
 /// The largest integer that a JavaScript number holds exactly.
-pub(super) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+pub(crate) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-pub(super) fn is_safe_integer(number: f64) -> bool {
+pub(crate) fn is_safe_integer(number: f64) -> bool {
     number.fract() == 0.0 && number.abs() <= MAX_SAFE_INTEGER as f64
 }
 
 /// The timestamp extension of MessagePack: seconds since 1970 and nanoseconds.
-pub(super) fn timestamp(bytes: &[u8]) -> Option<(i64, u32)> {
+pub(crate) fn timestamp(bytes: &[u8]) -> Option<(i64, u32)> {
     let be = |bytes: &[u8]| bytes.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
     match bytes.len() {
         4 => Some((be(bytes).cast_signed(), 0)),
@@ -53,7 +55,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
 
 /// A finite number as JavaScript prints it: the shortest digits that read back the same, with an
 /// exponent from 1e21 on and below 1e-6.
-pub(super) fn javascript_number(number: f64) -> String {
+pub(crate) fn javascript_number(number: f64) -> String {
     if number == 0.0 {
         return "0".to_owned();
     }

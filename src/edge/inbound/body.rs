@@ -1,0 +1,171 @@
+//! The bodies of polling requests, packet by packet.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::{Inbound, Reader, base64};
+use crate::edge::splice::{utf16_len, utf16_offset};
+
+/// Between two packets of an Engine.IO 4 body.
+const SEPARATOR: u8 = 0x1e;
+
+/// Behind the length of a packet in a binary body of Engine.IO 3.
+const END_OF_LENGTH: u8 = 0xff;
+
+/// What the engine is to read in the place of a body.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::edge) struct Packets {
+    /// The packets that it is to read; there may be none.
+    pub(in crate::edge) bytes: Bytes,
+    /// What follows them makes no sense, and the session is over.
+    pub(in crate::edge) closes: bool,
+}
+
+/// A packet as it stands in a body.
+enum Packet<'a> {
+    Text(Cow<'a, [u8]>),
+    /// Of Engine.IO 3, its type included.
+    Binary(Cow<'a, [u8]>),
+}
+
+/// Reads the body of a request. `binary` is the form of Engine.IO 3 that the request's type names.
+pub(in crate::edge) fn body(reader: &mut Reader, body: Bytes, binary: bool) -> Packets {
+    let packets = match (reader.v3, binary) {
+        (false, _) => Some(separated(&body)),
+        (true, false) => counted(&body),
+        (true, true) => framed(&body),
+    };
+    // What can't be divided into packets is left to the engine, which refuses it.
+    let Some(packets) = packets else { return Packets { bytes: body, closes: false } };
+    let (mut read, mut changed, mut closes) = (Vec::with_capacity(packets.len()), false, false);
+    for packet in packets {
+        match readable(reader, packet) {
+            Some(Readable::AsItIs(packet)) => read.push(packet),
+            Some(Readable::Instead(packet)) => {
+                changed = true;
+                read.push(packet);
+            }
+            Some(Readable::Nothing) => changed = true,
+            None => {
+                (changed, closes) = (true, true);
+                break;
+            }
+        }
+    }
+    let packets = match (changed, reader.v3, binary) {
+        (false, ..) => body,
+        (true, false, _) => write_separated(&read),
+        (true, true, false) => write_counted(&read),
+        (true, true, true) => write_framed(&read),
+    };
+    Packets { bytes: packets, closes }
+}
+
+enum Readable<'a> {
+    AsItIs(Packet<'a>),
+    Instead(Packet<'a>),
+    Nothing,
+}
+
+/// None: the session is to be closed.
+fn readable<'a>(reader: &mut Reader, packet: Packet<'a>) -> Option<Readable<'a>> {
+    let inbound = match &packet {
+        Packet::Text(text) => reader.text(text),
+        Packet::Binary(data) => reader.binary(data),
+    };
+    Some(match (inbound, &packet) {
+        (Inbound::Pass, _) => Readable::AsItIs(packet),
+        (Inbound::Text(text), _) => Readable::Instead(Packet::Text(text.into())),
+        (Inbound::Binary(bytes), Packet::Binary(_)) => {
+            Readable::Instead(Packet::Binary(bytes.to_vec().into()))
+        }
+        (Inbound::Binary(bytes), Packet::Text(text)) => {
+            let data = if reader.v3 { &bytes[1..] } else { &bytes[..] };
+            let encoded = base64::packet(data, reader.v3);
+            // Nearly always it was what the engine reads.
+            match encoded == **text {
+                true => Readable::AsItIs(packet),
+                false => Readable::Instead(Packet::Text(encoded.into())),
+            }
+        }
+        (Inbound::Ignore, _) => Readable::Nothing,
+        (Inbound::Close, _) => return None,
+    })
+}
+
+fn separated(body: &[u8]) -> Vec<Packet<'_>> {
+    body.split(|byte| *byte == SEPARATOR).map(|packet| Packet::Text(packet.into())).collect()
+}
+
+fn write_separated(packets: &[Packet<'_>]) -> Bytes {
+    packets.iter().map(Packet::bytes).collect::<Vec<_>>().join(&SEPARATOR).into()
+}
+
+/// `<length>:<packet>…`, the length in units of UTF-16. Empty packets are passed over.
+fn counted(body: &[u8]) -> Option<Vec<Packet<'_>>> {
+    let mut rest = std::str::from_utf8(body).ok()?;
+    let mut packets = Vec::new();
+    while !rest.is_empty() {
+        let (length, after) = rest.split_once(':')?;
+        let length = utf16_offset(after, length.parse().ok()?)?;
+        let (packet, after) = after.split_at_checked(length)?;
+        if !packet.is_empty() {
+            packets.push(Packet::Text(packet.as_bytes().into()));
+        }
+        rest = after;
+    }
+    Some(packets)
+}
+
+fn write_counted(packets: &[Packet<'_>]) -> Bytes {
+    let mut body = Vec::new();
+    for packet in packets {
+        let packet = packet.bytes();
+        // Only text comes in this form of a body.
+        let length = std::str::from_utf8(packet).map_or(packet.len(), utf16_len);
+        body.extend_from_slice(format!("{length}:").as_bytes());
+        body.extend_from_slice(packet);
+    }
+    body.into()
+}
+
+/// `<0|1><digits of the length><255><packet>…`
+fn framed(body: &[u8]) -> Option<Vec<Packet<'_>>> {
+    let mut rest = body;
+    let mut packets = Vec::new();
+    while let Some((kind, after)) = rest.split_first() {
+        let digits = after.iter().position(|byte| *byte == END_OF_LENGTH)?;
+        let length = after[..digits].iter().try_fold(0_usize, |length, digit| {
+            (*digit < 10).then_some(())?;
+            length.checked_mul(10)?.checked_add((*digit).into())
+        })?;
+        let (packet, after) = after[digits + 1..].split_at_checked(length)?;
+        packets.push(match kind {
+            0 => Packet::Text(packet.into()),
+            _ => Packet::Binary(packet.into()),
+        });
+        rest = after;
+    }
+    Some(packets)
+}
+
+fn write_framed(packets: &[Packet<'_>]) -> Bytes {
+    let mut body = Vec::new();
+    for packet in packets {
+        body.push(u8::from(matches!(packet, Packet::Binary(_))));
+        let packet = packet.bytes();
+        body.extend(packet.len().to_string().bytes().map(|digit| digit - b'0'));
+        body.push(END_OF_LENGTH);
+        body.extend_from_slice(packet);
+    }
+    body.into()
+}
+
+impl Packet<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(bytes) | Self::Binary(bytes) => bytes,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Packets of Socket.IO's own parser, as far as they have to be read before the engine does.
+
+use serde_json::{Map, Value as Json};
+
+use super::Inbound;
+use crate::packet::WRAPPED;
+
+pub(super) const CONNECT: u8 = b'0';
+const EVENT: u8 = b'2';
+pub(super) const BINARY_EVENT: u8 = b'5';
+const BINARY_ACK: u8 = b'6';
+
+/// `<type>[<attachments>-][<namespace>,][<id>][<data>]`
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packet<'a> {
+    pub(super) kind: u8,
+    /// How many, as a packet with attachments says.
+    pub(super) attachments: u64,
+    /// Empty for `/`, which is not written.
+    namespace: &'a [u8],
+    id: &'a [u8],
+    data: &'a [u8],
+}
+
+impl<'a> Packet<'a> {
+    /// None: no type, or attachments that are not counted.
+    #[inline]
+    pub(super) fn parse(message: &'a [u8]) -> Option<Self> {
+        let (kind, mut rest) = message.split_first()?;
+        let mut packet = Self { kind: *kind, attachments: 0, namespace: &[], id: &[], data: &[] };
+        if packet.is_binary() {
+            let (count, after) = digits(rest);
+            packet.attachments = std::str::from_utf8(count).ok()?.parse().ok()?;
+            rest = after.strip_prefix(b"-")?;
+        }
+        if rest.first() == Some(&b'/') {
+            let end = rest.iter().position(|byte| *byte == b',').unwrap_or(rest.len());
+            packet.namespace = &rest[..end];
+            rest = rest.get(end + 1..).unwrap_or_default();
+        }
+        (packet.id, packet.data) = digits(rest);
+        Some(packet)
+    }
+
+    #[inline]
+    pub(super) fn is_binary(&self) -> bool {
+        matches!(self.kind, BINARY_EVENT | BINARY_ACK)
+    }
+
+    /// In Engine.IO 3 a query may stand behind the name.
+    #[inline]
+    pub(super) fn namespace_without_query(&self, v3: bool) -> &'a [u8] {
+        let query = || self.namespace.iter().position(|byte| *byte == b'?');
+        match v3.then(query).flatten() {
+            Some(at) => &self.namespace[..at],
+            None => self.namespace,
+        }
+    }
+
+    /// What the engine is to read.
+    #[inline]
+    pub(super) fn readable(self, v3: bool) -> Inbound {
+        let namespace = self.namespace_without_query(v3);
+        let has_query = namespace.len() < self.namespace.len();
+        match self.kind {
+            CONNECT if has_query => {
+                let auth = payload(&self.namespace[namespace.len() + 1..]);
+                Inbound::Text(Packet { namespace, data: auth.as_bytes(), ..self }.written())
+            }
+            // An event without a name, which nobody can have a handler for.
+            EVENT if self.data.is_empty() => Inbound::Ignore,
+            EVENT | BINARY_EVENT if !has_readable_name(self.data) => {
+                let wrapped = [b"[\"", WRAPPED.as_bytes(), b"\",", self.data, b"]"].concat();
+                Inbound::Text(Packet { namespace, data: &wrapped, ..self }.written())
+            }
+            _ if has_query => Inbound::Text(Packet { namespace, ..self }.written()),
+            _ => Inbound::Pass,
+        }
+    }
+
+    /// The event without its attachments, of which there are too many.
+    pub(super) fn refused(self, v3: bool) -> Inbound {
+        let namespace = self.namespace_without_query(v3);
+        let data = format!("[\"{WRAPPED}\",{}]", self.attachments);
+        Inbound::Text(Packet { kind: EVENT, namespace, data: data.as_bytes(), ..self }.written())
+    }
+
+    fn written(&self) -> Vec<u8> {
+        let attachments = match self.is_binary() {
+            true => format!("{}-", self.attachments),
+            false => String::new(),
+        };
+        let comma: &[u8] = if self.namespace.is_empty() { b"" } else { b"," };
+        let head = [&[b'4', self.kind], attachments.as_bytes(), self.namespace, comma, self.id];
+        [&head.concat(), self.data].concat()
+    }
+}
+
+fn digits(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    text.split_at(end)
+}
+
+/// In version 2 of Socket.IO a namespace's query is what later became the payload of CONNECT.
+fn payload(query: &[u8]) -> String {
+    let pairs = form_urlencoded::parse(query);
+    let auth: Map<String, Json> =
+        pairs.map(|(name, value)| (name.into_owned(), Json::from(value.into_owned()))).collect();
+    Json::Object(auth).to_string()
+}
+
+/// Whether the engine reads the event's name; what is no event, neither reads nor it.
+#[inline]
+fn has_readable_name(data: &[u8]) -> bool {
+    let Some(name) = data.trim_ascii_start().strip_prefix(b"[").map(<[u8]>::trim_ascii_start)
+    else {
+        return true;
+    };
+    match name.first() {
+        Some(b'"') => {}
+        Some(byte) => return !(byte.is_ascii_digit() || *byte == b'-'),
+        None => return true,
+    }
+    let name = &name[1..];
+    match name.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+        Some(end) => name[end] == b'"' && &name[..end] != WRAPPED.as_bytes(),
+        None => true,
+    }
+}

@@ -1,0 +1,236 @@
+//! Packets as clients write them, and what the engine reads. What Node.js does with each of them is
+//! compared in `tests/clients/packet-reading.test.mjs`.
+
+use bytes::Bytes;
+
+use super::*;
+
+fn read(packet: &str) -> Inbound {
+    Reader::new(false).text(packet.as_bytes())
+}
+
+fn text(packet: &str) -> Inbound {
+    Inbound::Text(packet.as_bytes().to_vec())
+}
+
+#[test]
+fn ordinary_packets_pass() {
+    for packet in [
+        "40",
+        "40{\"token\":\"x\"}",
+        "41",
+        "42[\"e\"]",
+        "4212[\"événement\",{\"a\":[1]}]",
+        "431[1]",
+        "42 [ \"e\" ]",
+        "2",
+        "3",
+        "1",
+        "42{}",
+        "42[]",
+        "42[null]",
+        "42\"e\"",
+        "4",
+        "44{}",
+    ] {
+        let expected = if packet == "4" { Inbound::Close } else { Inbound::Pass };
+        assert_eq!(read(packet), expected, "{packet}");
+    }
+}
+
+#[test]
+fn an_event_whose_name_the_engine_cannot_read_is_wrapped() {
+    for (packet, engine) in [
+        (r#"42["a\/b",1]"#, "42[\"\u{e000}\",[\"a\\/b\",1]]"),
+        (r#"427["\u00e9"]"#, "427[\"\u{e000}\",[\"\\u00e9\"]]"),
+        (r#"42[1,"x"]"#, "42[\"\u{e000}\",[1,\"x\"]]"),
+        (r#"42 [ -1.5e3 ]"#, "42[\"\u{e000}\", [ -1.5e3 ]]"),
+        ("42[\"\u{e000}\",[\"x\"]]", "42[\"\u{e000}\",[\"\u{e000}\",[\"x\"]]]"),
+    ] {
+        assert_eq!(read(packet), text(engine), "{packet}");
+    }
+    let mut reader = Reader::new(false);
+    assert_eq!(reader.text(b"40/chat,"), Inbound::Pass);
+    assert_eq!(
+        reader.text(br#"451-/chat,3["\"",{"_placeholder":true,"num":0}]"#),
+        text("451-/chat,3[\"\u{e000}\",[\"\\\"\",{\"_placeholder\":true,\"num\":0}]]")
+    );
+    assert_eq!(reader.binary(b"x"), Inbound::Pass);
+    assert_eq!(reader.text(b"42[\"e\"]"), Inbound::Pass);
+}
+
+#[test]
+fn attachments_come_as_text_too() {
+    let mut reader = Reader::new(false);
+    assert_eq!(reader.text(b"452-[\"e\"]"), Inbound::Pass);
+    assert_eq!(reader.text(b"bAQID"), Inbound::Binary(Bytes::from_static(&[1, 2, 3])));
+    assert_eq!(reader.text(b"b"), Inbound::Binary(Bytes::new()));
+    let mut legacy = Reader::new(true);
+    assert_eq!(legacy.text(b"451-[\"e\"]"), Inbound::Pass);
+    assert_eq!(legacy.text(b"b4AQID"), Inbound::Binary(Bytes::from_static(&[4, 1, 2, 3])));
+    assert_eq!(legacy.text(b"451-[\"e\"]"), Inbound::Pass);
+    assert_eq!(legacy.binary(&[4, 1, 2, 3]), Inbound::Pass);
+    assert_eq!(legacy.binary(&[2]), Inbound::Ignore, "a heartbeat in binary");
+}
+
+#[test]
+fn nothing_comes_between_a_packet_and_its_attachments() {
+    let mut reader = Reader::new(false);
+    assert_eq!(reader.text(b"451-[\"e\"]"), Inbound::Pass);
+    assert_eq!(reader.text(b"3"), Inbound::Pass, "but heartbeats");
+    assert_eq!(reader.text(b"42[\"e\"]"), Inbound::Close);
+    for packet in ["450-[\"e\"]", "45[\"e\"]", "45x-[\"e\"]", "451[\"e\"]", "460-1[]"] {
+        assert_eq!(read(packet), Inbound::Close, "{packet}");
+    }
+}
+
+#[test]
+fn too_many_attachments_are_refused_and_not_kept() {
+    let mut reader = Reader::new(false);
+    assert_eq!(reader.text(b"4511-7[\"e\"]"), text("427[\"\u{e000}\",11]"));
+    for _ in 0..11 {
+        assert_eq!(reader.binary(b"x"), Inbound::Ignore);
+    }
+    assert_eq!(reader.text(b"42[\"e\"]"), Inbound::Pass);
+    assert_eq!(read("4611-7[]"), Inbound::Close, "an answer that nobody can give again");
+}
+
+#[test]
+fn what_means_nothing_is_ignored_and_what_makes_no_sense_closes() {
+    for packet in ["5", "6", "5probe", "0", "0{\"sid\":\"x\"}", "42", "4217"] {
+        assert_eq!(read(packet), Inbound::Ignore, "{packet}");
+    }
+    for packet in ["", "x", "7", "é", "2probe"] {
+        assert_eq!(read(packet), Inbound::Close, "{packet:?}");
+    }
+    assert_eq!(read("3probe"), text("3"));
+    assert_eq!(Reader::new(true).text(b"2probe"), text("2"));
+}
+
+#[test]
+fn only_namespaces_that_were_asked_for_have_packets() {
+    let mut reader = Reader::new(false);
+    assert_eq!(reader.text(b"42/chat,[\"e\"]"), Inbound::Close);
+    assert_eq!(reader.text(b"40/chat,{}"), Inbound::Pass);
+    assert_eq!(reader.text(b"42/chat,[\"e\"]"), Inbound::Pass);
+    assert_eq!(reader.text(b"41/other,"), Inbound::Close);
+    for n in 0..NAMESPACES {
+        assert_eq!(reader.text(format!("40/{n},").as_bytes()), Inbound::Pass);
+    }
+    assert_eq!(reader.text(b"42/never,[\"e\"]"), Inbound::Pass, "taken on trust");
+}
+
+#[test]
+fn the_query_of_a_namespace_is_its_payload_in_version_2() {
+    let mut reader = Reader::new(true);
+    let packet = b"40/chat?room=7&token=a%20b&x,";
+    assert_eq!(reader.text(packet), text(r#"40/chat,{"room":"7","token":"a b","x":""}"#));
+    assert_eq!(reader.text(b"42/chat,[\"e\"]"), Inbound::Pass);
+    assert_eq!(reader.text(b"42/chat?room=7,1[\"e\"]"), text("42/chat,1[\"e\"]"));
+    assert_eq!(reader.text(b"40/other,"), Inbound::Pass);
+    assert_eq!(read("40/chat?room=7,"), Inbound::Pass, "a name like any other in version 3");
+}
+
+mod messagepack {
+    use rmpv::Value as Tree;
+
+    use super::*;
+    use crate::packet::WRAPPED;
+
+    fn packet(kind: u64, data: Tree) -> Vec<u8> {
+        let member = |name: &str, value| (Tree::from(name), value);
+        let packet = Tree::Map(vec![
+            member("data", data),
+            member("type", Tree::from(kind)),
+            member("nsp", Tree::from("/")),
+        ]);
+        let mut bytes = Vec::new();
+        crate::msgpack::write(&mut bytes, &packet);
+        bytes
+    }
+
+    fn event(name: impl Into<Tree>) -> Tree {
+        Tree::Array(vec![name.into(), Tree::from(7)])
+    }
+
+    #[test]
+    fn only_a_name_that_the_engine_cannot_read_changes_a_packet() {
+        let mut reader = Reader::new(false);
+        for name in ["e", "é", "a\"b"] {
+            assert_eq!(reader.binary(&packet(2, event(name))), Inbound::Pass);
+        }
+        for name in [Tree::from(1), Tree::F64(1.5), Tree::from(WRAPPED)] {
+            let wrapped = Tree::Array(vec![Tree::from(WRAPPED), event(name.clone())]);
+            let engine = Inbound::Binary(packet(2, wrapped).into());
+            assert_eq!(reader.binary(&packet(2, event(name))), engine);
+        }
+        assert_eq!(reader.binary(&packet(3, event(1))), Inbound::Pass, "an answer has no name");
+        for garbage in
+            [&b""[..], b"\xdf\xff\xff\xff\xff", b"\x81", b"\x81\xa4data\xdd\xff\xff\xff\xff"]
+        {
+            assert_eq!(reader.binary(garbage), Inbound::Pass);
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_too_deep_for_the_engine_is_refused() {
+        let deep = (0..200).fold(Tree::Nil, |tree, _| Tree::Array(vec![tree]));
+        let refused = Tree::Array(vec![Tree::from(WRAPPED), Tree::Nil]);
+        assert_eq!(
+            Reader::new(false).binary(&packet(2, Tree::Array(vec![Tree::from("e"), deep]))),
+            Inbound::Binary(packet(2, refused).into())
+        );
+    }
+}
+
+mod bodies {
+    use super::*;
+
+    fn read(v3: bool, binary: bool, request: &[u8]) -> (Vec<u8>, bool) {
+        let mut reader = Reader::new(v3);
+        let Packets { bytes, closes } = body(&mut reader, Bytes::copy_from_slice(request), binary);
+        (bytes.to_vec(), closes)
+    }
+
+    #[test]
+    fn ordinary_ones_pass_as_they_are() {
+        for (v3, binary, request) in [
+            (false, false, &b"42[\"e\"]\x1e452-[\"e\"]\x1ebAQID\x1ebAQ==\x1e3"[..]),
+            (true, false, b"7:42[\"\xc3\xa9\"]12:451-[\"\xc3\xa9\",1]6:b4AQID"),
+            (true, true, b"\x00\x01\x00\xff451-[\"e\",1]\x01\x03\xff\x04ab\x00\x01\xff2"),
+        ] {
+            assert_eq!(read(v3, binary, request), (request.to_vec(), false));
+        }
+    }
+
+    #[test]
+    fn packets_are_read_one_by_one() {
+        for (v3, binary, request, engine) in [
+            (
+                false,
+                false,
+                &b"451-[\"e\"]\x1ebAQ\n\x1e6\x1e3"[..],
+                &b"451-[\"e\"]\x1ebAQ==\x1e3"[..],
+            ),
+            (false, false, b"6", b""),
+            (
+                true,
+                false,
+                "9:42[1,\"é\"]1:5".as_bytes(),
+                "15:42[\"\u{e000}\",[1,\"é\"]]".as_bytes(),
+            ),
+            (true, true, b"\x00\x01\xff5\x00\x06\xff42[\"e\"", b"\x00\x06\xff42[\"e\""),
+        ] {
+            assert_eq!(read(v3, binary, request), (engine.to_vec(), false));
+        }
+    }
+
+    #[test]
+    fn what_comes_before_nonsense_is_read() {
+        assert_eq!(read(false, false, b"3\x1ex\x1e42[\"e\"]"), (b"3".to_vec(), true));
+        assert_eq!(read(false, false, b""), (b"".to_vec(), true));
+        assert_eq!(read(true, false, b"1:31:x"), (b"1:3".to_vec(), true));
+        // the engine knows what to do with a body that is none
+        assert_eq!(read(true, false, b"nonsense"), (b"nonsense".to_vec(), false));
+    }
+}
