@@ -4,6 +4,7 @@
 //! adapter, cuts off a socket whose queue is full, and passes on to the other nodes what is meant
 //! for their sockets, too. What others say comes in through `relay`.
 
+mod delivery;
 mod here;
 mod ids;
 mod interest;
@@ -20,8 +21,7 @@ use std::{
 use interest::Interest;
 use members::Members;
 use parking_lot::RwLock;
-use serde::{Serialize, Serializer};
-use socketioxide::{ProtocolVersion, SendError, SocketError, adapter::Emitter, socket::Socket};
+use socketioxide::{ProtocolVersion, adapter::Emitter, socket::Socket};
 use socketioxide_core::{
     Sid, Str,
     adapter::{
@@ -121,6 +121,8 @@ pub struct State {
     pub(crate) peers: Option<Arc<Peers>>,
     /// A namespace for operators, whose sockets are not shown, counted or watched.
     pub(crate) hidden: Option<Box<str>>,
+    /// A namespace that exists for the engine alone, see [`farewell`](crate::farewell).
+    pub(crate) farewell: Box<str>,
 }
 
 /// The adapter of one namespace. Users of the library meet it only as the type parameter of
@@ -217,34 +219,8 @@ impl Adapter {
     ) -> Result<(), PayloadError> {
         let value = payload.into_wire(self.context.parser())?;
         let packet = Packet::ack(self.local.path().clone(), value, ack_id);
-        self.deliver_to_one(packet, sid);
+        self.deliver_to_one(packet, sid, false);
         Ok(())
-    }
-
-    /// Delivers to sockets of this node. A socket whose queue is full is cut off at the transport:
-    /// a packet is never silently missing from an open connection.
-    fn deliver(&self, packet: Packet, options: BroadcastOptions) {
-        let targets = options.clone();
-        let Err(errors) = self.local.broadcast(packet, options) else { return };
-        if errors.iter().any(|error| matches!(error, SocketError::InternalChannelFull)) {
-            self.cut_slow(targets);
-        }
-    }
-
-    /// [`deliver`](Self::deliver) for one socket, without keeping the options for the rare failure.
-    fn deliver_to_one(&self, packet: Packet, sid: Sid) {
-        if self.local.broadcast(packet, BroadcastOptions::new(sid)).is_err() {
-            self.cut_slow(BroadcastOptions::new(sid));
-        }
-    }
-
-    /// The errors of a broadcast carry no ids, so each target is asked whether its queue is full.
-    fn cut_slow(&self, options: BroadcastOptions) {
-        for socket in self.sockets_of(options) {
-            if is_queue_full(&socket) {
-                self.context.wires().kill(socket.id, KillReason::SlowConsumer);
-            }
-        }
     }
 
     /// Disconnects a socket from the namespace; the client sees `io server disconnect`.
@@ -392,19 +368,6 @@ impl std::fmt::Debug for Adapter {
     }
 }
 
-/// Whether the socket's queue is full, without sending anything: `emit` reserves a place in the
-/// queue before it serializes, and gives it back when that fails.
-fn is_queue_full(socket: &Socket<Adapter>) -> bool {
-    struct Unserializable;
-    impl Serialize for Unserializable {
-        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-            Err(serde::ser::Error::custom("a probe, never sent"))
-        }
-    }
-    let probe = socket.emit("", &Unserializable);
-    matches!(probe, Err(SendError::Socket(SocketError::InternalChannelFull)))
-}
-
 impl DefinedAdapter for Adapter {}
 
 // What socketioxide's own operators do, reached through the escape hatch, comes in here.
@@ -418,12 +381,14 @@ impl CoreAdapter<Emitter> for Adapter {
         let interest = |peers: &Arc<Peers>| {
             (!peers.hears_all()).then(|| Interest::new(local.path(), peers.clone()))
         };
+        let is_real = *state.farewell != **local.path();
+        let peers = state.peers.clone().filter(|_| is_real);
         Self {
             context: state.context.clone(),
-            adapters: Arc::downgrade(&state.adapters),
+            adapters: if is_real { Arc::downgrade(&state.adapters) } else { Weak::new() },
             members: RwLock::default(),
-            interest: state.peers.as_ref().and_then(interest),
-            peers: state.peers.clone(),
+            interest: peers.as_ref().and_then(interest),
+            peers,
             hidden: state.hidden.as_deref() == Some(local.path().as_str()),
             local,
         }

@@ -281,6 +281,7 @@ impl ConnectHandler<Adapter, ()> for Entrance {
                 transport = session.transport(),
                 "socket connected"
             );
+            inbox.session().adapter().admitted(socket.id);
             if !inbox.session().adapter().is_hidden() {
                 self.0.around.context.meters().connects.count();
             }

@@ -42,6 +42,12 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(node: NodeId, parser: Parser, config: &Config) -> Self {
+        let wires = Wires::default();
+        let engine = &config.engine;
+        // what a client may send it must be able to get
+        let bytes = engine.max_buffered_bytes.max(engine.max_payload.saturating_mul(2));
+        let node_bytes = config.limits.max_buffered_bytes;
+        wires.budget().set(engine.max_buffered_packets, size(bytes), size(node_bytes));
         Self {
             node,
             parser,
@@ -49,7 +55,7 @@ impl Context {
             secure: config.tls.cert_file.is_some(),
             tokens_name_reserved_rooms: config.auth.reserved_rooms,
             limits: ArcSwap::from_pointee(config.limits.clone()),
-            wires: Wires::default(),
+            wires,
             meters: Meters::default(),
             tracer: Tracer::default(),
             watch: OnceLock::new(),
@@ -105,6 +111,7 @@ impl Context {
     }
 
     pub(crate) fn set_limits(&self, limits: Limits) {
+        self.wires.budget().set_node(size(limits.max_buffered_bytes));
         self.limits.store(Arc::new(limits));
     }
 
@@ -157,4 +164,8 @@ impl Context {
     pub(crate) fn start_draining(&self) -> bool {
         !self.draining.swap(true, Ordering::AcqRel)
     }
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -3,13 +3,17 @@
 //! A socket's events are handled one after the other in the order sent; sockets do not wait for one
 //! another. Handlers that are done at once run on the transport's own task, without a task of their
 //! own: [`Inbox::push`] polls the work once, and only what is not ready then is spawned.
+//!
+//! Nothing is refused because it comes too fast. What waits here is counted in the client's [`Load`],
+//! and while that is too much the edge does not read from the client. A client that reads slower than
+//! it sends has its handlers pause: else all that they send in one go would cut it off.
 
 use std::{
     collections::VecDeque,
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -21,7 +25,7 @@ use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions};
 
 use crate::{
     adapter::Adapter,
-    edge::KillReason,
+    edge::{KillReason, Load},
     event::Event,
     fault::{Code, Fault},
     gateway::{Inner as Gateway, Route},
@@ -35,9 +39,8 @@ use crate::{
     session::Session,
 };
 
-/// How many events of one socket may wait for a slow handler. What comes beyond is refused with
-/// `rate_limited`, so that a client cannot fill the memory.
-const QUEUE_LIMIT: usize = 8_192;
+/// What an event takes beside its own bytes while it waits.
+const PLACE: usize = 128;
 
 /// How long a disconnect handler waits for the handlers before it.
 const DISCONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -47,6 +50,8 @@ pub(crate) struct Inbox {
     session: Session,
     gateway: Arc<Gateway>,
     queue: Mutex<Queue>,
+    /// What waits because of the client; found out when it is first asked for.
+    load: OnceLock<Arc<Load>>,
 }
 
 #[derive(Default)]
@@ -66,7 +71,7 @@ impl Inbox {
     pub(crate) fn new(session: Session, gateway: Arc<Gateway>) -> Arc<Self> {
         // Events wait for the connect handler, which comes when the socket is in its namespace.
         let queue = Queue { running: true, ..Queue::default() };
-        Arc::new(Self { session, gateway, queue: Mutex::new(queue) })
+        Arc::new(Self { session, gateway, queue: Mutex::new(queue), load: OnceLock::new() })
     }
 
     pub(crate) fn session(&self) -> &Session {
@@ -125,6 +130,7 @@ impl Inbox {
             context.meters().events_received.count();
         }
         let rate = context.limits().events_per_second;
+        let bytes = payload.size() + PLACE;
         let job = Job::Event { payload, ack_id };
         {
             let mut queue = self.queue.lock();
@@ -133,17 +139,40 @@ impl Inbox {
                 let full = || Box::new(Bucket::full(rate, now));
                 queue.bucket.get_or_insert_with(full).take(rate, now)
             };
-            if !allowed || queue.jobs.len() >= QUEUE_LIMIT {
+            if !allowed {
                 drop(queue);
                 let fault = Fault::new(Code::RateLimited, "too many events");
                 return self.refuse(ack_id, &fault);
             }
             if std::mem::replace(&mut queue.running, true) {
                 queue.jobs.push_back(job);
+                if let Some(load) = self.load() {
+                    load.queued(bytes);
+                }
                 return;
             }
         }
         self.run(job);
+    }
+
+    fn load(&self) -> Option<&Arc<Load>> {
+        if let Some(load) = self.load.get() {
+            return Some(load);
+        }
+        let load = self.session.adapter().load_of(self.session.sid())?;
+        Some(self.load.get_or_init(|| load))
+    }
+
+    /// Waits while too much waits for the client to be read.
+    async fn uncrowded(&self) {
+        if let Some(load) = self.load()
+            && load.is_crowded()
+        {
+            tokio::select! {
+                () = load.uncrowded() => {}
+                () = self.session.closed() => {}
+            }
+        }
     }
 
     /// Works off `job` and what is queued behind it, on this task as long as nothing has to wait.
@@ -164,7 +193,12 @@ impl Inbox {
             self.handle(job).await;
             let mut queue = self.queue.lock();
             match queue.jobs.pop_front() {
-                Some(next) => job = next,
+                Some(next) => {
+                    if let (Job::Event { payload, .. }, Some(load)) = (&next, self.load()) {
+                        load.begun(payload.size() + PLACE);
+                    }
+                    job = next;
+                }
                 None => {
                     queue.running = false;
                     if queue.jobs.capacity() > 32 {
@@ -179,7 +213,10 @@ impl Inbox {
     async fn handle(&self, job: Job) {
         match job {
             Job::Connect => self.gateway.connected(&self.session).await,
-            Job::Event { payload, ack_id } => self.event(payload, ack_id).await,
+            Job::Event { payload, ack_id } => {
+                self.uncrowded().await;
+                self.event(payload, ack_id).await;
+            }
             Job::Disconnect(reason) => self.gateway.disconnected(&self.session, reason).await,
         }
     }
@@ -255,6 +292,7 @@ impl Inbox {
                         () = self.session.closed() => Ok(None),
                     }
                 };
+                self.uncrowded().await;
                 match next.await {
                     Ok(Some(Ok(reply))) => self.send(reply, &mut ack_id),
                     Ok(Some(Err(fault))) => return self.refuse(ack_id, &fault),

@@ -46,9 +46,11 @@ mod frames;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod http;
-#[allow(dead_code)] // the transports do not read through it yet
 mod inbound;
 mod listener;
+mod load;
+mod paced;
+mod packets;
 mod peer;
 mod polling;
 mod probe;
@@ -68,6 +70,7 @@ mod wires;
 pub(crate) use admission::Limits;
 pub(crate) use http::{Edge, EdgeOptions};
 pub(crate) use listener::serve_connection;
+pub(crate) use load::{Load, Room, Size};
 pub(crate) use tls::Tls;
 pub(crate) use traffic::Traffic;
 pub use wire::KillReason;

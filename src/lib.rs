@@ -42,6 +42,7 @@ mod dispatch;
 pub mod edge;
 pub mod emitter;
 pub mod event;
+mod farewell;
 mod fault;
 mod gateway;
 pub mod handler;

@@ -184,6 +184,16 @@ impl Payload {
         &self.value
     }
 
+    /// Its bytes, attachments included.
+    pub(crate) fn size(&self) -> usize {
+        match &self.value {
+            Value::Str(text, attachments) => {
+                text.len() + attachments.iter().flatten().map(|bytes| bytes.len()).sum::<usize>()
+            }
+            Value::Bytes(bytes) => bytes.len(),
+        }
+    }
+
     /// Reads the arguments as `T`: all of them if `T` is a tuple, else the first one. An absent
     /// first argument reads like `null`.
     ///

@@ -13,7 +13,10 @@ use socketioxide_core::{
 
 use super::Adapter;
 use crate::{
-    cluster::message::Description, edge::KillReason, payload::Payload, rooms::AUTHENTICATED,
+    cluster::message::Description,
+    edge::{KillReason, Load},
+    payload::Payload,
+    rooms::AUTHENTICATED,
 };
 
 impl Adapter {
@@ -105,13 +108,18 @@ impl Adapter {
     ) -> (impl Stream<Item = Payload> + Send + use<>, usize) {
         self.show_sent(&value, &options);
         let packet = Packet::event(self.local.path().clone(), value);
+        // As long as the answers are waited for, their clients are read from.
+        let loads = self.count_for_each(&packet, options.clone());
+        let awaited: Vec<_> = loads.iter().map(Load::await_answer).collect();
         let (acks, asked) = self.local.broadcast_with_ack(packet, options, Some(timeout));
         let meters = self.context.meters();
         meters.events_sent.count();
         meters.acks_asked.add(asked.into());
         let adapter = self.clone();
-        let acks = acks
-            .filter_map(move |(sid, ack)| std::future::ready(adapter.acknowledgement(sid, ack)));
+        let acks = acks.filter_map(move |(sid, ack)| {
+            let _until_dropped = &awaited;
+            std::future::ready(adapter.acknowledgement(sid, ack))
+        });
         (acks, asked as usize)
     }
 

@@ -9,7 +9,7 @@ use std::{
 use socketioxide::{ProtocolVersion, socket::Socket};
 use socketioxide_core::Sid;
 
-use super::{Adapter, Describe};
+use super::{Adapter, Describe, delivery::Reach};
 use crate::id::SocketId;
 
 /// A socket of this node.
@@ -19,6 +19,7 @@ pub(super) struct Member {
     pub(super) described_by: Weak<dyn Describe>,
     /// A client of version 2 knows itself by its connection.
     pub(super) is_known_by_connection: bool,
+    pub(super) reach: Reach,
 }
 
 /// A connection has one socket in a namespace at most, so its id finds the socket, too.
@@ -42,6 +43,7 @@ impl Members {
             socket: Arc::downgrade(socket),
             described_by,
             is_known_by_connection: socket.protocol() == ProtocolVersion::V4,
+            reach: Reach::default(),
         };
         let before = self.by_sid.insert(socket.id, member).map(|before| before.id);
         let before = before.filter(|before| *before != id);

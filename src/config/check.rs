@@ -161,6 +161,11 @@ impl Config {
             "must be more than 0",
         );
         check.rule(
+            &["engine.max_buffered_bytes"],
+            engine.max_buffered_bytes > 0,
+            "must be more than 0",
+        );
+        check.rule(
             &["engine.transports"],
             !engine.transports.is_empty(),
             "must name at least one of polling and websocket",

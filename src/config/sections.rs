@@ -101,6 +101,10 @@ pub struct Engine {
     /// Packets that may wait for one socket before its client counts as a slow consumer and is
     /// closed. Default 8192; at least 1.
     pub max_buffered_packets: usize,
+    /// Bytes that may wait for one socket before its client counts as a slow consumer and is
+    /// closed; twice `max_payload` if that is more. Default 64 MB.
+    #[serde(with = "units::size")]
+    pub max_buffered_bytes: u64,
     /// The transports on offer. Default both; at least one.
     pub transports: Vec<Transport>,
     /// How clients of Engine.IO 3 (Socket.IO 1 and 2) may connect. Default by websocket only.
@@ -125,6 +129,7 @@ impl Default for Engine {
             connect_timeout: secs(45),
             max_payload: 1_000_000,
             max_buffered_packets: 8192,
+            max_buffered_bytes: 64_000_000,
             transports: vec![Transport::Polling, Transport::Websocket],
             legacy: Legacy::Websocket,
             parser: Parser::Json,
@@ -166,6 +171,10 @@ pub struct Edge {
     /// How long a connection may refuse to take what is sent to it. Default 30 s; more than 0.
     #[serde(with = "units::duration")]
     pub stall_timeout: Duration,
+    /// Bytes per second that a client has to take while something waits for it, on the average of
+    /// `stall_timeout`. Default 1 kB (1000); 0: any byte will do.
+    #[serde(with = "units::size")]
+    pub min_read_rate: u64,
 }
 
 impl Default for Edge {
@@ -176,6 +185,7 @@ impl Default for Edge {
             trusted_proxies: Vec::new(),
             handshake_timeout: secs(10),
             stall_timeout: secs(30),
+            min_read_rate: 1000,
         }
     }
 }
@@ -269,6 +279,10 @@ pub struct Limits {
     pub max_rooms_per_socket: usize,
     /// Longest name of an event, in bytes. Default 128; 0: no limit.
     pub max_event_name: usize,
+    /// Bytes that may wait on this node, for clients and from them; over it the clients for whom
+    /// the most is held are closed as slow consumers. Default 1 GB; 0: no limit.
+    #[serde(with = "units::size")]
+    pub max_buffered_bytes: u64,
 }
 
 impl Default for Limits {
@@ -280,6 +294,7 @@ impl Default for Limits {
             events_per_second: 0,
             max_rooms_per_socket: 128,
             max_event_name: 128,
+            max_buffered_bytes: 1_000_000_000,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Where WebSocket frames begin and end (RFC 6455, section 5.2), found while their bytes pass by.
 //! Looks at the 2 to 14 bytes of each header and at nothing else; decides nothing, buffers nothing.
 
+use super::load::Size;
+
+pub(super) const CONTINUATION: u8 = 0;
 pub(super) const TEXT: u8 = 1;
 pub(super) const BINARY: u8 = 2;
 pub(super) const CLOSE: u8 = 8;
@@ -10,13 +13,16 @@ pub(super) const PONG: u8 = 10;
 /// The longest payload of a control frame.
 pub(super) const CONTROL_PAYLOAD: u64 = 125;
 
-const LONGEST_HEADER: usize = 14;
+/// Bytes of the longest header.
+pub(super) const LONGEST_HEADER: usize = 14;
 
 /// One frame's header, complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     /// Whether the message ends with this frame.
     pub(super) fin: bool,
+    /// Whether a bit is set that only an extension could explain.
+    pub(super) reserved: bool,
     pub(super) opcode: u8,
     pub(super) mask: Option<[u8; 4]>,
     /// Bytes of payload after the header.
@@ -41,6 +47,7 @@ impl Header {
         };
         Some(Self {
             fin: first & 0x80 != 0,
+            reserved: first & 0x70 != 0,
             opcode: first & 0x0f,
             mask,
             payload,
@@ -62,8 +69,6 @@ pub(super) struct Tracker {
     header: [u8; LONGEST_HEADER],
     /// How much of `header` has come; 0 unless a header was cut.
     have: u8,
-    /// Between the first and the last frame of a message sent in several frames.
-    fragmented: bool,
 }
 
 impl Tracker {
@@ -71,12 +76,6 @@ impl Tracker {
     #[inline]
     pub(super) fn at_boundary(&self) -> bool {
         self.remaining == 0 && self.have == 0
-    }
-
-    /// Between two messages: the only place where a data frame of ours may go.
-    #[inline]
-    pub(super) fn between_messages(&self) -> bool {
-        self.at_boundary() && !self.fragmented
     }
 
     /// How many bytes can pass for certain without crossing into the next frame: the rest of the
@@ -88,75 +87,87 @@ impl Tracker {
         }
     }
 
-    /// Notes that `bytes` have passed.
+    /// Notes that `bytes` have passed: how many frames began in them, and how much of their payload
+    /// they are.
     #[inline]
-    pub(super) fn advance(&mut self, mut bytes: &[u8]) {
+    pub(super) fn advance(&mut self, mut bytes: &[u8]) -> Size {
+        let mut passed = Size::default();
         while !bytes.is_empty() {
             if self.remaining > 0 {
                 let n = self.remaining.min(bytes.len() as u64);
                 self.remaining -= n;
-                bytes = &bytes[n as usize..]; // at most bytes.len()
+                passed.bytes += n as usize; // at most bytes.len()
+                bytes = &bytes[n as usize..];
             } else if self.have == 0
                 && let Some(header) = Header::parse(bytes)
             {
-                self.enter(header);
+                self.remaining = header.payload;
+                passed.packets += 1;
                 bytes = &bytes[header.len..];
             } else {
-                bytes = self.advance_cut_header(bytes);
+                passed.packets += usize::from(self.finish_header(bytes[0]));
+                bytes = &bytes[1..];
             }
         }
+        passed
     }
 
+    /// Adds a byte to a header that was cut; whether that completes it.
     #[cold]
-    fn advance_cut_header<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        self.header[usize::from(self.have)] = bytes[0];
+    fn finish_header(&mut self, byte: u8) -> bool {
+        self.header[usize::from(self.have)] = byte;
         self.have += 1;
-        if let Some(header) = Header::parse(&self.header[..usize::from(self.have)]) {
-            self.enter(header);
+        let header = Header::parse(&self.header[..usize::from(self.have)]);
+        if let Some(header) = header {
+            self.remaining = header.payload;
             self.have = 0;
         }
-        &bytes[1..]
-    }
-
-    #[inline]
-    fn enter(&mut self, header: Header) {
-        self.remaining = header.payload;
-        // a control frame may stand in the middle of a message and changes nothing about it
-        if header.opcode < CLOSE {
-            self.fragmented = !header.fin;
-        }
+        header.is_some()
     }
 }
 
 /// A whole frame as a server sends it.
 pub(super) fn server_frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
-    header(opcode, 0, payload.len(), out);
+    // the same header without the mask
+    let (mut header, len) = client_header(opcode, payload.len());
+    header[1] &= 0x7f;
+    out.extend_from_slice(&header[..len - 4]);
     out.extend_from_slice(payload);
 }
 
 /// A whole frame as a client sends it, masked with the key 0, which leaves the payload as it is.
 pub(super) fn client_frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
-    header(opcode, 0x80, payload.len(), out);
-    out.extend_from_slice(&[0; 4]);
+    let (header, len) = client_header(opcode, payload.len());
+    out.extend_from_slice(&header[..len]);
     out.extend_from_slice(payload);
 }
 
-fn header(opcode: u8, mask_bit: u8, len: usize, out: &mut Vec<u8>) {
-    out.push(0x80 | opcode);
-    if len < 126 {
-        out.push(mask_bit | len as u8);
+/// The header of such a frame, and how long it is.
+#[inline]
+pub(super) fn client_header(opcode: u8, len: usize) -> ([u8; LONGEST_HEADER], usize) {
+    let mut out = [0; LONGEST_HEADER];
+    out[0] = 0x80 | opcode;
+    let at = if len < 126 {
+        out[1] = 0x80 | len as u8;
+        2
     } else if let Ok(len) = u16::try_from(len) {
-        out.push(mask_bit | 126);
-        out.extend_from_slice(&len.to_be_bytes());
+        out[1] = 0x80 | 126;
+        out[2..4].copy_from_slice(&len.to_be_bytes());
+        4
     } else {
-        out.push(mask_bit | 127);
-        out.extend_from_slice(&(len as u64).to_be_bytes());
-    }
+        out[1] = 0x80 | 127;
+        out[2..10].copy_from_slice(&(len as u64).to_be_bytes());
+        10
+    };
+    (out, at + 4) // the key is 0
 }
 
 /// Takes the mask off, or puts it on.
 pub(super) fn mask(payload: &mut [u8], key: [u8; 4]) {
-    payload.iter_mut().zip(key.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
+    let (words, rest) = payload.as_chunks_mut::<4>();
+    let word = u32::from_ne_bytes(key);
+    words.iter_mut().for_each(|part| *part = (u32::from_ne_bytes(*part) ^ word).to_ne_bytes());
+    rest.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
 }
 
 #[cfg(test)]
@@ -179,7 +190,9 @@ mod tests {
 
     fn advanced<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Tracker {
         let mut tracker = Tracker::default();
-        pieces.for_each(|piece| tracker.advance(piece));
+        pieces.for_each(|piece| {
+            tracker.advance(piece);
+        });
         tracker.header = Default::default(); // what is left of finished headers says nothing
         tracker
     }
@@ -210,16 +223,18 @@ mod tests {
     }
 
     #[test]
-    fn a_message_in_fragments_has_no_room_for_a_frame_of_ours() {
-        let mut tracker = Tracker::default();
-        tracker.advance(&[0x01, 0x80, 0, 0, 0, 0]); // text, more to come
-        assert!(tracker.at_boundary() && !tracker.between_messages());
-        tracker.advance(&[0x89, 0x80, 0, 0, 0, 0]); // a ping in between
-        assert!(!tracker.between_messages());
-        tracker.advance(&[0x00, 0x80, 0, 0, 0, 0]); // continued, still more to come
-        assert!(!tracker.between_messages());
-        tracker.advance(&[0x80, 0x80, 0, 0, 0, 0]); // the last one
-        assert!(tracker.between_messages());
+    fn what_has_passed_is_counted_without_the_headers() {
+        let frames = [(false, TEXT, vec![b'x'; 3]), (false, BINARY, vec![b'x'; 70_000])];
+        let bytes = bytes_of(&frames);
+        for piece in [1, 2, 7, 5000, bytes.len()] {
+            let (mut tracker, mut sum) = (Tracker::default(), Size::default());
+            for piece in bytes.chunks(piece) {
+                let passed = tracker.advance(piece);
+                sum =
+                    Size { packets: sum.packets + passed.packets, bytes: sum.bytes + passed.bytes };
+            }
+            assert_eq!(sum, Size { packets: 2, bytes: 70_003 }, "in pieces of {piece}");
+        }
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub(crate) struct EdgeOptions {
     pub(crate) ping_timeout: Duration,
     /// For a websocket to take over from polling, from its handshake to its last word.
     pub(crate) upgrade_timeout: Duration,
+    /// For a client to join its first namespace.
+    pub(crate) connect_timeout: Duration,
     /// Bytes of a request's body.
     pub(crate) max_payload: u64,
     /// Whether clients may poll.
@@ -76,6 +78,8 @@ pub(crate) struct EdgeOptions {
     pub(crate) handshake_timeout: Duration,
     /// Without a byte taken, while bytes wait.
     pub(crate) stall_timeout: Duration,
+    /// Bytes per second that a client takes on the average of that time, while bytes wait.
+    pub(crate) min_read_rate: u64,
 }
 
 impl Default for EdgeOptions {
@@ -87,6 +91,7 @@ impl Default for EdgeOptions {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             upgrade_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(45),
             max_payload: 1_000_000,
             polling: true,
             websocket: true,
@@ -97,6 +102,7 @@ impl Default for EdgeOptions {
             trusted_proxies: Vec::new(),
             handshake_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
+            min_read_rate: 1024,
         }
     }
 }
@@ -282,6 +288,9 @@ impl<A: Adapter> Edge<A> {
     }
 
     async fn close(&self, Closing { sid, v3 }: Closing) {
+        if let Some(wire) = self.wires.get(sid) {
+            self.say_farewell(&wire, sid).await;
+        }
         let good_bye = if v3 { "1:1" } else { "1" };
         if self.post_to_engine(sid, v3, good_bye).await.is_err() {
             tracing::error!("no request can be made for the engine");

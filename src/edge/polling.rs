@@ -97,7 +97,7 @@ impl<A: Adapter> Edge<A> {
         let watch = Watch::new(&self.wires, &wire);
         let response = tokio::select! {
             biased;
-            response = self.ask_engine(request.map(|()| Full::default())) => Some(response),
+            response = self.ask_for_packets(&wire, request) => Some(response),
             () = moved => None,
         };
         watch.over();
@@ -161,14 +161,11 @@ impl<A: Adapter> Edge<A> {
         self.wires.counted(|traffic| traffic.came(body.len()));
         let kind = parts.headers.get(header::CONTENT_TYPE);
         let Packets { bytes: body, closes } = wire.read_body(body, kind);
-        let mut request =
-            request::internal(Method::POST, &self.options.path, wire.v3, "polling", sid)
-                .ok_or(Refusal::Internal)?;
-        if let Some(kind) = kind {
-            request.headers_mut().insert(header::CONTENT_TYPE, kind.clone());
-        }
         let leaves = splice::leaves(&body, wire.v3);
-        let (head, body) = self.ask_engine(request.map(|()| Full::new(body))).await.into_parts();
+        let watch = Watch::new(&self.wires, &wire);
+        let response = self.give_packets(&wire, sid, kind, body).await;
+        watch.over();
+        let (head, body) = response?.into_parts();
         if leaves {
             // its place is free at once, and not when it is missed
             self.wires.forget(&wire);

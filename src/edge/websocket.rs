@@ -4,7 +4,6 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::body::Body;
-use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header,
     request::Parts,
@@ -25,7 +24,7 @@ use super::{
     probe::{self, Claim},
     refusal::Refusal,
     request,
-    stream::EdgeIo,
+    stream::{Before, EdgeIo, Pace},
     wire::{Phase, Wire},
 };
 
@@ -50,7 +49,7 @@ impl<A: Adapter> Edge<A> {
                 let edge = Arc::clone(self);
                 tokio::spawn(async move {
                     if let Ok(io) = upgrade.await {
-                        edge.give_to_engine(TokioIo::new(io), wire, Bytes::new(), request);
+                        edge.give_to_engine(TokioIo::new(io), wire, Before::default(), request);
                     }
                 });
             }
@@ -67,12 +66,23 @@ impl<A: Adapter> Edge<A> {
         Ok(switching_protocols(accept))
     }
 
+    fn pace(&self) -> Pace {
+        let options = &self.options;
+        Pace {
+            max_message: usize::try_from(options.max_payload).unwrap_or(usize::MAX),
+            stall_timeout: options.stall_timeout,
+            min_read_rate: options.min_read_rate,
+            connect_timeout: options.connect_timeout,
+            ping_timeout: options.ping_timeout,
+        }
+    }
+
     /// From here on the engine runs the session.
-    fn give_to_engine<S>(&self, io: S, wire: Arc<Wire>, ahead: Bytes, request: Request<()>)
+    fn give_to_engine<S>(&self, io: S, wire: Arc<Wire>, before: Before, request: Request<()>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let io = EdgeIo::new(io, wire, self.wires.clone(), ahead, self.options.stall_timeout);
+        let io = EdgeIo::new(io, wire, self.wires.clone(), self.pace(), before);
         // answers at once; the engine spawns a task for the stream
         let given = tower_service::Service::call(&mut self.service.clone(), (io, request));
         if let Err(error) = given.into_inner() {
@@ -102,12 +112,12 @@ impl<A: Adapter> Edge<A> {
         self.wires.probe_ended(sid, rest.is_some());
         let request = request::internal(Method::GET, &self.options.path, wire.v3, "websocket", sid);
         let (Some(rest), Some(request)) = (rest, request) else { return turn_away(io).await };
-        let mut ahead = Vec::with_capacity(24 + rest.len());
-        frames::client_frame(frames::TEXT, b"2probe", &mut ahead);
-        frames::client_frame(frames::TEXT, b"5", &mut ahead);
-        ahead.extend_from_slice(&rest);
+        let to_client = self.packets_before_upgrade(&wire, sid).await;
+        let mut before = Before { from_client: rest, to_client, ..Before::default() };
+        frames::client_frame(frames::TEXT, b"2probe", &mut before.to_engine);
+        frames::client_frame(frames::TEXT, b"5", &mut before.to_engine);
         wire.expect_probe_answer();
-        self.give_to_engine(io, wire, ahead.into(), request);
+        self.give_to_engine(io, wire, before, request);
     }
 }
 

@@ -5,7 +5,7 @@
 use std::{
     net::IpAddr,
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,6 +22,7 @@ use super::{
     admission::Permit,
     frames,
     inbound::{self, Packets, Reader},
+    load::Load,
     splice::{self, Answer, Kind},
 };
 
@@ -95,6 +96,16 @@ mod interest {
     pub(super) const FIRST_PING: u32 = 1 << 17;
     /// The answer to the probe, which the client got from us long ago.
     pub(super) const PROBE_ANSWER: u32 = 1 << 18;
+    /// The answer to the farewell, which the client knows nothing of.
+    pub(super) const FAREWELL_ANSWER: u32 = 1 << 19;
+}
+
+/// Whether the engine has seen the client in a namespace: until then a timer of its holds the session.
+mod joined {
+    pub(super) const NOTHING: u8 = 0;
+    pub(super) const A_NAMESPACE: u8 = 1;
+    /// None that the client knows of.
+    pub(super) const FAREWELL: u8 = 2;
 }
 
 /// What becomes of a frame that the engine sends.
@@ -117,8 +128,24 @@ pub(super) struct Polling {
     pub(super) moved: Notify,
     /// When the client was last heard of, in milliseconds of the registry's clock.
     last_seen_ms: AtomicU64,
+    /// The engine is being asked for packets.
+    asking: AtomicU32,
     /// Reads what comes by requests.
     pub(super) reader: Mutex<Reader>,
+}
+
+impl Polling {
+    /// The engine is being asked for packets, or is no longer.
+    pub(super) fn asking(&self, begins: bool) {
+        match begins {
+            true => self.asking.fetch_add(1, Ordering::AcqRel),
+            false => self.asking.fetch_sub(1, Ordering::AcqRel),
+        };
+    }
+
+    pub(super) fn is_asking(&self) -> bool {
+        self.asking.load(Ordering::Acquire) > 0
+    }
 }
 
 /// One client's transport.
@@ -135,6 +162,10 @@ pub(super) struct Wire {
     killed: AtomicU8,
     pub(super) reader: AtomicWaker,
     pub(super) writer: AtomicWaker,
+    /// What waits because of this client.
+    pub(super) load: Arc<Load>,
+    /// Of [`joined`].
+    joined: AtomicU8,
     answers: Mutex<Vec<(Box<str>, Answer)>>,
     _permit: Permit,
 }
@@ -148,7 +179,9 @@ impl Wire {
 
     pub(super) fn polling(v3: bool, peer: IpAddr, permit: Permit) -> Self {
         let polling = Polling { reader: Mutex::new(Reader::new(v3)), ..Polling::default() };
-        Self::new(v3, peer, permit, Phase::Polling, Some(Box::new(polling)), 0)
+        let wire = Self::new(v3, peer, permit, Phase::Polling, Some(Box::new(polling)), 0);
+        wire.load.set_away(true);
+        wire
     }
 
     fn new(
@@ -169,6 +202,8 @@ impl Wire {
             killed: 0.into(),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
+            load: Arc::default(),
+            joined: joined::NOTHING.into(),
             answers: Mutex::default(),
             _permit: permit,
         }
@@ -188,6 +223,9 @@ impl Wire {
             .phase
             .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
+        if shifted && to == Phase::Websocket {
+            self.load.set_away(false);
+        }
         if shifted && let Some(polling) = &self.polling {
             polling.moved.notify_waiters();
         }
@@ -207,6 +245,7 @@ impl Wire {
             .is_ok();
         self.reader.wake();
         self.writer.wake();
+        self.load.abandon();
         first
     }
 
@@ -218,12 +257,48 @@ impl Wire {
     }
 
     /// What reads the client's packets from a websocket on: it goes on where polling has ended.
-    #[allow(dead_code)]
     pub(super) fn take_reader(&self) -> Reader {
         match &self.polling {
             Some(polling) => std::mem::take(&mut *polling.reader.lock()),
             None => Reader::new(self.v3),
         }
+    }
+
+    /// The client is in a namespace.
+    pub(super) fn joined(&self) {
+        self.joined.store(joined::A_NAMESPACE, Ordering::Release);
+    }
+
+    /// The engine is about to answer the farewell.
+    pub(super) fn expect_farewell_answer(&self) {
+        self.interest.fetch_or(interest::FAREWELL_ANSWER, Ordering::AcqRel);
+    }
+
+    /// Whether this packet is that answer: `is_it` is asked only if one is expected.
+    pub(super) fn takes_farewell_answer(&self, is_it: impl FnOnce() -> bool) -> bool {
+        self.interest.load(Ordering::Acquire) & interest::FAREWELL_ANSWER != 0
+            && is_it()
+            && self.takes(interest::FAREWELL_ANSWER)
+    }
+
+    pub(super) fn has_joined(&self) -> bool {
+        self.joined.load(Ordering::Acquire) == joined::A_NAMESPACE
+    }
+
+    /// The engine's timer for a session that has joined nothing is over.
+    pub(super) fn farewell_heard(&self) {
+        self.joined.store(joined::FAREWELL, Ordering::Release);
+        self.reader.wake();
+        if let Some(polling) = &self.polling {
+            polling.moved.notify_waiters();
+        }
+    }
+
+    /// Whether the engine still has a timer for this session.
+    pub(super) fn needs_farewell(&self) -> bool {
+        self.joined.load(Ordering::Acquire) == joined::NOTHING
+            && !self.v3
+            && self.sid.get().is_some()
     }
 
     /// Whether what the engine sends has to be looked at.

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
+use bytes::Bytes;
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use rand::seq::SliceRandom;
@@ -21,6 +23,8 @@ use tokio::{
 };
 
 use super::{
+    frames,
+    load::{Budget, Load},
     splice::Answer,
     traffic::{Counted, Traffic},
     wire::{KillReason, Phase, Wire},
@@ -123,12 +127,25 @@ struct Shared {
     closings: Mutex<Option<UnboundedReceiver<Closing>>>,
     /// Only if somebody wants to know.
     traffic: OnceLock<Counted>,
+    budget: Arc<Budget>,
+    /// Somebody is cutting those who hold the most.
+    relieving: Mutex<()>,
+    farewell: OnceLock<Farewell>,
     started: Instant,
 }
 
 struct Early {
     since: Instant,
     answers: Vec<(Box<str>, Answer)>,
+}
+
+/// The packet that ends the engine's timer for a session that has joined no namespace, in the forms
+/// in which clients send packets.
+#[derive(Debug)]
+struct Farewell {
+    namespace: Box<str>,
+    frame: Bytes,
+    packet: Bytes,
 }
 
 /// The transports of this node. Clones are the same.
@@ -147,6 +164,9 @@ impl Default for Wires {
             closing,
             closings: Mutex::new(Some(closings)),
             traffic: OnceLock::new(),
+            budget: Arc::default(),
+            relieving: Mutex::default(),
+            farewell: OnceLock::new(),
             started: Instant::now(),
         };
         Self { shared: Arc::new(shared) }
@@ -246,6 +266,7 @@ impl Wires {
             return; // known already: a session has one id
         }
         wire.seen(self.now());
+        wire.load.count_for(&self.shared.budget);
         self.shared.by_sid.insert(sid, Arc::clone(wire));
         self.counted(|traffic| traffic.opened());
         let early = self.shared.early.lock().remove(&sid);
@@ -264,6 +285,116 @@ impl Wires {
             self.close_in_engine(wire);
         }
         true
+    }
+
+    /// The bounds of what may wait, and what does.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.shared.budget
+    }
+
+    /// What waits because of this client. `None` if there is no such session (any more), and for an
+    /// instant at the beginning of an Engine.IO 3 session.
+    pub(crate) fn load(&self, sid: Sid) -> Option<Arc<Load>> {
+        self.get(sid).map(|wire| Arc::clone(&wire.load))
+    }
+
+    /// Too much waits on this node: cuts the clients for whom the most is held, until what is left
+    /// is well below the limit.
+    pub(crate) fn relieve(&self) {
+        let Some(_only) = self.shared.relieving.try_lock() else { return };
+        let Some(limit) = self.shared.budget.limit_if_exceeded() else { return };
+        let mut held: Vec<_> = self
+            .shared
+            .by_sid
+            .iter()
+            .filter(|wire| !wire.is_killed())
+            .map(|wire| (wire.load.held(), *wire.key()))
+            .collect();
+        held.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        let mut sum: usize = held.iter().map(|(bytes, _)| bytes).sum();
+        let mut cut = 0;
+        for (bytes, sid) in held {
+            if sum <= limit / 4 * 3 {
+                break;
+            }
+            sum -= bytes;
+            cut += usize::from(self.kill(sid, KillReason::SlowConsumer));
+        }
+        if cut > 0 {
+            tracing::warn!(
+                clients = cut,
+                limit_bytes = limit,
+                "too much waits on this node: the clients for whom the most is held are cut"
+            );
+        }
+    }
+
+    /// The client of this session is in a namespace.
+    pub(crate) fn joined(&self, sid: Sid) {
+        if let Some(wire) = self.get(sid) {
+            wire.joined();
+        }
+    }
+
+    /// Names the packet that ends the engine's timer for a session that has joined no namespace:
+    /// text, or binary. Said once, before there are sessions.
+    pub(crate) fn set_farewell(&self, namespace: &str, packet: &[u8], is_text: bool) {
+        let opcode = if is_text { frames::TEXT } else { frames::BINARY };
+        let mut frame = Vec::with_capacity(packet.len() + 14);
+        let packet = match is_text {
+            true => [b"4", packet].concat(),
+            false => packet.to_vec(),
+        };
+        frames::client_frame(opcode, &packet, &mut frame);
+        let packet = match is_text {
+            true => packet,
+            false => format!("b{}", BASE64.encode(packet)).into_bytes(),
+        };
+        let (namespace, frame, packet) = (namespace.into(), frame.into(), packet.into());
+        let farewell = Farewell { namespace, frame, packet };
+        let _ = self.shared.farewell.set(farewell);
+    }
+
+    /// Cuts a session that has joined no namespace in this time.
+    pub(super) fn cut_unless_joined(&self, sid: Sid, limit: Duration) {
+        let wires = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(limit).await;
+            if wires.get(sid).is_some_and(|wire| !wire.has_joined()) {
+                wires.kill(sid, KillReason::Vanished);
+            }
+        });
+    }
+
+    /// The engine has heard the farewell of this session.
+    pub(crate) fn farewell_heard(&self, sid: Sid) {
+        if let Some(wire) = self.get(sid) {
+            wire.farewell_heard();
+        }
+    }
+
+    /// What the engine has to read before a websocket ends, as a frame.
+    pub(super) fn farewell_frame(&self, wire: &Wire) -> Option<Bytes> {
+        let farewell = self.shared.farewell.get().filter(|_| wire.needs_farewell())?;
+        wire.expect_farewell_answer();
+        Some(farewell.frame.clone())
+    }
+
+    /// The same as the body of a request.
+    pub(super) fn farewell_body(&self, wire: &Wire) -> Option<Bytes> {
+        let farewell = self.shared.farewell.get().filter(|_| wire.needs_farewell())?;
+        wire.expect_farewell_answer();
+        Some(farewell.packet.clone())
+    }
+
+    /// Whether the engine answers the farewell in this packet.
+    pub(super) fn takes_farewell_answer(&self, wire: &Wire, packet: &[u8]) -> bool {
+        wire.takes_farewell_answer(|| {
+            self.shared.farewell.get().is_some_and(|farewell| {
+                let name = farewell.namespace.as_bytes();
+                packet.windows(name.len()).any(|part| part == name)
+            })
+        })
     }
 
     /// The session is over, as far as the edge is concerned.

@@ -23,6 +23,7 @@ use crate::{
     context::Context,
     directory::{Itself, Presence, PresenceSink},
     edge::{self, Edge, EdgeOptions},
+    farewell,
     gateway::Gateway,
     handler::BoxFuture,
     handshake::Middleware,
@@ -194,9 +195,12 @@ impl Builder {
             context: context.clone(),
             adapters: adapters.clone(),
             peers: peers.clone(),
+            farewell: farewell::namespace(),
             hidden: admin_ui.is_some().then(|| config.admin_ui.namespace.as_str().into()),
         };
+        let farewell = state.farewell.clone();
         let (service, io) = engine(&config, parser).with_adapter::<Adapter>(state).build_svc();
+        farewell::open(&io, &farewell, &context);
         let edge = Edge::new(edge_options(&config, &context), service, context.wires().clone());
 
         let around = Surroundings {
@@ -273,8 +277,6 @@ const WS_READ_BUFFER: usize = 512;
 
 fn engine(config: &Config, parser: Parser) -> SocketIoBuilder {
     let engine = &config.engine;
-    // A websocket message of the allowed payload, and the byte that Engine.IO puts before it.
-    let max_message = usize::try_from(engine.max_payload).unwrap_or(usize::MAX).saturating_add(1);
     let has = |transport| engine.transports.contains(&transport);
     let builder = SocketIo::builder()
         .req_path(config.path.trim_end_matches('/').to_owned())
@@ -284,8 +286,9 @@ fn engine(config: &Config, parser: Parser) -> SocketIoBuilder {
         .max_payload(engine.max_payload)
         .max_buffer_size(engine.max_buffered_packets)
         .ws_read_buffer_size(WS_READ_BUFFER)
-        .ws_max_message_size(max_message)
-        .ws_max_frame_size(max_message);
+        // the edge has seen to it: what it has rewritten may be longer than what the client sent
+        .ws_max_message_size(usize::MAX)
+        .ws_max_frame_size(usize::MAX);
     let builder = match (has(Transport::Polling), has(Transport::Websocket)) {
         (true, true) => builder,
         (true, false) => builder.transports([TransportType::Polling]),
@@ -305,6 +308,7 @@ fn edge_options(config: &Config, context: &Context) -> EdgeOptions {
         secrets: secrets(config),
         ping_interval: engine.ping_interval,
         ping_timeout: engine.ping_timeout,
+        connect_timeout: engine.connect_timeout,
         upgrade_timeout: std::time::Duration::from_secs(10),
         max_payload: engine.max_payload,
         polling: engine.transports.contains(&Transport::Polling),
@@ -316,6 +320,7 @@ fn edge_options(config: &Config, context: &Context) -> EdgeOptions {
         trusted_proxies: config.edge.trusted_proxies.clone(),
         handshake_timeout: config.edge.handshake_timeout,
         stall_timeout: config.edge.stall_timeout,
+        min_read_rate: config.edge.min_read_rate,
     }
 }
 

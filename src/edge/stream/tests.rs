@@ -1,4 +1,5 @@
 use std::{
+    future::Future,
     net::{IpAddr, Ipv4Addr},
     time::Instant,
 };
@@ -11,7 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use super::{
     super::{
         admission::Admission,
+        load::Size,
         splice::{Answer, Kind},
+        wire::KillReason,
     },
     *,
 };
@@ -30,9 +33,16 @@ struct Rig {
 fn rig(wire: Wire, buffer: usize, ahead: &[u8], stall_timeout: Duration) -> Rig {
     let (client, server) = duplex(buffer);
     let (wires, wire) = (Wires::default(), Arc::new(wire));
-    let ahead = Bytes::copy_from_slice(ahead);
-    let io = EdgeIo::new(server, Arc::clone(&wire), wires.clone(), ahead, stall_timeout);
+    let before = Before { to_engine: ahead.to_vec(), ..Before::default() };
+    let io = EdgeIo::new(server, Arc::clone(&wire), wires.clone(), pace(stall_timeout), before);
     Rig { wires, wire, io, client }
+}
+
+/// Any byte will do.
+fn pace(stall_timeout: Duration) -> Pace {
+    let ping_timeout = Duration::from_secs(20);
+    let connect_timeout = Duration::from_secs(45);
+    Pace { max_message: 100_000, stall_timeout, min_read_rate: 0, connect_timeout, ping_timeout }
 }
 
 fn permit() -> super::super::admission::Permit {
@@ -172,12 +182,13 @@ proptest! {
             let sid = Sid::new();
             let Rig { mut io, client: mut peer, wire: _wire, wires: _wires } =
                 rig(Wire::websocket(false, PEER, permit()), 10_000, b"", PATIENCE);
-            peer.write_all(&bytes[..sent]).await.expect("sent");
             let mut read = Vec::new();
             let mut chunk = vec![0; piece];
+            peer.write_all(&bytes[..sent]).await.expect("sent");
             // the engine is somewhere in the client's bytes when its ping is answered
-            let n = io.read(&mut chunk).await.expect("read");
-            read.extend_from_slice(&chunk[..n]);
+            if let Ok(n) = tokio::time::timeout(PATIENCE, io.read(&mut chunk)).await {
+                read.extend_from_slice(&chunk[..n.expect("read")]);
+            }
             let open = format!(r#"0{{"sid":"{sid}"}}"#);
             let ping = server(&[(frames::TEXT, open.as_bytes()), (frames::TEXT, b"2")]);
             io.write_all(&ping).await.expect("written");
@@ -191,14 +202,16 @@ proptest! {
             }
             read
         });
-        let answer = client(&[(frames::TEXT, b"3")]);
-        let first = 6 + b"42[\"first\"]".len();
-        let places = [0, first, first + fragments.len()];
-        let possible: Vec<Vec<u8>> = places
-            .iter()
-            .map(|place| [&bytes[..*place], &answer, &bytes[*place..]].concat())
+        let mut packets = vec![b"42[\"first\"]".to_vec(), b"42[\"second\"]".to_vec()];
+        packets.extend(std::iter::repeat_n(b"3".to_vec(), before));
+        let possible: Vec<Vec<u8>> = (0..=packets.len())
+            .map(|place| {
+                let mut packets = packets.clone();
+                packets.insert(place, b"3".to_vec());
+                packets.iter().flat_map(|packet| client(&[(frames::TEXT, packet)])).collect()
+            })
             .collect();
-        prop_assert!(possible.contains(&read), "{:?}", read);
+        prop_assert!(possible.contains(&read), "{:?}", String::from_utf8_lossy(&read));
     }
 }
 
@@ -206,12 +219,12 @@ proptest! {
 fn what_is_ahead_is_read_first() {
     run(async {
         let Rig { mut io, mut client, wires: _wires, wire: _wire } =
-            rig(steady(), 100, b"ahead,", PATIENCE);
-        client.write_all(b"then").await.expect("sent");
+            rig(steady(), 100, &self::client(&[(frames::TEXT, b"5")]), PATIENCE);
+        client.write_all(&self::client(&[(frames::TEXT, b"3")])).await.expect("sent");
         drop(client);
-        let mut read = String::new();
-        io.read_to_string(&mut read).await.expect("read");
-        assert_eq!(read, "ahead,then");
+        let mut read = Vec::new();
+        io.read_to_end(&mut read).await.expect("read");
+        assert_eq!(read, self::client(&[(frames::TEXT, b"5"), (frames::TEXT, b"3")]));
     });
 }
 
@@ -267,7 +280,7 @@ fn a_slow_client_is_not_stalled() {
         });
         io.write_all(&[b'.'; 100]).await.expect("written, if slowly");
         assert_eq!(reader.await.expect("joined"), 100);
-        assert!(!wire.is_killed() && io.stalled.is_none());
+        assert!(!wire.is_killed());
     });
 }
 
@@ -298,5 +311,133 @@ fn a_refusal_made_before_the_session_is_known_waits_for_it() {
         let open = format!(r#"0{{"sid":"{sid}"}}"#);
         io.write_all(&server(&[(frames::TEXT, open.as_bytes())])).await.expect("written");
         assert_eq!(wire.take_answer(Kind::ConnectError, "/"), Some(Answer::Refused(json!(1))));
+    });
+}
+
+/// What the engine reads until the end, and how that came.
+async fn read_to_end(io: &mut EdgeIo<DuplexStream>) -> (Vec<u8>, io::Result<usize>) {
+    let mut read = Vec::new();
+    let end = io.read_to_end(&mut read).await;
+    (read, end)
+}
+
+#[test]
+fn what_no_client_may_send_is_answered_with_a_close_frame_and_the_end() {
+    let mut unmasked = server(&[(frames::TEXT, b"4x")]);
+    unmasked.extend_from_slice(&client(&[(frames::TEXT, b"3")]));
+    let cases = [
+        (client(&[(frames::BINARY, &[0; 100_001])]), 1009_u16),
+        (client(&[(frames::TEXT, b"4\xff")]), 1007),
+        (unmasked, 1002),
+    ];
+    for (bytes, status) in cases {
+        run(async {
+            let Rig { mut io, client: mut peer, wires: _wires, wire: _wire } =
+                rig(steady(), 200_000, b"", PATIENCE);
+            let first = client(&[(frames::TEXT, b"42[]")]);
+            peer.write_all(&first).await.expect("sent");
+            peer.write_all(&bytes).await.expect("sent");
+            let (read, end) = read_to_end(&mut io).await;
+            assert_eq!(read, first, "{status}: what came before is read");
+            end.expect("no error");
+            let mut closed = vec![0; 4];
+            peer.read_exact(&mut closed).await.expect("closed");
+            assert_eq!(closed, server(&[(frames::CLOSE, &status.to_be_bytes())]));
+        });
+    }
+}
+
+#[test]
+fn pings_of_a_client_that_does_not_read_are_not_piled_up() {
+    run(async {
+        let Rig { mut io, client: peer, wires: _wires, wire: _wire } =
+            rig(steady(), 64, b"", PATIENCE);
+        let (mut reads, mut writes) = tokio::io::split(peer);
+        let ping = |n: u32| client(&[(frames::PING, &n.to_be_bytes())]);
+        let pings: Vec<u8> = (0..100).flat_map(ping).collect();
+        let writing = tokio::spawn(async move {
+            writes.write_all(&pings).await.expect("sent");
+            writes.write_all(&client(&[(frames::TEXT, b"42[]")])).await.expect("sent");
+            writes
+        });
+        let packet = client(&[(frames::TEXT, b"42[]")]);
+        let mut read = vec![0; packet.len()];
+        tokio::select! {
+            _ = io.read_exact(&mut read) => panic!("it is not read from while a pong waits"),
+            () = tokio::time::sleep(PATIENCE / 2) => {}
+        }
+        assert!(!writing.is_finished(), "the client feels that");
+        // when it reads again it goes on, and the last ping has its answer
+        let listening = tokio::spawn(async move {
+            let mut pongs = Vec::new();
+            let last = server(&[(frames::PONG, &99_u32.to_be_bytes())]);
+            while !pongs.ends_with(&last) {
+                pongs.push(reads.read_u8().await.expect("a pong"));
+            }
+            pongs.len() / last.len()
+        });
+        io.read_exact(&mut read).await.expect("read");
+        assert_eq!(read, packet);
+        assert!(listening.await.expect("joined") <= 100);
+    });
+}
+
+#[test]
+fn a_client_that_reads_slower_than_it_must_is_a_slow_consumer() {
+    run(async {
+        let (client, server) = duplex(10);
+        let (wires, wire) = (Wires::default(), Arc::new(steady()));
+        let pace = Pace { min_read_rate: 1, ..pace(PATIENCE) };
+        let mut io = EdgeIo::new(server, Arc::clone(&wire), wires.clone(), pace, Before::default());
+        let mut client = client;
+        let reader = tokio::spawn(async move {
+            // 20 bytes in the time in which it has to take 60
+            while client.read(&mut [0; 10]).await.is_ok_and(|n| n > 0) {
+                tokio::time::sleep(PATIENCE / 2).await;
+            }
+        });
+        io.write_all(&[b'.'; 1000]).await.expect_err("too slow");
+        assert!(wires.counts().killed.contains(&(KillReason::SlowConsumer, 1)));
+        drop(io);
+        reader.await.expect("joined");
+    });
+}
+
+#[test]
+fn a_client_is_not_read_from_while_too_much_waits_and_seems_alive_to_the_engine() {
+    run(async {
+        let Rig { mut io, client: mut peer, wires: _wires, wire } =
+            rig(steady(), 1000, b"", PATIENCE);
+        let packet = client(&[(frames::TEXT, b"42[]")]);
+        peer.write_all(&packet).await.expect("sent");
+        (0..1000).for_each(|_| wire.load.queued(1));
+        let mut read = vec![0; packet.len()];
+        let pong = client(&[(frames::TEXT, b"3")]);
+        io.read_exact(&mut read[..pong.len()]).await.expect("read");
+        assert_eq!(read[..pong.len()], pong, "a sign of life: something came");
+        tokio::select! {
+            _ = io.read_u8() => panic!("no event was handled meanwhile"),
+            () = tokio::time::sleep(PATIENCE) => {}
+        }
+        wire.load.begun(1);
+        io.read_exact(&mut read[..pong.len()]).await.expect("read");
+        assert_eq!(read[..pong.len()], pong, "an event was");
+        (0..999).for_each(|_| wire.load.begun(1));
+        io.read_exact(&mut read).await.expect("read");
+        assert_eq!(read, packet);
+    });
+}
+
+#[test]
+fn what_is_written_is_taken_and_after_a_flush_that_did_not_wait_nothing_is_left() {
+    run(async {
+        let Rig { mut io, client: _peer, wires: _wires, wire } = rig(steady(), 1000, b"", PATIENCE);
+        let size = |packets, bytes| Size { packets, bytes };
+        wire.load.submit(size(3, 10), 1);
+        let bytes = server(&[(frames::TEXT, b"12345"), (frames::BINARY, b"678")]);
+        io.write_all(&bytes).await.expect("written");
+        assert!(wire.load.is_waited_for(), "two of three");
+        io.flush().await.expect("flushed");
+        assert!(!wire.load.is_waited_for(), "the third one was never sent");
     });
 }

@@ -1,0 +1,266 @@
+//! The last step on the way to the sockets of this node. What waits for each client is counted here,
+//! before it is queued: who takes too little is cut off, and who has something waiting is left out
+//! of what is volatile.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use serde::{Serialize, Serializer};
+use smallvec::SmallVec;
+use socketioxide::{SendError, SocketError, socket::Socket};
+use socketioxide_core::{
+    Sid, Value,
+    adapter::{BroadcastFlags, BroadcastOptions, Room},
+    packet::{Packet, PacketData},
+};
+
+use super::{Adapter, members::Members};
+use crate::{
+    edge::{KillReason, Load, Room as Space, Size, Wires},
+    id::SocketId,
+};
+
+/// Whether packets reach a socket, and what waits for its client.
+#[derive(Default)]
+pub(super) struct Reach {
+    /// Whether it is in the namespace; before that it only has rooms.
+    is_inside: AtomicBool,
+    /// Found out when it is first asked for.
+    load: OnceLock<Arc<Load>>,
+}
+
+impl Reach {
+    fn load(&self, sid: Sid, wires: &Wires) -> Option<&Arc<Load>> {
+        if !self.is_inside.load(Ordering::Acquire) {
+            return None;
+        }
+        if let Some(load) = self.load.get() {
+            return Some(load);
+        }
+        let load = wires.load(sid)?;
+        Some(self.load.get_or_init(|| load))
+    }
+}
+
+/// What became of counting a packet for the clients that are to get it.
+#[derive(Default)]
+struct Counted {
+    /// Too much waits for them.
+    full: SmallVec<[Sid; 4]>,
+    /// They are not ready for anything volatile.
+    busy: SmallVec<[SocketId; 4]>,
+    is_node_full: bool,
+}
+
+impl Adapter {
+    /// The socket is in the namespace now: packets reach it.
+    pub(crate) fn admitted(&self, sid: Sid) {
+        self.context.wires().joined(sid);
+        if let Some(member) = self.members.read().get(sid) {
+            member.reach.is_inside.store(true, Ordering::Release);
+        }
+    }
+
+    /// What waits because of a socket's client, see [`Wires::load`].
+    pub(crate) fn load_of(&self, sid: Sid) -> Option<Arc<Load>> {
+        self.context.wires().load(sid)
+    }
+
+    /// Delivers to sockets of this node. A socket for which too much waits is cut off at the
+    /// transport: a packet is never silently missing from an open connection. What is volatile is
+    /// missing where something waits, and never overtakes what does.
+    pub(super) fn deliver(&self, packet: Packet, options: BroadcastOptions) {
+        let is_volatile = options.has_flag(BroadcastFlags::Volatile);
+        let is_broadcast = options.has_flag(BroadcastFlags::Broadcast);
+        if let (Some(sid), true, false) = (options.sid, options.rooms.is_empty(), is_broadcast) {
+            return self.deliver_to_one(packet, sid, is_volatile);
+        }
+        let mut options = if is_volatile { not_volatile(options) } else { options };
+        let targets = self.local.sockets(options.clone());
+        if targets.is_empty() {
+            return;
+        }
+        let size = size_of(&packet);
+        let counted = self.count(&targets, size, is_volatile);
+        options.except.extend(counted.busy.iter().map(|id| Room::Owned(id.as_str().to_owned())));
+        let sent = self.local.broadcast(packet, options);
+        self.cut(&counted, sent, &targets);
+    }
+
+    /// [`deliver`](Self::deliver) for one socket.
+    pub(super) fn deliver_to_one(&self, packet: Packet, sid: Sid, is_volatile: bool) {
+        let counted = self.count(&[sid], size_of(&packet), is_volatile);
+        if counted.busy.is_empty() {
+            let sent = self.local.broadcast(packet, BroadcastOptions::new(sid));
+            self.cut(&counted, sent, &[sid]);
+        }
+    }
+
+    fn count(&self, targets: &[Sid], size: Size, is_volatile: bool) -> Counted {
+        let mut counted = Counted::default();
+        let (members, wires) = (self.members.read(), self.context.wires());
+        for sid in targets {
+            let Some(member) = members.get(*sid) else { continue };
+            let Some(load) = member.reach.load(*sid, wires) else { continue };
+            if is_volatile && !load.is_ready() {
+                counted.busy.push(member.id);
+                continue;
+            }
+            match load.submit(size, targets.len()) {
+                Space::Enough => {}
+                Space::Full => counted.full.push(*sid),
+                Space::NodeFull => counted.is_node_full = true,
+            }
+        }
+        counted
+    }
+
+    /// Counts what each of the sockets that `options` select is about to be sent, and returns their
+    /// loads.
+    pub(super) fn count_for_each(
+        &self,
+        packet: &Packet,
+        options: BroadcastOptions,
+    ) -> Vec<Arc<Load>> {
+        let targets = self.local.sockets(options);
+        let counted = self.count(&targets, size_of(packet), false);
+        self.cut(&counted, Ok(()), &targets);
+        self.loads_of(&self.members.read(), &targets).cloned().collect()
+    }
+
+    fn loads_of<'a>(
+        &'a self,
+        members: &'a Members,
+        targets: &'a [Sid],
+    ) -> impl Iterator<Item = &'a Arc<Load>> {
+        let load = |sid: &Sid| members.get(*sid)?.reach.load(*sid, self.context.wires());
+        targets.iter().filter_map(load)
+    }
+
+    fn cut(&self, counted: &Counted, sent: Result<(), Vec<SocketError>>, targets: &[Sid]) {
+        let wires = self.context.wires();
+        for sid in &counted.full {
+            wires.kill(*sid, KillReason::SlowConsumer);
+        }
+        if counted.is_node_full {
+            wires.relieve();
+        }
+        let is_full = |error: &SocketError| matches!(error, SocketError::InternalChannelFull);
+        if sent.is_err_and(|errors| errors.iter().any(is_full)) {
+            self.cut_slow(targets);
+        }
+    }
+
+    /// The errors of a broadcast carry no ids, so each target for which something waits is asked
+    /// whether its queue is full.
+    #[cold]
+    fn cut_slow(&self, targets: &[Sid]) {
+        let wires = self.context.wires();
+        let suspects: Vec<_> = {
+            let members = self.members.read();
+            let suspect = |sid: &Sid| {
+                let member = members.get(*sid)?;
+                let waits = member.reach.load(*sid, wires).is_none_or(|load| load.is_waited_for());
+                waits.then(|| member.socket.upgrade()).flatten()
+            };
+            targets.iter().filter_map(suspect).collect()
+        };
+        for socket in suspects.iter().filter(|socket| is_queue_full(socket)) {
+            wires.kill(socket.id, KillReason::SlowConsumer);
+        }
+    }
+}
+
+/// The engine has a way of its own for what is volatile, beside its queue: that is where it overtakes
+/// what was sent before, or comes after it is old.
+fn not_volatile(options: BroadcastOptions) -> BroadcastOptions {
+    let mut same = BroadcastOptions::default();
+    for flag in [BroadcastFlags::Local, BroadcastFlags::Broadcast] {
+        if options.has_flag(flag) {
+            same.add_flag(flag);
+        }
+    }
+    let BroadcastOptions { rooms, except, sid, server_id, .. } = options;
+    (same.rooms, same.except, same.sid, same.server_id) = (rooms, except, sid, server_id);
+    same
+}
+
+/// What a packet is on its way to a client, but for a few bytes.
+fn size_of(packet: &Packet) -> Size {
+    let (value, ack_id) = match &packet.inner {
+        PacketData::Event(value, id) | PacketData::BinaryEvent(value, id) => (value, *id),
+        PacketData::EventAck(value, id) | PacketData::BinaryAck(value, id) => (value, Some(*id)),
+        _ => return Size { packets: 1, bytes: 2 },
+    };
+    let digits = |number: i64| number.checked_ilog10().unwrap_or(0) as usize + 1;
+    let id = ack_id.map_or(0, digits);
+    let namespace = if *packet.ns == *"/" { 0 } else { packet.ns.len() + 1 };
+    match value {
+        Value::Str(text, attachments) => {
+            let attachments = attachments.iter().flatten();
+            let (count, bytes) =
+                attachments.fold((0, 0), |(count, bytes), it| (count + 1, bytes + it.len()));
+            let prefix = if count > 0 { 2 + digits(count as i64) + 1 } else { 2 };
+            Size { packets: 1 + count, bytes: prefix + namespace + id + text.len() + bytes }
+        }
+        // {type, nsp, data}
+        Value::Bytes(data) => Size { packets: 1, bytes: 18 + namespace + id + data.len() },
+    }
+}
+
+/// Whether the socket's queue is full, without sending anything: `emit` reserves a place in the
+/// queue before it serializes, and gives it back when that fails.
+fn is_queue_full(socket: &Socket<Adapter>) -> bool {
+    struct Unserializable;
+    impl Serialize for Unserializable {
+        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("a probe, never sent"))
+        }
+    }
+    let probe = socket.emit("", &Unserializable);
+    matches!(probe, Err(SendError::Socket(SocketError::InternalChannelFull)))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use socketioxide_core::parser::Parse;
+    use socketioxide_parser_common::CommonParser;
+
+    use super::*;
+
+    fn on_the_wire(packet: Packet) -> Size {
+        match CommonParser.encode(packet) {
+            Value::Str(text, attachments) => {
+                let attachments = attachments.unwrap_or_default();
+                let bytes: usize = attachments.iter().map(Bytes::len).sum();
+                // and the type of Engine.IO
+                Size { packets: 1 + attachments.len(), bytes: 1 + text.len() + bytes }
+            }
+            Value::Bytes(_) => Size::default(),
+        }
+    }
+
+    #[test]
+    fn a_packet_is_counted_as_what_it_is_on_the_wire() {
+        let text = |text: &'static str| Value::Str(text.into(), None);
+        let attached = |count: usize| {
+            let attachments = std::iter::repeat_n(Bytes::from_static(b"12345"), count).collect();
+            Value::Str("[\"x\"]".into(), Some(attachments))
+        };
+        for packet in [
+            Packet::event("/", text("[\"x\",1]")),
+            Packet::event("/chat", text("[\"x\",1]")),
+            Packet::ack("/", text("[1]"), 0),
+            Packet::ack("/chat", text("[1]"), 12_345),
+            Packet::event("/", attached(1)),
+            Packet::event("/chat", attached(12)),
+            Packet::ack("/", attached(3), 7),
+        ] {
+            let counted = size_of(&packet);
+            assert_eq!(counted, on_the_wire(packet.clone()), "{packet:?}");
+        }
+    }
+}

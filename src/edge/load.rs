@@ -1,0 +1,530 @@
+//! What waits on this node because of one client: events that its handlers have not come to, and
+//! packets that it has not taken.
+//!
+//! A [`Load`] only counts, and says when it is too much: then the client is not read from, its
+//! handlers pause, or it is cut. A [`Budget`] has the bounds, and the sum for the node.
+//!
+//! The sum is of memory: a packet for many clients is there once, so each of them has a share of it.
+//! A client's own bound is of what it has to take.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// Reading from a client, and its handlers, pause when this part of what may wait for it waits.
+const PAUSE_AT: usize = 8;
+
+/// And when so many bytes wait, however many may: enough to keep a fast connection busy.
+const PAUSE_AT_BYTES: usize = 1024 * 1024;
+
+/// Events that may wait for a client's handlers while it is read from.
+const EVENTS: usize = 256;
+
+/// While somebody waits for the client's acknowledgement, it is read from until so many times as
+/// much waits: the acknowledgement is behind its events.
+const FOR_AN_ANSWER: usize = 16;
+
+/// A client's part in the node's sum is told in steps of so many bytes, so that small packets touch
+/// nothing that the connections share.
+const STEP: usize = 64 * 1024;
+
+/// How much may wait, and how much does on this node.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// Packets that may wait for one client.
+    packets: AtomicUsize,
+    /// Bytes that may wait for one client.
+    bytes: AtomicUsize,
+    /// Bytes that may wait on this node; 0 is no limit.
+    node: AtomicUsize,
+    /// Of all clients, in [`STEP`]s.
+    steps: AtomicUsize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { packets: 8192.into(), bytes: 64_000_000.into(), node: 0.into(), steps: 0.into() }
+    }
+}
+
+impl Budget {
+    /// Other bounds from now on: packets and bytes for each client, bytes for the node.
+    pub(crate) fn set(&self, packets: usize, bytes: usize, node: usize) {
+        self.packets.store(packets, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.node.store(node, Ordering::Relaxed);
+    }
+
+    /// Another bound of the bytes for the node.
+    pub(crate) fn set_node(&self, bytes: usize) {
+        self.node.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that wait on this node, roughly.
+    pub(crate) fn waiting(&self) -> usize {
+        self.steps.load(Ordering::Relaxed).saturating_mul(STEP)
+    }
+
+    /// Whether more waits than may, and how much that is.
+    pub(super) fn limit_if_exceeded(&self) -> Option<usize> {
+        let limit = self.node.load(Ordering::Relaxed);
+        (limit > 0 && self.waiting() > limit).then_some(limit)
+    }
+
+    fn bounds(&self) -> Bounds {
+        let packets = self.packets.load(Ordering::Relaxed);
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        Bounds { packets, bytes }
+    }
+}
+
+/// What becomes of a packet for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// There is room for it.
+    Enough,
+    /// Too much waits for this client.
+    Full,
+    /// There is room for it, but too much waits on this node.
+    NodeFull,
+}
+
+/// One client's counters. Held by its transport and by whatever sends to it or works for it, so it
+/// holds neither.
+#[derive(Debug)]
+pub(crate) struct Load {
+    state: Mutex<State>,
+    budget: OnceLock<Arc<Budget>>,
+    /// Too much waits for the client.
+    out_full: AtomicBool,
+    /// Too much waits for its handlers.
+    in_full: AtomicBool,
+    /// The client polls, and no poll waits.
+    away: AtomicBool,
+    /// The client is cut: nothing is worth waiting for.
+    abandoned: AtomicBool,
+    /// The reading side of its stream, while it pauses.
+    pub(super) reader: AtomicWaker,
+    /// Notified when a pause ends.
+    relieved: Notify,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            budget: OnceLock::new(),
+            out_full: false.into(),
+            in_full: false.into(),
+            away: false.into(),
+            abandoned: false.into(),
+            reader: AtomicWaker::new(),
+            relieved: Notify::new(),
+        }
+    }
+}
+
+impl Load {
+    /// Counts for this node from now on. Said once, when the transport is made.
+    pub(super) fn count_for(&self, budget: &Arc<Budget>) {
+        let _ = self.budget.set(Arc::clone(budget));
+    }
+
+    /// A packet of `size` is about to be queued for this client and for `targets` clients in all.
+    /// If it does not fit it is not counted.
+    pub(crate) fn submit(&self, size: Size, targets: usize) -> Room {
+        let fits = self.change(|state, bounds| {
+            if !state.has_room(size, bounds) {
+                return false;
+            }
+            state.packets += size.packets;
+            state.bytes += size.bytes;
+            state.share += size.bytes / targets.max(1);
+            true
+        });
+        match self.budget.get() {
+            _ if !fits => Room::Full,
+            Some(budget) if budget.limit_if_exceeded().is_some() => Room::NodeFull,
+            _ => Room::Enough,
+        }
+    }
+
+    /// So much has been written to the client, or taken by its poll.
+    pub(super) fn taken(&self, size: Size) {
+        if size.packets > 0 || size.bytes > 0 {
+            self.change(|state, _| state.taken(size));
+        }
+    }
+
+    /// Nothing waits for the client: what has been counted was never queued, or is not what it was
+    /// counted as.
+    pub(super) fn all_taken(&self) {
+        if self.is_waited_for() {
+            self.change(|state, _| state.taken(Size { packets: usize::MAX, bytes: usize::MAX }));
+        }
+    }
+
+    /// Whether packets wait for the client.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.state.lock().packets > 0
+    }
+
+    /// Whether the client would take a packet at once: nothing waits for it, and if it polls, a poll
+    /// does.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.away.load(Ordering::Acquire) && !self.is_waited_for()
+    }
+
+    /// The client polls, and a poll waits, or does not.
+    pub(super) fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Release);
+    }
+
+    /// An event of so many bytes waits for a handler.
+    pub(crate) fn queued(&self, bytes: usize) {
+        self.change(|state, _| {
+            state.events += 1;
+            state.received += bytes;
+        });
+    }
+
+    /// An event that was [`queued`](Self::queued) waits no longer.
+    pub(crate) fn begun(&self, bytes: usize) {
+        self.change(|state, _| {
+            state.events = state.events.saturating_sub(1);
+            state.received = state.received.saturating_sub(bytes);
+            state.progress = state.progress.wrapping_add(1);
+        });
+    }
+
+    /// A message that has come in part holds so many bytes, and held `before`.
+    pub(super) fn holds(&self, bytes: usize, before: usize) {
+        if bytes / STEP != before / STEP {
+            self.change(|state, _| {
+                state.partial = bytes;
+            });
+        }
+    }
+
+    /// Somebody waits for the client's acknowledgement, as long as what is returned lives.
+    pub(crate) fn await_answer(self: &Arc<Self>) -> AwaitedAnswer {
+        self.change(|state, _| state.awaited += 1);
+        AwaitedAnswer(Arc::clone(self))
+    }
+
+    /// Whether the client is not to be read from for now. [`reader`](Self::reader) is woken when that
+    /// ends.
+    #[inline]
+    pub(super) fn is_paused(&self) -> bool {
+        self.out_full.load(Ordering::Acquire) || self.in_full.load(Ordering::Acquire)
+    }
+
+    /// Changes with each sign that the client's packets are taken and its events handled.
+    pub(super) fn progress(&self) -> u32 {
+        self.state.lock().progress
+    }
+
+    /// The node's memory that this client holds.
+    pub(super) fn held(&self) -> usize {
+        self.state.lock().held()
+    }
+
+    /// Whether handlers pause because too much waits for the client.
+    #[inline]
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.out_full.load(Ordering::Acquire)
+    }
+
+    /// Ends when there is room for what handlers send to the client.
+    pub(crate) async fn uncrowded(&self) {
+        self.until(|load| !load.is_crowded()).await;
+    }
+
+    /// Ends when the client may be read from.
+    pub(super) async fn unpaused(&self) {
+        self.until(|load| !load.is_paused()).await;
+    }
+
+    async fn until(&self, done: impl Fn(&Self) -> bool) {
+        loop {
+            let mut relieved = std::pin::pin!(self.relieved.notified());
+            // before looking: what changes right after must not be missed
+            relieved.as_mut().enable();
+            if self.abandoned.load(Ordering::Acquire) || done(self) {
+                return;
+            }
+            relieved.await;
+        }
+    }
+
+    /// The client is cut: nobody waits for it any more.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.relieved.notify_waiters();
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State, Bounds) -> T) -> T {
+        let budget = self.budget.get();
+        let bounds = budget.map_or_else(Bounds::default, |budget| budget.bounds());
+        let mut state = self.state.lock();
+        let changed = change(&mut state, bounds);
+        let (out_full, in_full) = (state.out_full(bounds), state.in_full(bounds));
+        // under the lock: two changes must not leave the older answer behind
+        let relieved = self.out_full.swap(out_full, Ordering::AcqRel) && !out_full;
+        let relieved = self.in_full.swap(in_full, Ordering::AcqRel) && !in_full || relieved;
+        let steps = state.held() / STEP;
+        let before = std::mem::replace(&mut state.steps, steps);
+        drop(state);
+        if let Some(budget) = budget {
+            if steps > before {
+                budget.steps.fetch_add(steps - before, Ordering::Relaxed);
+            } else if steps < before {
+                budget.steps.fetch_sub(before - steps, Ordering::Relaxed);
+            }
+        }
+        if relieved {
+            self.reader.wake();
+            self.relieved.notify_waiters();
+        }
+        changed
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        if let Some(budget) = self.budget.get() {
+            budget.steps.fetch_sub(self.state.get_mut().steps, Ordering::Relaxed);
+        }
+    }
+}
+
+/// See [`Load::await_answer`].
+#[derive(Debug)]
+pub(crate) struct AwaitedAnswer(Arc<Load>);
+
+impl Drop for AwaitedAnswer {
+    fn drop(&mut self) {
+        self.0.change(|state, _| state.awaited = state.awaited.saturating_sub(1));
+    }
+}
+
+/// What a packet is to a client: itself and its attachments, and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) packets: usize,
+    pub(crate) bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    packets: usize,
+    bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Budget::default().bounds()
+    }
+}
+
+/// The numbers behind a [`Load`].
+#[derive(Debug, Default)]
+struct State {
+    /// For the client.
+    packets: usize,
+    bytes: usize,
+    /// What of `bytes` is held for this client alone.
+    share: usize,
+    /// From the client, for its handlers.
+    events: usize,
+    received: usize,
+    /// Of a message that has not come to its end.
+    partial: usize,
+    /// Acknowledgements that somebody waits for.
+    awaited: usize,
+    progress: u32,
+    was_out_full: bool,
+    was_in_full: bool,
+    /// What the node's sum knows of.
+    steps: usize,
+}
+
+impl State {
+    /// A single packet always fits: it may be as large as the application likes.
+    fn has_room(&self, size: Size, bounds: Bounds) -> bool {
+        self.packets == 0 || self.bytes + size.bytes <= bounds.bytes
+    }
+
+    fn taken(&mut self, size: Size) {
+        self.progress = self.progress.wrapping_add(1);
+        self.packets = self.packets.saturating_sub(size.packets);
+        if self.packets == 0 {
+            (self.bytes, self.share) = (0, 0);
+            return;
+        }
+        let bytes = self.bytes.saturating_sub(size.bytes);
+        // in proportion: whose packet it was that was taken is not known
+        let share = self.share as u128 * bytes as u128 / self.bytes.max(1) as u128;
+        (self.bytes, self.share) = (bytes, share as usize); // no more than before
+    }
+
+    fn held(&self) -> usize {
+        self.share + self.received + self.partial
+    }
+
+    /// Once too much waits, until it is half of that: a pause that ends with each packet is none.
+    fn out_full(&mut self, bounds: Bounds) -> bool {
+        let part = if self.was_out_full { PAUSE_AT * 2 } else { PAUSE_AT };
+        self.was_out_full = self.packets > bounds.packets / part
+            || self.bytes > pause_at_bytes(bounds) * PAUSE_AT / part;
+        self.was_out_full
+    }
+
+    fn in_full(&mut self, bounds: Bounds) -> bool {
+        let times = if self.awaited > 0 { FOR_AN_ANSWER } else { 1 };
+        let part = if self.was_in_full { 2 } else { 1 };
+        self.was_in_full = self.events > EVENTS * times / part
+            || self.received > pause_at_bytes(bounds) * times / part;
+        self.was_in_full
+    }
+}
+
+fn pause_at_bytes(bounds: Bounds) -> usize {
+    (bounds.bytes / PAUSE_AT).min(PAUSE_AT_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KB: usize = 1024;
+
+    fn load(packets: usize, bytes: usize, node: usize) -> (Arc<Load>, Arc<Budget>) {
+        let (load, budget) = (Arc::new(Load::default()), Arc::new(Budget::default()));
+        budget.set(packets, bytes, node);
+        load.count_for(&budget);
+        (load, budget)
+    }
+
+    fn size(bytes: usize) -> Size {
+        Size { packets: 1, bytes }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_a_single_packet_always_fits() {
+        let (load, _) = load(100, 64 * KB, 0);
+        assert_eq!(load.submit(size(1000 * KB), 1), Room::Enough);
+        assert_eq!(load.submit(size(1), 1), Room::Full);
+        load.taken(size(1000 * KB));
+        assert!(!load.is_waited_for());
+        assert_eq!(load.submit(size(64 * KB), 1), Room::Enough);
+        assert_eq!(load.submit(size(1), 1), Room::Full);
+    }
+
+    #[test]
+    fn a_pause_lasts_until_half_of_it_is_gone() {
+        let (load, _) = load(80, KB * KB, 0);
+        for _ in 0..10 {
+            load.submit(size(1), 1);
+        }
+        assert!(!load.is_paused() && !load.is_crowded());
+        load.submit(size(1), 1);
+        assert!(load.is_paused() && load.is_crowded());
+        for left in (6..=10).rev() {
+            load.taken(size(1));
+            assert!(load.is_crowded(), "{left} left");
+        }
+        load.taken(size(1));
+        assert!(!load.is_paused() && !load.is_crowded());
+    }
+
+    #[test]
+    fn events_that_wait_pause_the_client_and_not_its_handlers() {
+        let (load, _) = load(80, KB * KB, 0);
+        for _ in 0..=EVENTS {
+            load.queued(10);
+        }
+        assert!(load.is_paused() && !load.is_crowded());
+        for _ in 0..=EVENTS / 2 {
+            load.begun(10);
+        }
+        assert!(!load.is_paused());
+        load.queued(KB * KB);
+        assert!(load.is_paused(), "by their bytes, too");
+    }
+
+    #[test]
+    fn while_an_answer_is_awaited_more_events_may_wait_but_not_all() {
+        let (load, _) = load(80, KB * KB, 0);
+        let answer = load.await_answer();
+        for _ in 0..=EVENTS {
+            load.queued(10);
+        }
+        assert!(!load.is_paused());
+        for _ in 0..EVENTS * FOR_AN_ANSWER {
+            load.queued(10);
+        }
+        assert!(load.is_paused());
+        drop(answer);
+        assert!(load.is_paused());
+    }
+
+    #[test]
+    fn a_packet_for_many_is_in_the_nodes_sum_once() {
+        let (one, budget) = load(80, 1000 * KB, 900 * KB);
+        let others: Vec<Load> = std::iter::repeat_with(Load::default).take(9).collect();
+        others.iter().for_each(|load| load.count_for(&budget));
+        for load in others.iter().chain([&*one]) {
+            assert_eq!(load.submit(size(800 * KB), 10), Room::Enough);
+        }
+        assert!(budget.waiting() <= 800 * KB, "{}", budget.waiting());
+        assert_eq!(others[0].submit(size(640 * KB), 1), Room::Full, "each has all of it to take");
+        drop(others);
+        drop(one);
+        assert_eq!(budget.waiting(), 0);
+    }
+
+    #[test]
+    fn the_node_is_full_when_all_clients_together_hold_too_much() {
+        let (one, budget) = load(80, KB * KB, 640 * KB);
+        let other = Load::default();
+        other.count_for(&budget);
+        assert_eq!(one.submit(size(512 * KB), 1), Room::Enough);
+        assert_eq!(other.submit(size(512 * KB), 1), Room::NodeFull);
+        assert_eq!((one.held(), other.held()), (512 * KB, 512 * KB));
+        other.all_taken();
+        assert_eq!(one.submit(size(1), 1), Room::Enough);
+    }
+
+    #[test]
+    fn what_is_taken_goes_from_the_share_in_proportion() {
+        let (load, _) = load(80, KB * KB, 0);
+        load.submit(size(100 * KB), 10);
+        load.submit(size(100 * KB), 1);
+        assert_eq!(load.held(), 110 * KB);
+        load.taken(size(100 * KB));
+        assert_eq!(load.held(), 55 * KB);
+        load.taken(size(100 * KB));
+        assert_eq!(load.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_is_told() {
+        let (load, _) = load(8, KB * KB, 0);
+        load.submit(size(1), 1);
+        load.submit(size(1), 1);
+        let waiting = tokio::spawn({
+            let load = Arc::clone(&load);
+            async move { load.uncrowded().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        load.taken(Size { packets: 2, bytes: 2 });
+        waiting.await.expect("ended");
+    }
+}

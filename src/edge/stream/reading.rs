@@ -1,0 +1,407 @@
+//! To the engine: what the client says, in whole messages that the engine can read.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
+
+use super::{
+    super::{frames, inbound::Inbound, packets},
+    EdgeIo,
+    messages::{Messages, Said},
+};
+
+/// How much is read from a client at once. For each thread and not for each client: what is read is
+/// passed on or gathered before anybody else's turn comes.
+const READ_AT_ONCE: usize = 32 * 1024;
+
+thread_local! {
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_AT_ONCE].into());
+}
+
+/// How long the engine may take to say good-bye to a session that never joined a namespace.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// "No status" is what a client hears that is closed without a reason: an empty close frame.
+const NO_STATUS: u16 = 1005;
+
+/// "Invalid frame payload data": a text message that is no UTF-8.
+const NOT_TEXT: u16 = 1007;
+
+/// The client is not read from. Its answers to the engine's pings lie unread, too, so they are given
+/// in its name, as long as there are signs of life.
+pub(super) struct Pause {
+    timer: Pin<Box<Sleep>>,
+    progress: u32,
+}
+
+/// The client has said its last, or nobody listens any more.
+pub(super) struct Ending {
+    /// Its close frame, for the engine.
+    close: Option<Bytes>,
+    /// What the engine reads in the end.
+    end: Result<(), io::ErrorKind>,
+    farewell: Farewell,
+}
+
+/// What comes after the farewell of a session that goes on.
+#[derive(Default)]
+pub(super) struct Held {
+    ready: VecDeque<Bytes>,
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+/// What ends the engine's timer for a session that has not joined a namespace: the timer would hold
+/// the session until it runs out.
+enum Farewell {
+    Due,
+    Said(Pin<Box<Sleep>>),
+    Over,
+}
+
+impl<S> EdgeIo<S> {
+    /// Nothing more is read from the client. The first reason stays.
+    pub(super) fn end(&mut self, end: Result<(), io::ErrorKind>) {
+        if self.ending.is_none() {
+            let ending = Ending { close: None, end, farewell: Farewell::Due };
+            self.ending = Some(Box::new(ending));
+            self.wire.reader.wake();
+        }
+    }
+
+    /// Ends it with a close frame of ours.
+    fn close(&mut self, status: u16) {
+        let payload = if status == NO_STATUS { Vec::new() } else { status.to_be_bytes().to_vec() };
+        let mut frame = Vec::with_capacity(payload.len() + 2);
+        frames::server_frame(frames::CLOSE, &payload, &mut frame);
+        self.slow.get_or_insert_default().close = Some(frame);
+        self.end(Ok(()));
+    }
+
+    /// Takes what the client has sent, and puts into `buf` what of it has room there; the rest is
+    /// `ready`.
+    fn take(&mut self, mut bytes: &mut [u8], buf: &mut ReadBuf<'_>) {
+        let mut messages = std::mem::replace(&mut self.messages, Messages::new(0));
+        let held = messages.held();
+        let mut more = Vec::new();
+        while self.ending.is_none() {
+            match messages.next(&mut bytes) {
+                Ok(None) => break,
+                Ok(Some(Said::Here { opcode, payload })) => {
+                    self.message(opcode, payload, buf, &mut more);
+                }
+                Ok(Some(Said::Gathered(message))) => {
+                    match self.inbound(message.opcode, message.payload()) {
+                        Inbound::Pass => {
+                            self.queue_more(&mut more);
+                            let (frame, start) = message.into_frame();
+                            self.ready.push_back(Bytes::from(frame).slice(start..));
+                        }
+                        other => self.give(message.opcode, other, buf, &mut more),
+                    }
+                }
+                Ok(Some(Said::Ping(payload))) => {
+                    let mut pong = Vec::with_capacity(payload.len() + 2);
+                    frames::server_frame(frames::PONG, payload, &mut pong);
+                    self.slow.get_or_insert_default().pong = Some(pong);
+                }
+                Ok(Some(Said::Close(payload))) => {
+                    let mut close = Vec::with_capacity(payload.len() + 6);
+                    frames::client_frame(frames::CLOSE, payload, &mut close);
+                    self.end(Ok(()));
+                    if let Some(ending) = &mut self.ending {
+                        ending.close = Some(close.into());
+                    }
+                }
+                Err(wrong) => self.close(wrong.status()),
+            }
+        }
+        self.queue_more(&mut more);
+        self.wire.load.holds(messages.held(), held);
+        self.messages = messages;
+    }
+
+    /// The engine reads this when it has read what is before it.
+    fn queue(&mut self, frames: Bytes) {
+        match &mut self.held {
+            Some(held) => held.ready.push_back(frames),
+            None => self.ready.push_back(frames),
+        }
+    }
+
+    fn queue_more(&mut self, more: &mut Vec<u8>) {
+        if !more.is_empty() {
+            self.queue(std::mem::take(more).into());
+        }
+    }
+
+    /// A packet of a client that has joined nothing yet, other than one that joins something: the
+    /// engine may end the session for it, and would keep it for a while. What ends its timer comes
+    /// first, and the packet waits until that is heard.
+    #[inline]
+    fn look(&mut self, opcode: u8, payload: &[u8], more: &mut Vec<u8>) {
+        if self.wire.needs_farewell() && self.held.is_none() {
+            let is_ordinary = match opcode {
+                frames::TEXT => packets::is_connect(payload),
+                _ => packets::is_msgpack_connect(payload),
+            };
+            if !is_ordinary && let Some(farewell) = self.wires.farewell_frame(&self.wire) {
+                self.queue_more(more);
+                self.queue(farewell);
+                self.held = Some(Box::default());
+            }
+        }
+    }
+
+    /// Whether what waits for the farewell still has to wait. When it is over, what comes next is
+    /// ready.
+    fn holds(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(held) = &mut self.held else { return false };
+        if self.wire.needs_farewell() {
+            let patience = held.patience.get_or_insert_with(|| Box::pin(sleep(FAREWELL_PATIENCE)));
+            if patience.as_mut().poll(cx).is_pending() {
+                return true;
+            }
+        }
+        self.ready.append(&mut held.ready);
+        self.held = None;
+        if let Some(sid) = self.wire.sid.get() {
+            // the engine's timer is over, this one is in its place
+            self.wires.cut_unless_joined(*sid, self.pace.connect_timeout);
+        }
+        false
+    }
+
+    fn inbound(&mut self, opcode: u8, payload: &[u8]) -> Inbound {
+        match opcode {
+            frames::TEXT if std::str::from_utf8(payload).is_err() => {
+                self.close(NOT_TEXT);
+                Inbound::Ignore
+            }
+            frames::TEXT => self.reader.text(payload),
+            _ => self.reader.binary(payload),
+        }
+    }
+
+    #[inline]
+    fn message(&mut self, opcode: u8, payload: &[u8], buf: &mut ReadBuf<'_>, more: &mut Vec<u8>) {
+        match self.inbound(opcode, payload) {
+            Inbound::Pass => self.put(opcode, payload, buf, more),
+            other => self.give(opcode, other, buf, more),
+        }
+    }
+
+    #[cold]
+    fn give(&mut self, opcode: u8, inbound: Inbound, buf: &mut ReadBuf<'_>, more: &mut Vec<u8>) {
+        match inbound {
+            Inbound::Text(text) => self.put(frames::TEXT, &text, buf, more),
+            Inbound::Binary(bytes) => self.put(frames::BINARY, &bytes, buf, more),
+            Inbound::Ignore => {}
+            Inbound::Close => self.close(NO_STATUS),
+            Inbound::Pass => tracing::error!(opcode, "a message that passes is put elsewhere"),
+        }
+    }
+
+    /// Puts a frame where the engine reads it: at once if there is room, and nothing is before it.
+    fn put(&mut self, opcode: u8, payload: &[u8], buf: &mut ReadBuf<'_>, more: &mut Vec<u8>) {
+        self.look(opcode, payload, more);
+        if self.ready.is_empty()
+            && more.is_empty()
+            && self.held.is_none()
+            && payload.len() + frames::LONGEST_HEADER <= buf.remaining()
+        {
+            let (header, len) = frames::client_header(opcode, payload.len());
+            buf.put_slice(&header[..len]);
+            buf.put_slice(payload);
+        } else {
+            frames::client_frame(opcode, payload, more);
+        }
+    }
+
+    /// Gives the engine what is ready: all that there is room for, or the rest of a frame.
+    fn serve(&mut self, buf: &mut ReadBuf<'_>, most: usize) {
+        let mut most = most.min(buf.remaining());
+        while most > 0
+            && let Some(first) = self.ready.front_mut()
+        {
+            let part = first.split_to(first.len().min(most));
+            if first.is_empty() {
+                self.ready.pop_front();
+            }
+            most -= part.len();
+            self.to_engine.advance(&part);
+            buf.put_slice(&part);
+        }
+        if self.ready.is_empty() {
+            self.ready = Default::default(); // gives its memory back
+        }
+    }
+
+    /// What is ready and has begun to be read is read to its end; what comes after it is dropped.
+    fn serve_last(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let rest = self.to_engine.until_boundary();
+        if rest == 0 {
+            self.ready.clear();
+            return false;
+        }
+        self.serve(buf, rest);
+        true
+    }
+
+    /// The client is not read from now. Pending, but for a pong in its name from time to time.
+    fn pause(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let load = &self.wire.load;
+        load.reader.register(cx.waker());
+        if !load.is_paused() {
+            // it ended before the waker was there
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let rest = self.to_engine.until_boundary();
+        if rest > 0 {
+            self.serve(buf, rest);
+            return Poll::Ready(Ok(()));
+        }
+        // twice in the time that an answer may take
+        let interval = self.pace.ping_timeout / 2;
+        let progress = load.progress();
+        let pause = self.paused.get_or_insert_with(|| {
+            // the pause itself is a sign of life: something came
+            let progress = progress.wrapping_sub(1);
+            Box::new(Pause { timer: Box::pin(sleep(interval)), progress })
+        });
+        ready!(pause.timer.as_mut().poll(cx));
+        pause.timer.as_mut().reset(Instant::now() + interval);
+        let alive = std::mem::replace(&mut pause.progress, progress) != progress;
+        if !alive {
+            // for the timer that was set again
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        // before what is ready, which is at a boundary
+        let mut pong = Vec::with_capacity(7);
+        frames::client_frame(frames::TEXT, b"3", &mut pong);
+        let len = pong.len();
+        self.ready.push_front(pong.into());
+        self.serve(buf, len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> EdgeIo<S> {
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let mut unread = std::mem::take(&mut self.unread);
+            self.take(&mut unread, buf);
+            return Poll::Ready(Ok(()));
+        }
+        READ.with_borrow_mut(|read| {
+            let mut came = ReadBuf::new(read);
+            match Pin::new(&mut self.inner).poll_read(cx, &mut came) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => self.end(Err(error.kind())),
+                Poll::Ready(Ok(())) if came.filled().is_empty() => self.end(Ok(())),
+                Poll::Ready(Ok(())) => {
+                    let came = came.filled_mut();
+                    self.wires.counted(|traffic| traffic.came(came.len()));
+                    self.take(came, buf);
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// The last that the engine reads: what ends its timer, the client's close frame, the end.
+    fn last(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.serve_last(buf) {
+            return Poll::Ready(Ok(()));
+        }
+        let Some(ending) = &mut self.ending else { return Poll::Ready(Ok(())) };
+        match &mut ending.farewell {
+            Farewell::Due => {
+                let farewell = self.wires.farewell_frame(&self.wire);
+                ending.farewell = match &farewell {
+                    Some(_) => Farewell::Said(Box::pin(sleep(FAREWELL_PATIENCE))),
+                    None => Farewell::Over,
+                };
+                if let Some(frame) = farewell {
+                    self.ready.push_back(frame);
+                    self.serve(buf, usize::MAX);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            Farewell::Said(patience) => {
+                if self.wire.needs_farewell() && patience.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                ending.farewell = Farewell::Over;
+            }
+            Farewell::Over => {}
+        }
+        if let Some(close) = ending.close.take() {
+            self.ready.push_back(close);
+            self.serve(buf, usize::MAX);
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(ending.end.map_err(io::Error::from))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for EdgeIo<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.wire.reader.register(cx.waker());
+        let before = buf.filled().len();
+        loop {
+            if this.wire.is_killed() {
+                // what waits to be written is not waited for
+                this.end(Err(io::ErrorKind::ConnectionReset));
+                if let Some(ending) = &mut this.ending {
+                    ending.end = Err(io::ErrorKind::ConnectionReset);
+                }
+                return this.last(cx, buf);
+            }
+            // while our own words wait for the client, it is not listened to
+            if this.slow.as_ref().is_some_and(|slow| slow.has_to_write()) {
+                ready!(this.say_now(cx))?;
+                if this.slow.as_ref().is_some_and(|slow| slow.has_to_write()) {
+                    return Poll::Pending;
+                }
+            }
+            if this.ending.is_some() {
+                return this.last(cx, buf);
+            }
+            if this.wire.load.is_paused() {
+                return this.pause(cx, buf);
+            }
+            this.paused = None;
+            if this.ready.is_empty() && this.holds(cx) {
+                return Poll::Pending;
+            }
+            if !this.ready.is_empty() {
+                this.serve(buf, usize::MAX);
+                return Poll::Ready(Ok(()));
+            }
+            ready!(this.read(cx, buf))?;
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+            // nothing for the engine in what came: what it led to comes next
+        }
+    }
+}

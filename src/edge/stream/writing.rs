@@ -1,0 +1,274 @@
+//! To the client: what the engine writes, looked at where that is needed, and what we say ourselves.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Buf;
+use tokio::{
+    io::AsyncWrite,
+    time::{Instant, sleep},
+};
+
+use super::{
+    super::{
+        frames::{self, Header},
+        load::Size,
+        splice,
+        wire::{KillReason, Verdict},
+    },
+    EdgeIo, Stall,
+};
+
+/// A longer frame passes without being gathered, unless it starts as an answer to a CONNECT: such a
+/// one is as long as the namespace's name and the refusal's words.
+const LONGEST_JUDGED: usize = 64 * 1024;
+
+impl<S> EdgeIo<S> {
+    /// The client takes nothing right now. Pending, until it has taken too little for too long.
+    fn stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.was_blocked = true;
+        self.wire.writer.register(cx.waker());
+        self.check()?; // a kill may have come before the waker was there
+        let (timeout, written) = (self.pace.stall_timeout, self.written);
+        let stalled = self.stalled.get_or_insert_with(|| {
+            Box::new(Stall { timer: Box::pin(sleep(timeout)), written_before: written })
+        });
+        loop {
+            ready!(stalled.timer.as_mut().poll(cx));
+            let taken = written - stalled.written_before;
+            let enough = self.pace.min_read_rate as f64 * timeout.as_secs_f64();
+            if taken == 0 || (taken as f64) < enough {
+                let reason =
+                    if taken == 0 { KillReason::Stalled } else { KillReason::SlowConsumer };
+                // the engine's writer ignores errors: its reader has to see one
+                self.wires.kill_wire(&self.wire, reason);
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            stalled.written_before = written;
+            stalled.timer.as_mut().reset(Instant::now() + timeout);
+        }
+    }
+
+    /// Of what was to be written nothing waits any more.
+    fn caught_up(&mut self) {
+        self.stalled = None;
+        // Where the engine had to wait it looks whether all is out before it takes more from its
+        // queue; where it did not, its queue is empty.
+        if !std::mem::take(&mut self.was_blocked) {
+            self.wire.load.all_taken();
+        }
+    }
+
+    fn wrote(&mut self, n: usize) {
+        self.written += n as u64;
+        self.wires.counted(|traffic| traffic.went(n));
+    }
+
+    /// A connection that takes nothing any more is over: the engine's reader has to hear of it.
+    fn broke<T>(&mut self, error: io::Error) -> Poll<io::Result<T>> {
+        self.end(Err(error.kind()));
+        Poll::Ready(Err(error))
+    }
+
+    /// Takes bytes until a frame is whole, then judges it. Returns how many were taken.
+    fn gather(&mut self, bytes: &[u8]) -> usize {
+        let slow = self.slow.get_or_insert_default();
+        let mut rest = bytes;
+        let header = loop {
+            if let Some(header) = Header::parse(&slow.gathered) {
+                break header;
+            }
+            let Some((byte, after)) = rest.split_first() else { return bytes.len() };
+            slow.gathered.push(*byte);
+            rest = after;
+        };
+        if header.total() > LONGEST_JUDGED {
+            let start = header.len + splice::ANSWER_START;
+            let (taken, after) =
+                rest.split_at(rest.len().min(start.saturating_sub(slow.gathered.len())));
+            slow.gathered.extend_from_slice(taken);
+            rest = after;
+            if slow.gathered.len() < start {
+                return bytes.len();
+            }
+        }
+        if header.total() > LONGEST_JUDGED && !splice::may_be_answer(&slow.gathered[header.len..]) {
+            let passed = self.to_client.advance(&slow.gathered);
+            self.wire.load.taken(passed);
+            slow.pending.extend_from_slice(&slow.gathered);
+            slow.gathered = Vec::new();
+            return bytes.len() - rest.len();
+        }
+        let (taken, rest) = rest.split_at(rest.len().min(header.total() - slow.gathered.len()));
+        slow.gathered.extend_from_slice(taken);
+        if slow.gathered.len() == header.total() {
+            let frame = std::mem::take(&mut slow.gathered);
+            self.judge(header, &frame);
+        }
+        bytes.len() - rest.len()
+    }
+
+    fn judge(&mut self, header: Header, frame: &[u8]) {
+        let payload = &frame[header.len..];
+        let verdict = match self.wires.takes_farewell_answer(&self.wire, payload) {
+            true => Verdict::Drop,
+            false => self.wire.judge(header.opcode, payload),
+        };
+        // not written yet, but not in the engine's queue either
+        self.wire.load.taken(Size { packets: 1, bytes: frame.len() - header.len });
+        let slow = self.slow.get_or_insert_default();
+        match verdict {
+            Verdict::Pass => slow.pending.extend_from_slice(frame),
+            Verdict::Opened(sid) => {
+                slow.pending.extend_from_slice(frame);
+                self.wires.register(sid, &self.wire);
+            }
+            Verdict::Replace(payload) => {
+                let mut frame = Vec::with_capacity(payload.len() + 10);
+                frames::server_frame(header.opcode, &payload, &mut frame);
+                slow.pending.extend_from_slice(&frame);
+            }
+            Verdict::Drop => {}
+            Verdict::Answer(payload) => self.answer(payload),
+        }
+    }
+
+    /// Puts what we have to say between two frames, if this is between two frames.
+    fn say(&mut self) {
+        let Some(slow) = &mut self.slow else { return };
+        if self.to_client.at_boundary() {
+            for said in [slow.pong.take(), slow.close.take()].into_iter().flatten() {
+                slow.pending.extend_from_slice(&said);
+                slow.unflushed = true;
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> EdgeIo<S> {
+    /// Writes as it is.
+    fn pass(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.inner).poll_write(cx, bytes) {
+            Poll::Ready(Ok(n)) => {
+                let passed = self.to_client.advance(&bytes[..n]);
+                self.wire.load.taken(passed);
+                self.wrote(n);
+                Poll::Ready(Ok(n))
+            }
+            Poll::Ready(Err(error)) => self.broke(error),
+            Poll::Pending => self.stall(cx),
+        }
+    }
+
+    #[cold]
+    fn write_judged(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.write_pending(cx))?;
+        // of a frame that began to pass unseen the rest passes unseen
+        match self.to_client.until_boundary() {
+            0 => {}
+            n => return self.pass(cx, &bytes[..n.min(bytes.len())]),
+        }
+        let gathering = self.slow.as_ref().is_some_and(|slow| !slow.gathered.is_empty());
+        if !gathering && !self.wire.has_interest() {
+            self.drop_slow_path();
+            return self.pass(cx, bytes);
+        }
+        let taken = self.gather(bytes);
+        match self.write_pending(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    fn write_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.say();
+        while let Some(slow) = &mut self.slow
+            && !slow.pending.is_empty()
+        {
+            match Pin::new(&mut self.inner).poll_write(cx, &slow.pending) {
+                Poll::Ready(Ok(0)) => return self.broke(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => {
+                    slow.pending.advance(n);
+                    self.wrote(n);
+                }
+                Poll::Ready(Err(error)) => return self.broke(error),
+                Poll::Pending => return self.stall(cx),
+            }
+        }
+        self.drop_slow_path();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes and flushes what we have to say. Ready also if it has to wait for its place between
+    /// two frames of the engine's: then the engine's writer sees to it.
+    pub(super) fn say_now(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.write_pending(cx))?;
+        if self.slow.as_ref().is_some_and(|slow| slow.unflushed) {
+            match Pin::new(&mut self.inner).poll_flush(cx) {
+                Poll::Ready(flushed) => {
+                    flushed?;
+                    self.flushed();
+                }
+                Poll::Pending => return self.stall(cx),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn flushed(&mut self) {
+        if let Some(slow) = &mut self.slow
+            && std::mem::take(&mut slow.unflushed)
+        {
+            // the reading side waits for it
+            self.wire.reader.wake();
+            self.drop_slow_path();
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for EdgeIo<S> {
+    #[inline]
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.check()?;
+        if this.slow.is_none() && !this.wire.has_interest() {
+            return this.pass(cx, bytes);
+        }
+        this.write_judged(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.check()?;
+        ready!(this.write_pending(cx))?;
+        match Pin::new(&mut this.inner).poll_flush(cx) {
+            Poll::Pending => this.stall(cx),
+            Poll::Ready(Err(error)) => this.broke(error),
+            Poll::Ready(Ok(())) => {
+                this.flushed();
+                this.caught_up();
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.wire.is_killed() {
+            return Poll::Ready(Ok(())); // nothing to be polite about
+        }
+        ready!(this.write_pending(cx))?;
+        match Pin::new(&mut this.inner).poll_shutdown(cx) {
+            Poll::Pending => this.stall(cx),
+            ready => ready,
+        }
+    }
+}
