@@ -54,6 +54,7 @@ mod packets;
 mod peer;
 mod polling;
 mod probe;
+mod proxy_protocol;
 mod refusal;
 mod request;
 mod session_id;

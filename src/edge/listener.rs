@@ -1,4 +1,4 @@
-//! TCP connections and what is spoken on them: TLS, then HTTP.
+//! TCP connections and what is spoken on them: the PROXY protocol of a trusted proxy, TLS, then HTTP.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use super::{http::Edge, tls::Tls};
+use super::{http::Edge, peer, proxy_protocol, tls::Tls};
 
 /// Bytes of a request's head; Node.js allows as many.
 const LARGEST_HEAD: usize = 16 * 1024;
@@ -40,9 +40,21 @@ struct Connection<A: Adapter> {
 }
 
 impl<A: Adapter> Connection<A> {
-    async fn run(self, stream: TcpStream, tls: Option<Tls>, stop: CancellationToken) {
+    async fn run(mut self, mut stream: TcpStream, tls: Option<Tls>, stop: CancellationToken) {
         // small packets are to leave at once; where that can't be set, they leave later
         stream.set_nodelay(true).ok();
+        if peer::is_trusted(self.peer.ip(), &self.edge.options.trusted_proxies) {
+            let header = proxy_protocol::read(&mut stream);
+            match timeout(self.edge.options.handshake_timeout, header).await {
+                Ok(Ok(client)) => self.peer = client.unwrap_or(self.peer),
+                Ok(Err(error)) => {
+                    return tracing::debug!(%error, proxy = %self.peer, "a proxy said nothing useful");
+                }
+                Err(_) => {
+                    return tracing::debug!(proxy = %self.peer, "a proxy said nothing in time");
+                }
+            }
+        }
         let Some(tls) = tls else { return self.serve(stream, stop).await };
         let handshake = tls.acceptor().accept(stream);
         match timeout(self.edge.options.handshake_timeout, handshake).await {

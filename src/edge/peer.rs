@@ -8,6 +8,12 @@ use ipnet::IpNet;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
+/// Whether what `address` says of others is believed.
+pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    let address = address.to_canonical();
+    trusted.iter().any(|net| net.contains(&address))
+}
+
 /// The address of the client behind `peer`.
 ///
 /// `X-Forwarded-For` is read from its end, each entry believed only if the one after it (at first
@@ -19,7 +25,7 @@ pub(super) fn client_address(
     trusted: &[IpNet],
 ) -> SocketAddr {
     let mut address = peer.ip().to_canonical();
-    let trusts = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    let trusts = |address: &IpAddr| is_trusted(*address, trusted);
     if !trusts(&address) {
         return SocketAddr::new(address, peer.port());
     }

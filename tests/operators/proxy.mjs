@@ -24,6 +24,11 @@ const KINDS = {
     edit: (text, port) => text.replace("bind :80", `bind 127.0.0.1:${port}`),
     command: (file) => ["haproxy", "-db", "-f", file],
   },
+  "haproxy-tcp": {
+    file: "haproxy-tcp.cfg",
+    edit: (text, port) => text.replace("bind :443", `bind 127.0.0.1:${port}`),
+    command: (file) => ["haproxy", "-db", "-f", file],
+  },
   apache: {
     file: "apache.conf",
     // A virtual host and modules, of which the file says that it needs them.
@@ -46,15 +51,19 @@ const KINDS = {
   },
 };
 
-export const PROXIES = Object.keys(KINDS);
+/** Those that read HTTP. */
+export const PROXIES = Object.keys(KINDS).filter((kind) => kind !== "haproxy-tcp");
 
 const running = new Set();
 process.on("exit", () => {
   for (const child of running) child.kill("SIGKILL");
 });
 
-/** A proxy in front of two servers, ended after the test `t`: its `url`, and what it `said`. */
-export async function proxyFor(t, kind, [first, second]) {
+/**
+ * A proxy in front of two servers, ended after the test `t`: its `url`, and what it `said`. `change` is
+ * made to the text of its file.
+ */
+export async function proxyFor(t, kind, [first, second], change = (text) => text) {
   const { file, edit, command } = KINDS[kind];
   const nodes = (text) => text
     .replaceAll("10.0.0.11:3000", `127.0.0.1:${first.port}`)
@@ -67,7 +76,7 @@ export async function proxyFor(t, kind, [first, second]) {
     t.after(() => rm(dir, { recursive: true, force: true }));
     const [port] = await freePorts(1);
     const path = join(dir, file);
-    await writeFile(path, edit(nodes(await readFile(join(FILES, file), "utf8")), port, dir));
+    await writeFile(path, edit(change(nodes(await readFile(join(FILES, file), "utf8"))), port, dir));
     const [program, ...args] = command(path, dir, port);
     const proxy = { url: `http://127.0.0.1:${port}`, said: "" };
     const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, HOME: dir, XDG_DATA_HOME: dir } });
