@@ -79,7 +79,7 @@ async function arrived() {
     node = me.node;
     show("connected", element("span", { className: "prefix", text: "Connected to " }), node);
     showLink(me);
-    if (back) notice(`Back again, on node ${node}.`, "good");
+    if (back) notice(`Back again, on node ${node}.`, "good", "connection");
     presence.clear(); // what was heard before the gap may be long past
     announce("hello");
   } catch (error) {
@@ -104,25 +104,25 @@ function refused(error) {
 
 function ended(sentence) {
   show("ended", "Not connected");
-  notice(sentence, "bad");
+  notice(sentence, "bad", "connection");
   $("again").hidden = false;
 }
 
 function draining({ seconds } = {}) {
-  notice(`This server is going to stop (within ${Number(seconds) || "some"} s). You will be connected to another one.`, "warn");
+  notice(`This server is going to stop (within ${Number(seconds) || "some"} s). You will be connected to another one.`, "warn", "connection");
 }
 
 async function expiring({ seconds } = {}) {
   const mine = socket;
-  notice(`Your token expires in ${Number(seconds) || 0} s. Asking for a new one …`, "warn");
+  notice(`Your token expires in ${Number(seconds) || 0} s. Asking for a new one …`, "warn", "token");
   try {
     const fresh = await token();
     const answer = await mine.timeout(ANSWER_MS).emitWithAck("auth:refresh", fresh);
     if (socket !== mine) return;
-    if (answer?.error) notice(`The new token was refused: ${answer.error.message}`, "bad");
-    else notice("Your token has been renewed.", "good");
+    if (answer?.error) notice(`The new token was refused: ${answer.error.message}`, "bad", "token");
+    else notice("Your token has been renewed.", "good", "token");
   } catch (error) {
-    if (socket === mine) notice(`No new token: ${error.message}`, "bad");
+    if (socket === mine) notice(`No new token: ${error.message}`, "bad", "token");
   }
 }
 
@@ -132,20 +132,29 @@ function ask(event, ...args) {
 
 // ---------------------------------------------------------------- what is said and heard
 
-function heardEvents(said) {
-  if (typeof said?.text !== "string") return;
-  const own = said.tab === tab;
-  line("tabs-log", {
-    text: said.text,
-    label: own ? "from this tab" : "this came from your other tab",
-    name: user,
-    origin: own ? "own" : "other",
-  });
+// The tabs of this page put their id into what they send. Whatever has none was sent by somebody else:
+// a shell, the API, another program of this user.
+const ORIGINS = {
+  own: "from this tab",
+  other: "from your other tab",
+  outside: "from outside this page",
+};
+
+function heardEvents(...said) {
+  const from = said[0]?.tab;
+  const origin = from === tab ? "own" : typeof from === "string" ? "other" : "outside";
+  line("tabs-log", { text: textOf(...said), label: ORIGINS[origin], name: user, origin });
 }
 
 function heardLobby(said) {
-  if (typeof said?.data?.text !== "string") return;
-  line("lobby-log", { text: said.data.text, label: said.from ?? "guest", name: said.from, origin: said.from !== null && said.from === user ? "own" : "other" });
+  const from = said?.from ?? null;
+  line("lobby-log", { text: textOf(said?.data), label: from ?? "guest", name: from, origin: from !== null && from === user ? "own" : "other" });
+}
+
+/** What this page sends has a text; anything else is shown as it is. */
+function textOf(...said) {
+  if (typeof said[0]?.text === "string") return said[0].text;
+  return said.map((part) => (typeof part === "string" ? part : part instanceof ArrayBuffer ? `${part.byteLength} bytes` : JSON.stringify(part) ?? "nothing")).join(" ");
 }
 
 function heardHere(said) {
@@ -249,6 +258,7 @@ function showName() {
   $("tabs-hint").textContent = user === null
     ? "The server sends this back to you. As a guest you have no other tabs."
     : "The server sends this back to you, and to your other tabs. To nobody else.";
+  $("tabs-log").dataset.empty = user === null ? "Say something, and see it come back." : "Say something; then look at your other tab.";
   showOnline();
 }
 
@@ -263,16 +273,18 @@ function showLink(me) {
 function showOnline() {
   const people = presence.people();
   // Each second asks; only a change is drawn, so that a selection or a reader is not disturbed.
-  const signature = JSON.stringify([user, people]);
+  const signature = JSON.stringify([user, tab, people]);
   if (signature === shownOnline) return;
   shownOnline = signature;
-  $("online-count").textContent = people.length ? String(people.reduce((sum, { tabs }) => sum + tabs, 0)) : "";
+  $("online-count").textContent = people.length ? String(people.length) : "";
   $("online").replaceChildren(...people.map((person) => {
     const item = element("li", { data: { user: person.user ?? "" } });
-    const name = person.user ?? (person.tabs > 1 ? "guests" : "guest");
-    const title = element("span", { className: "name", text: name });
-    if (person.user === user) title.append(element("span", { className: "you", text: "you" }));
-    const about = `${person.tabs} ${person.tabs === 1 ? "tab" : "tabs"} · ${person.nodes.join(", ")}`;
+    const title = element("span", { className: "name", text: person.user ?? "guest" });
+    // One guest is like another: only this tab knows which of them it is.
+    const isUs = person.user === null ? person.tab === tab : person.user === user;
+    if (isUs) title.append(element("span", { className: "you", text: "you" }));
+    const count = `${person.tabs} ${person.tabs === 1 ? "tab" : "tabs"}`;
+    const about = `${count} · ${person.nodes.join(", ")}`;
     item.append(avatar(person.user), element("span", { className: "about" }, title, element("small", { text: about })));
     return item;
   }));
@@ -284,13 +296,15 @@ function line(id, { text, label, name, origin }) {
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
   const time = new Date();
   const head = element("span", { className: "head" }, element("b", { text: label }), element("time", { text: time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) }));
-  log.append(element("li", { data: { origin } }, avatar(name), element("div", { className: "bubble" }, head, element("p", { text: text.slice(0, 500) }))));
+  log.append(element("li", { data: { origin } }, avatar(name, origin === "outside"), element("div", { className: "bubble" }, head, element("p", { text: text.slice(0, 500) }))));
   while (log.children.length > MAX_LINES) log.firstChild.remove();
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
-function notice(text, kind) {
-  const box = element("p", { className: "notice", data: { kind }, text });
+/** Tells something. Of two notices about the same thing only the newer one is still true. */
+function notice(text, kind, about) {
+  if (about) for (const old of document.querySelectorAll(`.notice[data-about="${about}"]`)) old.remove();
+  const box = element("p", { className: "notice", data: about ? { kind, about } : { kind }, text });
   const close = element("button", { className: "close", text: "×" });
   close.type = "button";
   close.setAttribute("aria-label", "Dismiss");
@@ -301,11 +315,11 @@ function notice(text, kind) {
   if (kind === "good") setTimeout(() => box.remove(), 6_000);
 }
 
-function avatar(name) {
-  const circle = element("span", { className: "avatar", text: name === null ? "?" : name[0].toUpperCase() });
+function avatar(name, fromOutside = false) {
+  const circle = element("span", { className: "avatar", text: fromOutside ? ">_" : name === null ? "?" : name[0].toUpperCase() });
   circle.setAttribute("aria-hidden", "true");
   // The same name has the same colour everywhere; a guest has none.
-  if (name !== null) circle.style.setProperty("--hue", String([...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7)));
+  if (name !== null && !fromOutside) circle.style.setProperty("--hue", String([...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7)));
   else circle.classList.add("nobody");
   return circle;
 }

@@ -15,7 +15,7 @@ export class Presence {
     if (typeof tab !== "string" || tab.length > 40) return;
     const key = keyOf(user, tab);
     if (this.#tabs.size >= MAX_TABS && !this.#tabs.has(key)) return;
-    this.#tabs.set(key, { user, node: typeof node === "string" ? node.slice(0, 40) : "?", seen: now });
+    this.#tabs.set(key, { user, tab, node: typeof node === "string" ? node.slice(0, 40) : "?", seen: now });
   }
 
   bye(user, { tab } = {}) {
@@ -31,14 +31,18 @@ export class Presence {
     for (const [key, { seen }] of this.#tabs) if (now - seen > EXPIRES_AFTER_MS) this.#tabs.delete(key);
   }
 
-  /** Everybody with the number of their tabs and the nodes these are on, by name, guests last. */
+  /**
+   * Everybody with the number of their tabs and the nodes these are on, by name, guests last. Nobody
+   * knows which guests are one person, so each tab of a guest is one, and is named.
+   */
   people() {
     const people = new Map();
-    for (const { user, node } of this.#tabs.values()) {
-      const person = people.get(user) ?? { user, tabs: 0, nodes: new Set() };
+    for (const [key, { user, tab, node }] of this.#tabs) {
+      const who = user === null ? key : keyOf(user);
+      const person = people.get(who) ?? { user, ...(user === null && { tab }), tabs: 0, nodes: new Set() };
       person.tabs++;
       person.nodes.add(node);
-      people.set(user, person);
+      people.set(who, person);
     }
     return [...people.values()]
       .map((person) => ({ ...person, nodes: [...person.nodes].sort() }))

@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 
 import { launchBrowser } from "./support/browser.mjs";
-import { serverForThisFile } from "./support/server.mjs";
-import { SECRET } from "./support/tokens.mjs";
+import { ack, connectWith } from "./support/clients.mjs";
+import { serverFor, serverForThisFile } from "./support/server.mjs";
+import { SECRET, token } from "./support/tokens.mjs";
 import { until, within } from "./support/waiting.mjs";
 
 const PAGE = join(import.meta.dirname, "../../client-demo/page.mjs");
@@ -25,8 +26,9 @@ after(() => browser?.close());
 after(() => page?.process.kill());
 
 /** Starts the page's server; returns its address. */
-async function servePage(serverUrl) {
-  const child = spawn(process.execPath, [PAGE, "--port", "0", "--server", serverUrl, "--secret", SECRET], { stdio: ["ignore", "pipe", "inherit"] });
+async function servePage(...serverUrls) {
+  const servers = serverUrls.flatMap((url) => ["--server", url]);
+  const child = spawn(process.execPath, [PAGE, "--port", "0", ...servers, "--secret", SECRET], { stdio: ["ignore", "pipe", "inherit"] });
   let said = "";
   child.stdout.on("data", (chunk) => (said += chunk));
   const url = await until("the page's server says where it is", () => /http:\/\/127\.0\.0\.1:\d+\//.exec(said)?.[0], DEADLINE);
@@ -58,7 +60,7 @@ describe("the page", () => {
   it("shows a word of one tab in the other tab of the user, and not to bob", async (t) => {
     const [first, second, bob] = [await tabOf(t, "alice"), await tabOf(t, "alice"), await tabOf(t, "bob")];
     await say(first, "tabs", "hello, other tab");
-    assert.match(await line(second, "tabs", "hello, other tab").innerText(), /this came from your other tab/);
+    assert.match(await line(second, "tabs", "hello, other tab").innerText(), /from your other tab/);
     assert.match(await line(first, "tabs", "hello, other tab").innerText(), /from this tab/);
 
     // Bob's own round trip comes after: had the word been on its way to him, it would be there.
@@ -119,7 +121,67 @@ describe("the page", () => {
     await person(opened, "zoe-1").filter({ hasText: "2 tabs" }).waitFor();
   });
 
-  for (const width of [360, 390]) {
+  it("does not take an event from a shell for another tab, and shows whatever it is", async (t) => {
+    const tab = await tabOf(t, "alice");
+    const shell = await connectWith(t, server, await token("alice"));
+    await ack(shell, "events", { text: "hello from a shell" });
+    await ack(shell, "events", { hello: "world" }, 7);
+    const shown = await line(tab, "tabs", "hello from a shell").innerText();
+    assert.match(shown, /from outside this page/);
+    assert.doesNotMatch(shown, /tab/);
+    await line(tab, "tabs", '{"hello":"world"} 7').waitFor();
+  });
+
+  it("counts as many online as it shows, guests one by one", async (t) => {
+    const all = [await tabOf(t, "alice"), await tabOf(t, "alice"), await tabOf(t, "bob"), await tabOf(t, ""), await tabOf(t, "")];
+    for (const tab of all) {
+      await tab.locator("#online-count", { hasText: /^4$/ }).waitFor();
+      assert.equal(await tab.locator("#online li").count(), 4);
+      assert.equal(await tab.locator("#online .you").count(), 1);
+    }
+  });
+
+  const SIZES = { "on a desktop": { viewport: { width: 1280, height: 800 } }, "on a phone": { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true } };
+  for (const [where, size] of Object.entries(SIZES)) {
+    it(`keeps the names where they are when one is picked, ${where}`, async (t) => {
+      const context = await browser.newContext(size);
+      t.after(() => context.close());
+      const tab = await context.newPage();
+      tab.setDefaultTimeout(DEADLINE);
+      await tab.goto(page.url);
+      const place = () => tab.locator(".names").boundingBox();
+      const before = await place();
+      for (const name of ["own name", "alice", "guest", "own name", "bob"]) {
+        await tab.getByRole("radio", { name, exact: true }).check({ force: true });
+        if (name !== "own name") await tab.locator("#state[data-state=connected]", { hasText: "page-test" }).waitFor();
+        assert.deepEqual(await place(), before, `after ${name}`);
+      }
+      await tab.getByRole("radio", { name: "own name" }).check({ force: true });
+      await tab.getByLabel("Your own name").fill("a-name-of-20-letters");
+      await tab.getByRole("button", { name: "Use it" }).click();
+      await person(tab, "a-name-of-20-letters").waitFor();
+      assert.deepEqual(await place(), before, "after a long name");
+    });
+  }
+
+  for (const width of [320, 360, 390]) {
+    it(`cuts no word on a phone of ${width} pixels`, async (t) => {
+      const phone = await tabOf(t, "", { viewport: { width, height: 740 }, isMobile: true, hasTouch: true });
+      await phone.getByRole("radio", { name: "own name" }).check({ force: true });
+      for (const state of ["Not connected", "Reconnecting, attempt 12 …", "Connection lost, reconnecting …", "No answer, trying again …", "a-node-with-a-name-of-32-letters"]) {
+        await phone.evaluate((text) => (document.getElementById("state-text").textContent = text), state);
+        const cut = await phone.evaluate(() =>
+          [...document.querySelectorAll(".names span, .state > span, button, .button, h2, .who p")]
+            .filter((element) => element.checkVisibility() && (element.scrollWidth > element.clientWidth + 1 && element.clientWidth > 0 || element.getBoundingClientRect().right > innerWidth))
+            .map((element) => element.textContent));
+        assert.deepEqual(cut, [], state);
+        const places = await phone.evaluate(() => [...document.querySelectorAll("input[type=text]")].filter((input) => input.checkVisibility()).map((input) => [input.placeholder, input.scrollWidth <= input.clientWidth]));
+        assert.deepEqual(places.filter(([, fits]) => !fits), []);
+      }
+    });
+  }
+
+  for (const width of [320, 360, 390]) {
     it(`fits a phone of ${width} pixels`, async (t) => {
       const phone = await tabOf(t, "alice", { viewport: { width, height: 844 }, isMobile: true, hasTouch: true });
       await say(phone, "lobby", "w".repeat(300));
@@ -142,6 +204,32 @@ describe("the page", () => {
 
   it("has nothing to complain about in the console", () => {
     assert.deepEqual(complaints, []);
+  });
+});
+
+describe("the page, on two servers of which one goes", () => {
+  it("no longer says that the server is going to stop when it is back", async (t) => {
+    const [first, second] = await Promise.all([1, 2].map((n) => serverFor(t, { node_id: `node-${n}`, auth: { hs256_secret: SECRET }, drain: { spread: "0s" } })));
+    const pages = await servePage(first.url, second.url);
+    t.after(() => pages.process.kill());
+    const context = await browser.newContext();
+    t.after(() => context.close());
+    const tab = await context.newPage();
+    tab.setDefaultTimeout(DEADLINE);
+    await tab.goto(`${pages.url}?user=alice`);
+    await tab.locator("#state[data-state=connected]", { hasText: "node-" }).waitFor();
+    const node = await tab.locator("#node").innerText();
+    const [here, other] = node === "node-1" ? [first, "node-2"] : [second, "node-1"];
+    // Each text that the notices have ever had, in their order.
+    await tab.evaluate(() => {
+      globalThis.told = [];
+      new MutationObserver(() => globalThis.told.push(document.getElementById("notices").innerText)).observe(document.getElementById("notices"), { childList: true });
+    });
+    here.signal("SIGTERM");
+    await tab.locator("#notices", { hasText: `Back again, on node ${other}` }).waitFor({ timeout: 20_000 });
+    assert.doesNotMatch(await tab.locator("#notices").innerText(), /going to stop/);
+    const told = await tab.evaluate(() => globalThis.told);
+    assert.ok(told.some((text) => text.includes("This server is going to stop")), JSON.stringify(told));
   });
 });
 
