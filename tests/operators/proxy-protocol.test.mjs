@@ -33,7 +33,7 @@ async function answer(t, server, bytes) {
   t.after(() => socket.destroy());
   let text = "";
   socket.on("data", (chunk) => (text += chunk)).on("error", () => {});
-  socket.end(bytes);
+  socket.write(bytes);
   await within(5_000, "the connection ends", new Promise((closed) => socket.once("close", closed)));
   return text.split("\r\n")[0];
 }
