@@ -144,3 +144,26 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_about_the_gateway_has_every_code() {
+        let page = include_str!("../docs/built-in-gateway.md");
+        let rows = page.lines().filter(|line| line.contains("| no |") || line.contains("| yes |"));
+        let rows: Vec<&str> = rows.collect();
+        for code in Code::ALL {
+            let row = format!("| `{code}` | {} | ", if code.retry() { "yes" } else { "no" });
+            assert!(rows.iter().any(|known| known.starts_with(&row)), "{row}");
+        }
+        assert_eq!(rows.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn a_sentence_that_may_quote_a_client_is_not_for_the_log() {
+        assert_eq!(Fault::forbidden("no").for_log(), Some("no"));
+        assert_eq!(Fault::bad_request(format!("not {}", 1)).for_log(), None);
+    }
+}
