@@ -41,6 +41,7 @@
 //!     when that fails: this is how `adapter` asks whether a queue is full.
 
 mod admission;
+mod bodies;
 mod cors;
 mod frames;
 #[cfg(fuzzing)]
@@ -69,6 +70,7 @@ mod wire;
 mod wires;
 
 pub(crate) use admission::Limits;
+pub(crate) use bodies::BodyLimits;
 pub(crate) use http::{Edge, EdgeOptions};
 pub(crate) use listener::serve_connection;
 pub(crate) use load::{Load, Room, Size};

@@ -175,6 +175,14 @@ pub struct Edge {
     /// `stall_timeout`. Default 1 kB (1000); 0: any byte will do.
     #[serde(with = "units::size")]
     pub min_read_rate: u64,
+    /// Bytes that bodies of requests may take together while they are read; one of
+    /// [`Engine::max_payload`] is always allowed. Default 256 MiB; 0: no limit.
+    #[serde(with = "units::size")]
+    pub max_bodies: u64,
+    /// The same for clients of one address; as long as no proxy is trusted, all behind one proxy
+    /// have its address. Default 64 MiB; 0: no limit.
+    #[serde(with = "units::size")]
+    pub max_bodies_per_address: u64,
 }
 
 impl Default for Edge {
@@ -186,6 +194,8 @@ impl Default for Edge {
             handshake_timeout: secs(10),
             stall_timeout: secs(30),
             min_read_rate: 1000,
+            max_bodies: 256 << 20,
+            max_bodies_per_address: 64 << 20,
         }
     }
 }

@@ -126,7 +126,8 @@ impl Drop for Permit {
     }
 }
 
-fn customer(address: IpAddr) -> IpAddr {
+/// What one customer has: an IPv4 address, or the /64 of an IPv6 address.
+pub(super) fn customer(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => {

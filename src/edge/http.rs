@@ -28,6 +28,7 @@ use crate::config::Legacy;
 
 use super::{
     admission::{Admission, Limits, Permit},
+    bodies::{Bodies, BodyLimits},
     cors::{Cors, is_preflight},
     peer,
     refusal::Refusal,
@@ -59,6 +60,8 @@ pub(crate) struct EdgeOptions {
     pub(crate) connect_timeout: Duration,
     /// Bytes of a request's body.
     pub(crate) max_payload: u64,
+    /// Bytes of all bodies that are being read.
+    pub(crate) max_bodies: BodyLimits,
     /// Whether clients may poll.
     pub(crate) polling: bool,
     /// Whether clients may use websockets.
@@ -93,6 +96,7 @@ impl Default for EdgeOptions {
             upgrade_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(45),
             max_payload: 1_000_000,
+            max_bodies: BodyLimits::default(),
             polling: true,
             websocket: true,
             legacy: Legacy::Websocket,
@@ -116,6 +120,7 @@ pub(crate) struct Edge<A: Adapter> {
     pub(super) wires: Wires,
     pub(super) ids: ArcSwap<SessionIds>,
     admission: Admission,
+    pub(super) bodies: Arc<Bodies>,
     cors: Cors,
     draining: AtomicBool,
 }
@@ -147,6 +152,7 @@ impl<A: Adapter> Edge<A> {
             ids: ArcSwap::from_pointee(SessionIds::new(&options.node_id, &options.secrets)),
             cors: Cors::new(&options.cors_origins),
             draining: AtomicBool::new(false),
+            bodies: Bodies::new(options.max_bodies, options.max_payload),
             options,
             service,
             wires,
@@ -192,7 +198,6 @@ impl<A: Adapter> Edge<A> {
     ) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<axum::BoxError>,
     {
         if is_preflight(request.method()) {
             return self.cors.preflight(request.headers());

@@ -1,27 +1,27 @@
 //! Sessions carried by HTTP requests.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use socketioxide::adapter::Adapter;
 use socketioxide_core::Sid;
 use tokio::time::timeout;
 
 use super::{
+    bodies::Share,
     http::Edge,
     inbound::Packets,
     refusal::Refusal,
     request, splice,
-    wire::{KillReason, Phase, Wire},
+    wire::{KillReason, Phase, Turn, Turns, Wire},
     wires::Wires,
 };
-
-/// How long a poll waits for the end of a probe before it is sent away with a NOOP: Node.js looks
-/// every 100 ms.
-const PROBE_PATIENCE: Duration = Duration::from_millis(100);
 
 impl<A: Adapter> Edge<A> {
     /// The handshake.
@@ -74,39 +74,36 @@ impl<A: Adapter> Edge<A> {
     pub(super) async fn poll(&self, sid: Sid) -> Result<Response<Body>, Refusal> {
         let wire = self.wires.get(sid).ok_or(Refusal::UnknownSession)?;
         let polling = wire.polling.as_ref().ok_or(Refusal::BadRequest)?;
-        wire.seen(self.wires.now());
-        // before looking at the phase: a change right after that look must not be missed
-        let moved = polling.moved.notified();
-        match wire.phase() {
-            Phase::Polling => {}
-            Phase::Probing => {
-                timeout(PROBE_PATIENCE, moved).await.ok();
-                if wire.phase() != Phase::Polling {
-                    return Ok(noop(&wire));
-                }
-            }
-            // the session has left this transport
-            Phase::Websocket => return Err(Refusal::BadRequest),
+        if wire.phase() == Phase::Websocket {
+            return Err(Refusal::BadRequest); // the session has left this transport
         }
+        let _turn = self.turn(&wire, &polling.poll)?;
+        wire.seen(self.wires.now());
         let request = request::internal(Method::GET, &self.options.path, wire.v3, "polling", sid)
             .ok_or(Refusal::Internal)?;
-        let moved = polling.moved.notified();
-        if wire.phase() != Phase::Polling {
-            return Ok(noop(&wire));
-        }
         let watch = Watch::new(&self.wires, &wire);
         let response = tokio::select! {
             biased;
             response = self.ask_for_packets(&wire, request) => Some(response),
-            () = moved => None,
+            () = wire.sends_polls_away() => None,
         };
         watch.over();
         wire.seen(self.wires.now());
         match response {
             Some(response) => self.relay(&wire, response),
             // Dropped where it waited, the engine's poll has taken nothing that it would lose.
-            None => Ok(noop(&wire)),
+            None if wire.is_killed() => Ok(packet(&wire, CLOSE)),
+            None => Ok(packet(&wire, NOOP)),
         }
+    }
+
+    /// The turn of a request. One that comes while another is under way ends the session, as in
+    /// Node.js: nobody can say which of the two comes first.
+    fn turn<'a>(&self, wire: &Wire, turns: &'a Turns) -> Result<Turn<'a>, Refusal> {
+        turns.take().ok_or_else(|| {
+            self.wires.kill_wire(wire, KillReason::BadRequest);
+            Refusal::BadRequest
+        })
     }
 
     /// What the engine has to say, as the client is to hear it.
@@ -115,6 +112,9 @@ impl<A: Adapter> Edge<A> {
         if head.status != StatusCode::OK {
             self.wires.forget(wire);
             return Err(refusal_of(&body));
+        }
+        if wire.is_killed() && (body.is_empty() || body == NOOP.of(wire.v3)) {
+            return Ok(packet(wire, CLOSE)); // the engine was told that the client leaves
         }
         if body.is_empty() || splice::closes(&body, wire.v3) {
             self.wires.forget(wire);
@@ -144,17 +144,26 @@ impl<A: Adapter> Edge<A> {
     ) -> Result<Response<Body>, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<axum::BoxError>,
     {
         let wire = self.wires.get(sid).ok_or(Refusal::UnknownSession)?;
+        let polling = wire.polling.as_ref().ok_or(Refusal::BadRequest)?;
         if wire.phase() == Phase::Websocket {
             return Err(Refusal::BadRequest);
         }
+        let _turn = self.turn(&wire, &polling.post)?;
         wire.seen(self.wires.now());
-        let body = match self.read(body).await {
-            Ok(body) => body,
+        let watch = Watch::new(&self.wires, &wire);
+        let read = tokio::select! {
+            read = self.read(body, wire.peer) => read,
+            () = wire.over() => Err(Refusal::BadRequest),
+        };
+        watch.over();
+        let (body, _share) = match read {
+            Ok(read) => read,
             Err(refusal) => {
-                self.wires.kill_wire(&wire, KillReason::BadRequest);
+                if !wire.is_over() {
+                    self.wires.kill_wire(&wire, KillReason::BadRequest);
+                }
                 return Err(refusal);
             }
         };
@@ -184,23 +193,13 @@ impl<A: Adapter> Edge<A> {
     }
 
     /// A whole body, if it is not too large and does not take too long.
-    async fn read<B>(&self, body: B) -> Result<Bytes, Refusal>
+    async fn read<B>(&self, body: B, peer: IpAddr) -> Result<(Bytes, Share), Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<axum::BoxError>,
     {
-        let limit = usize::try_from(self.options.max_payload).unwrap_or(usize::MAX);
-        if body.size_hint().lower() > self.options.max_payload {
-            return Err(Refusal::TooLarge);
-        }
         // who needs longer than this would be taken for dead anyway
         let patience = self.options.ping_interval + self.options.ping_timeout;
-        match timeout(patience, Limited::new(body, limit).collect()).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
-            Ok(Err(_)) => Err(Refusal::BadRequest),
-            Err(_) => Err(Refusal::TooSlow),
-        }
+        timeout(patience, self.bodies.read(body, peer)).await.unwrap_or(Err(Refusal::TooSlow))
     }
 }
 
@@ -209,8 +208,24 @@ fn refusal_of(body: &[u8]) -> Refusal {
     if body.starts_with(br#"{"code":"1""#) { Refusal::UnknownSession } else { Refusal::BadRequest }
 }
 
-fn noop(wire: &Wire) -> Response<Body> {
-    let mut response = Response::new(Bytes::from_static(if wire.v3 { b"1:6" } else { b"6" }));
+/// A packet without data, as the whole body of a poll.
+#[derive(Clone, Copy)]
+struct Bare {
+    v3: &'static [u8],
+    v4: &'static [u8],
+}
+
+const NOOP: Bare = Bare { v3: b"1:6", v4: b"6" };
+const CLOSE: Bare = Bare { v3: b"1:1", v4: b"1" };
+
+impl Bare {
+    fn of(self, v3: bool) -> &'static [u8] {
+        if v3 { self.v3 } else { self.v4 }
+    }
+}
+
+fn packet(wire: &Wire, packet: Bare) -> Response<Body> {
+    let mut response = Response::new(Bytes::from_static(packet.of(wire.v3)));
     let kind = HeaderValue::from_static("text/plain; charset=UTF-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     answer(response)

@@ -1,5 +1,5 @@
-//! The client's side of an upgrade from polling, played by us: `2probe` is answered with `3probe`,
-//! and `5` is the client's decision. Until then the session stays what it is.
+//! The server's side of an upgrade from polling: `2probe` is answered with `3probe`, and `5`, with
+//! or without a probe before it, is the client's decision. Until then the session stays what it is.
 
 use std::io;
 
@@ -23,15 +23,18 @@ impl<'a> Claim<'a> {
         Self { wire, held: false }
     }
 
-    /// `false` if another websocket has it.
-    fn take(&mut self) -> bool {
-        self.held = self.wire.shift(Phase::Polling, Phase::Probing);
-        self.held
+    /// An error if another websocket has it, or the session is no longer polling.
+    fn take(&mut self) -> io::Result<()> {
+        self.held |= self.wire.shift(Phase::Polling, Phase::Probing);
+        if self.held { Ok(()) } else { Err(io::ErrorKind::AlreadyExists.into()) }
     }
 
     /// The websocket is the session's transport from now on. `false` if it had no hold on it.
     pub(super) fn take_over(&mut self) -> bool {
-        std::mem::take(&mut self.held) && self.wire.shift(Phase::Probing, Phase::Websocket)
+        let taken =
+            std::mem::take(&mut self.held) && self.wire.shift(Phase::Probing, Phase::Websocket);
+        self.wire.announce();
+        taken
     }
 }
 
@@ -39,14 +42,15 @@ impl Drop for Claim<'_> {
     fn drop(&mut self) {
         if self.held {
             self.wire.shift(Phase::Probing, Phase::Polling);
+            self.wire.announce();
         }
     }
 }
 
 /// Runs the probe and returns what the client has sent after its decision.
 ///
-/// With the client's `2probe` the claim is taken, which ends the poll that waits. An error if the
-/// client closes, says anything else, or if another websocket is at it already.
+/// The client's first word takes the claim. An error if the client closes, says anything else, or if
+/// another websocket is at it already.
 ///
 /// Takes as long as the client takes; to be run with a timeout.
 pub(super) async fn run<S>(io: &mut S, claim: &mut Claim<'_>) -> io::Result<Vec<u8>>
@@ -54,18 +58,20 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut unread = Vec::with_capacity(64);
-    let mut probed = false;
     loop {
         let (opcode, payload) = next_frame(io, &mut unread).await?;
         match (opcode, &payload[..]) {
-            (frames::TEXT, b"2probe") if !probed => {
-                if !claim.take() {
-                    return Err(io::ErrorKind::AlreadyExists.into());
-                }
-                probed = true;
+            (frames::TEXT, b"2probe") => {
+                claim.take()?;
                 send(io, frames::TEXT, b"3probe").await?;
+                // After the answer, so that the client has it before its poll ends: else it polls
+                // again, and waits for that.
+                claim.wire.announce();
             }
-            (frames::TEXT, b"5") if probed => return Ok(unread),
+            (frames::TEXT, b"5") => {
+                claim.take()?;
+                return Ok(unread);
+            }
             (frames::PING, payload) => send(io, frames::PONG, payload).await?,
             (frames::PONG, _) => {}
             (frames::CLOSE, _) => return Err(io::ErrorKind::ConnectionAborted.into()),

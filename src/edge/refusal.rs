@@ -20,6 +20,8 @@ pub(super) enum Refusal {
     Jsonp,
     TooLarge,
     TooSlow,
+    /// Bodies take as much memory as they may.
+    Busy,
     Draining,
     Full(Full),
     Internal,
@@ -36,7 +38,7 @@ impl Refusal {
             | Self::Jsonp => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::Draining | Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Draining | Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -49,7 +51,7 @@ impl Refusal {
             Self::UnknownSession => 1,
             Self::BadHandshakeMethod => 2,
             Self::BadRequest | Self::Jsonp | Self::TooLarge | Self::TooSlow => 3,
-            Self::Draining | Self::Full(_) | Self::Internal => 4,
+            Self::Busy | Self::Draining | Self::Full(_) | Self::Internal => 4,
             Self::UnsupportedProtocol => 5,
         }
     }
@@ -64,6 +66,7 @@ impl Refusal {
             Self::Jsonp => "JSONP polling is not supported",
             Self::TooLarge => "Payload too large",
             Self::TooSlow => "Request timed out",
+            Self::Busy => "Too many requests at once",
             Self::Draining => "Server is going away",
             Self::Full(Full::Connections) => "Server is full",
             Self::Full(Full::Rate) => "Too many connections at once",
@@ -75,7 +78,7 @@ impl Refusal {
     const fn retry_after(self) -> Option<Duration> {
         match self {
             Self::Full(full) => Some(full.retry_after()),
-            Self::Draining => Some(Duration::from_secs(1)),
+            Self::Busy | Self::Draining => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -84,6 +87,7 @@ impl Refusal {
         match self {
             Self::UnknownSession => RefuseReason::UnknownSession,
             Self::TooLarge => RefuseReason::TooLarge,
+            Self::Busy => RefuseReason::Bodies,
             Self::Draining => RefuseReason::Draining,
             Self::Full(Full::Connections) => RefuseReason::Connections,
             Self::Full(Full::Rate) => RefuseReason::Rate,
@@ -104,7 +108,7 @@ impl Refusal {
         }
         // The rest of a body like these is not worth reading. A proxy that keeps its connection to a
         // node that leaves would go on sending newcomers here.
-        if matches!(self, Self::TooLarge | Self::TooSlow | Self::Draining) {
+        if matches!(self, Self::TooLarge | Self::TooSlow | Self::Busy | Self::Draining) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

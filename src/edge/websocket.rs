@@ -103,8 +103,12 @@ impl<A: Adapter> Edge<A> {
         let rest = {
             let mut claim = Claim::on(&wire);
             let probe = probe::run(&mut io, &mut claim);
-            match timeout(self.options.upgrade_timeout, probe).await {
-                Ok(Ok(rest)) if claim.take_over() => Some(rest),
+            let decided = tokio::select! {
+                decided = timeout(self.options.upgrade_timeout, probe) => decided.ok(),
+                () = wire.over() => None,
+            };
+            match decided {
+                Some(Ok(rest)) if claim.take_over() => Some(rest),
                 // the claim, if there was one, is given back
                 _ => None,
             }

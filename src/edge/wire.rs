@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -16,7 +16,7 @@ use futures_util::task::AtomicWaker;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use socketioxide_core::Sid;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 use super::{
     admission::Permit,
@@ -37,7 +37,7 @@ pub enum KillReason {
     SlowConsumer,
     /// Bytes waited for the client, and it did not take one of them in time.
     Stalled,
-    /// The client broke off a poll, so what was in it may be lost.
+    /// The client broke off a request, so what was in it or in its answer may be lost.
     PollAborted,
     /// The client has not been heard of for longer than a heartbeat takes.
     Vanished,
@@ -124,8 +124,13 @@ pub(super) enum Verdict {
 /// What only a session that began with polling has.
 #[derive(Debug, Default)]
 pub(super) struct Polling {
-    /// Notified at each change of the phase.
+    /// Notified at each change of the phase, and at the session's end.
     pub(super) moved: Notify,
+    over: AtomicBool,
+    /// The client's poll, of which there is one at a time.
+    pub(super) poll: Turns,
+    /// What the client posts, one after the other.
+    pub(super) post: Turns,
     /// When the client was last heard of, in milliseconds of the registry's clock.
     last_seen_ms: AtomicU64,
     /// The engine is being asked for packets.
@@ -147,6 +152,30 @@ impl Polling {
         self.asking.load(Ordering::Acquire) > 0
     }
 }
+
+/// One request after the other: who comes while another one is under way has no turn.
+#[derive(Debug, Default)]
+pub(super) struct Turns(AtomicBool);
+
+/// One request's turn, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn<'a>(&'a AtomicBool);
+
+impl Turns {
+    pub(super) fn take(&self) -> Option<Turn<'_>> {
+        (!self.0.swap(true, Ordering::AcqRel)).then_some(Turn(&self.0))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// How long a poll that comes during a probe and finds nothing waits for the end of the probe, before
+/// it is sent away, so that the client can stop polling. As in Node.js.
+const PROBE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// One client's transport.
 pub(super) struct Wire {
@@ -217,7 +246,8 @@ impl Wire {
         }
     }
 
-    /// `false` if the phase is not (or no longer) `from`.
+    /// `false` if the phase is not (or no longer) `from`. Whoever waits for that hears of it with
+    /// [`announce`](Self::announce).
     pub(super) fn shift(&self, from: Phase, to: Phase) -> bool {
         let shifted = self
             .phase
@@ -226,10 +256,64 @@ impl Wire {
         if shifted && to == Phase::Websocket {
             self.load.set_away(false);
         }
-        if shifted && let Some(polling) = &self.polling {
+        shifted
+    }
+
+    /// The phase has changed, or the session has ended.
+    pub(super) fn announce(&self) {
+        if let Some(polling) = &self.polling {
             polling.moved.notify_waiters();
         }
-        shifted
+    }
+
+    /// The session is over: no request and no websocket that would take over waits any longer.
+    pub(super) fn end(&self) {
+        if let Some(polling) = &self.polling {
+            polling.over.store(true, Ordering::Release);
+            self.announce();
+        }
+    }
+
+    /// Whether the session, which began with polling, has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.polling.as_ref().is_none_or(|polling| polling.over.load(Ordering::Acquire))
+    }
+
+    /// Waits for the end of the session, if it began with polling.
+    pub(super) async fn over(&self) {
+        let Some(polling) = &self.polling else { return };
+        loop {
+            let moved = polling.moved.notified();
+            if self.is_over() {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// Waits until a poll that has nothing to bring yet must not wait any longer: at the probe that
+    /// comes while it waits, a little after it came while one was on, and when the session goes over
+    /// to the websocket or ends.
+    pub(super) async fn sends_polls_away(&self) {
+        let Some(polling) = &self.polling else { return };
+        let mut was_here_before = false;
+        loop {
+            // before looking: a change right after that look is not missed
+            let moved = polling.moved.notified();
+            if self.is_over() {
+                return;
+            }
+            match self.phase() {
+                Phase::Polling => {
+                    moved.await;
+                    was_here_before = true;
+                }
+                Phase::Probing if was_here_before => return,
+                Phase::Probing if timeout(PROBE_PATIENCE, moved).await.is_err() => return,
+                Phase::Probing => {}
+                Phase::Websocket => return,
+            }
+        }
     }
 
     #[inline]

@@ -61,11 +61,13 @@ pub enum RefuseReason {
     Address,
     /// A body larger than `max_payload`.
     TooLarge,
+    /// `max_bodies`, or `max_bodies_per_address`.
+    Bodies,
 }
 
 impl RefuseReason {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::BadRequest,
         Self::UnknownSession,
         Self::Draining,
@@ -73,6 +75,7 @@ impl RefuseReason {
         Self::Rate,
         Self::Address,
         Self::TooLarge,
+        Self::Bodies,
     ];
 
     /// The name as a label.
@@ -85,6 +88,7 @@ impl RefuseReason {
             Self::Rate => "connections_per_second",
             Self::Address => "connections_per_address",
             Self::TooLarge => "too_large",
+            Self::Bodies => "bodies",
         }
     }
 }
@@ -281,6 +285,7 @@ impl Wires {
         }
         self.shared.counters.killed[reason as usize - 1].fetch_add(1, Ordering::Relaxed);
         tracing::debug!(reason = reason.as_str(), "transport cut");
+        wire.end();
         if wire.phase() != Phase::Websocket {
             self.close_in_engine(wire);
         }
@@ -403,6 +408,7 @@ impl Wires {
             let known = self.shared.by_sid.remove_if(sid, |_, known| std::ptr::eq(&**known, wire));
             if known.is_some() {
                 self.counted(|traffic| traffic.closed());
+                wire.end();
             }
         }
     }

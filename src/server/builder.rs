@@ -311,6 +311,10 @@ fn edge_options(config: &Config, context: &Context) -> EdgeOptions {
         connect_timeout: engine.connect_timeout,
         upgrade_timeout: std::time::Duration::from_secs(10),
         max_payload: engine.max_payload,
+        max_bodies: edge::BodyLimits {
+            node: bytes(config.edge.max_bodies),
+            address: bytes(config.edge.max_bodies_per_address),
+        },
         polling: engine.transports.contains(&Transport::Polling),
         websocket: engine.transports.contains(&Transport::Websocket),
         legacy: engine.legacy,
@@ -322,6 +326,10 @@ fn edge_options(config: &Config, context: &Context) -> EdgeOptions {
         stall_timeout: config.edge.stall_timeout,
         min_read_rate: config.edge.min_read_rate,
     }
+}
+
+fn bytes(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX)
 }
 
 pub(super) fn secrets(config: &Config) -> Vec<Vec<u8>> {

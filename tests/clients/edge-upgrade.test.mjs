@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import { ack, connect, disconnected, heard, upgraded } from "./support/clients.mjs";
-import { RawSocket, pollingUrl } from "./support/raw.mjs";
+import { RawSocket, pollingUrl, rawSession } from "./support/raw.mjs";
 import { serverForThisFile } from "./support/server.mjs";
 import { until } from "./support/waiting.mjs";
 
@@ -89,9 +89,9 @@ const failures = {
     await raw.opened();
     raw.send("2".repeat(500_000));
   },
-  "decides before it has probed": async (raw) => {
+  "pings without a probe": async (raw) => {
     await raw.opened();
-    raw.send("5");
+    raw.send("2");
   },
   "says good-bye instead": async (raw) => (await probing(raw)).send("1"),
   "keeps silent": (raw) => raw.opened(),
@@ -109,7 +109,6 @@ describe("a websocket that would take over from polling, but", { concurrency: tr
       await say(20);
       await raw.whenClosed(PATIENCE);
       await say(20);
-      // Polls are answered late while a probe is under way, so the last ones may take a while.
       await allHeard(PATIENCE);
       assert.deepEqual(raw.frames.filter((frame) => frame !== "3probe"), [], "nothing is said to a websocket that has not decided");
       assert.equal((await ack(listener, "whoami")).socket, listener.id);
@@ -164,6 +163,67 @@ describe("a websocket that would take over from polling, but", { concurrency: tr
     assert.match(await winner.next((frame) => frame.startsWith("430")), /"socket":/);
     for (const loser of rivals.filter((rival) => rival !== winner)) assert.deepEqual(loser.frames, []);
   });
+});
+
+describe("a websocket that takes over from polling", () => {
+  it("may decide without a probe, as some clients do", async (t) => {
+    const { sid, say, sent } = await conversation(t);
+    const raw = websocketOf(t, sid);
+    await raw.opened();
+    raw.send("5", '420["whoami"]');
+    assert.match(await raw.next((frame) => frame.startsWith("430")), /"socket":/);
+    await say(3);
+    for (let number = 0; number < sent(); number++) {
+      assert.equal(JSON.parse((await raw.next((text) => text.startsWith("42"))).slice(2))[1].data, number);
+    }
+  });
+
+  it("may probe twice", async (t) => {
+    const { sid } = await conversation(t);
+    const raw = await probing(websocketOf(t, sid));
+    raw.send("2probe");
+    assert.equal(await raw.next(), "3probe");
+    raw.send("5", '420["whoami"]');
+    assert.match(await raw.next((frame) => frame.startsWith("430")), /"socket":/);
+  });
+
+  it("lets the poll go that waits, at the probe, and any poll at the decision", async (t) => {
+    const session = await rawSession(server);
+    assert.equal((await session.post("40")).status, 200);
+    await session.poll();
+    const waiting = session.poll();
+    const raw = await probing(websocketOf(t, session.sid));
+    assert.equal(await (await waiting).text(), "6");
+    const next = session.poll();
+    raw.send("5");
+    assert.equal(await (await next).text(), "6");
+  });
+
+  it("does not hold back what comes by polling while it probes, and says nothing", async (t) => {
+    const session = await rawSession(server);
+    assert.equal((await session.post("40")).status, 200);
+    await session.poll();
+    const raw = await probing(websocketOf(t, session.sid));
+    for (let number = 0; number < 20; number++) {
+      assert.equal((await session.post(`42["events",${number}]`)).status, 200);
+      let heard = "6"; // a poll that finds nothing yet is let go after a while
+      while (heard === "6") heard = await (await session.poll()).text();
+      assert.equal(heard, `42["events",${number}]`);
+    }
+    assert.deepEqual(raw.frames, ["3probe"]);
+    raw.send("5", '42["events","over the websocket"]');
+    assert.equal(await raw.next(), '42["events","over the websocket"]');
+  });
+
+  for (const [name, probe] of Object.entries({ "has not probed yet": (raw) => raw.opened(), "has probed": probing })) {
+    it(`is closed when the client leaves by polling (it ${name})`, async (t) => {
+      const session = await rawSession(server);
+      const raw = websocketOf(t, session.sid);
+      await probe(raw);
+      assert.equal((await session.post("1")).status, 200);
+      await raw.whenClosed(); // and not after the time for an upgrade, which is longer
+    });
+  }
 });
 
 describe("a session that has been taken over by a websocket", () => {
