@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize as _;
 use toml::Value;
 
 use super::{
-    RELOADED, Sources, load,
+    Config, RELOADED, Sources, load,
     schema::{SECRETS, Schema},
 };
 
@@ -60,6 +61,15 @@ fn file_with(key: &str, statement: &str) -> String {
     format!("{around}{statement}\n")
 }
 
+/// A configuration with this value for one key; fails if it is no value for it.
+fn parsed(table: toml::Table) -> Config {
+    Config::deserialize(table).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn key_as_written(key: &str, value: &str) -> toml::Table {
+    format!("{key} = {value}").parse().unwrap_or_else(|error| panic!("{key}: {error}"))
+}
+
 /// What the loader says when this is the whole file.
 fn refusal(statement: &str) -> Option<String> {
     let name = format!("switchboard-page-{}-{:?}", std::process::id(), std::thread::current().id());
@@ -81,10 +91,8 @@ fn every_key_has_a_row_with_its_default_and_there_are_no_others() {
                 "{key} is missing in docs/configuration.md: | `{name}` | `{default}` | … | | … |"
             )
         });
-        let written: toml::Table = format!("default = {}", row.default)
-            .parse()
-            .unwrap_or_else(|error| panic!("{key}: {error}"));
-        assert_eq!(&written["default"], default, "the default of {key}");
+        let written = parsed(key_as_written(key, &row.default));
+        assert_eq!(written, Config::default(), "the default of {key} is {default}");
     }
     let left: Vec<_> = rows.into_keys().collect();
     assert_eq!(left, [""; 0], "on the page, and no keys");
@@ -100,7 +108,7 @@ fn what_sighup_changes_is_marked() {
 #[test]
 fn values_that_are_listed_are_taken_and_no_others() {
     for (key, Row { default, values, .. }) in rows() {
-        let default: toml::Table = format!("default = {default}").parse().expect("checked above");
+        let default = key_as_written("default", &default);
         let default = &default["default"];
         let statement = |value: &str| match default {
             Value::Array(_) => format!("{key} = [\"{value}\"]"),
@@ -122,8 +130,11 @@ fn values_that_are_listed_are_taken_and_no_others() {
             let other = if default.is_bool() { "\"nonsense\"" } else { "nonsense" };
             assert!(refused(other).is_some(), "{key} takes nonsense");
         }
-        let zero = if default.is_str() { "0s" } else { "0" };
-        let zero = if key == "engine.max_payload" { "0B" } else { zero };
+        let zero = match default.as_str() {
+            Some(size) if size.ends_with('B') => "0B",
+            Some(_) => "0s",
+            None => "0",
+        };
         if ["more than 0", "1 or more"].contains(&&*values) {
             assert!(refused(zero).is_some(), "{key} takes {zero}");
         }

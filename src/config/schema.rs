@@ -54,6 +54,7 @@ pub const RELOADED: &[&str] = &[
     "limits.events_per_second",
     "limits.max_rooms_per_socket",
     "limits.max_event_name",
+    "limits.max_buffered_bytes",
     "edge.secrets",
     "admin.api_keys",
 ];
