@@ -130,7 +130,8 @@ impl Emitter {
         self.except_room(id.as_str().to_owned())
     }
 
-    /// Dropped for sockets that are not ready to take it.
+    /// Dropped for sockets that are not ready to take it: something waits for their client already,
+    /// or it polls and no poll of its waits. As in Node.js.
     pub fn volatile(mut self) -> Self {
         self.options.add_flag(BroadcastFlags::Volatile);
         self

@@ -132,8 +132,8 @@ impl Reply {
         self
     }
 
-    /// Dropped for a socket that is not ready to take it, instead of being queued. The engine keeps
-    /// one volatile packet per connection: a newer one replaces one not yet sent.
+    /// Dropped for a socket that is not ready to take it, instead of being queued: something waits
+    /// for its client already, or the client polls and no poll of its waits. As in Node.js.
     #[must_use]
     pub fn volatile(mut self) -> Self {
         self.volatile = true;
