@@ -18,7 +18,11 @@ REDIS_PORT ?= 6379
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## the server for development, with the URL and two tokens printed
+# Whoever waits without knowing for how long takes it for stuck.
+ANNOUNCE = @[ -e target/release/switchboard ] || echo "The first build takes some minutes: about seven on two cores. Later ones are quick."
+
+run: ## the server for development: says where it is, gives two tokens, and what to do next
+	$(ANNOUNCE)
 	cargo run --release -- --dev --listen 127.0.0.1:$(PORT)
 
 redis: $(REDIS_SERVER) ## a Redis between nodes for development, on port 6379, that keeps nothing
@@ -42,6 +46,7 @@ test-operators: tests/clients/node_modules $(PROXIES) $(REDIS) ## the files in d
 	cd tests/operators && node --test
 
 demo: client-demo/node_modules ## the story of alice, bob and a guest, against a server of its own
+	$(ANNOUNCE)
 	cargo build --release
 	tests/with-server.sh node client-demo/demo.mjs
 

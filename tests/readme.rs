@@ -1,6 +1,6 @@
 //! What the README shows is what is there.
 
-use std::{path::Path, process::Command};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -21,6 +21,8 @@ fn the_configuration_is_one_that_the_server_takes() {
     let file = std::env::temp_dir().join(format!("switchboard-readme-{}.toml", std::process::id()));
     let toml = toml.replace('…', "a secret of at least thirty-two bytes");
     std::fs::write(&file, toml).expect("a file");
+    // What it holds is a secret.
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
     let shown = Command::new(env!("CARGO_BIN_EXE_switchboard"))
         .args(["config", "--config"])
         .arg(&file)
@@ -64,4 +66,60 @@ fn the_library_example_is_the_one_that_is_compiled() {
             || statement.starts_with("usestd");
         assert!(known, "not in examples/notes.rs: {statement}");
     }
+}
+
+/// Pages for people, in the folder of the repository that they are in.
+const PAGES: &[&str] = &[
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/built-in-gateway.md",
+    "docs/configuration.md",
+    "docs/known-limits.md",
+    "deploy/README.md",
+    "deploy/metrics.md",
+    "deploy/traces.md",
+    "client-demo/README.md",
+];
+
+#[test]
+fn every_file_that_a_page_links_to_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for page in PAGES {
+        let folder = root.join(page).parent().expect("a file is in a folder").to_owned();
+        for link in read(page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap_or_default();
+            if !path.is_empty() && !path.contains("://") {
+                assert!(folder.join(path).exists(), "{page} links to {link}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_command_that_a_page_shows_has_its_flags() {
+    let mut seen = 0;
+    for page in PAGES {
+        for line in blocks(&read(page), "sh").iter().flat_map(|block| block.lines()) {
+            let line = line.split(" #").next().unwrap_or_default();
+            let mut words = line.split_whitespace();
+            if !words.next().is_some_and(|program| Path::new(program).ends_with("switchboard")) {
+                continue;
+            }
+            let words: Vec<&str> = words.collect();
+            let name = words.first().filter(|word| !word.starts_with('-'));
+            let help = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+                .args(name)
+                .arg("--help")
+                .output()
+                .expect("the binary runs");
+            assert!(help.status.success(), "{page}: {line}");
+            let help = String::from_utf8_lossy(&help.stdout).into_owned();
+            for flag in words.iter().filter(|word| word.starts_with("--")) {
+                assert!(help.contains(flag), "{page}: {line}: {flag}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5, "{seen}");
 }
