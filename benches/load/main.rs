@@ -3,6 +3,7 @@
 //! `cargo bench --bench load`; see `benches/README.md` for what is measured and how.
 
 mod fleet;
+mod floor;
 mod options;
 mod plain;
 mod process;
@@ -23,6 +24,7 @@ type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 fn main() -> ExitCode {
     let done = match env::args().nth(1).as_deref() {
         Some(process::SERVE_PLAIN) => plain::serve().map(|()| true),
+        Some(process::SERVE_FLOOR) => floor::serve().map(|()| true),
         _ => benchmark(),
     };
     match done {

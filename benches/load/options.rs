@@ -4,7 +4,7 @@ use std::{env, path::PathBuf, time::Duration};
 
 use crate::{
     Result,
-    process::Spec,
+    process::{Program, SERVE_FLOOR, SERVE_PLAIN, Spec},
     run::Times,
     scenario::{self, Scenario},
 };
@@ -14,9 +14,9 @@ Measures what servers pay for a message and for a connection; see benches/README
 
   --only TEXT       scenarios whose name contains TEXT; may be repeated
   --server SPEC     a server to measure, the first one being what the others are compared with;
-                    may be repeated. SPEC is `plain`, `w0`, `w1`, `w2` (bench_server with WORKERS
-                    set), or NAME=PATH[,VARIABLE=VALUE]…, PATH `self` being the plain server.
-                    Default: plain w0 w1 w2
+                    may be repeated. SPEC is `plain`, `floor`, `w0`, `w1`, `w2` (bench_server
+                    with WORKERS set), or NAME=PATH[,VARIABLE=VALUE]…, PATH `self` being the plain
+                    server. Default: plain floor w0 w1 w2
   --reps N          repetitions, 3 by default
   --seconds N       length of each measurement, 3 by default
   --markdown        print the table as benches/README.md has it
@@ -65,8 +65,10 @@ impl Options {
             return Err("no scenario has that in its name, see --list".into());
         }
         if servers.is_empty() {
-            let names: &[&str] =
-                if quick { &["plain", "w0", "w2"] } else { &["plain", "w0", "w1", "w2"] };
+            let names: &[&str] = match quick {
+                true => &["plain", "floor", "w0", "w2"],
+                false => &["plain", "floor", "w0", "w1", "w2"],
+            };
             servers = names.iter().map(|name| server(name)).collect::<Result<_>>()?;
         }
         let measured = seconds.unwrap_or(Duration::from_millis(if quick { 200 } else { 3000 }));
@@ -86,15 +88,16 @@ fn server(spec: &str) -> Result<Spec> {
     if let Some(workers) = spec.strip_prefix('w').filter(|workers| workers.parse::<u8>().is_ok()) {
         return Ok(Spec {
             name: spec.to_owned(),
-            path: Some(bench_server()?),
+            program: Program::At(bench_server()?),
             variables: vec![("WORKERS".to_owned(), workers.to_owned())],
         });
     }
     let (name, rest) = spec.split_once('=').unwrap_or((spec, spec));
     let mut parts = rest.split(',');
-    let path = match parts.next() {
-        Some("plain" | "self") => None,
-        Some(path) if rest != spec => Some(path.into()),
+    let program = match parts.next() {
+        Some("plain" | "self") => Program::Own(SERVE_PLAIN),
+        Some("floor") => Program::Own(SERVE_FLOOR),
+        Some(path) if rest != spec => Program::At(path.into()),
         _ => return Err(format!("unknown server {spec}, see --help").into()),
     };
     let variable = |part: &str| {
@@ -102,7 +105,7 @@ fn server(spec: &str) -> Result<Spec> {
         Ok((name.to_owned(), value.to_owned()))
     };
     let variables = parts.map(variable).collect::<Result<_>>()?;
-    Ok(Spec { name: name.to_owned(), path, variables })
+    Ok(Spec { name: name.to_owned(), program, variables })
 }
 
 /// Cargo puts this program into `<profile>/deps` and the example into `<profile>/examples`.

@@ -14,12 +14,22 @@ use crate::Result;
 /// The argument that makes this program the plain server.
 pub(crate) const SERVE_PLAIN: &str = "serve-plain";
 
+/// The argument that makes this program the floor.
+pub(crate) const SERVE_FLOOR: &str = "serve-floor";
+
+/// What is started.
+#[derive(Clone, Debug)]
+pub(crate) enum Program {
+    At(PathBuf),
+    /// This program with an argument, [`SERVE_PLAIN`] or [`SERVE_FLOOR`].
+    Own(&'static str),
+}
+
 /// A server to measure.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
     pub(crate) name: String,
-    /// None: this program, as the plain server.
-    pub(crate) path: Option<PathBuf>,
+    pub(crate) program: Program,
     pub(crate) variables: Vec<(String, String)>,
 }
 
@@ -27,7 +37,7 @@ impl Spec {
     /// Whether the server promises to keep the order of one sender's events. Plain socketioxide
     /// does not.
     pub(crate) fn keeps_order(&self) -> bool {
-        self.path.is_some()
+        !matches!(self.program, Program::Own(SERVE_PLAIN))
     }
 }
 
@@ -41,11 +51,11 @@ impl Server {
     /// Starts a server on a free port and waits until it accepts connections.
     pub(crate) fn start(spec: &Spec) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = match &spec.path {
-            Some(path) => Command::new(path),
-            None => {
+        let mut command = match &spec.program {
+            Program::At(path) => Command::new(path),
+            Program::Own(argument) => {
                 let mut command = Command::new(std::env::current_exe()?);
-                command.arg(SERVE_PLAIN);
+                command.arg(argument);
                 command
             }
         };
@@ -54,7 +64,7 @@ impl Server {
             .envs(spec.variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .spawn()
-            .map_err(|error| format!("cannot start {:?}: {error}", spec.path))?;
+            .map_err(|error| format!("cannot start {:?}: {error}", spec.program))?;
         let mut server = Self { child, address };
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(address).is_err() {

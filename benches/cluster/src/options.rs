@@ -9,7 +9,7 @@ use std::{
 use crate::{
     Result,
     layout::{self, Scenario},
-    process::Spec,
+    process::{Program, Spec},
     run::Times,
 };
 
@@ -132,6 +132,6 @@ fn peer(name: &str) -> Result<Peer> {
     let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     let variables = variables.into_iter().map(own).collect();
     let short = name.split('=').next().unwrap_or(name).to_owned();
-    let spec = Spec { name: short, path: Some(path), variables };
+    let spec = Spec { name: short, program: Program::At(path), variables };
     Ok(Peer { spec, keeps_order: !name.starts_with("sio") })
 }
