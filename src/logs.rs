@@ -8,7 +8,11 @@ use std::{env, io::IsTerminal as _};
 use switchboard::config::{Log, LogFormat};
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::{
-    EnvFilter, Registry, filter::filter_fn, layer::SubscriberExt as _, registry::LookupSpan, reload,
+    EnvFilter, Registry,
+    filter::{ParseError, filter_fn},
+    layer::SubscriberExt as _,
+    registry::LookupSpan,
+    reload,
 };
 
 /// Changes the level of the log.
@@ -32,7 +36,7 @@ pub(crate) fn start(log: &Log) -> Level {
         LogFormat::Text => install(registry.with(lines())),
     };
     started.expect("the log is started once");
-    if let Some(Err(error)) = env::var_os(EnvFilter::DEFAULT_ENV).map(|_| from_environment()) {
+    if let Some(Err(error)) = from_environment() {
         tracing::warn!(%error, "RUST_LOG is not understood; log.level holds");
     }
     Level(handle)
@@ -77,9 +81,14 @@ fn of_opentelemetry(target: &str) -> bool {
 }
 
 fn filter(log: &Log) -> EnvFilter {
-    from_environment().unwrap_or_else(|_| EnvFilter::new(log.level.as_str()))
+    match from_environment() {
+        Some(Ok(filter)) => filter,
+        Some(Err(_)) | None => EnvFilter::new(log.level.as_str()),
+    }
 }
 
-fn from_environment() -> Result<EnvFilter, tracing_subscriber::filter::FromEnvError> {
-    EnvFilter::try_from_default_env()
+/// What `RUST_LOG` says, unless it is missing or empty.
+fn from_environment() -> Option<Result<EnvFilter, ParseError>> {
+    let text = env::var_os(EnvFilter::DEFAULT_ENV).filter(|text| !text.is_empty())?;
+    Some(EnvFilter::try_new(text.to_string_lossy()))
 }

@@ -219,3 +219,18 @@ fn a_line_of_htpasswd_is_no_password() {
           name and its colon (SWITCHBOARD_ADMIN_UI__PASSWORD)"]
     );
 }
+
+#[test]
+fn a_rust_log_that_is_not_understood_is_a_warning() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("an address").to_string();
+    // The start fails, and says on its way there what is wrong with the variable.
+    let said = |filter: &str| {
+        let env = [("RUST_LOG", filter), ("SWITCHBOARD_ADMIN_LISTEN", "")];
+        text(&switchboard(&env, &["--listen", &taken]).stderr).to_owned()
+    };
+    assert!(said("switchboard=loud").contains("RUST_LOG is not understood; log.level holds"));
+    for fine in ["", "warn", "switchboard=debug"] {
+        assert!(!said(fine).contains("RUST_LOG"), "{fine}");
+    }
+}

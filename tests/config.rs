@@ -331,7 +331,9 @@ fn administration_needs_a_port_of_its_own_and_keys_where_others_reach_it() {
 #[cfg(feature = "otlp")]
 #[test]
 fn traces_go_where_the_variables_of_opentelemetry_say() {
-    let endpoint = |sources: &Sources| config(sources).traces.endpoint;
+    let endpoint = |sources: &Sources| {
+        config(sources).traces.endpoint.map(|endpoint| endpoint.expose().to_owned())
+    };
     const ALL: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:4318/");
     const ONE: (&str, &str) = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://one:4318/spans");
     const OURS: (&str, &str) = ("SWITCHBOARD_TRACES__ENDPOINT", "http://ours:4318");
@@ -438,6 +440,8 @@ fn no_secret_is_shown() {
     config.admin.api_keys = ["hidden-4"].into_iter().collect();
     config.redis.url = Some(switchboard::config::SecretUrl::new("redis://u:hidden-5@h:6379"));
     config.admin_ui = AdminUi::new("ops", "hidden-6");
+    config.auth.jwks_url = Some("https://u:hidden-7@id.example/jwks?key=hidden-8".into());
+    config.traces.endpoint = Some("https://collector.example/v1/traces?key=hidden-9".into());
     let toml = config.to_masked_toml();
     assert!(!toml.contains("hidden") && !format!("{config:?}").contains("hidden"), "{toml}");
     assert!(toml.contains("hs256_secret = [\"***\", \"***\"]"), "{toml}");

@@ -65,7 +65,7 @@ fn config(collector: &Collector) -> Config {
     let mut config = Config::default();
     config.drain.grace = Duration::ZERO;
     config.drain.spread = Duration::from_millis(10);
-    config.traces.endpoint = Some(collector.endpoint.clone());
+    config.traces.endpoint = Some(collector.endpoint.as_str().into());
     config
 }
 

@@ -4,7 +4,7 @@ mod admin_ui;
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{AuthMode, Config, Cookie, WireProtocol};
+use super::{AuthMode, Config, Cookie, SecretUrl, WireProtocol};
 use crate::redis::target::Target;
 
 /// What is wrong, or unwise, with a setting.
@@ -213,7 +213,7 @@ impl Config {
     }
 
     fn check_traces(&self, check: &mut Check, can_export: bool) {
-        let endpoint = self.traces.endpoint.as_deref();
+        let endpoint = self.traces.endpoint.as_ref().map(SecretUrl::expose);
         let url = endpoint.and_then(|endpoint| endpoint.parse::<http::Uri>().ok());
         let is_url = url.as_ref().is_some_and(|url| {
             matches!(url.scheme_str(), Some("http" | "https"))

@@ -84,7 +84,7 @@ impl SecretFiles {
             let path = value.as_str().filter(|path| !path.is_empty());
             self.0.extend(path.map(|path| (PathBuf::from(path), key.clone())));
         } else if let Origin::File { path, .. } = origin {
-            let is_url = matches!(key.as_str(), "redis.url" | "auth.jwks_url");
+            let is_url = matches!(key.as_str(), "redis.url" | "auth.jwks_url" | "traces.endpoint");
             let mut texts = texts(Some(value));
             let is_in_it = match is_url {
                 true => texts.any(|url| SecretUrl::new(url).has_secret()),

@@ -46,7 +46,7 @@ impl Tracer {
     /// Exports to `traces.endpoint`, if there is one.
     pub(crate) fn new(config: &Config, node: &NodeId) -> Result<Self, TracesError> {
         let Some(endpoint) = &config.traces.endpoint else { return Ok(Self::default()) };
-        let provider = export::start(endpoint, config.traces.sample_ratio, node)?;
+        let provider = export::start(endpoint.expose(), config.traces.sample_ratio, node)?;
         Ok(Self::with(&provider, Some(provider.clone()), &config.traces))
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::serde_with;
+use crate::config::{secret::SecretUrl, serde_with};
 
 /// `[traces]`: where the spans of a node go, and which. Needs the cargo feature `otlp`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,7 +12,7 @@ pub struct Traces {
     /// URL that takes spans by OTLP over HTTP, such as `http://collector:4318`; without a path
     /// `/v1/traces` is meant. Default unset: there are no spans.
     #[serde(with = "serde_with::unset")]
-    pub endpoint: Option<String>,
+    pub endpoint: Option<SecretUrl>,
     /// How much of what starts a trace here is sampled, from 0 to 1; what belongs to a trace of
     /// somebody else is sampled if that one is. Default 1. The variable `OTEL_TRACES_SAMPLER`
     /// wins.
