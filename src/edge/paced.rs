@@ -20,7 +20,7 @@ use super::{
     packets,
     refusal::Refusal,
     request,
-    wire::{Verdict, Wire},
+    wire::{Phase, Verdict, Wire},
 };
 
 /// Packets of a body that the engine is given at once.
@@ -202,6 +202,9 @@ impl Drop for Asking<'_> {
     fn drop(&mut self) {
         let Self(wire) = self;
         wire.load.set_away(true);
+        if wire.phase() == Phase::Websocket {
+            wire.load.set_away(false); // its websocket has taken over, perhaps just now
+        }
         if let Some(polling) = &wire.polling {
             polling.asking(false);
             polling.moved.notify_waiters();

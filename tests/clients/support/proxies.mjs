@@ -76,9 +76,10 @@ export async function balancer(t, nodes, target) {
 /**
  * A network between two programs that can fail. `stall()`: nothing is forwarded any more, in either
  * direction, and nobody is told, as when a cable is pulled or a firewall forgets its connections.
- * `flow()`: what was held back goes on. `cut()`: every connection is reset.
+ * `flow()`: what was held back goes on. `cut()`: every connection is reset. What is sent takes `delay`
+ * milliseconds to arrive.
  */
-export async function network(t, port) {
+export async function network(t, port, { delay = 0 } = {}) {
   let stalled = false;
   const ends = new Set();
   const front = await listening(t, (client, keep) => {
@@ -87,7 +88,7 @@ export async function network(t, port) {
     for (const [from, to] of [[client, upstream], [upstream, client]]) {
       ends.add(from);
       // Each chunk is passed on by hand: `pipe` would resume by itself what `stall` has paused.
-      from.on("data", (chunk) => to.write(chunk));
+      from.on("data", (chunk) => (delay ? setTimeout(() => to.write(chunk), delay) : to.write(chunk)));
       from.on("close", () => {
         ends.delete(from);
         to.destroy();
