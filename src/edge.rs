@@ -1,11 +1,12 @@
 //! The edge: everything between the TCP listener and socketioxide's service.
 //!
 //! ```text
-//! TCP, TLS ── listener ── http ──┬── polling ─────────────────── requests ──┐
-//!                │               │     └ splice                             ├── engine
+//! TCP, TLS ── listener ── http ──┬── polling ── paced ────────── requests ──┐
+//!                │               │     └ packets, splice                    ├── engine
 //!                └ other routes  └── websocket ─┬─ probe ─ stream ─ stream ──┘
-//!                                               └── frames, splice
+//!                                               └── frames, inbound, splice
 //!                          wires: all transports, by session
+//!                          load: what waits because of each of them
 //! ```
 //!
 //! The engine is used as it is published. It is given a stream that is ours for each websocket, and
@@ -39,6 +40,10 @@
 //! 9. An unknown session's status is not 200, and its body starts with `{"code":"1"`.
 //! 10. `Socket::emit` takes a place in the socket's queue before it serializes, and gives it back
 //!     when that fails: this is how `adapter` asks whether a queue is full.
+//! 11. A packet that did not fit into the answer to a poll is put aside. The next poll has it without
+//!     waiting, and a websocket that takes over does not look there: so `paced` asks before that.
+//! 12. A session of Engine.IO 4 is kept until `connect_timeout`, closed or not, unless a CONNECT of
+//!     its succeeds: so the edge says one before a session that has joined nothing ends.
 
 mod admission;
 mod bodies;
