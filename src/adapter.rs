@@ -9,18 +9,24 @@ mod here;
 mod ids;
 mod interest;
 mod members;
+mod namespaces;
 mod shown;
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     convert::Infallible,
-    sync::{Arc, OnceLock, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::Duration,
 };
 
 use interest::Interest;
 use members::Members;
-use parking_lot::RwLock;
+use namespaces::Stage;
+pub(crate) use namespaces::{Adapters, Entering};
+use parking_lot::{Mutex, RwLock};
 use socketioxide::{ProtocolVersion, adapter::Emitter, socket::Socket};
 use socketioxide_core::{
     Sid, Str,
@@ -50,62 +56,6 @@ const SETTLING: Duration = Duration::from_secs(1);
 /// before the connection below it is cut.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// The adapters of all namespaces of this node.
-#[derive(Default)]
-pub(crate) struct Adapters {
-    by_namespace: RwLock<HashMap<Str, Arc<Adapter>>>,
-    peers: OnceLock<Arc<Peers>>,
-}
-
-impl Adapters {
-    pub(crate) fn get(&self, namespace: &str) -> Option<Arc<Adapter>> {
-        self.by_namespace.read().get(namespace).cloned()
-    }
-
-    /// Names the way to the other nodes; without it this node is alone.
-    pub(crate) fn set_peers(&self, peers: Option<Arc<Peers>>) {
-        if let Some(peers) = peers {
-            // Said once, when the server is built.
-            let _ = self.peers.set(peers);
-        }
-    }
-
-    /// Disconnects a socket from its namespace, if it is still there, on whatever node.
-    pub(crate) fn disconnect(&self, namespace: &str, id: SocketId) {
-        let here = self.get(namespace).and_then(|adapter| Some((adapter.socket(id)?, adapter)));
-        if let Some((socket, adapter)) = here {
-            adapter.disconnect(socket, false);
-        } else if let Some(peers) = self.peers.get() {
-            let rooms = vec![Room::Owned(id.as_str().to_owned())];
-            let to = Selection { rooms, except: Vec::new() };
-            peers.say(namespace, &Message::Disconnect { to, close: false });
-        }
-    }
-
-    pub(crate) fn all(&self) -> Vec<Arc<Adapter>> {
-        self.by_namespace.read().values().cloned().collect()
-    }
-
-    /// How many sockets there are, a client in two namespaces counted twice. Those of a hidden
-    /// namespace are nobody's.
-    pub(crate) fn socket_count(&self) -> usize {
-        let adapters = self.by_namespace.read();
-        adapters.values().filter(|adapter| !adapter.hidden).map(|adapter| adapter.len()).sum()
-    }
-
-    /// Unlistens to rooms that became empty and listens to those that were joined past our API,
-    /// until the node stops.
-    pub(crate) async fn look_after_interest(self: Arc<Self>, context: Arc<Context>) {
-        let mut tick = tokio::time::interval(interest::PERIOD);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while context.stop.run_until_cancelled(tick.tick()).await.is_some() {
-            for adapter in self.all() {
-                adapter.look_after_interest();
-            }
-        }
-    }
-}
-
 /// Shows a socket to other nodes.
 pub(crate) trait Describe: Send + Sync {
     /// The socket as `fetchSockets` of Node.js has it, its rooms left out.
@@ -123,6 +73,30 @@ pub struct State {
     pub(crate) hidden: Option<Box<str>>,
     /// A namespace that exists for the engine alone, see [`farewell`](crate::farewell).
     pub(crate) farewell: Box<str>,
+    pub(crate) paths: Paths,
+}
+
+/// The paths of the gateways.
+#[derive(Default)]
+pub(crate) struct Paths {
+    names: HashSet<Box<str>>,
+    patterns: matchit::Router<()>,
+}
+
+impl Paths {
+    pub(crate) fn add(&mut self, path: &str) {
+        if path.contains('{') {
+            // A path that does not parse is refused where the gateway is added.
+            let _ = self.patterns.insert(path, ());
+        } else {
+            self.names.insert(path.into());
+        }
+    }
+
+    /// Whether a namespace is one of those that come and go.
+    fn is_of_pattern(&self, namespace: &str) -> bool {
+        !self.names.contains(namespace) && self.patterns.at(namespace).is_ok()
+    }
 }
 
 /// The adapter of one namespace. Users of the library meet it only as the type parameter of
@@ -136,6 +110,13 @@ pub struct Adapter {
     /// None as well if one pattern covers every room.
     interest: Option<Interest>,
     hidden: bool,
+    is_of_pattern: bool,
+    stage: Mutex<Stage>,
+    retired: AtomicBool,
+    /// How many sockets are asking to be let in.
+    entering: AtomicUsize,
+    /// It is empty, and a task waits for it to stay so.
+    lingers: AtomicBool,
 }
 
 impl Adapter {
@@ -158,6 +139,11 @@ impl Adapter {
         payload: Payload,
         options: BroadcastOptions,
     ) -> Result<(), PayloadError> {
+        if self.is_retired()
+            && let Some(successor) = self.successor()
+        {
+            return successor.emit(payload, options);
+        }
         let span = self.context.trace_emit(self.namespace(), &payload, &options);
         let value = payload.into_wire(self.context.parser())?;
         if !self.hidden {
@@ -315,6 +301,7 @@ impl Adapter {
                 self.local.del(socket.id, Room::Owned(before.as_str().to_owned()));
             }
         }
+        self.open();
         if let Some(interest) = &self.interest
             && socket.protocol() == ProtocolVersion::V4
         {
@@ -390,19 +377,24 @@ impl CoreAdapter<Emitter> for Adapter {
             interest: peers.as_ref().and_then(interest),
             peers,
             hidden: state.hidden.as_deref() == Some(local.path().as_str()),
+            is_of_pattern: state.paths.is_of_pattern(local.path()),
+            stage: Mutex::default(),
+            retired: AtomicBool::new(false),
+            entering: AtomicUsize::new(0),
+            lingers: AtomicBool::new(false),
             local,
         }
     }
 
     fn init(self: Arc<Self>, on_success: impl FnOnce() + Send + 'static) -> Self::InitRes {
-        if let Some(adapters) = self.adapters.upgrade() {
-            adapters.by_namespace.write().insert(self.local.path().clone(), self.clone());
+        match self.adapters.upgrade() {
+            Some(adapters) => adapters.list(&self, on_success),
+            None => on_success(),
         }
         // Only now: a node that is counted has to answer.
-        if let Some(peers) = &self.peers {
-            peers.serve(self.local.path());
+        if !self.is_of_pattern {
+            self.open();
         }
-        on_success();
     }
 
     async fn broadcast(

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     config::Config,
     event::{Data, Event},
-    fault::Fault,
+    fault::{Code, Fault},
     gateway::Gateway,
     handshake::Authenticate,
     reply::Reply,
@@ -46,6 +46,9 @@ async fn refresh(
     session: Session,
     token: String,
 ) -> Result<Reply, Fault> {
+    if !session.may_show_token() {
+        return Err(Fault::new(Code::RateLimited, "too many tokens"));
+    }
     session.refresh(authenticate.verify(&token).await?)?;
     Ok(Reply::ack(&json!({ "ok": true })))
 }

@@ -8,19 +8,19 @@ use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use parking_lot::Mutex;
 use socketioxide::{
-    ProtocolVersion,
+    ProtocolVersion, SocketIo,
     handler::{ConnectHandler, DisconnectHandler, MessageHandler},
     socket::{DisconnectReason, Socket},
 };
 use socketioxide_core::{Sid, Value, adapter::Room};
 
 use crate::{
-    adapter::{Adapter, Adapters},
+    adapter::{Adapter, Adapters, Entering},
     auth::Identity,
     context::Context,
     directory::{Directory, UserSocket},
     dispatch::Inbox,
-    fault::Fault,
+    fault::{Code, Fault},
     gateway::Inner as Gateway,
     handshake::{Handshake, connect_payload},
     id::SocketId,
@@ -80,7 +80,12 @@ impl Entrance {
         auth: Option<&Value>,
     ) -> Result<(), Fault> {
         let parts = &*self.0;
-        let adapter = parts.around.adapters.get(socket.ns()).ok_or_else(Fault::internal)?;
+        let mut entering = parts.around.adapters.enter(socket)?;
+        if !parts.around.context.wires().may_ask(socket.id) {
+            entering.leave_nothing();
+            return Err(Fault::new(Code::RateLimited, "too many attempts to connect"));
+        }
+        let adapter = entering.adapter().clone();
         let peer = parts.around.context.wires().peer_addr(socket.id);
         let params = self.params(socket.ns());
         let expiry = parts.around.expiry.clone();
@@ -91,7 +96,7 @@ impl Entrance {
             Session::new(socket, NewSession { id, adapter, params, peer, expiry, origin });
         let handshake = Handshake::new(session.clone(), socket.req_parts().clone(), auth);
         let entering = async {
-            let entered = self.enter(socket, handshake).await;
+            let entered = self.enter(socket, handshake, entering).await;
             let failed = entered.as_ref().err().map(Fault::code);
             failed.into_iter().for_each(|code| tracer.failed(code));
             entered
@@ -105,6 +110,7 @@ impl Entrance {
         &self,
         socket: &Arc<Socket<Adapter>>,
         handshake: Handshake,
+        entering: Entering,
     ) -> Result<(), Fault> {
         let parts = &*self.0;
         let session = handshake.session().clone();
@@ -119,7 +125,8 @@ impl Entrance {
         drop(handshake);
 
         // From here on whatever happens undoes the membership, a cancelled future included.
-        let membership = Membership { session: session.clone(), entrance: self.clone() };
+        let io = entering.server().clone();
+        let membership = Membership { session: session.clone(), entrance: self.clone(), io };
         session.adapter().enter(socket, session.id(), session.described_by());
         let identity = session.identity();
         let mut rooms: Vec<Room> = vec![session.id().as_str().to_owned().into()];
@@ -150,10 +157,15 @@ impl Entrance {
             }
         }
         session.settled().await;
+        // Its sockets are cut off when a namespace is retired; this one may not have been seen.
+        if session.adapter().is_retired() {
+            return Err(session.adapter().just_removed(socket.id));
+        }
 
         let inbox = Inbox::new(session.clone(), parts.gateway.clone());
         parts.waiting.lock().insert((socket.id, socket.ns().into()), inbox.clone());
-        socket.on_disconnect(Leave { inbox: inbox.clone(), entrance: self.clone() });
+        let io = entering.server().clone();
+        socket.on_disconnect(Leave { inbox: inbox.clone(), entrance: self.clone(), io });
         socket.on_fallback(Receive { inbox, _membership: membership });
         Ok(())
     }
@@ -209,11 +221,13 @@ fn leave(session: &Session, directory: &Directory, reason: Option<DisconnectReas
 struct Membership {
     session: Session,
     entrance: Entrance,
+    io: SocketIo<Adapter>,
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
         leave(&self.session, &self.entrance.0.around.directory, None);
+        self.session.adapter().left_by_one(&self.io);
         let key = (self.session.sid(), self.session.namespace().into());
         let mut waiting = self.entrance.0.waiting.lock();
         if waiting.get(&key).is_some_and(|inbox| inbox.session() == &self.session) {
@@ -238,6 +252,7 @@ impl MessageHandler<Adapter, ()> for Receive {
 struct Leave {
     inbox: Arc<Inbox>,
     entrance: Entrance,
+    io: SocketIo<Adapter>,
 }
 
 impl DisconnectHandler<Adapter, ()> for Leave {
@@ -262,6 +277,7 @@ impl DisconnectHandler<Adapter, ()> for Leave {
         leave(session, &self.entrance.0.around.directory, Some(reason));
         // At once and not after the handlers: nothing is sent to a socket that has left.
         remove(socket);
+        session.adapter().left_by_one(&self.io);
         self.inbox.disconnected(reason);
     }
 }

@@ -157,13 +157,14 @@ impl Emitter {
     /// # Errors
     /// As [`Emitter::emit`].
     pub fn emit_payload(self, payload: Payload) -> Result<(), PayloadError> {
-        match &self.place {
-            Place::Here(adapter) => adapter.emit(payload, self.options),
-            Place::Elsewhere(Some(peers)) if !self.is_local() => {
-                let span = self.context.trace_emit(&self.namespace, &payload, &self.options);
-                let flags = Flags::of(&self.options, span.traceparent());
-                self.context.count_emit(&self.options);
-                peers.broadcast(&self.namespace, payload.value(), &self.selection(), flags);
+        let this = self.of_today();
+        match &this.place {
+            Place::Here(adapter) => adapter.emit(payload, this.options),
+            Place::Elsewhere(Some(peers)) if !this.is_local() => {
+                let span = this.context.trace_emit(&this.namespace, &payload, &this.options);
+                let flags = Flags::of(&this.options, span.traceparent());
+                this.context.count_emit(&this.options);
+                peers.broadcast(&this.namespace, payload.value(), &this.selection(), flags);
                 Ok(())
             }
             Place::Elsewhere(_) => Ok(()),
@@ -173,9 +174,10 @@ impl Emitter {
     /// Disconnects these sockets, on every node, and returns how many they were on this node. Each
     /// client sees `io server disconnect`. With `close_transport` the connections are closed too.
     pub fn disconnect(self, close_transport: bool) -> usize {
-        self.tell(|to| Message::Disconnect { to, close: close_transport });
-        match self.place {
-            Place::Here(adapter) => adapter.disconnect_here(self.options, close_transport),
+        let this = self.of_today();
+        this.tell(|to| Message::Disconnect { to, close: close_transport });
+        match this.place {
+            Place::Here(adapter) => adapter.disconnect_here(this.options, close_transport),
             Place::Elsewhere(_) => 0,
         }
     }
@@ -184,19 +186,35 @@ impl Emitter {
     /// the others when they have heard of it.
     pub fn join<R: Into<Room>>(self, rooms: impl IntoIterator<Item = R>) {
         let rooms: Vec<Room> = rooms.into_iter().map(Into::into).collect();
-        self.tell(|to| Message::Join { to, rooms: rooms.clone() });
-        if let Place::Here(adapter) = self.place {
-            adapter.join_here(self.options, &rooms);
+        let this = self.of_today();
+        this.tell(|to| Message::Join { to, rooms: rooms.clone() });
+        if let Place::Here(adapter) = this.place {
+            adapter.join_here(this.options, &rooms);
         }
     }
 
     /// Takes these sockets out of rooms, on every node.
     pub fn leave<R: Into<Room>>(self, rooms: impl IntoIterator<Item = R>) {
         let rooms: Vec<Room> = rooms.into_iter().map(Into::into).collect();
-        self.tell(|to| Message::Leave { to, rooms: rooms.clone() });
-        if let Place::Here(adapter) = self.place {
-            adapter.leave_here(self.options, &rooms);
+        let this = self.of_today();
+        this.tell(|to| Message::Leave { to, rooms: rooms.clone() });
+        if let Place::Here(adapter) = this.place {
+            adapter.leave_here(this.options, &rooms);
         }
+    }
+
+    /// With the adapter that the namespace has by now: an emitter may be kept for longer than a
+    /// namespace of a pattern lives.
+    pub(super) fn of_today(mut self) -> Self {
+        if let Place::Here(adapter) = &self.place
+            && adapter.is_retired()
+        {
+            self.place = match adapter.successor() {
+                Some(successor) => Place::Here(successor),
+                None => Place::Elsewhere(adapter.peers().cloned()),
+            };
+        }
+        self
     }
 
     /// Ids are rooms, too; a version 2 client that is here may be named by the id that it knows.

@@ -138,6 +138,10 @@ impl Gateway {
         self
     }
 
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The path and the handlers of events between servers, taken out.
     pub(crate) fn take_server_side(&mut self) -> (String, ServerSideHandlers) {
         (self.path.clone(), std::mem::take(&mut self.server_side))

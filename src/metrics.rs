@@ -85,6 +85,8 @@ pub(crate) struct Meters {
     /// Acknowledgements that they gave.
     pub(crate) acks_received: Counter,
     acks_awaited: AtomicU64,
+    /// How many sockets have a token that is waited for to expire.
+    pub(crate) token_deadlines: AtomicUsize,
     /// How many sockets there were when the drain began.
     drained_from: AtomicUsize,
     handlers: Mutex<Vec<Handling>>,

@@ -61,6 +61,8 @@ struct Inner {
     closing: Mutex<Option<CancellationToken>>,
     /// None: tokens are looked at once, when a socket connects.
     expiry: Option<Expiry>,
+    /// When something is due for the token, if it is watched.
+    deadline: Mutex<Option<expiry::Due>>,
     /// What other nodes are shown of the handshake; none if there are no other nodes.
     shown: OnceLock<Box<Map<String, Json>>>,
     origin: Origin,
@@ -93,6 +95,7 @@ impl Session {
             closed: AtomicBool::new(false),
             closing: Mutex::new(None),
             expiry,
+            deadline: Mutex::new(None),
             shown: OnceLock::new(),
             origin,
         }))
@@ -147,6 +150,11 @@ impl Session {
         }
         self.watch_token();
         Ok(())
+    }
+
+    /// Counts that the client shows a token. False: it has done so too often.
+    pub(crate) fn may_show_token(&self) -> bool {
+        self.0.adapter.context().wires().may_ask(self.0.sid)
     }
 
     /// From now on the socket does not outlive its token.
@@ -404,6 +412,10 @@ impl Session {
         *self.0.last_rooms.lock() = Some(rooms.into());
         if let Some(token) = closing.take() {
             token.cancel();
+        }
+        drop(closing);
+        if let Some(expiry) = &self.0.expiry {
+            expiry.forget(self);
         }
         true
     }

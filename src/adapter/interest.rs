@@ -22,7 +22,8 @@ pub(super) const PERIOD: Duration = Duration::from_millis(250);
 pub(super) struct Interest {
     namespace: Box<str>,
     peers: Arc<Peers>,
-    rooms: Mutex<HashSet<Room>>,
+    /// None: the namespace is gone.
+    rooms: Mutex<Option<HashSet<Room>>>,
     /// Rooms that somebody left since the last look.
     left: Mutex<HashSet<Room>>,
     /// How often the local adapter was handed out, and how often a socket's end explains it. A
@@ -37,7 +38,7 @@ impl Interest {
         Self {
             namespace: namespace.into(),
             peers,
-            rooms: Mutex::default(),
+            rooms: Mutex::new(Some(HashSet::new())),
             left: Mutex::default(),
             handed_out: AtomicU64::new(0),
             explained: AtomicU64::new(0),
@@ -48,6 +49,7 @@ impl Interest {
     /// Rooms have a member here. To be called after the socket is in them.
     pub(super) fn joined(&self, joined: &[Room]) {
         let mut rooms = self.rooms.lock();
+        let Some(rooms) = &mut *rooms else { return };
         for room in joined {
             if !rooms.contains(room) {
                 rooms.insert(room.clone());
@@ -63,7 +65,14 @@ impl Interest {
 
     /// Whether frames of a room are heard.
     pub(super) fn hears_of(&self, room: &str) -> bool {
-        self.rooms.lock().contains(room)
+        self.rooms.lock().as_ref().is_some_and(|rooms| rooms.contains(room))
+    }
+
+    /// The namespace is gone, and nothing is heard of its rooms any more.
+    pub(super) fn close(&self) {
+        for room in self.rooms.lock().take().into_iter().flatten() {
+            self.peers.unlisten(&self.namespace, &room);
+        }
     }
 
     pub(super) fn handed_out(&self) {
@@ -85,6 +94,7 @@ impl Interest {
         for room in left {
             // Under the lock, so that a join in between either is seen here or listens again.
             let mut rooms = self.rooms.lock();
+            let Some(rooms) = &mut *rooms else { return };
             if is_empty(&room) && rooms.remove(&room) {
                 self.peers.unlisten(&self.namespace, &room);
             }
@@ -95,7 +105,10 @@ impl Interest {
             return;
         }
         let all = all();
-        let gone: Vec<Room> = self.rooms.lock().difference(&all).cloned().collect();
+        let gone: Vec<Room> = match &*self.rooms.lock() {
+            Some(rooms) => rooms.difference(&all).cloned().collect(),
+            None => return,
+        };
         self.joined(&all.into_iter().collect::<Vec<_>>());
         // Looked at once more the next time, when a join that is under way has ended.
         self.left(gone);

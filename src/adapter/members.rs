@@ -68,6 +68,10 @@ impl Members {
         self.by_sid.len()
     }
 
+    pub(super) fn sockets(&self) -> Vec<Arc<Socket<Adapter>>> {
+        self.by_sid.values().filter_map(|member| member.socket.upgrade()).collect()
+    }
+
     pub(super) fn get(&self, sid: Sid) -> Option<&Member> {
         self.by_sid.get(&sid)
     }

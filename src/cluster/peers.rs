@@ -53,7 +53,8 @@ pub(crate) struct Peers {
     questions: Questions,
     roster: Roster,
     acquaintances: Acquaintances,
-    served: RwLock<HashSet<Box<str>>>,
+    /// How often each namespace is served: while one takes over from another, twice.
+    served: RwLock<HashMap<Box<str>, usize>>,
     /// One pattern for all rooms instead of a channel for each.
     hears_all: bool,
     timeout: Duration,
@@ -125,16 +126,31 @@ impl Peers {
 
     /// From now on this node is counted as one that serves the namespace.
     pub(crate) fn serve(&self, namespace: &str) {
-        self.served.write().insert(namespace.into());
+        *self.served.write().entry(namespace.into()).or_default() += 1;
         for topic in self.wire.topics(namespace, self.hears_all) {
             self.broker.listen(topic);
+        }
+    }
+
+    /// This node serves the namespace no more.
+    pub(crate) fn unserve(&self, namespace: &str) {
+        // The last that was listened to is left first: who is counted has to hear everything.
+        for topic in self.wire.topics(namespace, self.hears_all).iter().rev() {
+            self.broker.unlisten(topic);
+        }
+        let mut served = self.served.write();
+        if let Some(count) = served.get_mut(namespace) {
+            *count -= 1;
+            if *count == 0 {
+                served.remove(namespace);
+            }
         }
     }
 
     /// Hears answers about a namespace while the returned value lives. None if it is served here,
     /// and so heard of anyway. A node serves a namespace from its first socket in it on.
     pub(crate) async fn hear_answers(&self, namespace: &str) -> Option<Hearing<'_>> {
-        if self.served.read().contains(namespace) {
+        if self.served.read().contains_key(namespace) {
             return None;
         }
         let hearing = Hearing { peers: self, topics: self.wire.answer_topics(namespace) };
@@ -221,7 +237,7 @@ impl Peers {
         let listens = ids.into_iter().zip(listeners).filter(|(_, count)| **count > 0);
         let ours: Vec<&String> = listens.map(|(id, _)| id).collect();
         // One that is taken for dead may still be counted, which makes it none of the others.
-        let itself = usize::from(self.served.read().contains(namespace));
+        let itself = usize::from(self.served.read().contains_key(namespace));
         let foreign = total.saturating_sub(ours.len() + itself);
         let living = ours.into_iter().filter(|id| names.contains_key(*id));
         let named: HashSet<String> = living.cloned().collect();

@@ -53,6 +53,7 @@ pub const RELOADED: &[&str] = &[
     "limits.connections_per_address",
     "limits.events_per_second",
     "limits.max_rooms_per_socket",
+    "limits.max_namespaces",
     "limits.max_event_name",
     "limits.max_buffered_bytes",
     "edge.secrets",

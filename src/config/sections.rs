@@ -287,6 +287,9 @@ pub struct Limits {
     /// Rooms that one socket may be in, its own and its user's not counted. Default 128; 0: no
     /// limit.
     pub max_rooms_per_socket: usize,
+    /// Namespaces of patterns such as `/chat/{room}` that this node may have at the same time.
+    /// Default 10000; 0: no limit.
+    pub max_namespaces: usize,
     /// Longest name of an event, in bytes. Default 128; 0: no limit.
     pub max_event_name: usize,
     /// Bytes that may wait on this node, for clients and from them; over it the clients for whom
@@ -303,6 +306,7 @@ impl Default for Limits {
             connections_per_address: 0,
             events_per_second: 0,
             max_rooms_per_socket: 128,
+            max_namespaces: 10_000,
             max_event_name: 128,
             max_buffered_bytes: 1_000_000_000,
         }

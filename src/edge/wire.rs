@@ -8,7 +8,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -25,6 +25,11 @@ use super::{
     load::Load,
     splice::{self, Answer, Kind},
 };
+use crate::rate::Bucket;
+
+/// How often a client may ask in a second to be let into a namespace, or show a new token; twice as
+/// often in a burst. No client of good will comes near.
+const ASKS_PER_SECOND: u32 = 100;
 
 /// Why a transport was cut by us. The name is a label of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,6 +201,8 @@ pub(super) struct Wire {
     /// Of [`joined`].
     joined: AtomicU8,
     answers: Mutex<Vec<(Box<str>, Answer)>>,
+    /// How often the client may ask to be let in.
+    asks: Mutex<Bucket>,
     _permit: Permit,
 }
 
@@ -234,6 +241,7 @@ impl Wire {
             load: Arc::default(),
             joined: joined::NOTHING.into(),
             answers: Mutex::default(),
+            asks: Mutex::new(Bucket::full(ASKS_PER_SECOND, Instant::now())),
             _permit: permit,
         }
     }
@@ -421,6 +429,12 @@ impl Wire {
         Some(answer)
     }
 
+    /// Counts that the client asks to be let in, which may cost a signature and more. `false`: it has
+    /// asked too often.
+    pub(super) fn may_ask(&self, now: Instant) -> bool {
+        self.asks.lock().take(ASKS_PER_SECOND, now)
+    }
+
     /// Judges one whole frame on its way to the client.
     pub(super) fn judge(&self, opcode: u8, payload: &[u8]) -> Verdict {
         let spliced = match (opcode, payload) {
@@ -476,7 +490,7 @@ fn bare(namespace: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::Ipv4Addr, time::Instant};
+    use std::net::Ipv4Addr;
 
     use serde_json::json;
 

@@ -239,6 +239,13 @@ impl Wires {
         }
     }
 
+    /// Counts that the client of this session asks to be let into a namespace, or shows a new token.
+    /// `false`: it has asked too often.
+    pub(crate) fn may_ask(&self, sid: Sid) -> bool {
+        // A session is not known for an instant at its start.
+        self.get(sid).is_none_or(|wire| wire.may_ask(Instant::now()))
+    }
+
     /// The address of the client, as told by the proxies that are trusted.
     pub(crate) fn peer_addr(&self, sid: Sid) -> Option<IpAddr> {
         self.get(sid).map(|wire| wire.peer)

@@ -102,9 +102,10 @@ impl Emitter {
 
     /// [`fetch_sockets`](Self::fetch_sockets), with what the nodes say to admins alone.
     pub(crate) async fn fetch_descriptions(self) -> Result<Answers<Description>, Fault> {
-        let here = self.of_this_node(|adapter, options| adapter.describe_here(options));
-        let to = self.others();
-        let others = self.ask(to, |request, to| Message::FetchSockets { request, to }).await?;
+        let this = self.of_today();
+        let here = this.of_this_node(|adapter, options| adapter.describe_here(options));
+        let to = this.others();
+        let others = this.ask(to, |request, to| Message::FetchSockets { request, to }).await?;
         let mut sockets = here;
         for answer in others.answers {
             if let Answer::Sockets(list) = answer {
@@ -144,6 +145,14 @@ impl Emitter {
         timeout: Duration,
     ) -> Result<Acks, PayloadError> {
         let payload = Payload::event(name, data)?;
+        self.of_today().ask_all_clients(payload, timeout).await
+    }
+
+    async fn ask_all_clients(
+        self,
+        payload: Payload,
+        timeout: Duration,
+    ) -> Result<Acks, PayloadError> {
         // Until the last acknowledgement.
         let span = self.context.trace_emit(&self.namespace, &payload, &self.options);
         self.context.count_emit(&self.options);

@@ -28,6 +28,8 @@ pub(crate) struct Snapshot {
     pub(crate) context: Arc<Context>,
     /// All sockets of this node.
     pub(crate) sockets: usize,
+    /// All namespaces of this node.
+    pub(crate) namespaces: usize,
     /// Users with sockets on this node, if the directory answered.
     pub(crate) users: Option<usize>,
     pub(crate) transports: TransportCounts,
@@ -88,6 +90,11 @@ impl Snapshot {
         if let Some(users) = self.users {
             to.gauge("switchboard_users", "Users with sockets on this node.", users as f64)?;
         }
+        let help = "Namespaces that there are on this node now.";
+        to.gauge("switchboard_namespaces", help, self.namespaces as f64)?;
+        let deadlines = meters.token_deadlines.load(Relaxed) as f64;
+        let help = "Sockets whose token expires and is waited for.";
+        to.gauge("switchboard_token_deadlines", help, deadlines)?;
         let connects = meters.connects.get();
         to.counter("switchboard_connects", "Sockets that came into a namespace.", connects)?;
         to.counter("socket_io_connect", "As switchboard_connects_total.", connects)?;

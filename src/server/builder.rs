@@ -15,7 +15,7 @@ use super::{
     health,
 };
 use crate::{
-    adapter::{Adapter, Adapters, State},
+    adapter::{Adapter, Adapters, Paths, State},
     admin_ui::{self, AdminUi},
     cluster::peers::Peers,
     config::{self, Config, Limits, Transport},
@@ -191,7 +191,10 @@ impl Builder {
         let all = self.gateways.iter_mut().chain(&mut hidden);
         let handlers = all.map(Gateway::take_server_side).collect();
         let relay = peers.as_ref().map(|peers| relay(peers, &adapters, &context, handlers));
+        let mut paths = Paths::default();
+        self.gateways.iter().for_each(|gateway| paths.add(gateway.path()));
         let state = State {
+            paths,
             context: context.clone(),
             adapters: adapters.clone(),
             peers: peers.clone(),

@@ -28,6 +28,7 @@ impl Switchboard {
         let snapshot = Snapshot {
             context: inner.context.clone(),
             sockets: self.socket_count(),
+            namespaces: inner.adapters.len(),
             users: itself.map(|node| node.users),
             transports: self.transports(),
             cluster,

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, Weak, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -28,28 +28,35 @@ enum Step {
     End,
 }
 
-/// What is due when. The number keeps apart what is due at the same moment.
+/// When something is due. The number keeps apart what is due at the same moment.
+pub(super) type Due = (Instant, u64);
+
+/// What is due when: one entry for each token, its next step.
 #[derive(Debug)]
 struct Deadlines<T> {
-    due: BTreeMap<(Instant, u64), (Step, T)>,
+    due: BTreeMap<Due, (Step, T)>,
     count: u64,
 }
 
-impl<T: Clone> Deadlines<T> {
+impl<T> Deadlines<T> {
     fn new() -> Self {
         Self { due: BTreeMap::new(), count: 0 }
     }
 
-    fn add(&mut self, who: &T, left: Duration, now: Instant) {
-        for (step, after) in
-            [(Step::Notice, left.saturating_sub(NOTICE)), (Step::End, left + GRACE)]
-        {
-            self.count += 1;
-            // A token may be good for longer than an `Instant` can say: then it never ends here.
-            if let Some(at) = now.checked_add(after) {
-                self.due.insert((at, self.count), (step, who.clone()));
-            }
-        }
+    /// None if the token is good for longer than an `Instant` can say: then it never ends here.
+    fn add(&mut self, who: T, step: Step, left: Duration, now: Instant) -> Option<Due> {
+        let after = match step {
+            Step::Notice => left.saturating_sub(NOTICE),
+            Step::End => left.checked_add(GRACE)?,
+        };
+        self.count += 1;
+        let due = (now.checked_add(after)?, self.count);
+        self.due.insert(due, (step, who));
+        Some(due)
+    }
+
+    fn remove(&mut self, due: &Due) {
+        self.due.remove(due);
     }
 
     fn take_due(&mut self, now: Instant) -> Vec<(Step, T)> {
@@ -69,13 +76,16 @@ pub(crate) struct Expiry(Arc<Inner>);
 struct Inner {
     deadlines: Mutex<Deadlines<WeakSession>>,
     changed: Notify,
+    context: Weak<Context>,
 }
 
 impl Expiry {
     /// Starts watching; ends with the node.
-    pub(crate) fn start(context: &Context) -> Self {
+    pub(crate) fn start(context: &Arc<Context>) -> Self {
         let deadlines = Mutex::new(Deadlines::new());
-        let expiry = Self(Arc::new(Inner { deadlines, changed: Notify::new() }));
+        let context_of = Arc::downgrade(context);
+        let expiry =
+            Self(Arc::new(Inner { deadlines, changed: Notify::new(), context: context_of }));
         let watching = expiry.clone();
         let stop = context.stop.clone();
         context.tasks.spawn(async move {
@@ -84,11 +94,36 @@ impl Expiry {
         expiry
     }
 
-    /// Watches this socket's token, if it expires. To be called again when it has a new one.
+    /// Watches this socket's token, if it expires, in the place of the one before.
     pub(super) fn watch_token_of(&self, session: &Session) {
-        let Some(left) = time_left(session) else { return };
-        self.0.deadlines.lock().add(&session.downgrade(), left, Instant::now());
+        self.set(session, Step::Notice);
+    }
+
+    /// The socket has left.
+    pub(super) fn forget(&self, session: &Session) {
+        if let Some(due) = session.0.deadline.lock().take() {
+            self.change(|deadlines| deadlines.remove(&due));
+        }
+    }
+
+    fn set(&self, session: &Session, step: Step) {
+        let mut deadline = session.0.deadline.lock();
+        let before = deadline.take();
+        let left = time_left(session).filter(|_| session.is_connected());
+        *deadline = self.change(|deadlines| {
+            before.iter().for_each(|due| deadlines.remove(due));
+            deadlines.add(session.downgrade(), step, left?, Instant::now())
+        });
         self.0.changed.notify_one();
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut Deadlines<WeakSession>) -> R) -> R {
+        let mut deadlines = self.0.deadlines.lock();
+        let changed = change(&mut deadlines);
+        if let Some(context) = self.0.context.upgrade() {
+            context.meters().token_deadlines.store(deadlines.due.len(), Ordering::Relaxed);
+        }
+        changed
     }
 
     async fn watch(&self) {
@@ -104,11 +139,15 @@ impl Expiry {
                 () = due => {}
                 () = self.0.changed.notified() => continue,
             }
-            let due = self.0.deadlines.lock().take_due(Instant::now());
+            let due = self.change(|deadlines| deadlines.take_due(Instant::now()));
             for (step, session) in due {
-                if let Some(session) = session.upgrade() {
-                    act(step, &session);
+                let Some(session) = session.upgrade() else { continue };
+                // Once more for the end if it is not there yet: the two clocks do not run quite alike.
+                let left = time_left(&session).unwrap_or_default();
+                if step == Step::Notice || !left.is_zero() {
+                    self.set(&session, Step::End);
                 }
+                act(step, &session);
             }
         }
     }
@@ -142,38 +181,46 @@ fn time_left(session: &Session) -> Option<Duration> {
 mod tests {
     use super::*;
 
+    const SECONDS: Duration = Duration::from_secs(1);
+
     #[test]
     fn a_notice_a_minute_before_and_the_end_five_seconds_after() {
         let (mut deadlines, now) = (Deadlines::new(), Instant::now());
-        deadlines.add(&"ada", Duration::from_secs(100), now);
-        assert_eq!(deadlines.next(), Some(now + Duration::from_secs(40)));
-        assert_eq!(deadlines.take_due(now + Duration::from_secs(39)), []);
-        assert_eq!(deadlines.take_due(now + Duration::from_secs(40)), [(Step::Notice, "ada")]);
-        assert_eq!(deadlines.take_due(now + Duration::from_secs(104)), []);
-        assert_eq!(deadlines.take_due(now + Duration::from_secs(105)), [(Step::End, "ada")]);
+        deadlines.add("ada", Step::Notice, 100 * SECONDS, now);
+        assert_eq!(deadlines.next(), Some(now + 40 * SECONDS));
+        assert_eq!(deadlines.take_due(now + 39 * SECONDS), []);
+        assert_eq!(deadlines.take_due(now + 40 * SECONDS), [(Step::Notice, "ada")]);
+        deadlines.add("ada", Step::End, 60 * SECONDS, now + 40 * SECONDS);
+        assert_eq!(deadlines.take_due(now + 104 * SECONDS), []);
+        assert_eq!(deadlines.take_due(now + 105 * SECONDS), [(Step::End, "ada")]);
         assert_eq!(deadlines.next(), None);
     }
 
     #[test]
     fn with_less_than_a_minute_left_the_notice_comes_at_once() {
         let (mut deadlines, now) = (Deadlines::new(), Instant::now());
-        deadlines.add(&"ada", Duration::from_secs(8), now);
+        deadlines.add("ada", Step::Notice, 8 * SECONDS, now);
         assert_eq!(deadlines.take_due(now), [(Step::Notice, "ada")]);
     }
 
     #[test]
     fn sockets_with_the_same_deadline_do_not_replace_each_other() {
         let (mut deadlines, now) = (Deadlines::new(), Instant::now());
-        deadlines.add(&"ada", Duration::ZERO, now);
-        deadlines.add(&"bob", Duration::ZERO, now);
-        assert_eq!(deadlines.take_due(now).len(), 2);
-        assert_eq!(deadlines.take_due(now + GRACE).len(), 2);
+        let ada = deadlines.add("ada", Step::End, Duration::ZERO, now).expect("soon");
+        deadlines.add("bob", Step::End, Duration::ZERO, now);
+        deadlines.add("eve", Step::End, Duration::ZERO, now);
+        deadlines.remove(&ada);
+        assert_eq!(deadlines.take_due(now + GRACE), [(Step::End, "bob"), (Step::End, "eve")]);
     }
 
     #[test]
     fn a_token_that_is_good_forever_is_no_deadline() {
         let (mut deadlines, now) = (Deadlines::new(), Instant::now());
-        deadlines.add(&"ada", Duration::from_secs(u64::MAX / 2), now);
-        assert_eq!(deadlines.take_due(now + Duration::from_secs(3600)), []);
+        for left in [Duration::from_secs(u64::MAX / 2), Duration::MAX] {
+            for step in [Step::Notice, Step::End] {
+                assert_eq!(deadlines.add("ada", step, left, now), None);
+            }
+        }
+        assert_eq!(deadlines.next(), None);
     }
 }
