@@ -186,6 +186,11 @@ fn a_start_that_fails_says_what_it_is_about() {
     let (_, said) = fails(&["--listen", "3000"], &none);
     assert!(said.contains("listen: `3000` is not an address and a port, such as"), "{said}");
 
+    let (code, said) = fails(&["--redis-url", "rediss://h?ca=/nowhere/ca.pem"], &none);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("redis.url: ") && said.contains("/nowhere/ca.pem"), "{said}");
+    assert!(said.contains("No such file"), "{said}");
+
     let directory = env!("CARGO_TARGET_TMPDIR");
     for path in ["/nowhere/switchboard.toml", directory] {
         let (code, said) = fails(&["--config", path], &none);

@@ -27,7 +27,7 @@ pub(crate) enum TargetError {
     MasterName,
     #[error("names no socket file")]
     NoPath,
-    #[error("the file with the certificates of authorities, {}, cannot be used", .path.display())]
+    #[error("the file with the certificates of authorities, {}, cannot be used: {source}", .path.display())]
     Ca {
         path: PathBuf,
         #[source]
