@@ -89,7 +89,7 @@ impl Entrance {
         let peer = parts.around.context.wires().peer_addr(socket.id);
         let params = self.params(socket.ns());
         let expiry = parts.around.expiry.clone();
-        let auth = connect_payload(auth);
+        let auth = connect_payload(auth)?;
         let tracer = parts.around.context.tracer();
         let (span, origin) = tracer.connect(socket.req_parts(), &auth, socket.ns(), id);
         let session =

@@ -28,6 +28,9 @@ pub(crate) enum ReadError {
     /// Not a list, or one that does not begin with the event's name.
     #[error("it is no list of arguments")]
     NoList,
+    /// What comes with CONNECT is a map.
+    #[error("it is no map")]
+    NoMap,
     /// The official client drops its connection when it receives one.
     #[error("its event has a name that Socket.IO keeps for itself")]
     ReservedEvent,
@@ -52,6 +55,7 @@ impl ReadError {
             Self::TooDeep | Self::NumberTooLarge => false,
             Self::Malformed
             | Self::NoList
+            | Self::NoMap
             | Self::ReservedEvent
             | Self::TooManyAttachments
             | Self::StrayPlaceholder => true,

@@ -68,8 +68,9 @@ pub(super) fn open_body(body: &str, id: &str, v3: bool, may_upgrade: bool) -> Op
 }
 
 /// A text packet of Engine.IO. `40{"sid":"…"}` or `40/chat,{"sid":"…"}` gets another id;
-/// `44{"message":"…"}` becomes `44{"message":"…","data":…}`. `None` for everything else.
-pub(super) fn text_packet(packet: &[u8], answers: &mut impl Answers) -> Option<Vec<u8>> {
+/// `44{"message":"…"}` becomes `44{"message":"…","data":…}`, and in Engine.IO 3, as in Node.js, the
+/// data alone. `None` for everything else.
+pub(super) fn text_packet(packet: &[u8], v3: bool, answers: &mut impl Answers) -> Option<Vec<u8>> {
     let (kind, rest) = match packet {
         [b'4', b'0', rest @ ..] => (Kind::Connect, rest),
         [b'4', b'4', rest @ ..] => (Kind::ConnectError, rest),
@@ -90,6 +91,10 @@ pub(super) fn text_packet(packet: &[u8], answers: &mut impl Answers) -> Option<V
         Answer::Admitted(id) => {
             let start = &packet[..packet.len() - object.len()];
             [start, br#"{"sid":""#, id.as_str().as_bytes(), br#""}"#].concat()
+        }
+        Answer::Refused(data) if v3 => {
+            let start = &packet[..packet.len() - object.len()];
+            [start, data.to_string().as_bytes()].concat()
         }
         Answer::Refused(data) => {
             let start = &packet[..packet.len() - 1];
@@ -176,7 +181,7 @@ fn packet_v4(packet: &[u8], answers: &mut impl Answers) -> Option<Vec<u8>> {
             let packet = msgpack_packet(&BASE64.decode(base64).ok()?, answers)?;
             Some(format!("b{}", BASE64.encode(packet)).into_bytes())
         }
-        None => text_packet(packet, answers),
+        None => text_packet(packet, false, answers),
     }
 }
 
@@ -242,7 +247,7 @@ fn binary_v3(body: &[u8], answers: &mut impl Answers) -> Option<Bytes> {
 fn packet_v3(packet: &[u8], answers: &mut impl Answers) -> Option<Vec<u8>> {
     match packet.strip_prefix(b"b") {
         Some(base64) => Some([b"b4", base64].concat()),
-        None => text_packet(packet, answers),
+        None => text_packet(packet, true, answers),
     }
 }
 

@@ -452,7 +452,7 @@ impl Wire {
                 return Verdict::Drop;
             }
             (frames::TEXT, _) => {
-                splice::text_packet(payload, &mut |kind: Kind, namespace: &str| {
+                splice::text_packet(payload, self.v3, &mut |kind: Kind, namespace: &str| {
                     self.take_answer(kind, namespace)
                 })
             }

@@ -29,6 +29,7 @@ use crate::{
     handshake::Middleware,
     id::NodeId,
     interceptor::Interceptor,
+    packet::MAX_ATTACHMENTS,
     payload::Parser,
     session::Expiry,
     traces::Tracer,
@@ -297,8 +298,17 @@ fn engine(config: &Config, parser: Parser) -> SocketIoBuilder {
         (true, false) => builder.transports([TransportType::Polling]),
         (false, _) => builder.transports([TransportType::Websocket]),
     };
+    let max_payload = usize::try_from(engine.max_payload).unwrap_or(usize::MAX);
+    // Node.js limits each attachment and their number, and waits for them as long as the client is
+    // alive. Each of them may take as long as a client may be silent.
+    let attachments = ParserConfig::common()
+        .max_incoming_binaries(MAX_ATTACHMENTS)
+        .max_incoming_binary_buf_size(max_payload.saturating_mul(MAX_ATTACHMENTS))
+        .packet_completion_timeout(
+            (engine.ping_interval + engine.ping_timeout).saturating_mul(MAX_ATTACHMENTS as u32),
+        );
     match parser {
-        Parser::Json => builder.with_parser(ParserConfig::common()),
+        Parser::Json => builder.with_parser(attachments),
         Parser::MsgPack => builder.with_parser(ParserConfig::msgpack()),
     }
 }

@@ -69,10 +69,19 @@ impl<'a> Packet<'a> {
             }
             // An event without a name, which nobody can have a handler for.
             EVENT if self.data.is_empty() => Inbound::Ignore,
-            EVENT | BINARY_EVENT if !has_readable_name(self.data) => {
-                let wrapped = [b"[\"", WRAPPED.as_bytes(), b"\",", self.data, b"]"].concat();
-                Inbound::Text(Packet { namespace, data: &wrapped, ..self }.written())
-            }
+            EVENT | BINARY_EVENT => match name(self.data) {
+                Some(Name::Readable) if has_query => {
+                    Inbound::Text(Packet { namespace, ..self }.written())
+                }
+                Some(Name::Readable) => Inbound::Pass,
+                Some(Name::Other) => {
+                    let wrapped = [b"[\"", WRAPPED.as_bytes(), b"\",", self.data, b"]"].concat();
+                    Inbound::Text(Packet { namespace, data: &wrapped, ..self }.written())
+                }
+                None => Inbound::Close,
+            },
+            // What only a server sends, and what nobody does.
+            b'4' | b'7'.. | ..CONNECT => Inbound::Close,
             _ if has_query => Inbound::Text(Packet { namespace, ..self }.written()),
             _ => Inbound::Pass,
         }
@@ -109,21 +118,24 @@ fn payload(query: &[u8]) -> String {
     Json::Object(auth).to_string()
 }
 
-/// Whether the engine reads the event's name; what is no event, neither reads nor it.
+enum Name {
+    /// The engine reads it.
+    Readable,
+    /// Text with escapes, a number, or the name under which such events are kept.
+    Other,
+}
+
+/// The name of an event; none if it has none, which nobody takes.
 #[inline]
-fn has_readable_name(data: &[u8]) -> bool {
-    let Some(name) = data.trim_ascii_start().strip_prefix(b"[").map(<[u8]>::trim_ascii_start)
-    else {
-        return true;
-    };
-    match name.first() {
-        Some(b'"') => {}
-        Some(byte) => return !(byte.is_ascii_digit() || *byte == b'-'),
-        None => return true,
+fn name(data: &[u8]) -> Option<Name> {
+    let name = data.trim_ascii_start().strip_prefix(b"[")?.trim_ascii_start();
+    let (first, name) = name.split_first()?;
+    match first {
+        b'"' => {}
+        b'-' | b'0'..=b'9' => return Some(Name::Other),
+        _ => return None,
     }
-    let name = &name[1..];
-    match name.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
-        Some(end) => name[end] == b'"' && &name[..end] != WRAPPED.as_bytes(),
-        None => true,
-    }
+    let end = name.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    let is_readable = name[end] == b'"' && &name[..end] != WRAPPED.as_bytes();
+    Some(if is_readable { Name::Readable } else { Name::Other })
 }

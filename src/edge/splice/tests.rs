@@ -28,8 +28,8 @@ fn a_connect_gets_the_public_id() {
         ("/a", r#"40/a,{"sid":"AAAAAAAAAAAAAAAA"}"#, format!(r#"40/a,{{"sid":"{id}"}}"#)),
     ] {
         let mut answer = answer(namespace, Answer::Admitted(id));
-        assert_eq!(text_packet(before.as_bytes(), &mut answer), Some(after.into_bytes()));
-        assert_eq!(text_packet(before.as_bytes(), &mut answer), None, "once");
+        assert_eq!(text_packet(before.as_bytes(), false, &mut answer), Some(after.into_bytes()));
+        assert_eq!(text_packet(before.as_bytes(), false, &mut answer), None, "once");
     }
 }
 
@@ -37,9 +37,9 @@ fn a_connect_gets_the_public_id() {
 fn what_only_starts_as_a_connect_passes() {
     let mut connect = answer("/", Answer::Admitted(SocketId::random()));
     for packet in ["40", "40{}", "40{\"side\":1}", "40/a,{\"sid\":\"A\"}", "42[\"40{\"]", "44{}"] {
-        assert_eq!(text_packet(packet.as_bytes(), &mut connect), None, "{packet}");
+        assert_eq!(text_packet(packet.as_bytes(), false, &mut connect), None, "{packet}");
     }
-    assert!(text_packet(br#"40{"sid":"A"}"#, &mut connect).is_some(), "still there");
+    assert!(text_packet(br#"40{"sid":"A"}"#, false, &mut connect).is_some(), "still there");
 }
 
 #[test]
@@ -122,19 +122,35 @@ fn a_connect_error_gets_its_data() {
         ("/", r#"44{"message":"a,b}"}"#, r#"44{"message":"a,b}","data":{"code":1}}"#),
         ("/", r#"44{}"#, r#"44{"data":{"code":1}}"#),
     ] {
-        let spliced = text_packet(before.as_bytes(), &mut once(namespace, json!({ "code": 1 })));
+        let spliced =
+            text_packet(before.as_bytes(), false, &mut once(namespace, json!({ "code": 1 })));
         assert_eq!(spliced.as_deref(), Some(after.as_bytes()));
     }
+}
+
+/// As in Node.js, where clients of version 2 are sent `err.data || err.message`.
+#[test]
+fn a_connect_error_is_its_data_in_version_2() {
+    let mut refusals = once("/chat", json!({ "code": 1 }));
+    let error = br#"44/chat,{"message":"no"}"#;
+    assert_eq!(
+        text_packet(error, true, &mut refusals).as_deref(),
+        Some(&br#"44/chat,{"code":1}"#[..])
+    );
+    assert_eq!(text_packet(error, true, &mut refusals), None);
 }
 
 #[test]
 fn other_packets_and_namespaces_pass() {
     let mut refusals = once("/chat", json!(1));
     for packet in ["", "4", "44", "44/chat", "44\"no\"", "40/chat,{}", "42[\"44{}\"]"] {
-        assert_eq!(text_packet(packet.as_bytes(), &mut refusals), None, "{packet}");
+        assert_eq!(text_packet(packet.as_bytes(), false, &mut refusals), None, "{packet}");
     }
-    assert_eq!(text_packet(br#"44{"message":"no"}"#, &mut refusals), None);
-    assert!(text_packet(br#"44/chat,{"message":"no"}"#, &mut refusals).is_some(), "still there");
+    assert_eq!(text_packet(br#"44{"message":"no"}"#, false, &mut refusals), None);
+    assert!(
+        text_packet(br#"44/chat,{"message":"no"}"#, false, &mut refusals).is_some(),
+        "still there"
+    );
 }
 
 /// A packet as the parser writes it, whose `message` comes first.
@@ -228,10 +244,7 @@ fn attachments_in_a_binary_body_get_their_type() {
 #[test]
 fn engine_io_3_errors_get_their_data_and_the_new_length() {
     let body = Bytes::from_static(br#"18:44{"message":"no"}2:40"#);
-    assert_eq!(
-        body_v3(body, false, &mut once("/", json!(7))),
-        &br#"27:44{"message":"no","data":7}2:40"#[..],
-    );
+    assert_eq!(body_v3(body, false, &mut once("/", json!(7))), &b"3:4472:40"[..],);
 }
 
 proptest! {
@@ -254,7 +267,7 @@ proptest! {
             Kind::Connect => Some(Answer::Admitted(id)),
             Kind::ConnectError => Some(Answer::Refused(json!(1))),
         };
-        text_packet(&body, &mut always);
+        text_packet(&body, false, &mut always);
         msgpack_packet(&body, &mut always);
         body_v4(body.clone().into(), &mut always);
         body_v3(body.clone().into(), binary, &mut always);
@@ -272,7 +285,7 @@ proptest! {
     #[test]
     fn a_spliced_error_is_json_with_both_members(message in ".{0,40}", data in ".{0,40}") {
         let packet = format!("44/chat,{}", json!({ "message": message }));
-        let spliced = text_packet(packet.as_bytes(), &mut once("/chat", json!(data)));
+        let spliced = text_packet(packet.as_bytes(), false, &mut once("/chat", json!(data)));
         let spliced = String::from_utf8(spliced.expect("spliced")).expect("text");
         let object: Value =
             serde_json::from_str(spliced.strip_prefix("44/chat,").expect("prefix")).expect("json");
