@@ -100,11 +100,6 @@ impl Loaded {
     pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
         self.given.place(key, message)
     }
-
-    /// Whether a key was given in one of the sources, be it with its default.
-    pub fn is_given(&self, key: &str) -> bool {
-        self.given.contains(key)
-    }
 }
 
 /// Merges the sources: flags over environment over file over defaults.

@@ -12,7 +12,7 @@ import { connect as tls } from "node:tls";
 import { promisify } from "node:util";
 
 import { TRANSPORTS, ack, connect, heard, upgraded } from "./support/clients.mjs";
-import { reconfigure, tlsServerFor } from "./support/server.mjs";
+import { reconfigure, runBinary, tlsServerFor } from "./support/server.mjs";
 import { until, within } from "./support/waiting.mjs";
 
 const run = promisify(execFile);
@@ -142,6 +142,34 @@ describe("SIGHUP", () => {
       const repaired = await renew("repaired");
       server.signal("SIGHUP");
       await until("the new certificate is shown", async () => (await shown(server)).fingerprint === repaired);
+    });
+  }
+});
+
+describe("switchboard config and serve", () => {
+  const spoilt = {
+    "a certificate that is garbage": [({ cert_file }) => writeFile(cert_file, "garbage"), /^error: tls\.cert_file: no certificate in `.*cert\.pem` \(.*\.toml:\d+\)$/m],
+    "a key that is missing": [({ key_file }) => rm(key_file), /^error: tls\.key_file: cannot read `.*key\.pem`: .*No such file/m],
+    "a key of another certificate": [async ({ key_file }, renew) => {
+      await copyFile(key_file, `${key_file}.kept`);
+      await renew("other");
+      await copyFile(`${key_file}.kept`, key_file);
+    }, /^error: tls\.key_file: the key in `.*key\.pem` does not belong to the certificate in `.*cert\.pem`/m],
+    "a key that needs a password": [({ key_file }) => run("openssl", ["pkcs8", "-topk8", "-in", key_file, "-passout", "pass:x", "-out", `${key_file}.locked`]).then(() => copyFile(`${key_file}.locked`, key_file)), /^error: tls\.key_file: no private key in `.*key\.pem` \(one that is encrypted cannot be used\)/m],
+    "a certificate that is cut": [({ cert_file }) => run("/bin/sh", ["-c", `head -c 300 "${cert_file}" > "${cert_file}.cut" && mv "${cert_file}.cut" "${cert_file}"`]), /^error: tls\.cert_file: .*cert\.pem`/m],
+  };
+  for (const [name, [spoil, said]] of Object.entries(spoilt)) {
+    it(`end with 2 for ${name}, and say why`, async (t) => {
+      const { files, renew } = await certificates(t);
+      await renew("first");
+      const config = { listen: "127.0.0.1:0", admin_listen: "", tls: files };
+      assert.equal((await runBinary(["config"], { config })).code, 0);
+      await spoil(files, renew);
+      for (const command of ["config", "serve"]) {
+        const { code, stderr } = await runBinary([command], { config });
+        assert.equal(code, 2, stderr);
+        assert.match(stderr, said);
+      }
     });
   }
 });
