@@ -66,7 +66,7 @@ bench-cluster: ## 1, 2 and 4 nodes beside socketioxide-redis and Node.js; QUICK=
 	benches/cluster.sh $(if $(QUICK),--quick)
 
 fuzz: ## the fuzz targets, a minute each; needs cargo-fuzz
-	for target in frames bodies classic sharded; do RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=60 -max_len=400; done
+	for target in frames bodies clients classic sharded; do RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=60 -max_len=400; done
 docker: ## the image, as switchboard:latest
 	docker build -t switchboard .
 

@@ -77,6 +77,8 @@ mod wires;
 pub(crate) use admission::Limits;
 pub(crate) use bodies::BodyLimits;
 pub(crate) use http::{Edge, EdgeOptions};
+#[cfg(any(test, fuzzing))]
+pub(crate) use inbound::{Inbound, Reader};
 pub(crate) use listener::serve_connection;
 pub(crate) use load::{Load, Room, Size};
 pub(crate) use tls::Tls;

@@ -44,6 +44,8 @@ pub mod emitter;
 pub mod event;
 mod farewell;
 mod fault;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gateway;
 pub mod handler;
 pub mod handshake;

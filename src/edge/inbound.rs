@@ -20,7 +20,7 @@ use crate::packet::MAX_ATTACHMENTS;
 
 /// What the engine is to read in the place of a packet of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Inbound {
+pub(crate) enum Inbound {
     /// The packet as it came.
     Pass,
     /// This text packet, the type of Engine.IO included (`42["name"]`).
@@ -37,7 +37,7 @@ pub(super) enum Inbound {
 /// Reads the packets of one client, in the order in which it sent them. It goes with the session
 /// from polling to a websocket: a packet's attachments may come by another transport than itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     /// Engine.IO 3.
     v3: bool,
     /// Attachments of the last packet that are still to come.
@@ -52,12 +52,12 @@ pub(super) struct Reader {
 const NAMESPACES: usize = 64;
 
 impl Reader {
-    pub(super) fn new(v3: bool) -> Self {
+    pub(crate) fn new(v3: bool) -> Self {
         Self { v3, ..Self::default() }
     }
 
     /// A text packet: the payload of a text message on a websocket, or one packet of a body.
-    pub(super) fn text(&mut self, packet: &[u8]) -> Inbound {
+    pub(crate) fn text(&mut self, packet: &[u8]) -> Inbound {
         match packet {
             [b'4', message @ ..] => self.message(message),
             [b'b', _, ..] | [b'b'] => match base64::attachment(packet, self.v3) {
@@ -77,7 +77,7 @@ impl Reader {
 
     /// The payload of a binary message on a websocket; in Engine.IO 3 the packet's type is its first
     /// byte.
-    pub(super) fn binary(&mut self, payload: &[u8]) -> Inbound {
+    pub(crate) fn binary(&mut self, payload: &[u8]) -> Inbound {
         let data = match payload {
             [4, data @ ..] if self.v3 => data,
             _ if self.v3 => return Inbound::Ignore,
