@@ -101,6 +101,26 @@ describe("with a certificate", () => {
   }
 });
 
+describe("a stranger on the TLS port", () => {
+  const RECORD = Buffer.from([0x14, 0x03, 0x03, 0x00, 0x01, 0x01]); // change_cipher_spec, out of place
+  const ALERT = Buffer.from([0x15, 0x03, 0x03, 0x00, 0x02, 0x01, 0x5a]); // user_canceled, a warning
+  it("fills no log with records that make no sense", async (t) => {
+    const { server } = await securedServer(t);
+    const before = server.logs.length;
+    for (const record of [RECORD, ALERT]) {
+      const socket = tcp({ port: server.port, host: "127.0.0.1" });
+      t.after(() => socket.destroy());
+      socket.on("error", () => {});
+      for (let n = 0; n < 200; n++) socket.write(record);
+      const secret = tls({ port: server.port, host: "127.0.0.1", rejectUnauthorized: false });
+      t.after(() => secret.destroy());
+      await within(5_000, "the TLS handshake", once(secret, "secureConnect"));
+    }
+    await connect(t, server, secure);
+    assert.equal(server.logs.slice(before), "");
+  });
+});
+
 describe("SIGHUP", () => {
   it("serves a new certificate, and those who are connected stay", async (t) => {
     const { server, fingerprint, files, renew } = await securedServer(t);
