@@ -56,6 +56,10 @@ const SETTLING: Duration = Duration::from_secs(1);
 /// before the connection below it is cut.
 const GOODBYE: Duration = Duration::from_millis(500);
 
+/// How long a client whose last socket was disconnected may keep its connection. The official client
+/// closes it at once.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// Shows a socket to other nodes.
 pub(crate) trait Describe: Send + Sync {
     /// The socket as `fetchSockets` of Node.js has it, its rooms left out.
@@ -215,13 +219,16 @@ impl Adapter {
         // A full queue refuses the packet, and then the socket stays connected: cut it off instead.
         if socket.disconnect().is_err() {
             self.context.wires().kill(sid, KillReason::SlowConsumer);
-        } else if close_transport {
+        } else {
             // The packet is queued, and a wire that is cut takes what is queued with it; without
             // the packet the client would come back.
-            let context = self.context.clone();
+            let (context, adapters) = (self.context.clone(), self.adapters.clone());
             tokio::spawn(async move {
-                tokio::time::sleep(GOODBYE).await;
-                context.wires().kill(sid, KillReason::Requested);
+                tokio::time::sleep(if close_transport { GOODBYE } else { LINGER }).await;
+                let has_sockets = || adapters.upgrade().is_some_and(|all| all.know(sid));
+                if close_transport || !has_sockets() {
+                    context.wires().kill(sid, KillReason::Requested);
+                }
             });
         }
     }

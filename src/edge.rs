@@ -47,6 +47,8 @@
 
 mod admission;
 mod bodies;
+mod client;
+mod compression;
 mod cors;
 mod frames;
 #[cfg(fuzzing)]
@@ -63,6 +65,7 @@ mod probe;
 mod proxy_protocol;
 mod refusal;
 mod request;
+mod request_line;
 mod session_id;
 mod splice;
 mod stream;
@@ -76,6 +79,7 @@ mod wires;
 
 pub(crate) use admission::Limits;
 pub(crate) use bodies::BodyLimits;
+pub(crate) use client::ClientFiles;
 pub(crate) use http::{Edge, EdgeOptions};
 #[cfg(any(test, fuzzing))]
 pub(crate) use inbound::{Inbound, Reader};

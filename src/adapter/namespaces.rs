@@ -79,6 +79,11 @@ impl Adapters {
         self.by_namespace.read().values().filter(|adapter| adapter.is_open()).cloned().collect()
     }
 
+    /// Whether this connection has a socket in any of them.
+    pub(super) fn know(&self, sid: Sid) -> bool {
+        self.by_namespace.read().values().any(|adapter| adapter.members.read().has(sid))
+    }
+
     /// How many namespaces there are, those included that a socket is asking to be let into.
     pub(crate) fn len(&self) -> usize {
         self.by_namespace.read().len()

@@ -1,48 +1,124 @@
-//! The connections of the admin port.
+//! The connections of the admin port. There are few places, so one that is idle makes room for one
+//! that comes.
 
-use std::{convert::Infallible, time::Duration};
-
-use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
+
+use axum::{Router, body::Body};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::JoinSet,
+    task::{AbortHandle, Id, JoinSet},
+    time::Instant,
 };
+use tower_service::Service;
 
-/// Connections at one time; further ones wait. Each may cost a body, and there are few operators.
+/// Connections at one time. Each may cost a body, and there are few operators.
 const MAX_CONNECTIONS: usize = 256;
 
 /// How long a connection may say nothing.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// What a connection does.
+#[derive(Debug)]
+struct Activity {
+    /// A request is being answered.
+    is_busy: AtomicBool,
+    /// Since when it is not, in milliseconds of the listener's clock.
+    idle_since: AtomicU64,
+}
+
 /// Serves connections for ever. Dropping the future ends them.
 pub(crate) async fn serve(listener: TcpListener, router: Router) -> Infallible {
-    let mut connections = JoinSet::new();
+    let mut places =
+        Places { open: HashMap::new(), tasks: JoinSet::new(), started: Instant::now() };
     loop {
         tokio::select! {
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(converse(stream, router.clone()))),
-                Err(error) => {
-                    tracing::debug!(%error, "cannot accept a connection for administration");
-                    // Out of file descriptors, most likely, which passes only with time.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => places.take(stream, &router).await,
+                Err(error) => wait_after(&error).await,
             },
-            Some(_) = connections.join_next() => {}
+            Some(ended) = places.tasks.join_next_with_id() => places.free(&ended),
         }
     }
 }
 
-async fn converse(stream: TcpStream, router: Router) {
+async fn wait_after(error: &io::Error) {
+    tracing::debug!(%error, "cannot accept a connection for administration");
+    // Out of file descriptors, most likely, which passes only with time.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+struct Places {
+    open: HashMap<Id, (AbortHandle, Arc<Activity>)>,
+    tasks: JoinSet<()>,
+    started: Instant,
+}
+
+impl Places {
+    /// Serves a connection, as soon as there is a place.
+    async fn take(&mut self, stream: TcpStream, router: &Router) {
+        while self.open.len() >= MAX_CONNECTIONS {
+            if let Some(idle) = self.longest_idle() {
+                idle.abort();
+            }
+            if let Some(ended) = self.tasks.join_next_with_id().await {
+                self.free(&ended);
+            }
+        }
+        let activity = Arc::new(Activity {
+            is_busy: AtomicBool::new(false),
+            idle_since: AtomicU64::new(millis(self.started)),
+        });
+        let conversation = converse(stream, router.clone(), activity.clone(), self.started);
+        let task = self.tasks.spawn(conversation);
+        self.open.insert(task.id(), (task, activity));
+    }
+
+    fn longest_idle(&self) -> Option<&AbortHandle> {
+        let idle = self.open.values().filter(|(_, it)| !it.is_busy.load(Ordering::Acquire));
+        idle.min_by_key(|(_, it)| it.idle_since.load(Ordering::Relaxed)).map(|(task, _)| task)
+    }
+
+    fn free(&mut self, ended: &Result<(Id, ()), tokio::task::JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        self.open.remove(&id);
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn converse(stream: TcpStream, router: Router, activity: Arc<Activity>, started: Instant) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let (mut router, activity) = (router.clone(), activity.clone());
+        async move {
+            activity.is_busy.store(true, Ordering::Release);
+            let answered = router.call(request.map(Body::new)).await;
+            activity.idle_since.store(millis(started), Ordering::Relaxed);
+            activity.is_busy.store(false, Ordering::Release);
+            answered
+        }
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(SILENCE)
         .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
         tracing::trace!(%error, "a connection for administration broke");

@@ -122,6 +122,7 @@ impl Config {
         );
         for origin in origins.iter().filter(|origin| *origin != "*") {
             let host = origin.split_once("://").map_or("", |(_, host)| host);
+            let host = host.strip_suffix(":*").unwrap_or(host);
             check.rule(
                 &["engine.cors_origins"],
                 !host.is_empty() && !host.contains(['/', '*', ' ']),

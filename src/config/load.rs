@@ -22,6 +22,16 @@ use super::{
     schema::{Amount, Schema, is_secret, not_yet, renamed, secret_named_by},
 };
 
+/// The origins that may connect in development.
+const PAGES_OF_THIS_MACHINE: [&str; 6] = [
+    "http://localhost:*",
+    "https://localhost:*",
+    "http://127.0.0.1:*",
+    "https://127.0.0.1:*",
+    "http://[::1]:*",
+    "https://[::1]:*",
+];
+
 /// Where the configuration comes from. Kept by the server, which loads it again on `SIGHUP`.
 #[derive(Clone, Default)]
 pub struct Sources {
@@ -62,8 +72,8 @@ impl Sources {
         self
     }
 
-    /// Development: listens on 127.0.0.1, whatever else is configured, and takes [`DEV_SECRET`]
-    /// where no HS256 secret is.
+    /// Development: listens on 127.0.0.1, whatever else is configured, takes [`DEV_SECRET`] where no
+    /// HS256 secret is, and allows pages of this machine where no origins are listed.
     #[must_use]
     pub fn dev(mut self, dev: bool) -> Self {
         self.dev = dev;
@@ -277,6 +287,9 @@ impl Loader {
             // Nor is there another node that could not take everybody at once.
             if !self.given.contains("drain.spread") {
                 config.drain.spread = Duration::ZERO;
+            }
+            if !self.given.contains("engine.cors_origins") {
+                config.engine.cors_origins = PAGES_OF_THIS_MACHINE.map(str::to_owned).to_vec();
             }
             if config.auth.hs256_secret.is_empty() {
                 config.auth.hs256_secret = [DEV_SECRET].into_iter().collect();

@@ -114,8 +114,16 @@ pub struct Engine {
     /// The packet format that the clients use. Default `json`.
     pub parser: Parser,
     /// Origins that browsers may connect from, such as `https://app.example.com`. Default none:
-    /// the same origin only. `["*"]`: any, without credentials.
+    /// the same origin only. `["*"]`: any, without credentials. One that ends in `:*` stands for
+    /// all its ports.
     pub cors_origins: Vec<String>,
+    /// Whether answers to polls of 1 kB and more are compressed, if the client takes gzip or
+    /// deflate. Default true.
+    pub http_compression: bool,
+    /// The JavaScript file of a client, served as `socket.io.js` below [`path`](super::Config::path);
+    /// a source map is looked for beside it. Read at the start. Default unset: none is served.
+    #[serde(with = "serde_with::unset")]
+    pub client_file: Option<PathBuf>,
     /// The session id as a cookie. Default unset: none. In the file a name, or a table.
     #[serde(with = "cookie::setting")]
     pub cookie: Option<Cookie>,
@@ -134,6 +142,8 @@ impl Default for Engine {
             legacy: Legacy::Websocket,
             parser: Parser::Json,
             cors_origins: Vec::new(),
+            http_compression: true,
+            client_file: None,
             cookie: None,
         }
     }

@@ -8,7 +8,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 pub(super) struct Cors {
     any: bool,
     origins: Vec<HeaderValue>,
+    /// Origins of which every port may.
+    hosts: Vec<Box<str>>,
 }
+
+/// How an origin ends of which every port may.
+const ANY_PORT: &str = ":*";
 
 /// What the client must send, and a page may therefore ask for.
 const METHODS: HeaderValue = HeaderValue::from_static("GET,POST");
@@ -18,13 +23,38 @@ const ANY: HeaderValue = HeaderValue::from_static("*");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 
 impl Cors {
-    /// `["*"]`: everybody, without credentials. Else exactly these origins, with credentials.
+    /// `["*"]`: everybody, without credentials. Else exactly these origins, with credentials; one
+    /// that ends in `:*` stands for all its ports.
     pub(super) fn new(origins: &[String]) -> Self {
         Self {
             any: origins.iter().any(|origin| origin == "*"),
             // one that is no header value can't be any browser's origin
             origins: origins.iter().filter_map(|origin| origin.parse().ok()).collect(),
+            hosts: origins
+                .iter()
+                .filter_map(|origin| Some(origin.strip_suffix(ANY_PORT)?.into()))
+                .collect(),
         }
+    }
+
+    /// The page that asks, if it is of another origin and may not.
+    pub(super) fn refused<'a>(&self, request: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        let origin = request.get(header::ORIGIN).filter(|origin| !self.lists(origin))?;
+        let asked = request.get(header::HOST).map(HeaderValue::as_bytes);
+        let host = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        let is_own = host.is_some_and(|(_, host)| Some(host.as_bytes()) == asked);
+        (!self.any && !is_own).then_some(origin)
+    }
+
+    fn lists(&self, origin: &HeaderValue) -> bool {
+        let is_port = |rest: &str| {
+            let port = rest.strip_prefix(':').unwrap_or("0");
+            (rest.is_empty() || rest.starts_with(':')) && port.parse::<u16>().is_ok()
+        };
+        self.origins.contains(origin)
+            || origin.to_str().is_ok_and(|origin| {
+                self.hosts.iter().any(|host| origin.strip_prefix(&**host).is_some_and(is_port))
+            })
     }
 
     /// The answer to an OPTIONS request.
@@ -54,7 +84,7 @@ impl Cors {
         }
         vary(response, header::ORIGIN); // a cache must not give one origin the answer of another
         let Some(origin) = request.get(header::ORIGIN) else { return false };
-        let listed = self.origins.contains(origin);
+        let listed = self.lists(origin);
         if listed {
             response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             response.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
@@ -104,6 +134,35 @@ mod tests {
         assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_METHODS], "GET,POST");
         assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_HEADERS], "x-own");
         assert_eq!(headers[header::VARY], "origin");
+    }
+
+    #[test]
+    fn every_port_of_a_host_may_if_it_is_listed_so() {
+        let cors = cors(&["http://localhost:*", "http://[::1]:*"]);
+        for (origin, may) in [
+            ("http://localhost", true),
+            ("http://localhost:8080", true),
+            ("http://[::1]:3000", true),
+            ("https://localhost:8080", false),
+            ("http://localhost.evil:8080", false),
+            ("http://localhost:80evil", false),
+            ("http://localhost:", false),
+            ("http://localhost:8080/", false),
+        ] {
+            assert_eq!(cors.allow(&asks(origin), &mut HeaderMap::new()), may, "{origin}");
+        }
+    }
+
+    #[test]
+    fn who_is_refused_is_named() {
+        let none = cors(&[]);
+        let mut own = asks("https://own.test:8443");
+        own.insert(header::HOST, "own.test:8443".parse().expect("a host"));
+        assert_eq!(none.refused(&own), None, "a page of the server itself");
+        assert_eq!(none.refused(&HeaderMap::new()), None, "no page");
+        assert_eq!(none.refused(&asks("https://a.test")).expect("refused"), "https://a.test");
+        assert_eq!(cors(&["https://a.test"]).refused(&asks("https://a.test")), None);
+        assert_eq!(cors(&["*"]).refused(&asks("https://a.test")), None);
     }
 
     #[test]

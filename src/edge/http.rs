@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use axum::body::Body;
 use bytes::Bytes;
 use engineioxide::service::NotFoundService;
-use http::{Method, Request, Response, request::Parts};
+use http::{HeaderMap, Method, Request, Response, request::Parts};
 use http_body_util::{BodyExt, Full};
 use ipnet::IpNet;
 use socketioxide::{adapter::Adapter, service::SocketIoService};
@@ -29,12 +29,14 @@ use crate::config::Legacy;
 use super::{
     admission::{Admission, Limits, Permit},
     bodies::{Bodies, BodyLimits},
+    client::{self, ClientFiles},
+    compression::Compression,
     cors::{Cors, is_preflight},
     peer,
     refusal::Refusal,
     request::{self, Query},
     session_id::{Owner, SessionIds},
-    wires::{Closing, Wires},
+    wires::{Closing, RefuseReason, Wires},
 };
 
 /// The engine and all that is on top of it.
@@ -73,6 +75,10 @@ pub(crate) struct EdgeOptions {
     pub(crate) cors_origins: Vec<String>,
     /// The session id as a cookie: its name, and what stands behind the id in the header.
     pub(crate) cookie: Option<(String, String)>,
+    /// Whether answers to polls are compressed.
+    pub(crate) compression: bool,
+    /// The client that pages can load.
+    pub(crate) client: Option<Arc<ClientFiles>>,
     /// How many sessions there may be. May be changed while running.
     pub(crate) limits: Limits,
     /// Whose `X-Forwarded-For` is believed.
@@ -101,6 +107,8 @@ impl Default for EdgeOptions {
             websocket: true,
             legacy: Legacy::Websocket,
             cors_origins: Vec::new(),
+            compression: false,
+            client: None,
             cookie: None,
             limits: Limits::default(),
             trusted_proxies: Vec::new(),
@@ -121,6 +129,7 @@ pub(crate) struct Edge<A: Adapter> {
     pub(super) ids: ArcSwap<SessionIds>,
     admission: Admission,
     pub(super) bodies: Arc<Bodies>,
+    pub(super) compression: Option<Compression>,
     cors: Cors,
     draining: AtomicBool,
 }
@@ -152,6 +161,7 @@ impl<A: Adapter> Edge<A> {
             ids: ArcSwap::from_pointee(SessionIds::new(&options.node_id, &options.secrets)),
             cors: Cors::new(&options.cors_origins),
             draining: AtomicBool::new(false),
+            compression: options.compression.then(Compression::default),
             bodies: Bodies::new(options.max_bodies, options.max_payload),
             options,
             service,
@@ -200,7 +210,13 @@ impl<A: Adapter> Edge<A> {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     {
         if is_preflight(request.method()) {
+            self.note_refused_origin(request.headers());
             return self.cors.preflight(request.headers());
+        }
+        if let Some(name) = client::file_name(request.uri().path(), &self.path) {
+            let mut response = client::serve(self.options.client.as_deref(), name, &request);
+            self.cors.allow(request.headers(), response.headers_mut());
+            return response;
         }
         let peer = peer::client_address(peer, request.headers(), &self.options.trusted_proxies);
         let upgrade = hyper::upgrade::on(&mut request);
@@ -209,9 +225,12 @@ impl<A: Adapter> Edge<A> {
             Ok(Route { transport: Transport::Websocket, v3, sid }) => {
                 self.websocket(&parts, upgrade, peer, v3, sid)
             }
-            Ok(Route { sid: None, v3, .. }) => self.open_polling(&parts, peer, v3).await,
+            Ok(Route { sid: None, v3, .. }) => {
+                self.note_refused_origin(&parts.headers);
+                self.open_polling(&parts, peer, v3).await
+            }
             Ok(Route { sid: Some(sid), .. }) => match parts.method {
-                Method::GET => self.poll(sid).await,
+                Method::GET => self.poll(sid, &parts.headers).await,
                 Method::POST => self.post(sid, &parts, body).await,
                 _ => Err(Refusal::BadRequest),
             },
@@ -263,6 +282,14 @@ impl<A: Adapter> Edge<A> {
             return Err(Refusal::Draining);
         }
         Ok(Route { transport, v3, sid: None })
+    }
+
+    /// A page that may not poll sees nothing of the answer, so whoever runs the server is told.
+    fn note_refused_origin(&self, headers: &HeaderMap) {
+        if let Some(origin) = self.cors.refused(headers) {
+            self.wires.count_refused(RefuseReason::Origin);
+            tracing::debug!(?origin, "a page that engine.cors_origins does not name wants to poll");
+        }
     }
 
     /// A place for a new session.

@@ -15,10 +15,18 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use super::{http::Edge, peer, proxy_protocol, tls::Tls};
+use super::{
+    http::Edge,
+    peer, proxy_protocol,
+    request_line::{BodyLength, Escaping},
+    tls::Tls,
+};
 
 /// Bytes of a request's head; Node.js allows as many.
 const LARGEST_HEAD: usize = 16 * 1024;
+
+/// Lines of a request's head. Node.js takes 2000; a session keeps those of its handshake.
+const MOST_HEADERS: usize = 256;
 
 /// Serves one connection: requests under the path go to the edge, all others to `other`. With `stop`
 /// it ends when the request under way is answered.
@@ -71,8 +79,10 @@ impl<A: Adapter> Connection<A> {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.edge.options.handshake_timeout)
+            .max_headers(MOST_HEADERS)
             .max_buf_size(LARGEST_HEAD);
-        let service = service_fn(|request| self.answer(request));
+        let (stream, body_length) = Escaping::new(stream);
+        let service = service_fn(|request| self.answer(request, &body_length));
         let mut connection =
             std::pin::pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
         let served = tokio::select! {
@@ -87,7 +97,12 @@ impl<A: Adapter> Connection<A> {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        body_length: &BodyLength,
+    ) -> Result<Response<Body>, Infallible> {
+        body_length.of(request.headers());
         if self.edge.owns(request.uri().path()) {
             return Ok(Arc::clone(&self.edge).handle(request, self.peer).await);
         }

@@ -7,7 +7,7 @@ use std::{
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use socketioxide::adapter::Adapter;
 use socketioxide_core::Sid;
@@ -53,7 +53,7 @@ impl<A: Adapter> Edge<A> {
             let cookie = HeaderValue::try_from(format!("{name}={id}{attributes}"));
             head.headers.insert(header::SET_COOKIE, cookie.map_err(|_| Refusal::Internal)?);
         }
-        Ok(answer(Response::from_parts(head, body.into())))
+        Ok(answer(Response::from_parts(head, body.into())).map(Body::from))
     }
 
     /// The engine pings as soon as a session is open, Node.js after the first interval. Nobody but
@@ -71,7 +71,11 @@ impl<A: Adapter> Edge<A> {
     }
 
     /// A poll: waits for something to say.
-    pub(super) async fn poll(&self, sid: Sid) -> Result<Response<Body>, Refusal> {
+    pub(super) async fn poll(
+        &self,
+        sid: Sid,
+        headers: &HeaderMap,
+    ) -> Result<Response<Body>, Refusal> {
         let wire = self.wires.get(sid).ok_or(Refusal::UnknownSession)?;
         let polling = wire.polling.as_ref().ok_or(Refusal::BadRequest)?;
         if wire.phase() == Phase::Websocket {
@@ -87,14 +91,19 @@ impl<A: Adapter> Edge<A> {
             response = self.ask_for_packets(&wire, request) => Some(response),
             () = wire.sends_polls_away() => None,
         };
-        watch.over();
         wire.seen(self.wires.now());
-        match response {
+        let answer = match response {
             Some(response) => self.relay(&wire, response),
             // Dropped where it waited, the engine's poll has taken nothing that it would lose.
             None if wire.is_killed() => Ok(packet(&wire, CLOSE)),
             None => Ok(packet(&wire, NOOP)),
-        }
+        };
+        let answer = match (&self.compression, answer) {
+            (Some(compression), Ok(answer)) => Ok(compression.apply(answer, headers).await),
+            (_, answer) => answer,
+        };
+        watch.over();
+        Ok(answer?.map(Body::from))
     }
 
     /// The turn of a request. One that comes while another is under way ends the session, as in
@@ -107,7 +116,7 @@ impl<A: Adapter> Edge<A> {
     }
 
     /// What the engine has to say, as the client is to hear it.
-    fn relay(&self, wire: &Wire, response: Response<Bytes>) -> Result<Response<Body>, Refusal> {
+    fn relay(&self, wire: &Wire, response: Response<Bytes>) -> Result<Response<Bytes>, Refusal> {
         let (head, body) = response.into_parts();
         if head.status != StatusCode::OK {
             self.wires.forget(wire);
@@ -189,7 +198,7 @@ impl<A: Adapter> Edge<A> {
             self.wires.kill_wire(&wire, KillReason::BadRequest);
             return Err(Refusal::BadRequest);
         }
-        Ok(answer(Response::from_parts(head, body)))
+        Ok(answer(Response::from_parts(head, body)).map(Body::from))
     }
 
     /// A whole body, if it is not too large and does not take too long.
@@ -224,18 +233,19 @@ impl Bare {
     }
 }
 
-fn packet(wire: &Wire, packet: Bare) -> Response<Body> {
+fn packet(wire: &Wire, packet: Bare) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from_static(packet.of(wire.v3)));
     let kind = HeaderValue::from_static("text/plain; charset=UTF-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     answer(response)
 }
 
-fn answer(response: Response<Bytes>) -> Response<Body> {
-    let (mut head, body) = response.into_parts();
-    head.headers.insert(header::CONTENT_LENGTH, body.len().into());
-    head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Response::from_parts(head, body.into())
+fn answer(mut response: Response<Bytes>) -> Response<Bytes> {
+    let length = response.body().len().into();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, length);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// Cuts the wire if it is dropped before its time is over: the client has broken off the request.

@@ -142,7 +142,10 @@ fn accept_key(parts: &Parts) -> Result<HeaderValue, Refusal> {
     let valid = parts.method == Method::GET
         && has_token(headers, header::UPGRADE, "websocket")
         && has_token(headers, header::CONNECTION, "upgrade")
-        && headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13")
+        // version 8, a draft, has the same frames
+        && headers
+            .get(header::SEC_WEBSOCKET_VERSION)
+            .is_some_and(|version| version == "13" || version == "8")
         && key.len() == 24;
     if !valid {
         return Err(Refusal::BadRequest);
@@ -201,7 +204,7 @@ mod tests {
             ("upgrade", "h2c"),
             ("connection", "close"),
             ("sec-websocket-key", "short"),
-            ("sec-websocket-version", "8"),
+            ("sec-websocket-version", "7"),
         ] {
             assert_eq!(accept_key(&handshake(name, None)), Err(Refusal::BadRequest), "{name}");
             assert_eq!(accept_key(&handshake(name, Some(wrong))), Err(Refusal::BadRequest));

@@ -63,11 +63,14 @@ pub enum RefuseReason {
     TooLarge,
     /// `max_bodies`, or `max_bodies_per_address`.
     Bodies,
+    /// A page of an origin that `cors_origins` does not name. It is answered, and its browser keeps
+    /// the answer from it.
+    Origin,
 }
 
 impl RefuseReason {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::BadRequest,
         Self::UnknownSession,
         Self::Draining,
@@ -76,6 +79,7 @@ impl RefuseReason {
         Self::Address,
         Self::TooLarge,
         Self::Bodies,
+        Self::Origin,
     ];
 
     /// The name as a label.
@@ -89,6 +93,7 @@ impl RefuseReason {
             Self::Address => "connections_per_address",
             Self::TooLarge => "too_large",
             Self::Bodies => "bodies",
+            Self::Origin => "origin",
         }
     }
 }

@@ -54,6 +54,15 @@ pub enum BuildError {
     /// without the cargo feature `otlp`.
     #[error(transparent)]
     Traces(Box<dyn std::error::Error + Send + Sync>),
+    /// `engine.client_file` cannot be read.
+    #[error("engine.client_file: cannot read {}", .path.display())]
+    ClientFile {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// The Admin UI has no credentials, or a password or namespace that cannot be used.
     #[error("the admin UI cannot be served: {0}")]
     AdminUi(String),
@@ -205,7 +214,8 @@ impl Builder {
         let farewell = state.farewell.clone();
         let (service, io) = engine(&config, parser).with_adapter::<Adapter>(state).build_svc();
         farewell::open(&io, &farewell, &context);
-        let edge = Edge::new(edge_options(&config, &context), service, context.wires().clone());
+        let options = edge_options(&config, &context)?;
+        let edge = Edge::new(options, service, context.wires().clone());
 
         let around = Surroundings {
             adapters: adapters.clone(),
@@ -313,9 +323,13 @@ fn engine(config: &Config, parser: Parser) -> SocketIoBuilder {
     }
 }
 
-fn edge_options(config: &Config, context: &Context) -> EdgeOptions {
+fn edge_options(config: &Config, context: &Context) -> Result<EdgeOptions, BuildError> {
     let engine = &config.engine;
-    EdgeOptions {
+    let client = engine.client_file.as_ref().map(|path| {
+        let failed = |source| BuildError::ClientFile { path: path.clone(), source };
+        edge::ClientFiles::read(path).map(Arc::new).map_err(failed)
+    });
+    Ok(EdgeOptions {
         path: config.path.clone(),
         node_id: context.node().to_string(),
         secrets: secrets(config),
@@ -332,13 +346,15 @@ fn edge_options(config: &Config, context: &Context) -> EdgeOptions {
         websocket: engine.transports.contains(&Transport::Websocket),
         legacy: engine.legacy,
         cors_origins: engine.cors_origins.clone(),
+        compression: engine.http_compression,
+        client: client.transpose()?,
         cookie: engine.cookie.as_ref().map(|cookie| (cookie.name.clone(), cookie.attributes())),
         limits: admission(&config.limits),
         trusted_proxies: config.edge.trusted_proxies.clone(),
         handshake_timeout: config.edge.handshake_timeout,
         stall_timeout: config.edge.stall_timeout,
         min_read_rate: config.edge.min_read_rate,
-    }
+    })
 }
 
 fn bytes(size: u64) -> usize {

@@ -15,8 +15,8 @@ export class RawSocket {
   closed = false;
   #taken = 0;
 
-  constructor(t, server, { query = "EIO=4&transport=websocket", answersPings = false } = {}) {
-    this.ws = new WebSocket(`${server.url.replace("http", "ws")}${PATH}?${query}`);
+  constructor(t, server, { query = "EIO=4&transport=websocket", answersPings = false, version = 13 } = {}) {
+    this.ws = new WebSocket(`${server.url.replace("http", "ws")}${PATH}?${query}`, { protocolVersion: version });
     this.ws.on("error", () => {}); // it is followed by "close", which tells the same
     this.ws.on("close", () => (this.closed = true));
     this.ws.on("message", (data, isBinary) => {
