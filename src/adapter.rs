@@ -49,9 +49,6 @@ use crate::{
     traceparent::TraceParent,
 };
 
-/// How long a socket that joins waits until the node hears of its rooms.
-const SETTLING: Duration = Duration::from_secs(1);
-
 /// How long the packet that says goodbye may travel, a polling client's next request included,
 /// before the connection below it is cut.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -263,10 +260,11 @@ impl Adapter {
     }
 
     /// Ends when the node hears of every room that was joined before, or cannot because the link
-    /// is down; after [`SETTLING`] at the latest, so that a Redis that hangs holds up nobody.
+    /// is down; after `redis.request_timeout` at the latest, so that a Redis that hangs does not hold
+    /// up anybody for ever.
     pub(crate) async fn settled(&self) {
         if let (Some(peers), Some(_)) = (&self.peers, &self.interest) {
-            let _ = tokio::time::timeout(SETTLING, peers.broker().settled()).await;
+            let _ = tokio::time::timeout(peers.timeout(), peers.broker().settled()).await;
         }
     }
 

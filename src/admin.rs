@@ -36,7 +36,7 @@ use utoipa::ToSchema;
 
 pub(crate) use listener::serve;
 
-use crate::{metrics, server::Switchboard};
+use crate::{id::NodeId, metrics, server::Switchboard};
 use guard::Guard;
 use problem::Problem;
 
@@ -99,14 +99,23 @@ fn check_namespace(namespace: &str) -> Result<(), Problem> {
     }
 }
 
-/// Says so if what was done here could not be told to the other nodes.
-fn told_everywhere(server: &Switchboard) -> Result<(), Problem> {
-    match server.is_linked() {
-        true => Ok(()),
-        false => {
-            Err(Problem::unavailable("done on this node only: the link to the other nodes is down"))
-        }
-    }
+/// Does something on every node, and says so if the other nodes may not have heard of it.
+async fn everywhere<T>(server: &Switchboard, act: impl FnOnce() -> T) -> Result<T, Problem> {
+    server.reaching_all(act).await.map_err(|fault| {
+        Problem::unavailable(format!(
+            "done on this node; elsewhere perhaps not: {}",
+            fault.message()
+        ))
+    })
+}
+
+/// How a Node.js node is called that did not answer: it has no name of its own.
+const NAMELESS: &str = "(node.js)";
+
+/// The names of the nodes that did not answer.
+fn missing(named: &[NodeId], nameless: usize) -> Vec<String> {
+    let nameless = std::iter::repeat_n(NAMELESS.to_owned(), nameless);
+    named.iter().map(ToString::to_string).chain(nameless).collect()
 }
 
 /// Milliseconds since 1970.

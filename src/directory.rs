@@ -67,6 +67,18 @@ impl From<LimitReached> for Fault {
     }
 }
 
+/// What other nodes hold is not known: Redis does not answer in time, refuses to, or has lost its
+/// data and is being told again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the user directory in Redis cannot tell just now")]
+pub(crate) struct Unknown;
+
+impl From<Unknown> for Fault {
+    fn from(error: Unknown) -> Self {
+        Self::new(Code::Unavailable, error.to_string())
+    }
+}
+
 /// A page of users, in the order of their ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -94,21 +106,42 @@ pub(crate) trait UserDirectory: Send + Sync + 'static {
     /// Takes a socket off the list. Does nothing if it is not listed. Never blocks.
     fn leave(&self, user: &UserId, namespace: &str, id: SocketId);
 
-    /// The sockets of a user in the whole cluster, oldest first. While the other nodes cannot be
-    /// asked about: those of this node; so for the next two, too.
-    fn sockets(&self, user: &str) -> BoxFuture<'_, Vec<UserSocket>>;
+    /// The sockets of a user in the whole cluster, oldest first.
+    fn sockets(&self, user: &str) -> BoxFuture<'_, Result<Vec<UserSocket>, Unknown>>;
+
+    /// For each of these users whether it has a socket, or lost its last one less than the grace
+    /// time ago.
+    fn online(&self, users: Vec<UserId>) -> BoxFuture<'_, Result<Vec<bool>, Unknown>>;
 
     /// Users with at least one socket: at most `limit` of them, from `cursor` on (included). What
     /// left a moment ago may still be counted.
-    fn users(&self, cursor: Option<UserId>, limit: usize) -> BoxFuture<'_, UserPage>;
+    fn users(
+        &self,
+        cursor: Option<UserId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<UserPage, Unknown>>;
+
+    /// How many users have sockets on this node.
+    fn users_here(&self) -> usize;
 
     /// What went wrong, and what was made good, by name. Nothing: it keeps no count.
     fn troubles(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
 
+    /// Why nothing can be told to the other nodes just now; none: it can.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether everybody who is connected here is listed for the other nodes, a moment ago at the
+    /// latest.
+    fn is_complete(&self) -> bool {
+        true
+    }
+
     /// The nodes that live.
-    fn nodes(&self) -> BoxFuture<'_, Vec<NodeInfo>>;
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeInfo>, Unknown>>;
 
     /// The node leaves the cluster: whatever it holds is no longer listed, and it neither. Who
     /// enters later is known to this node only.
@@ -140,16 +173,36 @@ impl Directory {
         self.inner.leave(user, namespace, id);
     }
 
-    pub(crate) async fn sockets(&self, user: &str) -> Vec<UserSocket> {
+    pub(crate) async fn sockets(&self, user: &str) -> Result<Vec<UserSocket>, Unknown> {
         self.inner.sockets(user).await
     }
 
-    pub(crate) async fn users(&self, cursor: Option<UserId>, limit: usize) -> UserPage {
+    pub(crate) async fn online(&self, users: Vec<UserId>) -> Result<Vec<bool>, Unknown> {
+        self.inner.online(users).await
+    }
+
+    pub(crate) async fn users(
+        &self,
+        cursor: Option<UserId>,
+        limit: usize,
+    ) -> Result<UserPage, Unknown> {
         self.inner.users(cursor, limit).await
     }
 
-    pub(crate) async fn nodes(&self) -> Vec<NodeInfo> {
+    pub(crate) fn users_here(&self) -> usize {
+        self.inner.users_here()
+    }
+
+    pub(crate) async fn nodes(&self) -> Result<Vec<NodeInfo>, Unknown> {
         self.inner.nodes().await
+    }
+
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.inner.trouble()
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.inner.is_complete()
     }
 
     pub(crate) fn troubles(&self) -> Vec<(&'static str, u64)> {

@@ -1,12 +1,15 @@
 //! The link to Redis: where it is, how it is reached, how it is kept.
 //!
 //! `target` reads the URL and opens connections; `probe` tells whether one is alive; `link` keeps
-//! one for commands and mends it; `backoff` is the pause between two attempts.
+//! one for commands and mends it; `backoff` is the pause between two attempts. `rights` finds out
+//! what we may not do, `refusal` says in words why there is no link.
 
 pub(crate) mod backoff;
 pub(crate) mod commands;
 pub(crate) mod link;
 pub(crate) mod probe;
+pub(crate) mod refusal;
+pub(crate) mod rights;
 pub(crate) mod target;
 #[cfg(test)]
 pub(crate) mod testing;

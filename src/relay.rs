@@ -63,7 +63,7 @@ impl Relay {
             match wire.decode(adapter.namespace(), channel, frame, &wants) {
                 Ok(Some(envelope)) => {
                     counts.applied.fetch_add(1, Ordering::Relaxed);
-                    return self.apply(&adapter, envelope);
+                    return self.apply(&adapter, envelope, frame.len());
                 }
                 Ok(None) => {}
                 Err(error) => wrong = wrong.or(Some((adapter.namespace().clone(), error))),
@@ -96,13 +96,14 @@ impl Relay {
                 wire.decode(namespace, channel, frame, &|_| false)
                 && let Message::Answer { request, answer } = message
             {
-                self.peers.questions().answer(&request, from, answer);
+                self.peers.questions().answer(&request, from, answer, frame.len());
                 return;
             }
         }
     }
 
-    fn apply(&self, adapter: &Arc<Adapter>, Envelope { from, message }: Envelope) {
+    /// `bytes`: in how many it came.
+    fn apply(&self, adapter: &Arc<Adapter>, Envelope { from, message }: Envelope, bytes: usize) {
         let asker = from.as_deref();
         match message {
             Message::Broadcast { event, to, flags } => {
@@ -152,7 +153,7 @@ impl Relay {
                 self.server_side(adapter, from, request, &event);
             }
             Message::Answer { request, answer } => {
-                self.peers.questions().answer(&request, from, answer);
+                self.peers.questions().answer(&request, from, answer, bytes);
             }
         }
     }
@@ -253,6 +254,11 @@ impl Relay {
         let namespace = adapter.namespace().clone();
         let handlers = self.server_side.at(&namespace).ok().map(|matched| matched.value);
         let Some(handler) = handlers.and_then(|handlers| handlers.get(name)).cloned() else {
+            // Node.js waits for every server, and after its timeout throws away the answers that it
+            // has. So a server that does not know the event says so, in the one way there is.
+            if let Some(request) = request {
+                self.answer(adapter, asker.as_deref(), request, Answer::ServerSide(None));
+            }
             return;
         };
         let Ok(value) = to_packet(event) else { return };

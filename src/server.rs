@@ -36,8 +36,9 @@ use crate::{
     directory::{Directory, NodeInfo, UserPage, UserSocket},
     edge::{Edge, Tls, TransportCounts},
     emitter::Emitter,
-    id::NodeId,
-    redis::link::Redis,
+    fault::Fault,
+    id::{NodeId, UserId},
+    redis::{link::Redis, rights::Rights},
     relay::Relay,
 };
 
@@ -72,7 +73,7 @@ struct Inner {
     peers: Option<Arc<Peers>>,
     /// Takes what other nodes say; none if there are none.
     relay: Option<Arc<Relay>>,
-    redis: Option<Redis>,
+    redis: Option<(Redis, Arc<Rights>)>,
     wait_for_redis: bool,
     /// Set when the link to the other nodes was made, or is being mended.
     joined: OnceCell<()>,
@@ -105,31 +106,63 @@ impl Switchboard {
         Emitter::of(&inner.adapters, &inner.context, inner.peers.as_ref(), namespace)
     }
 
-    /// The sockets of a user in all namespaces, oldest first. None: the user is offline.
-    pub async fn sockets_of(&self, user: &str) -> Vec<UserSocket> {
-        self.0.directory.sockets(user).await
+    /// The sockets of a user in all namespaces, oldest first.
+    ///
+    /// # Errors
+    /// `unavailable` while it is not known what the other nodes hold; so for the next ones, too.
+    pub async fn sockets_of(&self, user: &str) -> Result<Vec<UserSocket>, Fault> {
+        Ok(self.0.directory.sockets(user).await?)
+    }
+
+    /// For each of these users whether it is online: it has a socket, or lost its last one less
+    /// than `users.offline_after` ago.
+    ///
+    /// # Errors
+    /// As [`sockets_of`](Self::sockets_of).
+    pub async fn online(&self, users: &[&str]) -> Result<Vec<bool>, Fault> {
+        let users = users.iter().map(|user| UserId::from(*user)).collect();
+        Ok(self.0.directory.online(users).await?)
     }
 
     /// Users who have a socket, in the order of their ids: at most `limit` from `cursor` on.
-    pub async fn users(&self, cursor: Option<&str>, limit: usize) -> UserPage {
-        self.0.directory.users(cursor.map(Into::into), limit).await
+    ///
+    /// # Errors
+    /// As [`sockets_of`](Self::sockets_of).
+    pub async fn users(&self, cursor: Option<&str>, limit: usize) -> Result<UserPage, Fault> {
+        Ok(self.0.directory.users(cursor.map(Into::into), limit).await?)
     }
 
     /// Disconnects all sockets of a user from their namespaces, on every node, and returns how many
     /// they were. The clients see `io server disconnect` and do not come back by themselves.
-    pub async fn disconnect_user(&self, user: &str) -> usize {
+    ///
+    /// # Errors
+    /// `unavailable` if it is not known that all of them were reached: those that could be are
+    /// disconnected all the same.
+    pub async fn disconnect_user(&self, user: &str) -> Result<usize, Fault> {
         let sockets = self.sockets_of(user).await;
-        let namespaces: HashSet<&str> = sockets.iter().map(|socket| &*socket.namespace).collect();
-        for namespace in namespaces {
-            self.of(namespace).user(user).disconnect(false);
+        let mut namespaces: HashSet<String> =
+            sockets.iter().flatten().map(|socket| socket.namespace.to_string()).collect();
+        if sockets.is_err() {
+            // Where the user may be, as far as this node can tell.
+            let adapters = self.0.adapters.all();
+            namespaces.extend(adapters.iter().map(|adapter| adapter.namespace().to_string()));
         }
-        sockets.len()
+        self.reaching_all(|| {
+            for namespace in namespaces {
+                self.of(&namespace).user(user).disconnect(false);
+            }
+        })
+        .await?;
+        Ok(sockets?.len())
     }
 
     /// The nodes of the cluster that live, this one among them. Node.js nodes are not listed: they
     /// keep no lease.
-    pub async fn nodes(&self) -> Vec<NodeInfo> {
-        self.0.directory.nodes().await
+    ///
+    /// # Errors
+    /// As [`sockets_of`](Self::sockets_of).
+    pub async fn nodes(&self) -> Result<Vec<NodeInfo>, Fault> {
+        Ok(self.0.directory.nodes().await?)
     }
 
     /// How many sockets are connected to this node, a client in two namespaces counted twice.

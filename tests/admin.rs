@@ -327,8 +327,17 @@ async fn nodes_are_listed_and_a_lost_link_is_said() {
     let answer = scene.admin.post("/users/ada/join", json!({ "rooms": ["x"] })).await;
     assert_eq!(answer.problem(), (503, "unavailable"));
     // What can be done here is done all the same.
-    assert_eq!(scene.emit(json!({ "rooms": ["x"], "event": "e" })).await.with(202), json!({}));
+    let answer = scene.emit(json!({ "rooms": ["x"], "event": "e" })).await;
+    assert_eq!(answer.problem(), (503, "unavailable"));
     hears(&mut here, "e").await;
+    let asking = json!({ "rooms": ["y"], "event": "e", "ack": { "timeout_ms": 100 } });
+    assert_eq!(scene.emit(asking).await.problem(), (503, "unavailable"));
+    // Nobody is called offline, or alone, because it is not known.
+    for path in ["/users", "/users/ada", "/users/nobody", "/nodes"] {
+        assert_eq!(scene.admin.get(path).await.problem(), (503, "unavailable"), "{path}");
+    }
+    let answer = scene.admin.post("/users/online", json!({ "ids": ["ada"] })).await;
+    assert_eq!(answer.problem(), (503, "unavailable"));
     let answer = scene.admin.post("/users/ada/disconnect", json!({})).await;
     assert_eq!(answer.problem(), (503, "unavailable"));
     within("gone", here.disconnected()).await;

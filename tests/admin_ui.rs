@@ -119,7 +119,8 @@ async fn a_node_tells_while_somebody_looks_at_another_one_and_no_longer() {
     }
     drop(ada);
     let carol = two.client_with("/chat/garden", json!({ "user": "carol" })).await;
-    until("ada has gone", async || two.switchboard.sockets_of("ada").await.is_empty()).await;
+    until("ada has gone", async || two.switchboard.sockets_of("ada").await.unwrap().is_empty())
+        .await;
     assert_eq!(told().await, last, "nobody looks any more");
     drop((bob, carol));
 }

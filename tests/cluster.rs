@@ -346,10 +346,10 @@ async fn a_user_is_known_everywhere(link: Link) {
     let home = cluster.client_of(0, "ada").await;
     let work = cluster.client_of(1, "ada").await;
     for node in 0..2 {
-        let sockets = cluster.node(node).sockets_of("ada").await;
+        let sockets = cluster.node(node).sockets_of("ada").await.unwrap();
         let ids: Vec<String> = sockets.iter().map(|socket| socket.id.to_string()).collect();
         assert_eq!(ids, [home.id.clone(), work.id.clone()]);
-        assert_eq!(cluster.node(node).users(None, 10).await.users, [("ada".into(), 2)]);
+        assert_eq!(cluster.node(node).users(None, 10).await.unwrap().users, [("ada".into(), 2)]);
     }
     home.close().await;
     work.close().await;
@@ -372,8 +372,8 @@ async fn a_limit_holds_across_nodes(link: Link) {
     let _second = cluster.client_of(1, "ada").await;
     let _third = cluster.client_of(1, "ada").await;
     within("the oldest goes", oldest.disconnected()).await;
-    assert_eq!(cluster.node(0).sockets_of("ada").await.len(), 2);
-    assert_eq!(cluster.node(1).disconnect_user("ada").await, 2);
+    assert_eq!(cluster.node(0).sockets_of("ada").await.unwrap().len(), 2);
+    assert_eq!(cluster.node(1).disconnect_user("ada").await.unwrap(), 2);
     cluster.stop().await;
 }
 

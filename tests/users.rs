@@ -29,7 +29,7 @@ async fn every_way_of_leaving_empties_the_directory() {
         Gateway::new("/panic").on_disconnect(async |_: Session, _| panic!("on leaving"));
     let builder = server().config(config).gateway(panicking);
     let server = Server::start(builder).await;
-    let users = async || server.switchboard.users(None, 100).await.users;
+    let users = async || server.switchboard.users(None, 100).await.unwrap().users;
 
     let closes = server.client_of("closes").await;
     let vanishes = server.client_of("vanishes").await;
@@ -43,7 +43,7 @@ async fn every_way_of_leaving_empties_the_directory() {
     closes.close().await;
     vanishes.vanish();
     leaves.send("41").await;
-    server.switchboard.disconnect_user("kicked").await;
+    server.switchboard.disconnect_user("kicked").await.unwrap();
     panics.vanish();
     garbles.send("9 is no packet").await;
     until("nobody is listed", async || users().await.is_empty()).await;
@@ -73,7 +73,7 @@ async fn a_connection_that_breaks_while_it_is_let_in_is_not_listed() {
     }
     // Whether a socket was in its namespace for a moment is up to the race; that it stays is not.
     until("nobody is listed", async || {
-        server.switchboard.sockets_of("ada").await.is_empty()
+        server.switchboard.sockets_of("ada").await.unwrap().is_empty()
             && server.switchboard.socket_count() == 0
     })
     .await;
@@ -96,7 +96,7 @@ async fn many_clients_come_and_go_and_nobody_stays() {
         wave.expect("a client's story");
     }
     until("the directory is empty", async || {
-        server.switchboard.users(None, 10).await.users.is_empty()
+        server.switchboard.users(None, 10).await.unwrap().users.is_empty()
             && server.switchboard.socket_count() == 0
     })
     .await;
@@ -112,8 +112,10 @@ async fn one_socket_too_many_is_refused_or_takes_the_oldest_ones_place() {
     let (_third, answer) = rejecting.ask("/", json!({ "user": "ada" })).await;
     assert_eq!(answer.expect_err("refused")["data"]["code"], "too_many_sockets");
     first.vanish();
-    until("a place is free", async || rejecting.switchboard.sockets_of("ada").await.len() == 1)
-        .await;
+    until("a place is free", async || {
+        rejecting.switchboard.sockets_of("ada").await.unwrap().len() == 1
+    })
+    .await;
     rejecting.client_of("ada").await;
 
     config.users.over_limit = OverLimit::DisconnectOldest;
@@ -122,7 +124,7 @@ async fn one_socket_too_many_is_refused_or_takes_the_oldest_ones_place() {
     let second = evicting.client_of("ada").await;
     let third = evicting.client_of("ada").await;
     first.disconnected().await;
-    let listed: Vec<_> = evicting.switchboard.sockets_of("ada").await;
+    let listed: Vec<_> = evicting.switchboard.sockets_of("ada").await.unwrap();
     let listed: Vec<_> = listed.iter().map(|socket| socket.id.to_string()).collect();
     assert_eq!(listed, [second.id, third.id]);
 }
@@ -147,7 +149,10 @@ async fn a_reload_within_the_grace_time_is_nothing_to_tell() {
     let second = server.client_of("ada").await;
     first.vanish();
     second.vanish();
-    until("both have left", async || server.switchboard.sockets_of("ada").await.is_empty()).await;
+    until("both have left", async || {
+        server.switchboard.sockets_of("ada").await.unwrap().is_empty()
+    })
+    .await;
     let _reloaded = server.client_of("ada").await;
     let _bob = server.client_of("bob").await;
     for user in ["ada", "bob"] {

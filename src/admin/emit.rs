@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
 
-use super::{Done, Problem, body::Body, check_namespace, main_namespace};
+use super::{Done, Problem, body::Body, check_namespace, everywhere, main_namespace, missing};
 use crate::{
     emitter::Emitter,
     payload::{Arguments, Payload},
@@ -83,6 +83,10 @@ pub(super) struct AckReply {
     expected: usize,
     /// How many answered in time.
     received: usize,
+    /// Nodes that did not say how many they asked; `(node.js)` for each that has no name. Left out if
+    /// all did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing_nodes: Vec<String>,
 }
 
 impl EmitRequest {
@@ -143,6 +147,7 @@ impl EmitRequest {
     (status = 400, description = "Not understood, no target, or a reserved event", body = Problem),
     (status = 413, description = "The body is too large", body = Problem),
     (status = 415, description = "The body is not JSON", body = Problem),
+    (status = 503, description = "Emitted on this node; elsewhere perhaps not", body = Problem),
 ))]
 pub(super) async fn emit(
     State(server): State<Switchboard>,
@@ -152,14 +157,21 @@ pub(super) async fn emit(
     let audience = request.audience(&server);
     let arguments = Arguments(request.args);
     let Some(AckRequest { timeout_ms }) = request.ack else {
-        audience.emit(&request.event, &arguments)?;
+        everywhere(&server, || audience.emit(&request.event, &arguments)).await??;
         return Ok((StatusCode::ACCEPTED, Json(Done {})).into_response());
     };
     let timeout = Duration::from_millis(timeout_ms);
     let answered = audience.emit_with_ack(&request.event, &arguments, timeout).await?;
+    if !answered.cluster_asked {
+        return Err(Problem::unavailable(
+            "emitted; but which other nodes there are is not known, so acknowledgements may be missing",
+        ));
+    }
+    let missing_nodes = missing(&answered.missing_nodes, answered.missing_foreign);
     let acks: Vec<_> = answered.acks.iter().map(first_argument).collect();
     let received = acks.len();
-    Ok(Json(AckReply { acks, expected: answered.expected, received }).into_response())
+    Ok(Json(AckReply { acks, expected: answered.expected, received, missing_nodes })
+        .into_response())
 }
 
 /// As JSON; what JSON cannot say is null.

@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::millis;
+use super::{Problem, millis};
 use crate::{directory::NodeInfo, server::Switchboard};
 
 /// The nodes that live. Node.js nodes are not listed: they keep no lease.
@@ -47,8 +47,11 @@ impl From<NodeInfo> for Node {
 
 /// The nodes of the cluster.
 #[utoipa::path(get, path = "/api/v1/nodes", tag = "nodes",
-    responses((status = 200, description = "All that live", body = Nodes)))]
-pub(super) async fn list(State(server): State<Switchboard>) -> Json<Nodes> {
-    let nodes = server.nodes().await;
-    Json(Nodes { nodes: nodes.into_iter().map(Into::into).collect() })
+    responses(
+        (status = 200, description = "All that live", body = Nodes),
+        (status = 503, description = "Redis does not tell", body = Problem),
+    ))]
+pub(super) async fn list(State(server): State<Switchboard>) -> Result<Json<Nodes>, Problem> {
+    let nodes = server.nodes().await?;
+    Ok(Json(Nodes { nodes: nodes.into_iter().map(Into::into).collect() }))
 }

@@ -8,14 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Done, Problem, body::Body, check_namespace, main_namespace, told_everywhere};
+use super::{Done, Problem, body::Body, check_namespace, everywhere, main_namespace, missing};
 use crate::{
     emitter::{Emitter, RemoteSocket},
     server::Switchboard,
 };
-
-/// How a Node.js node is called that did not answer: it has no name of its own.
-const NAMELESS: &str = "(node.js)";
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -74,7 +71,7 @@ pub(super) struct Nothing {}
     responses(
         (status = 200, description = "The members; an empty room is no error", body = Members),
         (status = 400, description = "Not understood", body = Problem),
-        (status = 503, description = "The link to the other nodes is down", body = Problem),
+        (status = 503, description = "The other nodes cannot be asked", body = Problem),
     ))]
 pub(super) async fn show(
     State(server): State<Switchboard>,
@@ -83,9 +80,8 @@ pub(super) async fn show(
 ) -> Result<Json<Members>, Problem> {
     let answers = within.members(&server, room)?.fetch_sockets().await?;
     let sockets = answers.values.into_iter().map(Into::into).collect();
-    let named = answers.missing_nodes.iter().map(ToString::to_string);
-    let nameless = std::iter::repeat_n(NAMELESS.to_owned(), answers.missing_foreign);
-    Ok(Json(Members { sockets, missing_nodes: named.chain(nameless).collect() }))
+    let missing_nodes = missing(&answers.missing_nodes, answers.missing_foreign);
+    Ok(Json(Members { sockets, missing_nodes }))
 }
 
 /// Disconnects the members of a room from its namespace, on every node. The clients see
@@ -95,7 +91,7 @@ pub(super) async fn show(
     responses(
         (status = 200, description = "Done", body = Done),
         (status = 400, description = "Not understood", body = Problem),
-        (status = 503, description = "Done on this node only", body = Problem),
+        (status = 503, description = "Done on this node; elsewhere perhaps not", body = Problem),
     ))]
 pub(super) async fn disconnect(
     State(server): State<Switchboard>,
@@ -103,8 +99,8 @@ pub(super) async fn disconnect(
     Query(within): Query<Within>,
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Done>, Problem> {
-    let here = within.members(&server, room.clone())?.disconnect(false);
+    let members = within.members(&server, room.clone())?;
+    let here = everywhere(&server, || members.disconnect(false)).await?;
     tracing::info!(room, namespace = within.namespace, here, "a room is disconnected");
-    told_everywhere(&server)?;
     Ok(Json(Done {}))
 }

@@ -6,18 +6,14 @@ use axum::{
     Json,
     extract::{Path, Query, State},
 };
-use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Done, Problem, body::Body, check_namespace, main_namespace, millis, told_everywhere};
+use super::{Done, Problem, body::Body, check_namespace, everywhere, main_namespace, millis};
 use crate::{directory::UserSocket, emitter::Emitter, rooms::is_reserved, server::Switchboard};
 
 /// The most users on a page, and the most that can be asked about at once.
 const MAX_USERS: usize = 1_000;
-
-/// How many users are looked up at the same time.
-const LOOK_UPS: usize = 16;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -48,6 +44,7 @@ struct UserCount {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct User {
     id: String,
+    /// It has a socket, or lost its last one less than `users.offline_after` ago.
     online: bool,
     sockets: Vec<Socket>,
 }
@@ -83,7 +80,8 @@ pub(super) struct OnlineRequest {
     ids: Vec<String>,
 }
 
-/// Which users have a socket.
+/// Which users are online: they have a socket, or lost the last one less than
+/// `users.offline_after` ago.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Online {
     online: BTreeMap<String, bool>,
@@ -117,6 +115,7 @@ pub(super) struct RoomsRequest {
 #[utoipa::path(get, path = "/api/v1/users", tag = "users", params(Page), responses(
     (status = 200, description = "A page", body = Users),
     (status = 400, description = "Not understood", body = Problem),
+    (status = 503, description = "Redis does not tell", body = Problem),
 ))]
 pub(super) async fn list(
     State(server): State<Switchboard>,
@@ -126,7 +125,7 @@ pub(super) async fn list(
     if !(1..=MAX_USERS).contains(&limit) {
         return Err(Problem::bad_request(format!("limit: must be 1 to {MAX_USERS}")));
     }
-    let page = server.users(cursor.as_deref().filter(|cursor| !cursor.is_empty()), limit).await;
+    let page = server.users(cursor.as_deref().filter(|cursor| !cursor.is_empty()), limit).await?;
     let users =
         page.users.iter().map(|(id, sockets)| UserCount { id: id.to_string(), sockets: *sockets });
     Ok(Json(Users { users: users.collect(), next: page.next.map(|id| id.to_string()) }))
@@ -135,20 +134,28 @@ pub(super) async fn list(
 /// A user. One who is offline is no error.
 #[utoipa::path(get, path = "/api/v1/users/{id}", tag = "users",
     params(("id" = String, Path, description = "The user's id")),
-    responses((status = 200, description = "The user", body = User)))]
-pub(super) async fn show(State(server): State<Switchboard>, Path(id): Path<String>) -> Json<User> {
-    let sockets: Vec<Socket> = server.sockets_of(&id).await.into_iter().map(Into::into).collect();
-    Json(User { id, online: !sockets.is_empty(), sockets })
+    responses(
+        (status = 200, description = "The user", body = User),
+        (status = 503, description = "Redis does not tell", body = Problem),
+    ))]
+pub(super) async fn show(
+    State(server): State<Switchboard>,
+    Path(id): Path<String>,
+) -> Result<Json<User>, Problem> {
+    let sockets: Vec<Socket> = server.sockets_of(&id).await?.into_iter().map(Into::into).collect();
+    let online = !sockets.is_empty() || server.online(&[&id]).await? == [true];
+    Ok(Json(User { id, online, sockets }))
 }
 
 /// The user whose id is `online`.
-pub(super) async fn called_online(server: State<Switchboard>) -> Json<User> {
+pub(super) async fn called_online(server: State<Switchboard>) -> Result<Json<User>, Problem> {
     show(server, Path("online".to_owned())).await
 }
 
 /// Which of these users are online.
 #[utoipa::path(post, path = "/api/v1/users/online", tag = "users", request_body = OnlineRequest, responses(
     (status = 200, description = "Each of them", body = Online),
+    (status = 503, description = "Redis does not tell", body = Problem),
     (status = 400, description = "Not understood, or too many", body = Problem),
 ))]
 pub(super) async fn online(
@@ -158,15 +165,9 @@ pub(super) async fn online(
     if ids.len() > MAX_USERS {
         return Err(Problem::bad_request(format!("ids: at most {MAX_USERS}")));
     }
-    let look_up = |id: String| {
-        let server = &server;
-        async move {
-            let online = !server.sockets_of(&id).await.is_empty();
-            (id, online)
-        }
-    };
-    let online = stream::iter(ids).map(look_up).buffer_unordered(LOOK_UPS).collect().await;
-    Ok(Json(Online { online }))
+    let users: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let online = server.online(&users).await?;
+    Ok(Json(Online { online: ids.into_iter().zip(online).collect() }))
 }
 
 /// Disconnects all sockets of a user from their namespaces, on every node. The clients see
@@ -177,16 +178,19 @@ pub(super) async fn online(
     responses(
         (status = 200, description = "How many sockets", body = Disconnected),
         (status = 400, description = "Not understood", body = Problem),
-        (status = 503, description = "Done on this node only", body = Problem),
+        (status = 503, description = "Done on this node; elsewhere perhaps not", body = Problem),
     ))]
 pub(super) async fn disconnect(
     State(server): State<Switchboard>,
     Path(id): Path<String>,
     Body(DisconnectRequest { reason }): Body<DisconnectRequest>,
 ) -> Result<Json<Disconnected>, Problem> {
-    let disconnected = server.disconnect_user(&id).await;
+    let disconnected = server.disconnect_user(&id).await.map_err(|fault| {
+        let why = fault.message();
+        tracing::warn!(user.id = id, reason, why, "a user is disconnected, elsewhere perhaps not");
+        Problem::unavailable(format!("done as far as it can be; elsewhere perhaps not: {why}"))
+    })?;
     tracing::info!(user.id = id, sockets = disconnected, reason, "a user is disconnected");
-    told_everywhere(&server)?;
     Ok(Json(Disconnected { disconnected }))
 }
 
@@ -198,14 +202,14 @@ pub(super) async fn disconnect(
         (status = 200, description = "Done", body = Done),
         (status = 400, description = "Not understood", body = Problem),
         (status = 403, description = "A room that the server keeps for itself", body = Problem),
-        (status = 503, description = "Done on this node only", body = Problem),
+        (status = 503, description = "Done on this node; elsewhere perhaps not", body = Problem),
     ))]
 pub(super) async fn join(
     State(server): State<Switchboard>,
     Path(id): Path<String>,
     Body(request): Body<RoomsRequest>,
 ) -> Result<Json<Done>, Problem> {
-    change(&server, &id, request, |sockets, rooms| sockets.join(rooms))
+    change(&server, &id, request, |sockets, rooms| sockets.join(rooms)).await
 }
 
 /// Takes all sockets of a user out of rooms, on every node.
@@ -216,17 +220,17 @@ pub(super) async fn join(
         (status = 200, description = "Done", body = Done),
         (status = 400, description = "Not understood", body = Problem),
         (status = 403, description = "A room that the server keeps for itself", body = Problem),
-        (status = 503, description = "Done on this node only", body = Problem),
+        (status = 503, description = "Done on this node; elsewhere perhaps not", body = Problem),
     ))]
 pub(super) async fn leave(
     State(server): State<Switchboard>,
     Path(id): Path<String>,
     Body(request): Body<RoomsRequest>,
 ) -> Result<Json<Done>, Problem> {
-    change(&server, &id, request, |sockets, rooms| sockets.leave(rooms))
+    change(&server, &id, request, |sockets, rooms| sockets.leave(rooms)).await
 }
 
-fn change(
+async fn change(
     server: &Switchboard,
     user: &str,
     RoomsRequest { rooms, namespace }: RoomsRequest,
@@ -241,7 +245,6 @@ fn change(
     if let Some(room) = rooms.iter().find(|room| is_reserved(room, prefix)) {
         return Err(Problem::forbidden(format!("the room {room:?} belongs to the server")));
     }
-    change(server.of(&namespace).user(user), rooms);
-    told_everywhere(server)?;
+    everywhere(server, || change(server.of(&namespace).user(user), rooms)).await?;
     Ok(Json(Done {}))
 }

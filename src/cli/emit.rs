@@ -43,8 +43,23 @@ pub(crate) async fn send(emit: Emit) -> Result<(), Box<dyn std::error::Error>> {
         Target::Authenticated => emitter.authenticated(),
         Target::All => emitter,
     };
+    let nodes = publisher.nodes(&namespace).await;
     emitter.emit_payload(payload)?;
-    Ok(publisher.close().await?)
+    let heard = publisher.close().await?;
+    match nodes {
+        Ok(0) => Err(format!(
+            "nobody hears it: no node serves the namespace {namespace} (redis.key_prefix is {:?})",
+            config.redis.key_prefix
+        )
+        .into()),
+        // A room without members anywhere, or a user who is not there, is no mistake.
+        _ if heard == Some(0) => {
+            eprintln!("switchboard: sent, and nobody is there to hear it");
+            Ok(())
+        }
+        // That Redis does not tell who there is says nothing of the event, which it has taken.
+        _ => Ok(()),
+    }
 }
 
 fn check(args: &EmitArgs) -> Result<Payload, String> {

@@ -41,7 +41,7 @@ pub(crate) enum Link {
 /// Why the link cannot be made. The text names the address without its password.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// Nobody answers there, or refuses us.
+    /// Nobody answers there.
     #[error("cannot reach Redis at {address}")]
     Unreachable {
         /// Where.
@@ -49,6 +49,14 @@ pub enum LinkError {
         /// What the driver says.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It answers, and does not want us.
+    #[error("the Redis at {address} refuses: {reason}")]
+    Refused {
+        /// Where.
+        address: String,
+        /// Why, and what can be done about it.
+        reason: String,
     },
     /// It answers, but cannot do what is needed.
     #[error("the Redis at {address} cannot be used: {reason}")]
@@ -60,9 +68,9 @@ pub enum LinkError {
     },
 }
 
-/// The link is down, so the question was not asked.
+/// The link is down, or Redis does not answer; so the others were not asked, or not all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the link to the other nodes is down")]
+#[error("the other nodes cannot be reached: the link is down, or Redis does not do its part")]
 pub(crate) struct Disconnected;
 
 /// What a broker has done since it was made, and what is waiting in it.
@@ -70,6 +78,8 @@ pub(crate) struct Disconnected;
 pub(crate) struct BrokerCounts {
     /// Frames that are on their way to the others.
     pub(crate) published: u64,
+    /// How many connections Redis gave them to; none where it does not tell.
+    pub(crate) delivered: Option<u64>,
     /// Frames of which it is not known whether they went out, or that were refused.
     pub(crate) publish_errors: u64,
     /// Frames dropped because the link was down.
@@ -84,6 +94,13 @@ pub(crate) struct BrokerCounts {
     pub(crate) queued: usize,
     /// The bytes of those.
     pub(crate) queued_bytes: usize,
+}
+
+impl BrokerCounts {
+    /// Frames that were published and did not, or may not have, reached the others.
+    pub(crate) fn lost(&self) -> u64 {
+        self.dropped_down + self.dropped_full + self.publish_errors
+    }
 }
 
 /// Carries opaque frames between nodes. Never decodes them.
@@ -103,6 +120,9 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// Sends a frame. Never blocks.
     fn publish(&self, channel: &str, frame: Bytes);
+
+    /// Ends when every frame published before has been taken, or is lost and counted.
+    fn flushed(&self) -> BoxFuture<'_, ()>;
 
     /// Listens to a topic, or no more. Before the start this is only noted. Calls count: a topic
     /// that was listened to twice is to be left twice.

@@ -22,10 +22,12 @@ use super::{
     questions::{Answered, Census, Question, Questions, Waiting},
     wire::Wire,
 };
-use crate::{handler::BoxFuture, id::NodeId};
+use crate::{handler::BoxFuture, id::NodeId, redis::rights::Rights};
 
 /// Lists the nodes of ours that are alive: the id on the wire, and the name.
-pub(crate) type Roster = Arc<dyn Fn() -> BoxFuture<'static, HashMap<String, NodeId>> + Send + Sync>;
+pub(crate) type Roster = Arc<
+    dyn Fn() -> BoxFuture<'static, Result<HashMap<String, NodeId>, Disconnected>> + Send + Sync,
+>;
 
 /// How often a question looks whether the nodes that it waits for are still there.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -58,6 +60,8 @@ pub(crate) struct Peers {
     /// One pattern for all rooms instead of a channel for each.
     hears_all: bool,
     timeout: Duration,
+    /// None where everything is allowed.
+    rights: Option<Arc<Rights>>,
     counts: Counts,
 }
 
@@ -70,6 +74,8 @@ pub(crate) struct NewPeers {
     pub(crate) hears_all: bool,
     /// How long a question waits for answers.
     pub(crate) timeout: Duration,
+    /// What Redis refuses; none where everything is allowed.
+    pub(crate) rights: Option<Arc<Rights>>,
 }
 
 /// What came back.
@@ -84,7 +90,7 @@ pub(crate) struct Answers {
 
 impl Peers {
     pub(crate) fn new(new: NewPeers) -> Self {
-        let NewPeers { node, wire, broker, roster, hears_all, timeout } = new;
+        let NewPeers { node, wire, broker, roster, hears_all, timeout, rights } = new;
         Self {
             node,
             wire,
@@ -94,6 +100,7 @@ impl Peers {
             served: RwLock::default(),
             hears_all,
             timeout,
+            rights,
             questions: Questions::default(),
             counts: Counts::default(),
         }
@@ -120,8 +127,27 @@ impl Peers {
         self.hears_all
     }
 
+    /// How long an answer is waited for.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     pub(crate) fn is_up(&self) -> bool {
         *self.broker.link().borrow() == Link::Up
+    }
+
+    /// The commands that Redis refuses to this node.
+    pub(crate) fn refused(&self) -> Vec<&'static str> {
+        self.rights.as_ref().map(|rights| rights.refused()).unwrap_or_default()
+    }
+
+    /// Why the others cannot be reached though the link is there; none: they can.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.rights.as_ref()?.trouble()
+    }
+
+    fn can_ask(&self) -> bool {
+        self.is_up() && self.trouble().is_none()
     }
 
     /// From now on this node is counted as one that serves the namespace.
@@ -210,12 +236,23 @@ impl Peers {
         tracing::error!(namespace, %error, "not sent to the other nodes");
     }
 
+    /// Looks whether what is said from now on reaches the others.
+    pub(crate) fn reaching(&self) -> Reaching<'_> {
+        Reaching { peers: self, lost: self.lost() }
+    }
+
+    /// How much of what was said did not, or may not have, reached the others.
+    fn lost(&self) -> u64 {
+        self.broker.counts().lost() + self.counts.unsendable.load(Ordering::Relaxed)
+    }
+
     /// Looks from time to time who is there, so that nobody is unknown who is taken for dead.
     pub(crate) async fn stay_acquainted(self: Arc<Self>) {
         loop {
             tokio::time::sleep(acquaintances::LOOK).await;
-            if self.is_up() {
-                let names = (self.roster)().await;
+            if self.is_up()
+                && let Ok(names) = (self.roster)().await
+            {
                 self.acquaintances.meet(&names, std::time::Instant::now());
             }
         }
@@ -226,13 +263,15 @@ impl Peers {
         &self,
         namespace: &str,
     ) -> Result<(Census, HashMap<String, NodeId>), Disconnected> {
-        let mut names = (self.roster)().await;
+        let mut names = (self.roster)().await?;
         let gone = self.acquaintances.meet(&names, std::time::Instant::now());
         names.remove(&self.node);
         let ids: Vec<&String> = names.keys().chain(&gone).collect();
         let mut channels: Vec<Channel> = vec![self.wire.counted(namespace)];
         channels.extend(ids.iter().map(|id| self.wire.own_channel(namespace, id)));
-        let listeners = self.broker.listeners(channels).await?;
+        let listeners = self.broker.listeners(channels);
+        let listeners = tokio::time::timeout(self.timeout, listeners).await;
+        let listeners = listeners.map_err(|_| Disconnected)??;
         let (total, listeners) = listeners.split_first().unwrap_or((&0, &[]));
         let listens = ids.into_iter().zip(listeners).filter(|(_, count)| **count > 0);
         let ours: Vec<&String> = listens.map(|(id, _)| id).collect();
@@ -249,22 +288,31 @@ impl Peers {
     /// # Errors
     /// If the link is down.
     pub(crate) async fn foreign(&self, namespace: &str) -> Result<usize, Disconnected> {
-        if !self.is_up() {
+        if !self.can_ask() {
             return Err(Disconnected);
         }
         Ok(self.census(namespace).await?.0.foreign)
     }
 
+    /// How many nodes serve the namespace, whatever their kind.
+    ///
+    /// # Errors
+    /// If Redis does not tell.
+    pub(crate) async fn serving(&self, namespace: &str) -> Result<usize, Disconnected> {
+        let listeners = self.broker.listeners(vec![self.wire.counted(namespace)]).await?;
+        Ok(listeners.into_iter().sum())
+    }
+
     /// Asks every node that serves the namespace and waits until all have answered, or time is up.
     ///
     /// # Errors
-    /// If the link is down; nothing was asked then.
+    /// If it is not known who is there, or the question did not reach them.
     pub(crate) async fn ask(
         &self,
         namespace: &str,
         question: impl FnOnce(RequestId) -> Message,
     ) -> Result<Answers, Disconnected> {
-        if !self.is_up() {
+        if !self.can_ask() {
             return Err(Disconnected);
         }
         let _hearing = self.hear_answers(namespace).await;
@@ -281,7 +329,9 @@ impl Peers {
         while !waiting.is_over() {
             match self.next(&mut open, deadline).await {
                 Next::Answer((from, answer)) => {
-                    if waiting.answered(from.as_deref()) {
+                    // Another one without a name cannot be told from a repeated one.
+                    let is_wanted = from.is_some() || waiting.foreign() > 0;
+                    if is_wanted && waiting.answered(from.as_deref()) {
                         answers.answers.push(answer);
                     }
                 }
@@ -325,6 +375,28 @@ pub(crate) struct Hearing<'a> {
 impl Drop for Hearing<'_> {
     fn drop(&mut self) {
         self.topics.iter().for_each(|topic| self.peers.broker.unlisten(topic));
+    }
+}
+
+/// See [`Peers::reaching`].
+pub(crate) struct Reaching<'a> {
+    peers: &'a Peers,
+    lost: u64,
+}
+
+impl Reaching<'_> {
+    /// Waits until everything has been taken. If something else was lost meanwhile that is taken
+    /// for a failure, too.
+    ///
+    /// # Errors
+    /// If it is not, or not in time.
+    pub(crate) async fn all(self) -> Result<(), Disconnected> {
+        let flushed = self.peers.broker.flushed();
+        let flushed = tokio::time::timeout(self.peers.timeout, flushed).await;
+        match flushed.is_ok() && self.peers.lost() == self.lost {
+            true => Ok(()),
+            false => Err(Disconnected),
+        }
     }
 }
 

@@ -31,16 +31,25 @@ pub(crate) struct Waiting {
     named: HashSet<String>,
     foreign: usize,
     answered: HashSet<String>,
+    /// Answers of others that came before it was known how many there are.
+    nameless: usize,
 }
 
 impl Waiting {
     pub(crate) fn new(census: Census) -> Self {
-        Self { named: census.named, foreign: census.foreign, answered: HashSet::new() }
+        Self { named: census.named, foreign: census.foreign, answered: HashSet::new(), nameless: 0 }
+    }
+
+    /// Waits for those that are there, and were not known to be before, unless they have answered.
+    pub(crate) fn begin(&mut self, Census { mut named, foreign }: Census) {
+        named.retain(|node| !self.answered.contains(node));
+        (self.named, self.foreign) = (named, foreign.saturating_sub(self.nameless));
     }
 
     /// Notes an answer. False: this node has answered before, so the answer does not count.
     pub(crate) fn answered(&mut self, from: Option<&str>) -> bool {
         let Some(from) = from else {
+            self.nameless += 1;
             self.foreign = self.foreign.saturating_sub(1);
             return true;
         };
@@ -78,31 +87,54 @@ impl Waiting {
     }
 }
 
+/// What may wait for who asked, and what one question may bring in all. Whoever can publish in
+/// Redis can answer, as often as it likes.
+const MAX_WAITING: usize = 65_536;
+const MAX_BYTES: usize = 256 << 20;
+
 /// The questions of this node.
 #[derive(Debug, Default)]
-pub(crate) struct Questions(Arc<Mutex<HashMap<RequestId, mpsc::UnboundedSender<Answered>>>>);
+pub(crate) struct Questions(Arc<Mutex<HashMap<RequestId, Asked>>>);
+
+#[derive(Debug)]
+struct Asked {
+    answers: mpsc::Sender<Answered>,
+    /// How many bytes of answers are still taken.
+    bytes_left: usize,
+}
 
 impl Questions {
     /// Opens a question. Answers to it are forgotten once it is dropped.
     pub(crate) fn open(&self) -> Question {
         let id = random_id();
-        let (sender, answers) = mpsc::unbounded_channel();
-        self.0.lock().insert(id.clone(), sender);
+        let (sender, answers) = mpsc::channel(MAX_WAITING);
+        let asked = Asked { answers: sender, bytes_left: MAX_BYTES };
+        self.0.lock().insert(id.clone(), asked);
         Question { id, answers, open: self.0.clone() }
     }
 
-    /// Hands over an answer. False: nobody asked, or nobody waits any more.
-    pub(crate) fn answer(&self, request: &str, from: Option<String>, answer: Answer) -> bool {
-        let open = self.0.lock();
-        open.get(request).is_some_and(|sender| sender.send((from, answer)).is_ok())
+    /// Hands over an answer that came in so many bytes. False: nobody asked, nobody waits any more,
+    /// or too much has come already; who gave it counts as one that did not answer.
+    pub(crate) fn answer(
+        &self,
+        request: &str,
+        from: Option<String>,
+        answer: Answer,
+        bytes: usize,
+    ) -> bool {
+        let mut open = self.0.lock();
+        let Some(asked) = open.get_mut(request) else { return false };
+        let Some(left) = asked.bytes_left.checked_sub(bytes) else { return false };
+        asked.bytes_left = left;
+        asked.answers.try_send((from, answer)).is_ok()
     }
 }
 
 /// A question that waits for answers.
 pub(crate) struct Question {
     pub(crate) id: RequestId,
-    pub(crate) answers: mpsc::UnboundedReceiver<Answered>,
-    open: Arc<Mutex<HashMap<RequestId, mpsc::UnboundedSender<Answered>>>>,
+    pub(crate) answers: mpsc::Receiver<Answered>,
+    open: Arc<Mutex<HashMap<RequestId, Asked>>>,
 }
 
 impl Drop for Question {
@@ -165,9 +197,28 @@ mod tests {
         let questions = Questions::default();
         let question = questions.open();
         let id = question.id.clone();
-        assert!(questions.answer(&id, None, Answer::Done));
+        assert!(questions.answer(&id, None, Answer::Done, 9));
         drop(question);
-        assert!(!questions.answer(&id, None, Answer::Done));
-        assert!(!questions.answer("never asked", None, Answer::Done));
+        assert!(!questions.answer(&id, None, Answer::Done, 9));
+        assert!(!questions.answer("never asked", None, Answer::Done, 9));
+    }
+
+    #[test]
+    fn what_one_question_brings_is_bounded_in_bytes_and_in_number() {
+        let questions = Questions::default();
+        let (big, many) = (questions.open(), questions.open());
+        assert!(questions.answer(&big.id, None, Answer::Done, MAX_BYTES - 9));
+        assert!(!questions.answer(&big.id, None, Answer::Done, 10));
+        assert!(questions.answer(&big.id, None, Answer::Done, 9));
+        let taken = (0..=MAX_WAITING).filter(|_| questions.answer(&many.id, None, Answer::Done, 0));
+        assert_eq!(taken.count(), MAX_WAITING);
+    }
+
+    #[test]
+    fn who_was_not_known_when_the_question_went_out_is_waited_for_once_it_is() {
+        let mut waiting = Waiting::new(Census::default());
+        assert!(waiting.answered(Some("a")) && waiting.answered(None));
+        waiting.begin(census(&["a", "b"], 2));
+        assert_eq!((waiting.missing(), waiting.foreign()), (vec!["b".to_owned()], 1));
     }
 }

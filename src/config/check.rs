@@ -132,11 +132,12 @@ impl Config {
     }
 
     fn check_times(&self, check: &mut Check) {
-        let positive: [(&'static [&'static str], Duration); 8] = [
+        let positive: [(&'static [&'static str], Duration); 9] = [
             (&["engine.ping_interval"], self.engine.ping_interval),
             (&["engine.ping_timeout"], self.engine.ping_timeout),
             (&["engine.connect_timeout"], self.engine.connect_timeout),
             (&["redis.request_timeout"], self.redis.request_timeout),
+            (&["redis.silence_timeout"], self.redis.silence_timeout),
             (&["edge.handshake_timeout"], self.edge.handshake_timeout),
             (&["edge.stall_timeout"], self.edge.stall_timeout),
             (&["recovery.max_disconnection"], self.recovery.max_disconnection),

@@ -19,7 +19,6 @@ pub const NOT_YET: &[(&str, &str)] = &[
     ("redis.stream_count", NO_STREAMS),
     ("redis.stream_max_len", NO_STREAMS),
     ("redis.session_prefix", NO_STREAMS),
-    ("redis.silence_timeout", "this version waits for Redis as long as it always does"),
     ("redis.pending_max", NO_PENDING),
     ("redis.pending_age", NO_PENDING),
     ("redis.ca_file", "in this version the URL says it: rediss://host:6379?ca=FILE"),

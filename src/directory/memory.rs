@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::{
-    Itself, LimitReached, NodeInfo, UserDirectory, UserLimit, UserPage, UserSocket,
+    Itself, LimitReached, NodeInfo, Unknown, UserDirectory, UserLimit, UserPage, UserSocket,
     presence::{PresenceSink, Transitions},
 };
 use crate::{
@@ -91,35 +91,56 @@ pub(crate) struct MemoryDirectory {
 
 struct State {
     listing: Listing,
-    presence: Option<(Transitions, PresenceSink)>,
+    transitions: Transitions,
+    /// Where changes of presence are told; none: nobody wants to know.
+    sink: Option<PresenceSink>,
+    /// Those that have left are looked through when there are so many.
+    look_at: usize,
 }
+
+/// So few users that have left are not looked through.
+const FEW: usize = 64;
 
 impl MemoryDirectory {
     pub(crate) fn new(itself: Itself, offline_after: Duration, sink: Option<PresenceSink>) -> Self {
-        let presence = sink.map(|sink| (Transitions::new(offline_after), sink));
-        let state = State { listing: Listing::default(), presence };
+        let transitions = Transitions::new(offline_after);
+        let state = State { listing: Listing::default(), transitions, sink, look_at: FEW };
         Self { itself, state: Arc::new(Mutex::new(state)) }
     }
 }
 
 impl State {
+    /// Notes what a change means for the user. Answers when somebody has to be told of it.
     fn note(&mut self, user: &UserId, change: Change) -> Option<Instant> {
-        let (transitions, sink) = self.presence.as_mut()?;
         match change {
             Change::None => None,
             Change::First => {
-                if let Some(presence) = transitions.came(user) {
+                let came = self.transitions.came(user);
+                if let (Some(presence), Some(sink)) = (came, &self.sink) {
                     sink.tell(presence);
                 }
                 None
             }
-            Change::Last => Some(transitions.left(user, Instant::now())),
+            Change::Last => {
+                let now = Instant::now();
+                let due = self.transitions.left(user, now);
+                if self.sink.is_some() {
+                    return Some(due);
+                }
+                // With nobody to tell there is no timer: who is over is forgotten now and then.
+                if self.transitions.leaving() >= self.look_at {
+                    self.transitions.expire(now);
+                    self.look_at = FEW.max(2 * self.transitions.leaving());
+                }
+                None
+            }
         }
     }
 
     fn expire(&mut self, now: Instant) {
-        if let Some((transitions, sink)) = self.presence.as_mut() {
-            for presence in transitions.expire(now) {
+        let gone = self.transitions.expire(now);
+        for presence in gone {
+            if let Some(sink) = &self.sink {
                 sink.tell(presence);
             }
         }
@@ -159,19 +180,36 @@ impl UserDirectory for MemoryDirectory {
         });
     }
 
-    fn sockets(&self, user: &str) -> BoxFuture<'_, Vec<UserSocket>> {
+    fn sockets(&self, user: &str) -> BoxFuture<'_, Result<Vec<UserSocket>, Unknown>> {
         let sockets = self.state.lock().listing.users.get(user).map(|sockets| sockets.to_vec());
-        Box::pin(std::future::ready(sockets.unwrap_or_default()))
+        Box::pin(std::future::ready(Ok(sockets.unwrap_or_default())))
     }
 
-    fn users(&self, cursor: Option<UserId>, limit: usize) -> BoxFuture<'_, UserPage> {
+    fn online(&self, users: Vec<UserId>) -> BoxFuture<'_, Result<Vec<bool>, Unknown>> {
+        let (state, now) = (self.state.lock(), Instant::now());
+        let is_online = |user: &UserId| {
+            state.listing.users.contains_key(user) || state.transitions.is_leaving(user, now)
+        };
+        let online = users.iter().map(is_online).collect();
+        Box::pin(std::future::ready(Ok(online)))
+    }
+
+    fn users(
+        &self,
+        cursor: Option<UserId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<UserPage, Unknown>> {
         let page = self.state.lock().listing.page(cursor, limit);
-        Box::pin(std::future::ready(page))
+        Box::pin(std::future::ready(Ok(page)))
     }
 
-    fn nodes(&self) -> BoxFuture<'_, Vec<NodeInfo>> {
-        let users = self.state.lock().listing.users.len();
-        Box::pin(std::future::ready(vec![self.itself.info(users)]))
+    fn users_here(&self) -> usize {
+        self.state.lock().listing.users.len()
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeInfo>, Unknown>> {
+        let itself = self.itself.info(self.users_here());
+        Box::pin(std::future::ready(Ok(vec![itself])))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

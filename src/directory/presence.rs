@@ -57,6 +57,16 @@ impl Transitions {
         due
     }
 
+    /// Whether the user has left, and its grace time has not passed.
+    pub(crate) fn is_leaving(&self, user: &UserId, now: Instant) -> bool {
+        self.leaving.get(user).is_some_and(|due| *due > now)
+    }
+
+    /// How many have left and were not forgotten.
+    pub(crate) fn leaving(&self) -> usize {
+        self.leaving.len()
+    }
+
     /// Forgets and returns the users whose grace time has passed.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<Presence> {
         let due = self.leaving.extract_if(|_, due| *due <= now);

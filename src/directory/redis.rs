@@ -2,37 +2,44 @@
 //!
 //! * `entry`: keys and entries; `scripts`: what Redis does with them, in one step each.
 //! * `mirror`: what this node holds. Leaving is a change of the mirror, so it never waits.
-//! * `worker`: one task that tells Redis, in order; what it could not tell, `repair` makes good by
-//!   comparing a bucket with the mirror.
-//! * `beat`: leases, the sweep of nodes that are gone, users whose grace time is over.
+//! * `worker`: one task that tells Redis, in order for each `bucket` (`tell`); what it could not
+//!   tell, `repair` makes good by comparing a bucket with the mirror.
+//! * `beat`: leases and users whose grace time is over; `sweep`: what nodes have left that are gone.
+//! * `standing`: whether Redis can be believed; `page`, `roster`: answers, put together.
 //!
 //! A node is known by its incarnation: a name that no other run of it has. Who was taken for dead
 //! goes on under a new one, so what is being swept never comes back.
 
 mod beat;
+mod bucket;
 mod entry;
 mod mirror;
+mod page;
 mod repair;
+mod roster;
 mod scripts;
+mod standing;
+mod sweep;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod worker;
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
-use redis::{FromRedisValue, RedisResult, Value};
+use redis::{Cmd, FromRedisValue, RedisResult, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Itself, LimitReached, NodeInfo, PresenceSink, UserDirectory, UserLimit, UserPage, UserSocket,
+    Itself, LimitReached, NodeInfo, PresenceSink, Unknown, UserDirectory, UserLimit, UserPage,
+    UserSocket,
 };
 use crate::{
     cluster::broker::Link,
@@ -40,9 +47,12 @@ use crate::{
     id::{SocketId, UserId},
     redis::commands::Commands,
 };
-use entry::{BUCKETS, after_user, bucket_of, decode, decode_user, encode_user, keys, node_keys};
+use entry::{Entry, after_user, bucket_of, decode, decode_user, encode_user, keys, node_keys};
 use mirror::Mirror;
-use scripts::{PATIENCE, SCRIPTS, call, run, run_one};
+use page::Page;
+pub(crate) use scripts::tries;
+use scripts::{Access, SCRIPTS, call};
+use standing::Standing;
 use worker::Worker;
 
 /// The link to Redis, as far as the directory needs it.
@@ -70,6 +80,8 @@ pub(crate) struct RedisOptions {
     /// How long a node that gives no sign of life keeps its sockets. Renewed three times as often.
     pub(crate) lease: Duration,
     pub(crate) offline_after: Duration,
+    /// How long an answer of Redis is waited for.
+    pub(crate) patience: Duration,
     /// Where changes of presence go. All nodes of a cluster have one, or none has: each tells those
     /// that it brings about.
     pub(crate) presence: Option<PresenceSink>,
@@ -122,11 +134,28 @@ enum Op {
 type Entered = Result<Vec<UserSocket>, LimitReached>;
 type Answer = oneshot::Sender<Entered>;
 
+/// Ops that wait for the worker; what is too much is made good by a repair.
+const MAX_OPS: usize = 65_536;
+
 /// What the handle and the worker share.
 struct Shared {
     itself: Itself,
     mirror: Mutex<Mirror>,
+    standing: Mutex<Standing>,
     counters: Counters,
+    patience: Duration,
+    /// Buckets of which ops did not fit, one bit each.
+    overflow: AtomicU64,
+}
+
+impl Shared {
+    fn access(&self, commands: Commands) -> Access {
+        Access { commands, patience: self.patience }
+    }
+
+    fn take_overflow(&self) -> u64 {
+        self.overflow.swap(0, Ordering::AcqRel)
+    }
 }
 
 /// Keeps everything in Redis. Dropped without [`close`](UserDirectory::close) it is to the other
@@ -134,21 +163,33 @@ struct Shared {
 pub(crate) struct RedisDirectory {
     shared: Arc<Shared>,
     source: Arc<dyn Source>,
-    ops: mpsc::UnboundedSender<Op>,
+    ops: mpsc::Sender<Op>,
 }
 
 impl RedisDirectory {
     /// Starts at once, whatever the state of the link. To be called inside a tokio runtime.
     pub(crate) fn start(source: Arc<dyn Source>, options: RedisOptions) -> Self {
-        let (ops, asked) = mpsc::unbounded_channel();
+        let (ops, asked) = mpsc::channel(MAX_OPS);
         let shared = Arc::new(Shared {
             itself: options.itself.clone(),
             mirror: Mutex::default(),
+            standing: Mutex::default(),
             counters: Counters::default(),
+            patience: options.patience,
+            overflow: AtomicU64::new(0),
         });
         let worker = Worker::new(shared.clone(), source.clone(), ops.downgrade(), options);
         tokio::spawn(worker.run(asked));
         Self { shared, source, ops }
+    }
+
+    /// Tells the worker; dropped if it is behind by too much, which a repair makes good. To be
+    /// called under the lock of the mirror, so that Redis hears of it in the order in which it
+    /// happened.
+    fn tell(&self, user: &str, op: Op) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.ops.try_send(op) {
+            self.shared.overflow.fetch_or(1 << bucket_of(user), Ordering::AcqRel);
+        }
     }
 
     /// What went wrong so far.
@@ -164,7 +205,7 @@ impl RedisDirectory {
         limit: UserLimit,
         mut answered: oneshot::Receiver<Entered>,
     ) -> Entered {
-        if let Ok(Ok(entered)) = tokio::time::timeout(PATIENCE, &mut answered).await {
+        if let Ok(Ok(entered)) = tokio::time::timeout(self.shared.patience, &mut answered).await {
             return entered;
         }
         // The worker decides under the same lock: either it was first, or it will see our decision.
@@ -176,64 +217,135 @@ impl RedisDirectory {
         mirror.decide(&user, number, limit)
     }
 
-    /// What Redis answers, or none if it cannot be asked; then this node's own view has to do.
-    fn sound<T: FromRedisValue>(&self, answer: RedisResult<Value>) -> Option<T> {
-        let parsed = answer.and_then(|value| Ok(T::from_redis_value(value)?));
-        parsed.inspect_err(|_| Counters::add(&self.shared.counters.failures, 1)).ok()
+    /// Asks Redis, and what the data is called just then.
+    async fn ask(&self, mut groups: Vec<Vec<Cmd>>) -> Result<Answered, Unknown> {
+        let commands = self.source.commands().ok_or(Unknown)?;
+        let mut epoch = redis::cmd("GET");
+        epoch.arg(&node_keys()[2]);
+        groups.push(vec![epoch]);
+        let mut groups = self.shared.access(commands).run(groups).await;
+        let epoch = groups.pop().and_then(|mut group| group.pop()).unwrap_or(Ok(Value::Nil));
+        let epoch = self.sound::<Option<Vec<u8>>>(epoch)?.ok_or(Unknown)?;
+        Ok(Answered { answers: groups.into_iter().flatten().collect(), epoch })
     }
 
-    async fn listed(&self, user: &str) -> Option<Vec<UserSocket>> {
-        let commands = self.source.commands()?;
-        let encoded = encode_user(user);
+    fn sound<T: FromRedisValue>(&self, answer: RedisResult<Value>) -> Result<T, Unknown> {
+        answer.and_then(|value| Ok(T::from_redis_value(value)?)).map_err(|_| {
+            Counters::add(&self.shared.counters.failures, 1);
+            Unknown
+        })
+    }
+
+    async fn listed(&self, user: &str) -> Result<Vec<UserSocket>, Unknown> {
+        let (bucket, encoded) = (bucket_of(user), encode_user(user));
         let mut range = redis::cmd("ZRANGEBYLEX");
-        range.arg(&keys(bucket_of(user))[0]);
+        range.arg(&keys(bucket)[0]);
         range.arg([b"[", &*encoded].concat()).arg([b"(", &*after_user(&encoded)].concat());
-        let entries: Vec<Vec<u8>> = self.sound(run_one(&commands, range).await)?;
+        let Answered { answers, epoch } = self.ask(vec![vec![range]]).await?;
+        let answer = answers.into_iter().next().unwrap_or(Ok(Value::Nil));
+        let entries: Vec<Vec<u8>> = self.sound(answer)?;
         let mirror = self.shared.mirror.lock();
-        let mut sockets = Vec::with_capacity(entries.len());
+        // What others hold is known even while Redis was not told all of what this node holds.
+        let standing = self.shared.standing.lock();
+        standing.believes(&epoch, Instant::now()).then_some(()).ok_or(Unknown)?;
+        let is_behind = standing.lacks(bucket);
+        let mut sockets = if is_behind { mirror.sockets(user) } else { Vec::new() };
         for entry in entries {
-            let Some(entry) = decode(&entry) else {
-                Counters::add(&self.shared.counters.malformed, 1);
-                continue;
-            };
-            // A leave may be on its way to Redis; of its own sockets a node knows better.
-            if !self.shared.itself.is(entry.incarnation.as_bytes())
-                || mirror.has(user, &entry.socket)
-            {
-                sockets.push(entry.socket);
-            }
-        }
-        Some(sockets)
-    }
-
-    async fn page(&self, cursor: Option<&str>, limit: usize) -> Option<UserPage> {
-        let commands = self.source.commands()?;
-        let from = cursor.map(encode_user).unwrap_or_default();
-        let ask = |bucket: usize| {
-            let mut page = call(&SCRIPTS.page, keys(bucket));
-            page.arg(&from).arg(limit + 1);
-            vec![page]
-        };
-        let mut users = BTreeMap::new();
-        for answer in run(&commands, (0..BUCKETS).map(ask).collect()).await.into_iter().flatten() {
-            let listed: Vec<(Vec<u8>, usize)> = self.sound(answer)?;
-            for (user, count) in listed {
-                match decode_user(&user) {
-                    Some(user) => _ = users.insert(user, count),
-                    None => Counters::add(&self.shared.counters.malformed, 1),
+            match decode(&entry) {
+                // Of its own sockets a node knows better: a leave may be on its way to Redis.
+                Some(Entry { incarnation, socket, .. })
+                    if self.shared.itself.is(incarnation.as_bytes()) =>
+                {
+                    if !is_behind && mirror.has(user, &socket) {
+                        sockets.push(socket);
+                    }
                 }
+                Some(entry) => sockets.push(entry.socket),
+                None => Counters::add(&self.shared.counters.malformed, 1),
             }
         }
-        Some(first(users, limit))
+        sockets.sort_by_key(|socket| socket.connected_at);
+        Ok(sockets)
     }
 
-    async fn living(&self) -> Option<Vec<NodeInfo>> {
-        let commands = self.source.commands()?;
-        let answer = run_one(&commands, call(&SCRIPTS.nodes, &node_keys()[..1])).await;
-        let (nodes, malformed) = beat::read_nodes(self.sound(answer)?);
-        Counters::add(&self.shared.counters.malformed, malformed);
-        Some(nodes)
+    async fn page(&self, cursor: Option<&str>, limit: usize) -> Result<UserPage, Unknown> {
+        let mut page = Page::new(cursor, limit);
+        let share = page.share();
+        loop {
+            let questions = page.questions();
+            if questions.is_empty() {
+                return Ok(page.finish());
+            }
+            let ask = |(bucket, from): &(usize, Vec<u8>)| {
+                let mut ask = call(&SCRIPTS.page, keys(*bucket));
+                ask.arg(from).arg(share);
+                vec![ask]
+            };
+            let Answered { answers, epoch } = self.ask(questions.iter().map(ask).collect()).await?;
+            let standing = self.shared.standing.lock().believes_all(&epoch, Instant::now());
+            standing.then_some(()).ok_or(Unknown)?;
+            for ((bucket, _), answer) in questions.into_iter().zip(answers) {
+                let listed: Vec<(Vec<u8>, usize)> = self.sound(answer)?;
+                let complete = listed.len() < share;
+                let users = listed.into_iter().filter_map(|(user, count)| {
+                    let user = decode_user(&user);
+                    if user.is_none() {
+                        Counters::add(&self.shared.counters.malformed, 1);
+                    }
+                    user.map(|user| (user, count))
+                });
+                page.answered(bucket, users.collect(), complete);
+            }
+        }
     }
+
+    /// Asks one question for all users of a bucket.
+    async fn ask_online(&self, users: &[UserId]) -> Result<Vec<bool>, Unknown> {
+        let mut places: Vec<(usize, Vec<usize>)> = Vec::new();
+        for (at, user) in users.iter().enumerate() {
+            let bucket = bucket_of(user);
+            match places.iter_mut().find(|(known, _)| *known == bucket) {
+                Some((_, places)) => places.push(at),
+                None => places.push((bucket, vec![at])),
+            }
+        }
+        let ask = |(bucket, places): &(usize, Vec<usize>)| {
+            let mut ask = call(&SCRIPTS.online, keys(*bucket));
+            for &at in places {
+                ask.arg(encode_user(&users[at]));
+            }
+            vec![ask]
+        };
+        let Answered { answers, epoch } = self.ask(places.iter().map(ask).collect()).await?;
+        let mut online = vec![false; users.len()];
+        for ((_, places), answer) in places.iter().zip(answers) {
+            let listed: Vec<bool> = self.sound(answer)?;
+            places.iter().zip(listed).for_each(|(&at, is_listed)| online[at] = is_listed);
+        }
+        let mirror = self.shared.mirror.lock();
+        let standing = self.shared.standing.lock();
+        standing.believes(&epoch, Instant::now()).then_some(()).ok_or(Unknown)?;
+        for (online, user) in online.iter_mut().zip(users) {
+            *online |= standing.lacks(bucket_of(user)) && mirror.holds(user);
+        }
+        Ok(online)
+    }
+
+    async fn living(&self) -> Result<Vec<NodeInfo>, Unknown> {
+        let question = call(&SCRIPTS.nodes, &node_keys()[..1]);
+        let Answered { answers, epoch } = self.ask(vec![vec![question]]).await?;
+        let answer = answers.into_iter().next().unwrap_or(Ok(Value::Nil));
+        let (nodes, malformed) = roster::read_nodes(self.sound(answer)?);
+        Counters::add(&self.shared.counters.malformed, malformed);
+        let standing = self.shared.standing.lock();
+        standing.believes(&epoch, Instant::now()).then_some(nodes).ok_or(Unknown)
+    }
+}
+
+/// What Redis said, and the name of its data.
+struct Answered {
+    answers: Vec<RedisResult<Value>>,
+    epoch: Vec<u8>,
 }
 
 impl Itself {
@@ -244,12 +356,6 @@ impl Itself {
     }
 }
 
-fn first(users: BTreeMap<UserId, usize>, limit: usize) -> UserPage {
-    let mut users = users.into_iter();
-    let page = users.by_ref().take(limit).collect();
-    UserPage { users: page, next: users.next().map(|(user, _)| user) }
-}
-
 /// More users at once would keep Redis from its other work.
 const LONGEST_PAGE: usize = 1000;
 
@@ -257,11 +363,11 @@ impl UserDirectory for RedisDirectory {
     fn enter(&self, user: UserId, socket: UserSocket, limit: UserLimit) -> BoxFuture<'_, Entered> {
         let (answer, answered) = oneshot::channel();
         let number = {
-            // Sent under the lock, so that Redis hears of it in the order in which it happened.
             let mut mirror = self.shared.mirror.lock();
             let number = mirror.ask(user.clone(), socket.clone());
             // A worker that has ended drops the answer, and we decide ourselves.
-            let _ = self.ops.send(Op::Enter { user: user.clone(), socket, number, limit, answer });
+            let asked = user.clone();
+            self.tell(&user, Op::Enter { user: asked, socket, number, limit, answer });
             number
         };
         Box::pin(self.entered(user, number, limit, answered))
@@ -270,43 +376,51 @@ impl UserDirectory for RedisDirectory {
     fn leave(&self, user: &UserId, namespace: &str, id: SocketId) {
         let mut mirror = self.shared.mirror.lock();
         if let Some(socket) = mirror.leave(user, namespace, id) {
-            let _ = self.ops.send(Op::Leave { user: user.clone(), socket });
+            self.tell(user, Op::Leave { user: user.clone(), socket });
         }
     }
 
-    fn sockets(&self, user: &str) -> BoxFuture<'_, Vec<UserSocket>> {
+    fn sockets(&self, user: &str) -> BoxFuture<'_, Result<Vec<UserSocket>, Unknown>> {
         let user: UserId = user.into();
-        Box::pin(async move {
-            let listed = self.listed(&user).await;
-            listed.unwrap_or_else(|| self.shared.mirror.lock().sockets(&user))
-        })
+        Box::pin(async move { self.listed(&user).await })
     }
 
-    fn users(&self, cursor: Option<UserId>, limit: usize) -> BoxFuture<'_, UserPage> {
-        let limit = limit.min(LONGEST_PAGE);
-        Box::pin(async move {
-            if let Some(page) = self.page(cursor.as_deref(), limit).await {
-                return page;
-            }
-            let mirror = self.shared.mirror.lock();
-            let users = mirror.users().map(|(user, count)| (user.clone(), count));
-            first(users.filter(|(user, _)| cursor.as_ref() <= Some(user)).collect(), limit)
-        })
+    fn online(&self, users: Vec<UserId>) -> BoxFuture<'_, Result<Vec<bool>, Unknown>> {
+        Box::pin(async move { self.ask_online(&users).await })
     }
 
-    fn nodes(&self) -> BoxFuture<'_, Vec<NodeInfo>> {
+    fn users(
+        &self,
+        cursor: Option<UserId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<UserPage, Unknown>> {
+        Box::pin(async move { self.page(cursor.as_deref(), limit.min(LONGEST_PAGE)).await })
+    }
+
+    fn users_here(&self) -> usize {
+        self.shared.mirror.lock().user_count()
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeInfo>, Unknown>> {
         Box::pin(async move {
-            let living = self.living().await;
-            let itself = self.shared.itself.info(self.shared.mirror.lock().user_count());
-            let Some(mut nodes) = living else { return vec![itself] };
+            let mut nodes = self.living().await?;
+            let itself = self.shared.itself.info(self.users_here());
             // Of itself a node knows better than its last beat.
             if let Some(node) =
                 nodes.iter_mut().find(|node| self.shared.itself.is(node.incarnation.as_bytes()))
             {
                 (node.sockets, node.users) = (itself.sockets, itself.users);
             }
-            nodes
+            Ok(nodes)
         })
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.shared.standing.lock().outage().map(str::to_owned)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.shared.standing.lock().is_complete(Instant::now())
     }
 
     fn troubles(&self) -> Vec<(&'static str, u64)> {
@@ -323,8 +437,9 @@ impl UserDirectory for RedisDirectory {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         let (done, closed) = oneshot::channel();
-        let _ = self.ops.send(Op::Close(done));
         Box::pin(async move {
+            // A worker that has ended drops it, and has closed before.
+            let _ = self.ops.send(Op::Close(done)).await;
             let _ = closed.await;
         })
     }

@@ -56,7 +56,9 @@ pub struct Acks {
     pub missing_nodes: Vec<NodeId>,
     /// How many Node.js nodes did not.
     pub missing_foreign: usize,
-    /// Whether the other nodes were asked at all. False while the link to them is down.
+    /// Whether all other nodes were asked, as far as can be known: false while the link to them is
+    /// down, or Redis does not tell who they are. Then acknowledgements, and nodes, may be missing
+    /// that nobody can name.
     pub cluster_asked: bool,
 }
 
@@ -163,11 +165,12 @@ impl Emitter {
         };
         // Both are sent before any answer is waited for, so that the order of emits is kept.
         let elsewhere = self.ask_clients_elsewhere(&payload, timeout, span.traceparent())?;
-        let cluster_asked = elsewhere.is_some() || self.peers().is_none();
+        // Nobody is to be asked elsewhere, or nobody can be.
+        let counted = self.peers().is_none() || self.others().is_none();
         let elsewhere = async {
             match elsewhere {
                 Some(asked) => asked.collect(timeout).await,
-                None => Collected::default(),
+                None => Collected { counted, ..Collected::default() },
             }
         };
         let (here, elsewhere) =
@@ -179,7 +182,7 @@ impl Emitter {
             expected: expected + elsewhere.expected,
             missing_nodes: elsewhere.missing,
             missing_foreign: elsewhere.missing_foreign,
-            cluster_asked,
+            cluster_asked: elsewhere.counted,
         })
     }
 
@@ -225,8 +228,8 @@ impl Emitter {
     }
 
     /// [`server_side_emit`](Self::server_side_emit), and collects what each other node answers.
-    /// A node without a handler for the event never answers, and is named as missing when
-    /// `redis.request_timeout` has passed.
+    /// A node without a handler for the event answers without an argument; one of Node.js does not
+    /// answer, and is counted as missing when `redis.request_timeout` has passed.
     ///
     /// # Errors
     /// `unavailable` while the link to the other nodes is down, `internal` if `data` cannot be

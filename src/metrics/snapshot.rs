@@ -30,8 +30,8 @@ pub(crate) struct Snapshot {
     pub(crate) sockets: usize,
     /// All namespaces of this node.
     pub(crate) namespaces: usize,
-    /// Users with sockets on this node, if the directory answered.
-    pub(crate) users: Option<usize>,
+    /// Users with sockets on this node.
+    pub(crate) users: usize,
     pub(crate) transports: TransportCounts,
     /// None: a node that stands alone.
     pub(crate) cluster: Option<Cluster>,
@@ -46,6 +46,10 @@ pub(crate) struct Cluster {
     pub(crate) publish_waits: Option<Arc<Durations>>,
     /// Nodes that live, if the directory answered.
     pub(crate) nodes: Option<usize>,
+    /// How many commands Redis refuses.
+    pub(crate) refused: usize,
+    /// Whether everybody who is connected here is listed for the others.
+    pub(crate) directory_complete: bool,
     /// What the shared directory counts, by name; nothing if it is in memory.
     pub(crate) directory: Vec<(&'static str, u64)>,
 }
@@ -87,9 +91,7 @@ impl Snapshot {
         let help = "Sockets now; a client in two namespaces has two.";
         to.gauge("switchboard_sockets", help, self.sockets as f64)?;
         to.gauge("socket_io_connected", "As switchboard_sockets.", self.sockets as f64)?;
-        if let Some(users) = self.users {
-            to.gauge("switchboard_users", "Users with sockets on this node.", users as f64)?;
-        }
+        to.gauge("switchboard_users", "Users with sockets on this node.", self.users as f64)?;
         let help = "Namespaces that there are on this node now.";
         to.gauge("switchboard_namespaces", help, self.namespaces as f64)?;
         let deadlines = meters.token_deadlines.load(Relaxed) as f64;
@@ -183,6 +185,11 @@ impl Cluster {
             to.gauge("switchboard_cluster_nodes", "Nodes of ours that live.", nodes as f64)?;
         }
         if !self.directory.is_empty() {
+            let help = "1 while everybody who is connected here is listed in Redis.";
+            let complete = f64::from(u8::from(self.directory_complete));
+            to.gauge("switchboard_directory_up", help, complete)?;
+            let help = "Commands that the node needs and may not run.";
+            to.gauge("switchboard_redis_refused_commands", help, self.refused as f64)?;
             let help = "What went wrong with the user directory in Redis, and what was made good.";
             let name = "switchboard_directory_troubles";
             to.counters(name, help, "kind", self.directory.iter().copied())?;

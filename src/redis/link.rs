@@ -19,8 +19,9 @@ use tracing::{debug, info, warn};
 use super::{
     backoff::Backoff,
     commands::Commands,
-    probe,
-    target::{Target, connection_config},
+    probe::{self, Life},
+    refusal::{explain, link_error},
+    target::Target,
 };
 use crate::cluster::broker::{Link, LinkError};
 
@@ -56,10 +57,10 @@ impl Redis {
         let first = match shared.connect().await {
             Ok(open) => Some(open),
             Err(error) if wait => {
-                shared.state.down(&error);
+                shared.state.down(&explain(&shared.target, &error));
                 None
             }
-            Err(error) => return Err(unreachable(&shared.target, &error)),
+            Err(error) => return Err(link_error(&shared.target, &error)),
         };
         let keeper = shared.clone();
         tokio::spawn(async move {
@@ -102,7 +103,7 @@ impl Shared {
     async fn connect(&self) -> RedisResult<Open> {
         let closed = CancellationToken::new();
         let tell = closed.clone();
-        let config = connection_config().set_push_sender(move |push: PushInfo| {
+        let config = self.target.config().set_push_sender(move |push: PushInfo| {
             if push.kind == PushKind::Disconnection {
                 tell.cancel();
             }
@@ -124,23 +125,32 @@ impl Shared {
                     error = self.until_dead(commands) => error,
                 };
                 self.commands.store(None);
-                self.state.down(&lost);
+                self.state.down(&explain(&self.target, &lost));
                 backoff.reset();
             }
             tokio::time::sleep(backoff.next()).await;
             match self.connect().await {
                 Ok(made) => open = Some(made),
-                Err(error) => debug!(%error, "Redis is still out of reach"),
+                Err(error) => {
+                    let error = explain(&self.target, &error);
+                    debug!(error, "Redis is still out of reach");
+                }
             }
         }
     }
 
     async fn until_dead(&self, commands: Commands) -> RedisError {
+        let silence = self.target.timeouts().silence;
         match commands {
-            Commands::Single(one) => probe::until_dead(one, self.target.wants_master(), || 0).await,
+            Commands::Single(one) => {
+                let life = Life::new(silence);
+                probe::until_dead(one, self.target.wants_master(), &life).await
+            }
             // The driver mends the connections to the nodes by itself; what is asked is whether
             // any node of it answers, and one that answers may be a replica.
-            Commands::Cluster(all) => probe::until_dead(AnyNode(all), false, || 0).await,
+            Commands::Cluster(all) => {
+                probe::until_dead(AnyNode(all), false, &Life::new(silence)).await
+            }
         }
     }
 }
@@ -206,13 +216,13 @@ impl LinkState {
     }
 
     /// Lost, or not made at first; said again it changes nothing.
-    pub(crate) fn down(&self, error: &impl fmt::Display) {
+    pub(crate) fn down(&self, error: &str) {
         self.link.send_replace(Link::Down);
         let mut lost = self.lost.lock();
         if lost.is_none() {
             *lost = Some(Instant::now());
             warn!(
-                redis.address = %self.address, link = self.what, %error,
+                redis.address = %self.address, link = self.what, error,
                 "the link to Redis is down; trying to mend it"
             );
         }
@@ -222,12 +232,6 @@ impl LinkState {
     pub(crate) fn end(&self) {
         self.link.send_replace(Link::Down);
     }
-}
-
-/// Nobody answers at the target, or refuses us.
-pub(crate) fn unreachable(target: &Target, error: &RedisError) -> LinkError {
-    // as text: its own cause says the same once more
-    LinkError::Unreachable { address: target.address(), source: error.to_string().into() }
 }
 
 pub(crate) fn closed_by_redis() -> RedisError {

@@ -1,15 +1,22 @@
 //! Tells whether a connection to Redis is alive and still of use.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
+use parking_lot::Mutex;
 use redis::{ErrorKind, FromRedisValue as _, RedisError, RedisResult, Value, aio::ConnectionLike};
 use tokio::time::timeout;
 
-use super::target::RESPONSE_TIMEOUT;
-
-/// With [`RESPONSE_TIMEOUT`] a Redis that hangs, or a wire that was cut without a word, is found
-/// within 3 s.
+/// The pause between two questions.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// An answer is waited for in such steps.
+const STEP: Duration = Duration::from_millis(250);
 
 /// What Redis says of itself. `HELLO` is the one question that every user may ask at any time,
 /// while Redis loads its data or is busy with a script, too.
@@ -41,27 +48,78 @@ pub(crate) async fn hello<C: ConnectionLike>(connection: &mut C) -> RedisResult<
     Ok(Hello { mode: text("mode"), role: text("role") })
 }
 
+/// The signs of life of a connection.
+#[derive(Debug)]
+pub(crate) struct Life {
+    /// Without a sign for so long it is dead.
+    silence: Duration,
+    /// How much has arrived unasked. Answers queue up behind a burst of frames, and a connection
+    /// that delivers is alive.
+    heard: Arc<AtomicU64>,
+    /// All that Redis had to say up to then has arrived: it answered a question that was asked then.
+    proven: Mutex<Instant>,
+}
+
+impl Life {
+    pub(crate) fn new(silence: Duration) -> Self {
+        Self::with_frames(silence, Arc::default())
+    }
+
+    /// Of a connection on which something arrives unasked, counted in `heard`.
+    pub(crate) fn with_frames(silence: Duration, heard: Arc<AtomicU64>) -> Self {
+        Self { silence, heard, proven: Mutex::new(Instant::now()) }
+    }
+
+    /// Up to when everything has arrived.
+    pub(crate) fn proven(&self) -> Instant {
+        *self.proven.lock()
+    }
+}
+
 /// Asks again and again and ends with the reason once the connection is of no use any more.
-///
-/// `heard` counts what else has arrived on it: answers queue up behind a burst of frames, and a
-/// connection that delivers is alive.
 pub(crate) async fn until_dead<C: ConnectionLike>(
     mut connection: C,
     wants_master: bool,
-    heard: impl Fn() -> u64,
+    life: &Life,
 ) -> RedisError {
+    let mut waited = Duration::ZERO;
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let before = heard();
-        match timeout(RESPONSE_TIMEOUT, hello(&mut connection)).await {
-            Ok(Ok(hello)) if wants_master && !hello.is_master() => return degraded(),
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) if !error.is_timeout() => return error,
-            _ if heard() != before => {}
-            Ok(Err(error)) => return error,
-            Err(_) => return silent(),
+        let asked = Instant::now();
+        match answered(hello(&mut connection), life, &mut waited).await {
+            Some(Ok(hello)) if wants_master && !hello.is_master() => return degraded(),
+            Some(Ok(_)) => {
+                waited = Duration::ZERO;
+                *life.proven.lock() = asked;
+            }
+            // The driver is less patient.
+            Some(Err(error)) if error.is_timeout() => {}
+            Some(Err(error)) => return error,
+            None => return silent(),
         }
     }
+}
+
+/// The answer, or none once it was waited too long. Only steps in which this process ran are
+/// counted: one that was stopped for a minute finds on the connection what has come meanwhile.
+async fn answered<T>(
+    answer: impl Future<Output = T>,
+    life: &Life,
+    waited: &mut Duration,
+) -> Option<T> {
+    let mut answer = std::pin::pin!(answer);
+    let mut heard = life.heard.load(Ordering::Relaxed);
+    while *waited < life.silence {
+        if let Ok(answer) = timeout(STEP, &mut answer).await {
+            return Some(answer);
+        }
+        *waited += STEP;
+        let now = life.heard.load(Ordering::Relaxed);
+        if std::mem::replace(&mut heard, now) != now {
+            *waited = Duration::ZERO;
+        }
+    }
+    None
 }
 
 fn silent() -> RedisError {
@@ -70,4 +128,29 @@ fn silent() -> RedisError {
 
 fn degraded() -> RedisError {
     (ErrorKind::Client, "the node is not a master any more").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_waited_for_in_vain_and_frames_are_signs_of_life() {
+        let heard = Arc::new(AtomicU64::new(0));
+        let life = Life::with_frames(Duration::from_secs(2), heard.clone());
+        let start = tokio::time::Instant::now();
+        let nothing = std::future::pending::<()>;
+        assert_eq!(answered(nothing(), &life, &mut { Duration::ZERO }).await, None);
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+        let frames = async {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                heard.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let mut waited = Duration::ZERO;
+        let (answer, ()) = tokio::join!(answered(nothing(), &life, &mut waited), frames);
+        assert_eq!(answer, None);
+        assert!(start.elapsed() >= Duration::from_secs(13));
+    }
 }

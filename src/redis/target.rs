@@ -18,11 +18,21 @@ pub(crate) use self::error::TargetError;
 use super::{commands::Commands, probe, url::Url};
 use crate::config::SecretUrl;
 
-/// How long it may take to connect, TLS and login included. A healthy Redis needs milliseconds.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an answer may take. Redis answers in microseconds, or is stuck in a slow script or on
-/// its disk; beyond this time callers are better off with an error.
-pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long Redis is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timeouts {
+    /// To connect, TLS and login included, and for the answer to a command.
+    pub(crate) request: Duration,
+    /// For a sign of life, before a connection is given up.
+    pub(crate) silence: Duration,
+}
+
+impl Default for Timeouts {
+    /// As `redis.request_timeout` and `redis.silence_timeout`.
+    fn default() -> Self {
+        Self { request: Duration::from_secs(5), silence: Duration::from_secs(10) }
+    }
+}
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
@@ -34,6 +44,7 @@ pub(crate) struct Target {
     settings: RedisConnectionInfo,
     /// Whether, and with which authorities: those of the system if `None`.
     tls: Option<Option<TlsCertificates>>,
+    timeouts: Timeouts,
 }
 
 #[derive(Clone)]
@@ -91,7 +102,7 @@ impl Target {
             _ if settings.db() != 0 => return Err(TargetError::ClusterDatabase),
             _ => Place::Cluster(nodes),
         };
-        Ok(Self { place, settings, tls })
+        Ok(Self { place, settings, tls, timeouts: Timeouts::default() })
     }
 
     fn unix(url: &Url<'_>) -> Result<Self, TargetError> {
@@ -100,7 +111,12 @@ impl Target {
             return Err(TargetError::NoPath);
         }
         let place = Place::Single(ConnectionAddr::Unix(url.path.into()));
-        Ok(Self { place, settings: settings(url, db.as_deref())?, tls: None })
+        Ok(Self {
+            place,
+            settings: settings(url, db.as_deref())?,
+            tls: None,
+            timeouts: Timeouts::default(),
+        })
     }
 
     fn sentinel(url: &Url<'_>) -> Result<Self, TargetError> {
@@ -116,7 +132,38 @@ impl Target {
             return Err(TargetError::MasterName);
         }
         let place = Place::Sentinel { sentinels, master: master.to_owned() };
-        Ok(Self { place, settings: settings(url, db.as_deref())?, tls })
+        Ok(Self {
+            place,
+            settings: settings(url, db.as_deref())?,
+            tls,
+            timeouts: Timeouts::default(),
+        })
+    }
+
+    /// The same, waited for in another way.
+    pub(crate) fn with_timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
+    }
+
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// For a connection with these timeouts.
+    pub(crate) fn config(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeouts.request))
+            .set_response_timeout(Some(self.timeouts.request))
+    }
+
+    /// As whom Redis knows us.
+    pub(crate) fn user(&self) -> &str {
+        self.settings.username().unwrap_or("default")
+    }
+
+    /// Whether it is reached by TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// Where, for logs: hosts, ports and paths, nothing secret.
@@ -211,8 +258,8 @@ impl Target {
         let seeds = seeds.iter().map(|seed| self.info(seed)).collect::<RedisResult<Vec<_>>>()?;
         let mut builder = ClusterClientBuilder::new(seeds)
             .use_protocol(ProtocolVersion::RESP3)
-            .connection_timeout(CONNECT_TIMEOUT)
-            .response_timeout(RESPONSE_TIMEOUT)
+            .connection_timeout(self.timeouts.request)
+            .response_timeout(self.timeouts.request)
             .tcp_settings(tcp());
         if let Some(Some(authorities)) = &self.tls {
             builder = builder.certs(authorities.clone());
@@ -273,7 +320,7 @@ impl Target {
         let info = self.info(sentinel)?.set_redis_settings(login);
         let client = Client::open(info)?;
         let mut connection =
-            client.get_multiplexed_async_connection_with_config(&connection_config()).await?;
+            client.get_multiplexed_async_connection_with_config(&self.config()).await?;
         let mut question = redis::cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
         question.query_async(&mut connection).await
@@ -304,13 +351,6 @@ impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Target").field(&self.address()).finish()
     }
-}
-
-/// With the deadlines of this module.
-pub(crate) fn connection_config() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(RESPONSE_TIMEOUT))
 }
 
 fn tcp() -> TcpSettings {

@@ -14,10 +14,15 @@ use std::{
 };
 
 use redis::aio::MultiplexedConnection;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
+    sync::{mpsc, watch},
+};
 
 use super::{
     commands::Commands,
-    target::{Target, connection_config},
+    target::{Target, Timeouts},
 };
 use crate::config::SecretUrl;
 
@@ -120,7 +125,8 @@ impl Server {
 
     /// A new connection, once it answers.
     pub(crate) async fn connection(&self) -> MultiplexedConnection {
-        let (target, config) = (self.target(), connection_config());
+        let target = self.target();
+        let config = target.config();
         let start = Instant::now();
         loop {
             match target.connect(&config).await {
@@ -138,7 +144,10 @@ impl Server {
 
     /// Runs one command, without a login.
     pub(crate) async fn command(&self, words: &[&str]) -> redis::RedisResult<redis::Value> {
-        let mut connection = self.target().connect(&connection_config()).await?;
+        let mut connection = {
+            let target = self.target();
+            target.connect(&target.config()).await?
+        };
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]).query_async(&mut connection).await
     }
@@ -159,6 +168,95 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// The network between a node and Redis, which can be slow, stand still, or break.
+pub(crate) struct Network {
+    pub(crate) port: u16,
+    state: watch::Sender<Way>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Way {
+    delay: Duration,
+    stalled: bool,
+    /// Goes up when all connections are cut.
+    cuts: u32,
+}
+
+impl Network {
+    pub(crate) async fn to(port: u16) -> Self {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let own = listener.local_addr().unwrap().port();
+        let state = watch::Sender::new(Way::default());
+        let way = state.subscribe();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let Ok(server) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else {
+                    continue;
+                };
+                for stream in [&client, &server] {
+                    stream.set_nodelay(true).unwrap();
+                }
+                let ((from_client, to_client), (from_server, to_server)) =
+                    (client.into_split(), server.into_split());
+                tokio::spawn(carry(from_client, to_server, way.clone()));
+                tokio::spawn(carry(from_server, to_client, way.clone()));
+            }
+        });
+        Self { port: own, state }
+    }
+
+    /// A round trip takes so long from now on.
+    pub(crate) fn delay(&self, round_trip: Duration) {
+        self.state.send_modify(|way| way.delay = round_trip / 2);
+    }
+
+    /// Nothing is carried any more, and nobody is told.
+    pub(crate) fn stall(&self) {
+        self.state.send_modify(|way| way.stalled = true);
+    }
+
+    /// What was held back goes on.
+    pub(crate) fn flow(&self) {
+        self.state.send_modify(|way| way.stalled = false);
+    }
+
+    /// Ends every connection.
+    pub(crate) fn cut(&self) {
+        self.state.send_modify(|way| way.cuts += 1);
+    }
+}
+
+/// Carries one direction: each piece arrives its delay later, in order.
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut way: watch::Receiver<Way>) {
+    let cuts = way.borrow().cuts;
+    let (sender, mut pieces) = mpsc::channel::<(tokio::time::Instant, Vec<u8>)>(1024);
+    let mut cut = way.clone();
+    let read_way = way.clone();
+    let reading = async move {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let due = tokio::time::Instant::now() + read_way.borrow().delay;
+            if sender.send((due, buffer[..count].to_vec())).await.is_err() {
+                return;
+            }
+        }
+    };
+    let writing = async {
+        while let Some((due, piece)) = pieces.recv().await {
+            tokio::time::sleep_until(due).await;
+            if way.wait_for(|way| !way.stalled).await.is_err()
+                || to.write_all(&piece).await.is_err()
+            {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        _ = async { tokio::join!(reading, writing) } => {}
+        _ = cut.wait_for(|way| way.cuts != cuts) => {}
     }
 }
 
@@ -184,7 +282,9 @@ pub(crate) async fn cluster() -> [Server; 3] {
 }
 
 pub(crate) fn target(url: &str) -> Target {
-    Target::parse(&SecretUrl::new(url)).unwrap()
+    let second = Duration::from_secs(1);
+    let timeouts = Timeouts { request: second * 2, silence: second * 2 };
+    Target::parse(&SecretUrl::new(url)).unwrap().with_timeouts(timeouts)
 }
 
 /// Waits until `condition` holds; panics after [`DEADLINE`].

@@ -9,6 +9,7 @@ use crate::{
     admin,
     config::{Config, Secrets},
     context::Context,
+    fault::Fault,
 };
 
 /// An admin port that has its address and is ready to be served.
@@ -48,9 +49,17 @@ impl Switchboard {
         &self.0.config
     }
 
-    /// Whether the other nodes hear this one, or there are none.
-    pub(crate) fn is_linked(&self) -> bool {
-        self.0.peers.as_ref().is_none_or(|peers| peers.is_up())
+    /// Says something to the other nodes, and waits until Redis has all of it.
+    ///
+    /// # Errors
+    /// `unavailable` if it does not have it in time, refuses it, or the link is down; what was
+    /// meant for this node is done all the same.
+    pub(crate) async fn reaching_all<T>(&self, say: impl FnOnce() -> T) -> Result<T, Fault> {
+        let Some(peers) = &self.0.peers else { return Ok(say()) };
+        let reaching = peers.reaching();
+        let said = say();
+        reaching.all().await?;
+        Ok(said)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     adapter::Adapters,
     cluster::{
         broker::{
-            Broker,
+            Broker, Disconnected,
             memory::MemoryHub,
             redis::{Kind, RedisBroker},
         },
@@ -19,12 +19,16 @@ use crate::{
     config::{Config, OverLimit, SecretUrl, Subscribe, WireProtocol},
     context::Context,
     directory::{
-        Directory, Itself, MemoryDirectory, PresenceSink, UserDirectory, UserLimit,
-        redis::{RedisDirectory, RedisOptions},
+        Directory, Itself, MemoryDirectory, PresenceSink, Unknown, UserDirectory, UserLimit,
+        redis::{RedisDirectory, RedisOptions, tries as directory_tries},
     },
     gateway::ServerSideHandlers,
     id::NodeId,
-    redis::{link::Redis, target::Target},
+    redis::{
+        link::Redis,
+        rights::Rights,
+        target::{Target, Timeouts},
+    },
     relay::Relay,
 };
 
@@ -52,7 +56,8 @@ impl std::fmt::Debug for LocalCluster {
 pub(super) struct Faces {
     pub(super) peers: Option<Arc<Peers>>,
     pub(super) directory: Directory,
-    pub(super) redis: Option<Redis>,
+    /// The link for commands, and what they are that Redis refuses.
+    pub(super) redis: Option<(Redis, Arc<Rights>)>,
 }
 
 pub(super) struct NewFaces<'a> {
@@ -98,10 +103,10 @@ impl Faces {
         let names = local.clone();
         let roster: Roster = Arc::new(move || {
             let names = names.0.lock().names.clone();
-            Box::pin(std::future::ready(names))
+            Box::pin(std::future::ready(Ok(names)))
         });
         let broker: Arc<dyn Broker> = Arc::new(shared.hub.join());
-        let peers = new_peers(config, node, broker, roster);
+        let peers = new_peers(config, node, broker, roster, None);
         let directory = Directory::shared(limit(config), directory);
         Self { peers: Some(peers), directory, redis: None }
     }
@@ -113,12 +118,14 @@ impl Faces {
         presence: Option<PresenceSink>,
     ) -> Result<Self, BuildError> {
         let target = Target::parse(url).map_err(|error| BuildError::Redis(Box::new(error)))?;
+        let target = target.with_timeouts(timeouts(config));
         let redis = Redis::new(target.clone());
         let node = itself.incarnation.clone();
         let options = RedisOptions {
             itself,
             lease: RedisOptions::LEASE,
             offline_after: config.users.offline_after,
+            patience: config.redis.request_timeout,
             presence,
         };
         let directory: Arc<dyn UserDirectory> =
@@ -127,24 +134,33 @@ impl Faces {
         let roster: Roster = Arc::new(move || {
             let nodes = nodes.clone();
             Box::pin(async move {
-                let nodes = nodes.nodes().await;
-                nodes.into_iter().map(|node| (wire_id(&node.incarnation), node.id)).collect()
+                let nodes = nodes.nodes().await.map_err(|Unknown| Disconnected)?;
+                Ok(nodes.into_iter().map(|node| (wire_id(&node.incarnation), node.id)).collect())
             })
         });
-        let broker = redis_broker(target, config);
-        let peers = new_peers(config, node, Arc::new(broker), roster);
+        let (broker, rights) = redis_broker(target, config);
+        let peers = new_peers(config, node, Arc::new(broker), roster, Some(rights.clone()));
         let directory = Directory::shared(limit(config), directory);
-        Ok(Self { peers: Some(peers), directory, redis: Some(redis) })
+        Ok(Self { peers: Some(peers), directory, redis: Some((redis, rights)) })
     }
 }
 
-pub(super) fn redis_broker(target: Target, config: &Config) -> RedisBroker {
-    let kind = match config.redis.protocol {
+pub(super) fn timeouts(config: &Config) -> Timeouts {
+    let redis = &config.redis;
+    Timeouts { request: redis.request_timeout, silence: redis.silence_timeout }
+}
+
+pub(super) fn redis_broker(target: Target, config: &Config) -> (RedisBroker, Arc<Rights>) {
+    let rights = Arc::new(Rights::new(target.user(), target.address()));
+    (RedisBroker::new(target, kind(config), rights.clone()), rights)
+}
+
+fn kind(config: &Config) -> Kind {
+    match config.redis.protocol {
         WireProtocol::Sharded => Kind::Sharded,
         // Streams are refused by the configuration.
         WireProtocol::Classic | WireProtocol::Streams => Kind::Classic,
-    };
-    RedisBroker::new(target, kind)
+    }
 }
 
 /// A node's name in messages. The directory gives a node that was taken for dead a new incarnation,
@@ -165,6 +181,7 @@ pub(super) fn new_peers(
     node: String,
     broker: Arc<dyn Broker>,
     roster: Roster,
+    rights: Option<Arc<Rights>>,
 ) -> Arc<Peers> {
     let redis = &config.redis;
     let by_room = redis.subscribe == Subscribe::Interest;
@@ -178,6 +195,7 @@ pub(super) fn new_peers(
         roster,
         hears_all,
         timeout: redis.request_timeout,
+        rights,
     }))
 }
 
@@ -216,8 +234,16 @@ impl Switchboard {
         };
         // First: started once more after the second one failed, it changes nothing.
         peers.broker().start(Arc::new(inbound), inner.wait_for_redis).await?;
-        if let Some(redis) = &inner.redis {
+        if let Some((redis, rights)) = &inner.redis {
             redis.start(inner.wait_for_redis).await?;
+            let (redis, rights) = (redis.clone(), rights.clone());
+            let mut tries = kind(&inner.config).tries(&inner.config.redis.key_prefix);
+            tries.extend(directory_tries());
+            let (stop, patience) = (context.stop.clone(), inner.config.redis.request_timeout);
+            context.tasks.spawn(async move {
+                let watching = rights.watch(|| redis.commands(), &tries, patience);
+                stop.run_until_cancelled(watching).await
+            });
         }
         let interest = inner.adapters.clone().look_after_interest(context.clone());
         context.tasks.spawn(interest);
@@ -232,7 +258,7 @@ impl Switchboard {
             peers.broker().stop().await;
         }
         self.0.directory.close().await;
-        if let Some(redis) = &self.0.redis {
+        if let Some((redis, _)) = &self.0.redis {
             redis.stop();
         }
     }

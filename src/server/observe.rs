@@ -14,22 +14,23 @@ impl Switchboard {
     /// serves, for programs that serve it elsewhere. Looks at every connection.
     pub async fn metrics(&self) -> String {
         let inner = &*self.0;
-        let nodes = tokio::time::timeout(DIRECTORY_PATIENCE, inner.directory.nodes()).await.ok();
-        let itself = nodes.iter().flatten().find(|node| node.id == *self.node());
+        let nodes = tokio::time::timeout(DIRECTORY_PATIENCE, inner.directory.nodes()).await;
         // Counting the open files takes a while where there are many.
         let process = tokio::task::spawn_blocking(Process::read).await.ok().flatten();
         let cluster = inner.peers.as_ref().map(|peers| Cluster {
             peers: peers.clone(),
             broker: peers.broker().counts(),
             publish_waits: peers.broker().waits(),
-            nodes: nodes.as_ref().map(Vec::len),
+            nodes: nodes.ok().and_then(|nodes| Some(nodes.ok()?.len())),
+            refused: peers.refused().len(),
+            directory_complete: inner.directory.is_complete(),
             directory: inner.directory.troubles(),
         });
         let snapshot = Snapshot {
             context: inner.context.clone(),
             sockets: self.socket_count(),
             namespaces: inner.adapters.len(),
-            users: itself.map(|node| node.users),
+            users: inner.directory.users_here(),
             transports: self.transports(),
             cluster,
             process,

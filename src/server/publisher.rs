@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::cluster::{new_peers, redis_broker};
+use super::cluster::{new_peers, redis_broker, timeouts};
 use crate::{
     cluster::{
         broker::{Broker, LinkError},
@@ -39,6 +39,12 @@ pub enum PublishError {
     /// Redis cannot be reached, or cannot be used.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// Redis does not tell who there is.
+    #[error("{0}")]
+    Unknown(String),
+    /// Redis does not let us publish.
+    #[error("{0}")]
+    Refused(String),
     /// The link broke before everything was sent.
     #[error("{0} messages did not reach Redis")]
     Lost(u64),
@@ -56,9 +62,11 @@ impl Publisher {
         let url = config.redis.url.as_ref();
         let url = url.ok_or_else(|| PublishError::Url("not set".into()))?;
         let target = Target::parse(url).map_err(|error| PublishError::Url(error.to_string()))?;
-        let broker: Arc<dyn Broker> = Arc::new(redis_broker(target, config));
-        let nobody = Arc::new(|| Box::pin(std::future::ready(HashMap::new())) as _);
-        let peers = new_peers(config, NAME.to_owned(), broker, nobody);
+        let target = target.with_timeouts(timeouts(config));
+        let (broker, rights) = redis_broker(target, config);
+        let broker: Arc<dyn Broker> = Arc::new(broker);
+        let nobody = Arc::new(|| Box::pin(std::future::ready(Ok(HashMap::new()))) as _);
+        let peers = new_peers(config, NAME.to_owned(), broker, nobody, Some(rights));
         let context = Arc::new(Context::new(NodeId::named(NAME), Parser::Json, config));
         peers.broker().start(Arc::new(|_, _| {}), false).await?;
         Ok(Self { context, peers })
@@ -69,17 +77,32 @@ impl Publisher {
         Emitter::elsewhere(self.context.clone(), namespace, Some(self.peers.clone()))
     }
 
-    /// Waits until Redis has taken everything, and ends the connection.
+    /// How many nodes serve a namespace, of ours and of Node.js. With none nobody hears what is
+    /// emitted there.
+    ///
+    /// # Errors
+    /// If Redis does not tell.
+    pub async fn nodes(&self, namespace: &str) -> Result<usize, PublishError> {
+        self.peers.serving(namespace).await.map_err(|error| match self.peers.trouble() {
+            Some(trouble) => PublishError::Refused(trouble),
+            None => PublishError::Unknown(error.to_string()),
+        })
+    }
+
+    /// Waits until Redis has taken everything, and ends the connection. Answers how many nodes heard
+    /// it, each message counted by itself; none where Redis does not tell, as a Redis Cluster with
+    /// the classic format.
     ///
     /// # Errors
     /// If something was lost on the way.
-    pub async fn close(self) -> Result<(), PublishError> {
+    pub async fn close(self) -> Result<Option<u64>, PublishError> {
         let broker = self.peers.broker();
         broker.stop().await;
         let counts = broker.counts();
-        match counts.dropped_down + counts.dropped_full + counts.publish_errors {
-            0 => Ok(()),
-            lost => Err(PublishError::Lost(lost)),
+        match (counts.lost(), self.peers.trouble()) {
+            (0, _) => Ok(counts.delivered),
+            (_, Some(trouble)) => Err(PublishError::Refused(trouble)),
+            (lost, None) => Err(PublishError::Lost(lost)),
         }
     }
 }

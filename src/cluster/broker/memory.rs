@@ -117,6 +117,10 @@ impl Broker for MemoryBroker {
         self.published.fetch_add(1, Ordering::Relaxed);
     }
 
+    fn flushed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
     fn listen(&self, topic: Topic) {
         self.hub.member(self.id, |member| *member.topics.entry(topic).or_default() += 1);
     }

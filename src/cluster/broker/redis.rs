@@ -36,7 +36,7 @@ use tracing::{debug, warn};
 use self::{
     interest::{Changes, Interest},
     outgoing::{Dropped, Outgoing},
-    session::{OpenError, Session},
+    session::{OpenError, Published, Session},
 };
 use super::{
     Broker, BrokerCounts, Channel, Disconnected, Inbound, Link, LinkError, Topic, ears::Ears,
@@ -46,7 +46,9 @@ use crate::{
     metrics::Durations,
     redis::{
         backoff::Backoff,
-        link::{LinkState, unreachable},
+        link::LinkState,
+        refusal::{explain, is_of_rights, link_error},
+        rights::{Rights, Try},
         target::Target,
     },
 };
@@ -67,6 +69,43 @@ pub(crate) enum Kind {
     Sharded,
 }
 
+impl Kind {
+    fn publish(self) -> &'static str {
+        match self {
+            Self::Classic => "PUBLISH",
+            Self::Sharded => "SPUBLISH",
+        }
+    }
+
+    fn subscribe(self) -> &'static str {
+        match self {
+            Self::Classic => "SUBSCRIBE",
+            Self::Sharded => "SSUBSCRIBE",
+        }
+    }
+
+    fn count(self) -> &'static str {
+        match self {
+            Self::Classic => "PUBSUB|NUMSUB",
+            Self::Sharded => "PUBSUB|SHARDNUMSUB",
+        }
+    }
+
+    /// What a broker does in Redis, on channels that nobody listens to. That it may listen shows by
+    /// itself: without it there is no link.
+    pub(crate) fn tries(self, prefix: &str) -> Vec<Try> {
+        let kinds: &[&str] = match self {
+            Self::Classic => &["", "-request", "-response"],
+            Self::Sharded => &[""],
+        };
+        let channels = kinds.iter().map(|kind| format!("{prefix}{kind}#rights"));
+        let tries = channels.flat_map(|channel| {
+            [Try::new(self.publish(), &[&channel, ""]), Try::new(self.count(), &[&channel])]
+        });
+        tries.collect()
+    }
+}
+
 /// The way to the other nodes by Redis.
 ///
 /// When a master is replaced, or the slot of a sharded channel moves, the link is made anew: it is
@@ -77,6 +116,7 @@ pub(crate) struct RedisBroker(Arc<Node>);
 struct Node {
     target: Target,
     kind: Kind,
+    rights: Arc<Rights>,
     state: LinkState,
     outgoing: Outgoing,
     interest: Interest,
@@ -96,6 +136,9 @@ struct Counters {
     dropped_down: AtomicU64,
     dropped_full: AtomicU64,
     reconnects: AtomicU64,
+    delivered: AtomicU64,
+    /// Redis refused to publish, and that was logged.
+    refused: AtomicBool,
 }
 
 fn add(counter: &AtomicU64, count: usize) {
@@ -104,11 +147,12 @@ fn add(counter: &AtomicU64, count: usize) {
 
 impl RedisBroker {
     /// Not linked until it is started.
-    pub(crate) fn new(target: Target, kind: Kind) -> Self {
+    pub(crate) fn new(target: Target, kind: Kind, rights: Arc<Rights>) -> Self {
         let state = LinkState::new("frames", target.address());
         Self(Arc::new(Node {
             target,
             kind,
+            rights,
             state,
             outgoing: Outgoing::default(),
             interest: Interest::new(),
@@ -135,7 +179,7 @@ impl Broker for RedisBroker {
             let first = match node.open(&ears).await {
                 Ok(session) => Some(session),
                 Err(error) if wait => {
-                    node.state.down(&error);
+                    node.state.down(&node.explain(&error));
                     None
                 }
                 Err(error) => {
@@ -156,6 +200,10 @@ impl Broker for RedisBroker {
             Err(Dropped::Down) => add(&counters.dropped_down, 1),
             Err(Dropped::Full) => add(&counters.dropped_full, 1),
         }
+    }
+
+    fn flushed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.outgoing.flushed())
     }
 
     fn listen(&self, topic: Topic) {
@@ -185,6 +233,7 @@ impl Broker for RedisBroker {
                 // a session that is over must not be kept alive by a question
                 () = session.lost() => Err(Disconnected),
                 answer = session.listeners(&channels) => answer.map_err(|error| {
+                    self.0.rights.note(self.0.kind.count(), &error);
                     debug!(%error, "Redis did not tell who listens");
                     Disconnected
                 }),
@@ -202,6 +251,7 @@ impl Broker for RedisBroker {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         BrokerCounts {
             published: read(&counters.published),
+            delivered: self.0.counts_everybody().then(|| read(&counters.delivered)),
             publish_errors: read(&counters.publish_errors),
             dropped_down: read(&counters.dropped_down),
             dropped_full: read(&counters.dropped_full),
@@ -248,12 +298,18 @@ impl Node {
     async fn open(&self, ears: &Arc<Ears>) -> Result<Arc<Session>, OpenError> {
         let session = Arc::new(Session::open(&self.target, self.kind, ears).await?);
         let all = self.interest.everything();
-        session.apply(&all).await?;
+        session.apply(&all).await.inspect_err(|error| self.may_not_listen(error))?;
+        self.rights.done(self.kind.subscribe());
         self.interest.confirm(all.version);
         self.session.store(Some(session.clone()));
         self.outgoing.open();
         self.state.up();
         Ok(session)
+    }
+
+    /// Whether Redis tells to how many it has given a frame.
+    fn counts_everybody(&self) -> bool {
+        self.kind == Kind::Sharded || !self.target.is_cluster()
     }
 
     async fn keep(&self, ears: Arc<Ears>, mut session: Option<Arc<Session>>) {
@@ -265,7 +321,7 @@ impl Node {
                 self.give_up(&session, &ears);
                 match end {
                     End::Stopped => return self.state.end(),
-                    End::Lost(error) => self.state.down(&error),
+                    End::Lost(error) => self.state.down(&explain(&self.target, &error)),
                 }
                 if opened.elapsed() >= STEADY {
                     backoff.reset();
@@ -284,7 +340,10 @@ impl Node {
                     add(&self.counters.reconnects, 1);
                     session = Some(opened);
                 }
-                Err(error) => debug!(%error, "Redis is still out of reach"),
+                Err(error) => {
+                    let error = self.explain(&error);
+                    debug!(error, "Redis is still out of reach");
+                }
             }
         }
     }
@@ -315,26 +374,27 @@ impl Node {
         self.session.store(None);
         session.give_up();
         ears.begin();
-        add(&self.counters.dropped_down, self.outgoing.close());
+        let dropped = self.outgoing.close();
+        add(&self.counters.dropped_down, dropped);
+        self.outgoing.settle(dropped);
     }
 
     /// One batch after the other: that is the one order in which this node is heard.
     async fn publishing(&self, session: &Session) -> RedisResult<()> {
-        let mut refusing = false;
         while let Some(batch) = self.outgoing.batch().await {
             // counted if this future is dropped while they are on their way
-            let unsure = Unsure { counter: &self.counters.publish_errors, frames: batch.len() };
-            let (refused, first) = session.publish(&batch).await?;
-            std::mem::forget(unsure);
+            let mut sent = Sent { node: self, frames: batch.len(), unsure: batch.len() };
+            let Published { refused, first, delivered } = session.publish(&batch).await?;
+            sent.unsure = refused;
+            self.counters.delivered.fetch_add(delivered, Ordering::Relaxed);
             for frame in &batch {
                 self.counters.publish_waits.record(frame.since.elapsed());
             }
-            add(&self.counters.publish_errors, refused);
             add(&self.counters.published, batch.len() - refused);
-            if let Some(error) = first.as_ref().filter(|_| !refusing) {
-                warn!(%error, "Redis refuses to publish");
+            drop(sent);
+            if let Some(error) = first {
+                self.refused(&error);
             }
-            refusing = first.is_some();
         }
         Ok(())
     }
@@ -342,7 +402,7 @@ impl Node {
     async fn listening(&self, session: &Session) -> RedisResult<()> {
         loop {
             let changes = self.interest.changes().await;
-            session.apply(&changes).await?;
+            session.apply(&changes).await.inspect_err(|error| self.may_not_listen(error))?;
             self.interest.confirm(changes.version);
         }
     }
@@ -354,22 +414,45 @@ impl Node {
         }
     }
 
+    /// Redis did not take a frame, though it could. The first time it is logged.
+    fn refused(&self, error: &RedisError) {
+        if is_of_rights(error) {
+            self.rights.note(self.kind.publish(), error);
+        } else if !self.counters.refused.swap(true, Ordering::Relaxed) {
+            warn!(%error, "Redis refuses to publish");
+        }
+    }
+
+    fn may_not_listen(&self, error: &RedisError) {
+        self.rights.note(self.kind.subscribe(), error);
+    }
+
+    fn explain(&self, error: &OpenError) -> String {
+        match error {
+            OpenError::Redis(error) => explain(&self.target, error),
+            OpenError::Unfit(reason) => reason.clone(),
+        }
+    }
+
     fn refusal(&self, error: OpenError) -> LinkError {
         match error {
-            OpenError::Redis(error) => unreachable(&self.target, &error),
+            OpenError::Redis(error) => link_error(&self.target, &error),
             OpenError::Unfit(reason) => LinkError::Unfit { address: self.target.address(), reason },
         }
     }
 }
 
-/// Frames that were sent and not answered.
-struct Unsure<'a> {
-    counter: &'a AtomicU64,
+/// Frames that were sent. Dropped, they have left: those that are not sure to have arrived, all of
+/// them if no answer came, are counted first, so that who waits for them finds them counted.
+struct Sent<'a> {
+    node: &'a Node,
     frames: usize,
+    unsure: usize,
 }
 
-impl Drop for Unsure<'_> {
+impl Drop for Sent<'_> {
     fn drop(&mut self) {
-        add(self.counter, self.frames);
+        add(&self.node.counters.publish_errors, self.unsure);
+        self.node.outgoing.settle(self.frames);
     }
 }

@@ -20,7 +20,7 @@ impl Peers {
         namespace: &str,
         question: impl FnOnce(RequestId) -> Message,
     ) -> Option<ClientAcks> {
-        if !self.is_up() {
+        if !self.can_ask() {
             return None;
         }
         let open = self.questions.open();
@@ -46,22 +46,30 @@ pub(crate) struct Collected {
     /// Nodes of ours that did not say how many they asked.
     pub(crate) missing: Vec<NodeId>,
     pub(crate) missing_foreign: usize,
+    /// Whether it is known which nodes there are. If not, any may be missing.
+    pub(crate) counted: bool,
 }
 
 impl ClientAcks {
-    /// Collects until every client that is still there has answered, or time is up.
+    /// Collects until every client that is still there has answered, or time is up. While it is
+    /// not known who is there, what comes is taken.
     pub(crate) async fn collect(mut self, timeout: Duration) -> Collected {
         let deadline = Instant::now() + timeout;
         let mut collected = Collected::default();
-        let Ok((census, names)) = self.peers.census(&self.namespace).await else {
-            return collected;
+        let census = tokio::time::timeout_at(deadline, self.peers.census(&self.namespace)).await;
+        let (census, mut names) = match census {
+            Ok(Ok(counted)) => {
+                collected.counted = true;
+                counted
+            }
+            _ => Default::default(),
         };
-        let foreign = census.foreign;
+        let mut foreign = census.foreign;
         let mut waiting = Waiting::new(census);
         // By node, because the clients of one that died are not waited for. Foreign nodes of the
         // classic format have no name and share an entry.
         let mut owed: HashMap<Option<String>, i64> = HashMap::new();
-        while !waiting.is_over() || owed.values().any(|owed| *owed > 0) {
+        while !collected.counted || !waiting.is_over() || owed.values().any(|owed| *owed > 0) {
             match self.peers.next(&mut self.open, deadline).await {
                 Next::Answer((from, Answer::ClientCount(count))) => {
                     if waiting.answered(from.as_deref()) {
@@ -77,13 +85,19 @@ impl ClientAcks {
                 }
                 Next::Answer(_) => {}
                 Next::LookAgain => {
-                    if let Ok((census, _)) = self.peers.census(&self.namespace).await {
+                    let census = self.peers.census(&self.namespace);
+                    let census = tokio::time::timeout_at(deadline, census).await;
+                    let Ok(Ok((census, now))) = census else { continue };
+                    if collected.counted {
                         waiting.still_there(&census, foreign);
                         owed.retain(|node, _| {
                             node.as_ref().is_none_or(|node| {
                                 !names.contains_key(node) || census.named.contains(node)
                             })
                         });
+                    } else {
+                        (collected.counted, foreign, names) = (true, census.foreign, now);
+                        waiting.begin(census);
                     }
                 }
                 Next::TimeIsUp => break,

@@ -19,9 +19,13 @@ pub struct Redis {
     pub protocol: WireProtocol,
     /// Start of every channel, as `key` of the Node.js adapters. Default `socket.io`.
     pub key_prefix: String,
-    /// How long a question to the other nodes waits for answers. Default 5 s; more than 0.
+    /// How long an answer is waited for, of Redis or of the other nodes. Default 5 s; more than 0.
     #[serde(with = "units::duration")]
     pub request_timeout: Duration,
+    /// How long a Redis that says nothing is waited for before the link is made anew. Default 10 s;
+    /// more than 0.
+    #[serde(with = "units::duration")]
+    pub silence_timeout: Duration,
     /// Which channels are listened to. Default `interest`.
     pub subscribe: Subscribe,
 }
@@ -33,6 +37,7 @@ impl Default for Redis {
             protocol: WireProtocol::Classic,
             key_prefix: "socket.io".into(),
             request_timeout: Duration::from_secs(5),
+            silence_timeout: Duration::from_secs(10),
             subscribe: Subscribe::Interest,
         }
     }

@@ -1,32 +1,23 @@
-//! Leases, the sweep of nodes that are gone, and users whose grace time is over.
+//! Leases, and the look at all buckets that goes with each beat: nodes that are gone, users whose
+//! grace time is over, and whether everybody is listed.
 
-use std::{
-    collections::HashSet,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::collections::HashSet;
 
-use redis::{FromRedisValue, Value};
-use serde::{Deserialize, Serialize};
-use tokio::{sync::mpsc, time::Instant};
+use redis::{FromRedisValue, RedisResult, Value};
+use tokio::time::Instant;
 
 use super::{
-    Counters, Op, Shared,
+    bucket::PAUSE,
     entry::{BUCKETS, keys, node_keys},
-    scripts::{SCRIPTS, call, run, run_one},
-    worker::{BucketState, PAUSE, Worker},
+    roster::Description,
+    scripts::{SCRIPTS, call},
+    sweep::sweep_node,
+    worker::{Done, Worker, millis},
 };
-use crate::{
-    directory::{NodeInfo, Presence},
-    id::NodeId,
-    redis::commands::Commands,
-};
+use crate::{directory::Presence, id::NodeId};
 
-/// How many users go offline, and how many entries are swept, in one step.
+/// How many users go offline in one step.
 const STEP: usize = 500;
-
-/// Users that go offline at nearly the same time are told of together.
-const COALESCE: Duration = Duration::from_millis(20);
 
 /// Own entries, ms until the next user is due, users offline now, incarnations with entries.
 type Tick = (usize, i64, Vec<Vec<u8>>, Vec<Name>);
@@ -34,86 +25,102 @@ type Tick = (usize, i64, Vec<Vec<u8>>, Vec<Name>);
 /// An incarnation as it stands in Redis, where anything may stand.
 type Name = Vec<u8>;
 
+/// The end of a beat.
+pub(super) struct Beaten {
+    sent: Instant,
+    answer: RedisResult<Value>,
+}
+
+/// A look at a bucket.
+pub(super) struct Look {
+    bucket: usize,
+    /// How often the bucket was told something before.
+    told: u64,
+    /// How many sockets of this node are in it, if Redis was told of all of them.
+    count: Option<usize>,
+    answer: RedisResult<Value>,
+}
+
 impl Worker {
     /// When there is something to do next.
     pub(super) fn next_timer(&self) -> Instant {
-        let of_bucket = |state: &BucketState| {
-            let repair = (state.dirty && self.alive).then_some(state.retry_at);
-            [state.due, repair].into_iter().flatten().min()
-        };
-        self.buckets
-            .iter()
-            .filter_map(of_bucket)
-            .min()
-            .map_or(self.next_beat, |at| at.min(self.next_beat))
+        let beat = (!self.beating).then_some(self.next_beat);
+        let buckets = self.buckets.iter().filter_map(|bucket| bucket.next_timer(self.alive));
+        // A beat that is under way ends within the patience, and then the next one has its time.
+        buckets.chain(beat).min().unwrap_or_else(|| Instant::now() + PAUSE)
     }
 
-    /// Does what is due. `counts` are those of the mirror, if Redis was told all of it.
-    pub(super) async fn timers(&mut self, counts: Option<Vec<Option<usize>>>) {
+    /// Does what is due. `counts` are those of the mirror, if all ops were taken.
+    pub(super) fn timers(&mut self, counts: Option<Vec<Option<usize>>>) {
         let now = Instant::now();
-        let is_beat = now >= self.next_beat;
-        let buckets: Vec<usize> =
-            (0..BUCKETS).filter(|&at| self.buckets[at].due.is_some_and(|due| due <= now)).collect();
-        for &bucket in &buckets {
-            // Set anew below. If Redis cannot be asked the next beat finds them.
-            self.buckets[bucket].due = None;
-        }
-        let Some(commands) = self.ready().await else {
-            self.next_beat = self.next_beat.max(now + PAUSE);
-            for state in &mut self.buckets {
-                state.retry_at = state.retry_at.max(now + PAUSE);
+        self.take_overflow();
+        if !self.beating && now >= self.next_beat {
+            self.beat();
+            if self.access().is_some() {
+                let counts = counts.unwrap_or_else(|| vec![None; BUCKETS]);
+                self.look((0..BUCKETS).zip(counts).collect());
             }
-            return;
-        };
-        if is_beat {
-            let mut strangers = HashSet::new();
-            self.tick(&commands, (0..BUCKETS).collect(), counts, &mut strangers).await;
-            // After the look at the buckets: whoever had entries there was known by then.
-            if let Some((living, dying)) = self.beat(&commands).await {
-                strangers.retain(|node| !living.contains(node) && !dying.contains(node));
-                self.condemn(&commands, &strangers).await;
-                self.sweep(commands.clone(), dying);
-            }
-        } else if !buckets.is_empty() {
-            self.tick(&commands, buckets, None, &mut HashSet::new()).await;
         }
-        let is_due = |state: &BucketState| state.dirty && state.retry_at <= now;
-        let dirty: Vec<usize> = (0..BUCKETS).filter(|&at| is_due(&self.buckets[at])).collect();
-        // The others in the next round: between two rounds ops get their turn.
-        for bucket in dirty.into_iter().take(4) {
-            self.repair(&commands, bucket).await;
+        let due = (0..BUCKETS).filter(|&at| self.buckets[at].due.is_some_and(|due| due <= now));
+        let due: Vec<_> = due.map(|bucket| (bucket, None)).collect();
+        for (bucket, _) in &due {
+            // Set anew by the look. If Redis cannot be asked the next beat finds them.
+            self.buckets[*bucket].due = None;
+        }
+        if !due.is_empty() && self.access().is_some() {
+            self.look(due);
+        }
+        match self.any_access() {
+            Some(_) => self.go_on(),
+            None => self.pause(),
         }
     }
 
-    /// Renews the lease. Answers which nodes live and which are to be swept.
-    pub(super) async fn beat(&mut self, commands: &Commands) -> Option<(HashSet<Name>, Vec<Name>)> {
+    /// Renews the lease.
+    pub(super) fn beat(&mut self) {
         let interval = self.lease.mul_f64(rand::random_range(0.27..0.33));
-        self.next_beat = Instant::now() + interval;
-        loop {
-            let sent = Instant::now();
-            let info = self.shared.itself.info(self.shared.mirror.lock().user_count());
-            let description = serde_json::to_string(&Description::from(info)).unwrap_or_default();
-            let mut beat = call(&SCRIPTS.beat, node_keys());
-            beat.arg(&self.incarnation).arg(description);
-            beat.arg(u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX));
-            beat.arg(u8::from(self.alive)).arg(self.former.as_deref().unwrap_or_default());
-            beat.arg(NodeId::random().as_str());
-            let answer = run_one(commands, beat).await;
-            match answer.and_then(|value| Ok(BeatAnswer::from_redis_value(value)?)) {
-                Ok(BeatAnswer { epoch, nodes: Some(nodes) }) => {
-                    self.alive = true;
-                    self.last_beat = sent;
-                    self.former = None;
-                    self.epoch = epoch;
-                    self.succeeded();
-                    return Some(nodes);
-                }
-                Ok(BeatAnswer { epoch, nodes: None }) => self.rise(&epoch),
-                Err(error) => {
-                    self.failed(&error);
-                    self.next_beat = Instant::now() + PAUSE;
-                    return None;
-                }
+        let sent = Instant::now();
+        self.next_beat = sent + interval;
+        let Some(access) = self.any_access() else { return };
+        let info = self.shared.itself.info(self.shared.mirror.lock().user_count());
+        let description = serde_json::to_string(&Description::from(info)).unwrap_or_default();
+        let mut beat = call(&SCRIPTS.beat, node_keys());
+        beat.arg(&self.incarnation).arg(description);
+        beat.arg(millis(self.lease));
+        beat.arg(u8::from(self.alive)).arg(self.former.as_deref().unwrap_or_default());
+        beat.arg(NodeId::random().as_str());
+        self.beating = true;
+        self.jobs.push(Box::pin(async move {
+            Done::Beaten(Beaten { sent, answer: access.run_one(beat).await })
+        }));
+    }
+
+    pub(super) fn beaten(&mut self, Beaten { sent, answer }: Beaten) {
+        self.beating = false;
+        match answer.and_then(|value| Ok(BeatAnswer::from_redis_value(value)?)) {
+            Ok(BeatAnswer { epoch, nodes: Some((living, dying)) }) => {
+                (self.alive, self.unsure) = (true, false);
+                self.last_beat = sent;
+                self.former = None;
+                let others = self.lease / 3 + PAUSE;
+                self.shared.standing.lock().heard(&epoch, std::time::Instant::now(), others);
+                self.epoch = epoch;
+                self.succeeded();
+                // Found by a look before this beat was sent: whoever had entries then was known.
+                let strangers = std::mem::take(&mut self.strangers);
+                let is_unknown = |node: &Name| !living.contains(node) && !dying.contains(node);
+                self.condemn(strangers.into_iter().filter(is_unknown).collect());
+                self.sweep(dying);
+            }
+            Ok(BeatAnswer { epoch, nodes: None }) => {
+                self.rise(&epoch);
+                self.beat();
+            }
+            Err(error) => {
+                self.unheard = true;
+                self.next_beat = Instant::now() + PAUSE;
+                self.failed(&error);
+                self.shared.standing.lock().failed(error.to_string());
             }
         }
     }
@@ -128,159 +135,100 @@ impl Worker {
         self.generation += 1;
         let next = format!("{}~{}", self.shared.itself.incarnation, self.generation);
         self.former = Some(std::mem::replace(&mut self.incarnation, next));
-        self.alive = false;
+        (self.alive, self.owes_sweep) = (false, true);
         if self.epoch == epoch {
             // Swept: its users may have been called offline, so that they are here is news.
             self.shared.mirror.lock().forget_known();
         }
-        for state in &mut self.buckets {
-            state.dirty = true;
+        let now = Instant::now();
+        for bucket in &mut self.buckets {
+            bucket.spoil_now(now);
         }
-        self.retry_now();
+        self.note_behind();
     }
 
     /// Looks after buckets: users that are due, entries of nodes, and whether ours are all there.
-    async fn tick(
-        &mut self,
-        commands: &Commands,
-        buckets: Vec<usize>,
-        counts: Option<Vec<Option<usize>>>,
-        strangers: &mut HashSet<Name>,
-    ) {
-        let ask = |&bucket: &usize| {
+    fn look(&mut self, buckets: Vec<(usize, Option<usize>)>) {
+        let Some(access) = self.any_access() else { return };
+        let looks = buckets.into_iter().map(|(bucket, count)| {
             let mut tick = call(&SCRIPTS.tick, keys(bucket));
-            tick.arg(&self.incarnation).arg(if self.grace < 0 { 0 } else { STEP });
-            vec![tick]
-        };
-        let answers = run(commands, buckets.iter().map(ask).collect()).await;
-        for (bucket, answer) in buckets.into_iter().zip(answers.into_iter().flatten()) {
-            let Some(answer) = self.sound::<Tick>(bucket, answer) else { continue };
-            let (own, wait, offline, nodes) = answer;
-            self.tell_all(&offline, Presence::Offline);
-            strangers.extend(nodes);
-            self.wait_for_due(bucket, wait);
-            if let Some(counts) = &counts {
-                let state = &mut self.buckets[bucket];
-                let differs = counts[bucket].is_some_and(|count| count != own);
-                // Twice, as a socket that another node has thrown out needs a moment to go.
-                if differs && state.differs && !state.dirty {
-                    state.dirty = true;
-                    state.retry_at = Instant::now();
-                }
-                state.differs = differs;
+            tick.arg(&self.incarnation).arg(STEP);
+            let state = &self.buckets[bucket];
+            let count = count.filter(|_| !state.busy && state.waiting.is_empty());
+            (tick, Look { bucket, told: state.told, count, answer: Ok(Value::Nil) })
+        });
+        let (ticks, mut looks): (Vec<_>, Vec<_>) = looks.unzip();
+        self.jobs.push(Box::pin(async move {
+            let answers = access.run(ticks.into_iter().map(|tick| vec![tick]).collect()).await;
+            for (look, answer) in looks.iter_mut().zip(answers.into_iter().flatten()) {
+                look.answer = answer;
             }
-        }
+            Done::Looked(looks)
+        }));
     }
 
-    fn wait_for_due(&mut self, bucket: usize, wait: i64) {
+    pub(super) fn looked(&mut self, Look { bucket, told, count, answer }: Look) {
+        let Some((own, wait, offline, nodes)) = self.sound::<Tick>(bucket, answer) else { return };
         let now = Instant::now();
+        self.tell_all(&offline, Presence::Offline);
+        self.strangers.extend(nodes);
         let state = &mut self.buckets[bucket];
-        // Others wait for those that left from them, and every beat looks after all.
-        state.due = u64::try_from(wait)
-            .ok()
-            .filter(|_| self.grace >= 0 && now < state.due_until)
-            .map(|wait| now + Duration::from_millis(wait) + COALESCE);
+        state.wait_for_due(wait, now);
+        if let Some(count) = count.filter(|_| state.told == told) {
+            state.compare(count, own, now);
+            self.note_behind();
+        }
     }
 
     /// A user has left from here.
     pub(super) fn left_from(&mut self, bucket: usize) {
-        let Ok(grace) = u64::try_from(self.grace) else { return };
-        let due = Instant::now() + Duration::from_millis(grace) + COALESCE;
-        let state = &mut self.buckets[bucket];
-        state.due = Some(state.due.map_or(due, |before| before.min(due)));
-        // Redis has its own clock, so some room.
-        state.due_until = due + PAUSE;
+        self.buckets[bucket].left_from(self.grace, Instant::now());
     }
 
     /// Names under which nobody lives have entries: from a node that was cut off just when it wrote,
     /// or from before a loss of data.
-    async fn condemn(&mut self, commands: &Commands, strangers: &HashSet<Name>) {
+    fn condemn(&mut self, strangers: Vec<Name>) {
+        let Some(access) = self.any_access() else { return };
         if strangers.is_empty() {
             return;
         }
         let mut add = redis::cmd("SADD");
         add.arg(&node_keys()[1]).arg(strangers);
-        if let Err(error) = run_one(commands, add).await {
-            self.failed(&error);
-        }
+        // What fails is found again by the next look.
+        tokio::spawn(async move { access.run_one(add).await });
     }
 
     /// Removes what dead nodes have left, beside everything else.
-    fn sweep(&mut self, commands: Commands, dying: Vec<Name>) {
+    fn sweep(&mut self, mut dying: Vec<Name>) {
         let is_busy = self.sweeping.as_ref().is_some_and(|sweeping| !sweeping.is_finished());
-        let Some(ops) = self.ops.upgrade() else { return };
+        let (Some(ops), Some(access)) = (self.ops.upgrade(), self.any_access()) else { return };
         // Our own former name only after everything is listed under the new one: nobody is to go
         // offline meanwhile.
-        let is_mending = self.buckets.iter().any(|state| state.dirty);
-        let mut dying = dying;
+        let is_mending = self.buckets.iter().any(|bucket| bucket.is_dirty());
         dying.retain(|node| !is_mending || !self.shared.itself.is(node));
         if is_busy || dying.is_empty() {
             return;
         }
-        let (shared, grace) = (self.shared.clone(), self.grace);
+        let (shared, grace) = (self.shared.clone(), millis(self.grace));
         self.sweeping = Some(tokio::spawn(async move {
             for node in dying {
-                sweep_node(&shared, &commands, &ops, &node, grace).await;
+                sweep_node(&shared, &access, &ops, &node, grace).await;
             }
         }));
     }
 
     /// Leaves the cluster: removes everything of this node at once.
     pub(super) async fn leave_cluster(&mut self) {
-        let Some(commands) = self.ready().await else { return };
+        let Some(access) = self.any_access() else { return };
         let mut close = call(&SCRIPTS.close, node_keys());
         close.arg(&self.incarnation);
         // If anything fails from here on another node does it.
-        if run_one(&commands, close).await.is_ok()
+        if access.run_one(close).await.is_ok()
             && let Some(ops) = self.ops.upgrade()
         {
-            sweep_node(&self.shared, &commands, &ops, self.incarnation.as_bytes(), self.grace)
-                .await;
+            let (own, grace) = (self.incarnation.as_bytes(), millis(self.grace));
+            sweep_node(&self.shared, &access, &ops, own, grace).await;
         }
-    }
-}
-
-/// Removes what a dead node has left. Others may do the same at the same time.
-async fn sweep_node(
-    shared: &Arc<Shared>,
-    commands: &Commands,
-    ops: &mpsc::UnboundedSender<Op>,
-    node: &[u8],
-    grace: i64,
-) {
-    let mut buckets: Vec<usize> = (0..BUCKETS).collect();
-    let mut swept = 0;
-    while !buckets.is_empty() {
-        let ask = |&bucket: &usize| {
-            let mut sweep = call(&SCRIPTS.sweep, keys(bucket));
-            sweep.arg(node).arg(grace).arg(STEP);
-            vec![sweep]
-        };
-        let answers = run(commands, buckets.iter().map(ask).collect()).await;
-        let mut unfinished = Vec::new();
-        for (bucket, answer) in buckets.into_iter().zip(answers.into_iter().flatten()) {
-            let removed = answer.and_then(|value| Ok(<(usize, usize)>::from_redis_value(value)?));
-            let Ok((removed, emptied)) = removed else {
-                Counters::add(&shared.counters.failures, 1);
-                return; // it stays among the dying, so somebody tries again
-            };
-            swept += removed;
-            if emptied > 0 {
-                let _ = ops.send(Op::Emptied(bucket));
-            }
-            if removed == STEP {
-                unfinished.push(bucket);
-            }
-        }
-        buckets = unfinished;
-    }
-    Counters::add(&shared.counters.swept, swept);
-    let mut done = redis::cmd("SREM");
-    done.arg(&node_keys()[1]).arg(node);
-    let _ = run_one(commands, done).await;
-    if swept > 0 && !shared.itself.is(node) {
-        let node = String::from_utf8_lossy(node);
-        tracing::info!(node.id = %node, sockets = swept, "node {node} is gone, its sockets are removed");
     }
 }
 
@@ -303,72 +251,4 @@ impl FromRedisValue for BeatAnswer {
         let nodes = (HashSet::from_redis_value(next())?, Vec::from_redis_value(next())?);
         Ok(Self { epoch, nodes: Some(nodes) })
     }
-}
-
-/// What a node says of itself, as it stands in Redis. Other versions may say more or less.
-#[derive(Serialize, Deserialize)]
-struct Description {
-    id: String,
-    #[serde(default)]
-    incarnation: String,
-    #[serde(default)]
-    kind: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    address: Option<String>,
-    #[serde(default)]
-    sockets: usize,
-    #[serde(default)]
-    users: usize,
-    /// In ms.
-    #[serde(default)]
-    started_at: u64,
-}
-
-impl From<NodeInfo> for Description {
-    fn from(info: NodeInfo) -> Self {
-        let since = info.started_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self {
-            id: info.id.to_string(),
-            incarnation: info.incarnation,
-            kind: info.kind,
-            address: info.address,
-            sockets: info.sockets,
-            users: info.users,
-            started_at: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-        }
-    }
-}
-
-/// Reads the answer of `nodes.lua`. Answers with the nodes in order, and how many could not be read.
-pub(super) fn read_nodes(answer: Vec<Value>) -> (Vec<NodeInfo>, usize) {
-    let mut answer = answer.into_iter();
-    let now = answer.next().and_then(|now| u64::from_redis_value(now).ok()).unwrap_or(0);
-    let (mut nodes, mut malformed) = (Vec::new(), 0);
-    while let (Some(_), Some(value)) = (answer.next(), answer.next()) {
-        match String::from_redis_value(value).ok().and_then(|value| read_node(&value, now)) {
-            Some(Some(node)) => nodes.push(node),
-            Some(None) => {} // its lease is over
-            None => malformed += 1,
-        }
-    }
-    nodes.sort_by(|a, b| (&a.id, &a.incarnation).cmp(&(&b.id, &b.incarnation)));
-    (nodes, malformed)
-}
-
-fn read_node(value: &str, now: u64) -> Option<Option<NodeInfo>> {
-    let mut fields = value.splitn(3, ' ');
-    let deadline: u64 = fields.next()?.parse().ok()?;
-    let beat: u64 = fields.next()?.parse().ok()?;
-    let node: Description = serde_json::from_str(fields.next()?).ok()?;
-    let started_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(node.started_at))?;
-    Some((deadline >= now).then(|| NodeInfo {
-        id: NodeId::named(&node.id),
-        incarnation: node.incarnation,
-        kind: node.kind,
-        address: node.address,
-        sockets: node.sockets,
-        users: node.users,
-        started_at,
-        last_seen: Duration::from_millis(now.saturating_sub(beat)),
-    }))
 }

@@ -173,11 +173,10 @@ impl Mirror {
         sockets.any(|h| h.socket.id == socket.id && h.socket.namespace == socket.namespace)
     }
 
-    /// The users of this node, with the number of their sockets that are in.
-    pub(super) fn users(&self) -> impl Iterator<Item = (&UserId, usize)> {
-        let count = |sockets: &SmallVec<[Held; 1]>| sockets.iter().filter(|h| !h.pending).count();
-        let users = self.buckets.iter().flatten();
-        users.map(move |(user, sockets)| (user, count(sockets))).filter(|(_, count)| *count > 0)
+    /// Whether a socket of the user is in.
+    pub(super) fn holds(&self, user: &str) -> bool {
+        let mut sockets = self.buckets[bucket_of(user)].get(user).into_iter().flatten();
+        sockets.any(|held| !held.pending)
     }
 
     /// How many users have sockets here.

@@ -4,11 +4,10 @@ use std::{sync::LazyLock, time::Duration};
 
 use futures_util::future::join_all;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use tokio::time::timeout;
 
-use crate::redis::commands::Commands;
-
-/// How long an answer is waited for before Redis counts as away.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+use super::entry::{keys, node_keys};
+use crate::redis::{commands::Commands, rights::Try};
 
 /// A script and the name under which Redis knows it.
 pub(super) struct Script {
@@ -30,6 +29,7 @@ pub(super) struct Scripts {
     pub(super) sweep: Script,
     pub(super) tick: Script,
     pub(super) page: Script,
+    pub(super) online: Script,
     pub(super) beat: Script,
     pub(super) close: Script,
     pub(super) nodes: Script,
@@ -48,15 +48,16 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     sweep: of_bucket!("sweep.lua"),
     tick: of_bucket!("tick.lua"),
     page: of_bucket!("page.lua"),
+    online: of_bucket!("online.lua"),
     beat: Script::new(include_str!("beat.lua")),
     close: Script::new(include_str!("close.lua")),
     nodes: Script::new(include_str!("nodes.lua")),
 });
 
 impl Scripts {
-    fn all(&self) -> [&Script; 9] {
-        let Self { enter, leave, register, sweep, tick, page, beat, close, nodes } = self;
-        [enter, leave, register, sweep, tick, page, beat, close, nodes]
+    fn all(&self) -> [&Script; 10] {
+        let Self { enter, leave, register, sweep, tick, page, online, beat, close, nodes } = self;
+        [enter, leave, register, sweep, tick, page, online, beat, close, nodes]
     }
 }
 
@@ -67,23 +68,33 @@ pub(super) fn call(script: &Script, keys: &[String]) -> Cmd {
     command
 }
 
-/// Runs groups of commands, side by side. The commands of a group run in order and touch one slot
-/// of a Redis Cluster. Answers for each command, in the same shape. Never waits much longer than
-/// [`PATIENCE`].
-pub(super) async fn run(
-    commands: &Commands,
-    groups: Vec<Vec<Cmd>>,
-) -> Vec<Vec<RedisResult<Value>>> {
-    let running = groups.into_iter().map(async |group| {
-        let mut answers = in_order(commands, &group).await;
+/// A connection, and how long an answer on it is waited for.
+#[derive(Clone)]
+pub(super) struct Access {
+    pub(super) commands: Commands,
+    pub(super) patience: Duration,
+}
+
+const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
+
+impl Access {
+    /// Runs groups of commands, side by side; see [`run_group`](Self::run_group).
+    pub(super) async fn run(&self, groups: Vec<Vec<Cmd>>) -> Vec<Vec<RedisResult<Value>>> {
+        join_all(groups.into_iter().map(|group| self.run_group(group))).await
+    }
+
+    /// Runs commands in order, in one round trip. They touch one slot of a Redis Cluster. Answers
+    /// for each.
+    pub(super) async fn run_group(&self, group: Vec<Cmd>) -> Vec<RedisResult<Value>> {
+        let mut answers = self.in_order(&group).await;
         let is_unknown = |answer: &RedisResult<Value>| {
             answer.as_ref().is_err_and(|error| error.kind() == NO_SCRIPT)
         };
         if let Some(first) = answers.iter().position(is_unknown) {
-            load(commands).await;
+            self.load().await;
             // All from there on once more, though some may have run: another node may have brought
             // the scripts in between, and a leave must not end up before its enter.
-            let again = in_order(commands, &group[first..]).await;
+            let again = self.in_order(&group[first..]).await;
             for (answer, again) in answers[first..].iter_mut().zip(again) {
                 if answer.is_err() || again.is_err() {
                     *answer = again;
@@ -91,38 +102,67 @@ pub(super) async fn run(
             }
         }
         answers
-    });
-    join_all(running).await
-}
-
-const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
-
-async fn in_order(commands: &Commands, group: &[Cmd]) -> Vec<RedisResult<Value>> {
-    let asked = tokio::time::timeout(PATIENCE, commands.run_in_order(group)).await;
-    let failed = match asked {
-        Ok(Ok(answers)) if answers.len() == group.len() => return answers,
-        Ok(Ok(_)) => RedisError::from((ErrorKind::Parse, "too few answers")),
-        Ok(Err(error)) => error,
-        Err(_) => RedisError::from((ErrorKind::Io, "no answer in time")),
-    };
-    group.iter().map(|_| Err(failed.clone())).collect()
-}
-
-/// Runs one command.
-pub(super) async fn run_one(commands: &Commands, command: Cmd) -> RedisResult<Value> {
-    let answer = run(commands, vec![vec![command]]).await.pop().and_then(|mut group| group.pop());
-    answer.unwrap_or_else(|| Err((ErrorKind::Parse, "no answer").into()))
-}
-
-/// Brings the scripts to Redis, in a Redis Cluster to every master. A failure shows when they run.
-async fn load(commands: &Commands) {
-    let loads = SCRIPTS.all().map(|script| {
-        let mut load = redis::cmd("SCRIPT");
-        load.arg("LOAD").arg(script.code);
-        load
-    });
-    for load in loads {
-        let mut commands = commands.clone();
-        let _ = tokio::time::timeout(PATIENCE, commands.run::<Value>(&load)).await;
     }
+
+    async fn in_order(&self, group: &[Cmd]) -> Vec<RedisResult<Value>> {
+        let asked = timeout(self.patience, self.commands.run_in_order(group)).await;
+        let failed = match asked {
+            Ok(Ok(answers)) if answers.len() == group.len() => return answers,
+            Ok(Ok(_)) => RedisError::from((ErrorKind::Parse, "too few answers")),
+            Ok(Err(error)) => error,
+            Err(_) => RedisError::from((ErrorKind::Io, "no answer in time")),
+        };
+        group.iter().map(|_| Err(failed.clone())).collect()
+    }
+
+    /// Runs one command.
+    pub(super) async fn run_one(&self, command: Cmd) -> RedisResult<Value> {
+        let answer = self.run_group(vec![command]).await.pop();
+        answer.unwrap_or_else(|| Err((ErrorKind::Parse, "no answer").into()))
+    }
+
+    /// Brings the scripts to Redis, in a Redis Cluster to every master. A failure shows when they
+    /// run.
+    async fn load(&self) {
+        let loads = SCRIPTS.all().map(|script| {
+            let mut load = redis::cmd("SCRIPT");
+            load.arg("LOAD").arg(script.code);
+            load
+        });
+        let loading = loads.iter().map(|load| {
+            let mut commands = self.commands.clone();
+            async move { commands.run::<Value>(load).await }
+        });
+        let _ = timeout(self.patience, join_all(loading)).await;
+    }
+}
+
+/// All that the directory does in Redis, in ways that change nothing.
+pub(crate) fn tries() -> Vec<Try> {
+    let ([sockets, held, leaving], [alive, dying, epoch]) = (keys(0), node_keys());
+    // For what cannot be done in such a way on the keys themselves. It is a set for the moment that
+    // this takes, so what makes no set of it is refused for that reason, or allowed.
+    let probe = "switchboard:{nodes}:rights";
+    vec![
+        Try::new("SCRIPT|LOAD", &[SCRIPTS.nodes.code]),
+        Try::new("EVALSHA", &[&SCRIPTS.nodes.hash, "1", alive]),
+        Try::new("TIME", &[]),
+        Try::new("ZADD", &[sockets, "XX", "0", "rights"]),
+        Try::new("ZREM", &[held, "rights"]),
+        Try::new("ZREM", &[leaving, "rights"]),
+        Try::new("ZSCORE", &[sockets, "rights"]),
+        Try::new("ZRANGE", &[leaving, "0", "0"]),
+        Try::new("ZRANGEBYSCORE", &[leaving, "0", "0", "LIMIT", "0", "1"]),
+        Try::new("ZRANGEBYLEX", &[sockets, "-", "+", "LIMIT", "0", "1"]),
+        Try::new("ZLEXCOUNT", &[held, "-", "-"]),
+        Try::new("SADD", &[probe, "x"]),
+        Try::new("HSET", &[probe, "x", "x"]),
+        Try::new("HDEL", &[alive, "rights"]),
+        Try::new("HEXISTS", &[alive, "rights"]),
+        Try::new("HGETALL", &[probe]),
+        Try::new("SMEMBERS", &[dying]),
+        Try::new("SETNX", &[probe, "x"]),
+        Try::new("GET", &[epoch]),
+        Try::new("SREM", &[probe, "x"]),
+    ]
 }

@@ -13,14 +13,13 @@ use super::{RedisDirectory, RedisOptions, Source};
 use crate::{
     cluster::broker::Link,
     directory::{
-        Itself, Presence, PresenceSink, UserDirectory, UserLimit, UserSocket,
+        Itself, Presence, PresenceSink, Unknown, UserDirectory, UserLimit, UserSocket,
         conformance::{DEADLINE, Step, conformance, exact_under_any_interleaving, socket, until},
     },
     id::NodeId,
     redis::{
         commands::Commands,
-        target::connection_config,
-        testing::{Server, cluster as cluster_of_masters, target},
+        testing::{Network, Server, cluster as cluster_of_masters, target},
     },
 };
 
@@ -66,17 +65,23 @@ struct Node {
 
 const GRACE: Duration = Duration::from_millis(300);
 const LEASE: Duration = Duration::from_millis(1500);
+const PATIENCE: Duration = Duration::from_secs(1);
 const NONE: UserLimit = UserLimit { max_sockets: 0, disconnect_oldest: false };
 
 impl Node {
     fn start(name: &str, commands: Commands) -> Self {
+        Self::start_with(name, commands, LEASE, PATIENCE)
+    }
+
+    fn start_with(name: &str, commands: Commands, lease: Duration, patience: Duration) -> Self {
         let source = TestSource::new(commands);
         let (sink, told) = mpsc::unbounded_channel();
         let name = NodeId::named(name);
         let options = RedisOptions {
             itself: Itself::new(name.clone(), Arc::new(|| 7)),
-            lease: LEASE,
+            lease,
             offline_after: GRACE,
+            patience,
             presence: Some(PresenceSink(sink)),
         };
         Self { directory: RedisDirectory::start(source.clone(), options), source, told, name }
@@ -97,12 +102,26 @@ impl Node {
 
     async fn sees(&self, user: &str, expected: &[UserSocket]) {
         let seen = until_equal(expected, async || self.directory.sockets(user).await);
-        assert_eq!(seen.await, expected, "sockets of {user} seen by {:?}", self.name);
+        assert_eq!(seen.await, Ok(expected.to_vec()), "sockets of {user} seen by {:?}", self.name);
     }
 
     async fn sees_nobody(&self) {
-        let users = until_equal(&[][..], async || self.directory.users(None, 100).await.users);
-        assert_eq!(users.await, []);
+        let users = async || self.directory.users(None, 100).await.map(|page| page.users);
+        assert_eq!(until_equal(&[], users).await, Ok(vec![]));
+    }
+
+    async fn sockets(&self, user: &str) -> Vec<UserSocket> {
+        self.directory.sockets(user).await.expect("it knows")
+    }
+
+    /// How many nodes it knows; none while it does not know.
+    async fn nodes(&self) -> usize {
+        self.directory.nodes().await.map_or(0, |nodes| nodes.len())
+    }
+
+    /// How many users are listed; none while it does not know.
+    async fn users(&self) -> Option<usize> {
+        self.directory.users(None, 1000).await.ok().map(|page| page.users.len())
     }
 
     fn told(&mut self) -> Vec<Presence> {
@@ -111,11 +130,14 @@ impl Node {
 }
 
 /// What is seen as soon as it is what is expected, or at last.
-async fn until_equal<T: PartialEq>(expected: &[T], mut see: impl AsyncFnMut() -> Vec<T>) -> Vec<T> {
+async fn until_equal<T: PartialEq>(
+    expected: &[T],
+    mut see: impl AsyncFnMut() -> Result<Vec<T>, Unknown>,
+) -> Result<Vec<T>, Unknown> {
     let start = std::time::Instant::now();
     loop {
         let seen = see().await;
-        if seen == expected || start.elapsed() > DEADLINE {
+        if seen.as_deref() == Ok(expected) || start.elapsed() > DEADLINE {
             return seen;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -131,7 +153,8 @@ async fn on_one_server() -> (RedisDirectory, impl Sized) {
 async fn on_a_cluster() -> (RedisDirectory, impl Sized) {
     let nodes = cluster_of_masters().await;
     let seeds: Vec<String> = nodes.iter().map(Server::url).collect();
-    let commands = target(&seeds.join(",")).commands(&connection_config()).await;
+    let target = target(&seeds.join(","));
+    let commands = target.commands(&target.config()).await;
     let node = Node::start("n1", commands.expect("a connection"));
     (node.directory, nodes)
 }

@@ -1,51 +1,45 @@
-//! The task that tells Redis what happens on this node, in order.
+//! The task that tells Redis what happens on this node.
+//!
+//! It never waits for one answer: what is said to Redis is a job, and the loop takes whatever
+//! comes next, an op, the end of a job or a timer. So a beat is sent when it is due, whatever else
+//! is under way, and a user waits for the users of the own bucket only.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use redis::{Cmd, FromRedisValue, RedisResult, Value};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use redis::{RedisResult, Value};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
 
 use super::{
-    Answer, Counters, Op, RedisOptions, Shared, Source,
-    entry::{BUCKETS, bucket_of, decode, decode_user, encode, encode_user, keys},
-    scripts::{SCRIPTS, call, run},
+    Counters, Op, RedisOptions, Shared, Source,
+    beat::Beaten,
+    bucket::{Bucket, PAUSE},
+    entry::{BUCKETS, bucket_of, decode_user},
+    repair::{Repair, Repaired},
+    scripts::Access,
+    tell::Asked,
 };
 use crate::{
     cluster::broker::Link,
-    directory::{LimitReached, Presence, PresenceSink, UserLimit},
+    directory::{Presence, PresenceSink},
+    handler::BoxFuture,
     id::UserId,
-    redis::commands::Commands,
 };
 
-/// How many ops go to Redis at once.
-const BATCH: usize = 512;
+/// How many ops are taken at once.
+pub(super) const BATCH: usize = 512;
 
-/// After a failure the next attempt waits so long.
-pub(super) const PAUSE: Duration = Duration::from_secs(1);
-
-/// What is known about a bucket.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct BucketState {
-    /// Redis may not have what the mirror has. Nothing is told to it until that is made good.
-    pub(super) dirty: bool,
-    /// Not to be repaired before.
-    pub(super) retry_at: Instant,
-    /// At the last look Redis had not as many entries as this node has sockets.
-    pub(super) differs: bool,
-    /// When the next user that left from here is offline.
-    pub(super) due: Option<Instant>,
-    /// When the last one is.
-    pub(super) due_until: Instant,
-}
+/// So many ops wait for each bucket; what is too much is made good by a repair.
+const MAX_WAITING: usize = 4096;
 
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     source: Arc<dyn Source>,
-    pub(super) ops: mpsc::WeakUnboundedSender<Op>,
+    pub(super) ops: mpsc::WeakSender<Op>,
     /// The name under which this node's sockets are listed now, and the one before it.
     pub(super) incarnation: String,
     pub(super) former: Option<String>,
@@ -55,32 +49,50 @@ pub(super) struct Worker {
     pub(super) lease: Duration,
     pub(super) last_beat: Instant,
     pub(super) next_beat: Instant,
-    pub(super) buckets: Vec<BucketState>,
-    /// In ms; -1 = nobody wants to know.
-    pub(super) grace: i64,
+    /// A beat is under way.
+    pub(super) beating: bool,
+    /// The last beat failed.
+    pub(super) unheard: bool,
+    /// The link was made anew since the last beat: Redis may have lost its data, and then nothing is
+    /// to be listed under the name that it has forgotten.
+    pub(super) unsure: bool,
+    /// Entries under the former name wait for the sweep that comes with a beat.
+    pub(super) owes_sweep: bool,
+    /// A failure was logged, and its end was not.
+    said: bool,
+    /// Names under which nobody lived at the last look and that have entries.
+    pub(super) strangers: HashSet<Vec<u8>>,
+    pub(super) buckets: Vec<Bucket>,
+    pub(super) grace: Duration,
     presence: Option<PresenceSink>,
-    /// Redis does not answer, and that was logged.
-    outage: bool,
     pub(super) sweeping: Option<JoinHandle<()>>,
+    pub(super) jobs: FuturesUnordered<BoxFuture<'static, Done>>,
 }
 
-/// A call and what is to be done with its answer.
-enum Asked {
-    Enter { user: UserId, number: u64, limit: UserLimit, answer: Answer },
-    Leave,
+/// What a job has brought.
+pub(super) enum Done {
+    Told { bucket: usize, asked: Vec<Asked>, answers: Vec<RedisResult<Value>> },
+    Repaired { bucket: usize, repaired: Repaired },
+    Beaten(Beaten),
+    Looked(Vec<super::beat::Look>),
+}
+
+/// Whether anything can be told to Redis.
+enum Footing {
+    Firm(Access),
+    /// When the beat that is under way is answered.
+    Soon,
+    No,
 }
 
 impl Worker {
     pub(super) fn new(
         shared: Arc<Shared>,
         source: Arc<dyn Source>,
-        ops: mpsc::WeakUnboundedSender<Op>,
+        ops: mpsc::WeakSender<Op>,
         options: RedisOptions,
     ) -> Self {
         let now = Instant::now();
-        let grace = i64::try_from(options.offline_after.as_millis()).unwrap_or(i64::MAX);
-        let bucket =
-            BucketState { dirty: false, retry_at: now, differs: false, due: None, due_until: now };
         Self {
             incarnation: shared.itself.incarnation.clone(),
             shared,
@@ -93,48 +105,54 @@ impl Worker {
             lease: options.lease,
             last_beat: now,
             next_beat: now,
-            buckets: vec![bucket; BUCKETS],
-            grace: if options.presence.is_some() { grace.min(MAX_GRACE) } else { -1 },
+            beating: false,
+            unheard: false,
+            unsure: false,
+            owes_sweep: false,
+            said: false,
+            strangers: HashSet::new(),
+            buckets: std::iter::repeat_with(|| Bucket::new(now)).take(BUCKETS).collect(),
+            grace: options.offline_after.min(MAX_GRACE),
             presence: options.presence,
-            // What is not reached before the first link is made is the link's to tell.
-            outage: true,
             sweeping: None,
+            jobs: FuturesUnordered::new(),
         }
     }
 
     /// Ends when the directory is closed or dropped.
-    pub(super) async fn run(mut self, mut asked: mpsc::UnboundedReceiver<Op>) {
+    pub(super) async fn run(mut self, mut asked: mpsc::Receiver<Op>) {
         let mut link = self.source.link();
         let mut link_lives = true;
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut ops = Vec::with_capacity(BATCH);
         loop {
+            let timer = self.next_timer();
             tokio::select! {
-                count = asked.recv_many(&mut batch, BATCH) => {
+                count = asked.recv_many(&mut ops, BATCH) => {
                     if count == 0 {
                         break;
                     }
-                    if let Some(done) = self.batch(std::mem::take(&mut batch)).await {
-                        self.leave_cluster().await;
-                        // Whoever enters from now on is decided about by the handle.
-                        drop(asked);
-                        let _ = done.send(());
+                    if let Some(closing) = self.take(&mut ops) {
+                        self.close(asked, closing).await;
                         break;
                     }
                 }
+                Some(done) = self.jobs.next() => self.done(done),
                 changed = link.changed(), if link_lives => {
                     link_lives = changed.is_ok();
                     if link_lives && *link.borrow_and_update() == Link::Up {
                         self.next_beat = Instant::now();
+                        self.unsure = true;
                         self.retry_now();
                     }
+                    self.go_on();
                 }
-                () = sleep_until(self.next_timer()) => {
+                () = sleep_until(timer) => {
                     let counts = {
                         // Ops are sent under the lock.
                         let mirror = self.shared.mirror.lock();
                         asked.is_empty().then(|| mirror.counts())
                     };
-                    self.timers(counts).await;
+                    self.timers(counts);
                 }
             }
         }
@@ -143,206 +161,214 @@ impl Worker {
         }
     }
 
-    /// Tells Redis of some ops. Answers whom to tell when the node has left, if it is to leave.
-    async fn batch(&mut self, ops: Vec<Op>) -> Option<tokio::sync::oneshot::Sender<()>> {
+    /// Takes ops. Answers whom to tell when the node has left, if it is to leave.
+    fn take(&mut self, ops: &mut Vec<Op>) -> Option<oneshot::Sender<()>> {
+        self.take_overflow();
+        let mut touched = 0_u64;
         let mut closing = None;
-        let commands = self.ready().await;
-        let mut groups: Vec<(Vec<Cmd>, Vec<Asked>)> = Vec::new();
-        let mut group_of = [None::<usize>; BUCKETS];
-        let mut touched = Vec::new();
-        for op in ops {
-            let (bucket, command, asked) = match op {
-                Op::Enter { user, socket, number, limit, answer } => {
-                    let pending = self.shared.mirror.lock().is_pending(&user, number);
-                    let Some(pending) = pending else { continue }; // gone before it was in
-                    let bucket = bucket_of(&user);
-                    if !self.usable(commands.as_ref(), bucket).await {
-                        self.decide(&user, number, limit, answer);
-                        continue;
-                    }
-                    // If nobody waits any more it is in, limit or not.
-                    let max = if pending { limit.max_sockets } else { 0 };
-                    let mut enter = call(&SCRIPTS.enter, keys(bucket));
-                    enter.arg(encode_user(&user)).arg(encode(&user, &socket, &self.incarnation));
-                    enter.arg(&self.incarnation).arg(max);
-                    enter.arg(u8::from(limit.disconnect_oldest)).arg(self.grace);
-                    (bucket, enter, Asked::Enter { user, number, limit, answer })
-                }
-                Op::Leave { user, socket } => {
-                    let bucket = bucket_of(&user);
-                    if commands.is_none() {
-                        self.spoil(bucket);
-                    }
-                    // A dirty bucket is compared with the mirror later.
-                    if self.buckets[bucket].dirty {
-                        continue;
-                    }
-                    let mut leave = call(&SCRIPTS.leave, keys(bucket));
-                    leave.arg(&self.incarnation).arg(self.grace);
-                    leave.arg(encode_user(&user)).arg(encode(&user, &socket, &self.incarnation));
-                    (bucket, leave, Asked::Leave)
-                }
+        for op in ops.drain(..) {
+            let bucket = match &op {
+                Op::Enter { user, .. } | Op::Leave { user, .. } => bucket_of(user),
                 Op::Emptied(bucket) => {
-                    self.left_from(bucket);
+                    self.left_from(*bucket);
                     continue;
                 }
-                Op::Close(done) => {
-                    closing = Some(done);
+                Op::Close(_) => {
+                    if let Op::Close(done) = op {
+                        closing = Some(done);
+                    }
                     continue;
                 }
             };
-            let at = *group_of[bucket].get_or_insert_with(|| {
-                touched.push(bucket);
-                groups.push(Default::default());
-                groups.len() - 1
-            });
-            groups[at].0.push(command);
-            groups[at].1.push(asked);
-        }
-        let Some(commands) = commands else { return closing };
-        let (calls, asked): (Vec<_>, Vec<_>) = groups.into_iter().unzip();
-        let answers = run(&commands, calls).await;
-        for ((bucket, asked), answers) in touched.into_iter().zip(asked).zip(answers) {
-            for (asked, answer) in asked.into_iter().zip(answers) {
-                self.answered(bucket, asked, answer);
+            touched |= 1 << bucket;
+            let is_full = self.buckets[bucket].waiting.len() >= MAX_WAITING;
+            match op {
+                // A dirty bucket is compared with the mirror later.
+                Op::Leave { .. } if is_full || self.buckets[bucket].is_dirty() => {
+                    self.spoil(bucket);
+                }
+                Op::Enter { user, number, limit, answer, .. } if is_full => {
+                    self.decide(&user, number, limit, answer);
+                }
+                op => self.buckets[bucket].waiting.push_back(op),
             }
+        }
+        for bucket in (0..BUCKETS).filter(|bucket| touched & (1 << bucket) != 0) {
+            self.go_on_with(bucket);
         }
         closing
     }
 
-    fn answered(&mut self, bucket: usize, asked: Asked, answer: RedisResult<Value>) {
-        match asked {
-            Asked::Leave => match self.sound::<usize>(bucket, answer) {
-                Some(0) | None => {}
-                Some(_) => self.left_from(bucket),
-            },
-            Asked::Enter { user, number, limit, answer: reply } => {
-                match self.sound::<EnterAnswer>(bucket, answer) {
-                    Some(EnterAnswer(None)) => {
-                        let mut mirror = self.shared.mirror.lock();
-                        if mirror.refused(&user, number) {
-                            let _ = reply.send(Err(LimitReached(limit.max_sockets)));
-                        } else {
-                            drop(mirror);
-                            self.spoil(bucket);
-                        }
-                    }
-                    Some(EnterAnswer(Some((online, evicted)))) => {
-                        let mut gone = Vec::with_capacity(evicted.len());
-                        let mut mirror = self.shared.mirror.lock();
-                        for entry in &evicted {
-                            let Some(entry) = decode(entry) else {
-                                Counters::add(&self.shared.counters.malformed, 1);
-                                continue;
-                            };
-                            gone.push(entry.socket);
-                        }
-                        mirror.listed(&user, number);
-                        let own: Vec<_> = gone
-                            .iter()
-                            .filter(|socket| socket.node == self.shared.itself.id)
-                            .map(|socket| (socket.namespace.clone(), socket.id))
-                            .collect();
-                        // If nobody hears that they are to go they stay, and are listed again.
-                        if reply.send(Ok(gone)).is_ok() {
-                            for (namespace, id) in own {
-                                mirror.leave(&user, &namespace, id);
-                            }
-                        }
-                        drop(mirror);
-                        if online {
-                            self.tell(Presence::Online(user));
-                        }
-                    }
-                    None => self.decide(&user, number, limit, reply),
-                }
-            }
+    /// Ops that did not fit are lost; what they were about is compared with the mirror.
+    pub(super) fn take_overflow(&mut self) {
+        let lost = self.shared.take_overflow();
+        for bucket in (0..BUCKETS).filter(|bucket| lost & (1 << bucket) != 0) {
+            self.spoil(bucket);
         }
     }
 
-    /// Lets a socket in, or not, without Redis.
-    fn decide(&mut self, user: &UserId, number: u64, limit: UserLimit, answer: Answer) {
-        self.spoil(bucket_of(user));
-        let mut mirror = self.shared.mirror.lock();
-        if mirror.is_pending(user, number) == Some(true) {
-            Counters::add(&self.shared.counters.admitted_alone, 1);
+    /// Goes on with every bucket.
+    pub(super) fn go_on(&mut self) {
+        (0..BUCKETS).for_each(|bucket| self.go_on_with(bucket));
+    }
+
+    /// Says to Redis what is next to be said about a bucket, unless something is being said.
+    fn go_on_with(&mut self, at: usize) {
+        let now = Instant::now();
+        let bucket = &self.buckets[at];
+        if bucket.busy || (bucket.waiting.is_empty() && !bucket.wants_repair(now)) {
+            return;
         }
-        let _ = answer.send(mirror.decide(user, number, limit));
+        match self.footing() {
+            Footing::Soon => {}
+            Footing::No => self.decide_waiting(at),
+            Footing::Firm(access) if !self.buckets[at].is_dirty() => self.tell_waiting(at, access),
+            Footing::Firm(access) if self.buckets[at].wants_repair(now) => self.repair(at, access),
+            Footing::Firm(_) => self.decide_waiting(at), // it has just failed
+        }
+    }
+
+    fn footing(&mut self) -> Footing {
+        let Some(commands) = self.source.commands() else {
+            // The link tells that it is down.
+            Counters::add(&self.shared.counters.failures, 1);
+            return Footing::No;
+        };
+        // Else its sockets might be listed after they were swept.
+        if self.alive && !self.unsure && self.last_beat.elapsed() <= self.lease / 2 {
+            return Footing::Firm(self.shared.access(commands));
+        }
+        if !self.beating && Instant::now() >= self.next_beat {
+            self.beat();
+        }
+        match self.beating && !self.unheard {
+            true => Footing::Soon,
+            false => Footing::No, // it has just been tried
+        }
     }
 
     /// A connection, if Redis can be asked and this node's lease holds.
-    pub(super) async fn ready(&mut self) -> Option<Commands> {
-        let Some(commands) = self.source.commands() else {
-            self.failed("the link is down");
-            return None;
-        };
-        // Else its sockets might be listed after they were swept.
-        if !self.alive || self.last_beat.elapsed() > self.lease / 2 {
-            if Instant::now() < self.next_beat {
-                return None; // just tried
-            }
-            self.beat(&commands).await?;
+    pub(super) fn access(&mut self) -> Option<Access> {
+        match self.footing() {
+            Footing::Firm(access) => Some(access),
+            Footing::Soon | Footing::No => None,
         }
-        Some(commands)
     }
 
-    /// Whether Redis has what the mirror has of the bucket, if need be after a repair.
-    async fn usable(&mut self, commands: Option<&Commands>, bucket: usize) -> bool {
-        let Some(commands) = commands else { return false };
-        let state = self.buckets[bucket];
-        if state.dirty && state.retry_at <= Instant::now() {
-            self.repair(commands, bucket).await;
-        }
-        !self.buckets[bucket].dirty
+    /// A connection, whatever is known of it.
+    pub(super) fn any_access(&self) -> Option<Access> {
+        self.source.commands().map(|commands| self.shared.access(commands))
     }
 
-    /// The answer as it should be; anything else spoils the bucket.
-    pub(super) fn sound<T: FromRedisValue>(
-        &mut self,
-        bucket: usize,
-        answer: RedisResult<Value>,
-    ) -> Option<T> {
-        match answer.and_then(|value| Ok(T::from_redis_value(value)?)) {
-            Ok(answer) => Some(answer),
-            Err(error) => {
-                self.spoil(bucket);
-                self.failed(&error);
-                None
+    fn repair(&mut self, bucket: usize, access: Access) {
+        self.buckets[bucket].begin_repair();
+        let (shared, incarnation) = (self.shared.clone(), self.incarnation.clone());
+        let repair = Repair { shared, access, bucket, incarnation, grace: millis(self.grace) };
+        self.jobs
+            .push(Box::pin(async move { Done::Repaired { bucket, repaired: repair.run().await } }));
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Told { bucket, asked, answers } => {
+                self.buckets[bucket].busy = false;
+                for (asked, answer) in asked.into_iter().zip(answers) {
+                    self.answered(bucket, asked, answer);
+                }
+                self.go_on_with(bucket);
+            }
+            Done::Repaired { bucket, repaired } => {
+                let Repaired { changes, online, emptied, failed } = repaired;
+                Counters::add(&self.shared.counters.repaired, changes);
+                self.tell_all(&online, Presence::Online);
+                if emptied {
+                    self.left_from(bucket);
+                }
+                self.buckets[bucket].repaired(failed.is_none(), Instant::now());
+                if let Some(error) = failed {
+                    self.failed(&error);
+                }
+                self.note_behind();
+                let is_whole = self.buckets.iter().all(|bucket| !bucket.is_dirty());
+                if is_whole && std::mem::take(&mut self.owes_sweep) {
+                    self.next_beat = Instant::now();
+                }
+                self.go_on_with(bucket);
+            }
+            Done::Beaten(beaten) => {
+                self.beaten(beaten);
+                self.go_on();
+            }
+            Done::Looked(looks) => {
+                looks.into_iter().for_each(|look| self.looked(look));
+                self.go_on();
             }
         }
+    }
+
+    /// The node leaves. What waits is not told any more: all of it would be removed at once.
+    async fn close(&mut self, mut asked: mpsc::Receiver<Op>, closing: oneshot::Sender<()>) {
+        // Whoever enters from now on is decided about by the handle.
+        asked.close();
+        while let Ok(op) = asked.try_recv() {
+            self.take(&mut vec![op]);
+        }
+        (0..BUCKETS).for_each(|bucket| self.decide_waiting(bucket));
+        while let Some(done) = self.jobs.next().await {
+            if let Done::Told { bucket, asked, answers } = done {
+                for (asked, answer) in asked.into_iter().zip(answers) {
+                    self.answered(bucket, asked, answer);
+                }
+            }
+        }
+        self.leave_cluster().await;
+        let _ = closing.send(());
     }
 
     /// Redis may not have what the mirror has of the bucket.
     pub(super) fn spoil(&mut self, bucket: usize) {
-        let state = &mut self.buckets[bucket];
-        if !state.dirty {
-            state.dirty = true;
-            state.retry_at = Instant::now() + PAUSE;
-        }
+        self.buckets[bucket].spoil(Instant::now());
+        self.note_behind();
+    }
+
+    pub(super) fn note_behind(&self) {
+        let dirty = (0..BUCKETS).filter(|&bucket| self.buckets[bucket].is_dirty());
+        let behind = dirty.fold(0, |behind, bucket| behind | 1 << bucket);
+        self.shared.standing.lock().is_behind(behind, std::time::Instant::now());
     }
 
     pub(super) fn retry_now(&mut self) {
         let now = Instant::now();
-        for state in &mut self.buckets {
-            state.retry_at = now;
+        for bucket in &mut self.buckets {
+            bucket.retry_at = now;
         }
     }
 
-    /// Counts a failure; the first one of an outage is logged.
+    pub(super) fn pause(&mut self) {
+        let later = Instant::now() + PAUSE;
+        self.next_beat = self.next_beat.max(later);
+        for bucket in &mut self.buckets {
+            bucket.retry_at = bucket.retry_at.max(later);
+        }
+    }
+
+    /// Counts a failure of Redis; the first one of an outage is logged.
     pub(super) fn failed(&mut self, why: &(impl std::fmt::Display + ?Sized)) {
         Counters::add(&self.shared.counters.failures, 1);
-        if !std::mem::replace(&mut self.outage, true) {
+        if !std::mem::replace(&mut self.said, true) {
             tracing::warn!(
                 error = %why,
-                "the user directory cannot reach Redis; this node decides alone for now"
+                "the user directory in Redis does not work; this node decides alone for now"
             );
         }
     }
 
     /// A beat was answered.
     pub(super) fn succeeded(&mut self) {
-        if std::mem::take(&mut self.outage) {
-            tracing::info!("the user directory reaches Redis");
+        self.unheard = false;
+        let is_whole = self.buckets.iter().all(|bucket| !bucket.is_dirty());
+        if is_whole && std::mem::take(&mut self.said) {
+            tracing::info!("the user directory in Redis works again");
         }
     }
 
@@ -362,20 +388,9 @@ impl Worker {
     }
 }
 
-/// A hundred years, in ms; sums of it with the time are exact in Lua.
-const MAX_GRACE: i64 = 100 * 365 * 24 * 3600 * 1000;
+/// A hundred years; sums of it with the time are exact in Lua.
+const MAX_GRACE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// None if the limit is reached, else whether the user came online, and the entries that go.
-struct EnterAnswer(Option<(bool, Vec<Vec<u8>>)>);
-
-impl FromRedisValue for EnterAnswer {
-    fn from_redis_value(value: Value) -> Result<Self, redis::ParsingError> {
-        let parts = Vec::<Value>::from_redis_value(value)?;
-        let mut parts = parts.into_iter();
-        let mut next = || parts.next().unwrap_or(Value::Nil);
-        if !bool::from_redis_value(next())? {
-            return Ok(Self(None));
-        }
-        Ok(Self(Some((bool::from_redis_value(next())?, Vec::from_redis_value(next())?))))
-    }
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -28,7 +28,7 @@ export class Cluster {
     const cluster = new Cluster();
     cluster.sharded = protocol === "sharded";
     cluster.redis = await redisFor(t);
-    cluster.config = { auth: { hs256_secret: SECRET }, ...config, redis: { url: cluster.redis.url, protocol, subscribe } };
+    cluster.config = { auth: { hs256_secret: SECRET }, ...config, redis: { ...config.redis, url: cluster.redis.url, protocol, subscribe } };
     // Room channels of its own has who is interested in single rooms only.
     cluster.hearsRooms = (name) => cluster.ours.includes(name) ? cluster.sharded || subscribe === "interest" : cluster.sharded && nodes[name].mode !== "static";
     for (const name of ours) {

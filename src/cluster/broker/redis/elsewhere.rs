@@ -8,7 +8,7 @@ use redis::{RedisResult, aio::MultiplexedConnection};
 use tracing::debug;
 
 use super::{super::Channel, slots::Slots};
-use crate::redis::target::{Target, connection_config};
+use crate::redis::target::Target;
 
 type Address = (String, u16);
 
@@ -47,7 +47,7 @@ impl Elsewhere {
         }
         let fresh = async {
             let (host, port) = master;
-            let connection = self.target.connect_node(host, *port, &connection_config()).await?;
+            let connection = self.target.connect_node(host, *port, &self.target.config()).await?;
             let counts = count(connection.clone(), "NUMSUB", channels).await?;
             self.connections.lock().insert(master.clone(), connection);
             RedisResult::Ok(counts)

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// What may wait. A link that lags behind by so much is as good as down.
 const MAX_FRAMES: usize = 65_536;
@@ -32,6 +32,8 @@ pub(super) enum Dropped {
 pub(super) struct Outgoing {
     state: Mutex<State>,
     wake: Notify,
+    /// How many frames have left, whatever became of them.
+    settled: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -39,6 +41,8 @@ struct State {
     gate: Gate,
     frames: VecDeque<Frame>,
     bytes: usize,
+    /// How many frames have come in.
+    pushed: u64,
 }
 
 #[derive(Default, PartialEq, Eq)]
@@ -60,6 +64,7 @@ impl Outgoing {
             return Err(Dropped::Full);
         }
         state.bytes += payload.len();
+        state.pushed += 1;
         let since = Instant::now();
         state.frames.push_back(Frame { channel: channel.into(), payload, since });
         drop(state);
@@ -71,12 +76,25 @@ impl Outgoing {
         self.state.lock().gate = Gate::Open;
     }
 
-    /// Drops what is there and says how much it was; refuses everything until opened again.
+    /// Drops what is there and says how much it was, which is to be settled; refuses everything
+    /// until opened again.
     pub(super) fn close(&self) -> usize {
         let mut state = self.state.lock();
         state.gate = Gate::Closed;
         state.bytes = 0;
         std::mem::take(&mut state.frames).len()
+    }
+
+    /// Redis has taken so many frames of a batch, or they are lost.
+    pub(super) fn settle(&self, frames: usize) {
+        self.settled.send_modify(|settled| *settled += frames as u64);
+    }
+
+    /// Ends when every frame that came in before has left.
+    pub(super) async fn flushed(&self) {
+        let pushed = self.state.lock().pushed;
+        // The sender is in `self`.
+        let _ = self.settled.subscribe().wait_for(|settled| *settled >= pushed).await;
     }
 
     pub(super) fn seal(&self) {
@@ -141,6 +159,23 @@ mod tests {
         outgoing.open();
         outgoing.push("e", Bytes::new()).unwrap();
         assert_eq!(outgoing.close(), 1);
+    }
+
+    #[tokio::test]
+    async fn it_is_flushed_when_everything_from_before_is_taken_or_lost() {
+        let outgoing = Outgoing::default();
+        outgoing.flushed().await;
+        outgoing.open();
+        for channel in ["a", "b", "c"] {
+            outgoing.push(channel, Bytes::new()).unwrap();
+        }
+        let mut flushed = std::pin::pin!(outgoing.flushed());
+        assert!(futures_util::poll!(&mut flushed).is_pending());
+        outgoing.push("later", Bytes::new()).unwrap();
+        outgoing.settle(2);
+        assert!(futures_util::poll!(&mut flushed).is_pending());
+        outgoing.settle(1);
+        assert!(futures_util::poll!(&mut flushed).is_ready());
     }
 
     #[tokio::test]

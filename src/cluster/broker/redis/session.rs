@@ -8,7 +8,10 @@
 //! Publishing and listening share the connection, as RESP3 allows: Redis writes the answer to a
 //! `PUBLISH` and the echo of what was published in one go, and the node wakes up once for both.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use futures_util::future::{join_all, select_all, try_join_all};
 use rand::seq::SliceRandom as _;
@@ -24,8 +27,8 @@ use super::{
     slots::Slots,
 };
 use crate::redis::{
-    probe,
-    target::{Target, connection_config},
+    probe::{self, Life},
+    target::Target,
 };
 
 /// Channels in one command, and commands in one pipeline, so that Redis is not held up by us.
@@ -34,12 +37,29 @@ const CHUNK: usize = 500;
 pub(super) struct Session {
     kind: Kind,
     lanes: Vec<MultiplexedConnection>,
+    /// Of each lane.
+    lives: Vec<Life>,
     /// For sharded channels in a cluster.
     slots: Option<Slots>,
     /// For classic channels in a cluster.
     elsewhere: Option<Elsewhere>,
     wants_master: bool,
     signs: Signs,
+}
+
+/// What came of frames that were sent.
+pub(super) struct Published {
+    /// How many were refused, and why the first one was.
+    pub(super) refused: usize,
+    pub(super) first: Option<RedisError>,
+    /// To how many connections Redis gave them.
+    pub(super) delivered: u64,
+}
+
+/// What came of pipelines: the refusals, and the sum of all answers that are numbers.
+struct Ran {
+    refused: Vec<RedisError>,
+    sum: u64,
 }
 
 /// Why there is no link.
@@ -59,7 +79,7 @@ impl Session {
         ears: &Arc<Ears>,
     ) -> Result<Self, OpenError> {
         let signs = Signs::default();
-        let mut any = target.connect(&connection_config()).await?;
+        let mut any = target.connect(&target.config()).await?;
         fits(&mut any, target, kind).await?;
         let slots = match target.is_cluster() {
             true => Some(Slots::read(&mut any).await?),
@@ -68,11 +88,14 @@ impl Session {
         let session = ears.begin();
         let config = {
             let (ears, signs) = (ears.clone(), signs.clone());
-            signs.clone().config(move |push| signs.on_push(push, &ears, session))
+            signs.clone().config(target, move |push| signs.on_push(push, &ears, session))
         };
         let wants_master = target.wants_master();
-        let whole = |lanes, slots, elsewhere| {
-            Ok(Self { kind, lanes, slots, elsewhere, wants_master, signs: signs.clone() })
+        let whole = |lanes: Vec<_>, slots, elsewhere| {
+            let signs = signs.clone();
+            let life = || Life::with_frames(target.timeouts().silence, signs.heard.clone());
+            let lives = std::iter::repeat_with(life).take(lanes.len()).collect();
+            Ok(Self { kind, lanes, lives, slots, elsewhere, wants_master, signs })
         };
         let lane =
             async |(host, port): &(String, u16)| target.connect_node(host, *port, &config).await;
@@ -102,9 +125,11 @@ impl Session {
 
     /// Ends when a connection is lost, or of no use any more.
     pub(super) async fn until_lost(&self) -> RedisError {
-        let heard = || self.signs.heard.load(Ordering::Relaxed);
-        let deaths =
-            self.lanes.iter().map(|lane| probe::until_dead(lane.clone(), self.wants_master, heard));
+        let deaths = self
+            .lanes
+            .iter()
+            .zip(&self.lives)
+            .map(|(lane, life)| probe::until_dead(lane.clone(), self.wants_master, life));
         let deaths = deaths.map(Box::pin);
         tokio::select! {
             () = self.signs.lost.cancelled() => lost(),
@@ -112,29 +137,26 @@ impl Session {
         }
     }
 
-    /// Sends frames in order and returns how many were refused, with the first refusal.
+    /// Up to when everything that was published has been heard.
+    pub(super) fn proven(&self) -> Instant {
+        self.lives.iter().map(Life::proven).min().unwrap_or_else(Instant::now)
+    }
+
+    /// Sends frames in order.
     ///
     /// # Errors
     /// If an answer did not come, or a channel has moved; then the session is over.
-    pub(super) async fn publish(
-        &self,
-        frames: &[Frame],
-    ) -> RedisResult<(usize, Option<RedisError>)> {
-        let verb = match self.kind {
-            Kind::Classic => "PUBLISH",
-            Kind::Sharded => "SPUBLISH",
-        };
+    pub(super) async fn publish(&self, frames: &[Frame]) -> RedisResult<Published> {
+        let verb = self.kind.publish();
         let mut pipelines = self.pipelines();
         for frame in frames {
             let pipeline = &mut pipelines[self.lane(&frame.channel)?];
             pipeline.cmd(verb).arg(&*frame.channel).arg(&frame.payload[..]);
         }
-        let mut refused = (0, None);
-        for error in self.run(pipelines).await? {
-            refused.0 += 1;
-            refused.1.get_or_insert(error);
-        }
-        Ok(refused)
+        let Ran { refused, sum } = self.run(pipelines).await?;
+        let count = refused.len();
+        let first = refused.into_iter().next();
+        Ok(Published { refused: count, first, delivered: sum })
     }
 
     /// Listens to what is new and leaves what is no longer wanted.
@@ -191,8 +213,8 @@ impl Session {
                 let Topic::Channel(name) = topic else { continue };
                 pipelines[self.lane(name)?].cmd(verb).arg(&**name);
             }
-            let refused = self.run(pipelines).await?;
-            if let Some(error) = refused.into_iter().next() {
+            let ran = self.run(pipelines).await?;
+            if let Some(error) = ran.refused.into_iter().next() {
                 return Err(error);
             }
         }
@@ -255,8 +277,8 @@ impl Session {
         std::iter::repeat_with(new).take(self.lanes.len()).collect()
     }
 
-    /// Runs each on its lane, at once, and returns what was refused.
-    async fn run(&self, pipelines: Vec<Pipeline>) -> RedisResult<Vec<RedisError>> {
+    /// Runs each on its lane, at once.
+    async fn run(&self, pipelines: Vec<Pipeline>) -> RedisResult<Ran> {
         let running =
             pipelines.iter().zip(&self.lanes).filter(|(pipeline, _)| !pipeline.is_empty());
         let answers = join_all(running.map(async |(pipeline, lane)| {
@@ -264,14 +286,20 @@ impl Session {
             pipeline.query_async::<Vec<RedisResult<Value>>>(&mut connection).await
         }))
         .await;
-        let mut refused = Vec::new();
+        let mut ran = Ran { refused: Vec::new(), sum: 0 };
         for answers in answers {
-            refused.extend(answers?.into_iter().filter_map(Result::err));
+            for answer in answers? {
+                match answer {
+                    Ok(Value::Int(number)) => ran.sum += u64::try_from(number).unwrap_or(0),
+                    Ok(_) => {}
+                    Err(error) => ran.refused.push(error),
+                }
+            }
         }
-        match refused.iter().position(RedisError::is_cluster_error) {
+        match ran.refused.iter().position(RedisError::is_cluster_error) {
             // the map of slots has changed; the next session reads it anew
-            Some(moved) => Err(refused.swap_remove(moved)),
-            None => Ok(refused),
+            Some(moved) => Err(ran.refused.swap_remove(moved)),
+            None => Ok(ran),
         }
     }
 

@@ -1,11 +1,8 @@
 //! What the connections of a session tell unasked: frames, and that they are done for.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -13,11 +10,7 @@ use redis::{PushInfo, PushKind, Value, aio::SendError};
 use tokio_util::sync::CancellationToken;
 
 use super::super::ears::Ears;
-use crate::redis::target::connection_config;
-
-/// How long an answer may take. Answers queue up behind the frames that others publish, so a burst
-/// may delay them while all is well; whether it is, the probe finds out sooner.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::redis::target::Target;
 
 /// What the connections tell about themselves.
 #[derive(Clone, Default)]
@@ -31,13 +24,15 @@ pub(super) struct Signs {
 }
 
 impl Signs {
-    /// For a connection that tells.
+    /// For a connection that tells. Answers queue up behind the frames that others publish, so
+    /// none has a deadline of its own: whether all is well, the probe finds out.
     pub(super) fn config(
         &self,
+        target: &Target,
         on_push: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> redis::AsyncConnectionConfig {
         let lost = self.lost.clone();
-        let config = connection_config().set_response_timeout(Some(BUSY_TIMEOUT));
+        let config = target.config().set_response_timeout(None);
         config.set_push_sender(move |push: PushInfo| {
             match push.kind {
                 PushKind::Disconnection => lost.cancel(),

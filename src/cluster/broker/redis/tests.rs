@@ -7,7 +7,8 @@ use super::{
 use crate::redis::testing::{self, Server, free_port, target, until};
 
 fn broker(target: Target, kind: Kind) -> Arc<dyn Broker> {
-    Arc::new(RedisBroker::new(target, kind))
+    let rights = Arc::new(Rights::new(target.user(), target.address()));
+    Arc::new(RedisBroker::new(target, kind, rights))
 }
 
 async fn node(url: &str, kind: Kind) -> Node {

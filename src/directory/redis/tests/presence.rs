@@ -72,3 +72,28 @@ async fn a_user_whose_node_goes_and_who_comes_back_elsewhere_was_never_away() {
     stays.enter("ada", 2).await;
     until("bob is offline", async || stays.told() == [offline("bob")]).await;
 }
+
+#[tokio::test]
+async fn a_user_is_online_on_every_node_until_the_grace_time_is_over() {
+    let server = Server::start().await;
+    let (a, b) =
+        (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
+    a.enter("ada", 1).await;
+    b.enter("bob", 1).await;
+    let users = || vec!["ada".into(), "nobody".into(), "bob".into()];
+    let seen = async |node: &Node| node.directory.online(users()).await;
+    until("both know each other", async || (a.nodes().await, b.nodes().await) == (2, 2)).await;
+    assert_eq!((seen(&a).await, seen(&b).await), (Ok(vec![true, false, true]), seen(&a).await));
+    a.leave("ada", 1);
+    let left = std::time::Instant::now();
+    b.sees("ada", &[]).await;
+    for node in [&a, &b] {
+        let online = seen(node).await;
+        // On a machine that is too slow to ask in time it says nothing.
+        if left.elapsed() < GRACE {
+            assert_eq!(online, Ok(vec![true, false, true]));
+        }
+        until("she is offline", async || seen(node).await == Ok(vec![false, false, true])).await;
+        assert!(left.elapsed() >= GRACE);
+    }
+}

@@ -1,0 +1,58 @@
+//! Removing what nodes have left that are gone.
+
+use redis::FromRedisValue;
+use tokio::sync::mpsc;
+
+use super::{
+    Counters, Op, Shared,
+    entry::{BUCKETS, keys, node_keys},
+    scripts::{Access, SCRIPTS, call},
+};
+
+/// How many entries are swept in one step.
+const STEP: usize = 500;
+
+/// Removes what a dead node has left. Others may do the same at the same time.
+pub(super) async fn sweep_node(
+    shared: &Shared,
+    access: &Access,
+    ops: &mpsc::Sender<Op>,
+    node: &[u8],
+    grace: i64,
+) {
+    let mut buckets: Vec<usize> = (0..BUCKETS).collect();
+    let mut swept = 0;
+    while !buckets.is_empty() {
+        let ask = |&bucket: &usize| {
+            let mut sweep = call(&SCRIPTS.sweep, keys(bucket));
+            sweep.arg(node).arg(grace).arg(STEP);
+            vec![sweep]
+        };
+        let answers = access.run(buckets.iter().map(ask).collect()).await;
+        let mut unfinished = Vec::new();
+        for (bucket, answer) in buckets.into_iter().zip(answers.into_iter().flatten()) {
+            let removed = answer.and_then(|value| Ok(<(usize, usize)>::from_redis_value(value)?));
+            let Ok((removed, emptied)) = removed else {
+                Counters::add(&shared.counters.failures, 1);
+                return; // it stays among the dying, so somebody tries again
+            };
+            swept += removed;
+            if emptied > 0 {
+                // One that does not fit is found by the next beat.
+                let _ = ops.try_send(Op::Emptied(bucket));
+            }
+            if removed == STEP {
+                unfinished.push(bucket);
+            }
+        }
+        buckets = unfinished;
+    }
+    Counters::add(&shared.counters.swept, swept);
+    let mut done = redis::cmd("SREM");
+    done.arg(&node_keys()[1]).arg(node);
+    let _ = access.run_one(done).await;
+    if swept > 0 && !shared.itself.is(node) {
+        let node = String::from_utf8_lossy(node);
+        tracing::info!(node.id = %node, sockets = swept, "node {node} is gone, its sockets are removed");
+    }
+}
