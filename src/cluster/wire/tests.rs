@@ -1,5 +1,6 @@
 //! Against bytes that the Node.js packages wrote (`tests/vectors`).
 
+mod limits;
 mod properties;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
