@@ -54,7 +54,7 @@ async function withSecrets(env) {
   const local = await Promise.all(Object.entries(env).map(async ([name, value]) => {
     if (!name.endsWith("_FILE")) return [name, value];
     const file = join(dir, name);
-    await writeFile(file, `${files[name] ?? SECRET}\n`);
+    await writeFile(file, `${files[name] ?? SECRET}\n`, { mode: 0o600 });
     return [name, file];
   }));
   return Object.fromEntries(local);
