@@ -16,6 +16,8 @@ use socketioxide_core::{
     adapter::{BroadcastFlags, BroadcastOptions},
 };
 
+use tokio::sync::{Mutex, Semaphore};
+
 use crate::{
     adapter::{Adapter, Adapters},
     cluster::{
@@ -39,7 +41,13 @@ pub(crate) struct Relay {
     peers: Arc<Peers>,
     context: Arc<Context>,
     server_side: matchit::Router<ServerSideHandlers>,
+    /// Places for questions about sockets, and whose turn it is.
+    describing: Arc<Semaphore>,
+    turn: Arc<Mutex<()>>,
 }
+
+/// Questions about sockets that wait for their answer.
+const MAX_DESCRIBING: usize = 64;
 
 impl Relay {
     pub(crate) fn new(
@@ -48,7 +56,8 @@ impl Relay {
         context: Arc<Context>,
         server_side: matchit::Router<ServerSideHandlers>,
     ) -> Self {
-        Self { adapters, peers, context, server_side }
+        let describing = Arc::new(Semaphore::new(MAX_DESCRIBING));
+        Self { adapters, peers, context, server_side, describing, turn: Arc::default() }
     }
 
     /// Takes one frame. Never blocks.
@@ -122,8 +131,7 @@ impl Relay {
                 adapter.disconnect_here(adapter.selected(to), close);
             }
             Message::FetchSockets { request, to } => {
-                let sockets = adapter.describe_here(adapter.selected(to));
-                self.answer(adapter, asker, request, Answer::Sockets(sockets));
+                self.describe(adapter, from.clone(), request, to);
             }
             Message::AllRooms { request } => {
                 let rooms = adapter.rooms_here(Selection::default().into());
@@ -160,6 +168,32 @@ impl Relay {
 
     fn answer(&self, adapter: &Adapter, asker: Option<&str>, request: RequestId, answer: Answer) {
         self.peers.answer(adapter.namespace(), asker, request, answer);
+    }
+
+    /// Describes sockets, perhaps very many, on a thread of its own: frames that come meanwhile do
+    /// not wait. One such question after the other; of too many the last ones are not answered, and
+    /// who asked names this node as one that did not.
+    fn describe(
+        &self,
+        adapter: &Arc<Adapter>,
+        asker: Option<String>,
+        request: RequestId,
+        to: Selection,
+    ) {
+        let Ok(place) = self.describing.clone().try_acquire_owned() else { return };
+        let (adapter, peers, turn) = (adapter.clone(), self.peers.clone(), self.turn.clone());
+        self.context.tasks.spawn(async move {
+            let _turn = turn.lock().await;
+            let described = tokio::task::spawn_blocking(move || {
+                let sockets = adapter.describe_here(adapter.selected(to));
+                let answer = Answer::Sockets(sockets);
+                peers.answer(adapter.namespace(), asker.as_deref(), request, answer);
+            });
+            if described.await.is_err() {
+                tracing::error!("the sockets of this node cannot be described");
+            }
+            drop(place);
+        });
     }
 
     /// Acts on one socket if it is here, and says so: the form of nodes before version 8.

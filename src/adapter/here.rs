@@ -19,6 +19,9 @@ use crate::{
     rooms::AUTHENTICATED,
 };
 
+/// How many sockets are described under one lock.
+const DESCRIBED_AT_ONCE: usize = 128;
+
 impl Adapter {
     /// Puts the sockets of this node that `options` select into rooms.
     pub(crate) fn join_here(&self, options: BroadcastOptions, rooms: &[Room]) {
@@ -68,13 +71,17 @@ impl Adapter {
             return Vec::new();
         }
         let targets = self.local.sockets(options);
-        let members = self.members.read();
-        let described = targets.into_iter().filter_map(|sid| {
-            let mut description = members.get(sid)?.described_by.upgrade()?.describe();
-            description.rooms = self.rooms_of(sid);
-            Some(description)
-        });
-        described.collect()
+        let mut described = Vec::with_capacity(targets.len());
+        // In steps: who enters or leaves meanwhile waits for one of them at most.
+        for step in targets.chunks(DESCRIBED_AT_ONCE) {
+            let members = self.members.read();
+            described.extend(step.iter().filter_map(|&sid| {
+                let mut description = members.get(sid)?.described_by.upgrade()?.describe();
+                description.rooms = self.rooms_of(sid);
+                Some(description)
+            }));
+        }
+        described
     }
 
     /// The rooms with members on this node that `options` select.

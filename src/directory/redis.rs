@@ -45,7 +45,7 @@ use crate::{
     cluster::broker::Link,
     handler::BoxFuture,
     id::{SocketId, UserId},
-    redis::commands::Commands,
+    redis::{commands::Commands, rights::Rights},
 };
 use entry::{Entry, after_user, bucket_of, decode, decode_user, encode_user, keys, node_keys};
 use mirror::Mirror;
@@ -82,6 +82,8 @@ pub(crate) struct RedisOptions {
     pub(crate) offline_after: Duration,
     /// How long an answer of Redis is waited for.
     pub(crate) patience: Duration,
+    /// What Redis refuses; none where everything is allowed.
+    pub(crate) rights: Option<Arc<Rights>>,
     /// Where changes of presence go. All nodes of a cluster have one, or none has: each tells those
     /// that it brings about.
     pub(crate) presence: Option<PresenceSink>,
@@ -144,6 +146,7 @@ struct Shared {
     standing: Mutex<Standing>,
     counters: Counters,
     patience: Duration,
+    rights: Option<Arc<Rights>>,
     /// Buckets of which ops did not fit, one bit each.
     overflow: AtomicU64,
 }
@@ -176,6 +179,7 @@ impl RedisDirectory {
             standing: Mutex::default(),
             counters: Counters::default(),
             patience: options.patience,
+            rights: options.rights.clone(),
             overflow: AtomicU64::new(0),
         });
         let worker = Worker::new(shared.clone(), source.clone(), ops.downgrade(), options);
@@ -217,8 +221,12 @@ impl RedisDirectory {
         mirror.decide(&user, number, limit)
     }
 
-    /// Asks Redis, and what the data is called just then.
+    /// Asks Redis, and what the data is called just then. Where nodes may not do all that they have
+    /// to do, nobody can say what is missing.
     async fn ask(&self, mut groups: Vec<Vec<Cmd>>) -> Result<Answered, Unknown> {
+        if self.shared.rights.as_ref().is_some_and(|rights| rights.refuses_data()) {
+            return Err(Unknown);
+        }
         let commands = self.source.commands().ok_or(Unknown)?;
         let mut epoch = redis::cmd("GET");
         epoch.arg(&node_keys()[2]);

@@ -6,10 +6,9 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use parking_lot::Mutex;
 use redis::{ErrorKind, FromRedisValue as _, RedisError, RedisResult, Value, aio::ConnectionLike};
 use tokio::time::timeout;
 
@@ -56,8 +55,6 @@ pub(crate) struct Life {
     /// How much has arrived unasked. Answers queue up behind a burst of frames, and a connection
     /// that delivers is alive.
     heard: Arc<AtomicU64>,
-    /// All that Redis had to say up to then has arrived: it answered a question that was asked then.
-    proven: Mutex<Instant>,
 }
 
 impl Life {
@@ -67,12 +64,7 @@ impl Life {
 
     /// Of a connection on which something arrives unasked, counted in `heard`.
     pub(crate) fn with_frames(silence: Duration, heard: Arc<AtomicU64>) -> Self {
-        Self { silence, heard, proven: Mutex::new(Instant::now()) }
-    }
-
-    /// Up to when everything has arrived.
-    pub(crate) fn proven(&self) -> Instant {
-        *self.proven.lock()
+        Self { silence, heard }
     }
 }
 
@@ -85,13 +77,9 @@ pub(crate) async fn until_dead<C: ConnectionLike>(
     let mut waited = Duration::ZERO;
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let asked = Instant::now();
         match answered(hello(&mut connection), life, &mut waited).await {
             Some(Ok(hello)) if wants_master && !hello.is_master() => return degraded(),
-            Some(Ok(_)) => {
-                waited = Duration::ZERO;
-                *life.proven.lock() = asked;
-            }
+            Some(Ok(_)) => waited = Duration::ZERO,
             // The driver is less patient.
             Some(Err(error)) if error.is_timeout() => {}
             Some(Err(error)) => return error,

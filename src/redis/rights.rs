@@ -77,6 +77,12 @@ impl Rights {
         self.refused.lock().keys().copied().collect()
     }
 
+    /// Whether something is refused that has to do with data, and not with channels alone.
+    pub(crate) fn refuses_data(&self) -> bool {
+        let is_of_channels = |command: &str| command.contains("PUB") || command.contains("SUB");
+        self.refused.lock().keys().any(|command| !is_of_channels(command))
+    }
+
     /// A command failed that was needed; whether it was refused, the error says.
     pub(crate) fn note(&self, command: &'static str, error: &RedisError) {
         if is_of_rights(error) {

@@ -171,7 +171,7 @@ impl Drop for Server {
     }
 }
 
-/// The network between a node and Redis, which can be slow, stand still, or break.
+/// The network between a node and Redis, which can be slow and stand still.
 pub(crate) struct Network {
     pub(crate) port: u16,
     state: watch::Sender<Way>,
@@ -181,8 +181,6 @@ pub(crate) struct Network {
 struct Way {
     delay: Duration,
     stalled: bool,
-    /// Goes up when all connections are cut.
-    cuts: u32,
 }
 
 impl Network {
@@ -222,18 +220,11 @@ impl Network {
     pub(crate) fn flow(&self) {
         self.state.send_modify(|way| way.stalled = false);
     }
-
-    /// Ends every connection.
-    pub(crate) fn cut(&self) {
-        self.state.send_modify(|way| way.cuts += 1);
-    }
 }
 
 /// Carries one direction: each piece arrives its delay later, in order.
 async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut way: watch::Receiver<Way>) {
-    let cuts = way.borrow().cuts;
     let (sender, mut pieces) = mpsc::channel::<(tokio::time::Instant, Vec<u8>)>(1024);
-    let mut cut = way.clone();
     let read_way = way.clone();
     let reading = async move {
         let mut buffer = vec![0; 64 * 1024];
@@ -254,10 +245,7 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut way: watch::
             }
         }
     };
-    tokio::select! {
-        _ = async { tokio::join!(reading, writing) } => {}
-        _ = cut.wait_for(|way| way.cuts != cuts) => {}
-    }
+    tokio::join!(reading, writing);
 }
 
 /// Three masters that share the slots.

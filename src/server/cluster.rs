@@ -120,12 +120,14 @@ impl Faces {
         let target = Target::parse(url).map_err(|error| BuildError::Redis(Box::new(error)))?;
         let target = target.with_timeouts(timeouts(config));
         let redis = Redis::new(target.clone());
+        let (broker, rights) = redis_broker(target, config);
         let node = itself.incarnation.clone();
         let options = RedisOptions {
             itself,
             lease: RedisOptions::LEASE,
             offline_after: config.users.offline_after,
             patience: config.redis.request_timeout,
+            rights: Some(rights.clone()),
             presence,
         };
         let directory: Arc<dyn UserDirectory> =
@@ -138,7 +140,6 @@ impl Faces {
                 Ok(nodes.into_iter().map(|node| (wire_id(&node.incarnation), node.id)).collect())
             })
         });
-        let (broker, rights) = redis_broker(target, config);
         let peers = new_peers(config, node, Arc::new(broker), roster, Some(rights.clone()));
         let directory = Directory::shared(limit(config), directory);
         Ok(Self { peers: Some(peers), directory, redis: Some((redis, rights)) })

@@ -82,6 +82,7 @@ impl Node {
             lease,
             offline_after: GRACE,
             patience,
+            rights: None,
             presence: Some(PresenceSink(sink)),
         };
         Self { directory: RedisDirectory::start(source.clone(), options), source, told, name }

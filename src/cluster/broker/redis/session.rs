@@ -8,10 +8,7 @@
 //! Publishing and listening share the connection, as RESP3 allows: Redis writes the answer to a
 //! `PUBLISH` and the echo of what was published in one go, and the node wakes up once for both.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Instant,
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use futures_util::future::{join_all, select_all, try_join_all};
 use rand::seq::SliceRandom as _;
@@ -135,11 +132,6 @@ impl Session {
             () = self.signs.lost.cancelled() => lost(),
             (error, ..) = select_all(deaths) => error,
         }
-    }
-
-    /// Up to when everything that was published has been heard.
-    pub(super) fn proven(&self) -> Instant {
-        self.lives.iter().map(Life::proven).min().unwrap_or_else(Instant::now)
     }
 
     /// Sends frames in order.
