@@ -54,7 +54,7 @@ pub fn client(v3: bool, msgpack: bool, messages: &[Message<'_>]) -> usize {
             }
             Ok(Some(PacketData::EventAck(value, _) | PacketData::BinaryAck(value, _))) => {
                 if let Ok(payload) = Payload::acknowledged(value) {
-                    ack_is_safe(payload);
+                    ack_is_safe(&payload);
                 }
             }
             Ok(_) => {}
@@ -136,11 +136,11 @@ fn event_is_safe(payload: &Payload) {
     {
         official(Packet::event("/", again.value().clone()));
     }
-    ack_is_safe(payload.first_as_ack().expect("a payload that was checked"));
-    ack_is_safe(payload.clone().into_ack().expect("a payload that was checked"));
+    ack_is_safe(&payload.first_as_ack().expect("a payload that was checked"));
+    ack_is_safe(&payload.clone().into_ack().expect("a payload that was checked"));
 }
 
-fn ack_is_safe(payload: Payload) {
+fn ack_is_safe(payload: &Payload) {
     for parser in [Parser::Json, Parser::MsgPack] {
         if let Ok(value) = payload.clone().into_wire(parser) {
             official(Packet::ack("/", value, 7));

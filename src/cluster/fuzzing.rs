@@ -4,9 +4,13 @@ use bytes::Bytes;
 
 use super::{
     message::{Envelope, Message},
-    wire::{DecodeError, Wire, event_to_packet, from_packet, to_packet},
+    wire::{Wire, event_to_packet},
 };
-use crate::config::WireProtocol;
+use crate::{
+    config::WireProtocol,
+    packet::ReadError,
+    payload::{from_packet, to_packet},
+};
 
 /// Reads a frame of any channel. What is understood as an event is made into a packet and back, and
 /// what is understood at all can be written again and is then understood as the same.
@@ -23,7 +27,7 @@ pub fn wire(sharded: bool, channel: u8, frame: &[u8]) {
     let packet = match &message {
         Message::Broadcast { event, .. } => event_to_packet(event),
         Message::BroadcastWithAck { event, .. } => to_packet(event),
-        _ => Err(DecodeError::Malformed),
+        _ => Err(ReadError::Malformed),
     };
     if let Ok(packet) = packet {
         let event = from_packet(&packet).expect("what was written can be read");
