@@ -10,6 +10,7 @@ mod ids;
 mod interest;
 mod members;
 mod namespaces;
+mod rooms;
 mod shown;
 
 use std::{
@@ -27,6 +28,7 @@ use members::Members;
 use namespaces::Stage;
 pub(crate) use namespaces::{Adapters, Entering};
 use parking_lot::{Mutex, RwLock};
+use rooms::RawUse;
 use socketioxide::{ProtocolVersion, adapter::Emitter, socket::Socket};
 use socketioxide_core::{
     Sid, Str,
@@ -94,6 +96,10 @@ impl Paths {
         }
     }
 
+    fn has(&self, namespace: &str) -> bool {
+        self.names.contains(namespace) || self.patterns.at(namespace).is_ok()
+    }
+
     /// Whether a namespace is one of those that come and go.
     fn is_of_pattern(&self, namespace: &str) -> bool {
         !self.names.contains(namespace) && self.patterns.at(namespace).is_ok()
@@ -111,6 +117,7 @@ pub struct Adapter {
     /// None as well if one pattern covers every room.
     interest: Option<Interest>,
     hidden: bool,
+    has_gateway: bool,
     is_of_pattern: bool,
     stage: Mutex<Stage>,
     retired: AtomicBool,
@@ -118,6 +125,7 @@ pub struct Adapter {
     entering: AtomicUsize,
     /// It is empty, and a task waits for it to stay so.
     lingers: AtomicBool,
+    raw: RawUse,
 }
 
 impl Adapter {
@@ -235,10 +243,11 @@ impl Adapter {
     pub(crate) fn join(&self, sid: Sid, rooms: &[Room]) {
         {
             // Under the lock that `exit` takes: who has left joins nothing any more.
-            let members = self.members.read();
+            let mut members = self.members.write();
             if !members.has(sid) {
                 return;
             }
+            members.join(sid, rooms);
             self.local.add_all(sid, rooms.to_vec());
         }
         self.show_joined(sid, rooms);
@@ -249,7 +258,11 @@ impl Adapter {
 
     pub(crate) fn leave(&self, sid: Sid, room: Room) {
         self.show_leaving(sid, &room);
-        self.local.del(sid, room.clone());
+        {
+            let mut members = self.members.write();
+            members.leave(sid, std::slice::from_ref(&room));
+            self.local.del(sid, room.clone());
+        }
         self.left([room]);
     }
 
@@ -281,16 +294,8 @@ impl Adapter {
     fn look_after_interest(&self) {
         if let Some(interest) = &self.interest {
             let all = || self.rooms_here(Selection::default().into());
-            interest.look_after(|room| !self.has_members(room), all);
+            interest.look_after(self.raw.count(), |room| !self.has_members(room), all);
         }
-    }
-
-    pub(crate) fn is_in(&self, sid: Sid, room: &str) -> bool {
-        self.local.socket_rooms(sid).contains(room)
-    }
-
-    pub(crate) fn rooms_of(&self, sid: Sid) -> Vec<Room> {
-        self.local.socket_rooms(sid).into_iter().collect()
     }
 
     /// Makes a socket known that is about to be let in.
@@ -302,8 +307,8 @@ impl Adapter {
     ) {
         {
             let mut members = self.members.write();
-            if let Some(before) = members.enter(socket, id, described_by) {
-                self.local.del(socket.id, Room::Owned(before.as_str().to_owned()));
+            if members.enter(socket, id, described_by) {
+                self.local.del_all(socket.id);
             }
         }
         self.open();
@@ -330,8 +335,6 @@ impl Adapter {
             if member.is_some_and(|member| member.is_known_by_connection) {
                 interest.left([self.name_by_connection(sid)]);
             }
-            // socketioxide takes the local adapter once for each socket that leaves.
-            interest.explained();
         }
     }
 
@@ -382,11 +385,13 @@ impl CoreAdapter<Emitter> for Adapter {
             interest: peers.as_ref().and_then(interest),
             peers,
             hidden: state.hidden.as_deref() == Some(local.path().as_str()),
+            has_gateway: state.paths.has(local.path()),
             is_of_pattern: state.paths.is_of_pattern(local.path()),
             stage: Mutex::default(),
             retired: AtomicBool::new(false),
             entering: AtomicUsize::new(0),
             lingers: AtomicBool::new(false),
+            raw: RawUse::default(),
             local,
         }
     }
@@ -454,9 +459,7 @@ impl CoreAdapter<Emitter> for Adapter {
     }
 
     fn get_local(&self) -> &CoreLocalAdapter<Emitter> {
-        if let Some(interest) = &self.interest {
-            interest.handed_out();
-        }
+        self.raw.handed_out();
         &self.local
     }
 }

@@ -83,6 +83,7 @@ impl Entrance {
         let mut entering = parts.around.adapters.enter(socket)?;
         if !parts.around.context.wires().may_ask(socket.id) {
             entering.leave_nothing();
+            entering.adapter().explain_hand_out();
             return Err(Fault::new(Code::RateLimited, "too many attempts to connect"));
         }
         let adapter = entering.adapter().clone();
@@ -103,6 +104,10 @@ impl Entrance {
         };
         let entered = span.around(entering).await;
         span.of_user(tracer, &session);
+        if entered.is_err() {
+            // socketioxide removes who is refused.
+            session.adapter().explain_hand_out();
+        }
         entered
     }
 
@@ -232,6 +237,8 @@ impl Drop for Membership {
         let mut waiting = self.entrance.0.waiting.lock();
         if waiting.get(&key).is_some_and(|inbox| inbox.session() == &self.session) {
             waiting.remove(&key);
+            // It was gone before it could be told, and socketioxide has removed it.
+            self.session.adapter().explain_hand_out();
         }
     }
 }
@@ -277,6 +284,7 @@ impl DisconnectHandler<Adapter, ()> for Leave {
         leave(session, &self.entrance.0.around.directory, Some(reason));
         // At once and not after the handlers: nothing is sent to a socket that has left.
         remove(socket);
+        session.adapter().explain_hand_out();
         session.adapter().left_by_one(&self.io);
         self.inbox.disconnected(reason);
     }

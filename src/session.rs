@@ -235,13 +235,12 @@ impl Session {
     }
 
     fn join_here(&self, room: Room) -> Result<(), Fault> {
-        let rooms = self.0.adapter.rooms_of(self.0.sid);
-        if rooms.contains(&room) {
+        let (adapter, sid) = (&self.0.adapter, self.0.sid);
+        if adapter.is_in(sid, &room) {
             return Ok(());
         }
-        let limit = self.0.adapter.context().limits().max_rooms_per_socket;
-        let counted = || rooms.iter().filter(|room| !self.is_own_room(room)).count();
-        if limit > 0 && counted() >= limit {
+        let limit = adapter.context().limits().max_rooms_per_socket;
+        if limit > 0 && adapter.room_count(sid).saturating_sub(self.own_rooms()) >= limit {
             return Err(Fault::forbidden(format!("a socket may be in {limit} rooms at most")));
         }
         self.0.adapter.join(self.0.sid, &[room]);
@@ -269,6 +268,11 @@ impl Session {
     /// Whether the socket is in this room.
     pub fn is_in(&self, room: &str) -> bool {
         self.0.adapter.is_in(self.0.sid, room)
+    }
+
+    /// How many rooms the server has given the socket.
+    fn own_rooms(&self) -> usize {
+        if self.user().is_some() { 3 } else { 1 }
     }
 
     fn is_own_room(&self, room: &str) -> bool {

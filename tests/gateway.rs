@@ -434,3 +434,33 @@ async fn the_escape_hatch_leads_to_the_socket_itself() {
     assert_eq!(ada.hears("from below").await, json!("/"));
     assert_eq!(server.switchboard.raw().of("/").map(|of| of.sockets().len()), Some(1));
 }
+
+/// What socketioxide's own types do to rooms counts like everything else.
+#[tokio::test]
+async fn rooms_joined_and_left_past_the_api_are_known() {
+    let gateway = Gateway::new("/")
+        .on("join", async |session: Session, Data(room): Data<String>| {
+            session.join(room).await.map(|()| Reply::ack(&true))
+        })
+        .on("raw", async |session: Session, Data(rooms): Data<Vec<String>>| {
+            let socket = session.raw().expect("connected");
+            socket.join(rooms[0].clone());
+            socket.leave(rooms[1].clone());
+            Reply::ack(&true)
+        })
+        .on("is_in", async |session: Session, Data(room): Data<String>| {
+            let listed = session.rooms().iter().any(|one| *one == room);
+            Reply::ack(&(session.is_in(&room) && listed))
+        });
+    let server = Server::start(server(gateway)).await;
+    let (mut ada, bob) = (server.client().await, server.client().await);
+    ada.ask("join", json!("a")).await;
+    assert_eq!(ada.ask("is_in", json!("a")).await, json!(true));
+    assert_eq!(ada.ask("is_in", json!("b")).await, json!(false));
+    bob.close().await;
+    ada.ask("raw", json!(["b", "a"])).await;
+    assert_eq!(ada.ask("is_in", json!("a")).await, json!(false));
+    assert_eq!(ada.ask("is_in", json!("b")).await, json!(true));
+    ada.ask("join", json!("a")).await;
+    assert_eq!(ada.ask("is_in", json!("a")).await, json!(true));
+}

@@ -26,7 +26,18 @@ impl Adapter {
     /// Puts the sockets of this node that `options` select into rooms.
     pub(crate) fn join_here(&self, options: BroadcastOptions, rooms: &[Room]) {
         self.show_all_joining(&options, rooms);
-        self.local.add_sockets(options, rooms.to_vec());
+        let selected = self.local.sockets(options);
+        {
+            let mut members = self.members.write();
+            for sid in selected {
+                // Who has left meanwhile joins nothing any more. Who is in a namespace without a gateway
+                // is not listed.
+                if members.has(sid) || !self.has_gateway {
+                    members.join(sid, rooms);
+                    self.local.add_all(sid, rooms.to_vec());
+                }
+            }
+        }
         if let Some(interest) = &self.interest {
             interest.joined(rooms);
             // Nobody may have been selected.
@@ -46,7 +57,14 @@ impl Adapter {
         let rooms: Vec<Room> =
             rooms.iter().filter(|room| !belongs_to_the_server(room)).cloned().collect();
         self.show_all_leaving(&options, &rooms);
-        self.local.del_sockets(options, rooms.clone());
+        let selected = self.local.sockets(options);
+        {
+            let mut members = self.members.write();
+            for sid in selected {
+                members.leave(sid, &rooms);
+                self.local.del(sid, rooms.clone());
+            }
+        }
         self.left(rooms);
     }
 
@@ -74,11 +92,16 @@ impl Adapter {
         let mut described = Vec::with_capacity(targets.len());
         // In steps: who enters or leaves meanwhile waits for one of them at most.
         for step in targets.chunks(DESCRIBED_AT_ONCE) {
-            let members = self.members.read();
-            described.extend(step.iter().filter_map(|&sid| {
-                let mut description = members.get(sid)?.described_by.upgrade()?.describe();
+            let found: Vec<_> = {
+                let members = self.members.read();
+                let found = |&sid: &Sid| Some((sid, members.get(sid)?.described_by.upgrade()?));
+                step.iter().filter_map(found).collect()
+            };
+            // Not under the lock, which is taken again for the rooms.
+            described.extend(found.into_iter().map(|(sid, described_by)| {
+                let mut description = described_by.describe();
                 description.rooms = self.rooms_of(sid);
-                Some(description)
+                description
             }));
         }
         described
@@ -96,13 +119,6 @@ impl Adapter {
             // One pattern brings everything, so only the members tell.
             None => self.has_members(room),
         }
-    }
-
-    /// Whether a room has members on this node.
-    pub(super) fn has_members(&self, room: &str) -> bool {
-        let mut options = BroadcastOptions::default();
-        options.rooms.push(self.own_room_or(Room::Owned(room.to_owned())));
-        !self.local.sockets(options).is_empty()
     }
 
     /// Sends an event to sockets of this node and asks each for an acknowledgement. Gives those

@@ -26,10 +26,7 @@ pub(super) struct Interest {
     rooms: Mutex<Option<HashSet<Room>>>,
     /// Rooms that somebody left since the last look.
     left: Mutex<HashSet<Room>>,
-    /// How often the local adapter was handed out, and how often a socket's end explains it. A
-    /// difference that grows means that somebody joined or left past our API.
-    handed_out: AtomicU64,
-    explained: AtomicU64,
+    /// How often somebody may have joined or left past our API, as of the last look.
     seen: AtomicU64,
 }
 
@@ -40,8 +37,6 @@ impl Interest {
             peers,
             rooms: Mutex::new(Some(HashSet::new())),
             left: Mutex::default(),
-            handed_out: AtomicU64::new(0),
-            explained: AtomicU64::new(0),
             seen: AtomicU64::new(0),
         }
     }
@@ -75,18 +70,11 @@ impl Interest {
         }
     }
 
-    pub(super) fn handed_out(&self) {
-        self.handed_out.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn explained(&self) {
-        self.explained.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Looks after what has changed. `is_empty` tells whether a room has no members here, `all`
-    /// lists the rooms that have some.
+    /// Looks after what has changed. `raw` counts what was done past our API, `is_empty` tells
+    /// whether a room has no members here, `all` lists the rooms that have some.
     pub(super) fn look_after(
         &self,
+        raw: u64,
         is_empty: impl Fn(&Room) -> bool,
         all: impl FnOnce() -> HashSet<Room>,
     ) {
@@ -99,9 +87,7 @@ impl Interest {
                 self.peers.unlisten(&self.namespace, &room);
             }
         }
-        let handed_out = self.handed_out.load(Ordering::Relaxed);
-        let unexplained = handed_out.wrapping_sub(self.explained.load(Ordering::Relaxed));
-        if self.seen.swap(unexplained, Ordering::Relaxed) == unexplained {
+        if self.seen.swap(raw, Ordering::Relaxed) == raw {
             return;
         }
         let all = all();

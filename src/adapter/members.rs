@@ -1,13 +1,16 @@
 //! The sockets of one namespace on this node: the one place that knows which public id belongs to
 //! which connection.
+//!
+//! The rooms of each socket stand here, too, beside those in socketioxide's local adapter, which can
+//! only be asked for all rooms of a socket or all members of a room, as a copy.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Weak},
 };
 
 use socketioxide::{ProtocolVersion, socket::Socket};
-use socketioxide_core::Sid;
+use socketioxide_core::{Sid, adapter::Room};
 
 use super::{Adapter, Describe, delivery::Reach};
 use crate::id::SocketId;
@@ -20,6 +23,7 @@ pub(super) struct Member {
     /// A client of version 2 knows itself by its connection.
     pub(super) is_known_by_connection: bool,
     pub(super) reach: Reach,
+    rooms: HashSet<Room>,
 }
 
 /// A connection has one socket in a namespace at most, so its id finds the socket, too.
@@ -27,31 +31,77 @@ pub(super) struct Member {
 pub(super) struct Members {
     by_sid: HashMap<Sid, Member>,
     by_id: HashMap<SocketId, Sid>,
+    /// How many members each room has.
+    sizes: HashMap<Room, usize>,
 }
 
 impl Members {
-    /// Lists a socket. Answers with the id of the one that had its connection before, if that has
-    /// not been taken off.
+    /// Lists a socket. Answers whether another one had its connection before and had not been taken
+    /// off.
     pub(super) fn enter(
         &mut self,
         socket: &Arc<Socket<Adapter>>,
         id: SocketId,
         described_by: Weak<dyn Describe>,
-    ) -> Option<SocketId> {
+    ) -> bool {
         let member = Member {
             id,
             socket: Arc::downgrade(socket),
             described_by,
             is_known_by_connection: socket.protocol() == ProtocolVersion::V4,
             reach: Reach::default(),
+            rooms: HashSet::new(),
         };
-        let before = self.by_sid.insert(socket.id, member).map(|before| before.id);
-        let before = before.filter(|before| *before != id);
+        let before = self.by_sid.remove(&socket.id);
         if let Some(before) = &before {
-            self.by_id.remove(before);
+            self.forget(before);
         }
+        self.by_sid.insert(socket.id, member);
         self.by_id.insert(id, socket.id);
-        before
+        before.is_some()
+    }
+
+    fn forget(&mut self, member: &Member) {
+        self.by_id.remove(&member.id);
+        member.rooms.iter().for_each(|room| self.shrink(room));
+    }
+
+    fn shrink(&mut self, room: &Room) {
+        if let Some(size) = self.sizes.get_mut(room) {
+            *size -= 1;
+            if *size == 0 {
+                self.sizes.remove(room);
+            }
+        }
+    }
+
+    /// A socket comes into rooms.
+    pub(super) fn join(&mut self, sid: Sid, rooms: &[Room]) {
+        let Some(member) = self.by_sid.get_mut(&sid) else { return };
+        for room in rooms {
+            if member.rooms.insert(room.clone()) {
+                *self.sizes.entry(room.clone()).or_default() += 1;
+            }
+        }
+    }
+
+    /// A socket leaves rooms.
+    pub(super) fn leave(&mut self, sid: Sid, rooms: &[Room]) {
+        for room in rooms {
+            if self.by_sid.get_mut(&sid).is_some_and(|member| member.rooms.remove(room)) {
+                self.shrink(room);
+            }
+        }
+    }
+
+    /// The rooms of a socket.
+    pub(super) fn rooms_of(&self, sid: Sid) -> Option<&HashSet<Room>> {
+        self.by_sid.get(&sid).map(|member| &member.rooms)
+    }
+
+    /// Whether anybody is in a room.
+    pub(super) fn has_any_in(&self, room: &str) -> bool {
+        self.sizes.contains_key(room)
     }
 
     /// Takes a socket off, unless another one has its connection by now.
@@ -60,7 +110,7 @@ impl Members {
             return None;
         }
         let member = self.by_sid.remove(&sid)?;
-        self.by_id.remove(&member.id);
+        self.forget(&member);
         Some(member)
     }
 

@@ -284,11 +284,10 @@ impl Adapter {
     fn is_adapter_of(&self, socket: &Socket<Self>) -> bool {
         self.local.add_all(socket.id, PROBE);
         let belongs = socket.rooms().contains(&PROBE);
-        self.local.del(socket.id, PROBE);
-        if let Some(interest) = &self.interest {
-            // Asking took the local adapter once.
-            interest.explained();
+        if belongs {
+            self.explain_hand_out();
         }
+        self.local.del(socket.id, PROBE);
         belongs
     }
 

@@ -3,11 +3,13 @@
 //! [`Transitions`] decides and does nothing else: no clock, no I/O.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::id::UserId;
 
@@ -21,13 +23,87 @@ pub enum Presence {
     Offline(UserId),
 }
 
+impl Presence {
+    fn user(&self) -> &UserId {
+        match self {
+            Self::Online(user) | Self::Offline(user) => user,
+        }
+    }
+}
+
+/// How many changes may wait to be told, each of another user.
+const MAX_UNTOLD: usize = 65_536;
+
 /// Where changes of presence go, in the order in which they happen.
-pub(crate) struct PresenceSink(pub(crate) mpsc::UnboundedSender<Presence>);
+///
+/// A change that is undone before it was told is not told, so that who comes and goes does not make
+/// the queue of a slow listener grow. If it is too long even so, the oldest is dropped.
+#[derive(Clone, Default)]
+pub(crate) struct PresenceSink(Arc<Untold>);
+
+#[derive(Default)]
+struct Untold {
+    changes: Mutex<Changes>,
+    came: Notify,
+}
+
+#[derive(Default)]
+struct Changes {
+    in_order: BTreeMap<u64, Presence>,
+    of_users: HashMap<UserId, u64>,
+    count: u64,
+    dropped: u64,
+}
+
+impl Changes {
+    fn add(&mut self, presence: Presence) {
+        let user = presence.user().clone();
+        if let Some(at) = self.of_users.get(&user) {
+            if self.in_order.get(at).is_some_and(|untold| *untold != presence) {
+                self.in_order.remove(at);
+                self.of_users.remove(&user);
+            }
+            return;
+        }
+        self.count += 1;
+        self.of_users.insert(user, self.count);
+        self.in_order.insert(self.count, presence);
+        if self.in_order.len() > MAX_UNTOLD {
+            self.take();
+            self.dropped += 1;
+            if self.dropped.is_power_of_two() {
+                let dropped = self.dropped;
+                tracing::error!(dropped, "changes of presence come faster than they are taken");
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<Presence> {
+        let (_, presence) = self.in_order.pop_first()?;
+        self.of_users.remove(presence.user());
+        Some(presence)
+    }
+}
 
 impl PresenceSink {
     pub(crate) fn tell(&self, presence: Presence) {
-        // The listener ends with the server; nobody wants to know then.
-        let _ = self.0.send(presence);
+        self.0.changes.lock().add(presence);
+        self.0.came.notify_one();
+    }
+
+    /// What has not been told yet.
+    pub(crate) fn try_next(&self) -> Option<Presence> {
+        self.0.changes.lock().take()
+    }
+
+    /// The next change that has not been told yet. For one listener.
+    pub(crate) async fn next(&self) -> Presence {
+        loop {
+            if let Some(presence) = self.try_next() {
+                return presence;
+            }
+            self.0.came.notified().await;
+        }
     }
 }
 
@@ -105,6 +181,46 @@ mod tests {
         assert_eq!(transitions.expire(due), [Presence::Offline(ada.clone())]);
         assert_eq!(transitions.expire(due + GRACE), []);
         assert_eq!(transitions.came(&ada), Some(Presence::Online(ada)));
+    }
+
+    #[tokio::test]
+    async fn changes_are_told_in_their_order() {
+        let sink = PresenceSink::default();
+        let changes = ["ada", "bob", "eve"].map(|user| Presence::Online(user.into()));
+        changes.iter().for_each(|change| sink.tell(change.clone()));
+        for change in changes {
+            assert_eq!(sink.next().await, change);
+        }
+        assert_eq!(sink.try_next(), None);
+    }
+
+    /// However slow the listener is, and however often users come and go.
+    #[test]
+    fn what_is_undone_before_it_is_told_is_not_told() {
+        let sink = PresenceSink::default();
+        let (online, offline) = (Presence::Online("ada".into()), Presence::Offline("ada".into()));
+        for _ in 0..1_000 {
+            sink.tell(online.clone());
+            sink.tell(offline.clone());
+        }
+        assert_eq!(sink.0.changes.lock().in_order.len(), 0);
+        assert_eq!(sink.0.changes.lock().of_users.len(), 0);
+        sink.tell(online.clone());
+        sink.tell(Presence::Online("bob".into()));
+        assert_eq!(sink.try_next(), Some(online));
+        sink.tell(offline.clone());
+        assert_eq!(sink.try_next(), Some(Presence::Online("bob".into())));
+        assert_eq!(sink.try_next(), Some(offline));
+        assert_eq!(sink.try_next(), None);
+    }
+
+    #[test]
+    fn a_listener_that_takes_nothing_costs_a_bounded_queue() {
+        let sink = PresenceSink::default();
+        let user = |number: usize| UserId::from(number.to_string());
+        (0..MAX_UNTOLD + 5).for_each(|number| sink.tell(Presence::Online(user(number))));
+        assert_eq!(sink.0.changes.lock().of_users.len(), MAX_UNTOLD);
+        assert_eq!(sink.try_next(), Some(Presence::Online(user(5))));
     }
 
     #[test]

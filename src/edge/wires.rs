@@ -131,6 +131,8 @@ struct Shared {
     by_sid: DashMap<Sid, Arc<Wire>>,
     early: Mutex<HashMap<Sid, Early>>,
     counters: Counters,
+    /// Without a bound of its own: a session is named twice at most, once when it is cut, and then
+    /// it keeps its place until it is closed, and once when the stream that took it over ends.
     closing: UnboundedSender<Closing>,
     /// For the edge's housekeeper, who takes it once.
     closings: Mutex<Option<UnboundedReceiver<Closing>>>,

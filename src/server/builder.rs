@@ -7,7 +7,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::OnceCell;
 
 use super::{
     Inner, Switchboard,
@@ -374,12 +374,12 @@ pub(super) fn admission(limits: &Limits) -> edge::Limits {
 }
 
 fn listen_to_presence(context: &Arc<Context>, handler: OnPresence) -> PresenceSink {
-    let (sink, mut changes) = mpsc::unbounded_channel();
-    let stop = context.stop.clone();
+    let sink = PresenceSink::default();
+    let (changes, stop) = (sink.clone(), context.stop.clone());
     context.tasks.spawn(async move {
-        while let Some(Some(change)) = stop.run_until_cancelled(changes.recv()).await {
+        while let Some(change) = stop.run_until_cancelled(changes.next()).await {
             handler(change).await;
         }
     });
-    PresenceSink(sink)
+    sink
 }

@@ -151,10 +151,11 @@ async fn accept(
             }
         };
         let (server, tls, stop) = (server.clone(), tls.clone(), stop.clone());
-        workers.run(stream, move |stream: TcpStream| async move {
+        let handed_over = workers.run(stream, move |stream: TcpStream| async move {
             let edge = server.0.edge.clone();
             serve_connection(stream, peer, edge, server.0.routes.clone(), tls, stop).await;
         });
+        handed_over.await;
     }
 }
 

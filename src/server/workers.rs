@@ -12,10 +12,16 @@ use std::{
     thread::JoinHandle,
 };
 
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc::{self, error::TrySendError},
+};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Job = Box<dyn FnOnce(TcpStream) -> Task + Send>;
+
+/// How many connections may wait for a thread that is busy.
+const WAITING: usize = 256;
 
 /// The threads; none means the caller's runtime.
 pub(super) struct Workers {
@@ -24,7 +30,7 @@ pub(super) struct Workers {
 }
 
 struct Worker {
-    connections: mpsc::UnboundedSender<(std::net::TcpStream, Job)>,
+    connections: mpsc::Sender<(std::net::TcpStream, Job)>,
     thread: JoinHandle<()>,
 }
 
@@ -34,8 +40,9 @@ impl Workers {
         Ok(Self { threads, next: AtomicUsize::new(0) })
     }
 
-    /// Serves a connection on one of the threads, in turn.
-    pub(super) fn run<F, Fut>(&self, stream: TcpStream, serve: F)
+    /// Serves a connection on one of the threads, in turn. Waits while the threads are behind; what
+    /// comes meanwhile waits in the queue of the listener.
+    pub(super) async fn run<F, Fut>(&self, stream: TcpStream, serve: F)
     where
         F: FnOnce(TcpStream) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
@@ -49,7 +56,15 @@ impl Workers {
         match stream.into_std() {
             Ok(stream) => {
                 let job: Job = Box::new(move |stream| Box::pin(serve(stream)));
-                let _ = self.threads[turn].connections.send((stream, job));
+                let mut given = (stream, job);
+                // One that is stuck is passed over.
+                for thread in self.threads.iter().cycle().skip(turn).take(self.threads.len()) {
+                    match thread.connections.try_send(given) {
+                        Ok(()) => return,
+                        Err(TrySendError::Full(back) | TrySendError::Closed(back)) => given = back,
+                    }
+                }
+                let _ = self.threads[turn].connections.send(given).await;
             }
             Err(error) => tracing::error!(%error, "cannot hand a connection to a worker"),
         }
@@ -73,7 +88,7 @@ impl Workers {
 impl Worker {
     fn start(number: usize) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (connections, mut queue) = mpsc::unbounded_channel::<(std::net::TcpStream, Job)>();
+        let (connections, mut queue) = mpsc::channel::<(std::net::TcpStream, Job)>(WAITING);
         let serve = move || {
             runtime.block_on(async move {
                 while let Some((stream, job)) = queue.recv().await {
@@ -86,5 +101,44 @@ impl Worker {
         };
         let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(serve)?;
         Ok(Self { connections, thread })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use tokio::{net::TcpListener, time::timeout};
+
+    use super::*;
+
+    /// A connection, and the other end of it.
+    async fn connection(listener: &TcpListener) -> (TcpStream, TcpStream) {
+        let address = listener.local_addr().expect("it listens");
+        let (ours, theirs) = tokio::join!(listener.accept(), TcpStream::connect(address));
+        (ours.expect("accepted").0, theirs.expect("connected"))
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_a_thread_is_stuck_waits_outside() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let workers = Workers::start(1).expect("a thread");
+        let (release, stuck) = mpsc::channel::<()>();
+        let (stream, _first) = connection(&listener).await;
+        workers.run(stream, move |_| async move { _ = stuck.recv() }).await;
+        let mut others = Vec::new();
+        let last = loop {
+            let (stream, other) = connection(&listener).await;
+            others.push(other);
+            let mut handed_over = Box::pin(workers.run(stream, |_| async {}));
+            if futures_util::poll!(&mut handed_over).is_pending() {
+                break handed_over;
+            }
+            // The thread takes some before it comes to the one that it is stuck with.
+            assert!(others.len() <= 2 * WAITING, "the queue has an end");
+        };
+        release.send(()).expect("it waits for this");
+        timeout(Duration::from_secs(10), last).await.expect("there is room again");
+        workers.join().await;
     }
 }

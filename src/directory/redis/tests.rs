@@ -7,7 +7,7 @@ mod presence;
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::{RedisDirectory, RedisOptions, Source};
 use crate::{
@@ -59,7 +59,7 @@ impl Source for TestSource {
 struct Node {
     directory: RedisDirectory,
     source: Arc<TestSource>,
-    told: mpsc::UnboundedReceiver<Presence>,
+    told: PresenceSink,
     name: NodeId,
 }
 
@@ -75,7 +75,7 @@ impl Node {
 
     fn start_with(name: &str, commands: Commands, lease: Duration, patience: Duration) -> Self {
         let source = TestSource::new(commands);
-        let (sink, told) = mpsc::unbounded_channel();
+        let told = PresenceSink::default();
         let name = NodeId::named(name);
         let options = RedisOptions {
             itself: Itself::new(name.clone(), Arc::new(|| 7)),
@@ -83,7 +83,7 @@ impl Node {
             offline_after: GRACE,
             patience,
             rights: None,
-            presence: Some(PresenceSink(sink)),
+            presence: Some(told.clone()),
         };
         Self { directory: RedisDirectory::start(source.clone(), options), source, told, name }
     }
@@ -126,7 +126,7 @@ impl Node {
     }
 
     fn told(&mut self) -> Vec<Presence> {
-        std::iter::from_fn(|| self.told.try_recv().ok()).collect()
+        std::iter::from_fn(|| self.told.try_next()).collect()
     }
 }
 

@@ -1,0 +1,84 @@
+//! Who is in which rooms. What is joined and left through our API is known without asking the local
+//! adapter; what is done past it, through socketioxide's own types, is only known to have happened.
+
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use socketioxide_core::{
+    Sid,
+    adapter::{BroadcastOptions, Room},
+};
+
+use super::Adapter;
+
+/// Whether the local adapter was handed out to somebody who may have changed rooms with it. Whoever
+/// knows that it was for something else says so, after it was where that can be.
+#[derive(Debug, Default)]
+pub(super) struct RawUse {
+    handed_out: AtomicU64,
+    explained: AtomicU64,
+}
+
+impl RawUse {
+    pub(super) fn handed_out(&self) {
+        self.handed_out.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often it was handed out without an explanation.
+    pub(super) fn count(&self) -> u64 {
+        let explained = self.explained.load(Ordering::Acquire);
+        self.handed_out.load(Ordering::Acquire).wrapping_sub(explained)
+    }
+
+    /// Once is enough: from then on rooms are asked for.
+    fn is_none(&self) -> bool {
+        self.count() == 0
+    }
+}
+
+impl Adapter {
+    /// socketioxide has taken the local adapter, or is about to, to remove a socket or to tell its
+    /// rooms.
+    pub(crate) fn explain_hand_out(&self) {
+        self.raw.explained.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_in(&self, sid: Sid, room: &str) -> bool {
+        if !self.raw.is_none() {
+            return self.local.socket_rooms(sid).contains(room);
+        }
+        self.members.read().rooms_of(sid).is_some_and(|rooms| rooms.contains(room))
+    }
+
+    pub(crate) fn rooms_of(&self, sid: Sid) -> Vec<Room> {
+        if !self.raw.is_none() {
+            return self.local.socket_rooms(sid).into_iter().collect();
+        }
+        let members = self.members.read();
+        members.rooms_of(sid).map(|rooms| rooms.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// How many rooms a socket is in.
+    pub(crate) fn room_count(&self, sid: Sid) -> usize {
+        if !self.raw.is_none() {
+            return self.local.socket_rooms(sid).len();
+        }
+        self.members.read().rooms_of(sid).map_or(0, HashSet::len)
+    }
+
+    /// Whether a room has members on this node.
+    pub(super) fn has_members(&self, room: &str) -> bool {
+        let room = self.own_room_or(Room::Owned(room.to_owned()));
+        if self.members.read().has_any_in(&room) {
+            return true;
+        }
+        if self.raw.is_none() {
+            return false;
+        }
+        let mut options = BroadcastOptions::default();
+        options.rooms.push(room);
+        !self.local.sockets(options).is_empty()
+    }
+}
