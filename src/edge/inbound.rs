@@ -134,6 +134,11 @@ impl Reader {
                 _ => {}
             }
         }
+        if packet.answers_nothing() {
+            // Its attachments are passed over with it.
+            self.refused = true;
+            return Inbound::Ignore;
+        }
         packet.readable(self.v3)
     }
 
@@ -141,7 +146,7 @@ impl Reader {
     /// never asked for are known here; from all others the engine keeps it away.
     fn knows(&mut self, packet: &event::Packet<'_>) -> bool {
         let namespace = packet.namespace_without_query(self.v3);
-        if namespace.is_empty() || self.asked.len() >= NAMESPACES {
+        if matches!(namespace, b"" | b"/") || self.asked.len() >= NAMESPACES {
             return true;
         }
         let hash = hash(namespace);

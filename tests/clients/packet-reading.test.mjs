@@ -70,6 +70,8 @@ const PACKETS = {
   "no attachments at all": ['450-["message",1]'],
   "attachments that are not counted": ['45-["message",1]'],
   "an upgrade and a noop that mean nothing": ["5", "6", "5probe"],
+  "the main namespace, written out": ['42/,["message",1]', '42/,7["message-with-ack",2]'],
+  "an ack of nothing": ["43[1]", `461-[${place}]`, bytes],
   "an open packet": ['0{"sid":"x"}'],
   "a pong with something in it": ["3probe"],
   "an event without a name": ["42", "427"],

@@ -7,6 +7,7 @@ use crate::packet::WRAPPED;
 
 pub(super) const CONNECT: u8 = b'0';
 const EVENT: u8 = b'2';
+const ACK: u8 = b'3';
 pub(super) const BINARY_EVENT: u8 = b'5';
 const BINARY_ACK: u8 = b'6';
 
@@ -55,6 +56,12 @@ impl<'a> Packet<'a> {
             Some(at) => &self.namespace[..at],
             None => self.namespace,
         }
+    }
+
+    /// An acknowledgement that does not say of what.
+    #[inline]
+    pub(super) fn answers_nothing(&self) -> bool {
+        matches!(self.kind, ACK | BINARY_ACK) && self.id.is_empty()
     }
 
     /// What the engine is to read.

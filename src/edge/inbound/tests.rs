@@ -53,6 +53,23 @@ fn an_event_whose_name_the_engine_cannot_read_is_wrapped() {
 }
 
 #[test]
+fn an_acknowledgement_of_nothing_is_ignored_with_its_attachments() {
+    let mut reader = Reader::new(false);
+    for packet in ["43[1]", "461-[{\"_placeholder\":true,\"num\":0}]"] {
+        assert_eq!(reader.text(packet.as_bytes()), Inbound::Ignore, "{packet}");
+    }
+    assert_eq!(reader.binary(b"x"), Inbound::Ignore);
+    assert_eq!(reader.text(b"42[\"e\"]"), Inbound::Pass);
+}
+
+#[test]
+fn the_main_namespace_may_be_written() {
+    for packet in ["40/,", "42/,1[\"e\"]", "41/"] {
+        assert_eq!(read(packet), Inbound::Pass, "{packet}");
+    }
+}
+
+#[test]
 fn attachments_come_as_text_too() {
     let mut reader = Reader::new(false);
     assert_eq!(reader.text(b"452-[\"e\"]"), Inbound::Pass);
