@@ -104,9 +104,11 @@ fn files_that_are_missing_or_bad_are_all_named() {
         let mut all = env("/nowhere/cert.pem", "/nowhere/key.pem").to_vec();
         all.push(("SWITCHBOARD_AUTH__PUBLIC_KEY_FILE", "/nowhere/public.pem"));
         all.push(("SWITCHBOARD_AUTH__JWKS_URL", "http://id.example/jwks"));
+        all.push(("SWITCHBOARD_ENGINE__CLIENT_FILE", "/nowhere/client.js"));
         let lines = refusal(&all, &[command]);
-        assert_eq!(lines.len(), 4, "{lines:#?}");
+        assert_eq!(lines.len(), 5, "{lines:#?}");
         for (path, variable) in [
+            ("/nowhere/client.js", "SWITCHBOARD_ENGINE__CLIENT_FILE"),
             ("/nowhere/cert.pem", "SWITCHBOARD_TLS__CERT_FILE"),
             ("/nowhere/key.pem", "SWITCHBOARD_TLS__KEY_FILE"),
             ("/nowhere/public.pem", "SWITCHBOARD_AUTH__PUBLIC_KEY_FILE"),

@@ -3,7 +3,7 @@
 use crate::{
     auth::Jwt,
     config::{Auth, Config},
-    edge::Tls,
+    edge::{ClientFiles, Tls},
 };
 
 /// What is wrong with the files and keys that a configuration names, each with the setting to
@@ -18,6 +18,12 @@ pub fn check_files(config: &Config) -> Vec<(&'static str, String)> {
         if let Err(error) = Jwt::from_config(&part) {
             problems.push((error.key(), error.reason()));
         }
+    }
+    if let Some(path) = &config.engine.client_file
+        && let Err(error) = ClientFiles::read(path)
+    {
+        let message = format!("cannot read `{}`: {error}", path.display());
+        problems.push(("engine.client_file", message));
     }
     if let (Some(cert), Some(key)) = (&config.tls.cert_file, &config.tls.key_file) {
         problems.extend(Tls::problems(cert, key));
