@@ -13,6 +13,12 @@ pub(super) const PONG: u8 = 10;
 /// The longest payload of a control frame.
 pub(super) const CONTROL_PAYLOAD: u64 = 125;
 
+/// Whether a frame is the last one of its message.
+const FIN: u8 = 0x80;
+
+/// Bytes of payload in one frame to the engine.
+pub(super) const LONGEST_FRAME: usize = 8 * 1024;
+
 /// Bytes of the longest header.
 pub(super) const LONGEST_HEADER: usize = 14;
 
@@ -69,6 +75,8 @@ pub(super) struct Tracker {
     header: [u8; LONGEST_HEADER],
     /// How much of `header` has come; 0 unless a header was cut.
     have: u8,
+    /// Between the first and the last frame of a message in several frames.
+    fragmented: bool,
 }
 
 impl Tracker {
@@ -76,6 +84,12 @@ impl Tracker {
     #[inline]
     pub(super) fn at_boundary(&self) -> bool {
         self.remaining == 0 && self.have == 0
+    }
+
+    /// Between two messages: the only place where another one may go.
+    #[inline]
+    pub(super) fn between_messages(&self) -> bool {
+        self.at_boundary() && !self.fragmented
     }
 
     /// How many bytes can pass for certain without crossing into the next frame: the rest of the
@@ -101,7 +115,7 @@ impl Tracker {
             } else if self.have == 0
                 && let Some(header) = Header::parse(bytes)
             {
-                self.remaining = header.payload;
+                self.enter(header);
                 passed.packets += 1;
                 bytes = &bytes[header.len..];
             } else {
@@ -119,10 +133,19 @@ impl Tracker {
         self.have += 1;
         let header = Header::parse(&self.header[..usize::from(self.have)]);
         if let Some(header) = header {
-            self.remaining = header.payload;
+            self.enter(header);
             self.have = 0;
         }
         header.is_some()
+    }
+
+    #[inline]
+    fn enter(&mut self, header: Header) {
+        self.remaining = header.payload;
+        // a control frame may stand in the middle of a message and changes nothing about it
+        if header.opcode < CLOSE {
+            self.fragmented = !header.fin;
+        }
     }
 }
 
@@ -140,6 +163,20 @@ pub(super) fn client_frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     let (header, len) = client_header(opcode, payload.len());
     out.extend_from_slice(&header[..len]);
     out.extend_from_slice(payload);
+}
+
+/// A message as a client sends it, in frames of [`LONGEST_FRAME`]: whoever reads frames into a buffer
+/// that it keeps needs none that is as large as the largest message.
+pub(super) fn client_message(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+    let mut parts = payload.chunks(LONGEST_FRAME);
+    let first = out.len();
+    client_frame(opcode, parts.next().unwrap_or_default(), out);
+    let mut last = first;
+    for part in parts {
+        out[last] &= !FIN;
+        last = out.len();
+        client_frame(CONTINUATION, part, out);
+    }
 }
 
 /// The header of such a frame, and how long it is.
@@ -234,6 +271,29 @@ mod tests {
                     Size { packets: sum.packets + passed.packets, bytes: sum.bytes + passed.bytes };
             }
             assert_eq!(sum, Size { packets: 2, bytes: 70_003 }, "in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn a_long_message_is_in_frames_of_bounded_length() {
+        for (len, expected) in [(0, 1), (LONGEST_FRAME, 1), (LONGEST_FRAME + 1, 2), (70_000, 9)] {
+            let payload: Vec<u8> = (0..len).map(|n| n as u8).collect();
+            let mut bytes = Vec::new();
+            client_message(BINARY, &payload, &mut bytes);
+            let (mut rest, mut frames, mut read) = (&bytes[..], Vec::new(), Vec::new());
+            let mut tracker = Tracker::default();
+            while let Some(header) = Header::parse(rest) {
+                tracker.advance(&rest[..header.total()]);
+                assert_eq!(tracker.between_messages(), header.fin);
+                read.extend_from_slice(&rest[header.len..header.total()]);
+                rest = &rest[header.total()..];
+                frames.push((header.fin, header.opcode));
+            }
+            assert_eq!((frames.len(), read), (expected, payload), "{len}");
+            for (n, (fin, opcode)) in frames.into_iter().enumerate() {
+                assert_eq!(opcode, if n == 0 { BINARY } else { CONTINUATION });
+                assert_eq!(fin, n + 1 == expected);
+            }
         }
     }
 

@@ -79,7 +79,7 @@ fn through(bytes: &[u8], sizes: &[u8]) -> (Vec<u8>, Vec<u8>) {
         connect_timeout: Duration::from_secs(3600),
         ping_timeout: Duration::from_secs(3600),
     };
-    let mut io = EdgeIo::new(inner, wire, Wires::default(), pace, Before::default());
+    let mut io = EdgeIo::new(inner, wire, Wires::default(), pace.into(), Before::default());
     let mut cx = Context::from_waker(Waker::noop());
     let mut next = sizes.iter().map(|size| usize::from(*size) + 1).chain(std::iter::repeat(4096));
     let mut read = Vec::new();

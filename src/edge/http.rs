@@ -36,6 +36,7 @@ use super::{
     refusal::Refusal,
     request::{self, Query},
     session_id::{Owner, SessionIds},
+    stream::Pace,
     wires::{Closing, RefuseReason, Wires},
 };
 
@@ -125,6 +126,7 @@ pub(crate) struct Edge<A: Adapter> {
     /// The path without its last slash; below it, everything is ours.
     path: String,
     pub(super) service: Service<A>,
+    pub(super) pace: Arc<Pace>,
     pub(super) wires: Wires,
     pub(super) ids: ArcSwap<SessionIds>,
     admission: Admission,
@@ -162,6 +164,7 @@ impl<A: Adapter> Edge<A> {
             cors: Cors::new(&options.cors_origins),
             draining: AtomicBool::new(false),
             compression: options.compression.then(Compression::default),
+            pace: Self::pace(&options),
             bodies: Bodies::new(options.max_bodies, options.max_payload),
             options,
             service,

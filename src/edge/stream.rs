@@ -60,7 +60,7 @@ pub(super) struct EdgeIo<S> {
     inner: S,
     wire: Arc<Wire>,
     wires: Wires,
-    pace: Pace,
+    pace: Arc<Pace>,
     to_client: Tracker,
     to_engine: Tracker,
     messages: Messages,
@@ -116,16 +116,22 @@ struct Stall {
 }
 
 impl<S> EdgeIo<S> {
-    pub(super) fn new(inner: S, wire: Arc<Wire>, wires: Wires, pace: Pace, before: Before) -> Self {
+    pub(super) fn new(
+        inner: S,
+        wire: Arc<Wire>,
+        wires: Wires,
+        pace: Arc<Pace>,
+        before: Before,
+    ) -> Self {
         let reader = wire.take_reader();
         let mut io = Self {
             inner,
             wire,
             wires,
+            messages: Messages::new(pace.max_message),
             pace,
             to_client: Tracker::default(),
             to_engine: Tracker::default(),
-            messages: Messages::new(pace.max_message),
             reader,
             ready: VecDeque::new(),
             held: None,

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{
     frames,
-    http::Edge,
+    http::{Edge, EdgeOptions},
     probe::{self, Claim},
     refusal::Refusal,
     request,
@@ -66,15 +66,15 @@ impl<A: Adapter> Edge<A> {
         Ok(switching_protocols(accept))
     }
 
-    fn pace(&self) -> Pace {
-        let options = &self.options;
-        Pace {
+    /// What all streams of this edge keep to.
+    pub(super) fn pace(options: &EdgeOptions) -> Arc<Pace> {
+        Arc::new(Pace {
             max_message: usize::try_from(options.max_payload).unwrap_or(usize::MAX),
             stall_timeout: options.stall_timeout,
             min_read_rate: options.min_read_rate,
             connect_timeout: options.connect_timeout,
             ping_timeout: options.ping_timeout,
-        }
+        })
     }
 
     /// From here on the engine runs the session.
@@ -82,7 +82,7 @@ impl<A: Adapter> Edge<A> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let io = EdgeIo::new(io, wire, self.wires.clone(), self.pace(), before);
+        let io = EdgeIo::new(io, wire, self.wires.clone(), Arc::clone(&self.pace), before);
         // answers at once; the engine spawns a task for the stream
         let given = tower_service::Service::call(&mut self.service.clone(), (io, request));
         if let Err(error) = given.into_inner() {

@@ -102,14 +102,7 @@ impl<S> EdgeIo<S> {
                     self.message(opcode, payload, buf, &mut more);
                 }
                 Ok(Some(Said::Gathered(message))) => {
-                    match self.inbound(message.opcode, message.payload()) {
-                        Inbound::Pass => {
-                            self.queue_more(&mut more);
-                            let (frame, start) = message.into_frame();
-                            self.ready.push_back(Bytes::from(frame).slice(start..));
-                        }
-                        other => self.give(message.opcode, other, buf, &mut more),
-                    }
+                    self.message(message.opcode, &message.payload, buf, &mut more);
                 }
                 Ok(Some(Said::Ping(payload))) => {
                     let mut pong = Vec::with_capacity(payload.len() + 2);
@@ -219,13 +212,14 @@ impl<S> EdgeIo<S> {
         if self.ready.is_empty()
             && more.is_empty()
             && self.held.is_none()
+            && payload.len() <= frames::LONGEST_FRAME
             && payload.len() + frames::LONGEST_HEADER <= buf.remaining()
         {
             let (header, len) = frames::client_header(opcode, payload.len());
             buf.put_slice(&header[..len]);
             buf.put_slice(payload);
         } else {
-            frames::client_frame(opcode, payload, more);
+            frames::client_message(opcode, payload, more);
         }
     }
 
@@ -250,12 +244,11 @@ impl<S> EdgeIo<S> {
 
     /// What is ready and has begun to be read is read to its end; what comes after it is dropped.
     fn serve_last(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        let rest = self.to_engine.until_boundary();
-        if rest == 0 {
+        if self.to_engine.between_messages() {
             self.ready.clear();
             return false;
         }
-        self.serve(buf, rest);
+        self.serve(buf, self.to_engine.until_boundary().max(1));
         true
     }
 
@@ -268,9 +261,8 @@ impl<S> EdgeIo<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let rest = self.to_engine.until_boundary();
-        if rest > 0 {
-            self.serve(buf, rest);
+        if !self.to_engine.between_messages() {
+            self.serve(buf, self.to_engine.until_boundary().max(1));
             return Poll::Ready(Ok(()));
         }
         // twice in the time that an answer may take
@@ -289,7 +281,7 @@ impl<S> EdgeIo<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        // before what is ready, which is at a boundary
+        // before what is ready, which begins with a message
         let mut pong = Vec::with_capacity(7);
         frames::client_frame(frames::TEXT, b"3", &mut pong);
         let len = pong.len();

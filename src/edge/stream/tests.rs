@@ -34,7 +34,8 @@ fn rig(wire: Wire, buffer: usize, ahead: &[u8], stall_timeout: Duration) -> Rig 
     let (client, server) = duplex(buffer);
     let (wires, wire) = (Wires::default(), Arc::new(wire));
     let before = Before { to_engine: ahead.to_vec(), ..Before::default() };
-    let io = EdgeIo::new(server, Arc::clone(&wire), wires.clone(), pace(stall_timeout), before);
+    let io =
+        EdgeIo::new(server, Arc::clone(&wire), wires.clone(), pace(stall_timeout).into(), before);
     Rig { wires, wire, io, client }
 }
 
@@ -334,7 +335,7 @@ fn what_no_client_may_send_is_answered_with_a_close_frame_and_the_end() {
         run(async {
             let Rig { mut io, client: mut peer, wires: _wires, wire: _wire } =
                 rig(steady(), 200_000, b"", PATIENCE);
-            let first = client(&[(frames::TEXT, b"42[]")]);
+            let first = client(&[(frames::TEXT, b"42[\"x\"]")]);
             peer.write_all(&first).await.expect("sent");
             peer.write_all(&bytes).await.expect("sent");
             let (read, end) = read_to_end(&mut io).await;
@@ -357,10 +358,10 @@ fn pings_of_a_client_that_does_not_read_are_not_piled_up() {
         let pings: Vec<u8> = (0..100).flat_map(ping).collect();
         let writing = tokio::spawn(async move {
             writes.write_all(&pings).await.expect("sent");
-            writes.write_all(&client(&[(frames::TEXT, b"42[]")])).await.expect("sent");
+            writes.write_all(&client(&[(frames::TEXT, b"42[\"x\"]")])).await.expect("sent");
             writes
         });
-        let packet = client(&[(frames::TEXT, b"42[]")]);
+        let packet = client(&[(frames::TEXT, b"42[\"x\"]")]);
         let mut read = vec![0; packet.len()];
         tokio::select! {
             _ = io.read_exact(&mut read) => panic!("it is not read from while a pong waits"),
@@ -388,7 +389,8 @@ fn a_client_that_reads_slower_than_it_must_is_a_slow_consumer() {
         let (client, server) = duplex(10);
         let (wires, wire) = (Wires::default(), Arc::new(steady()));
         let pace = Pace { min_read_rate: 1, ..pace(PATIENCE) };
-        let mut io = EdgeIo::new(server, Arc::clone(&wire), wires.clone(), pace, Before::default());
+        let mut io =
+            EdgeIo::new(server, Arc::clone(&wire), wires.clone(), pace.into(), Before::default());
         let mut client = client;
         let reader = tokio::spawn(async move {
             // 20 bytes in the time in which it has to take 60
@@ -408,7 +410,7 @@ fn a_client_is_not_read_from_while_too_much_waits_and_seems_alive_to_the_engine(
     run(async {
         let Rig { mut io, client: mut peer, wires: _wires, wire } =
             rig(steady(), 1000, b"", PATIENCE);
-        let packet = client(&[(frames::TEXT, b"42[]")]);
+        let packet = client(&[(frames::TEXT, b"42[\"x\"]")]);
         peer.write_all(&packet).await.expect("sent");
         (0..1000).for_each(|_| wire.load.queued(1));
         let mut read = vec![0; packet.len()];
