@@ -163,6 +163,8 @@ fn attachments_must_fit_their_placeholders() {
     let far = r#"["e",{"_placeholder":true,"num":7}]"#;
     assert_eq!(with(far, 2), Err(ReadError::StrayPlaceholder));
     assert!(received(far).checked().is_ok(), "without attachments it is a map like any other");
+    let text = with(r#"["e",{"_placeholder":true,"num":0}]"#, 1).expect("one for one");
+    assert!(text.decode::<String>().is_err(), "binary is no text");
     assert!(with(r#"["e"]"#, 1).is_ok(), "the official parser leaves it out");
 }
 

@@ -4,7 +4,8 @@
 use rmpv::Value as Tree;
 use serde::{
     de::{
-        DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, VariantAccess, Visitor,
+        DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, Unexpected,
+        VariantAccess, Visitor,
         value::{MapDeserializer, SeqDeserializer},
     },
     forward_to_deserialize_any,
@@ -36,6 +37,18 @@ impl<'de> Deserializer<'de> for Argument {
             }
             other => other.deserialize_any(visitor),
         }
+    }
+
+    /// Binary is no text, though it may look like some.
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failed> {
+        match self.0 {
+            Tree::Binary(_) => Err(Failed::invalid_type(Unexpected::Other("binary"), &visitor)),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failed> {
+        self.deserialize_str(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failed> {
@@ -74,7 +87,7 @@ impl<'de> Deserializer<'de> for Argument {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf
         unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
     }
 }
