@@ -76,6 +76,7 @@ const PAGES: &[&str] = &[
     "docs/built-in-gateway.md",
     "docs/configuration.md",
     "docs/known-limits.md",
+    "docs/redis.md",
     "deploy/README.md",
     "deploy/metrics.md",
     "deploy/traces.md",
