@@ -82,7 +82,9 @@ impl<A: Adapter> Edge<A> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        // Boxed: the engine's futures hold what they are given once for each step that it takes.
         let io = EdgeIo::new(io, wire, self.wires.clone(), Arc::clone(&self.pace), before);
+        let io = Box::new(io);
         // answers at once; the engine spawns a task for the stream
         let given = tower_service::Service::call(&mut self.service.clone(), (io, request));
         if let Err(error) = given.into_inner() {
