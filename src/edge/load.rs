@@ -275,8 +275,8 @@ impl Load {
         let changed = change(&mut state, bounds);
         let (out_full, in_full) = (state.out_full(bounds), state.in_full(bounds));
         // under the lock: two changes must not leave the older answer behind
-        let relieved = self.out_full.swap(out_full, Ordering::AcqRel) && !out_full;
-        let relieved = self.in_full.swap(in_full, Ordering::AcqRel) && !in_full || relieved;
+        let relieved = tell(&self.out_full, out_full);
+        let relieved = tell(&self.in_full, in_full) || relieved;
         let steps = state.held() / STEP;
         let before = std::mem::replace(&mut state.steps, steps);
         drop(state);
@@ -293,6 +293,17 @@ impl Load {
         }
         changed
     }
+}
+
+/// Says whether something is too much. `true` if it is no longer. Nearly always nothing changes, and
+/// a look costs less than a write.
+#[inline]
+fn tell(is_full: &AtomicBool, now: bool) -> bool {
+    let before = is_full.load(Ordering::Relaxed);
+    if before != now {
+        is_full.store(now, Ordering::Release);
+    }
+    before && !now
 }
 
 impl Drop for Load {
@@ -369,8 +380,13 @@ impl State {
         }
         let bytes = self.bytes.saturating_sub(size.bytes);
         // in proportion: whose packet it was that was taken is not known
-        let share = self.share as u128 * bytes as u128 / self.bytes.max(1) as u128;
-        (self.bytes, self.share) = (bytes, share as usize); // no more than before
+        let all = self.bytes.max(1);
+        self.share = match self.share.checked_mul(bytes) {
+            Some(product) => product / all,
+            // Gigabytes: roughly will do.
+            None => self.share / all * bytes,
+        };
+        self.bytes = bytes;
     }
 
     fn held(&self) -> usize {
@@ -379,17 +395,21 @@ impl State {
 
     /// Once too much waits, until it is half of that: a pause that ends with each packet is none.
     fn out_full(&mut self, bounds: Bounds) -> bool {
-        let part = if self.was_out_full { PAUSE_AT * 2 } else { PAUSE_AT };
-        self.was_out_full = self.packets > bounds.packets / part
-            || self.bytes > pause_at_bytes(bounds) * PAUSE_AT / part;
+        let (packets, bytes) = (bounds.packets / PAUSE_AT, pause_at_bytes(bounds));
+        self.was_out_full = match self.was_out_full {
+            true => self.packets > packets / 2 || self.bytes > bytes / 2,
+            false => self.packets > packets || self.bytes > bytes,
+        };
         self.was_out_full
     }
 
     fn in_full(&mut self, bounds: Bounds) -> bool {
         let times = if self.awaited > 0 { FOR_AN_ANSWER } else { 1 };
-        let part = if self.was_in_full { 2 } else { 1 };
-        self.was_in_full = self.events > EVENTS * times / part
-            || self.received > pause_at_bytes(bounds) * times / part;
+        let (events, bytes) = (EVENTS * times, pause_at_bytes(bounds) * times);
+        self.was_in_full = match self.was_in_full {
+            true => self.events > events / 2 || self.received > bytes / 2,
+            false => self.events > events || self.received > bytes,
+        };
         self.was_in_full
     }
 }
