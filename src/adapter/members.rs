@@ -6,6 +6,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    hash::{BuildHasherDefault, Hasher},
     sync::{Arc, Weak},
 };
 
@@ -29,10 +30,34 @@ pub(super) struct Member {
 /// A connection has one socket in a namespace at most, so its id finds the socket, too.
 #[derive(Default)]
 pub(super) struct Members {
-    by_sid: HashMap<Sid, Member>,
+    by_sid: HashMap<Sid, Member, BuildHasherDefault<OfSid>>,
     by_id: HashMap<SocketId, Sid>,
     /// How many members each room has.
     sizes: HashMap<Room, usize>,
+}
+
+/// A hash of what is random already: this server draws the ids of connections, and no client can choose
+/// one. Each receiver of each emit is looked up by it.
+#[derive(Default)]
+struct OfSid(u64);
+
+impl Hasher for OfSid {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            // Letters and digits leave bits of each byte the same; the product spreads the others.
+            let word = self.0.rotate_left(5) ^ u64::from_le_bytes(word);
+            self.0 = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+
+    /// The length, which is the same for all.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
 }
 
 impl Members {
