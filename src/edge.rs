@@ -73,6 +73,7 @@ mod stream;
 mod tests;
 mod tls;
 mod traffic;
+mod v3;
 mod websocket;
 mod wire;
 mod wires;

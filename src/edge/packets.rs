@@ -6,10 +6,10 @@
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
 
-use super::{frames, load::Size, splice};
+use super::{frames, load::Size, v3};
 
 /// Between two packets of an Engine.IO 4 body.
-const SEPARATOR: u8 = 0x1e;
+pub(super) const SEPARATOR: u8 = 0x1e;
 
 /// What an answer to a poll is in packets and their bytes: exactly for Engine.IO 4, at least for 3.
 pub(super) fn size(body: &[u8], v3: bool) -> Size {
@@ -100,38 +100,16 @@ pub(super) fn of_body(body: &[u8], v3: bool, is_binary: bool) -> Option<Vec<(u8,
 }
 
 fn string_v3(body: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
-    let mut rest = std::str::from_utf8(body).ok()?;
-    let mut packets = Vec::new();
-    while !rest.is_empty() {
-        let (len, after) = rest.split_once(':')?;
-        let end = splice::utf16_offset(after, len.parse().ok()?)?;
-        let (packet, after) = after.split_at_checked(end)?;
-        packets.push(text_v3(packet.as_bytes())?);
-        rest = after;
-    }
-    Some(packets)
+    v3::texts(body)?.into_iter().map(|packet| text_v3(packet.as_bytes())).collect()
 }
 
 fn binary_v3(body: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
-    const STRING: u8 = 0;
-    const END_OF_LENGTH: u8 = 0xff;
-    let mut rest = body;
-    let mut packets = Vec::new();
-    while let Some((kind, after)) = rest.split_first() {
-        let digits = after.iter().position(|byte| *byte == END_OF_LENGTH)?;
-        let len = after[..digits].iter().try_fold(0usize, |len, digit| {
-            (*digit < 10).then_some(())?;
-            len.checked_mul(10)?.checked_add((*digit).into())
-        })?;
-        let (packet, after) = after[digits + 1..].split_at_checked(len)?;
-        packets.push(match *kind {
-            STRING => text_v3(packet)?,
-            // the type is in front, as in a frame
-            _ => (frames::BINARY, packet.to_vec()),
-        });
-        rest = after;
-    }
-    Some(packets)
+    let packets = v3::framed(body)?.into_iter().map(|(kind, packet)| match kind {
+        v3::STRING => text_v3(packet),
+        // the type is in front, as in a frame
+        _ => Some((frames::BINARY, packet.to_vec())),
+    });
+    packets.collect()
 }
 
 /// The engine writes attachments as `b<base64>`; in a frame their type is a byte in front.

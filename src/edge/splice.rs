@@ -8,10 +8,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use socketioxide_core::Sid;
 
+use super::{packets::SEPARATOR, v3};
 use crate::id::SocketId;
-
-/// Between two packets of an Engine.IO 4 body.
-const SEPARATOR: u8 = 0x1e;
 
 /// What the client is to hear in answer to a CONNECT.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +62,7 @@ pub(super) fn open_body(body: &str, id: &str, v3: bool, may_upgrade: bool) -> Op
     if !may_upgrade {
         packet = packet.replacen(r#""upgrades":["websocket"]"#, r#""upgrades":[]"#, 1);
     }
-    Some(if v3 { format!("{}:{packet}", utf16_len(&packet)) } else { packet })
+    Some(if v3 { format!("{}:{packet}", v3::utf16_len(&packet)) } else { packet })
 }
 
 /// A text packet of Engine.IO. `40{"sid":"…"}` or `40/chat,{"sid":"…"}` gets another id;
@@ -206,40 +204,19 @@ pub(super) fn body_v3(body: Bytes, binary: bool, answers: &mut impl Answers) -> 
 }
 
 fn string_v3(body: &[u8], answers: &mut impl Answers) -> Option<Bytes> {
-    let mut rest = std::str::from_utf8(body).ok()?;
-    let mut out = String::with_capacity(rest.len() + 16);
-    while !rest.is_empty() {
-        let (len, after) = rest.split_once(':')?;
-        let (packet, after) = after.split_at_checked(utf16_offset(after, len.parse().ok()?)?)?;
-        let packet = match packet_v3(packet.as_bytes(), answers) {
-            Some(new) => String::from_utf8(new).ok()?.into(),
-            None => std::borrow::Cow::Borrowed(packet),
-        };
-        out.push_str(&format!("{}:{packet}", utf16_len(&packet)));
-        rest = after;
+    let mut out = Vec::with_capacity(body.len() + 16);
+    for packet in v3::texts(body)? {
+        let new = packet_v3(packet.as_bytes(), answers);
+        v3::put_text(&mut out, new.as_deref().unwrap_or(packet.as_bytes()));
     }
     Some(out.into())
 }
 
 fn binary_v3(body: &[u8], answers: &mut impl Answers) -> Option<Bytes> {
-    const STRING: u8 = 0;
-    const END_OF_LENGTH: u8 = 0xff;
-    let mut rest = body;
     let mut out = Vec::with_capacity(body.len() + 16);
-    while let Some((kind, after)) = rest.split_first() {
-        let digits = after.iter().position(|byte| *byte == END_OF_LENGTH)?;
-        let len = after[..digits].iter().try_fold(0usize, |len, digit| {
-            (*digit < 10).then_some(())?;
-            len.checked_mul(10)?.checked_add((*digit).into())
-        })?;
-        let (packet, after) = after[digits + 1..].split_at_checked(len)?;
-        let new = if *kind == STRING { packet_v3(packet, answers) } else { None };
-        let packet = new.as_deref().unwrap_or(packet);
-        out.push(*kind);
-        out.extend(packet.len().to_string().bytes().map(|digit| digit - b'0'));
-        out.push(END_OF_LENGTH);
-        out.extend_from_slice(packet);
-        rest = after;
+    for (kind, packet) in v3::framed(body)? {
+        let new = if kind == v3::STRING { packet_v3(packet, answers) } else { None };
+        v3::put_framed(&mut out, kind, new.as_deref().unwrap_or(packet));
     }
     Some(out.into())
 }
@@ -249,22 +226,6 @@ fn packet_v3(packet: &[u8], answers: &mut impl Answers) -> Option<Vec<u8>> {
         Some(base64) => Some([b"b4", base64].concat()),
         None => text_packet(packet, true, answers),
     }
-}
-
-pub(super) fn utf16_len(text: &str) -> usize {
-    text.encode_utf16().count()
-}
-
-/// Where the first `units` UTF-16 units of `text` end.
-pub(super) fn utf16_offset(text: &str, units: usize) -> Option<usize> {
-    let mut left = units;
-    for (offset, char) in text.char_indices() {
-        if left == 0 {
-            return Some(offset);
-        }
-        left = left.checked_sub(char.len_utf16())?;
-    }
-    (left == 0).then_some(text.len())
 }
 
 #[cfg(test)]

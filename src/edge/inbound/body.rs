@@ -5,13 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::{Inbound, Reader, base64};
-use crate::edge::splice::{utf16_len, utf16_offset};
-
-/// Between two packets of an Engine.IO 4 body.
-const SEPARATOR: u8 = 0x1e;
-
-/// Behind the length of a packet in a binary body of Engine.IO 3.
-const END_OF_LENGTH: u8 = 0xff;
+use crate::edge::{packets::SEPARATOR, v3};
 
 /// What the engine is to read in the place of a body.
 #[derive(Debug, PartialEq, Eq)]
@@ -102,62 +96,31 @@ fn write_separated(packets: &[Packet<'_>]) -> Bytes {
     packets.iter().map(Packet::bytes).collect::<Vec<_>>().join(&SEPARATOR).into()
 }
 
-/// `<length>:<packet>…`, the length in units of UTF-16. Empty packets are passed over.
+/// Empty packets are passed over.
 fn counted(body: &[u8]) -> Option<Vec<Packet<'_>>> {
-    let mut rest = std::str::from_utf8(body).ok()?;
-    let mut packets = Vec::new();
-    while !rest.is_empty() {
-        let (length, after) = rest.split_once(':')?;
-        let length = utf16_offset(after, length.parse().ok()?)?;
-        let (packet, after) = after.split_at_checked(length)?;
-        if !packet.is_empty() {
-            packets.push(Packet::Text(packet.as_bytes().into()));
-        }
-        rest = after;
-    }
-    Some(packets)
+    let packets = v3::texts(body)?.into_iter().filter(|packet| !packet.is_empty());
+    Some(packets.map(|packet| Packet::Text(packet.as_bytes().into())).collect())
 }
 
 fn write_counted(packets: &[Packet<'_>]) -> Bytes {
     let mut body = Vec::new();
-    for packet in packets {
-        let packet = packet.bytes();
-        // Only text comes in this form of a body.
-        let length = std::str::from_utf8(packet).map_or(packet.len(), utf16_len);
-        body.extend_from_slice(format!("{length}:").as_bytes());
-        body.extend_from_slice(packet);
-    }
+    packets.iter().for_each(|packet| v3::put_text(&mut body, packet.bytes()));
     body.into()
 }
 
-/// `<0|1><digits of the length><255><packet>…`
 fn framed(body: &[u8]) -> Option<Vec<Packet<'_>>> {
-    let mut rest = body;
-    let mut packets = Vec::new();
-    while let Some((kind, after)) = rest.split_first() {
-        let digits = after.iter().position(|byte| *byte == END_OF_LENGTH)?;
-        let length = after[..digits].iter().try_fold(0_usize, |length, digit| {
-            (*digit < 10).then_some(())?;
-            length.checked_mul(10)?.checked_add((*digit).into())
-        })?;
-        let (packet, after) = after[digits + 1..].split_at_checked(length)?;
-        packets.push(match kind {
-            0 => Packet::Text(packet.into()),
-            _ => Packet::Binary(packet.into()),
-        });
-        rest = after;
-    }
-    Some(packets)
+    let packets = v3::framed(body)?.into_iter().map(|(kind, packet)| match kind {
+        v3::STRING => Packet::Text(packet.into()),
+        _ => Packet::Binary(packet.into()),
+    });
+    Some(packets.collect())
 }
 
 fn write_framed(packets: &[Packet<'_>]) -> Bytes {
     let mut body = Vec::new();
     for packet in packets {
-        body.push(u8::from(matches!(packet, Packet::Binary(_))));
-        let packet = packet.bytes();
-        body.extend(packet.len().to_string().bytes().map(|digit| digit - b'0'));
-        body.push(END_OF_LENGTH);
-        body.extend_from_slice(packet);
+        let kind = u8::from(matches!(packet, Packet::Binary(_)));
+        v3::put_framed(&mut body, kind, packet.bytes());
     }
     body.into()
 }

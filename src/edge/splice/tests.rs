@@ -278,7 +278,7 @@ proptest! {
     #[test]
     fn text_of_engine_io_3_passes_as_it_is(packets in prop::collection::vec("4[^b].{0,20}", 0..5)) {
         let body: String =
-            packets.iter().map(|packet| format!("{}:{packet}", utf16_len(packet))).collect();
+            packets.iter().map(|packet| format!("{}:{packet}", v3::utf16_len(packet))).collect();
         prop_assert_eq!(body_v3(body.clone().into(), false, &mut nothing), body);
     }
 
