@@ -4,6 +4,7 @@ pub(crate) mod memory;
 pub(crate) mod redis;
 
 mod ears;
+pub(crate) mod lapses;
 #[cfg(test)]
 mod suite;
 
@@ -12,6 +13,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use self::lapses::Lapses;
 use crate::{handler::BoxFuture, metrics::Durations};
 
 /// The name of a channel, as it stands in Redis.
@@ -137,6 +139,9 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// The state of the link, now and from now on.
     fn link(&self) -> watch::Receiver<Link>;
+
+    /// What may have been lost on the way, told once.
+    fn lapses(&self) -> &Lapses;
 
     /// What it has done so far; for metrics.
     fn counts(&self) -> BrokerCounts;

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Broker, BrokerCounts, Channel, Disconnected, Inbound, Link, LinkError, Topic, ears::Ears,
+    lapses::Lapses,
 };
 use crate::handler::BoxFuture;
 
@@ -64,6 +65,7 @@ impl MemoryHub {
             published: AtomicU64::new(0),
             dropped_down: AtomicU64::new(0),
             dropped_full: AtomicU64::new(0),
+            lapses: Lapses::default(),
             tasks: TaskTracker::new(),
         }
     }
@@ -82,6 +84,7 @@ pub(crate) struct MemoryBroker {
     published: AtomicU64,
     dropped_down: AtomicU64,
     dropped_full: AtomicU64,
+    lapses: Lapses,
     tasks: TaskTracker,
 }
 
@@ -157,6 +160,10 @@ impl Broker for MemoryBroker {
 
     fn link(&self) -> watch::Receiver<Link> {
         self.link.subscribe()
+    }
+
+    fn lapses(&self) -> &Lapses {
+        &self.lapses
     }
 
     fn counts(&self) -> BrokerCounts {

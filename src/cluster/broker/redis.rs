@@ -40,6 +40,7 @@ use self::{
 };
 use super::{
     Broker, BrokerCounts, Channel, Disconnected, Inbound, Link, LinkError, Topic, ears::Ears,
+    lapses::Lapses,
 };
 use crate::{
     handler::BoxFuture,
@@ -120,6 +121,7 @@ struct Node {
     state: LinkState,
     outgoing: Outgoing,
     interest: Interest,
+    lapses: Lapses,
     counters: Counters,
     session: ArcSwapOption<Session>,
     ears: OnceLock<Arc<Ears>>,
@@ -156,6 +158,7 @@ impl RedisBroker {
             state,
             outgoing: Outgoing::default(),
             interest: Interest::new(),
+            lapses: Lapses::default(),
             counters: Counters::default(),
             session: ArcSwapOption::empty(),
             ears: OnceLock::new(),
@@ -243,6 +246,10 @@ impl Broker for RedisBroker {
 
     fn link(&self) -> watch::Receiver<Link> {
         self.0.state.watch()
+    }
+
+    fn lapses(&self) -> &Lapses {
+        &self.0.lapses
     }
 
     fn counts(&self) -> BrokerCounts {
