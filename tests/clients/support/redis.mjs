@@ -23,11 +23,14 @@ export class RedisServer {
   #options;
   #process;
 
-  /** Not started yet. `keeps`: it writes down what it has, so that it survives a crash. */
-  static async prepared({ keeps = false, password } = {}) {
+  /**
+   * Not started yet. `keeps`: it writes down what it has, so that it survives a crash. `args`: more of
+   * its command line, in which `{dir}` is its directory.
+   */
+  static async prepared({ keeps = false, password, args = [] } = {}) {
     const redis = new RedisServer();
     [redis.port] = await freePorts(1);
-    redis.#options = { keeps, password };
+    redis.#options = { keeps, password, args };
     redis.#dir = await mkdtemp(join(tmpdir(), "switchboard-redis-"));
     return redis;
   }
@@ -38,10 +41,11 @@ export class RedisServer {
   }
 
   async start() {
-    const { keeps, password } = this.#options;
+    const { keeps, password, args: more } = this.#options;
     const args = ["--port", this.port, "--bind", "127.0.0.1", "--dir", this.#dir, "--save", "", "--loglevel", "warning"];
     args.push(...(keeps ? ["--appendonly", "yes", "--appendfsync", "always"] : ["--appendonly", "no"]));
     if (password) args.push("--requirepass", password);
+    args.push(...more.map((arg) => arg.replace("{dir}", this.#dir)));
     this.#process = spawn("redis-server", args.map(String), { stdio: "ignore" });
     const child = this.#process;
     running.add(child);
@@ -82,9 +86,18 @@ export class RedisServer {
 
   /** The answer to one command. */
   async cli(...command) {
+    return JSON.parse(await this.#ask(["-3", "--json"], command));
+  }
+
+  /** The answer to a command that is answered with a text for people, such as `INFO`. */
+  async text(...command) {
+    return this.#ask([], command);
+  }
+
+  async #ask(options, command) {
     const auth = this.#options.password ? ["-a", this.#options.password, "--no-auth-warning"] : [];
-    const { stdout } = await exec("redis-cli", ["-p", String(this.port), ...auth, "-3", "--json", ...command.map(String)], { timeout: 5_000 });
-    return JSON.parse(stdout);
+    const { stdout } = await exec("redis-cli", ["-p", String(this.port), ...auth, ...options, ...command.map(String)], { timeout: 5_000 });
+    return stdout;
   }
 
   /** How many connections listen to a channel by its name. */

@@ -14,20 +14,25 @@ export class Stream {
   #sent = [];
   #listeners = {};
 
-  /** Starts: `sender` publishes to a room of the `listeners` (sockets by name). */
-  static async start(t, sender, listeners) {
+  /** Starts: `sender` publishes to a room of the `listeners` (sockets by name), a number each `every` ms. */
+  static async start(t, sender, listeners, { every = EVERY } = {}) {
     const stream = new Stream();
     stream.room = `public:stream-${++streams}`;
-    for (const socket of [sender, ...Object.values(listeners)]) await ack(socket, "join", stream.room);
+    for (const socket of [sender, ...Object.values(listeners)]) {
+      await ack(socket, "join", stream.room);
+      // One that was cut off and comes back by itself.
+      socket.on("connect", () => socket.emit("join", stream.room));
+    }
     for (const [name, socket] of Object.entries(listeners)) {
       const heard = (stream.#listeners[name] = []);
       socket.on(stream.room, ({ data }) => heard.push({ number: data, at: performance.now() }));
     }
     const send = () => {
+      if (!sender.connected) return;
       stream.#sent.push(performance.now());
       sender.emit("publish", { room: stream.room, event: stream.room, data: stream.#numbers++ });
     };
-    stream.timer = setInterval(send, EVERY);
+    stream.timer = setInterval(send, every);
     t.after(() => clearInterval(stream.timer));
     return stream;
   }
@@ -41,6 +46,23 @@ export class Stream {
 
   async stop() {
     clearInterval(this.timer);
+  }
+
+  /** How many numbers were sent. */
+  get sent() {
+    return this.#numbers;
+  }
+
+  /** Nothing came twice, all in order; returns how many are missing once nothing comes any more. */
+  async missing(name, { settled = 500 } = {}) {
+    const heard = this.#listeners[name];
+    let [count, since] = [heard.length, performance.now()];
+    await until(`${name} hears nothing more`, () => {
+      if (heard.length === this.#numbers) return true;
+      if (heard.length !== count) [count, since] = [heard.length, performance.now()];
+      return performance.now() - since > settled;
+    }, 30_000);
+    return this.assertOrdered(name);
   }
 
   /** Nothing is missing, nothing came twice, all in order; returns the longest way, in ms. */
