@@ -10,6 +10,7 @@ REDIS_SERVER := /usr/bin/redis-server
 REDIS := $(REDIS_SERVER) /usr/bin/redis-sentinel
 PROXIES := /usr/sbin/nginx /usr/sbin/haproxy /usr/sbin/apache2 /usr/bin/caddy /usr/sbin/varnishd
 PROMTOOL := target/tools/promtool
+OTHER_REDIS := target/tools/redis
 PORT ?= 3000
 REDIS_PORT ?= 6379
 
@@ -41,7 +42,8 @@ test-clients: tests/clients/node_modules client-demo/node_modules $(CHROMIUM) $(
 	cargo build --bins --examples --features otlp
 	cd tests/clients && node --test --test-concurrency=2
 
-test-operators: tests/clients/node_modules $(PROXIES) $(REDIS) ## the files in deploy/proxies with the real proxies, which it installs
+test-operators: tests/clients/node_modules $(PROXIES) $(REDIS) ## what operators put beside a node: proxies, kinds and versions of Redis; installs them
+	$(MAKE) --silent $(OTHER_REDIS) || echo "Other versions of Redis than the installed one are not tried; they cannot be had here."
 	cargo build --bins --features otlp
 	cd tests/operators && node --test
 
@@ -89,6 +91,10 @@ $(PROMTOOL):
 	mkdir -p $(@D)
 	cd $(@D) && timeout 60 apt-get download -qq prometheus || { timeout 60 $(SUDO) apt-get update -qq && timeout 60 apt-get download -qq prometheus; }
 	cd $(@D) && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool && rm prometheus_*.deb
+
+# Versions beside the installed one, out of packages of other releases.
+$(OTHER_REDIS):
+	tests/operators/fetch-redis.sh $@
 
 $(CHROMIUM):
 	$(SUDO) apt-get update -qq

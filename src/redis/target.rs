@@ -364,8 +364,11 @@ fn settings(url: &Url<'_>, db: Option<&str>) -> Result<RedisConnectionInfo, Targ
         Some(Ok(db)) => db,
         Some(Err(_)) => return Err(TargetError::Database),
     };
-    let mut settings =
-        RedisConnectionInfo::default().set_db(db.into()).set_protocol(ProtocolVersion::RESP3);
+    // So that `CLIENT LIST` tells whose connection it is, from Redis 7.2 on.
+    let mut settings = RedisConnectionInfo::default()
+        .set_db(db.into())
+        .set_protocol(ProtocolVersion::RESP3)
+        .set_lib_name(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     if let Some(user) = &url.user {
         settings = settings.set_username(user);
     }

@@ -25,12 +25,12 @@ export class RedisServer {
 
   /**
    * Not started yet. `keeps`: it writes down what it has, so that it survives a crash. `args`: more of
-   * its command line, in which `{dir}` is its directory.
+   * its command line, in which `{dir}` is its directory. `program`: another one than the installed.
    */
-  static async prepared({ keeps = false, password, args = [] } = {}) {
+  static async prepared({ keeps = false, password, args = [], program = "redis-server" } = {}) {
     const redis = new RedisServer();
     [redis.port] = await freePorts(1);
-    redis.#options = { keeps, password, args };
+    redis.#options = { keeps, password, args, program };
     redis.#dir = await mkdtemp(join(tmpdir(), "switchboard-redis-"));
     return redis;
   }
@@ -41,12 +41,12 @@ export class RedisServer {
   }
 
   async start() {
-    const { keeps, password, args: more } = this.#options;
+    const { keeps, password, args: more, program } = this.#options;
     const args = ["--port", this.port, "--bind", "127.0.0.1", "--dir", this.#dir, "--save", "", "--loglevel", "warning"];
     args.push(...(keeps ? ["--appendonly", "yes", "--appendfsync", "always"] : ["--appendonly", "no"]));
     if (password) args.push("--requirepass", password);
     args.push(...more.map((arg) => arg.replace("{dir}", this.#dir)));
-    this.#process = spawn("redis-server", args.map(String), { stdio: "ignore" });
+    this.#process = spawn(program, args.map(String), { stdio: "ignore" });
     const child = this.#process;
     running.add(child);
     child.once("exit", () => running.delete(child));
