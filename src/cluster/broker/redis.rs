@@ -10,6 +10,7 @@ mod outgoing;
 mod session;
 mod signs;
 mod slots;
+mod sound;
 #[cfg(test)]
 mod tests;
 
@@ -126,6 +127,8 @@ struct Node {
     session: ArcSwapOption<Session>,
     ears: OnceLock<Arc<Ears>>,
     started: AtomicBool,
+    /// There was a link once; so others may rely on hearing this node.
+    was_up: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -163,6 +166,7 @@ impl RedisBroker {
             session: ArcSwapOption::empty(),
             ears: OnceLock::new(),
             started: AtomicBool::new(false),
+            was_up: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }))
@@ -198,10 +202,14 @@ impl Broker for RedisBroker {
 
     fn publish(&self, channel: &str, frame: Bytes) {
         let counters = &self.0.counters;
-        match self.0.outgoing.push(channel, frame) {
-            Ok(()) => {}
-            Err(Dropped::Down) => add(&counters.dropped_down, 1),
-            Err(Dropped::Full) => add(&counters.dropped_full, 1),
+        let dropped = match self.0.outgoing.push(channel, frame) {
+            Ok(()) => return,
+            Err(Dropped::Down) => &counters.dropped_down,
+            Err(Dropped::Full) => &counters.dropped_full,
+        };
+        add(dropped, 1);
+        if self.0.was_up.load(Ordering::Relaxed) {
+            self.0.lapses.unsaid(Instant::now());
         }
     }
 
@@ -310,6 +318,7 @@ impl Node {
         self.interest.confirm(all.version);
         self.session.store(Some(session.clone()));
         self.outgoing.open();
+        self.was_up.store(true, Ordering::Relaxed);
         self.state.up();
         Ok(session)
     }
@@ -321,10 +330,15 @@ impl Node {
 
     async fn keep(&self, ears: Arc<Ears>, mut session: Option<Arc<Session>>) {
         let mut backoff = Backoff::default();
+        let mut sound_until = None;
         loop {
             if let Some(session) = session.take() {
+                if let Some(since) = sound_until {
+                    self.lapses.unheard(since);
+                }
                 let opened = Instant::now();
                 let end = self.serve(&session).await;
+                sound_until = session.sound_until();
                 self.give_up(&session, &ears);
                 match end {
                     End::Stopped => return self.state.end(),
@@ -382,15 +396,23 @@ impl Node {
         session.give_up();
         ears.begin();
         let dropped = self.outgoing.close();
-        add(&self.counters.dropped_down, dropped);
-        self.outgoing.settle(dropped);
+        if let Some(first) = dropped.front() {
+            self.lapses.unsaid(first.since);
+        }
+        add(&self.counters.dropped_down, dropped.len());
+        self.outgoing.settle(dropped.len());
     }
 
     /// One batch after the other: that is the one order in which this node is heard.
     async fn publishing(&self, session: &Session) -> RedisResult<()> {
         while let Some(batch) = self.outgoing.batch().await {
             // counted if this future is dropped while they are on their way
-            let mut sent = Sent { node: self, frames: batch.len(), unsure: batch.len() };
+            let mut sent = Sent {
+                node: self,
+                since: batch[0].since,
+                frames: batch.len(),
+                unsure: batch.len(),
+            };
             let Published { refused, first, delivered } = session.publish(&batch).await?;
             sent.unsure = refused;
             self.counters.delivered.fetch_add(delivered, Ordering::Relaxed);
@@ -453,6 +475,7 @@ impl Node {
 /// them if no answer came, are counted first, so that who waits for them finds them counted.
 struct Sent<'a> {
     node: &'a Node,
+    since: Instant,
     frames: usize,
     unsure: usize,
 }
@@ -460,6 +483,9 @@ struct Sent<'a> {
 impl Drop for Sent<'_> {
     fn drop(&mut self) {
         add(&self.node.counters.publish_errors, self.unsure);
+        if self.unsure > 0 {
+            self.node.lapses.unsaid(self.since);
+        }
         self.node.outgoing.settle(self.frames);
     }
 }

@@ -76,13 +76,12 @@ impl Outgoing {
         self.state.lock().gate = Gate::Open;
     }
 
-    /// Drops what is there and says how much it was, which is to be settled; refuses everything
-    /// until opened again.
-    pub(super) fn close(&self) -> usize {
+    /// Drops what is there, which is to be settled; refuses everything until opened again.
+    pub(super) fn close(&self) -> VecDeque<Frame> {
         let mut state = self.state.lock();
         state.gate = Gate::Closed;
         state.bytes = 0;
-        std::mem::take(&mut state.frames).len()
+        std::mem::take(&mut state.frames)
     }
 
     /// Redis has taken so many frames of a batch, or they are lost.
@@ -158,7 +157,7 @@ mod tests {
         assert!(outgoing.batch().await.is_none());
         outgoing.open();
         outgoing.push("e", Bytes::new()).unwrap();
-        assert_eq!(outgoing.close(), 1);
+        assert_eq!(outgoing.close().len(), 1);
     }
 
     #[tokio::test]

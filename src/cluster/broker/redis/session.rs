@@ -8,7 +8,10 @@
 //! Publishing and listening share the connection, as RESP3 allows: Redis writes the answer to a
 //! `PUBLISH` and the echo of what was published in one go, and the node wakes up once for both.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use futures_util::future::{join_all, select_all, try_join_all};
 use rand::seq::SliceRandom as _;
@@ -22,6 +25,7 @@ use super::{
     outgoing::Frame,
     signs::Signs,
     slots::Slots,
+    sound::{Sound, Watched},
 };
 use crate::redis::{
     probe::{self, Life},
@@ -36,6 +40,7 @@ pub(super) struct Session {
     lanes: Vec<MultiplexedConnection>,
     /// Of each lane.
     lives: Vec<Life>,
+    sound: Vec<Sound>,
     /// For sharded channels in a cluster.
     slots: Option<Slots>,
     /// For classic channels in a cluster.
@@ -92,7 +97,8 @@ impl Session {
             let signs = signs.clone();
             let life = || Life::with_frames(target.timeouts().silence, signs.heard.clone());
             let lives = std::iter::repeat_with(life).take(lanes.len()).collect();
-            Ok(Self { kind, lanes, lives, slots, elsewhere, wants_master, signs })
+            let sound = std::iter::repeat_with(Sound::now).take(lanes.len()).collect();
+            Ok(Self { kind, lanes, lives, sound, slots, elsewhere, wants_master, signs })
         };
         let lane =
             async |(host, port): &(String, u16)| target.connect_node(host, *port, &config).await;
@@ -122,16 +128,21 @@ impl Session {
 
     /// Ends when a connection is lost, or of no use any more.
     pub(super) async fn until_lost(&self) -> RedisError {
-        let deaths = self
-            .lanes
-            .iter()
-            .zip(&self.lives)
-            .map(|(lane, life)| probe::until_dead(lane.clone(), self.wants_master, life));
+        let deaths =
+            self.lanes.iter().zip(&self.sound).zip(&self.lives).map(|((lane, sound), life)| {
+                let lane = Watched { connection: lane.clone(), sound: sound.clone() };
+                probe::until_dead(lane, self.wants_master, life)
+            });
         let deaths = deaths.map(Box::pin);
         tokio::select! {
             () = self.signs.lost.cancelled() => lost(),
             (error, ..) = select_all(deaths) => error,
         }
+    }
+
+    /// Everything that was published before has been heard.
+    pub(super) fn sound_until(&self) -> Option<Instant> {
+        self.sound.iter().map(Sound::until).min()
     }
 
     /// Sends frames in order.

@@ -1,5 +1,7 @@
 use std::process::Command;
 
+use futures_util::FutureExt as _;
+
 use super::{
     super::suite::{self, Node},
     *,
@@ -94,12 +96,22 @@ async fn after_a_crash_of_redis_every_topic_is_heard_again() {
     bob.listen(&["a", "gone"]).await;
     bob.broker.listen(Topic::Prefix("p:".into()));
     bob.broker.settled().await;
+    for node in [&ann, &bob] {
+        assert_eq!(
+            node.broker.lapses().next().now_or_never(),
+            None,
+            "the first link leaves no gap"
+        );
+    }
+    let before = Instant::now();
     server.kill();
     for node in [&ann, &bob] {
         node.becomes(Link::Down).await;
     }
     ann.say("a", "lost");
     assert_eq!(ann.broker.counts().dropped_down, 1);
+    let lapse = ann.broker.lapses().next().await;
+    assert!(lapse.unheard.is_none() && lapse.unsaid.unwrap() > before, "{lapse:?}");
     assert!(ann.broker.listeners(vec!["a".into()]).await.is_err());
     bob.broker.unlisten(&suite::channel("gone"));
     bob.broker.listen(suite::channel("new"));
@@ -107,6 +119,8 @@ async fn after_a_crash_of_redis_every_topic_is_heard_again() {
     server.restart().await;
     for node in [&ann, &bob] {
         node.becomes(Link::Up).await;
+        let lapse = node.broker.lapses().next().await;
+        assert!(lapse.unsaid.is_none() && lapse.unheard.unwrap() < before, "{lapse:?}");
     }
     for (name, text) in [("gone", "0"), ("a", "1"), ("p:x", "2"), ("new", "3")] {
         ann.say(name, text);

@@ -1,0 +1,60 @@
+//! Since when a connection may have failed to deliver.
+
+use std::{sync::Arc, time::Instant};
+
+use parking_lot::Mutex;
+use redis::{Cmd, Pipeline, RedisFuture, Value, aio::ConnectionLike};
+
+/// The time up to which a connection is known to have delivered all that was published. Redis
+/// answers in order, on the same connection; so whoever has the answer to a question has everything
+/// from before the question.
+#[derive(Clone)]
+pub(super) struct Sound(Arc<Mutex<Instant>>);
+
+impl Sound {
+    /// As of now.
+    pub(super) fn now() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    pub(super) fn until(&self) -> Instant {
+        *self.0.lock()
+    }
+
+    fn answered(&self, asked: Instant) {
+        let mut until = self.0.lock();
+        *until = asked.max(*until);
+    }
+}
+
+/// A connection whose answers are such signs.
+pub(super) struct Watched<C> {
+    pub(super) connection: C,
+    pub(super) sound: Sound,
+}
+
+impl<C: ConnectionLike + Send> ConnectionLike for Watched<C> {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(async {
+            let asked = Instant::now();
+            let answer = self.connection.req_packed_command(command).await;
+            if answer.is_ok() {
+                self.sound.answered(asked);
+            }
+            answer
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        self.connection.req_packed_commands(pipeline, offset, count)
+    }
+
+    fn get_db(&self) -> i64 {
+        self.connection.get_db()
+    }
+}
