@@ -23,11 +23,12 @@ debian() {
   timeout 180 apt-get "${options[@]}" -o Debug::NoLocking=1 install -y --download-only "$package"
   for file in "$apt"/cache/archives/*.deb; do dpkg -x "$file" "$root"; done
   rm "$apt"/cache/archives/*.deb
-  local loader
-  loader=$(find "$root" -name 'ld-linux-*.so.*' | head -1)
+  local libraries
+  libraries=$(cd "$root" && dirname "$(find . -name 'ld-linux-*.so.*' | head -1)")
   cat >"$root/redis-server" <<SCRIPT
 #!/bin/sh
-exec "$loader" --argv0 redis-server --library-path "$(find "$root" -name 'lib*.so*' -printf '%h\n' | sort -u | paste -sd:)" "$root/usr/bin/$program" "\$@"
+here=\$(dirname "\$0")
+exec "\$here/$libraries"/ld-linux-*.so.* --argv0 redis-server --library-path "\$here/$libraries" "\$here/usr/bin/$program" "\$@"
 SCRIPT
   chmod +x "$root/redis-server"
 }

@@ -48,6 +48,12 @@ export class Stream {
     clearInterval(this.timer);
   }
 
+  /** For how long `name` heard nothing, at the worst, in ms. */
+  longestSilence(name) {
+    const heard = this.#listeners[name];
+    return Math.round(Math.max(...heard.slice(1).map(({ at }, index) => at - heard[index].at)));
+  }
+
   /** How many numbers were sent. */
   get sent() {
     return this.#numbers;
