@@ -1,15 +1,17 @@
 //! The link to Redis: where it is, how it is reached, how it is kept.
 //!
 //! `target` reads the URL and opens connections; `probe` tells whether one is alive; `link` keeps
-//! one for commands and mends it; `backoff` is the pause between two attempts. `rights` finds out
-//! what we may not do, `refusal` says in words why there is no link.
+//! one for commands and mends it; `state` is what is known and said of a link; `backoff` is the pause between two attempts. `rights` finds out
+//! what we may not do, `refusal` says in words why there is no link, and `greeting` asks for them.
 
 pub(crate) mod backoff;
 pub(crate) mod commands;
+mod greeting;
 pub(crate) mod link;
 pub(crate) mod probe;
 pub(crate) mod refusal;
 pub(crate) mod rights;
+pub(crate) mod state;
 pub(crate) mod target;
 #[cfg(test)]
 pub(crate) mod testing;

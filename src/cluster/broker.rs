@@ -143,6 +143,11 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync + 'static {
     /// What may have been lost on the way, told once.
     fn lapses(&self) -> &Lapses;
 
+    /// Why the link is down, if that is known; none while it is up.
+    fn reason(&self) -> Option<String> {
+        None
+    }
+
     /// What it has done so far; for metrics.
     fn counts(&self) -> BrokerCounts;
 

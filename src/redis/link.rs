@@ -1,26 +1,21 @@
-//! A connection for commands that is kept, and the state of such a link, told once a change.
+//! A connection for commands that is kept.
 
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
 use redis::{PushInfo, PushKind, RedisError, RedisResult, aio::SendError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
 
 use super::{
     backoff::Backoff,
     commands::Commands,
     probe::{self, Life},
-    refusal::{explain, link_error},
+    refusal::{explain, explain_loss, link_error},
+    state::LinkState,
     target::Target,
 };
 use crate::cluster::broker::{Link, LinkError};
@@ -85,6 +80,11 @@ impl Redis {
     pub(crate) fn link(&self) -> watch::Receiver<Link> {
         self.0.state.watch()
     }
+
+    /// Why there is no connection; none while there is one.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.0.state.reason()
+    }
 }
 
 impl fmt::Debug for Redis {
@@ -125,16 +125,13 @@ impl Shared {
                     error = self.until_dead(commands) => error,
                 };
                 self.commands.store(None);
-                self.state.down(&explain(&self.target, &lost));
+                self.state.down(&explain_loss(&self.target, &lost));
                 backoff.reset();
             }
             tokio::time::sleep(backoff.next()).await;
             match self.connect().await {
                 Ok(made) => open = Some(made),
-                Err(error) => {
-                    let error = explain(&self.target, &error);
-                    debug!(error, "Redis is still out of reach");
-                }
+                Err(error) => self.state.down(&explain(&self.target, &error)),
             }
         }
     }
@@ -181,56 +178,6 @@ impl redis::aio::ConnectionLike for AnyNode {
 
     fn get_db(&self) -> i64 {
         0
-    }
-}
-
-/// The state of one link, and the log lines of its changes: one when it is lost, one when it is
-/// back. Nothing secret is in them.
-pub(crate) struct LinkState {
-    what: &'static str,
-    address: String,
-    link: watch::Sender<Link>,
-    lost: Mutex<Option<Instant>>,
-}
-
-impl LinkState {
-    /// Down, and nothing is logged yet. `what` travels there: `frames` or `commands`.
-    pub(crate) fn new(what: &'static str, address: String) -> Self {
-        Self { what, address, link: watch::Sender::new(Link::Down), lost: Mutex::new(None) }
-    }
-
-    pub(crate) fn watch(&self) -> watch::Receiver<Link> {
-        self.link.subscribe()
-    }
-
-    pub(crate) fn up(&self) {
-        let outage = self.lost.lock().take().map(|since| since.elapsed());
-        match outage.map(|outage| Duration::as_millis(&outage) as u64) {
-            Some(outage_ms) => info!(
-                redis.address = %self.address, link = self.what, outage_ms,
-                "the link to Redis is back"
-            ),
-            None => info!(redis.address = %self.address, link = self.what, "linked to Redis"),
-        }
-        self.link.send_replace(Link::Up);
-    }
-
-    /// Lost, or not made at first; said again it changes nothing.
-    pub(crate) fn down(&self, error: &str) {
-        self.link.send_replace(Link::Down);
-        let mut lost = self.lost.lock();
-        if lost.is_none() {
-            *lost = Some(Instant::now());
-            warn!(
-                redis.address = %self.address, link = self.what, error,
-                "the link to Redis is down; trying to mend it"
-            );
-        }
-    }
-
-    /// Ended by us.
-    pub(crate) fn end(&self) {
-        self.link.send_replace(Link::Down);
     }
 }
 

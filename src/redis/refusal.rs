@@ -1,37 +1,143 @@
 //! Why there is no link to Redis, in words for who runs the server.
 
-use redis::RedisError;
+#[cfg(test)]
+mod tests;
+
+use std::{error::Error, io, sync::Arc};
+
+use redis::{ErrorKind, RedisError};
 
 use super::target::Target;
 use crate::cluster::broker::LinkError;
 
 /// What the error means, and what can be done about it. Nothing secret is in it.
 pub(crate) fn explain(target: &Target, error: &RedisError) -> String {
-    let text = error.to_string();
+    match error.code() {
+        Some(code) => refused(target, code, error),
+        None if error.kind() == ErrorKind::Parse => {
+            format!("what answers at {} is not Redis", target.address())
+        }
+        None if error.kind() == ErrorKind::RESP3NotSupported => NO_HELLO.to_owned(),
+        None => unreached(target, error).unwrap_or_else(|| plain(error)),
+    }
+}
+
+/// The same of a link that was up.
+pub(crate) fn explain_loss(target: &Target, error: &RedisError) -> String {
+    match is_hang_up(error) {
+        true => "the connection was closed by the other side".to_owned(),
+        false => explain(target, error),
+    }
+}
+
+/// Of what answers, but not in the way of Redis 6 and later.
+const NO_HELLO: &str = "it does not know the command HELLO: it is older than Redis 6.2, or a proxy \
+                        that knows some commands only, such as twemproxy (nutcracker)";
+
+/// What Redis has answered.
+fn refused(target: &Target, code: &str, error: &RedisError) -> String {
     let user = target.user();
-    let hint = match error.code() {
-        Some("NOAUTH") => {
-            return "it asks for a login: redis://user:password@host, or \
-                                  redis://:password@host for the default user"
+    let detail = error.detail().unwrap_or_default();
+    let hint = match code {
+        "NOAUTH" => {
+            return "it asks for a login: redis://user:password@host, or redis://:password@host for \
+                    the default user"
                 .to_owned();
         }
-        Some("WRONGPASS") => {
+        "WRONGPASS" => {
             return format!(
                 "the password of the user {user:?} is not right, or the user is disabled"
             );
         }
-        Some("NOPERM") => {
+        "LOADING" => return "it is still loading its data".to_owned(),
+        "READONLY" => return "it is a replica".to_owned(),
+        "ERR" if detail.contains("max number of clients") => {
+            return "it has as many clients as it may have (maxclients)".to_owned();
+        }
+        "ERR" if detail.contains("unknown command") && detail.contains("HELLO") => {
+            return NO_HELLO.to_owned();
+        }
+        "DENIED" => {
+            return "it lets in nobody but its own machine: it is in protected mode and has no \
+                    password"
+                .to_owned();
+        }
+        "NOPERM" => {
             format!("the user {user:?} lacks a right; docs/redis.md has those that are needed")
         }
-        _ if target.is_tls() && is_no_tls(error, &text) => {
-            "nobody speaks TLS there? rediss:// does, redis:// does not".to_owned()
-        }
-        _ if !target.is_tls() && is_tls_alert(&text) => {
-            "TLS is spoken there? Then it is rediss://".to_owned()
-        }
-        _ => return text,
+        _ => return error.to_string(),
     };
-    format!("{text} ({hint})")
+    format!("{error} ({hint})")
+}
+
+/// Why there was no answer at all, as far as it can be told.
+fn unreached(target: &Target, error: &RedisError) -> Option<String> {
+    let (text, address) = (error.to_string(), target.address());
+    if target.is_tls() {
+        if is_no_tls(error, &text) {
+            return Some(format!(
+                "{text} (nobody speaks TLS there? rediss:// does, redis:// does not)"
+            ));
+        }
+        if let Some(reason) = of_certificate(&text) {
+            return Some(format!("{reason} ({text})"));
+        }
+    } else if is_tls_alert(&text) {
+        return Some(format!("{text} (TLS is spoken there? Then it is rediss://)"));
+    }
+    if error.is_timeout() {
+        return Some(format!("no answer of {address} in time"));
+    }
+    let io = cause(error)?;
+    match io.kind() {
+        io::ErrorKind::ConnectionRefused => Some(format!("nobody listens at {address}")),
+        io::ErrorKind::NotFound => Some(format!("there is no {address}")),
+        _ if is_hang_up(error) => Some(format!(
+            "what listens at {address} hung up at the greeting: perhaps it speaks TLS, or is no \
+             Redis, or a proxy that does not know HELLO, such as twemproxy (nutcracker)"
+        )),
+        _ if text.contains("lookup") => Some(format!("the name in {address} is not known: {text}")),
+        _ => None,
+    }
+}
+
+/// What is wrong with a certificate, ours or theirs.
+fn of_certificate(text: &str) -> Option<&'static str> {
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if has(&["UnknownIssuer", "BadSignature", "CaUsedAsEndEntity"]) {
+        Some("its certificate is of no authority that is trusted here: redis.ca_file names others")
+    } else if has(&["not valid for name", "NotValidForName"]) {
+        Some("its certificate is for another name than the one in redis.url")
+    } else if has(&["certificate expired", "Expired"]) && text.contains("invalid peer") {
+        Some("its certificate has expired")
+    } else if has(&["CertificateRequired", "HandshakeFailure"]) {
+        Some("it wants a certificate of its clients: redis.cert_file and redis.key_file")
+    } else if has(&["UnknownCA", "BadCertificate", "CertificateUnknown", "CertificateExpired"]) {
+        Some("it does not take the certificate of redis.cert_file")
+    } else {
+        None
+    }
+}
+
+/// The words of an error of ours or of the driver, without its kind.
+fn plain(error: &RedisError) -> String {
+    let text = error.to_string();
+    let kind = format!(" - {:?}", error.kind());
+    text.replacen(&kind, "", 1)
+}
+
+/// The driver's source is the shared pointer to the error, not the error itself.
+fn cause(error: &RedisError) -> Option<&io::Error> {
+    let shared: &Arc<dyn Error + Send + Sync> = error.source()?.downcast_ref()?;
+    shared.downcast_ref()
+}
+
+/// Somebody was there, and closed the connection.
+pub(super) fn is_hang_up(error: &RedisError) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    cause(error).is_some_and(|cause| {
+        matches!(cause.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+    })
 }
 
 /// A server without TLS takes a greeting for the start of a command, and waits for its end.
@@ -44,12 +150,17 @@ fn is_tls_alert(text: &str) -> bool {
     text.contains("\u{15}") || text.contains("\\u{15}") || text.contains("\\x15")
 }
 
-/// Nobody answers at the target, or refuses us.
+/// Nobody answers at the target, or it refuses us.
 pub(crate) fn link_error(target: &Target, error: &RedisError) -> LinkError {
     let (address, reason) = (target.address(), explain(target, error));
-    match error.code() {
-        Some(_) => LinkError::Refused { address, reason },
-        None => LinkError::Unreachable { address, source: reason.into() },
+    let answers = error.code().is_some()
+        || matches!(
+            error.kind(),
+            ErrorKind::Parse | ErrorKind::RESP3NotSupported | ErrorKind::AuthenticationFailed
+        );
+    match answers {
+        true => LinkError::Refused { address, reason },
+        false => LinkError::Unreachable { address, source: reason.into() },
     }
 }
 

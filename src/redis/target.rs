@@ -15,7 +15,7 @@ use redis::{
 };
 
 pub(crate) use self::error::TargetError;
-use super::{commands::Commands, probe, url::Url};
+use super::{commands::Commands, greeting, probe, refusal::is_hang_up, url::Url};
 use crate::config::SecretUrl;
 
 /// How long Redis is waited for.
@@ -273,7 +273,11 @@ impl Target {
         config: &AsyncConnectionConfig,
     ) -> RedisResult<MultiplexedConnection> {
         self.ensure_crypto();
-        Client::open(self.info(node)?)?.get_multiplexed_async_connection_with_config(config).await
+        let client = Client::open(self.info(node)?)?;
+        match client.get_multiplexed_async_connection_with_config(config).await {
+            Err(error) if is_hang_up(&error) => Err(greeting::refusal(node).await.unwrap_or(error)),
+            made => made,
+        }
     }
 
     /// Asks one Sentinel after the other who the master is.

@@ -232,7 +232,11 @@ impl Builder {
             // Not for users: none of their middlewares, and no interceptor sees what admins do.
             add(&io, Entrance::new(hidden.build(&[], &[]), around))?;
         }
-        let routes = health::routes(context.clone(), peers.clone(), directory.clone())
+        let links = health::Links {
+            peers: peers.clone(),
+            commands: redis.as_ref().map(|(commands, _)| commands.clone()),
+        };
+        let routes = health::routes(context.clone(), links, directory.clone())
             .merge(self.routes.unwrap_or_default());
         let api_keys = ArcSwap::from_pointee(config.admin.api_keys.clone());
         Ok(Switchboard(Arc::new(Inner {

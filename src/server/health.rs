@@ -5,34 +5,63 @@ use std::sync::Arc;
 use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
 use serde_json::json;
 
-use crate::{cluster::peers::Peers, context::Context, directory::Directory};
+use crate::{
+    cluster::{broker::Link, peers::Peers},
+    context::Context,
+    directory::Directory,
+    redis::link::Redis,
+};
+
+/// What leads out of this node.
+#[derive(Clone)]
+pub(crate) struct Links {
+    pub(crate) peers: Option<Arc<Peers>>,
+    pub(crate) commands: Option<Redis>,
+}
+
+impl Links {
+    /// One reason for each link that is down, and one for both if it is the same.
+    fn down(&self) -> Vec<String> {
+        let frames = self.peers.as_ref().filter(|peers| !peers.is_up());
+        let frames = frames.map(|peers| down("", peers.broker().reason()));
+        let commands =
+            self.commands.as_ref().filter(|commands| *commands.link().borrow() == Link::Down);
+        // Most often it is one outage, and each of the two may have heard of it first.
+        let commands = commands.map(|commands| match &frames {
+            None => down(" for commands", commands.reason()),
+            Some(frames) => match commands.reason() {
+                None => frames.clone(),
+                reason => down("", reason),
+            },
+        });
+        let mut down: Vec<_> = frames.into_iter().chain(commands).collect();
+        down.dedup();
+        down
+    }
+}
+
+fn down(what: &str, reason: Option<String>) -> String {
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("redis link down{what}{reason}")
+}
 
 /// The routes. `/healthz`: the process serves. `/readyz`: and it wants new clients; otherwise 503
 /// with the reasons.
-pub(crate) fn routes(
-    context: Arc<Context>,
-    peers: Option<Arc<Peers>>,
-    directory: Directory,
-) -> Router {
+pub(crate) fn routes(context: Arc<Context>, links: Links, directory: Directory) -> Router {
     Router::new()
         .route("/healthz", get(async || Json(json!({ "status": "ok" }))))
-        .route("/readyz", get(async move || readiness(&context, peers.as_deref(), &directory)))
+        .route("/readyz", get(async move || readiness(&context, &links, &directory)))
 }
 
-fn readiness(
-    context: &Context,
-    peers: Option<&Peers>,
-    directory: &Directory,
-) -> impl IntoResponse + use<> {
+fn readiness(context: &Context, links: &Links, directory: &Directory) -> impl IntoResponse + use<> {
     let draining = context.is_draining().then(|| "draining".to_owned());
-    let alone = peers.is_some_and(|peers| !peers.is_up());
-    let alone = alone.then(|| "redis link down".to_owned());
-    let refused = peers.and_then(Peers::trouble);
+    let down = links.down();
+    let refused = links.peers.as_deref().and_then(Peers::trouble);
     // One of these is the reason for everything else.
-    let directory = directory.trouble().filter(|_| alone.is_none() && refused.is_none());
+    let directory = directory.trouble().filter(|_| down.is_empty() && refused.is_none());
     let directory = directory.map(|why| format!("user directory: {why}"));
-    let reasons = [draining, alone, refused, directory];
-    let reasons: Vec<String> = reasons.into_iter().flatten().collect();
+    let reasons: Vec<String> =
+        draining.into_iter().chain(down).chain(refused).chain(directory).collect();
     if reasons.is_empty() {
         return (StatusCode::OK, Json(json!({ "status": "ok" })));
     }

@@ -48,9 +48,9 @@ use crate::{
     metrics::Durations,
     redis::{
         backoff::Backoff,
-        link::LinkState,
-        refusal::{explain, is_of_rights, link_error},
+        refusal::{explain, explain_loss, is_of_rights, link_error},
         rights::{Rights, Try},
+        state::LinkState,
         target::Target,
     },
 };
@@ -260,6 +260,10 @@ impl Broker for RedisBroker {
         &self.0.lapses
     }
 
+    fn reason(&self) -> Option<String> {
+        self.0.state.reason()
+    }
+
     fn counts(&self) -> BrokerCounts {
         let Node { counters, outgoing, ears, .. } = &*self.0;
         let (queued, queued_bytes) = outgoing.waiting();
@@ -342,7 +346,7 @@ impl Node {
                 self.give_up(&session, &ears);
                 match end {
                     End::Stopped => return self.state.end(),
-                    End::Lost(error) => self.state.down(&explain(&self.target, &error)),
+                    End::Lost(error) => self.state.down(&explain_loss(&self.target, &error)),
                 }
                 if opened.elapsed() >= STEADY {
                     backoff.reset();
@@ -361,10 +365,7 @@ impl Node {
                     add(&self.counters.reconnects, 1);
                     session = Some(opened);
                 }
-                Err(error) => {
-                    let error = self.explain(&error);
-                    debug!(error, "Redis is still out of reach");
-                }
+                Err(error) => self.state.down(&self.explain(&error)),
             }
         }
     }

@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use super::*;
 use crate::redis::testing::{DEADLINE, Server, cluster, free_port, target};
 

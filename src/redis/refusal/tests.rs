@@ -1,0 +1,72 @@
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+use super::*;
+use crate::redis::testing::{Server, free_port, target};
+
+/// What is said of a server that cannot be reached, or refuses.
+async fn said(url: &str) -> String {
+    let target = target(url);
+    let error = target.connect(&target.config()).await.err().expect("there is no link");
+    let error = link_error(&target, &error);
+    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    format!("{error} {source}")
+}
+
+/// Somebody who answers each greeting with these bytes, and hangs up.
+async fn somebody(answer: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(answer).await;
+        }
+    });
+    format!("redis://:s3cret@127.0.0.1:{port}")
+}
+
+#[tokio::test]
+async fn what_is_no_redis_of_today_is_told_so() {
+    for (answer, words) in [
+        (&b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"[..], "is not Redis"),
+        (b"-ERR unknown command `HELLO`, with args beginning with: `3`\r\n", "HELLO"),
+        (b"-ERR unknown command 'HELLO'\r\n", "HELLO"),
+        (b"-ERR max number of clients reached\r\n", "maxclients"),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "loading its data"),
+        (b"-DENIED Redis is running in protected mode\r\n", "protected mode"),
+        (b"", "twemproxy"),
+    ] {
+        let text = said(&somebody(answer).await).await;
+        assert!(text.contains(words), "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
+        assert_eq!(text.contains("cannot reach"), answer.is_empty(), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_and_nowhere_are_named() {
+    let text = said(&format!("redis://127.0.0.1:{}", free_port())).await;
+    assert!(text.contains("nobody listens at 127.0.0.1:"), "{text}");
+    let text = said("redis://nowhere.invalid:1").await;
+    assert!(text.contains("the name in nowhere.invalid:1 is not known"), "{text}");
+    let text = said("unix:/nowhere/redis.sock").await;
+    assert!(text.contains("there is no /nowhere/redis.sock"), "{text}");
+}
+
+#[tokio::test]
+async fn a_redis_that_refuses_says_why() {
+    let server = Server::with(&["--requirepass", "right", "--maxclients", "2"]).await;
+    let url = |login: &str| format!("redis://{login}127.0.0.1:{}", server.port);
+    let text = said(&url("")).await;
+    assert!(text.contains("asks for a login") && !text.contains("cannot reach"), "{text}");
+    let text = said(&url(":wr0ng@")).await;
+    assert!(text.contains("password of the user \"default\"") && !text.contains("wr0ng"), "{text}");
+    let full = target(&url(":right@"));
+    let _first = full.connect(&full.config()).await.unwrap();
+    let _second = full.connect(&full.config()).await.unwrap();
+    let text = said(&url(":right@")).await;
+    assert!(text.contains("maxclients"), "{text}");
+}

@@ -1,0 +1,126 @@
+//! The state of one link, why it is down, and the log lines of its changes.
+//!
+//! One line when it is lost, one when it is back, and between them one for each reason why it cannot
+//! be made again: not one for each try. Nothing secret is in them.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use crate::cluster::broker::Link;
+
+/// So many reasons of one outage are logged; a Redis that gives more has said enough.
+const REASONS: usize = 8;
+
+pub(crate) struct LinkState {
+    what: &'static str,
+    address: String,
+    link: watch::Sender<Link>,
+    outage: Mutex<Option<Outage>>,
+}
+
+struct Outage {
+    since: Instant,
+    /// What stood in the log, the first one first.
+    said: Vec<String>,
+    /// The one of the last try.
+    reason: String,
+}
+
+impl LinkState {
+    /// Down, and nothing is logged yet. `what` travels there: `frames` or `commands`.
+    pub(crate) fn new(what: &'static str, address: String) -> Self {
+        Self { what, address, link: watch::Sender::new(Link::Down), outage: Mutex::new(None) }
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Link> {
+        self.link.subscribe()
+    }
+
+    /// Why it is down; none while it is up, and before the first try.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.outage.lock().as_ref().map(|outage| outage.reason.clone())
+    }
+
+    pub(crate) fn up(&self) {
+        let outage = self.outage.lock().take();
+        match outage.map(|outage| Duration::as_millis(&outage.since.elapsed()) as u64) {
+            Some(outage_ms) => info!(
+                redis.address = %self.address, link = self.what, outage_ms,
+                "the link to Redis is back"
+            ),
+            None => info!(redis.address = %self.address, link = self.what, "linked to Redis"),
+        }
+        self.link.send_replace(Link::Up);
+    }
+
+    /// Lost, or not made, and why.
+    pub(crate) fn down(&self, reason: &str) {
+        self.link.send_replace(Link::Down);
+        let (address, link, error) = (&self.address, self.what, reason);
+        match self.note(reason) {
+            Said::First => warn!(
+                redis.address = %address, link, error,
+                "the link to Redis is down; trying to mend it"
+            ),
+            Said::New(outage_ms) => warn!(
+                redis.address = %address, link, outage_ms, error,
+                "the link to Redis cannot be mended for now; trying again and again"
+            ),
+            Said::Before => debug!(redis.address = %address, link, error, "Redis is still missing"),
+        }
+    }
+
+    fn note(&self, reason: &str) -> Said {
+        let mut outage = self.outage.lock();
+        let Some(outage) = &mut *outage else {
+            let (reason, said) = (reason.to_owned(), vec![reason.to_owned()]);
+            *outage = Some(Outage { since: Instant::now(), said, reason });
+            return Said::First;
+        };
+        reason.clone_into(&mut outage.reason);
+        if outage.said.iter().any(|said| said == reason) || outage.said.len() == REASONS {
+            return Said::Before;
+        }
+        outage.said.push(reason.to_owned());
+        Said::New(outage.since.elapsed().as_millis() as u64)
+    }
+
+    /// Ended by us.
+    pub(crate) fn end(&self) {
+        self.link.send_replace(Link::Down);
+    }
+}
+
+/// What a reason is to the log.
+#[derive(Debug, PartialEq)]
+enum Said {
+    First,
+    /// Another than before, so many milliseconds after the first.
+    New(u64),
+    Before,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_of_an_outage_is_said_once_and_the_last_one_stands() {
+        let state = LinkState::new("frames", "h:1".into());
+        assert_eq!(state.reason(), None);
+        assert_eq!(state.note("closed"), Said::First);
+        assert!(matches!(state.note("refused"), Said::New(_)));
+        assert_eq!(state.note("closed"), Said::Before);
+        assert_eq!(state.reason().as_deref(), Some("closed"));
+        for number in 0..20 {
+            state.note(&number.to_string());
+        }
+        assert_eq!(state.outage.lock().as_ref().unwrap().said.len(), REASONS);
+        state.up();
+        assert_eq!(state.reason(), None);
+        assert_eq!(state.note("closed"), Said::First);
+    }
+}
