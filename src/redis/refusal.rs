@@ -86,7 +86,7 @@ fn unreached(target: &Target, error: &RedisError) -> Option<String> {
         return Some(format!("{text} (TLS is spoken there? Then it is rediss://)"));
     }
     if error.is_timeout() {
-        return Some(format!("no answer of {address} in time"));
+        return Some("no answer in time".to_owned());
     }
     let io = cause(error)?;
     match io.kind() {

@@ -28,6 +28,7 @@ use super::{
     sound::{Sound, Watched},
 };
 use crate::redis::{
+    link::closed_by_redis,
     probe::{self, Life},
     target::Target,
 };
@@ -135,7 +136,10 @@ impl Session {
             });
         let deaths = deaths.map(Box::pin);
         tokio::select! {
-            () = self.signs.lost.cancelled() => lost(),
+            () = self.signs.lost.cancelled() => match self.slots {
+                Some(_) => lost(),
+                None => closed_by_redis(),
+            },
             (error, ..) = select_all(deaths) => error,
         }
     }
