@@ -23,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use delivery::Delivered;
 use interest::Interest;
 use members::Members;
 use namespaces::Stage;
@@ -76,7 +77,7 @@ pub struct State {
     pub(crate) hidden: Option<Box<str>>,
     /// A namespace that exists for the engine alone, see [`farewell`](crate::farewell).
     pub(crate) farewell: Box<str>,
-    pub(crate) paths: Paths,
+    pub(crate) paths: Arc<Paths>,
 }
 
 /// The paths of the gateways.
@@ -96,7 +97,7 @@ impl Paths {
         }
     }
 
-    fn has(&self, namespace: &str) -> bool {
+    pub(crate) fn has(&self, namespace: &str) -> bool {
         self.names.contains(namespace) || self.patterns.at(namespace).is_ok()
     }
 
@@ -164,12 +165,18 @@ impl Adapter {
     }
 
     /// Sends an encoded event to sockets of this node.
-    pub(crate) fn deliver_here(&self, value: socketioxide_core::Value, options: BroadcastOptions) {
-        if !self.hidden {
-            self.context.meters().events_sent.count();
-        }
+    pub(crate) fn deliver_here(
+        &self,
+        value: socketioxide_core::Value,
+        options: BroadcastOptions,
+    ) -> Delivered {
         self.show_sent(&value, &options);
-        self.deliver(Packet::event(self.local.path().clone(), value), options);
+        let packet = Packet::event(self.local.path().clone(), value);
+        let delivered = self.deliver(packet, options);
+        if delivered.queued > 0 && !self.hidden {
+            self.context.meters().events_sent.add(delivered.queued as u64);
+        }
+        delivered
     }
 
     /// Publishes an event for the sockets of other nodes, if it can be meant for any.

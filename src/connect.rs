@@ -68,6 +68,10 @@ impl Entrance {
         &self.0.gateway.path
     }
 
+    fn is_hidden(&self, namespace: &str) -> bool {
+        self.0.around.adapters.get(namespace).is_some_and(|adapter| adapter.is_hidden())
+    }
+
     fn params(&self, namespace: &str) -> Box<[(Box<str>, Box<str>)]> {
         let Ok(matched) = self.0.params.at(namespace) else { return Box::default() };
         matched.params.iter().map(|(name, value)| (name.into(), value.into())).collect()
@@ -278,8 +282,12 @@ impl DisconnectHandler<Adapter, ()> for Leave {
             reason = reason_name(reason),
             "socket disconnected"
         );
+        let context = &self.entrance.0.around.context;
         if !session.adapter().is_hidden() {
-            self.entrance.0.around.context.meters().disconnected(reason);
+            context.meters().disconnected(reason);
+        }
+        if reason == DisconnectReason::HeartbeatTimeout {
+            context.wires().timed_out(session.sid());
         }
         leave(session, &self.entrance.0.around.directory, Some(reason));
         // At once and not after the handlers: nothing is sent to a socket that has left.
@@ -343,7 +351,9 @@ impl ConnectHandler<Adapter, ()> for Entrance {
                 reason = fault.for_log(),
                 "socket refused"
             );
-            self.0.around.context.meters().connect_refused(fault.code());
+            if !self.is_hidden(socket.ns()) {
+                self.0.around.context.meters().connect_refused(fault.code());
+            }
             let data = serde_json::to_value(&fault).unwrap_or_default();
             wires.refuse_with(socket.id, socket.ns(), data);
             Err(match self.0.gateway.refuses_in_words {

@@ -30,7 +30,7 @@ use crate::{
     fault::{Code, Fault},
     gateway::{Inner as Gateway, Route},
     interceptor,
-    metrics::Started,
+    metrics::{Meters, Started},
     packet::ReadError,
     payload::{Payload, PayloadError},
     rate::Bucket,
@@ -126,8 +126,8 @@ impl Inbox {
         if let Some(watch) = self.session.adapter().watch() {
             watch.received(self.session.adapter().namespace(), self.session.id(), &payload);
         }
-        if !self.session.adapter().is_hidden() {
-            context.meters().events_received.count();
+        if let Some(meters) = self.meters() {
+            meters.events_received.count();
         }
         let rate = context.limits().events_per_second;
         let bytes = payload.size() + PLACE;
@@ -153,6 +153,12 @@ impl Inbox {
             }
         }
         self.run(job);
+    }
+
+    /// None: what happens in a hidden namespace is not counted.
+    fn meters(&self) -> Option<&Meters> {
+        let adapter = self.session.adapter();
+        (!adapter.is_hidden()).then(|| adapter.context().meters())
     }
 
     fn load(&self) -> Option<&Arc<Load>> {
@@ -310,15 +316,15 @@ impl Inbox {
         if reply.target == Target::Ack && ack_id.is_none() {
             return;
         }
-        self.session.adapter().context().meters().replies.count();
         let sent = match reply.payload {
             Err(error) => Err(Fault::from(&*error)),
             Ok(payload) => self
                 .route_out(payload, reply.target, reply.except_sender, reply.volatile, ack_id)
                 .map_err(Fault::from),
         };
-        if let Err(fault) = sent {
-            self.refuse(ack_id.take(), &fault);
+        match sent {
+            Err(fault) => self.refuse(ack_id.take(), &fault),
+            Ok(()) => self.meters().into_iter().for_each(|meters| meters.replies.count()),
         }
     }
 
@@ -368,7 +374,9 @@ impl Inbox {
     /// Tells the client what went wrong, if it waits for an acknowledgement.
     fn refuse(&self, ack_id: Option<i64>, fault: &Fault) {
         let context = self.session.adapter().context();
-        context.meters().event_refused(fault.code());
+        if let Some(meters) = self.meters() {
+            meters.event_refused(fault.code());
+        }
         context.tracer().failed(fault.code());
         tracing::debug!(
             socket.id = %self.session.id(),

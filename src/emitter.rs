@@ -160,14 +160,15 @@ impl Emitter {
         let this = self.of_today();
         match &this.place {
             Place::Here(adapter) => adapter.emit(payload, this.options),
-            Place::Elsewhere(Some(peers)) if !this.is_local() => {
+            Place::Elsewhere(peers) => {
                 let span = this.context.trace_emit(&this.namespace, &payload, &this.options);
-                let flags = Flags::of(&this.options, span.traceparent());
                 this.context.count_emit(&this.options);
-                peers.broadcast(&this.namespace, payload.value(), &this.selection(), flags);
+                if let Some(peers) = peers.as_ref().filter(|_| !this.is_local()) {
+                    let flags = Flags::of(&this.options, span.traceparent());
+                    peers.broadcast(&this.namespace, payload.value(), &this.selection(), flags);
+                }
                 Ok(())
             }
-            Place::Elsewhere(_) => Ok(()),
         }
     }
 

@@ -75,7 +75,7 @@ pub(crate) struct Meters {
     /// Events that clients sent.
     pub(crate) events_received: Counter,
     events_refused: Counters<{ Code::ALL.len() }>,
-    /// Events that were handed to sockets of this node, each counted once for all of them.
+    /// Events that were queued for sockets of this node, each counted for each socket.
     pub(crate) events_sent: Counter,
     /// What handlers replied.
     pub(crate) replies: Counter,

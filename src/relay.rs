@@ -4,6 +4,7 @@
 //! a line in the log, never more.
 
 use std::{
+    cell::Cell,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -19,7 +20,7 @@ use socketioxide_core::{
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::{
-    adapter::{Adapter, Adapters},
+    adapter::{Adapter, Adapters, Delivered},
     cluster::{
         message::{Answer, Envelope, Event, Flags, Message, RequestId, Selection},
         peers::Peers,
@@ -46,6 +47,15 @@ pub(crate) struct Relay {
     turn: Arc<Mutex<()>>,
 }
 
+/// What a message has done.
+enum Effect {
+    Applied,
+    /// A broadcast that no socket here was meant by.
+    MatchedNobody,
+    Malformed,
+    None,
+}
+
 /// Questions about sockets that wait for their answer.
 const MAX_DESCRIBING: usize = 64;
 
@@ -64,22 +74,35 @@ impl Relay {
     pub(crate) fn receive(&self, channel: &str, frame: &Bytes) {
         let wire = self.peers.wire();
         let counts = self.peers.counts();
-        let (mut known, mut wrong) = (false, None);
+        let (mut known, mut unwanted, mut wrong) = (false, false, None);
         // `/a` with the room `b` and `/a#b` have the same channel: the frame says which is meant.
         for adapter in wire.namespaces(channel).filter_map(|name| self.adapters.get(name)) {
             known = true;
-            let wants = |room: &str| adapter.hears_of(room);
+            let refused = Cell::new(false);
+            let wants = |room: &str| {
+                let wanted = adapter.hears_of(room);
+                refused.set(!wanted);
+                wanted
+            };
             match wire.decode(adapter.namespace(), channel, frame, &wants) {
                 Ok(Some(envelope)) => {
-                    counts.applied.fetch_add(1, Ordering::Relaxed);
-                    return self.apply(&adapter, envelope, frame.len());
+                    let counter = match self.apply(&adapter, envelope, frame.len()) {
+                        Effect::Applied => &counts.applied,
+                        Effect::MatchedNobody => &counts.filtered,
+                        Effect::Malformed => &counts.malformed,
+                        Effect::None => return,
+                    };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    return;
                 }
-                Ok(None) => {}
+                // What is not for this node at all, its own echo among it, is not counted.
+                Ok(None) => unwanted |= refused.get(),
                 Err(error) => wrong = wrong.or(Some((adapter.namespace().clone(), error))),
             }
         }
         match wrong {
-            None if known => _ = counts.filtered.fetch_add(1, Ordering::Relaxed),
+            None if unwanted => _ = counts.filtered.fetch_add(1, Ordering::Relaxed),
+            None if known => {}
             None => self.receive_answer(channel, frame),
             Some((namespace, error)) => {
                 let malformed = counts.malformed.fetch_add(1, Ordering::Relaxed) + 1;
@@ -105,25 +128,36 @@ impl Relay {
                 wire.decode(namespace, channel, frame, &|_| false)
                 && let Message::Answer { request, answer } = message
             {
-                self.peers.questions().answer(&request, from, answer, frame.len());
+                if self.peers.questions().answer(&request, from, answer, frame.len()) {
+                    self.peers.counts().applied.fetch_add(1, Ordering::Relaxed);
+                }
                 return;
             }
         }
     }
 
     /// `bytes`: in how many it came.
-    fn apply(&self, adapter: &Arc<Adapter>, Envelope { from, message }: Envelope, bytes: usize) {
+    fn apply(
+        &self,
+        adapter: &Arc<Adapter>,
+        Envelope { from, message }: Envelope,
+        bytes: usize,
+    ) -> Effect {
         let asker = from.as_deref();
         match message {
             Message::Broadcast { event, to, flags } => {
                 let _span = self.trace(adapter, || wire::event_name(&event), asker, flags);
-                self.count(self.deliver(adapter, &event, to, flags).is_ok());
+                return match self.deliver(adapter, &event, to, flags) {
+                    Ok(Delivered { meant: 0, .. }) => Effect::MatchedNobody,
+                    Ok(_) => Effect::Applied,
+                    Err(_) => Effect::Malformed,
+                };
             }
             Message::BroadcastWithAck { request, event, to, flags } => {
                 let name = || event.first().and_then(Tree::as_str);
                 let _span = self.trace(adapter, name, asker, flags);
                 let asked = self.ask_clients(adapter, from.clone(), request, &event, to, flags);
-                self.count(asked.is_ok());
+                return if asked.is_ok() { Effect::Applied } else { Effect::Malformed };
             }
             Message::Join { to, rooms } => adapter.join_here(adapter.selected(to), &rooms),
             Message::Leave { to, rooms } => adapter.leave_here(adapter.selected(to), &rooms),
@@ -161,9 +195,13 @@ impl Relay {
                 self.server_side(adapter, from, request, &event);
             }
             Message::Answer { request, answer } => {
-                self.peers.questions().answer(&request, from, answer, bytes);
+                // Answers to others come by, too.
+                if !self.peers.questions().answer(&request, from, answer, bytes) {
+                    return Effect::None;
+                }
             }
         }
+        Effect::Applied
     }
 
     fn answer(&self, adapter: &Adapter, asker: Option<&str>, request: RequestId, answer: Answer) {
@@ -223,12 +261,6 @@ impl Relay {
         self.context.tracer().deliver(adapter.namespace(), event, from, flags.trace)
     }
 
-    fn count(&self, understood: bool) {
-        if !understood {
-            self.peers.counts().malformed.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     /// The event as the clients of this node get it.
     fn packet(&self, event: Result<Value, ReadError>) -> Result<Value, PayloadError> {
         Payload::of_packet(event?, true).into_wire(self.context.parser())
@@ -240,13 +272,12 @@ impl Relay {
         event: &Event,
         to: Selection,
         flags: Flags,
-    ) -> Result<(), PayloadError> {
+    ) -> Result<Delivered, PayloadError> {
         let mut options = adapter.selected(to);
         if flags.volatile {
             options.add_flag(BroadcastFlags::Volatile);
         }
-        adapter.deliver_here(self.packet(wire::event_to_packet(event))?, options);
-        Ok(())
+        Ok(adapter.deliver_here(self.packet(wire::event_to_packet(event))?, options))
     }
 
     /// Asks clients of this node on behalf of another one, and hands on what each says.

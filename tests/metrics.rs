@@ -146,6 +146,163 @@ async fn events_are_counted_and_clients_choose_no_label() {
 }
 
 #[tokio::test]
+async fn what_is_sent_is_counted_for_each_socket_that_gets_it() {
+    let (server, admin) = start(builder(|_| {})).await;
+    let of = || server.switchboard.of("/");
+    for _ in 0..10 {
+        of().emit("to-nobody", &()).unwrap();
+        of().room("empty").emit("to-nobody", &()).unwrap();
+        of().user("nobody").emit("to-nobody", &()).unwrap();
+    }
+    let names = ["switchboard_events_sent_total", "socket_io_events_sent_total"];
+    let nobody = admin.scrape().await;
+    for name in names {
+        assert_eq!(nobody.value(name, &[]), 0.0, "{name}");
+    }
+    let mut clients = Vec::new();
+    for name in ["ada", "ada", "bob"] {
+        clients.push(server.client_of(name).await);
+    }
+    let before = admin.scrape().await;
+    of().emit("to-all", &()).unwrap();
+    of().user("ada").emit("to-two", &()).unwrap();
+    of().socket_named(&clients[2].id).emit("to-one", &()).unwrap();
+    let (acks, ()) =
+        tokio::join!(of().emit_with_ack("ask", &(), Duration::from_millis(300)), async {
+            for client in &mut clients {
+                while !within("the question", client.packet()).await.unwrap().contains("\"ask\"") {}
+            }
+        });
+    assert_eq!(acks.unwrap().expected, 3);
+    let after = admin.scrape().await;
+    for name in names {
+        assert_eq!(grown(&before, &after, name, &[]), 3.0 + 2.0 + 1.0 + 3.0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_a_namespace_that_there_is_not_is_counted() {
+    let (server, admin) = start(builder(|_| {})).await;
+    let refused = async |code: &str| {
+        let metrics = admin.scrape().await;
+        metrics.value("switchboard_connects_refused_total", &[("code", code)])
+    };
+    server.client().await;
+    server.client_with("/any/room", json!({})).await;
+    assert_eq!(refused("unknown_namespace").await, 0.0);
+    let refusal = server.ask("/nowhere", json!({})).await.1.unwrap_err();
+    assert_eq!(refusal, json!({ "message": "Invalid namespace" }));
+    assert_eq!(refused("unknown_namespace").await, 1.0);
+    let poller = Poller::open(&server).await;
+    poller.post("40/nowhere,\x1e40/nowhere/either,{}\x1e40").await;
+    assert_eq!(refused("unknown_namespace").await, 3.0);
+    assert!(server.ask("/", json!({ "user": "mallory" })).await.1.is_err());
+    assert_eq!((refused("unknown_namespace").await, refused("forbidden").await), (3.0, 1.0));
+}
+
+/// A client that polls, by bare requests.
+struct Poller {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Poller {
+    async fn open(server: &Server) -> Self {
+        let url = format!("http://{}/socket.io/?EIO=4&transport=polling", server.address);
+        let http = reqwest::Client::new();
+        let open = http.get(&url).send().await.unwrap().text().await.unwrap();
+        let open: Value = serde_json::from_str(&open[1..]).unwrap();
+        let url = format!("{url}&sid={}", open["sid"].as_str().unwrap());
+        Self { http, url }
+    }
+
+    async fn post(&self, packets: &'static str) {
+        let posted = within("a post", self.http.post(&self.url).body(packets).send()).await;
+        assert_eq!(posted.unwrap().text().await.unwrap(), "ok");
+    }
+
+    async fn poll(&self) -> String {
+        let polled = within("a poll", self.http.get(&self.url).send()).await;
+        polled.unwrap().text().await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_connection_goes_with_its_last_socket_when_a_polling_client_has_vanished() {
+    let (server, admin) = start(builder(|config| {
+        config.engine.ping_interval = Duration::from_millis(300);
+        config.engine.ping_timeout = Duration::from_secs(2);
+    }))
+    .await;
+    let poller = Poller::open(&server).await;
+    poller.post("40").await;
+    assert!(poller.poll().await.starts_with("40"));
+    let polling = ("switchboard_connections", [("transport", "polling")]);
+    let before = admin.scrape().await;
+    assert_eq!(before.value(polling.0, &polling.1), 1.0);
+    assert_eq!(before.value("switchboard_sockets", &[]), 1.0);
+    drop(poller);
+    until("its socket is gone", async || {
+        let metrics = admin.scrape().await;
+        let sockets = metrics.value("switchboard_sockets", &[]);
+        let connections = metrics.value(polling.0, &polling.1);
+        assert!(connections <= sockets, "{connections} connections, {sockets} sockets");
+        sockets == 0.0
+    })
+    .await;
+    let gone = ("switchboard_disconnects_total", [("reason", "ping timeout")]);
+    assert_eq!(admin.scrape().await.value(gone.0, &gone.1), 1.0);
+}
+
+#[tokio::test]
+async fn users_are_counted_until_their_last_socket_has_left() {
+    let (server, admin) = start(builder(|c| c.users.offline_after = Duration::from_secs(60))).await;
+    let ada = server.client_of("ada").await;
+    assert_eq!(admin.scrape().await.value("switchboard_users", &[]), 1.0);
+    ada.close().await;
+    until("she has left", async || admin.scrape().await.value("switchboard_sockets", &[]) == 0.0)
+        .await;
+    assert_eq!(admin.scrape().await.value("switchboard_users", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn a_node_filters_what_others_say_and_not_its_own_echo() {
+    let redis = Redis::start().await;
+    let node = || {
+        let url = SecretUrl::new(redis.url());
+        start(builder(move |config| config.redis.url = Some(url)))
+    };
+    let ((here, at_home), (there, away)) = (node().await, node().await);
+    let _ada = here.client_of("ada").await;
+    let bob = there.client_of("bob").await;
+    let (home_before, away_before) = (at_home.scrape().await, away.scrape().await);
+    for _ in 0..10 {
+        here.switchboard.of("/").emit("to-all", &()).unwrap();
+    }
+    let received = "switchboard_cluster_frames_received_total";
+    let (applied, filtered) = (
+        "switchboard_cluster_messages_applied_total",
+        "switchboard_cluster_messages_filtered_total",
+    );
+    until("all have come", async || {
+        let (home, away) = (at_home.scrape().await, away.scrape().await);
+        grown(&home_before, &home, received, &[]) >= 10.0
+            && grown(&away_before, &away, applied, &[]) == 10.0
+    })
+    .await;
+    let home = at_home.scrape().await;
+    assert_eq!(grown(&home_before, &home, applied, &[]), 0.0);
+    assert_eq!(grown(&home_before, &home, filtered, &[]), 0.0);
+    // Nobody is left there.
+    bob.close().await;
+    until("he has left", async || there.switchboard.socket_count() == 0).await;
+    here.switchboard.of("/").emit("to-all", &()).unwrap();
+    until("it has come", async || grown(&away_before, &away.scrape().await, filtered, &[]) == 1.0)
+        .await;
+    assert_eq!(grown(&away_before, &away.scrape().await, applied, &[]), 10.0);
+}
+
+#[tokio::test]
 async fn emits_are_counted_by_their_target() {
     let (server, admin) = start(builder(|_| {})).await;
     let ada = server.client_of("ada").await;
@@ -376,20 +533,35 @@ fn metrics_in(expression: &str) -> Vec<String> {
     words.filter(ours).map(str::to_owned).collect()
 }
 
-#[tokio::test]
-async fn every_metric_is_written_down() {
+/// Name, type and meaning of each metric in the tables of `deploy/metrics.md`.
+fn written_down() -> Vec<[String; 3]> {
     const TABLE: &str = include_str!("../deploy/metrics.md");
     let (_, tables) = TABLE.split_once("## Metrics").unwrap();
     let rows = tables.lines().filter_map(|line| line.strip_prefix("| `"));
-    let written: BTreeSet<(String, String)> = rows
-        .map(|row| {
-            let mut cells = row.split('|').map(|cell| cell.trim().trim_end_matches('`').to_owned());
-            (cells.next().unwrap(), cells.next().unwrap())
-        })
-        .collect();
-    let mut there = all_metrics().await.families();
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        [cells[0].trim_end_matches('`'), cells[1], cells[3]].map(str::to_owned)
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn every_metric_is_written_down_as_it_describes_itself() {
+    let metrics = all_metrics().await;
+    let written: BTreeSet<_> =
+        written_down().into_iter().map(|[name, kind, _]| (name, kind)).collect();
+    let mut there = metrics.families();
     // Only where the system has a limit.
     there.insert(("process_max_fds".into(), "gauge".into()));
     let differ: Vec<_> = written.symmetric_difference(&there).collect();
     assert!(differ.is_empty(), "{differ:?}");
+    let bare = |text: &str| text.replace('`', "").trim_end_matches('.').to_lowercase();
+    let is_there = |name: &str| there.iter().any(|(there, _)| there == name);
+    let differ: Vec<_> = written_down()
+        .into_iter()
+        .filter(|[name, ..]| is_there(name) && name != "process_max_fds")
+        .filter(|[name, _, meaning]| !bare(meaning).starts_with(&bare(metrics.help(name))))
+        .map(|[name, _, meaning]| format!("{name}: {} / {meaning}", metrics.help(&name)))
+        .collect();
+    assert!(differ.is_empty(), "the page may say more than the help, and not less: {differ:#?}");
 }

@@ -44,14 +44,33 @@ impl Reach {
     }
 }
 
+/// What became of an event on this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Delivered {
+    /// Sockets that it was meant for.
+    pub(crate) meant: usize,
+    /// Sockets whose queues have taken it.
+    pub(crate) queued: usize,
+}
+
 /// What became of counting a packet for the clients that are to get it.
 #[derive(Default)]
 struct Counted {
+    /// How many get it.
+    fit: usize,
     /// Too much waits for them.
     full: SmallVec<[Sid; 4]>,
     /// They are not ready for anything volatile.
     busy: SmallVec<[SocketId; 4]>,
     is_node_full: bool,
+}
+
+impl Counted {
+    /// How many have it, once it was sent.
+    fn queued(&self, sent: &Result<(), Vec<SocketError>>) -> usize {
+        let failed = sent.as_ref().err().map_or(0, Vec::len);
+        self.fit.saturating_sub(failed)
+    }
 }
 
 impl Adapter {
@@ -71,7 +90,7 @@ impl Adapter {
     /// Delivers to sockets of this node. A socket for which too much waits is cut off at the
     /// transport: a packet is never silently missing from an open connection. What is volatile is
     /// missing where something waits, and never overtakes what does.
-    pub(super) fn deliver(&self, packet: Packet, options: BroadcastOptions) {
+    pub(super) fn deliver(&self, packet: Packet, options: BroadcastOptions) -> Delivered {
         let is_volatile = options.has_flag(BroadcastFlags::Volatile);
         let is_broadcast = options.has_flag(BroadcastFlags::Broadcast);
         if let (Some(sid), true, false) = (options.sid, options.rooms.is_empty(), is_broadcast) {
@@ -80,38 +99,50 @@ impl Adapter {
         let mut options = if is_volatile { not_volatile(options) } else { options };
         let targets = self.local.sockets(options.clone());
         if targets.is_empty() {
-            return;
+            return Delivered::default();
         }
         let size = size_of(&packet);
         let counted = self.count(&targets, size, is_volatile);
         options.except.extend(counted.busy.iter().map(|id| Room::Owned(id.as_str().to_owned())));
         let sent = self.local.broadcast(packet, options);
+        let delivered = Delivered { meant: targets.len(), queued: counted.queued(&sent) };
         self.cut(&counted, sent, &targets);
+        delivered
     }
 
     /// [`deliver`](Self::deliver) for one socket.
-    pub(super) fn deliver_to_one(&self, packet: Packet, sid: Sid, is_volatile: bool) {
+    pub(super) fn deliver_to_one(&self, packet: Packet, sid: Sid, is_volatile: bool) -> Delivered {
         let counted = self.count(&[sid], size_of(&packet), is_volatile);
-        if counted.busy.is_empty() {
-            let sent = self.local.broadcast(packet, BroadcastOptions::new(sid));
-            self.cut(&counted, sent, &[sid]);
+        if !counted.busy.is_empty() {
+            return Delivered { meant: 1, queued: 0 };
         }
+        let sent = self.local.broadcast(packet, BroadcastOptions::new(sid));
+        let delivered = Delivered { meant: 1, queued: counted.queued(&sent) };
+        self.cut(&counted, sent, &[sid]);
+        delivered
     }
 
     fn count(&self, targets: &[Sid], size: Size, is_volatile: bool) -> Counted {
         let mut counted = Counted::default();
         let (members, wires) = (self.members.read(), self.context.wires());
         for sid in targets {
-            let Some(member) = members.get(*sid) else { continue };
+            let Some(member) = members.get(*sid) else {
+                // Where there is no gateway nobody is listed.
+                counted.fit += usize::from(!self.has_gateway);
+                continue;
+            };
             let Some(load) = member.reach.load(*sid, wires) else { continue };
             if is_volatile && !load.is_ready() {
                 counted.busy.push(member.id);
                 continue;
             }
             match load.submit(size, targets.len()) {
-                Space::Enough => {}
                 Space::Full => counted.full.push(*sid),
-                Space::NodeFull => counted.is_node_full = true,
+                Space::Enough => counted.fit += 1,
+                Space::NodeFull => {
+                    counted.fit += 1;
+                    counted.is_node_full = true;
+                }
             }
         }
         counted

@@ -136,7 +136,7 @@ impl Adapter {
         let awaited: Vec<_> = loads.iter().map(Load::await_answer).collect();
         let (acks, asked) = self.local.broadcast_with_ack(packet, options, Some(timeout));
         let meters = self.context.meters();
-        meters.events_sent.count();
+        meters.events_sent.add(asked.into());
         meters.acks_asked.add(asked.into());
         let adapter = self.clone();
         let acks = acks.filter_map(move |(sid, ack)| {

@@ -84,9 +84,10 @@ impl Adapters {
         self.by_namespace.read().values().any(|adapter| adapter.members.read().has(sid))
     }
 
-    /// How many namespaces there are, those included that a socket is asking to be let into.
+    /// How many namespaces there are, those included that a socket is asking to be let into. A
+    /// hidden one is not counted.
     pub(crate) fn len(&self) -> usize {
-        self.by_namespace.read().len()
+        self.by_namespace.read().values().filter(|adapter| !adapter.hidden).count()
     }
 
     /// How many sockets there are, a client in two namespaces counted twice. Those of a hidden

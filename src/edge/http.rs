@@ -337,8 +337,8 @@ impl<A: Adapter> Edge<A> {
 
     /// The longest that a polling session can be silent while all is well.
     fn longest_silence(&self) -> Duration {
-        // half as much again, for requests that are on their way
-        self.options.ping_interval + self.options.ping_timeout * 3 / 2
+        // a quarter more, for requests that are on their way
+        self.options.ping_interval + self.options.ping_timeout * 5 / 4
     }
 }
 
@@ -346,7 +346,7 @@ impl<A: Adapter> Edge<A> {
 async fn keep_house<A: Adapter>(edge: Weak<Edge<A>>, mut closings: UnboundedReceiver<Closing>) {
     let Some(silence) = edge.upgrade().map(|edge| edge.longest_silence()) else { return };
     let mut sweep =
-        interval((silence / 4).clamp(Duration::from_millis(10), Duration::from_secs(15)));
+        interval((silence / 4).clamp(Duration::from_millis(10), Duration::from_secs(5)));
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

@@ -12,9 +12,13 @@ mod base64;
 mod body;
 mod event;
 mod msgpack;
+
+use std::{fmt, sync::Arc};
+
 use bytes::Bytes;
 
 pub(super) use body::{Packets, body};
+use msgpack::Read;
 
 use crate::packet::MAX_ATTACHMENTS;
 
@@ -46,7 +50,41 @@ pub(crate) struct Reader {
     refused: bool,
     /// The namespaces other than `/` that the client has asked to join, as hashes.
     asked: Vec<u64>,
+    connects: Connects,
 }
+
+/// Who is told of each CONNECT to a namespace other than `/`, by the name of the namespace.
+#[derive(Clone, Default)]
+pub(crate) struct Connects(Option<Arc<Told>>);
+
+type Told = dyn Fn(&str) + Send + Sync;
+
+impl Connects {
+    pub(super) fn new(told: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(told)))
+    }
+
+    fn tell(&self, namespace: &[u8]) {
+        if let (Some(told), Ok(namespace)) = (&self.0, std::str::from_utf8(namespace)) {
+            told(namespace);
+        }
+    }
+}
+
+impl fmt::Debug for Connects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connects")
+    }
+}
+
+/// Readers that have read the same are the same, whoever listens.
+impl PartialEq for Connects {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Connects {}
 
 /// The client's word for more namespaces than these is taken on trust.
 const NAMESPACES: usize = 64;
@@ -54,6 +92,11 @@ const NAMESPACES: usize = 64;
 impl Reader {
     pub(crate) fn new(v3: bool) -> Self {
         Self { v3, ..Self::default() }
+    }
+
+    /// Tells of each CONNECT from now on.
+    pub(super) fn tell(&mut self, connects: Connects) {
+        self.connects = connects;
     }
 
     /// A text packet: the payload of a text message on a websocket, or one packet of a body.
@@ -109,9 +152,13 @@ impl Reader {
             self.awaited -= 1;
             return if self.refused { Inbound::Ignore } else { Inbound::Pass };
         }
-        match msgpack::readable(data) {
-            Some(packet) => Inbound::Binary(packet.into()),
-            None => Inbound::Pass,
+        match msgpack::read(data) {
+            Read::Instead(packet) => Inbound::Binary(packet.into()),
+            Read::Connect(namespace) => {
+                self.connects.tell(namespace);
+                Inbound::Pass
+            }
+            Read::AsItIs => Inbound::Pass,
         }
     }
 
@@ -123,6 +170,12 @@ impl Reader {
         };
         if !self.knows(&packet) {
             return Inbound::Close;
+        }
+        if packet.kind == event::CONNECT {
+            match packet.namespace_without_query(self.v3) {
+                b"" | b"/" => {}
+                namespace => self.connects.tell(namespace),
+            }
         }
         if packet.is_binary() {
             self.awaited = packet.attachments;

@@ -95,7 +95,7 @@ impl<A: Adapter> Edge<A> {
         let answer = match response {
             Some(response) => self.relay(&wire, response),
             // Dropped where it waited, the engine's poll has taken nothing that it would lose.
-            None if wire.is_killed() => Ok(packet(&wire, CLOSE)),
+            None if wire.is_over() => Ok(packet(&wire, CLOSE)),
             None => Ok(packet(&wire, NOOP)),
         };
         let answer = match (&self.compression, answer) {

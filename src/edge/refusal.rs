@@ -87,6 +87,8 @@ impl Refusal {
         match self {
             Self::UnknownSession => RefuseReason::UnknownSession,
             Self::TooLarge => RefuseReason::TooLarge,
+            Self::TooSlow => RefuseReason::TooSlow,
+            Self::Internal => RefuseReason::Internal,
             Self::Busy => RefuseReason::Bodies,
             Self::Draining => RefuseReason::Draining,
             Self::Full(Full::Connections) => RefuseReason::Connections,

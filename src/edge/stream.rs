@@ -123,7 +123,8 @@ impl<S> EdgeIo<S> {
         pace: Arc<Pace>,
         before: Before,
     ) -> Self {
-        let reader = wire.take_reader();
+        let mut reader = wire.take_reader();
+        reader.tell(wires.connects());
         let mut io = Self {
             inner,
             wire,

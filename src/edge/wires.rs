@@ -24,6 +24,7 @@ use tokio::{
 
 use super::{
     frames,
+    inbound::Connects,
     load::{Budget, Load},
     splice::Answer,
     traffic::{Counted, Traffic},
@@ -63,6 +64,10 @@ pub enum RefuseReason {
     TooLarge,
     /// `max_bodies`, or `max_bodies_per_address`.
     Bodies,
+    /// A body that did not come to its end in time.
+    TooSlow,
+    /// Something went wrong here.
+    Internal,
     /// A page of an origin that `cors_origins` does not name. It is answered, and its browser keeps
     /// the answer from it.
     Origin,
@@ -70,7 +75,7 @@ pub enum RefuseReason {
 
 impl RefuseReason {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::BadRequest,
         Self::UnknownSession,
         Self::Draining,
@@ -79,6 +84,8 @@ impl RefuseReason {
         Self::Address,
         Self::TooLarge,
         Self::Bodies,
+        Self::TooSlow,
+        Self::Internal,
         Self::Origin,
     ];
 
@@ -93,6 +100,8 @@ impl RefuseReason {
             Self::Address => "connections_per_address",
             Self::TooLarge => "too_large",
             Self::Bodies => "bodies",
+            Self::TooSlow => "too_slow",
+            Self::Internal => "internal",
             Self::Origin => "origin",
         }
     }
@@ -105,6 +114,7 @@ struct Counters {
     probes_failed: AtomicU64,
     killed: [AtomicU64; KillReason::ALL.len()],
     refused: [AtomicU64; RefuseReason::ALL.len()],
+    unknown_namespaces: Arc<AtomicU64>,
 }
 
 /// How the clients of this node are connected, and what has been cut or refused since its start.
@@ -125,6 +135,8 @@ pub struct TransportCounts {
     pub killed: Vec<(KillReason, u64)>,
     /// Requests refused before the engine knew of them.
     pub refused: Vec<(RefuseReason, u64)>,
+    /// Sockets that asked for a namespace that there is not.
+    pub unknown_namespaces: u64,
 }
 
 struct Shared {
@@ -142,6 +154,7 @@ struct Shared {
     /// Somebody is cutting those who hold the most.
     relieving: Mutex<()>,
     farewell: OnceLock<Farewell>,
+    connects: OnceLock<Connects>,
     started: Instant,
 }
 
@@ -178,6 +191,7 @@ impl Default for Wires {
             budget: Arc::default(),
             relieving: Mutex::default(),
             farewell: OnceLock::new(),
+            connects: OnceLock::new(),
             started: Instant::now(),
         };
         Self { shared: Arc::new(shared) }
@@ -272,6 +286,7 @@ impl Wires {
             upgrades_failed: load(&counters.probes_failed),
             killed: KillReason::ALL.into_iter().zip(counters.killed.iter().map(load)).collect(),
             refused: RefuseReason::ALL.into_iter().zip(counters.refused.iter().map(load)).collect(),
+            unknown_namespaces: load(&counters.unknown_namespaces),
         }
     }
 
@@ -285,6 +300,9 @@ impl Wires {
         }
         wire.seen(self.now());
         wire.load.count_for(&self.shared.budget);
+        if let Some(polling) = &wire.polling {
+            polling.reader.lock().tell(self.connects());
+        }
         self.shared.by_sid.insert(sid, Arc::clone(wire));
         self.counted(|traffic| traffic.opened());
         let early = self.shared.early.lock().remove(&sid);
@@ -385,11 +403,41 @@ impl Wires {
         });
     }
 
+    /// The engine has given up this session: its client has not answered a ping in time. A websocket
+    /// is closed by the engine; of a session that polls nobody else would be told.
+    pub(crate) fn timed_out(&self, sid: Sid) {
+        if let Some(wire) = self.get(sid)
+            && wire.phase() != Phase::Websocket
+        {
+            self.forget(&wire);
+        }
+    }
+
     /// The engine has heard the farewell of this session.
     pub(crate) fn farewell_heard(&self, sid: Sid) {
         if let Some(wire) = self.get(sid) {
             wire.farewell_heard();
         }
+    }
+
+    /// Counts from now on the CONNECTs to namespaces that `exists` does not know. Said once, before
+    /// there are sessions.
+    pub(crate) fn count_unknown_namespaces(
+        &self,
+        exists: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) {
+        let counter = self.shared.counters.unknown_namespaces.clone();
+        let connects = Connects::new(move |namespace| {
+            if !exists(namespace) {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let _ = self.shared.connects.set(connects);
+    }
+
+    /// Who is told of the CONNECTs of clients.
+    pub(super) fn connects(&self) -> Connects {
+        self.shared.connects.get().cloned().unwrap_or_default()
     }
 
     /// What the engine has to read before a websocket ends, as a frame.

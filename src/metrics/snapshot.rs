@@ -82,10 +82,11 @@ impl Snapshot {
         let help = "Websockets that took over from polling, or meant to and did not.";
         to.counters("switchboard_upgrades", help, "result", upgrades)?;
         let refused = transports.refused.iter().map(|(reason, count)| (reason.as_str(), *count));
-        let help = "HTTP requests of the transport that were refused.";
+        let help = "HTTP requests of the transport that were refused, and those of pages that may \
+                    not read the answer.";
         to.counters("switchboard_requests_refused", help, "reason", refused)?;
         let cut = transports.killed.iter().map(|(reason, count)| (reason.as_str(), *count));
-        let help = "Connections that the server cut, slow consumers among them.";
+        let help = "Connections that the server cut, by the reason.";
         to.counters("switchboard_connections_cut", help, "reason", cut)?;
 
         let help = "Sockets now; a client in two namespaces has two.";
@@ -101,7 +102,9 @@ impl Snapshot {
         to.counter("switchboard_connects", "Sockets that came into a namespace.", connects)?;
         to.counter("socket_io_connect", "As switchboard_connects_total.", connects)?;
         let refused = meters.connects_refused.named(Code::ALL.map(Code::as_str));
-        let help = "Sockets that were not let into a namespace.";
+        let refused = refused.chain([("unknown_namespace", transports.unknown_namespaces)]);
+        let help =
+            "Sockets that were not let into a namespace, or asked for one that there is not.";
         to.counters("switchboard_connects_refused", help, "code", refused)?;
         let left = || meters.disconnects.named(DISCONNECT_REASONS);
         let help = "Sockets that left, by the reason that Node.js has for it.";
@@ -117,10 +120,10 @@ impl Snapshot {
         let help = "As switchboard_events_received_total.";
         to.counter("socket_io_events_received", help, received)?;
         let refused = meters.events_refused.named(Code::ALL.map(Code::as_str));
-        let help = "Events that ended in an error.";
+        let help = "Events that ended in an error, and replies that could not be sent.";
         to.counters("switchboard_events_refused", help, "code", refused)?;
         let sent = meters.events_sent.get();
-        let help = "Events handed to sockets of this node, each once for all of them.";
+        let help = "Events queued for sockets of this node, each counted for every socket.";
         to.counter("switchboard_events_sent", help, sent)?;
         to.counter("socket_io_events_sent", "As switchboard_events_sent_total.", sent)?;
         let help = "Acknowledgements and events that handlers replied.";
@@ -182,7 +185,8 @@ impl Cluster {
         let help = "Links that were lost and made again.";
         to.counter("switchboard_cluster_reconnects", help, broker.reconnects)?;
         if let Some(nodes) = self.nodes {
-            to.gauge("switchboard_cluster_nodes", "Nodes of ours that live.", nodes as f64)?;
+            let help = "Nodes of ours that live; absent while Redis does not say.";
+            to.gauge("switchboard_cluster_nodes", help, nodes as f64)?;
         }
         if !self.directory.is_empty() {
             let help = "1 while everybody who is connected here is listed in Redis.";
@@ -195,11 +199,11 @@ impl Cluster {
             to.counters(name, help, "kind", self.directory.iter().copied())?;
         }
         let load = |counter: &AtomicU64| counter.load(Relaxed);
-        let help = "Broadcasts meant for other nodes.";
+        let help = "Broadcasts meant for other nodes, those included that were lost on their way.";
         to.counter("switchboard_cluster_broadcasts_published", help, load(&peers.published))?;
-        let help = "Messages of other nodes that were applied.";
+        let help = "Messages of other nodes that were applied here.";
         to.counter("switchboard_cluster_messages_applied", help, load(&peers.applied))?;
-        let help = "Broadcasts of other nodes that no socket here was meant by.";
+        let help = "Broadcasts of other nodes that matched no socket here.";
         to.counter("switchboard_cluster_messages_filtered", help, load(&peers.filtered))?;
         let help = "Frames handed to Redis.";
         to.counter("switchboard_cluster_frames_published", help, broker.published)?;

@@ -203,6 +203,14 @@ impl Builder {
         let relay = peers.as_ref().map(|peers| relay(peers, &adapters, &context, handlers));
         let mut paths = Paths::default();
         self.gateways.iter().for_each(|gateway| paths.add(gateway.path()));
+        let paths = Arc::new(paths);
+        context.wires().count_unknown_namespaces({
+            let (adapters, paths) = (Arc::downgrade(&adapters), paths.clone());
+            move |name| {
+                paths.has(name)
+                    || adapters.upgrade().is_some_and(|adapters| adapters.get(name).is_some())
+            }
+        });
         let state = State {
             paths,
             context: context.clone(),

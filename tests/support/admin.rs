@@ -119,6 +119,13 @@ impl Metrics {
         series.filter_map(|line| Some(line.split(['{', ' ']).next()?.to_owned())).collect()
     }
 
+    /// What the family says of itself.
+    pub fn help(&self, family: &str) -> &str {
+        let start = format!("# HELP {family} ");
+        let help = self.text.lines().find_map(|line| line.strip_prefix(&*start));
+        help.unwrap_or_else(|| panic!("no help for {family} in\n{}", self.text))
+    }
+
     /// Name and type of each family.
     pub fn families(&self) -> BTreeSet<(String, String)> {
         let types = self.text.lines().filter_map(|line| line.strip_prefix("# TYPE "));

@@ -1,6 +1,10 @@
 //! Acknowledgements of clients of other nodes: asked for, and collected.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -24,6 +28,7 @@ impl Peers {
             return None;
         }
         let open = self.questions.open();
+        self.counts.published.fetch_add(1, Ordering::Relaxed);
         self.say(namespace, &question(open.id.clone()));
         Some(ClientAcks { peers: self.clone(), namespace: namespace.to_owned(), open })
     }

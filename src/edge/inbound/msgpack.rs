@@ -12,17 +12,33 @@ const LEVELS: usize = 128;
 
 const NIL: u8 = 0xc0;
 
-/// The packet that the engine is to read in the place of this one; none if it reads this one, or if
-/// nobody can.
-pub(super) fn readable(packet: &[u8]) -> Option<Vec<u8>> {
+/// What is to be done with a packet.
+pub(super) enum Read<'a> {
+    /// The engine reads it, or nobody can.
+    AsItIs,
+    /// The engine reads it. The client asks to join this namespace.
+    Connect(&'a [u8]),
+    /// The engine is to read this in its place.
+    Instead(Vec<u8>),
+}
+
+pub(super) fn read(packet: &[u8]) -> Read<'_> {
+    read_members(packet).unwrap_or(Read::AsItIs)
+}
+
+fn read_members(packet: &[u8]) -> Option<Read<'_>> {
     const { assert!(MAX_DEPTH < LEVELS) };
     let mut reader = Reader::new(packet);
     let Token::Map(members @ 1..=MEMBERS) = reader.token().ok()? else { return None };
-    let (mut is_event, mut replaced) = (false, None);
+    let (mut kind, mut namespace, mut replaced) = (None, None, None);
     for _ in 0..members {
         let Token::Text(name) = reader.token().ok()? else { return None };
         match name {
-            b"type" => is_event = is_type_of_event(&reader.token().ok()?),
+            b"type" => kind = type_of(&reader.token().ok()?),
+            b"nsp" => {
+                namespace = text(reader.rest());
+                reader.pass_over().ok()?;
+            }
             b"data" => {
                 let start = packet.len() - reader.rest().len();
                 let data = match reader.skip(LEVELS - 1) {
@@ -41,13 +57,28 @@ pub(super) fn readable(packet: &[u8]) -> Option<Vec<u8>> {
             _ => reader.pass_over().ok()?,
         }
     }
-    let (start, data, end) = replaced.filter(|_| is_event)?;
-    Some([&packet[..start], &data, &packet[end..]].concat())
+    match (kind, replaced, namespace) {
+        // An event with attachments is one, too.
+        (Some(2 | 5), Some((start, data, end)), _) => {
+            Some(Read::Instead([&packet[..start], &data, &packet[end..]].concat()))
+        }
+        (Some(0), _, Some(namespace)) if namespace != b"/" => Some(Read::Connect(namespace)),
+        _ => None,
+    }
 }
 
-/// An event with attachments is one, too.
-fn is_type_of_event(kind: &Token<'_>) -> bool {
-    matches!(kind, Token::Integer(kind) if matches!(kind.as_u64(), Some(2 | 5)))
+fn type_of(kind: &Token<'_>) -> Option<u64> {
+    match kind {
+        Token::Integer(kind) => kind.as_u64(),
+        _ => None,
+    }
+}
+
+fn text(value: &[u8]) -> Option<&[u8]> {
+    match Reader::new(value).token().ok()? {
+        Token::Text(text) => Some(text),
+        _ => None,
+    }
 }
 
 /// Whether the engine reads the event's name; what is no event, neither reads nor it.

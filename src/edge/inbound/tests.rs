@@ -186,6 +186,33 @@ mod messagepack {
     }
 
     #[test]
+    fn each_connect_to_a_namespace_is_told() {
+        let told = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let mut reader = Reader::new(false);
+        reader.tell(Connects::new({
+            let told = told.clone();
+            move |namespace: &str| told.lock().push(namespace.to_owned())
+        }));
+        let connect = |namespace: &str| {
+            let members = [("type", 0.into()), ("nsp", namespace.into())];
+            let tree = Tree::Map(members.map(|(name, value)| (Tree::from(name), value)).into());
+            let mut packet = Vec::new();
+            crate::msgpack::write(&mut packet, &tree);
+            packet
+        };
+        assert_eq!(reader.binary(&connect("/")), Inbound::Pass);
+        assert_eq!(reader.binary(&connect("/chat")), Inbound::Pass);
+        assert_eq!(reader.binary(&packet(2, event("e"))), Inbound::Pass);
+        for text in ["40", "40/,", "40/text", "42/text,[\"e\"]", "40/text,{}"] {
+            assert_eq!(reader.text(text.as_bytes()), Inbound::Pass, "{text}");
+        }
+        let mut legacy = Reader::new(true);
+        legacy.tell(reader.connects.clone());
+        legacy.text(b"40/old?token=x,");
+        assert_eq!(*told.lock(), ["/chat", "/text", "/text", "/old"]);
+    }
+
+    #[test]
     fn an_event_that_is_too_deep_for_the_engine_is_refused() {
         let deep = (0..200).fold(Tree::Nil, |tree, _| Tree::Array(vec![tree]));
         let refused = Tree::Array(vec![Tree::from(WRAPPED), Tree::Nil]);
