@@ -2,9 +2,9 @@
 
 mod admin_ui;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
-use super::{AuthMode, Config, Cookie, SecretUrl, WireProtocol};
+use super::{AuthMode, Config, Cookie, SecretUrl, WireProtocol, schema::not_yet};
 use crate::redis::target::Target;
 
 /// What is wrong, or unwise, with a setting.
@@ -15,6 +15,12 @@ pub struct Finding {
     pub keys: &'static [&'static str],
     /// What the rule asks for.
     pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.keys[0], self.message)
+    }
 }
 
 /// What [`Config::check`] found.
@@ -46,14 +52,39 @@ impl Config {
     /// rules are named, not just the first.
     pub fn check(&self) -> Check {
         let mut check = Check::default();
-        self.check_names(&mut check);
-        self.check_times(&mut check);
-        self.check_sizes(&mut check);
+        self.check_server(&mut check);
         self.check_access(&mut check);
-        self.check_traces(&mut check, cfg!(feature = "otlp"));
         self.check_admin_ui(&mut check);
         self.check_advice(&mut check);
         check
+    }
+
+    /// The rules that a server breaks that is built by a program: that one listens where it wants to
+    /// and has middlewares of its own, so it needs no keys here.
+    pub(crate) fn broken_for_server(&self) -> Vec<Finding> {
+        let mut check = Check::default();
+        self.check_server(&mut check);
+        check.errors
+    }
+
+    fn check_server(&self, check: &mut Check) {
+        self.check_names(check);
+        self.check_times(check);
+        self.check_sizes(check);
+        self.check_features(check);
+        self.check_traces(check, cfg!(feature = "otlp"));
+    }
+
+    /// What there is a key for, and nothing that serves it. A file that has one of these keys is
+    /// refused before it comes to this.
+    fn check_features(&self, check: &mut Check) {
+        let keys: [(&'static [&'static str], bool); 2] = [
+            (&["recovery"], self.recovery.enabled),
+            (&["edge.advertise"], self.edge.advertise.is_some()),
+        ];
+        for (keys, is_wanted) in keys {
+            check.rule(keys, !is_wanted, not_yet(keys[0]).unwrap_or_default());
+        }
     }
 
     fn check_names(&self, check: &mut Check) {

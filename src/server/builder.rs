@@ -18,7 +18,7 @@ use crate::{
     adapter::{Adapter, Adapters, Paths, State},
     admin_ui::{self, AdminUi},
     cluster::peers::Peers,
-    config::{self, Config, Limits, Transport},
+    config::{self, Config, Finding, Limits, Transport},
     connect::{Entrance, Surroundings},
     context::Context,
     directory::{Itself, Presence, PresenceSink},
@@ -39,6 +39,12 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
+    /// Settings are out of range, contradict each other, or are about what this version cannot do.
+    #[error("the configuration cannot be used: {}", list(.0))]
+    Config(Vec<Finding>),
+    /// [`build`](Builder::build) was not called inside a tokio runtime.
+    #[error("a server is built inside a tokio runtime, and there is none here")]
+    NoRuntime,
     /// Two gateways for one namespace, or a path that is none.
     #[error("the gateway {path:?} cannot be added: {reason}")]
     Gateway {
@@ -66,6 +72,10 @@ pub enum BuildError {
     /// The Admin UI has no credentials, or a password or namespace that cannot be used.
     #[error("the admin UI cannot be served: {0}")]
     AdminUi(String),
+}
+
+fn list(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 type OnPresence = Box<dyn Fn(Presence) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -169,13 +179,34 @@ impl Builder {
         self
     }
 
-    /// Builds the server. Nothing listens yet. Call it inside a tokio runtime if
-    /// [`on_presence`](Self::on_presence) or Redis is used.
+    /// Builds the server. Nothing listens yet.
+    ///
+    /// ```
+    /// use switchboard::{Switchboard, config::Config, server::BuildError};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let mut config = Config::default();
+    /// config.engine.max_payload = 0;
+    /// let Err(BuildError::Config(broken)) = Switchboard::builder().config(config).build() else {
+    ///     panic!("clients could send nothing");
+    /// };
+    /// assert_eq!(broken[0].to_string(), "engine.max_payload: must be more than 0");
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// If the gateways contradict each other, or a setting cannot be used.
+    /// Outside of a tokio runtime, if the gateways contradict each other, or if a setting cannot be
+    /// used: the rules are those of the configuration file.
     pub fn build(mut self) -> Result<Switchboard, BuildError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(BuildError::NoRuntime);
+        }
         let mut config = self.config;
+        let broken = config.broken_for_server();
+        if !broken.is_empty() {
+            return Err(BuildError::Config(broken));
+        }
         config.admin_ui = self.admin_ui.unwrap_or(config.admin_ui);
         let parser = self.parser.unwrap_or(config.engine.parser);
         let node = config.node_id.as_deref().map_or_else(NodeId::random, NodeId::named);

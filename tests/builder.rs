@@ -1,0 +1,46 @@
+//! Building a server in a program: what is refused, and by what name.
+
+use std::time::Duration;
+
+use switchboard::{
+    Config, Switchboard,
+    config::{AuthMode, SecretUrl, WireProtocol},
+    server::BuildError,
+};
+
+/// What a program may set is what a file may say; nothing is taken for something else in silence.
+#[tokio::test]
+async fn a_program_with_settings_that_cannot_be_used_is_told_so_by_name() {
+    let refused = |change: fn(&mut Config)| {
+        let mut config = Config::default();
+        change(&mut config);
+        Switchboard::builder().config(config).build().err().map(|error| error.to_string())
+    };
+    assert_eq!(refused(|_| {}), None);
+    // A program listens and authenticates in its own way.
+    assert_eq!(refused(|config| config.auth.mode = AuthMode::Required), None);
+    assert_eq!(refused(|config| config.admin_listen = Some(config.listen)), None);
+    let start = "the configuration cannot be used: ";
+    let named: [(fn(&mut Config), &str); 4] = [
+        (|config| config.recovery.enabled = true, "recovery: this version does not"),
+        (|config| config.edge.advertise = Some("a:1".into()), "edge.advertise: this version"),
+        (|config| config.drain.timeout = Duration::ZERO, "drain.timeout: must be more than 0"),
+        (
+            |config| {
+                config.redis.url = Some(SecretUrl::new("redis://127.0.0.1:1"));
+                config.redis.protocol = WireProtocol::Streams;
+            },
+            "redis.protocol: `streams` is not available yet",
+        ),
+    ];
+    for (change, reason) in named {
+        let said = refused(change).expect(reason);
+        assert!(said.starts_with(&format!("{start}{reason}")), "{said}");
+    }
+}
+
+#[test]
+fn a_program_without_a_runtime_is_told_so() {
+    let built = Switchboard::builder().build();
+    assert!(matches!(built, Err(BuildError::NoRuntime)));
+}
