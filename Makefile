@@ -59,6 +59,7 @@ lint: ## formatting, clippy and documentation, warnings are errors
 	cargo fmt --check
 	cargo clippy --all-targets --features otlp -- -D warnings
 	cargo clippy --bins --examples -- -D warnings
+	cargo clippy --lib --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --features otlp
 
 bench: ## CPU and memory beside plain socketioxide, in one run; see benches/README.md

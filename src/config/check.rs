@@ -4,8 +4,11 @@ mod admin_ui;
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use super::{AuthMode, Config, Cookie, SecretUrl, WireProtocol, schema::not_yet};
+use super::{AuthMode, Config, Cookie, SecretUrl, WireProtocol};
 use crate::redis::target::Target;
+
+pub(super) const NO_RECOVERY: &str = "this version does not recover connections";
+pub(super) const NO_FORWARDING: &str = "this version forwards no requests between nodes";
 
 /// What is wrong, or unwise, with a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,13 +81,8 @@ impl Config {
     /// What there is a key for, and nothing that serves it. A file that has one of these keys is
     /// refused before it comes to this.
     fn check_features(&self, check: &mut Check) {
-        let keys: [(&'static [&'static str], bool); 2] = [
-            (&["recovery"], self.recovery.enabled),
-            (&["edge.advertise"], self.edge.advertise.is_some()),
-        ];
-        for (keys, is_wanted) in keys {
-            check.rule(keys, !is_wanted, not_yet(keys[0]).unwrap_or_default());
-        }
+        check.rule(&["recovery"], !self.recovery.enabled, NO_RECOVERY);
+        check.rule(&["edge.advertise"], self.edge.advertise.is_none(), NO_FORWARDING);
     }
 
     fn check_names(&self, check: &mut Check) {

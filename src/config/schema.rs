@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::{
-    Config, env,
+    Config,
+    check::{NO_FORWARDING, NO_RECOVERY},
+    env,
     problem::{Origin, Problem},
 };
 
@@ -14,7 +16,7 @@ use super::{
 /// may be given it.
 pub const NOT_YET: &[(&str, &str)] = &[
     ("recovery", NO_RECOVERY),
-    ("edge.advertise", "this version forwards no requests between nodes"),
+    ("edge.advertise", NO_FORWARDING),
     ("redis.stream_name", NO_STREAMS),
     ("redis.stream_count", NO_STREAMS),
     ("redis.stream_max_len", NO_STREAMS),
@@ -30,7 +32,6 @@ pub const NOT_YET: &[(&str, &str)] = &[
     ("rooms.history", NO_STORE),
 ];
 
-const NO_RECOVERY: &str = "this version does not recover connections";
 const NO_STREAMS: &str = "this version does not speak the format of Redis streams";
 const NO_PENDING: &str = "this version keeps nothing for a link that is down";
 const NO_STORE: &str = "this version stores no messages";
