@@ -1,24 +1,41 @@
 //! Commands with an answer, whatever kind of Redis it is.
 
 use redis::{
-    Cmd, FromRedisValue, Pipeline, RedisResult, Value, aio::MultiplexedConnection,
+    Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection,
     cluster_async::ClusterConnection,
 };
+use tokio_util::sync::CancellationToken;
 
 /// A connection for commands. Clones share it; commands of several clones are pipelined.
 #[derive(Clone)]
-pub(crate) enum Commands {
+pub(crate) struct Commands {
+    pub(super) way: Way,
+    /// A write was refused, since the server is a replica.
+    refused: CancellationToken,
+}
+
+#[derive(Clone)]
+pub(super) enum Way {
     Single(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
 impl Commands {
+    pub(crate) fn single(connection: MultiplexedConnection) -> Self {
+        Self { way: Way::Single(connection), refused: CancellationToken::new() }
+    }
+
+    pub(super) fn cluster(connection: ClusterConnection) -> Self {
+        Self { way: Way::Cluster(connection), refused: CancellationToken::new() }
+    }
+
     /// Runs one command. In a Redis Cluster its first key says where.
     pub(crate) async fn run<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
-        match self {
-            Self::Single(connection) => command.query_async(connection).await,
-            Self::Cluster(connection) => command.query_async(connection).await,
-        }
+        let answer = match &mut self.way {
+            Way::Single(connection) => command.query_async(connection).await,
+            Way::Cluster(connection) => command.query_async(connection).await,
+        };
+        answer.inspect_err(|error| self.note(error))
     }
 
     /// Runs commands whose keys are in one slot, in order and in one round trip. Answers for each;
@@ -32,7 +49,9 @@ impl Commands {
         for command in commands {
             pipeline.add_command(command.clone());
         }
-        self.clone().run_all(&pipeline).await
+        let answers: Vec<RedisResult<Value>> = self.clone().run_all(&pipeline).await?;
+        answers.iter().filter_map(|answer| answer.as_ref().err()).for_each(|e| self.note(e));
+        Ok(answers)
     }
 
     /// Runs several commands in one round trip. In a Redis Cluster their keys may be anywhere.
@@ -40,9 +59,22 @@ impl Commands {
         &mut self,
         commands: &Pipeline,
     ) -> RedisResult<T> {
-        match self {
-            Self::Single(connection) => commands.query_async(connection).await,
-            Self::Cluster(connection) => commands.query_async(connection).await,
+        let answer = match &mut self.way {
+            Way::Single(connection) => commands.query_async(connection).await,
+            Way::Cluster(connection) => commands.query_async(connection).await,
+        };
+        answer.inspect_err(|error| self.note(error))
+    }
+
+    /// Ends when a write was refused because the server is a replica. In a Redis Cluster the driver
+    /// asks another node then.
+    pub(super) async fn refused(&self) {
+        self.refused.cancelled().await;
+    }
+
+    fn note(&self, error: &RedisError) {
+        if error.code() == Some("READONLY") && matches!(self.way, Way::Single(_)) {
+            self.refused.cancel();
         }
     }
 }

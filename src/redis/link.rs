@@ -12,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     backoff::Backoff,
-    commands::Commands,
+    commands::{Commands, Way},
     probe::{self, Life},
     refusal::{explain, explain_loss, link_error},
     state::LinkState,
     target::Target,
+    whereabouts::Wanted,
 };
 use crate::cluster::broker::{Link, LinkError};
 
@@ -50,7 +51,10 @@ impl Redis {
     pub(crate) async fn start(&self, wait: bool) -> Result<(), LinkError> {
         let shared = &self.0;
         let first = match shared.connect().await {
-            Ok(open) => Some(open),
+            Ok(open) => {
+                shared.state.up();
+                Some(open)
+            }
             Err(error) if wait => {
                 shared.state.down(&explain(&shared.target, &error));
                 None
@@ -97,6 +101,15 @@ impl fmt::Debug for Redis {
 struct Open {
     commands: Commands,
     closed: CancellationToken,
+    /// Of a Redis Cluster, when it was opened.
+    masters: Option<Vec<String>>,
+}
+
+/// How a connection ended.
+enum End {
+    Lost(RedisError),
+    /// A Redis Cluster has other masters now.
+    Outdated,
 }
 
 impl Shared {
@@ -110,19 +123,22 @@ impl Shared {
             Ok::<_, SendError>(())
         });
         let commands = self.target.commands(&config).await?;
-        let open = Open { commands, closed };
+        let open = Open { commands, closed, masters: self.target.masters() };
         self.commands.store(Some(Arc::new(open.commands.clone())));
-        self.state.up();
         Ok(open)
     }
 
     async fn keep(&self, mut open: Option<Open>) {
         let mut backoff = Backoff::default();
         loop {
-            if let Some(Open { commands, closed }) = open.take() {
-                let lost = tokio::select! {
-                    () = closed.cancelled() => closed_by_redis(),
-                    error = self.until_dead(commands) => error,
+            if let Some(current) = open.take() {
+                let lost = match self.until_over(&current).await {
+                    End::Lost(error) => error,
+                    // It goes on until there is another one.
+                    End::Outdated => {
+                        open = Some(self.connect().await.unwrap_or(current));
+                        continue;
+                    }
                 };
                 self.commands.store(None);
                 self.state.down(&explain_loss(&self.target, &lost));
@@ -130,24 +146,32 @@ impl Shared {
             }
             tokio::time::sleep(backoff.next()).await;
             match self.connect().await {
-                Ok(made) => open = Some(made),
+                Ok(made) => {
+                    self.state.up();
+                    open = Some(made);
+                }
                 Err(error) => self.state.down(&explain(&self.target, &error)),
             }
         }
     }
 
-    async fn until_dead(&self, commands: Commands) -> RedisError {
-        let silence = self.target.timeouts().silence;
-        match commands {
-            Commands::Single(one) => {
-                let life = Life::new(silence);
-                probe::until_dead(one, self.target.wants_master(), &life).await
-            }
-            // The driver mends the connections to the nodes by itself; what is asked is whether
-            // any node of it answers, and one that answers may be a replica.
-            Commands::Cluster(all) => {
-                probe::until_dead(AnyNode(all), false, &Life::new(silence)).await
-            }
+    async fn until_over(&self, Open { commands, closed, masters }: &Open) -> End {
+        let life = Life::new(self.target.timeouts().silence);
+        match commands.way.clone() {
+            Way::Single(one) => tokio::select! {
+                () = closed.cancelled() => End::Lost(closed_by_redis()),
+                () = commands.refused() => End::Lost(read_only()),
+                error = probe::until_dead(one, self.target.wanted(), &life) => End::Lost(error),
+            },
+            // The driver mends the connections to the nodes by itself; what is asked is whether any
+            // node of it answers. Which nodes there are it learns from any of them, which may be one
+            // that was removed.
+            Way::Cluster(all) => tokio::select! {
+                error = probe::until_dead(AnyNode(all), Wanted::anything(), &life) => {
+                    End::Lost(error)
+                }
+                () = self.target.until_masters_change(masters.clone()) => End::Outdated,
+            },
         }
     }
 }
@@ -183,4 +207,8 @@ impl redis::aio::ConnectionLike for AnyNode {
 
 pub(crate) fn closed_by_redis() -> RedisError {
     (redis::ErrorKind::Io, "the connection was closed by the other side").into()
+}
+
+fn read_only() -> RedisError {
+    (redis::ErrorKind::Client, "it takes no writes (READONLY): it is a replica").into()
 }

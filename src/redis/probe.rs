@@ -12,6 +12,8 @@ use std::{
 use redis::{ErrorKind, FromRedisValue as _, RedisError, RedisResult, Value, aio::ConnectionLike};
 use tokio::time::timeout;
 
+use super::whereabouts::Wanted;
+
 /// The pause between two questions.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// An answer is waited for in such steps.
@@ -27,8 +29,9 @@ pub(crate) struct Hello {
 }
 
 impl Hello {
-    pub(crate) fn is_master(&self) -> bool {
-        self.role == "master"
+    /// Some servers that are compatible have further words for masters.
+    pub(crate) fn is_replica(&self) -> bool {
+        matches!(self.role.as_str(), "replica" | "slave")
     }
 }
 
@@ -71,15 +74,28 @@ impl Life {
 /// Asks again and again and ends with the reason once the connection is of no use any more.
 pub(crate) async fn until_dead<C: ConnectionLike>(
     mut connection: C,
-    wants_master: bool,
+    mut wanted: Wanted,
     life: &Life,
 ) -> RedisError {
     let mut waited = Duration::ZERO;
+    let mut was_wrong = false;
     loop {
         tokio::time::sleep(INTERVAL).await;
         match answered(hello(&mut connection), life, &mut waited).await {
-            Some(Ok(hello)) if wants_master && !hello.is_master() => return degraded(),
-            Some(Ok(_)) => waited = Duration::ZERO,
+            Some(Ok(hello)) if wanted.is_master() && hello.is_replica() => {
+                return timeout(STEP, replica(&mut connection))
+                    .await
+                    .unwrap_or_else(|_| degraded());
+            }
+            Some(Ok(_)) => {
+                waited = Duration::ZERO;
+                // Twice, since what is compared changes while it is compared.
+                let wrong = answered(wanted.is_wrong(&mut connection), life, &mut waited).await;
+                match wrong.flatten() {
+                    Some(reason) if was_wrong => return reason,
+                    wrong => was_wrong = wrong.is_some(),
+                }
+            }
             // The driver is less patient.
             Some(Err(error)) if error.is_timeout() => {}
             Some(Err(error)) => return error,
@@ -114,8 +130,24 @@ fn silent() -> RedisError {
     (ErrorKind::Io, "no answer in time").into()
 }
 
+/// What is said of a server that is a replica; of which master, if we may know.
+pub(crate) async fn replica<C: ConnectionLike>(connection: &mut C) -> RedisError {
+    let role: RedisResult<(String, String, u16)> = async {
+        let role: Vec<Value> = redis::cmd("ROLE").query_async(connection).await?;
+        redis::from_redis_value(Value::Array(role.into_iter().take(3).collect()))
+            .map_err(Into::into)
+    }
+    .await;
+    match role {
+        Ok((_, host, port)) => {
+            (ErrorKind::Client, "it is a replica", format!("of {host}:{port}")).into()
+        }
+        Err(_) => degraded(),
+    }
+}
+
 fn degraded() -> RedisError {
-    (ErrorKind::Client, "the node is not a master any more").into()
+    (ErrorKind::Client, "it is a replica").into()
 }
 
 #[cfg(test)]

@@ -121,9 +121,13 @@ fn of_certificate(text: &str) -> Option<&'static str> {
 
 /// The words of an error of ours or of the driver, without its kind.
 fn plain(error: &RedisError) -> String {
-    let text = error.to_string();
-    let kind = format!(" - {:?}", error.kind());
-    text.replacen(&kind, "", 1)
+    let kind = error.kind();
+    let text = error.to_string().replacen(&format!(" - {kind:?}"), "", 1);
+    match kind {
+        // Ours are one sentence.
+        ErrorKind::Client => text.replacen(": ", " ", 1),
+        _ => text,
+    }
 }
 
 /// The driver's source is the shared pointer to the error, not the error itself.
@@ -158,9 +162,10 @@ pub(crate) fn link_error(target: &Target, error: &RedisError) -> LinkError {
             error.kind(),
             ErrorKind::Parse | ErrorKind::RESP3NotSupported | ErrorKind::AuthenticationFailed
         );
-    match answers {
-        true => LinkError::Refused { address, reason },
-        false => LinkError::Unreachable { address, source: reason.into() },
+    match error.kind() {
+        ErrorKind::Client => LinkError::Unfit { address, reason },
+        _ if answers => LinkError::Refused { address, reason },
+        _ => LinkError::Unreachable { address, source: reason.into() },
     }
 }
 

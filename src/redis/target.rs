@@ -4,7 +4,7 @@ mod error;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use rand::seq::SliceRandom as _;
 use redis::{
@@ -15,7 +15,14 @@ use redis::{
 };
 
 pub(crate) use self::error::TargetError;
-use super::{commands::Commands, greeting, probe, refusal::is_hang_up, url::Url};
+use super::{
+    commands::Commands,
+    greeting, probe,
+    refusal::is_hang_up,
+    url::Url,
+    view::Address,
+    whereabouts::{Channels, Wanted, Whereabouts},
+};
 use crate::config::SecretUrl;
 
 /// How long Redis is waited for.
@@ -37,6 +44,10 @@ impl Default for Timeouts {
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
+/// How often the driver tries a command again in a Redis Cluster, some milliseconds apart, before it
+/// says why it cannot be done. By itself it would take minutes.
+const RETRIES: u32 = 8;
+
 /// Where Redis is. Opens connections there; keeps none.
 #[derive(Clone)]
 pub(crate) struct Target {
@@ -45,6 +56,9 @@ pub(crate) struct Target {
     /// Whether, and with which authorities: those of the system if `None`.
     tls: Option<Option<TlsCertificates>>,
     timeouts: Timeouts,
+    /// Shared by all connections.
+    whereabouts: Arc<Whereabouts>,
+    channels: Option<Channels>,
 }
 
 #[derive(Clone)]
@@ -102,7 +116,16 @@ impl Target {
             _ if settings.db() != 0 => return Err(TargetError::ClusterDatabase),
             _ => Place::Cluster(nodes),
         };
-        Ok(Self { place, settings, tls, timeouts: Timeouts::default() })
+        Ok(Self::new(place, settings, tls))
+    }
+
+    fn new(
+        place: Place,
+        settings: RedisConnectionInfo,
+        tls: Option<Option<TlsCertificates>>,
+    ) -> Self {
+        let (timeouts, whereabouts) = (Timeouts::default(), Arc::default());
+        Self { place, settings, tls, timeouts, whereabouts, channels: None }
     }
 
     fn unix(url: &Url<'_>) -> Result<Self, TargetError> {
@@ -111,12 +134,7 @@ impl Target {
             return Err(TargetError::NoPath);
         }
         let place = Place::Single(ConnectionAddr::Unix(url.path.into()));
-        Ok(Self {
-            place,
-            settings: settings(url, db.as_deref())?,
-            tls: None,
-            timeouts: Timeouts::default(),
-        })
+        Ok(Self::new(place, settings(url, db.as_deref())?, None))
     }
 
     fn sentinel(url: &Url<'_>) -> Result<Self, TargetError> {
@@ -132,17 +150,25 @@ impl Target {
             return Err(TargetError::MasterName);
         }
         let place = Place::Sentinel { sentinels, master: master.to_owned() };
-        Ok(Self {
-            place,
-            settings: settings(url, db.as_deref())?,
-            tls,
-            timeouts: Timeouts::default(),
-        })
+        Ok(Self::new(place, settings(url, db.as_deref())?, tls))
     }
 
     /// The same, waited for in another way.
     pub(crate) fn with_timeouts(self, timeouts: Timeouts) -> Self {
         Self { timeouts, ..self }
+    }
+
+    /// The same, for a user who may listen to these channels.
+    pub(crate) fn with_channels(self, channels: Channels) -> Self {
+        Self { channels: Some(channels), ..self }
+    }
+
+    pub(super) fn channels(&self) -> Option<&Channels> {
+        self.channels.as_ref()
+    }
+
+    pub(super) fn whereabouts(&self) -> &Whereabouts {
+        &self.whereabouts
     }
 
     pub(crate) fn timeouts(&self) -> Timeouts {
@@ -183,30 +209,75 @@ impl Target {
         matches!(self.place, Place::Cluster(_))
     }
 
-    /// Whether a connection is of use with a master only: behind a Sentinel or in a cluster a node
-    /// may be degraded to a replica while we are connected.
-    pub(crate) fn wants_master(&self) -> bool {
-        !matches!(self.place, Place::Single(_))
+    /// What the server of a connection has to be and to remain: we write, so a replica is of no
+    /// use, and all nodes have to be at one server, or in one cluster.
+    pub(crate) fn wanted(&self) -> Wanted {
+        Wanted::of(self.clone())
+    }
+
+    /// The nodes of a Redis Cluster that the configuration names, in any order; none for others.
+    pub(super) fn seeds(&self) -> Option<Vec<Address>> {
+        let Place::Cluster(seeds) = &self.place else { return None };
+        let mut seeds: Vec<_> = seeds
+            .iter()
+            .filter_map(|seed| match seed {
+                ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                    Some((host.clone(), *port))
+                }
+                _ => None,
+            })
+            .collect();
+        seeds.shuffle(&mut rand::rng());
+        Some(seeds)
+    }
+
+    /// Ends when a Redis Cluster has other masters than these.
+    pub(super) async fn until_masters_change(&self, before: Option<Vec<String>>) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.whereabouts.refresh(self);
+            if self.masters().is_some_and(|now| before.as_ref() != Some(&now)) {
+                return;
+            }
+        }
+    }
+
+    /// The masters of a Redis Cluster, as far as they are known.
+    pub(super) fn masters(&self) -> Option<Vec<String>> {
+        self.whereabouts.last_view().map(|view| view.keys())
     }
 
     /// Opens a connection: to the node, to the current master behind the Sentinels, or to any
-    /// living node of the cluster. It speaks RESP3, so `config` may have a push sender.
+    /// living master of the cluster. It speaks RESP3, so `config` may have a push sender.
     ///
     /// # Errors
-    /// If nobody answers, or refuses us, or, behind a Sentinel, there is no master.
+    /// If nobody answers, or refuses us, or there is no master.
     pub(crate) async fn connect(
         &self,
         config: &AsyncConnectionConfig,
     ) -> RedisResult<MultiplexedConnection> {
         match &self.place {
-            Place::Single(node) => self.connect_to(node, config).await,
-            Place::Cluster(seeds) => {
-                let mut seeds = seeds.clone();
+            Place::Single(node) => {
+                let mut connection = self.connect_to(node, config).await?;
+                match probe::hello(&mut connection).await?.is_replica() {
+                    false => Ok(connection),
+                    true => Err(probe::replica(&mut connection).await),
+                }
+            }
+            Place::Cluster(_) => {
+                let seeds = self.seeds().unwrap_or_default();
+                let (mut nodes, mut last) = match self.whereabouts.view(self, &seeds).await {
+                    Ok(view) => {
+                        let masters = view.masters.into_iter().map(|master| master.address);
+                        (masters.collect(), no_node())
+                    }
+                    // Somebody who is no cluster at all is told so by what comes next.
+                    Err(error) => (seeds, error),
+                };
                 // not all nodes of ours at one node of theirs
-                seeds.shuffle(&mut rand::rng());
-                let mut last = no_node();
-                for seed in &seeds {
-                    match self.connect_to(seed, config).await {
+                nodes.shuffle(&mut rand::rng());
+                for (host, port) in nodes {
+                    match self.connect_node(&host, port, config).await {
                         Ok(connection) => return Ok(connection),
                         Err(error) => last = error,
                     }
@@ -217,9 +288,9 @@ impl Target {
                 let master = self.find_master(sentinels, master).await?;
                 let mut connection = self.connect_to(&master, config).await?;
                 // a Sentinel may not have noticed yet
-                match probe::hello(&mut connection).await?.is_master() {
-                    true => Ok(connection),
-                    false => Err(not_a_master()),
+                match probe::hello(&mut connection).await?.is_replica() {
+                    false => Ok(connection),
+                    true => Err(probe::replica(&mut connection).await),
                 }
             }
         }
@@ -251,12 +322,20 @@ impl Target {
     /// # Errors
     /// As [`connect`](Self::connect).
     pub(crate) async fn commands(&self, config: &AsyncConnectionConfig) -> RedisResult<Commands> {
-        let Place::Cluster(seeds) = &self.place else {
-            return self.connect(config).await.map(Commands::Single);
+        let Some(seeds) = self.seeds() else {
+            return self.connect(config).await.map(Commands::single);
         };
         self.ensure_crypto();
-        let seeds = seeds.iter().map(|seed| self.info(seed)).collect::<RedisResult<Vec<_>>>()?;
-        let mut builder = ClusterClientBuilder::new(seeds)
+        // The driver believes the first who answers, and goes back to these when it knows nobody.
+        let view = self.whereabouts.view(self, &seeds).await?;
+        let masters = view.masters.iter().map(|master| &master.address);
+        let masters = masters
+            .map(|(host, port)| self.info(&node(host, *port, self.tls.is_some())))
+            .collect::<RedisResult<Vec<_>>>()?;
+        let mut builder = ClusterClientBuilder::new(masters)
+            .retries(RETRIES)
+            .min_retry_wait(10)
+            .max_retry_wait(200)
             .use_protocol(ProtocolVersion::RESP3)
             .connection_timeout(self.timeouts.request)
             .response_timeout(self.timeouts.request)
@@ -264,7 +343,7 @@ impl Target {
         if let Some(Some(authorities)) = &self.tls {
             builder = builder.certs(authorities.clone());
         }
-        builder.build()?.get_async_connection().await.map(Commands::Cluster)
+        builder.build()?.get_async_connection().await.map(Commands::cluster)
     }
 
     async fn connect_to(
@@ -432,8 +511,4 @@ fn no_node() -> RedisError {
 
 fn unknown_master() -> RedisError {
     (ErrorKind::Client, "the Sentinels know no master of this name").into()
-}
-
-fn not_a_master() -> RedisError {
-    (ErrorKind::Client, "the node is not a master (any more)").into()
 }

@@ -125,11 +125,9 @@ impl Server {
 
     /// A new connection, once it answers.
     pub(crate) async fn connection(&self) -> MultiplexedConnection {
-        let target = self.target();
-        let config = target.config();
         let start = Instant::now();
         loop {
-            match target.connect(&config).await {
+            match self.connect().await {
                 Ok(connection) => return connection,
                 Err(error) => assert!(start.elapsed() < DEADLINE, "Redis does not answer: {error}"),
             }
@@ -137,17 +135,20 @@ impl Server {
         }
     }
 
+    /// To this one, whatever it is.
+    async fn connect(&self) -> redis::RedisResult<MultiplexedConnection> {
+        let target = self.target();
+        target.connect_node("127.0.0.1", self.port, &target.config()).await
+    }
+
     /// A new connection for commands with an answer.
     pub(crate) async fn commands(&self) -> Commands {
-        Commands::Single(self.connection().await)
+        Commands::single(self.connection().await)
     }
 
     /// Runs one command, without a login.
     pub(crate) async fn command(&self, words: &[&str]) -> redis::RedisResult<redis::Value> {
-        let mut connection = {
-            let target = self.target();
-            target.connect(&target.config()).await?
-        };
+        let mut connection = self.connect().await?;
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]).query_async(&mut connection).await
     }
@@ -179,6 +180,7 @@ pub(crate) struct Network {
 
 #[derive(Clone, Copy, Default)]
 struct Way {
+    to: u16,
     delay: Duration,
     stalled: bool,
 }
@@ -187,11 +189,12 @@ impl Network {
     pub(crate) async fn to(port: u16) -> Self {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let own = listener.local_addr().unwrap().port();
-        let state = watch::Sender::new(Way::default());
+        let state = watch::Sender::new(Way { to: port, ..Way::default() });
         let way = state.subscribe();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let Ok(server) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else {
+                let to = way.borrow().to;
+                let Ok(server) = tokio::net::TcpStream::connect(("127.0.0.1", to)).await else {
                     continue;
                 };
                 for stream in [&client, &server] {
@@ -204,6 +207,11 @@ impl Network {
             }
         });
         Self { port: own, state }
+    }
+
+    /// New connections go there from now on; those that are open stay where they are.
+    pub(crate) fn point_to(&self, port: u16) {
+        self.state.send_modify(|way| way.to = port);
     }
 
     /// A round trip takes so long from now on.
@@ -273,6 +281,24 @@ pub(crate) fn target(url: &str) -> Target {
     let second = Duration::from_secs(1);
     let timeouts = Timeouts { request: second * 2, silence: second * 2 };
     Target::parse(&SecretUrl::new(url)).unwrap().with_timeouts(timeouts)
+}
+
+/// Takes the last of [`cluster`]'s nodes out of it, as `redis-cli --cluster` does by `reshard` and
+/// `del-node`: it goes on by itself.
+pub(crate) async fn remove_last([first, second, last]: &[Server; 3]) {
+    last.command(&["CLUSTER", "DELSLOTSRANGE", "10923", "16383"]).await.unwrap();
+    for node in [first, second] {
+        let _ = node.command(&["CLUSTER", "DELSLOTSRANGE", "10923", "16383"]).await;
+    }
+    first.command(&["CLUSTER", "ADDSLOTSRANGE", "10923", "16383"]).await.unwrap();
+    let id = last.command(&["CLUSTER", "MYID"]).await.unwrap();
+    let id: String = redis::from_redis_value(id).unwrap();
+    for node in [first, second] {
+        node.command(&["CLUSTER", "FORGET", &id]).await.unwrap();
+    }
+    // the directory's keys would have been moved
+    last.command(&["FLUSHALL"]).await.unwrap();
+    last.command(&["CLUSTER", "RESET"]).await.unwrap();
 }
 
 /// Waits until `condition` holds; panics after [`DEADLINE`].

@@ -27,7 +27,8 @@ use crate::{
     redis::{
         link::Redis,
         rights::Rights,
-        target::{Target, Timeouts},
+        target::{Target, TargetError, Timeouts},
+        whereabouts::Channels,
     },
     relay::Relay,
 };
@@ -117,8 +118,7 @@ impl Faces {
         url: &SecretUrl,
         presence: Option<PresenceSink>,
     ) -> Result<Self, BuildError> {
-        let target = Target::parse(url).map_err(|error| BuildError::Redis(Box::new(error)))?;
-        let target = target.with_timeouts(timeouts(config));
+        let target = target(config, url).map_err(|error| BuildError::Redis(Box::new(error)))?;
         let redis = Redis::new(target.clone());
         let (broker, rights) = redis_broker(target, config);
         let node = itself.incarnation.clone();
@@ -146,9 +146,13 @@ impl Faces {
     }
 }
 
-pub(super) fn timeouts(config: &Config) -> Timeouts {
+/// Where Redis is, and what is to be expected of it.
+pub(super) fn target(config: &Config, url: &SecretUrl) -> Result<Target, TargetError> {
     let redis = &config.redis;
-    Timeouts { request: redis.request_timeout, silence: redis.silence_timeout }
+    let timeouts = Timeouts { request: redis.request_timeout, silence: redis.silence_timeout };
+    let sharded = kind(config) == Kind::Sharded;
+    let channels = Channels { prefix: redis.key_prefix.clone(), sharded };
+    Ok(Target::parse(url)?.with_timeouts(timeouts).with_channels(channels))
 }
 
 pub(super) fn redis_broker(target: Target, config: &Config) -> (RedisBroker, Arc<Rights>) {

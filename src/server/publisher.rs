@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::cluster::{new_peers, redis_broker, timeouts};
+use super::cluster::{new_peers, redis_broker, target};
 use crate::{
     cluster::{
         broker::{Broker, LinkError},
@@ -13,7 +13,6 @@ use crate::{
     emitter::Emitter,
     id::NodeId,
     payload::Parser,
-    redis::target::Target,
 };
 
 /// Emits to the clients of a cluster without being a node of it: what `@socket.io/redis-emitter`
@@ -61,8 +60,7 @@ impl Publisher {
     pub async fn connect(config: &Config) -> Result<Self, PublishError> {
         let url = config.redis.url.as_ref();
         let url = url.ok_or_else(|| PublishError::Url("not set".into()))?;
-        let target = Target::parse(url).map_err(|error| PublishError::Url(error.to_string()))?;
-        let target = target.with_timeouts(timeouts(config));
+        let target = target(config, url).map_err(|error| PublishError::Url(error.to_string()))?;
         let (broker, rights) = redis_broker(target, config);
         let broker: Arc<dyn Broker> = Arc::new(broker);
         let nobody = Arc::new(|| Box::pin(std::future::ready(Ok(HashMap::new()))) as _);

@@ -31,6 +31,7 @@ use crate::redis::{
     link::closed_by_redis,
     probe::{self, Life},
     target::Target,
+    whereabouts::Wanted,
 };
 
 /// Channels in one command, and commands in one pipeline, so that Redis is not held up by us.
@@ -46,7 +47,7 @@ pub(super) struct Session {
     slots: Option<Slots>,
     /// For classic channels in a cluster.
     elsewhere: Option<Elsewhere>,
-    wants_master: bool,
+    wanted: Wanted,
     signs: Signs,
 }
 
@@ -93,13 +94,13 @@ impl Session {
             let (ears, signs) = (ears.clone(), signs.clone());
             signs.clone().config(target, move |push| signs.on_push(push, &ears, session))
         };
-        let wants_master = target.wants_master();
+        let wanted = target.wanted();
         let whole = |lanes: Vec<_>, slots, elsewhere| {
             let signs = signs.clone();
             let life = || Life::with_frames(target.timeouts().silence, signs.heard.clone());
             let lives = std::iter::repeat_with(life).take(lanes.len()).collect();
             let sound = std::iter::repeat_with(Sound::now).take(lanes.len()).collect();
-            Ok(Self { kind, lanes, lives, sound, slots, elsewhere, wants_master, signs })
+            Ok(Self { kind, lanes, lives, sound, slots, elsewhere, wanted: wanted.clone(), signs })
         };
         let lane =
             async |(host, port): &(String, u16)| target.connect_node(host, *port, &config).await;
@@ -132,7 +133,7 @@ impl Session {
         let deaths =
             self.lanes.iter().zip(&self.sound).zip(&self.lives).map(|((lane, sound), life)| {
                 let lane = Watched { connection: lane.clone(), sound: sound.clone() };
-                probe::until_dead(lane, self.wants_master, life)
+                probe::until_dead(lane, self.wanted.clone(), life)
             });
         let deaths = deaths.map(Box::pin);
         tokio::select! {

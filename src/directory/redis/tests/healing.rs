@@ -149,7 +149,7 @@ async fn a_storm_of_logins_at_a_redis_that_hangs_calls_nobody_offline() {
     let way = Network::to(server.port).await;
     let (lease, patience) = (Duration::from_secs(6), Duration::from_secs(6));
     let far = target(&format!("redis://127.0.0.1:{}", way.port));
-    let commands = Commands::Single(
+    let commands = Commands::single(
         far.connect(&far.config().set_response_timeout(Some(patience))).await.expect("a way"),
     );
     let node = Node::start_with("n1", commands, lease, patience);
@@ -192,7 +192,7 @@ async fn everything_is_listed_again_in_few_round_trips() {
     let far = target(&format!("redis://127.0.0.1:{}", way.port));
     let commands = far.connect(&far.config()).await.expect("a way");
     let lease = Duration::from_secs(6);
-    let node = Node::start_with("n1", Commands::Single(commands), lease, PATIENCE);
+    let node = Node::start_with("n1", Commands::single(commands), lease, PATIENCE);
     for number in 0..200 {
         node.enter(&format!("user{number}"), number).await;
     }

@@ -1,0 +1,193 @@
+//! Which masters a Redis Cluster has, as most of its nodes see it.
+//!
+//! A node that was removed may go on by itself: reset, it is a cluster of its own without a slot; cut
+//! off or forgotten by the others, it still takes itself for one of them. So no single node is
+//! believed, not even one that the configuration names.
+
+use std::{collections::HashMap, time::Duration};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use parking_lot::Mutex;
+use redis::{ErrorKind, RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use tokio::time::{Instant, sleep_until};
+
+use super::target::Target;
+
+/// Host and port.
+pub(super) type Address = (String, u16);
+
+/// So many nodes are asked.
+const MOST: usize = 8;
+/// Once one has answered, the others are waited for so long.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// A master, known by its id; old and odd servers tell none.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Master {
+    pub(super) id: Option<String>,
+    pub(super) address: Address,
+}
+
+impl Master {
+    fn key(&self) -> String {
+        let (host, port) = &self.address;
+        self.id.clone().unwrap_or_else(|| format!("{host}:{port}"))
+    }
+}
+
+/// The masters that own slots.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub(super) masters: Vec<Master>,
+    slots: usize,
+}
+
+impl View {
+    /// Who the masters are, whatever their slots.
+    pub(super) fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<_> = self.masters.iter().map(Master::key).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.masters.iter().any(|master| master.id.as_deref() == Some(id))
+    }
+
+    /// Asks one node, which was reached at `host`: one that does not announce its own means that.
+    ///
+    /// # Errors
+    /// If it does not answer, or owns no slot and knows nobody who does.
+    pub(super) async fn read(
+        connection: &mut impl redis::aio::ConnectionLike,
+        host: &str,
+    ) -> RedisResult<Self> {
+        let answer = redis::cmd("CLUSTER").arg("SLOTS").query_async(connection).await?;
+        Self::parse(&answer, host)
+    }
+
+    fn parse(answer: &Value, host: &str) -> RedisResult<Self> {
+        let mut view = Self { masters: Vec::new(), slots: 0 };
+        for range in answer.as_sequence().unwrap_or_default() {
+            let [first, last, master, ..] = range.as_sequence().unwrap_or_default() else {
+                return Err(not_slots());
+            };
+            let [name, port, rest @ ..] = master.as_sequence().unwrap_or_default() else {
+                return Err(not_slots());
+            };
+            let name: Option<String> = redis::from_redis_value_ref(name)?;
+            let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| host.to_owned());
+            let id = rest.first().and_then(|id| redis::from_redis_value_ref(id).ok());
+            let address = (name, redis::from_redis_value_ref(port)?);
+            let first: usize = redis::from_redis_value_ref(first)?;
+            let last: usize = redis::from_redis_value_ref(last)?;
+            view.slots += (last + 1).saturating_sub(first);
+            let master = Master { id, address };
+            if !view.masters.contains(&master) {
+                view.masters.push(master);
+            }
+        }
+        match view.masters.is_empty() {
+            true => Err((ErrorKind::Client, "no node of the cluster owns a slot").into()),
+            false => Ok(view),
+        }
+    }
+}
+
+/// Connections to those who are asked, kept from one time to the next.
+#[derive(Default)]
+pub(super) struct Witnesses(Mutex<HashMap<Address, MultiplexedConnection>>);
+
+impl Witnesses {
+    /// Asks the seeds, and the masters that they name, and takes what most of them say.
+    ///
+    /// # Errors
+    /// If none of them answers with a master.
+    pub(super) async fn ask(&self, target: &Target, seeds: &[Address]) -> RedisResult<View> {
+        let mut asked: Vec<Address> = Vec::new();
+        let mut asking = FuturesUnordered::new();
+        let (mut views, mut last) = (Vec::new(), None);
+        let mut deadline: Option<Instant> = None;
+        let mut next: Vec<Address> = seeds.iter().take(MOST - 2).cloned().collect();
+        loop {
+            for address in next.drain(..) {
+                if asked.len() < MOST && !asked.contains(&address) {
+                    asked.push(address.clone());
+                    asking.push(self.one(target, address));
+                }
+            }
+            let patience = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = patience => break,
+                answer = asking.next() => match answer {
+                    None => break,
+                    Some(Err(error)) => last = Some(error),
+                    Some(Ok(view)) => {
+                        deadline = deadline.or(Some(Instant::now() + GRACE));
+                        next.extend(view.masters.iter().map(|master| master.address.clone()));
+                        views.push(view);
+                    }
+                }
+            }
+        }
+        drop(asking);
+        self.0.lock().retain(|address, _| asked.contains(address));
+        most(views).ok_or_else(|| last.unwrap_or_else(not_slots))
+    }
+
+    async fn one(&self, target: &Target, address: Address) -> RedisResult<View> {
+        let known = self.0.lock().remove(&address);
+        let (host, port) = &address;
+        let mut connection = match known {
+            Some(connection) => connection,
+            None => target.connect_node(host, *port, &target.config()).await?,
+        };
+        let view = View::read(&mut connection, host).await;
+        if view.is_ok() {
+            self.0.lock().insert(address, connection);
+        }
+        view
+    }
+}
+
+/// The view that most share; of several the one with more slots, then always the same.
+fn most(views: Vec<View>) -> Option<View> {
+    let mut votes: HashMap<Vec<String>, usize> = HashMap::new();
+    for view in &views {
+        *votes.entry(view.keys()).or_default() += 1;
+    }
+    views.into_iter().max_by_key(|view| {
+        let keys = view.keys();
+        (votes[&keys], view.slots, std::cmp::Reverse(keys))
+    })
+}
+
+fn not_slots() -> RedisError {
+    (ErrorKind::UnexpectedReturnType, "CLUSTER SLOTS was not understood").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(ids: &[&str], slots: usize) -> View {
+        let master = |id: &&str| Master { id: Some((*id).to_owned()), address: ("h".into(), 1) };
+        View { masters: ids.iter().map(master).collect(), slots }
+    }
+
+    #[test]
+    fn most_are_believed_and_of_two_halves_the_one_with_more_slots() {
+        let chosen = |views: Vec<View>| most(views).map(|view| view.keys());
+        assert_eq!(chosen(Vec::new()), None);
+        let all = || view(&["a", "b"], 16_384);
+        assert_eq!(chosen(vec![all(), view(&["c"], 5000), all()]).unwrap(), ["a", "b"]);
+        assert_eq!(chosen(vec![view(&["c"], 5000), all()]).unwrap(), ["a", "b"]);
+        let halves = || vec![view(&["c"], 1), view(&["a"], 1)];
+        assert_eq!(chosen(halves()), chosen(halves().into_iter().rev().collect()));
+    }
+}

@@ -1,0 +1,218 @@
+//! Whether a connection is still on the right server.
+//!
+//! A connection outlives the reasons for which it was made: a virtual address, a Kubernetes Service
+//! or a Sentinel leads to another server from some moment on, a node leaves its cluster, and the
+//! server at the other end goes on answering. So what is right now is found out again and again, once
+//! for all connections of a target, and each of them compares itself with that.
+//!
+//! For one Redis: a connection is opened in the ordinary way and listens to a channel with a name of
+//! its own. A server that has a listener on that channel is the one to which the way leads. For a Redis
+//! Cluster: it is what most of its nodes say.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use redis::{
+    ErrorKind, RedisError, RedisResult,
+    aio::{ConnectionLike, MultiplexedConnection},
+};
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::{
+    target::Target,
+    view::{Address, View, Witnesses},
+};
+
+/// How often it is found out.
+const EVERY: Duration = Duration::from_secs(3);
+
+/// Where channels with names of our own may be.
+#[derive(Debug, Clone)]
+pub(crate) struct Channels {
+    /// How their names start.
+    pub(crate) prefix: String,
+    /// `SSUBSCRIBE` instead of `SUBSCRIBE`.
+    pub(crate) sharded: bool,
+}
+
+/// What is known of the right server.
+#[derive(Default)]
+pub(super) struct Whereabouts {
+    known: Mutex<Option<Arc<Known>>>,
+    asked: Mutex<Option<Instant>>,
+    asking: AtomicBool,
+    /// A connection has found itself to be right. Before that nothing can be wrong: there are
+    /// proxies that do not tell who listens.
+    proven: AtomicBool,
+    witnesses: Witnesses,
+}
+
+enum Known {
+    One(Mark),
+    Cluster(View),
+}
+
+/// A connection that listens to a channel of its own.
+struct Mark {
+    channel: String,
+    sharded: bool,
+    connection: MultiplexedConnection,
+}
+
+impl Mark {
+    async fn set(target: &Target, channels: &Channels) -> RedisResult<Self> {
+        let channel = format!("{}#here-{:032x}", channels.prefix, rand::random::<u128>());
+        let mut connection = target.connect(&target.config()).await?;
+        let verb = if channels.sharded { "SSUBSCRIBE" } else { "SUBSCRIBE" };
+        redis::cmd(verb).arg(&channel).exec_async(&mut connection).await?;
+        Ok(Self { channel, sharded: channels.sharded, connection })
+    }
+
+    async fn is_seen_by(&self, connection: &mut impl ConnectionLike) -> RedisResult<bool> {
+        let mut question = redis::cmd("PUBSUB");
+        question.arg(if self.sharded { "SHARDNUMSUB" } else { "NUMSUB" }).arg(&self.channel);
+        let counts: Vec<(String, usize)> = question.query_async(connection).await?;
+        Ok(counts.iter().any(|(_, count)| *count > 0))
+    }
+}
+
+/// What the server of a connection has to be.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    target: Option<Target>,
+    /// The id of the node in its cluster; none if it does not tell.
+    id: Option<Option<String>>,
+}
+
+impl Wanted {
+    /// The server to which the target leads.
+    pub(crate) fn of(target: Target) -> Self {
+        Self { target: Some(target), id: None }
+    }
+
+    /// Anything that answers.
+    pub(crate) fn anything() -> Self {
+        Self { target: None, id: None }
+    }
+
+    pub(super) fn is_master(&self) -> bool {
+        self.target.is_some()
+    }
+
+    /// Why the server at the other end is not the right one; none if it is, or nobody knows.
+    pub(super) async fn is_wrong(
+        &mut self,
+        connection: &mut impl ConnectionLike,
+    ) -> Option<RedisError> {
+        let target = self.target.clone()?;
+        let whereabouts = target.whereabouts();
+        whereabouts.refresh(&target);
+        let known = whereabouts.known.lock().clone()?;
+        let wrong = match &*known {
+            Known::One(mark) => {
+                if mark.is_seen_by(connection).await.ok()? {
+                    whereabouts.proven.store(true, Ordering::Relaxed);
+                    return None;
+                }
+                let is_there = mark.is_seen_by(&mut mark.connection.clone()).await.unwrap_or(false);
+                is_there && whereabouts.proven.load(Ordering::Relaxed)
+            }
+            Known::Cluster(view) => !self.is_in(view, connection).await?,
+        };
+        // It is known anew each few seconds, and then the old mark is gone.
+        let current = whereabouts.known.lock().clone();
+        let is_current = current.is_some_and(|current| Arc::ptr_eq(&current, &known));
+        (wrong && is_current).then(|| match &*known {
+            Known::One(_) => elsewhere(),
+            Known::Cluster(_) => removed(),
+        })
+    }
+
+    async fn is_in(&mut self, view: &View, connection: &mut impl ConnectionLike) -> Option<bool> {
+        if self.id.is_none() {
+            let id = redis::cmd("CLUSTER").arg("MYID").query_async(connection).await;
+            self.id = Some(match id {
+                Ok(id) => Some(id),
+                Err(error) if error.code().is_some() => None,
+                Err(_) => return None,
+            });
+        }
+        match &self.id {
+            Some(Some(id)) if view.masters.iter().all(|master| master.id.is_some()) => {
+                Some(view.has(id))
+            }
+            // Without its name: whether it sees what the others see.
+            _ => match View::read(connection, "").await {
+                Ok(own) => Some(own.masters.len() == view.masters.len()),
+                Err(error) => (error.kind() == ErrorKind::Client).then_some(false),
+            },
+        }
+    }
+}
+
+impl Whereabouts {
+    /// Finds out in the background if what is known is old.
+    pub(super) fn refresh(&self, target: &Target) {
+        let is_old = self.asked.lock().is_none_or(|asked| asked.elapsed() >= EVERY);
+        if is_old && !self.asking.swap(true, Ordering::AcqRel) {
+            let target = target.clone();
+            tokio::spawn(async move { target.whereabouts().find_out(&target).await });
+        }
+    }
+
+    async fn find_out(&self, target: &Target) {
+        let found = match (target.seeds(), target.channels()) {
+            (Some(seeds), _) => {
+                self.witnesses.ask(target, &seeds).await.map(Known::Cluster).map(Some)
+            }
+            (None, Some(channels)) => Mark::set(target, channels).await.map(Known::One).map(Some),
+            (None, None) => Ok(None),
+        };
+        match found {
+            Ok(found) => *self.known.lock() = found.map(Arc::new),
+            Err(error) => {
+                debug!(%error, "it is not known which Redis is the right one");
+                *self.known.lock() = None;
+            }
+        }
+        *self.asked.lock() = Some(Instant::now());
+        self.asking.store(false, Ordering::Release);
+    }
+
+    /// The masters of a Redis Cluster, asked for now.
+    ///
+    /// # Errors
+    /// If no node tells.
+    pub(super) async fn view(&self, target: &Target, seeds: &[Address]) -> RedisResult<View> {
+        let view = self.witnesses.ask(target, seeds).await?;
+        *self.known.lock() = Some(Arc::new(Known::Cluster(view.clone())));
+        *self.asked.lock() = Some(Instant::now());
+        Ok(view)
+    }
+
+    /// The masters as they were known a moment ago.
+    pub(super) fn last_view(&self) -> Option<View> {
+        match &**self.known.lock().as_ref()? {
+            Known::Cluster(view) => Some(view.clone()),
+            Known::One(_) => None,
+        }
+    }
+}
+
+fn elsewhere() -> RedisError {
+    (ErrorKind::Client, "redis.url leads to another server now").into()
+}
+
+fn removed() -> RedisError {
+    (ErrorKind::Client, "the node is no longer a master with slots of the cluster").into()
+}
