@@ -82,11 +82,7 @@ pub(crate) async fn until_dead<C: ConnectionLike>(
     loop {
         tokio::time::sleep(INTERVAL).await;
         match answered(hello(&mut connection), life, &mut waited).await {
-            Some(Ok(hello)) if wanted.is_master() && hello.is_replica() => {
-                return timeout(STEP, replica(&mut connection))
-                    .await
-                    .unwrap_or_else(|_| degraded());
-            }
+            Some(Ok(hello)) if wanted.is_master() && hello.is_replica() => return replica(),
             Some(Ok(_)) => {
                 waited = Duration::ZERO;
                 // Twice, since what is compared changes while it is compared.
@@ -130,8 +126,13 @@ fn silent() -> RedisError {
     (ErrorKind::Io, "no answer in time").into()
 }
 
-/// What is said of a server that is a replica; of which master, if we may know.
-pub(crate) async fn replica<C: ConnectionLike>(connection: &mut C) -> RedisError {
+/// What is said of a server that is a replica.
+pub(super) fn replica() -> RedisError {
+    (ErrorKind::Client, "it is a replica").into()
+}
+
+/// The same, with its master if we may know.
+pub(super) async fn replica_of<C: ConnectionLike>(connection: &mut C) -> RedisError {
     let role: RedisResult<(String, String, u16)> = async {
         let role: Vec<Value> = redis::cmd("ROLE").query_async(connection).await?;
         redis::from_redis_value(Value::Array(role.into_iter().take(3).collect()))
@@ -142,12 +143,8 @@ pub(crate) async fn replica<C: ConnectionLike>(connection: &mut C) -> RedisError
         Ok((_, host, port)) => {
             (ErrorKind::Client, "it is a replica", format!("of {host}:{port}")).into()
         }
-        Err(_) => degraded(),
+        Err(_) => replica(),
     }
-}
-
-fn degraded() -> RedisError {
-    (ErrorKind::Client, "it is a replica").into()
 }
 
 #[cfg(test)]

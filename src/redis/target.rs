@@ -261,7 +261,7 @@ impl Target {
                 let mut connection = self.connect_to(node, config).await?;
                 match probe::hello(&mut connection).await?.is_replica() {
                     false => Ok(connection),
-                    true => Err(probe::replica(&mut connection).await),
+                    true => Err(probe::replica_of(&mut connection).await),
                 }
             }
             Place::Cluster(_) => {
@@ -290,7 +290,7 @@ impl Target {
                 // a Sentinel may not have noticed yet
                 match probe::hello(&mut connection).await?.is_replica() {
                     false => Ok(connection),
-                    true => Err(probe::replica(&mut connection).await),
+                    true => Err(probe::replica()),
                 }
             }
         }
