@@ -148,6 +148,12 @@ pub(crate) trait UserDirectory: Send + Sync + 'static {
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
+/// The sockets of this node themselves, as far as the directory has to do with them.
+pub(crate) trait Here: Send + Sync + 'static {
+    /// Disconnects a socket from its namespace, on whatever node: its user has more than it may.
+    fn disconnect(&self, socket: &UserSocket);
+}
+
 /// The node's handle to the directory.
 #[derive(Clone)]
 pub(crate) struct Directory {

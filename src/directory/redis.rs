@@ -1,18 +1,21 @@
 //! The directory of a cluster: in Redis, exact, and healed by what each node holds itself.
 //!
-//! * `entry`: keys and entries; `scripts`: what Redis does with them, in one step each.
+//! * `keys`, `entry`: what stands where; `scripts`: what Redis does with it, in one step each.
 //! * `mirror`: what this node holds. Leaving is a change of the mirror, so it never waits.
 //! * `worker`: one task that tells Redis, in order for each `bucket` (`tell`); what it could not
 //!   tell, `repair` makes good by comparing a bucket with the mirror.
 //! * `beat`: leases and users whose grace time is over; `sweep`: what nodes have left that are gone.
-//! * `standing`: whether Redis can be believed; `page`, `roster`: answers, put together.
+//! * `ask`: questions; `standing`: whether the answers can be believed; `page`, `roster`: answers,
+//!   put together.
 //!
 //! A node is known by its incarnation: a name that no other run of it has. Who was taken for dead
 //! goes on under a new one, so what is being swept never comes back.
 
+mod ask;
 mod beat;
 mod bucket;
 mod entry;
+mod keys;
 mod mirror;
 mod page;
 mod repair;
@@ -34,12 +37,11 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use redis::{Cmd, FromRedisValue, RedisResult, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Itself, LimitReached, NodeInfo, PresenceSink, Unknown, UserDirectory, UserLimit, UserPage,
-    UserSocket,
+    Here, Itself, LimitReached, NodeInfo, PresenceSink, Unknown, UserDirectory, UserLimit,
+    UserPage, UserSocket,
 };
 use crate::{
     cluster::broker::Link,
@@ -47,11 +49,11 @@ use crate::{
     id::{SocketId, UserId},
     redis::{commands::Commands, rights::Rights},
 };
-use entry::{Entry, after_user, bucket_of, decode, decode_user, encode_user, keys, node_keys};
+use entry::bucket_of;
+use keys::Keys;
 use mirror::Mirror;
-use page::Page;
+use scripts::Access;
 pub(crate) use scripts::tries;
-use scripts::{Access, SCRIPTS, call};
 use standing::Standing;
 use worker::Worker;
 
@@ -77,6 +79,8 @@ impl Source for crate::redis::link::Redis {
 /// How the directory behaves.
 pub(crate) struct RedisOptions {
     pub(crate) itself: Itself,
+    /// `redis.key_prefix`: what the keys of this cluster start with, after a name of our own.
+    pub(crate) key_prefix: String,
     /// How long a node that gives no sign of life keeps its sockets. Renewed three times as often.
     pub(crate) lease: Duration,
     pub(crate) offline_after: Duration,
@@ -87,6 +91,10 @@ pub(crate) struct RedisOptions {
     /// Where changes of presence go. All nodes of a cluster have one, or none has: each tells those
     /// that it brings about.
     pub(crate) presence: Option<PresenceSink>,
+    /// Who goes when several nodes let in too many, since they could not ask.
+    pub(crate) limit: UserLimit,
+    /// The sockets themselves.
+    pub(crate) here: Arc<dyn Here>,
 }
 
 impl RedisOptions {
@@ -105,6 +113,8 @@ pub(crate) struct Counters {
     pub(crate) admitted_alone: AtomicU64,
     /// Sockets of other nodes that were removed because their node is gone.
     pub(crate) swept: AtomicU64,
+    /// Buckets that Redis had lost.
+    pub(crate) lost: AtomicU64,
     /// Entries written or removed because Redis did not have what this node holds.
     pub(crate) repaired: AtomicU64,
 }
@@ -130,6 +140,8 @@ enum Op {
     },
     /// A sweep left users without sockets in this bucket.
     Emptied(usize),
+    /// What this node had listed in this bucket is lost.
+    Torn(usize),
     Close(oneshot::Sender<()>),
 }
 
@@ -142,6 +154,7 @@ const MAX_OPS: usize = 65_536;
 /// What the handle and the worker share.
 struct Shared {
     itself: Itself,
+    keys: Keys,
     mirror: Mutex<Mirror>,
     standing: Mutex<Standing>,
     counters: Counters,
@@ -175,6 +188,7 @@ impl RedisDirectory {
         let (ops, asked) = mpsc::channel(MAX_OPS);
         let shared = Arc::new(Shared {
             itself: options.itself.clone(),
+            keys: Keys::new(&options.key_prefix),
             mirror: Mutex::default(),
             standing: Mutex::default(),
             counters: Counters::default(),
@@ -220,140 +234,6 @@ impl RedisDirectory {
         Counters::add(&self.shared.counters.admitted_alone, 1);
         mirror.decide(&user, number, limit)
     }
-
-    /// Asks Redis, and what the data is called just then. Where nodes may not do all that they have
-    /// to do, nobody can say what is missing.
-    async fn ask(&self, mut groups: Vec<Vec<Cmd>>) -> Result<Answered, Unknown> {
-        if self.shared.rights.as_ref().is_some_and(|rights| rights.refuses_data()) {
-            return Err(Unknown);
-        }
-        let commands = self.source.commands().ok_or(Unknown)?;
-        let mut epoch = redis::cmd("GET");
-        epoch.arg(&node_keys()[2]);
-        groups.push(vec![epoch]);
-        let mut groups = self.shared.access(commands).run(groups).await;
-        let epoch = groups.pop().and_then(|mut group| group.pop()).unwrap_or(Ok(Value::Nil));
-        let epoch = self.sound::<Option<Vec<u8>>>(epoch)?.ok_or(Unknown)?;
-        Ok(Answered { answers: groups.into_iter().flatten().collect(), epoch })
-    }
-
-    fn sound<T: FromRedisValue>(&self, answer: RedisResult<Value>) -> Result<T, Unknown> {
-        answer.and_then(|value| Ok(T::from_redis_value(value)?)).map_err(|_| {
-            Counters::add(&self.shared.counters.failures, 1);
-            Unknown
-        })
-    }
-
-    async fn listed(&self, user: &str) -> Result<Vec<UserSocket>, Unknown> {
-        let (bucket, encoded) = (bucket_of(user), encode_user(user));
-        let mut range = redis::cmd("ZRANGEBYLEX");
-        range.arg(&keys(bucket)[0]);
-        range.arg([b"[", &*encoded].concat()).arg([b"(", &*after_user(&encoded)].concat());
-        let Answered { answers, epoch } = self.ask(vec![vec![range]]).await?;
-        let answer = answers.into_iter().next().unwrap_or(Ok(Value::Nil));
-        let entries: Vec<Vec<u8>> = self.sound(answer)?;
-        let mirror = self.shared.mirror.lock();
-        // What others hold is known even while Redis was not told all of what this node holds.
-        let standing = self.shared.standing.lock();
-        standing.believes(&epoch, Instant::now()).then_some(()).ok_or(Unknown)?;
-        let is_behind = standing.lacks(bucket);
-        let mut sockets = if is_behind { mirror.sockets(user) } else { Vec::new() };
-        for entry in entries {
-            match decode(&entry) {
-                // Of its own sockets a node knows better: a leave may be on its way to Redis.
-                Some(Entry { incarnation, socket, .. })
-                    if self.shared.itself.is(incarnation.as_bytes()) =>
-                {
-                    if !is_behind && mirror.has(user, &socket) {
-                        sockets.push(socket);
-                    }
-                }
-                Some(entry) => sockets.push(entry.socket),
-                None => Counters::add(&self.shared.counters.malformed, 1),
-            }
-        }
-        sockets.sort_by_key(|socket| socket.connected_at);
-        Ok(sockets)
-    }
-
-    async fn page(&self, cursor: Option<&str>, limit: usize) -> Result<UserPage, Unknown> {
-        let mut page = Page::new(cursor, limit);
-        let share = page.share();
-        loop {
-            let questions = page.questions();
-            if questions.is_empty() {
-                return Ok(page.finish());
-            }
-            let ask = |(bucket, from): &(usize, Vec<u8>)| {
-                let mut ask = call(&SCRIPTS.page, keys(*bucket));
-                ask.arg(from).arg(share);
-                vec![ask]
-            };
-            let Answered { answers, epoch } = self.ask(questions.iter().map(ask).collect()).await?;
-            let standing = self.shared.standing.lock().believes_all(&epoch, Instant::now());
-            standing.then_some(()).ok_or(Unknown)?;
-            for ((bucket, _), answer) in questions.into_iter().zip(answers) {
-                let listed: Vec<(Vec<u8>, usize)> = self.sound(answer)?;
-                let complete = listed.len() < share;
-                let users = listed.into_iter().filter_map(|(user, count)| {
-                    let user = decode_user(&user);
-                    if user.is_none() {
-                        Counters::add(&self.shared.counters.malformed, 1);
-                    }
-                    user.map(|user| (user, count))
-                });
-                page.answered(bucket, users.collect(), complete);
-            }
-        }
-    }
-
-    /// Asks one question for all users of a bucket.
-    async fn ask_online(&self, users: &[UserId]) -> Result<Vec<bool>, Unknown> {
-        let mut places: Vec<(usize, Vec<usize>)> = Vec::new();
-        for (at, user) in users.iter().enumerate() {
-            let bucket = bucket_of(user);
-            match places.iter_mut().find(|(known, _)| *known == bucket) {
-                Some((_, places)) => places.push(at),
-                None => places.push((bucket, vec![at])),
-            }
-        }
-        let ask = |(bucket, places): &(usize, Vec<usize>)| {
-            let mut ask = call(&SCRIPTS.online, keys(*bucket));
-            for &at in places {
-                ask.arg(encode_user(&users[at]));
-            }
-            vec![ask]
-        };
-        let Answered { answers, epoch } = self.ask(places.iter().map(ask).collect()).await?;
-        let mut online = vec![false; users.len()];
-        for ((_, places), answer) in places.iter().zip(answers) {
-            let listed: Vec<bool> = self.sound(answer)?;
-            places.iter().zip(listed).for_each(|(&at, is_listed)| online[at] = is_listed);
-        }
-        let mirror = self.shared.mirror.lock();
-        let standing = self.shared.standing.lock();
-        standing.believes(&epoch, Instant::now()).then_some(()).ok_or(Unknown)?;
-        for (online, user) in online.iter_mut().zip(users) {
-            *online |= standing.lacks(bucket_of(user)) && mirror.holds(user);
-        }
-        Ok(online)
-    }
-
-    async fn living(&self) -> Result<Vec<NodeInfo>, Unknown> {
-        let question = call(&SCRIPTS.nodes, &node_keys()[..1]);
-        let Answered { answers, epoch } = self.ask(vec![vec![question]]).await?;
-        let answer = answers.into_iter().next().unwrap_or(Ok(Value::Nil));
-        let (nodes, malformed) = roster::read_nodes(self.sound(answer)?);
-        Counters::add(&self.shared.counters.malformed, malformed);
-        let standing = self.shared.standing.lock();
-        standing.believes(&epoch, Instant::now()).then_some(nodes).ok_or(Unknown)
-    }
-}
-
-/// What Redis said, and the name of its data.
-struct Answered {
-    answers: Vec<RedisResult<Value>>,
-    epoch: Vec<u8>,
 }
 
 impl Itself {
@@ -394,7 +274,7 @@ impl UserDirectory for RedisDirectory {
     }
 
     fn online(&self, users: Vec<UserId>) -> BoxFuture<'_, Result<Vec<bool>, Unknown>> {
-        Box::pin(async move { self.ask_online(&users).await })
+        Box::pin(async move { self.are_online(&users).await })
     }
 
     fn users(
@@ -438,6 +318,7 @@ impl UserDirectory for RedisDirectory {
             ("malformed", &counters.malformed),
             ("admitted_alone", &counters.admitted_alone),
             ("swept", &counters.swept),
+            ("lost", &counters.lost),
             ("repaired", &counters.repaired),
         ];
         counters.into_iter().map(|(name, count)| (name, count.load(Ordering::Relaxed))).collect()

@@ -224,7 +224,8 @@ impl Builder {
         let counted = Arc::downgrade(&adapters);
         let sockets = move || counted.upgrade().map_or(0, |adapters| adapters.socket_count());
         let itself = Itself::new(context.node().clone(), Arc::new(sockets));
-        let new = NewFaces { config: &config, itself, local: self.local, presence };
+        let new =
+            NewFaces { config: &config, itself, local: self.local, presence, adapters: &adapters };
         let Faces { peers, directory, redis } = Faces::new(new)?;
         adapters.set_peers(peers.clone());
         let admin_ui = admin_ui(&config, &context, &adapters, &peers)?;

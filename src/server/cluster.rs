@@ -1,6 +1,9 @@
 //! The parts of a node that face the other nodes, put together and started.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
 
 use parking_lot::Mutex;
 
@@ -19,7 +22,8 @@ use crate::{
     config::{Config, OverLimit, SecretUrl, Subscribe, WireProtocol},
     context::Context,
     directory::{
-        Directory, Itself, MemoryDirectory, PresenceSink, Unknown, UserDirectory, UserLimit,
+        Directory, Here, Itself, MemoryDirectory, PresenceSink, Unknown, UserDirectory, UserLimit,
+        UserSocket,
         redis::{RedisDirectory, RedisOptions, tries as directory_tries},
     },
     gateway::ServerSideHandlers,
@@ -66,16 +70,29 @@ pub(super) struct NewFaces<'a> {
     pub(super) itself: Itself,
     pub(super) local: Option<LocalCluster>,
     pub(super) presence: Option<PresenceSink>,
+    pub(super) adapters: &'a Arc<Adapters>,
+}
+
+/// The sockets of this node; nothing once it has ended.
+struct OwnSockets(Weak<Adapters>);
+
+impl Here for OwnSockets {
+    fn disconnect(&self, socket: &UserSocket) {
+        if let Some(adapters) = self.0.upgrade() {
+            adapters.disconnect(&socket.namespace, socket.id);
+        }
+    }
 }
 
 impl Faces {
     pub(super) fn new(new: NewFaces<'_>) -> Result<Self, BuildError> {
-        let NewFaces { config, itself, local, presence } = new;
+        let NewFaces { config, itself, local, presence, adapters } = new;
+        let here = Arc::new(OwnSockets(Arc::downgrade(adapters)));
         if let Some(local) = local {
             return Ok(Self::in_process(config, itself, &local, presence));
         }
         match &config.redis.url {
-            Some(url) => Self::on_redis(config, itself, url, presence),
+            Some(url) => Self::on_redis(config, itself, url, presence, here),
             None => {
                 let users = &config.users;
                 let directory = MemoryDirectory::new(itself, users.offline_after, presence);
@@ -117,6 +134,7 @@ impl Faces {
         itself: Itself,
         url: &SecretUrl,
         presence: Option<PresenceSink>,
+        here: Arc<dyn Here>,
     ) -> Result<Self, BuildError> {
         let target = target(config, url).map_err(|error| BuildError::Redis(Box::new(error)))?;
         let redis = Redis::new(target.clone());
@@ -129,6 +147,9 @@ impl Faces {
             patience: config.redis.request_timeout,
             rights: Some(rights.clone()),
             presence,
+            key_prefix: config.redis.key_prefix.clone(),
+            limit: limit(config),
+            here,
         };
         let directory: Arc<dyn UserDirectory> =
             Arc::new(RedisDirectory::start(Arc::new(redis.clone()), options));
@@ -243,7 +264,7 @@ impl Switchboard {
             redis.start(inner.wait_for_redis).await?;
             let (redis, rights) = (redis.clone(), rights.clone());
             let mut tries = kind(&inner.config).tries(&inner.config.redis.key_prefix);
-            tries.extend(directory_tries());
+            tries.extend(directory_tries(&inner.config.redis.key_prefix));
             let (stop, patience) = (context.stop.clone(), inner.config.redis.request_timeout);
             context.tasks.spawn(async move {
                 let watching = rights.watch(|| redis.commands(), &tries, patience);

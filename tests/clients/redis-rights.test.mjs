@@ -84,7 +84,7 @@ for (const protocol of ["classic", "sharded"]) {
         const alice = await connectWith(t, a, await token("alice"));
         if (command !== publish) {
           for (const path of ["/users", "/users/alice", "/nodes"]) assert.equal((await a.api("GET", path)).body.error?.code, "unavailable", path);
-          assert.equal((await a.api("POST", "/users/online", { ids: ["alice"] })).status, 503);
+          assert.equal((await a.api("POST", "/users/online", { ids: ["alice", "eve"] })).status, 503);
         } else {
           assert.equal((await a.api("POST", "/emit", { all: true, event: "e" })).status, 503);
           assert.equal((await a.api("GET", "/rooms/x")).status, 503);

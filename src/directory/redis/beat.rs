@@ -3,12 +3,13 @@
 
 use std::collections::HashSet;
 
-use redis::{FromRedisValue, RedisResult, Value};
+use redis::{Cmd, FromRedisValue, RedisResult, Value};
 use tokio::time::Instant;
 
 use super::{
     bucket::PAUSE,
-    entry::{BUCKETS, keys, node_keys},
+    entry::BUCKETS,
+    repair::call_register,
     roster::Description,
     scripts::{SCRIPTS, call},
     sweep::sweep_node,
@@ -19,8 +20,8 @@ use crate::{directory::Presence, id::NodeId};
 /// How many users go offline in one step.
 const STEP: usize = 500;
 
-/// Own entries, ms until the next user is due, users offline now, incarnations with entries.
-type Tick = (usize, i64, Vec<Vec<u8>>, Vec<Name>);
+/// Own entries (-1: they are lost), ms until the next user is due, users offline now, incarnations with entries.
+type Tick = (i64, i64, Vec<Vec<u8>>, Vec<Name>);
 
 /// An incarnation as it stands in Redis, where anything may stand.
 type Name = Vec<u8>;
@@ -84,15 +85,28 @@ impl Worker {
         let Some(access) = self.any_access() else { return };
         let info = self.shared.itself.info(self.shared.mirror.lock().user_count());
         let description = serde_json::to_string(&Description::from(info)).unwrap_or_default();
-        let mut beat = call(&SCRIPTS.beat, node_keys());
+        let mut beat = call(&SCRIPTS.beat, self.shared.keys.nodes());
         beat.arg(&self.incarnation).arg(description);
         beat.arg(millis(self.lease));
         beat.arg(u8::from(self.alive)).arg(self.former.as_deref().unwrap_or_default());
         beat.arg(NodeId::random().as_str());
+        // A node that is new has listed all it has: nothing. It says so before others know it, so
+        // that nobody waits for it.
+        let marks: Vec<_> = match self.generation == 0 && !self.alive {
+            true => (0..BUCKETS).map(|bucket| vec![self.mark(bucket)]).collect(),
+            false => Vec::new(),
+        };
         self.beating = true;
         self.jobs.push(Box::pin(async move {
+            // What fails is found by the first look.
+            access.run(marks).await;
             Done::Beaten(Beaten { sent, answer: access.run_one(beat).await })
         }));
+    }
+
+    fn mark(&self, bucket: usize) -> Cmd {
+        let keys = self.shared.keys.bucket(bucket);
+        call_register(keys, &self.incarnation, millis(self.grace), self.limit, true)
     }
 
     pub(super) fn beaten(&mut self, Beaten { sent, answer }: Beaten) {
@@ -102,8 +116,8 @@ impl Worker {
                 (self.alive, self.unsure) = (true, false);
                 self.last_beat = sent;
                 self.former = None;
-                let others = self.lease / 3 + PAUSE;
-                self.shared.standing.lock().heard(&epoch, std::time::Instant::now(), others);
+                let now = std::time::Instant::now();
+                self.shared.standing.lock().heard(&epoch, living.iter(), now, self.lease);
                 self.epoch = epoch;
                 self.succeeded();
                 // Found by a look before this beat was sent: whoever had entries then was known.
@@ -151,7 +165,7 @@ impl Worker {
     fn look(&mut self, buckets: Vec<(usize, Option<usize>)>) {
         let Some(access) = self.any_access() else { return };
         let looks = buckets.into_iter().map(|(bucket, count)| {
-            let mut tick = call(&SCRIPTS.tick, keys(bucket));
+            let mut tick = call(&SCRIPTS.tick, self.shared.keys.bucket(bucket));
             tick.arg(&self.incarnation).arg(STEP);
             let state = &self.buckets[bucket];
             let count = count.filter(|_| !state.busy && state.waiting.is_empty());
@@ -174,9 +188,14 @@ impl Worker {
         self.strangers.extend(nodes);
         let state = &mut self.buckets[bucket];
         state.wait_for_due(wait, now);
-        if let Some(count) = count.filter(|_| state.told == told) {
-            state.compare(count, own, now);
-            self.note_behind();
+        let is_same = state.told == told;
+        match (usize::try_from(own), count) {
+            (Ok(own), Some(count)) if is_same => {
+                state.compare(count, own, now);
+                self.note_behind();
+            }
+            (Err(_), _) if is_same => self.torn(bucket),
+            _ => {}
         }
     }
 
@@ -193,7 +212,7 @@ impl Worker {
             return;
         }
         let mut add = redis::cmd("SADD");
-        add.arg(&node_keys()[1]).arg(strangers);
+        add.arg(&self.shared.keys.nodes()[1]).arg(strangers);
         // What fails is found again by the next look.
         tokio::spawn(async move { access.run_one(add).await });
     }
@@ -212,7 +231,7 @@ impl Worker {
         let (shared, grace) = (self.shared.clone(), millis(self.grace));
         self.sweeping = Some(tokio::spawn(async move {
             for node in dying {
-                sweep_node(&shared, &access, &ops, &node, grace).await;
+                sweep_node(&shared, &access, &ops, &node, grace, None).await;
             }
         }));
     }
@@ -220,14 +239,17 @@ impl Worker {
     /// Leaves the cluster: removes everything of this node at once.
     pub(super) async fn leave_cluster(&mut self) {
         let Some(access) = self.any_access() else { return };
-        let mut close = call(&SCRIPTS.close, node_keys());
-        close.arg(&self.incarnation);
+        // Long enough for a node that starts meanwhile to look after it.
+        let forget = self.lease + self.grace;
+        let mut close = call(&SCRIPTS.close, self.shared.keys.nodes());
+        close.arg(&self.incarnation).arg(millis(forget));
         // If anything fails from here on another node does it.
-        if access.run_one(close).await.is_ok()
-            && let Some(ops) = self.ops.upgrade()
-        {
-            let (own, grace) = (self.incarnation.as_bytes(), millis(self.grace));
-            sweep_node(&self.shared, &access, &ops, own, grace).await;
+        let Ok(answer) = access.run_one(close).await else { return };
+        let Ok((is_last, gone)) = <(bool, Vec<Name>)>::from_redis_value(answer) else { return };
+        let Some(ops) = self.ops.upgrade() else { return };
+        let (grace, forget) = (millis(self.grace), is_last.then_some(forget));
+        for node in gone {
+            sweep_node(&self.shared, &access, &ops, &node, grace, forget).await;
         }
     }
 }

@@ -1,18 +1,7 @@
-//! How a user's sockets stand in Redis: keys, and entries that sort by user and then by age.
-//!
-//! Users are spread over a fixed number of buckets. A bucket has three keys with one hash tag, so a
-//! script may touch them all:
-//!
-//! * `switchboard:{uN}:sockets`, a sorted set (by name): the entries, so a user's are a range of it;
-//! * `switchboard:{uN}:held`, a sorted set (by name): incarnation, zero byte, entry, so those of a
-//!   node are a range of it;
-//! * `switchboard:{uN}:leaving`, a sorted set: users without sockets that are not offline yet, by
-//!   the time at which they will be, in ms.
+//! How a user's sockets stand in Redis: entries that sort by user and then by age. Where they stand
+//! says `keys`.
 
-use std::{
-    sync::LazyLock,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use crate::{
     directory::UserSocket,
@@ -21,24 +10,6 @@ use crate::{
 
 /// Never to be changed: nodes of different versions find each other's users by it.
 pub(super) const BUCKETS: usize = 64;
-
-/// The keys of a bucket.
-pub(super) fn keys(bucket: usize) -> &'static [String; 3] {
-    static KEYS: LazyLock<Vec<[String; 3]>> = LazyLock::new(|| {
-        let of =
-            |n| ["sockets", "held", "leaving"].map(|key| format!("switchboard:{{u{n}}}:{key}"));
-        (0..BUCKETS).map(of).collect()
-    });
-    &KEYS[bucket]
-}
-
-/// The keys of the nodes: those alive, those whose sockets are being removed, and the epoch.
-pub(super) fn node_keys() -> &'static [String; 3] {
-    static KEYS: LazyLock<[String; 3]> = LazyLock::new(|| {
-        ["alive", "dying", "epoch"].map(|key| format!("switchboard:{{nodes}}:{key}"))
-    });
-    &KEYS
-}
 
 /// The bucket of a user: FNV-1a, the same on every node.
 pub(super) fn bucket_of(user: &str) -> usize {

@@ -4,8 +4,6 @@
 local incarnation, grace = ARGV[1], tonumber(ARGV[2])
 local emptied = 0
 for at = 3, #ARGV, 2 do
-  local user, entry = ARGV[at], ARGV[at + 1]
-  redis.call('ZREM', held, incarnation .. '\0' .. entry)
-  if redis.call('ZREM', sockets, entry) == 1 then emptied = emptied + left(user, grace) end
+  emptied = emptied + drop(ARGV[at], incarnation, ARGV[at + 1], grace)
 end
 return emptied

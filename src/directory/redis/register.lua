@@ -1,14 +1,41 @@
--- Lists sockets that a node holds already, whatever the limit.
--- Arguments: incarnation, grace in ms (-1: none), then for each socket user, entry, and 1 if it was
--- listed before and only Redis forgot: that is no news of its user.
--- Answer: the users that came online.
-local incarnation, grace = ARGV[1], tonumber(ARGV[2])
-local online = {}
-for at = 3, #ARGV, 3 do
+-- Lists sockets that a node holds already. Where that is more than a user may have, those go that
+-- the rule names, whatever their node: several nodes may have let them in while they could not ask.
+-- Arguments: incarnation, grace in ms (-1: none), limit (0: none), 1 if the oldest go and else the
+-- youngest, 1 if this is all that the node has here, then for each socket user, entry, and 1 if it
+-- was listed before and only Redis forgot: that is no news of its user.
+-- Answer: {users that came online, entries that go}.
+local incarnation, grace, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local online, gone = {}, {}
+
+-- What identifies a socket, whatever the name of its node is by now: id and namespace.
+local function identity(user, entry)
+  return entry:sub(#user + 17):match('^%Z*%z%Z*%z%Z*%z(.*)$')
+end
+
+-- A node that goes on under a new name lists its sockets under both for a while.
+local function without_twins(user, mine)
+  local found = identity(user, mine)
+  for _, entry in ipairs(entries(user, 0, -1)) do
+    if entry ~= mine and found and identity(user, entry) == found then remove(entry) end
+  end
+end
+
+for at = 6, #ARGV, 3 do
   local user, entry, known = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local first = count(user) == 0
-  redis.call('ZADD', sockets, 0, entry)
-  redis.call('ZADD', held, 0, incarnation .. '\0' .. entry)
+  add(incarnation, entry)
   if first and came(user, grace) and known ~= '1' then online[#online + 1] = user end
+  if limit > 0 and count(user) > limit then
+    without_twins(user, entry)
+    local surplus = count(user) - limit
+    if surplus > 0 then
+      local start = ARGV[4] == '1' and 0 or limit
+      for _, over in ipairs(entries(user, start, surplus)) do
+        remove(over)
+        gone[#gone + 1] = over
+      end
+    end
+  end
 end
-return online
+if ARGV[5] == '1' then redis.call('ZADD', sockets, 0, 'm' .. incarnation) end
+return {online, gone}

@@ -5,8 +5,8 @@ use std::{collections::HashSet, sync::Arc};
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value};
 
 use super::{
-    Shared,
-    entry::{after_user, encode_user, keys},
+    Shared, UserLimit,
+    entry::{after_user, encode_user},
     scripts::{Access, SCRIPTS, Script, call},
 };
 
@@ -20,6 +20,7 @@ pub(super) struct Repair {
     pub(super) bucket: usize,
     pub(super) incarnation: String,
     pub(super) grace: i64,
+    pub(super) limit: UserLimit,
 }
 
 /// What came of it.
@@ -31,6 +32,8 @@ pub(super) struct Repaired {
     pub(super) online: Vec<Vec<u8>>,
     /// Users have no socket any more.
     pub(super) emptied: bool,
+    /// Entries of sockets that go, of whatever node, since their users have more than they may.
+    pub(super) over: Vec<Vec<u8>>,
     /// Why it is to be done again.
     pub(super) failed: Option<RedisError>,
 }
@@ -59,19 +62,23 @@ impl Repair {
             }
             leave
         });
-        // Those that are listed, too: it was only asked what Redis has by node, and nothing says
-        // that it still has the same by user.
-        let registers = difference.entries.chunks(CHUNK).map(|chunk| {
-            let mut register = self.call(&SCRIPTS.register);
-            for own in chunk {
+        // Those that are listed, too, so that nobody stays over the limit. The last one says that it
+        // is all, though there be nothing.
+        let chunks = match difference.entries.is_empty() {
+            true => vec![&[][..]],
+            false => difference.entries.chunks(CHUNK).collect::<Vec<_>>(),
+        };
+        let registers = chunks.iter().enumerate().map(|(at, chunk)| {
+            let keys = self.shared.keys.bucket(self.bucket);
+            let is_all = at + 1 == chunks.len();
+            let mut register =
+                call_register(keys, &self.incarnation, self.grace, self.limit, is_all);
+            for own in *chunk {
                 register.arg(encode_user(&own.user)).arg(&own.entry).arg(u8::from(own.known));
             }
             register
         });
         let calls: Vec<Cmd> = leaves.chain(registers).collect();
-        if calls.is_empty() {
-            return repaired;
-        }
         let mut answers = self.access.run_group(calls).await.into_iter();
         for chunk in difference.surplus.chunks(CHUNK) {
             if let Some(emptied) = repaired.sound::<usize>(answers.next()) {
@@ -79,12 +86,15 @@ impl Repair {
                 repaired.emptied |= emptied > 0;
             }
         }
-        for chunk in difference.entries.chunks(CHUNK) {
-            let Some(online) = repaired.sound::<Vec<Vec<u8>>>(answers.next()) else { continue };
+        for chunk in &chunks {
+            let Some(Registered { online, over }) = repaired.sound(answers.next()) else {
+                continue;
+            };
             repaired.changes += chunk.iter().filter(|own| !own.is_listed).count();
             repaired.online.extend(online);
+            repaired.over.extend(over);
             let mut mirror = self.shared.mirror.lock();
-            for own in chunk {
+            for own in *chunk {
                 mirror.listed(&own.user, own.number);
             }
         }
@@ -92,20 +102,20 @@ impl Repair {
     }
 
     fn call(&self, script: &Script) -> Cmd {
-        let mut command = call(script, keys(self.bucket));
+        let mut command = call(script, self.shared.keys.bucket(self.bucket));
         command.arg(&self.incarnation).arg(self.grace);
         command
     }
 
     /// The entries that Redis has of this node in the bucket.
     async fn listed(&self) -> RedisResult<HashSet<Vec<u8>>> {
-        let prefix = [self.incarnation.as_bytes(), &[0]].concat();
+        let prefix = [b"h", self.incarnation.as_bytes(), &[0]].concat();
         let end = [b"(", &*after_user(&prefix)].concat();
         let mut from = [b"[", &*prefix].concat();
         let mut listed = HashSet::new();
         loop {
             let mut range: Cmd = redis::cmd("ZRANGEBYLEX");
-            range.arg(&keys(self.bucket)[1]).arg(&from).arg(&end);
+            range.arg(&self.shared.keys.bucket(self.bucket)[0]).arg(&from).arg(&end);
             range.arg("LIMIT").arg(0).arg(CHUNK);
             let items: Vec<Vec<u8>> = redis::from_redis_value(self.access.run_one(range).await?)?;
             let is_last = items.len() < CHUNK;
@@ -117,6 +127,34 @@ impl Repair {
                 return Ok(listed);
             }
         }
+    }
+}
+
+/// The start of a call of `register`; sockets are added to it.
+pub(super) fn call_register(
+    keys: &[String],
+    incarnation: &str,
+    grace: i64,
+    limit: UserLimit,
+    is_all: bool,
+) -> Cmd {
+    let mut register = call(&SCRIPTS.register, keys);
+    register.arg(incarnation).arg(grace).arg(limit.max_sockets);
+    register.arg(u8::from(limit.disconnect_oldest)).arg(u8::from(is_all));
+    register
+}
+
+/// What `register` answers: users that came online, and entries that go.
+#[derive(Default)]
+pub(super) struct Registered {
+    pub(super) online: Vec<Vec<u8>>,
+    pub(super) over: Vec<Vec<u8>>,
+}
+
+impl FromRedisValue for Registered {
+    fn from_redis_value(value: Value) -> Result<Self, redis::ParsingError> {
+        let (online, over) = <(Vec<Vec<u8>>, Vec<Vec<u8>>)>::from_redis_value(value)?;
+        Ok(Self { online, over })
     }
 }
 

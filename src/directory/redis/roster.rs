@@ -46,7 +46,10 @@ pub(super) fn read_nodes(answer: Vec<Value>) -> (Vec<NodeInfo>, usize) {
     let mut answer = answer.into_iter();
     let now = answer.next().and_then(|now| u64::from_redis_value(now).ok()).unwrap_or(0);
     let (mut nodes, mut malformed) = (Vec::new(), 0);
-    while let (Some(_), Some(value)) = (answer.next(), answer.next()) {
+    while let (Some(name), Some(value)) = (answer.next(), answer.next()) {
+        if Vec::<u8>::from_redis_value(name).is_ok_and(|name| name.first() == Some(&0)) {
+            continue; // the epoch
+        }
         match String::from_redis_value(value).ok().and_then(|value| read_node(&value, now)) {
             Some(Some(node)) => nodes.push(node),
             Some(None) => {} // its lease is over

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::time::timeout;
 
-use super::entry::{keys, node_keys};
+use super::keys::Keys;
 use crate::redis::{commands::Commands, rights::Try};
 
 /// A script and the name under which Redis knows it.
@@ -30,6 +30,7 @@ pub(super) struct Scripts {
     pub(super) tick: Script,
     pub(super) page: Script,
     pub(super) online: Script,
+    pub(super) sockets: Script,
     pub(super) beat: Script,
     pub(super) close: Script,
     pub(super) nodes: Script,
@@ -49,15 +50,17 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     tick: of_bucket!("tick.lua"),
     page: of_bucket!("page.lua"),
     online: of_bucket!("online.lua"),
+    sockets: of_bucket!("sockets.lua"),
     beat: Script::new(include_str!("beat.lua")),
     close: Script::new(include_str!("close.lua")),
     nodes: Script::new(include_str!("nodes.lua")),
 });
 
 impl Scripts {
-    fn all(&self) -> [&Script; 10] {
-        let Self { enter, leave, register, sweep, tick, page, online, beat, close, nodes } = self;
-        [enter, leave, register, sweep, tick, page, online, beat, close, nodes]
+    fn all(&self) -> [&Script; 11] {
+        let Self { enter, leave, register, sweep, tick, page, online, sockets, beat, close, nodes } =
+            self;
+        [enter, leave, register, sweep, tick, page, online, sockets, beat, close, nodes]
     }
 }
 
@@ -138,31 +141,32 @@ impl Access {
 }
 
 /// All that the directory does in Redis, in ways that change nothing.
-pub(crate) fn tries() -> Vec<Try> {
-    let ([sockets, held, leaving], [alive, dying, epoch]) = (keys(0), node_keys());
+pub(crate) fn tries(prefix: &str) -> Vec<Try> {
+    let keys = Keys::new(prefix);
+    let ([sockets, leaving], [alive, dying]) = (keys.bucket(0), keys.nodes());
     // For what cannot be done in such a way on the keys themselves. It is a set for the moment that
     // this takes, so what makes no set of it is refused for that reason, or allowed.
-    let probe = "switchboard:{nodes}:rights";
+    let probe = keys.probe();
     vec![
         Try::new("SCRIPT|LOAD", &[SCRIPTS.nodes.code]),
         Try::new("EVALSHA", &[&SCRIPTS.nodes.hash, "1", alive]),
         Try::new("TIME", &[]),
         Try::new("ZADD", &[sockets, "XX", "0", "rights"]),
-        Try::new("ZREM", &[held, "rights"]),
         Try::new("ZREM", &[leaving, "rights"]),
         Try::new("ZSCORE", &[sockets, "rights"]),
         Try::new("ZRANGE", &[leaving, "0", "0"]),
         Try::new("ZRANGEBYSCORE", &[leaving, "0", "0", "LIMIT", "0", "1"]),
         Try::new("ZRANGEBYLEX", &[sockets, "-", "+", "LIMIT", "0", "1"]),
-        Try::new("ZLEXCOUNT", &[held, "-", "-"]),
+        Try::new("ZLEXCOUNT", &[sockets, "-", "-"]),
         Try::new("SADD", &[probe, "x"]),
+        Try::new("PEXPIRE", &[probe, "1000"]),
+        Try::new("PERSIST", &[leaving]),
         Try::new("HSET", &[probe, "x", "x"]),
         Try::new("HDEL", &[alive, "rights"]),
         Try::new("HEXISTS", &[alive, "rights"]),
         Try::new("HGETALL", &[probe]),
+        Try::new("HKEYS", &[probe]),
         Try::new("SMEMBERS", &[dying]),
-        Try::new("SETNX", &[probe, "x"]),
-        Try::new("GET", &[epoch]),
         Try::new("SREM", &[probe, "x"]),
     ]
 }

@@ -1,18 +1,50 @@
 //! How this node stands with Redis: whether an answer can be believed, and what is wrong.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
 
 /// What this node holds may be unlisted for so long before the node is said to be behind: a repair
 /// takes a few round trips.
 const BEHIND: Duration = Duration::from_secs(5);
+
+/// The nodes as they stand in Redis, and the name of its data.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Roster {
+    pub(super) epoch: Vec<u8>,
+    /// Incarnations that live, or whose lease is over and nobody has noticed.
+    pub(super) living: Vec<Vec<u8>>,
+}
+
+impl Roster {
+    /// The fields of the hash; none if the epoch is lost, and so is everything.
+    pub(super) fn read(fields: Vec<Vec<u8>>) -> Option<Self> {
+        let (epochs, living): (Vec<_>, Vec<_>) =
+            fields.into_iter().partition(|field| field.first() == Some(&0));
+        let epoch = epochs.into_iter().next()?.split_off(1);
+        Some(Self { epoch, living })
+    }
+}
+
+/// The name of a run of a node, without the mark that tells under which name it goes on.
+fn run_of(incarnation: &[u8]) -> &[u8] {
+    let Some(at) = incarnation.iter().rposition(|&byte| byte == b'~') else { return incarnation };
+    let is_number =
+        at + 1 < incarnation.len() && incarnation[at + 1..].iter().all(u8::is_ascii_digit);
+    if is_number { &incarnation[..at] } else { incarnation }
+}
 
 /// What the worker knows, for everybody who asks.
 #[derive(Default)]
 pub(super) struct Standing {
     /// The name of the data in Redis; another one after a loss. None: not heard yet.
     epoch: Option<Vec<u8>>,
-    /// Until then the other nodes list their sockets again.
-    settles_at: Option<Instant>,
+    /// The runs of nodes that lived at the last beat.
+    lived: HashSet<Vec<u8>>,
+    /// Those that lived when the data was lost and have not written since, and until when each of
+    /// them is waited for.
+    awaited: HashMap<Vec<u8>, Instant>,
     /// Why Redis does not do what it is asked to.
     outage: Option<String>,
     /// Buckets of which Redis may not have what this node holds, one bit each, and since when there
@@ -22,12 +54,34 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// A beat was answered. After a loss of data the other nodes need that long to list theirs.
-    pub(super) fn heard(&mut self, epoch: &[u8], now: Instant, others: Duration) {
+    /// A beat was answered. After a loss of data each node that lived has to list its sockets again;
+    /// one that does not within the lease is gone.
+    pub(super) fn heard<'a>(
+        &mut self,
+        epoch: &[u8],
+        living: impl Iterator<Item = &'a Vec<u8>>,
+        now: Instant,
+        lease: Duration,
+    ) {
         self.outage = None;
+        let living: HashSet<Vec<u8>> = living.map(|name| run_of(name).to_vec()).collect();
+        let lived = std::mem::replace(&mut self.lived, living);
         let before = self.epoch.replace(epoch.to_vec());
         if before.is_some_and(|before| before != epoch) {
-            self.settles_at = Some(now + others);
+            self.awaited.extend(lived.into_iter().map(|run| (run, now + lease)));
+        }
+        self.awaited.retain(|run, until| *until > now && !self.lived.contains(run));
+    }
+
+    /// An answer came: nodes that have come since the last beat are remembered.
+    pub(super) fn saw(&mut self, roster: &Roster) {
+        if self.epoch.as_ref() != Some(&roster.epoch) {
+            return;
+        }
+        for run in roster.living.iter().map(|name| run_of(name)) {
+            if !self.lived.contains(run) {
+                self.lived.insert(run.to_vec());
+            }
         }
     }
 
@@ -47,17 +101,13 @@ impl Standing {
         self.behind & (1 << bucket) != 0
     }
 
-    /// Whether what Redis lists is what all nodes hold. `epoch` is the name of its data at the time of
-    /// the answer.
-    pub(super) fn believes_all(&self, epoch: &[u8], now: Instant) -> bool {
-        self.believes(epoch, now) && self.behind == 0
-    }
-
-    /// Whether Redis lists what the other nodes hold.
-    pub(super) fn believes(&self, epoch: &[u8], now: Instant) -> bool {
+    /// Whether the data in Redis is what this node knows, and every node has written into it.
+    /// `roster` is as of the answer.
+    pub(super) fn believes(&self, roster: &Roster, now: Instant) -> bool {
+        let is_back = |run: &Vec<u8>| roster.living.iter().any(|name| run_of(name) == run);
         self.outage.is_none()
-            && self.epoch.as_deref() == Some(epoch)
-            && self.settles_at.is_none_or(|settled| settled <= now)
+            && self.epoch.as_ref() == Some(&roster.epoch)
+            && self.awaited.iter().all(|(run, until)| *until <= now || is_back(run))
     }
 
     /// Why Redis does not do what it is asked to; none: it does.
@@ -76,32 +126,52 @@ impl Standing {
 mod tests {
     use super::*;
 
-    #[test]
-    fn answers_are_believed_while_the_data_is_what_this_node_wrote_into() {
-        let (mut standing, now) = (Standing::default(), Instant::now());
-        let others = Duration::from_secs(5);
-        assert!(!standing.believes(b"a", now), "nothing was heard yet");
-        standing.heard(b"a", now, others);
-        assert!(standing.believes(b"a", now));
-        assert!(!standing.believes(b"", now), "all is lost");
-        assert!(!standing.believes(b"b", now), "lost, and begun anew by another node");
-        standing.heard(b"b", now, others);
-        assert!(!standing.believes(b"b", now), "the others list theirs again");
-        assert!(standing.believes(b"b", now + others));
-        standing.failed("no".into());
-        assert!(!standing.believes(b"b", now + others));
+    const LEASE: Duration = Duration::from_secs(15);
+
+    fn names(names: &[&str]) -> Vec<Vec<u8>> {
+        names.iter().map(|name| name.as_bytes().to_vec()).collect()
+    }
+
+    fn roster(epoch: &str, living: &[&str]) -> Roster {
+        Roster { epoch: epoch.into(), living: names(living) }
     }
 
     #[test]
-    fn what_is_not_listed_is_not_believed_and_not_complete_if_it_lasts() {
+    fn the_epoch_is_told_from_the_nodes() {
+        let read = Roster::read(names(&["a.1", "\0now", "b.2"]));
+        assert_eq!(read, Some(roster("now", &["a.1", "b.2"])));
+        assert_eq!(Roster::read(names(&["a.1"])), None);
+        for (name, run) in [("a.1", "a.1"), ("a.1~12", "a.1"), ("a~1.x", "a~1.x"), ("a~", "a~")] {
+            assert_eq!(run_of(name.as_bytes()), run.as_bytes());
+        }
+    }
+
+    #[test]
+    fn lost_data_is_believed_again_when_every_node_has_written() {
         let (mut standing, now) = (Standing::default(), Instant::now());
-        standing.heard(b"a", now, BEHIND);
+        assert!(!standing.believes(&roster("a", &[]), now), "nothing was heard yet");
+        standing.heard(b"a", names(&["n1.x", "n2.y", "n3.z"]).iter(), now, LEASE);
+        assert!(standing.believes(&roster("a", &["n1.x"]), now), "nodes come and go");
+        assert!(!standing.believes(&roster("b", &[]), now), "lost, and begun anew by another node");
+        standing.heard(b"b", names(&["n1.x~1"]).iter(), now, LEASE);
+        assert!(!standing.believes(&roster("b", &["n1.x~1", "n2.y~1"]), now), "one is missing");
+        assert!(standing.believes(&roster("b", &["n2.y~1", "n3.z~2"]), now));
+        standing.heard(b"b", names(&["n1.x~1", "n2.y~1"]).iter(), now, LEASE);
+        assert!(!standing.believes(&roster("b", &["n1.x~1", "n2.y~1"]), now + LEASE / 2));
+        assert!(standing.believes(&roster("b", &["n1.x~1", "n2.y~1"]), now + LEASE), "it is gone");
+        standing.failed("no".into());
+        assert!(!standing.believes(&roster("b", &["n2.y~1", "n3.z~2"]), now));
+    }
+
+    #[test]
+    fn what_is_not_listed_is_not_complete_if_it_lasts() {
+        let (mut standing, now) = (Standing::default(), Instant::now());
+        standing.heard(b"a", std::iter::empty(), now, LEASE);
         standing.is_behind(1 << 3, now);
         standing.is_behind(1 << 3 | 1 << 63, now + BEHIND);
         assert!(standing.is_complete(now + BEHIND));
         assert!(!standing.is_complete(now + BEHIND * 2));
         assert!(standing.lacks(3) && !standing.lacks(4));
-        assert!(standing.believes(b"a", now) && !standing.believes_all(b"a", now));
         standing.is_behind(0, now + BEHIND * 2);
         assert!(standing.is_complete(now + BEHIND * 2));
         standing.failed("no".into());

@@ -1,16 +1,15 @@
 -- Removes some of what a node that is gone has left. Each entry is removed by one sweeper only.
--- Arguments: incarnation, grace in ms (-1: none), how many at most.
+-- Arguments: incarnation, grace in ms (-1: none), how many at most, and, if no node is left that
+-- would look after it, in how many ms everything may be forgotten (else 0).
 -- Answer: {entries removed, users that have no socket left}.
-local prefix, grace = ARGV[1], tonumber(ARGV[2])
-local found = redis.call('ZRANGEBYLEX', held, '[' .. prefix .. '\0', '(' .. prefix .. '\1',
-  'LIMIT', 0, tonumber(ARGV[3]))
+local prefix, grace, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local found = redis.call('ZRANGEBYLEX', sockets, '[h' .. prefix .. '\0', '(h' .. prefix .. '\1',
+  'LIMIT', 0, limit)
 local emptied = 0
 for _, item in ipairs(found) do
-  redis.call('ZREM', held, item)
-  local entry = item:sub(#prefix + 2)
-  local user = user_of(entry)
-  if redis.call('ZREM', sockets, entry) == 1 and user then
-    emptied = emptied + left(user, grace)
-  end
+  local entry = item:sub(#prefix + 3)
+  emptied = emptied + drop(user_of(entry), prefix, entry, grace)
 end
+if #found < limit then redis.call('ZREM', sockets, 'm' .. prefix) end
+if ARGV[4] ~= '0' then redis.call('PEXPIRE', leaving, ARGV[4]) end
 return {#found, emptied}

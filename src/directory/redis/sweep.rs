@@ -1,31 +1,37 @@
 //! Removing what nodes have left that are gone.
 
+use std::time::Duration;
+
 use redis::FromRedisValue;
 use tokio::sync::mpsc;
 
 use super::{
     Counters, Op, Shared,
-    entry::{BUCKETS, keys, node_keys},
+    entry::BUCKETS,
     scripts::{Access, SCRIPTS, call},
+    worker::millis,
 };
 
 /// How many entries are swept in one step.
 const STEP: usize = 500;
 
-/// Removes what a dead node has left. Others may do the same at the same time.
+/// Removes what a dead node has left. Others may do the same at the same time. Where no node is left
+/// to look after it, everything is forgotten after `forget`.
 pub(super) async fn sweep_node(
     shared: &Shared,
     access: &Access,
     ops: &mpsc::Sender<Op>,
     node: &[u8],
     grace: i64,
+    forget: Option<Duration>,
 ) {
+    let forget = forget.map_or(0, millis);
     let mut buckets: Vec<usize> = (0..BUCKETS).collect();
     let mut swept = 0;
     while !buckets.is_empty() {
         let ask = |&bucket: &usize| {
-            let mut sweep = call(&SCRIPTS.sweep, keys(bucket));
-            sweep.arg(node).arg(grace).arg(STEP);
+            let mut sweep = call(&SCRIPTS.sweep, shared.keys.bucket(bucket));
+            sweep.arg(node).arg(grace).arg(STEP).arg(forget);
             vec![sweep]
         };
         let answers = access.run(buckets.iter().map(ask).collect()).await;
@@ -49,7 +55,7 @@ pub(super) async fn sweep_node(
     }
     Counters::add(&shared.counters.swept, swept);
     let mut done = redis::cmd("SREM");
-    done.arg(&node_keys()[1]).arg(node);
+    done.arg(&shared.keys.nodes()[1]).arg(node);
     let _ = access.run_one(done).await;
     if swept > 0 && !shared.itself.is(node) {
         let node = String::from_utf8_lossy(node);

@@ -4,7 +4,8 @@ use redis::{FromRedisValue, RedisResult, Value};
 
 use super::{
     Answer, Counters, Op,
-    entry::{bucket_of, decode, encode, encode_user, keys},
+    entry::{Entry, bucket_of, decode, encode, encode_user},
+    repair::{Registered, call_register},
     scripts::{Access, SCRIPTS, call},
     worker::{BATCH, Done, Worker, millis},
 };
@@ -15,7 +16,18 @@ use crate::{
 
 /// A call and what is to be done with its answer.
 pub(super) enum Asked {
-    Enter { user: UserId, number: u64, limit: UserLimit, answer: Answer },
+    Enter {
+        user: UserId,
+        number: u64,
+        limit: UserLimit,
+        answer: Answer,
+    },
+    /// One that is in: nobody waited for an answer.
+    Register {
+        user: UserId,
+        number: u64,
+        answer: Answer,
+    },
     Leave,
 }
 
@@ -29,24 +41,31 @@ impl Worker {
                 Op::Enter { user, socket, number, limit, answer } => {
                     let pending = self.shared.mirror.lock().is_pending(&user, number);
                     let Some(pending) = pending else { continue }; // gone before it was in
-                    // If nobody waits any more it is in, limit or not.
-                    let max = if pending { limit.max_sockets } else { 0 };
-                    let mut enter = call(&SCRIPTS.enter, keys(at));
-                    enter.arg(encode_user(&user)).arg(encode(&user, &socket, &self.incarnation));
-                    enter.arg(&self.incarnation).arg(max);
-                    enter.arg(u8::from(limit.disconnect_oldest)).arg(millis(self.grace));
+                    let keys = self.shared.keys.bucket(at);
+                    let (name, grace) = (&self.incarnation, millis(self.grace));
+                    let entry = encode(&user, &socket, name);
+                    if !pending {
+                        let mut register = call_register(keys, name, grace, limit, false);
+                        register.arg(encode_user(&user)).arg(entry).arg(0);
+                        calls.push(register);
+                        asked.push(Asked::Register { user, number, answer });
+                        continue;
+                    }
+                    let mut enter = call(&SCRIPTS.enter, keys);
+                    enter.arg(encode_user(&user)).arg(entry).arg(name).arg(limit.max_sockets);
+                    enter.arg(u8::from(limit.disconnect_oldest)).arg(grace);
                     calls.push(enter);
                     asked.push(Asked::Enter { user, number, limit, answer });
                 }
                 Op::Leave { user, socket } => {
-                    let mut leave = call(&SCRIPTS.leave, keys(at));
+                    let mut leave = call(&SCRIPTS.leave, self.shared.keys.bucket(at));
                     leave.arg(&self.incarnation).arg(millis(self.grace));
                     leave.arg(encode_user(&user)).arg(encode(&user, &socket, &self.incarnation));
                     calls.push(leave);
                     asked.push(Asked::Leave);
                 }
                 // Those are about no single bucket.
-                Op::Emptied(_) | Op::Close(_) => {}
+                Op::Emptied(_) | Op::Torn(_) | Op::Close(_) => {}
             }
         }
         if calls.is_empty() {
@@ -80,8 +99,12 @@ impl Worker {
             },
             Asked::Enter { user, number, limit, answer: reply } => {
                 match self.sound::<EnterAnswer>(bucket, answer) {
-                    Some(EnterAnswer(None)) => self.refused(bucket, &user, number, limit, reply),
-                    Some(EnterAnswer(Some((online, evicted)))) => {
+                    Some(EnterAnswer::Full) => self.refused(bucket, &user, number, limit, reply),
+                    Some(EnterAnswer::Torn) => {
+                        self.decide(&user, number, limit, reply);
+                        self.torn(bucket);
+                    }
+                    Some(EnterAnswer::In { online, evicted }) => {
                         self.entered(&user, number, &evicted, reply);
                         if online {
                             self.tell(Presence::Online(user));
@@ -89,6 +112,14 @@ impl Worker {
                     }
                     None => self.decide(&user, number, limit, reply),
                 }
+            }
+            Asked::Register { user, number, answer: reply } => {
+                let Some(Registered { online, over }) = self.sound(bucket, answer) else { return };
+                self.shared.mirror.lock().listed(&user, number);
+                // For whom nobody waits any more.
+                let _ = reply.send(Ok(Vec::new()));
+                self.tell_all(&online, Presence::Online);
+                self.disconnect(&over);
             }
         }
     }
@@ -111,13 +142,8 @@ impl Worker {
     }
 
     fn entered(&mut self, user: &UserId, number: u64, evicted: &[Vec<u8>], reply: Answer) {
-        let mut gone = Vec::with_capacity(evicted.len());
-        for entry in evicted {
-            match decode(entry) {
-                Some(entry) => gone.push(entry.socket),
-                None => Counters::add(&self.shared.counters.malformed, 1),
-            }
-        }
+        let gone = self.decode_all(evicted);
+        let gone: Vec<_> = gone.into_iter().map(|entry| entry.socket).collect();
         let mut mirror = self.shared.mirror.lock();
         mirror.listed(user, number);
         let own: Vec<_> = gone
@@ -131,6 +157,25 @@ impl Worker {
                 mirror.leave(user, &namespace, id);
             }
         }
+    }
+
+    /// These are more than their users may have. They are not listed any more, so each is told once.
+    pub(super) fn disconnect(&self, over: &[Vec<u8>]) {
+        for Entry { user, socket, .. } in self.decode_all(over) {
+            tracing::info!(
+                socket.id = %socket.id, namespace = %socket.namespace, user.id = &*user,
+                node.id = %socket.node,
+                "socket goes: its user has more than it may, which nodes without Redis could not see"
+            );
+            self.shared.mirror.lock().leave(&user, &socket.namespace, socket.id);
+            self.here.disconnect(&socket);
+        }
+    }
+
+    fn decode_all(&self, entries: &[Vec<u8>]) -> Vec<Entry> {
+        let decoded: Vec<Entry> = entries.iter().filter_map(|entry| decode(entry)).collect();
+        Counters::add(&self.shared.counters.malformed, entries.len() - decoded.len());
+        decoded
     }
 
     /// Lets a socket in, or not, without Redis.
@@ -160,17 +205,29 @@ impl Worker {
     }
 }
 
-/// None if the limit is reached, else whether the user came online, and the entries that go.
-struct EnterAnswer(Option<(bool, Vec<Vec<u8>>)>);
+/// What `enter` answers.
+enum EnterAnswer {
+    Full,
+    /// What the node had listed in the bucket is lost.
+    Torn,
+    In {
+        online: bool,
+        evicted: Vec<Vec<u8>>,
+    },
+}
 
 impl FromRedisValue for EnterAnswer {
     fn from_redis_value(value: Value) -> Result<Self, redis::ParsingError> {
         let parts = Vec::<Value>::from_redis_value(value)?;
         let mut parts = parts.into_iter();
         let mut next = || parts.next().unwrap_or(Value::Nil);
-        if !bool::from_redis_value(next())? {
-            return Ok(Self(None));
+        match u8::from_redis_value(next())? {
+            0 => Ok(Self::Full),
+            2 => Ok(Self::Torn),
+            _ => Ok(Self::In {
+                online: bool::from_redis_value(next())?,
+                evicted: Vec::from_redis_value(next())?,
+            }),
         }
-        Ok(Self(Some((bool::from_redis_value(next())?, Vec::from_redis_value(next())?))))
     }
 }

@@ -2,6 +2,9 @@
 
 mod cluster;
 mod healing;
+mod limits;
+mod losses;
+mod prefixes;
 mod presence;
 
 use std::{sync::Arc, time::Duration};
@@ -13,7 +16,7 @@ use super::{RedisDirectory, RedisOptions, Source};
 use crate::{
     cluster::broker::Link,
     directory::{
-        Itself, Presence, PresenceSink, Unknown, UserDirectory, UserLimit, UserSocket,
+        Here, Itself, Presence, PresenceSink, Unknown, UserDirectory, UserLimit, UserSocket,
         conformance::{DEADLINE, Step, conformance, exact_under_any_interleaving, socket, until},
     },
     id::NodeId,
@@ -60,7 +63,33 @@ struct Node {
     directory: RedisDirectory,
     source: Arc<TestSource>,
     told: PresenceSink,
+    gone: Arc<Gone>,
     name: NodeId,
+}
+
+/// How a node is started.
+#[derive(Clone, Copy)]
+struct As {
+    lease: Duration,
+    patience: Duration,
+    key_prefix: &'static str,
+    limit: UserLimit,
+}
+
+impl Default for As {
+    fn default() -> Self {
+        Self { lease: LEASE, patience: PATIENCE, key_prefix: "socket.io", limit: NONE }
+    }
+}
+
+/// The sockets that were told to go.
+#[derive(Default)]
+struct Gone(Mutex<Vec<UserSocket>>);
+
+impl Here for Gone {
+    fn disconnect(&self, socket: &UserSocket) {
+        self.0.lock().push(socket.clone());
+    }
 }
 
 const GRACE: Duration = Duration::from_millis(300);
@@ -74,6 +103,12 @@ impl Node {
     }
 
     fn start_with(name: &str, commands: Commands, lease: Duration, patience: Duration) -> Self {
+        Self::start_as(name, commands, As { lease, patience, ..As::default() })
+    }
+
+    fn start_as(name: &str, commands: Commands, how: As) -> Self {
+        let As { lease, patience, key_prefix, limit } = how;
+        let gone = Arc::new(Gone::default());
         let source = TestSource::new(commands);
         let told = PresenceSink::default();
         let name = NodeId::named(name);
@@ -84,8 +119,15 @@ impl Node {
             patience,
             rights: None,
             presence: Some(told.clone()),
+            key_prefix: key_prefix.into(),
+            limit,
+            here: gone.clone(),
         };
-        Self { directory: RedisDirectory::start(source.clone(), options), source, told, name }
+        Self { directory: RedisDirectory::start(source.clone(), options), source, told, gone, name }
+    }
+
+    fn bucket_keys(&self, user: &str) -> &[String; 2] {
+        self.directory.shared.keys.bucket(super::entry::bucket_of(user))
     }
 
     fn socket(&self, number: u32) -> UserSocket {

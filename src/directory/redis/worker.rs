@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    Counters, Op, RedisOptions, Shared, Source,
+    Counters, Op, RedisOptions, Shared, Source, UserLimit,
     beat::Beaten,
     bucket::{Bucket, PAUSE},
     entry::{BUCKETS, bucket_of, decode_user},
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     cluster::broker::Link,
-    directory::{Presence, PresenceSink},
+    directory::{Here, Presence, PresenceSink},
     handler::BoxFuture,
     id::UserId,
 };
@@ -35,6 +35,9 @@ pub(super) const BATCH: usize = 512;
 
 /// So many ops wait for each bucket; what is too much is made good by a repair.
 const MAX_WAITING: usize = 4096;
+
+/// That data gets lost again and again is logged so often.
+const WARN_AGAIN: Duration = Duration::from_secs(60);
 
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
@@ -60,11 +63,15 @@ pub(super) struct Worker {
     pub(super) owes_sweep: bool,
     /// A failure was logged, and its end was not.
     said: bool,
+    /// When it was last logged that Redis loses data.
+    warned_of_loss: Option<Instant>,
     /// Names under which nobody lived at the last look and that have entries.
     pub(super) strangers: HashSet<Vec<u8>>,
     pub(super) buckets: Vec<Bucket>,
     pub(super) grace: Duration,
     presence: Option<PresenceSink>,
+    pub(super) limit: UserLimit,
+    pub(super) here: Arc<dyn Here>,
     pub(super) sweeping: Option<JoinHandle<()>>,
     pub(super) jobs: FuturesUnordered<BoxFuture<'static, Done>>,
 }
@@ -110,10 +117,13 @@ impl Worker {
             unsure: false,
             owes_sweep: false,
             said: false,
+            warned_of_loss: None,
             strangers: HashSet::new(),
             buckets: std::iter::repeat_with(|| Bucket::new(now)).take(BUCKETS).collect(),
             grace: options.offline_after.min(MAX_GRACE),
             presence: options.presence,
+            limit: options.limit,
+            here: options.here,
             sweeping: None,
             jobs: FuturesUnordered::new(),
         }
@@ -171,6 +181,10 @@ impl Worker {
                 Op::Enter { user, .. } | Op::Leave { user, .. } => bucket_of(user),
                 Op::Emptied(bucket) => {
                     self.left_from(*bucket);
+                    continue;
+                }
+                Op::Torn(bucket) => {
+                    self.torn(*bucket);
                     continue;
                 }
                 Op::Close(_) => {
@@ -263,7 +277,8 @@ impl Worker {
     fn repair(&mut self, bucket: usize, access: Access) {
         self.buckets[bucket].begin_repair();
         let (shared, incarnation) = (self.shared.clone(), self.incarnation.clone());
-        let repair = Repair { shared, access, bucket, incarnation, grace: millis(self.grace) };
+        let (grace, limit) = (millis(self.grace), self.limit);
+        let repair = Repair { shared, access, bucket, incarnation, grace, limit };
         self.jobs
             .push(Box::pin(async move { Done::Repaired { bucket, repaired: repair.run().await } }));
     }
@@ -278,9 +293,10 @@ impl Worker {
                 self.go_on_with(bucket);
             }
             Done::Repaired { bucket, repaired } => {
-                let Repaired { changes, online, emptied, failed } = repaired;
+                let Repaired { changes, online, emptied, over, failed } = repaired;
                 Counters::add(&self.shared.counters.repaired, changes);
                 self.tell_all(&online, Presence::Online);
+                self.disconnect(&over);
                 if emptied {
                     self.left_from(bucket);
                 }
@@ -329,6 +345,24 @@ impl Worker {
     pub(super) fn spoil(&mut self, bucket: usize) {
         self.buckets[bucket].spoil(Instant::now());
         self.note_behind();
+    }
+
+    /// Redis has lost what it had of the bucket, or part of it.
+    pub(super) fn torn(&mut self, bucket: usize) {
+        if self.buckets[bucket].is_dirty() {
+            return;
+        }
+        Counters::add(&self.shared.counters.lost, 1);
+        if self.warned_of_loss.is_none_or(|at| at.elapsed() > WARN_AGAIN) {
+            self.warned_of_loss = Some(Instant::now());
+            tracing::warn!(
+                "Redis has lost part of the user directory, which is listed again; does it evict \
+                 keys (maxmemory-policy)?"
+            );
+        }
+        self.buckets[bucket].spoil_now(Instant::now());
+        self.note_behind();
+        self.go_on_with(bucket);
     }
 
     pub(super) fn note_behind(&self) {

@@ -106,10 +106,10 @@ export class RedisServer {
     return Array.isArray(answer) ? answer[1] : answer[channel];
   }
 
-  /** How many sockets of users the directory of the cluster lists. */
-  async listedSockets() {
-    const keys = Array.from({ length: 64 }, (_, bucket) => `switchboard:{u${bucket}}:sockets`);
-    const sum = "local n = 0 for _, key in ipairs(KEYS) do n = n + redis.call('ZCARD', key) end return n";
+  /** How many sockets of users the directory of a cluster lists. */
+  async listedSockets(prefix = "socket.io") {
+    const keys = Array.from({ length: 64 }, (_, bucket) => `switchboard:${prefix}:{u${bucket}}:sockets`);
+    const sum = "local n = 0 for _, key in ipairs(KEYS) do n = n + redis.call('ZLEXCOUNT', key, '[s', '(t') end return n";
     return this.cli("EVAL", sum, keys.length, ...keys);
   }
 }

@@ -38,7 +38,7 @@ async fn a_bucket_that_redis_lost_is_listed_again() {
         node.enter("ada", number).await;
     }
     let mut delete = redis::cmd("DEL");
-    delete.arg(super::super::entry::keys(super::super::entry::bucket_of("ada")));
+    delete.arg(node.bucket_keys("ada"));
     let mut connection = server.connection().await;
     delete.query_async::<()>(&mut connection).await.expect("deleted");
     let all: Vec<_> = (0..100).map(|number| node.socket(number)).collect();
@@ -68,7 +68,8 @@ async fn without_a_link_a_node_decides_alone_and_tells_later() {
     // What it holds is not all that there is.
     assert_eq!(a.directory.sockets("ada").await, Err(Unknown));
     assert_eq!(a.directory.users(None, 9).await, Err(Unknown));
-    assert_eq!(a.directory.online(vec!["ada".into()]).await, Err(Unknown));
+    assert_eq!(a.directory.online(vec!["ada".into(), "bob".into()]).await, Err(Unknown));
+    assert_eq!(a.directory.online(vec!["ada".into()]).await, Ok(vec![true]));
     assert_eq!(a.directory.nodes().await, Err(Unknown));
     assert_eq!(a.directory.users_here(), 3);
     b.sees("ada", &[a.socket(1)]).await;
