@@ -28,6 +28,15 @@ pub(crate) enum Topic {
     Prefix(Channel),
 }
 
+impl Topic {
+    /// The channel, or the start of its name.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Channel(name) | Self::Prefix(name) => name,
+        }
+    }
+}
+
 /// Gets each frame that others published, and one's own, on one task, in order.
 pub(crate) type Inbound = Arc<dyn Fn(&str, &Bytes) + Send + Sync>;
 
@@ -75,6 +84,10 @@ pub enum LinkError {
 #[error("the other nodes cannot be reached: the link is down, or Redis does not do its part")]
 pub(crate) struct Disconnected;
 
+/// What a broker had published at some moment. See [`Broker::taken`].
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Mark(Vec<(u64, u64)>);
+
 /// What a broker has done since it was made, and what is waiting in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct BrokerCounts {
@@ -84,9 +97,9 @@ pub(crate) struct BrokerCounts {
     pub(crate) delivered: Option<u64>,
     /// Frames of which it is not known whether they went out, or that were refused.
     pub(crate) publish_errors: u64,
-    /// Frames dropped because the link was down.
+    /// Frames dropped because the link was down, for too long or for too many of them.
     pub(crate) dropped_down: u64,
-    /// Frames dropped because too many were waiting.
+    /// Frames dropped because a link lagged behind.
     pub(crate) dropped_full: u64,
     /// Frames heard, one's own among them.
     pub(crate) received: u64,
@@ -108,8 +121,11 @@ impl BrokerCounts {
 /// Carries opaque frames between nodes. Never decodes them.
 ///
 /// At most once. Frames that one node publishes arrive at each node in the order of the calls, or
-/// not at all (on a sharded broker: in order within a channel). A node hears itself. While the
-/// link is down frames are dropped and counted, never kept.
+/// not at all (on a sharded broker: in order within a channel). A node hears itself.
+///
+/// While the link is down frames wait, for a while and up to a size; the oldest of too many are
+/// dropped and counted. A frame that was sent without an answer may have arrived, and is not sent
+/// again. What may have been lost is told by [`lapses`](Self::lapses).
 ///
 /// A name that is listened to both as a channel and by a prefix may be heard twice; do one of them.
 pub(crate) trait Broker: fmt::Debug + Send + Sync + 'static {
@@ -123,15 +139,24 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Sends a frame. Never blocks.
     fn publish(&self, channel: &str, frame: Bytes);
 
-    /// Ends when every frame published before has been taken, or is lost and counted.
-    fn flushed(&self) -> BoxFuture<'_, ()>;
+    /// The present; for [`taken`](Self::taken).
+    fn mark(&self) -> Mark;
+
+    /// Ends when every frame that was published since has been taken, or one of them is lost and
+    /// counted. A frame that waits for a link is not taken. What travels on other ways, to other
+    /// shards, is not waited for.
+    ///
+    /// # Errors
+    /// If one was lost. Which of them is not known: it may be one of somebody else.
+    fn taken(&self, since: Mark) -> BoxFuture<'_, Result<(), Disconnected>>;
 
     /// Listens to a topic, or no more. Before the start this is only noted. Calls count: a topic
     /// that was listened to twice is to be left twice.
     fn listen(&self, topic: Topic);
     fn unlisten(&self, topic: &Topic);
 
-    /// Ends when every [`listen`](Self::listen) before it is in force, or the link is down.
+    /// Ends when every [`listen`](Self::listen) before it is in force, or waits for a link that is
+    /// down.
     fn settled(&self) -> BoxFuture<'_, ()>;
 
     /// How many nodes listen to each of these channels by name.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{
     acquaintances::{self, Acquaintances},
-    broker::{Broker, Channel, Disconnected, Link, Topic},
+    broker::{Broker, Channel, Disconnected, Link, Mark, Topic},
     message::{Answer, Flags, Message, RequestId, Selection},
     questions::{Answered, Census, Question, Questions, Waiting},
     wire::Wire,
@@ -238,12 +238,11 @@ impl Peers {
 
     /// Looks whether what is said from now on reaches the others.
     pub(crate) fn reaching(&self) -> Reaching<'_> {
-        Reaching { peers: self, lost: self.lost() }
+        Reaching { peers: self, mark: self.broker.mark(), unsendable: self.unsendable() }
     }
 
-    /// How much of what was said did not, or may not have, reached the others.
-    fn lost(&self) -> u64 {
-        self.broker.counts().lost() + self.counts.unsendable.load(Ordering::Relaxed)
+    fn unsendable(&self) -> u64 {
+        self.counts.unsendable.load(Ordering::Relaxed)
     }
 
     /// Looks from time to time who is there, so that nobody is unknown who is taken for dead.
@@ -381,7 +380,8 @@ impl Drop for Hearing<'_> {
 /// See [`Peers::reaching`].
 pub(crate) struct Reaching<'a> {
     peers: &'a Peers,
-    lost: u64,
+    mark: Mark,
+    unsendable: u64,
 }
 
 impl Reaching<'_> {
@@ -391,10 +391,10 @@ impl Reaching<'_> {
     /// # Errors
     /// If it is not, or not in time.
     pub(crate) async fn all(self) -> Result<(), Disconnected> {
-        let flushed = self.peers.broker.flushed();
-        let flushed = tokio::time::timeout(self.peers.timeout, flushed).await;
-        match flushed.is_ok() && self.peers.lost() == self.lost {
-            true => Ok(()),
+        let taken = self.peers.broker.taken(self.mark);
+        let taken = tokio::time::timeout(self.peers.timeout, taken).await;
+        match self.peers.unsendable() == self.unsendable {
+            true => taken.unwrap_or(Err(Disconnected)),
             false => Err(Disconnected),
         }
     }

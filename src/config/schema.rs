@@ -21,8 +21,6 @@ pub const NOT_YET: &[(&str, &str)] = &[
     ("redis.stream_count", NO_STREAMS),
     ("redis.stream_max_len", NO_STREAMS),
     ("redis.session_prefix", NO_STREAMS),
-    ("redis.pending_max", NO_PENDING),
-    ("redis.pending_age", NO_PENDING),
     ("redis.ca_file", "in this version the URL says it: rediss://host:6379?ca=FILE"),
     ("redis.cert_file", "this version shows Redis no certificate"),
     ("redis.key_file", "this version shows Redis no certificate"),
@@ -33,7 +31,6 @@ pub const NOT_YET: &[(&str, &str)] = &[
 ];
 
 const NO_STREAMS: &str = "this version does not speak the format of Redis streams";
-const NO_PENDING: &str = "this version keeps nothing for a link that is down";
 const NO_STORE: &str = "this version stores no messages";
 
 /// What a running server takes from a configuration that is loaded again. Everything else needs a

@@ -24,6 +24,11 @@ impl Backoff {
         full.mul_f64(rand::rng().random_range(0.5..=1.0))
     }
 
+    /// Whether nothing has failed yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.failures == 0
+    }
+
     /// After a success.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;

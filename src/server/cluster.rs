@@ -14,7 +14,7 @@ use crate::{
         broker::{
             Broker, Disconnected,
             memory::MemoryHub,
-            redis::{Kind, RedisBroker},
+            redis::{Kind, Pending, RedisBroker},
         },
         peers::{NewPeers, Peers, Roster},
         wire::Wire,
@@ -178,7 +178,9 @@ pub(super) fn target(config: &Config, url: &SecretUrl) -> Result<Target, TargetE
 
 pub(super) fn redis_broker(target: Target, config: &Config) -> (RedisBroker, Arc<Rights>) {
     let rights = Arc::new(Rights::new(target.user(), target.address()));
-    (RedisBroker::new(target, kind(config), rights.clone()), rights)
+    let max = usize::try_from(config.redis.pending_max).unwrap_or(usize::MAX);
+    let pending = Pending { max, age: config.redis.pending_age };
+    (RedisBroker::new(target, kind(config), rights.clone(), pending), rights)
 }
 
 fn kind(config: &Config) -> Kind {

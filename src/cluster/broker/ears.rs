@@ -2,7 +2,10 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -11,41 +14,54 @@ use tracing::error;
 
 use super::Inbound;
 
-/// Hands frames to the node. Several connections may deliver at once, and one that was given up may
-/// still be at it; so each carries the number of its session, and delivers while that is current.
+/// Hands frames to the node, one at a time, whichever connection they come from.
 pub(super) struct Ears {
     inbound: Inbound,
-    /// Held during the call, which makes it one at a time.
-    session: Mutex<u64>,
+    turn: Mutex<()>,
     received: AtomicU64,
+}
+
+/// The way of one connection to the node. A connection that was given up may still be at it; it
+/// delivers until its ear is closed.
+pub(super) struct Ear {
+    ears: Arc<Ears>,
+    /// Read and written by whoever has the turn.
+    open: AtomicBool,
 }
 
 impl Ears {
     pub(super) fn new(inbound: Inbound) -> Self {
-        Self { inbound, session: Mutex::new(0), received: AtomicU64::new(0) }
+        Self { inbound, turn: Mutex::new(()), received: AtomicU64::new(0) }
     }
 
-    /// A new session, the only one from now on.
-    pub(super) fn begin(&self) -> u64 {
-        let mut session = self.session.lock();
-        *session += 1;
-        *session
-    }
-
-    /// Hands over a frame, unless the session is over. A panic in there is logged and goes no
-    /// further: it would end the connection's task without a word.
-    pub(super) fn hear(&self, session: u64, channel: &str, frame: &Bytes) {
-        let current = self.session.lock();
-        if *current != session {
-            return;
-        }
-        self.received.fetch_add(1, Ordering::Relaxed);
-        if catch_unwind(AssertUnwindSafe(|| (self.inbound)(channel, frame))).is_err() {
-            error!("a frame of another node made this one panic; it is skipped");
-        }
+    /// For a new connection.
+    pub(super) fn open(self: &Arc<Self>) -> Ear {
+        Ear { ears: self.clone(), open: AtomicBool::new(true) }
     }
 
     pub(super) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
+    }
+}
+
+impl Ear {
+    /// Hands over a frame, unless the ear is closed. A panic in there is logged and goes no
+    /// further: it would end the connection's task without a word.
+    pub(super) fn hear(&self, channel: &str, frame: &Bytes) {
+        let Ears { inbound, turn, received } = &*self.ears;
+        let _turn = turn.lock();
+        if !self.open.load(Ordering::Relaxed) {
+            return;
+        }
+        received.fetch_add(1, Ordering::Relaxed);
+        if catch_unwind(AssertUnwindSafe(|| inbound(channel, frame))).is_err() {
+            error!("a frame of another node made this one panic; it is skipped");
+        }
+    }
+
+    /// Afterwards nothing is handed over any more.
+    pub(super) fn close(&self) {
+        let _turn = self.ears.turn.lock();
+        self.open.store(false, Ordering::Relaxed);
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Broker, BrokerCounts, Channel, Disconnected, Inbound, Link, LinkError, Topic, ears::Ears,
+    Broker, BrokerCounts, Channel, Disconnected, Inbound, Link, LinkError, Mark, Topic, ears::Ears,
     lapses::Lapses,
 };
 use crate::handler::BoxFuture;
@@ -88,15 +88,21 @@ pub(crate) struct MemoryBroker {
     tasks: TaskTracker,
 }
 
+impl MemoryBroker {
+    fn dropped(&self) -> u64 {
+        self.dropped_down.load(Ordering::Relaxed) + self.dropped_full.load(Ordering::Relaxed)
+    }
+}
+
 impl Broker for MemoryBroker {
     fn start(&self, inbound: Inbound, _wait: bool) -> BoxFuture<'_, Result<(), LinkError>> {
         let ears = self.ears.get_or_init(|| Arc::new(Ears::new(inbound))).clone();
-        let session = ears.begin();
+        let ear = ears.open();
         let (sender, mut frames) = mpsc::channel::<(Channel, Bytes)>(WAITING);
         self.hub.member(self.id, |member| member.frames = Some(sender));
         self.tasks.spawn(async move {
             while let Some((channel, frame)) = frames.recv().await {
-                ears.hear(session, &channel, &frame);
+                ear.hear(&channel, &frame);
             }
         });
         self.link.send_replace(Link::Up);
@@ -120,8 +126,13 @@ impl Broker for MemoryBroker {
         self.published.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn flushed(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
+    fn mark(&self) -> Mark {
+        Mark(vec![(0, self.dropped())])
+    }
+
+    fn taken(&self, since: Mark) -> BoxFuture<'_, Result<(), Disconnected>> {
+        let whole = since.0.first().is_some_and(|(_, dropped)| *dropped == self.dropped());
+        Box::pin(std::future::ready(whole.then_some(()).ok_or(Disconnected)))
     }
 
     fn listen(&self, topic: Topic) {

@@ -1,54 +1,72 @@
 //! Frames by the publish and subscribe of Redis.
 //!
-//! `outgoing` holds what is to be published, `interest` what is to be listened to, both whether
-//! there is a link or not; a `session` is one life of the link, with `slots` for a Redis Cluster.
-//! One task opens sessions and lets the other three meet in them.
+//! `outgoing` holds what is to be published, `interest` what is to be listened to, both whether there
+//! is a link or not. They travel on lanes: one, or one for each master of a Redis Cluster with sharded
+//! channels (`shards`, `routes`). A lane has two connections, each with a task that keeps it: one on
+//! which is published (`speaking`) and one that listens (`listening`). Redis closes a connection that
+//! listens when too much waits for it, and that must not end the other. `health` knows which of them
+//! are up.
 
 mod elsewhere;
+mod health;
 mod interest;
+mod lane;
+mod listener;
+mod listening;
 mod outgoing;
-mod session;
+mod pause;
+mod routes;
+mod shards;
 mod signs;
 mod slots;
 mod sound;
+mod speaker;
+mod speaking;
 #[cfg(test)]
 mod tests;
+mod too_big;
 
 use std::{
     fmt,
-    pin::pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use redis::{RedisError, RedisResult};
+use futures_util::future::{join_all, try_join_all};
+use parking_lot::RwLock;
+use redis::RedisError;
 use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
+    sync::{Notify, watch},
+    time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
+pub(crate) use self::outgoing::Pending;
 use self::{
-    interest::{Changes, Interest},
-    outgoing::{Dropped, Outgoing},
-    session::{OpenError, Published, Session},
+    health::Health,
+    interest::Interest,
+    lane::{Lane, OpenError, Place},
+    listener::Listener,
+    outgoing::Outgoing,
+    routes::{FIRST, Routes},
+    speaker::Speaker,
+    too_big::BigFrames,
 };
 use super::{
-    Broker, BrokerCounts, Channel, Disconnected, Inbound, Link, LinkError, Topic, ears::Ears,
+    Broker, BrokerCounts, Channel, Disconnected, Inbound, Link, LinkError, Mark, Topic, ears::Ears,
     lapses::Lapses,
 };
 use crate::{
     handler::BoxFuture,
     metrics::Durations,
     redis::{
-        backoff::Backoff,
-        refusal::{explain, explain_loss, is_of_rights, link_error},
+        refusal::{explain, explain_loss, link_error},
         rights::{Rights, Try},
         state::LinkState,
         target::Target,
@@ -57,9 +75,6 @@ use crate::{
 
 /// How long a node that leaves tries to send what waits.
 const FLUSH: Duration = Duration::from_secs(3);
-/// A link that lasted so long was sound; the pauses start short again. One that breaks earlier,
-/// as while the slots of a cluster are moved, must not be made anew 20 times a second.
-const STEADY: Duration = Duration::from_secs(5);
 
 /// Which commands of Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,63 +125,69 @@ impl Kind {
 
 /// The way to the other nodes by Redis.
 ///
-/// When a master is replaced, or the slot of a sharded channel moves, the link is made anew: it is
-/// [`Link::Down`] for a moment, and frames are lost, as when Redis restarts. Sharded channels in a
-/// cluster need all masters; classic ones do with any.
+/// When a master is replaced, or the slot of a sharded channel moves, the lane that it concerns is made
+/// anew: the link is [`Link::Down`] for a moment. Sharded channels in a cluster need all masters;
+/// classic ones do with any.
 pub(crate) struct RedisBroker(Arc<Node>);
 
 struct Node {
     target: Target,
     kind: Kind,
     rights: Arc<Rights>,
-    state: LinkState,
+    health: Health,
+    lapses: Arc<Lapses>,
     outgoing: Outgoing,
     interest: Interest,
-    lapses: Lapses,
     counters: Counters,
-    session: ArcSwapOption<Session>,
+    big: BigFrames,
+    /// By their numbers. Those that are over stay, which is little: a lane for each time that a
+    /// master was replaced.
+    lanes: RwLock<Vec<Arc<Lane>>>,
+    routes: ArcSwap<Routes>,
+    /// Somebody wants to know who owns what.
+    astray: Notify,
+    /// It was asked.
+    rerouted: watch::Sender<()>,
     ears: OnceLock<Arc<Ears>>,
     started: AtomicBool,
-    /// There was a link once; so others may rely on hearing this node.
-    was_up: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 #[derive(Default)]
 struct Counters {
-    published: AtomicU64,
     publish_waits: Arc<Durations>,
-    publish_errors: AtomicU64,
-    dropped_down: AtomicU64,
-    dropped_full: AtomicU64,
-    reconnects: AtomicU64,
     delivered: AtomicU64,
     /// Redis refused to publish, and that was logged.
     refused: AtomicBool,
 }
 
-fn add(counter: &AtomicU64, count: usize) {
-    counter.fetch_add(count as u64, Ordering::Relaxed);
-}
-
 impl RedisBroker {
     /// Not linked until it is started.
-    pub(crate) fn new(target: Target, kind: Kind, rights: Arc<Rights>) -> Self {
-        let state = LinkState::new("frames", target.address());
+    pub(crate) fn new(target: Target, kind: Kind, rights: Arc<Rights>, pending: Pending) -> Self {
+        let health = Health::new(LinkState::new("frames", target.address()));
+        let lapses = Arc::new(Lapses::default());
+        let is_spread = kind == Kind::Sharded && target.is_cluster();
+        let first = Lane::new(FIRST, if is_spread { Place::Nowhere } else { Place::Any });
+        if !is_spread {
+            health.lanes(&[(FIRST, None)]);
+        }
         Self(Arc::new(Node {
             target,
             kind,
             rights,
-            state,
-            outgoing: Outgoing::default(),
+            health,
+            outgoing: Outgoing::new(pending, lapses.clone()),
+            lapses,
             interest: Interest::new(),
-            lapses: Lapses::default(),
             counters: Counters::default(),
-            session: ArcSwapOption::empty(),
+            big: BigFrames::default(),
+            lanes: RwLock::new(vec![first]),
+            routes: ArcSwap::default(),
+            astray: Notify::new(),
+            rerouted: watch::Sender::new(()),
             ears: OnceLock::new(),
             started: AtomicBool::new(false),
-            was_up: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }))
@@ -183,38 +204,23 @@ impl Broker for RedisBroker {
                 return Ok(());
             }
             let ears = node.ears.get_or_init(|| Arc::new(Ears::new(inbound))).clone();
-            let first = match node.open(&ears).await {
-                Ok(session) => Some(session),
-                Err(error) if wait => {
-                    node.state.down(&node.explain(&error));
-                    None
-                }
-                Err(error) => {
-                    node.started.store(false, Ordering::Release);
-                    return Err(node.refusal(error));
-                }
-            };
-            let keeper = node.clone();
-            node.tasks.spawn(async move { keeper.keep(ears, first).await });
-            Ok(())
+            node.start(&ears, wait).await.inspect_err(|_| {
+                node.forget_shards();
+                node.started.store(false, Ordering::Release);
+            })
         })
     }
 
     fn publish(&self, channel: &str, frame: Bytes) {
-        let counters = &self.0.counters;
-        let dropped = match self.0.outgoing.push(channel, frame) {
-            Ok(()) => return,
-            Err(Dropped::Down) => &counters.dropped_down,
-            Err(Dropped::Full) => &counters.dropped_full,
-        };
-        add(dropped, 1);
-        if self.0.was_up.load(Ordering::Relaxed) {
-            self.0.lapses.unsaid(Instant::now());
-        }
+        self.0.outgoing.push(channel, frame);
     }
 
-    fn flushed(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.0.outgoing.flushed())
+    fn mark(&self) -> Mark {
+        self.0.outgoing.mark()
+    }
+
+    fn taken(&self, since: Mark) -> BoxFuture<'_, Result<(), Disconnected>> {
+        Box::pin(self.0.outgoing.taken(since))
     }
 
     fn listen(&self, topic: Topic) {
@@ -226,34 +232,15 @@ impl Broker for RedisBroker {
     }
 
     fn settled(&self) -> BoxFuture<'_, ()> {
-        let mut link = self.0.state.watch();
-        let (version, mut confirmed) = self.0.interest.version();
-        Box::pin(async move {
-            let in_force = confirmed.wait_for(|confirmed| *confirmed >= version);
-            tokio::select! {
-                _ = in_force => {}
-                _ = link.wait_for(|link| *link == Link::Down) => {}
-            }
-        })
+        Box::pin(self.0.interest.settled())
     }
 
     fn listeners(&self, channels: Vec<Channel>) -> BoxFuture<'_, Result<Vec<usize>, Disconnected>> {
-        Box::pin(async move {
-            let session = self.0.session.load_full().ok_or(Disconnected)?;
-            tokio::select! {
-                // a session that is over must not be kept alive by a question
-                () = session.lost() => Err(Disconnected),
-                answer = session.listeners(&channels) => answer.map_err(|error| {
-                    self.0.rights.note(self.0.kind.count(), &error);
-                    debug!(%error, "Redis did not tell who listens");
-                    Disconnected
-                }),
-            }
-        })
+        Box::pin(async move { self.0.listeners(&channels).await })
     }
 
     fn link(&self) -> watch::Receiver<Link> {
-        self.0.state.watch()
+        self.0.health.watch()
     }
 
     fn lapses(&self) -> &Lapses {
@@ -261,21 +248,22 @@ impl Broker for RedisBroker {
     }
 
     fn reason(&self) -> Option<String> {
-        self.0.state.reason()
+        self.0.health.reason()
     }
 
     fn counts(&self) -> BrokerCounts {
-        let Node { counters, outgoing, ears, .. } = &*self.0;
+        let Node { counters, outgoing, ears, health, .. } = &*self.0;
         let (queued, queued_bytes) = outgoing.waiting();
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let frames = outgoing.counts();
+        let delivered = || counters.delivered.load(Ordering::Relaxed);
         BrokerCounts {
-            published: read(&counters.published),
-            delivered: self.0.counts_everybody().then(|| read(&counters.delivered)),
-            publish_errors: read(&counters.publish_errors),
-            dropped_down: read(&counters.dropped_down),
-            dropped_full: read(&counters.dropped_full),
+            published: frames.published,
+            delivered: self.0.counts_everybody().then(delivered),
+            publish_errors: frames.unsure,
+            dropped_down: frames.dropped_down,
+            dropped_full: frames.dropped_full,
             received: ears.get().map_or(0, |ears| ears.received()),
-            reconnects: read(&counters.reconnects),
+            reconnects: health.mended(),
             queued,
             queued_bytes,
         }
@@ -287,15 +275,18 @@ impl Broker for RedisBroker {
 
     /// Waits 3 s at most. Afterwards the broker can't be started again.
     fn stop(&self) -> BoxFuture<'_, ()> {
-        self.0.stop.cancel();
-        self.0.tasks.close();
-        Box::pin(async { self.0.tasks.wait().await })
+        self.0.leave_all();
+        Box::pin(async {
+            self.0.tasks.wait().await;
+            self.0.outgoing.end();
+            self.0.health.end();
+        })
     }
 }
 
 impl Drop for RedisBroker {
     fn drop(&mut self) {
-        self.0.stop.cancel();
+        self.0.leave_all();
     }
 }
 
@@ -306,155 +297,142 @@ impl fmt::Debug for RedisBroker {
     }
 }
 
-/// How a session ended.
-enum End {
-    Stopped,
-    Lost(RedisError),
-}
-
 impl Node {
-    /// Opens a session and brings it up: first everything is listened to, then frames travel.
-    async fn open(&self, ears: &Arc<Ears>) -> Result<Arc<Session>, OpenError> {
-        let session = Arc::new(Session::open(&self.target, self.kind, ears).await?);
-        let all = self.interest.everything();
-        session.apply(&all).await.inspect_err(|error| self.may_not_listen(error))?;
-        self.rights.done(self.kind.subscribe());
-        self.interest.confirm(all.version);
-        self.session.store(Some(session.clone()));
-        self.outgoing.open();
-        self.was_up.store(true, Ordering::Relaxed);
-        self.state.up();
-        Ok(session)
+    /// Opens every lane and keeps it from then on.
+    async fn start(self: &Arc<Self>, ears: &Arc<Ears>, wait: bool) -> Result<(), LinkError> {
+        let mut lanes = vec![self.lanes.read()[FIRST].clone()];
+        if self.is_spread() {
+            lanes = match lane::slots(&self.target).await {
+                Ok(slots) => self.reroute(&slots).await,
+                Err(error) if wait => {
+                    self.health.unreachable(&self.explain(&error));
+                    self.astray.notify_one();
+                    Vec::new()
+                }
+                Err(error) => return Err(self.refusal(error)),
+            };
+        }
+        let opened = join_all(lanes.iter().map(async |lane| {
+            tokio::join!(self.open_speaker(lane), self.open_listener(lane, ears))
+        }))
+        .await;
+        let mut works = lanes.is_empty();
+        let mut opens = Vec::new();
+        let mut first = None;
+        for (lane, (speaker, listener)) in lanes.into_iter().zip(opened) {
+            works |= speaker.is_ok() && listener.is_ok();
+            let speaker = self.or_lost(&lane, health::Side::Speaking, speaker, &mut first);
+            let listener = self.or_lost(&lane, health::Side::Listening, listener, &mut first);
+            opens.push((lane, speaker, listener));
+        }
+        if let Some(error) = first.filter(|_| !works && !wait) {
+            return Err(self.refusal(error));
+        }
+        self.outgoing.begin();
+        for (lane, speaker, listener) in opens {
+            self.spawn(lane, ears, speaker, listener);
+        }
+        if self.is_spread() {
+            let (keeper, ears) = (self.clone(), ears.clone());
+            let stop = self.stop.clone();
+            self.tasks
+                .spawn(async move { stop.run_until_cancelled(keeper.keep_shards(ears)).await });
+        }
+        Ok(())
+    }
+
+    /// What was opened; of what was not, the first reason is kept.
+    fn or_lost<T>(
+        &self,
+        lane: &Lane,
+        side: health::Side,
+        opened: Result<T, OpenError>,
+        first: &mut Option<OpenError>,
+    ) -> Option<T> {
+        opened
+            .map_err(|error| {
+                self.health.down(lane.number, side, self.explain(&error));
+                first.get_or_insert(error);
+            })
+            .ok()
+    }
+
+    /// The links of a lane are kept, until it is over or the node leaves.
+    fn spawn(
+        self: &Arc<Self>,
+        lane: Arc<Lane>,
+        ears: &Arc<Ears>,
+        speaker: Option<Arc<Speaker>>,
+        listener: Option<Listener>,
+    ) {
+        let (node, own) = (self.clone(), lane.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = node.keep_speaking(&own, speaker) => {}
+                () = node.is_over(&own) => {}
+            }
+            if node.stop.is_cancelled() && !node.outgoing.is_over(own.number) {
+                warn!("Redis did not take the last frames in time");
+            }
+            own.speaker.store(None);
+            node.outgoing.linked(own.number, false);
+        });
+        let (node, own, ears) = (self.clone(), lane, ears.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = node.keep_listening(&own, &ears, listener) => {}
+                () = node.is_over(&own) => {}
+            }
+            node.interest.lost(own.number);
+        });
+    }
+
+    async fn is_over(&self, lane: &Lane) {
+        let left = async {
+            self.stop.cancelled().await;
+            sleep(FLUSH).await;
+        };
+        tokio::select! {
+            () = lane.over.cancelled() => {}
+            () = left => {}
+        }
+    }
+
+    fn leave_all(&self) {
+        self.outgoing.seal();
+        self.stop.cancel();
+        self.tasks.close();
+    }
+
+    /// Each lane counts its own channels; one without a link does not hinder the others.
+    async fn listeners(&self, channels: &[Channel]) -> Result<Vec<usize>, Disconnected> {
+        let routes = self.routes.load_full();
+        let lanes = self.lanes.read().clone();
+        let mut places = vec![Vec::new(); lanes.len()];
+        for (at, channel) in channels.iter().enumerate() {
+            places[routes.lane(channel)].push(at);
+        }
+        let questions = lanes.iter().zip(&places).filter(|(_, places)| !places.is_empty());
+        let answers = try_join_all(questions.map(async |(lane, places)| {
+            let speaker = lane.speaker.load_full().ok_or(Disconnected)?;
+            let asked: Vec<_> = places.iter().map(|at| channels[*at].clone()).collect();
+            let counts = speaker.listeners(&asked).await.map_err(|error| {
+                self.rights.note(self.kind.count(), &error);
+                self.lost_way(&error);
+                debug!(%error, "Redis did not tell who listens");
+                Disconnected
+            })?;
+            Ok(places.iter().copied().zip(counts))
+        }))
+        .await?;
+        let mut sums = vec![0; channels.len()];
+        answers.into_iter().flatten().for_each(|(at, count)| sums[at] = count);
+        Ok(sums)
     }
 
     /// Whether Redis tells to how many it has given a frame.
     fn counts_everybody(&self) -> bool {
         self.kind == Kind::Sharded || !self.target.is_cluster()
-    }
-
-    async fn keep(&self, ears: Arc<Ears>, mut session: Option<Arc<Session>>) {
-        let mut backoff = Backoff::default();
-        let mut sound_until = None;
-        loop {
-            if let Some(session) = session.take() {
-                if let Some(since) = sound_until {
-                    self.lapses.unheard(since);
-                }
-                let opened = Instant::now();
-                let end = self.serve(&session).await;
-                sound_until = session.sound_until();
-                self.give_up(&session, &ears);
-                match end {
-                    End::Stopped => return self.state.end(),
-                    End::Lost(error) => self.state.down(&explain_loss(&self.target, &error)),
-                }
-                if opened.elapsed() >= STEADY {
-                    backoff.reset();
-                }
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => return self.state.end(),
-                () = sleep(backoff.next()) => {}
-            }
-            let opened = tokio::select! {
-                () = self.stop.cancelled() => return self.state.end(),
-                opened = self.open(&ears) => opened,
-            };
-            match opened {
-                Ok(opened) => {
-                    add(&self.counters.reconnects, 1);
-                    session = Some(opened);
-                }
-                Err(error) => self.state.down(&self.explain(&error)),
-            }
-        }
-    }
-
-    async fn serve(&self, session: &Session) -> End {
-        let mut publishing = pin!(self.publishing(session));
-        let lost = tokio::select! {
-            () = self.stop.cancelled() => {
-                self.outgoing.seal();
-                // others count nodes by their subscriptions, so those end first
-                let last = timeout(FLUSH, async { tokio::join!(self.leave(session), publishing) });
-                if last.await.is_err() {
-                    warn!("Redis did not take the last frames in time");
-                }
-                return End::Stopped;
-            }
-            sent = &mut publishing => sent.err(),
-            applied = self.listening(session) => applied.err(),
-            error = session.until_lost() => Some(error),
-        };
-        match lost {
-            Some(error) => End::Lost(error),
-            None => End::Stopped, // only after it was sealed
-        }
-    }
-
-    fn give_up(&self, session: &Session, ears: &Ears) {
-        self.session.store(None);
-        session.give_up();
-        ears.begin();
-        let dropped = self.outgoing.close();
-        if let Some(first) = dropped.front() {
-            self.lapses.unsaid(first.since);
-        }
-        add(&self.counters.dropped_down, dropped.len());
-        self.outgoing.settle(dropped.len());
-    }
-
-    /// One batch after the other: that is the one order in which this node is heard.
-    async fn publishing(&self, session: &Session) -> RedisResult<()> {
-        while let Some(batch) = self.outgoing.batch().await {
-            // counted if this future is dropped while they are on their way
-            let mut sent = Sent {
-                node: self,
-                since: batch[0].since,
-                frames: batch.len(),
-                unsure: batch.len(),
-            };
-            let Published { refused, first, delivered } = session.publish(&batch).await?;
-            sent.unsure = refused;
-            self.counters.delivered.fetch_add(delivered, Ordering::Relaxed);
-            for frame in &batch {
-                self.counters.publish_waits.record(frame.since.elapsed());
-            }
-            add(&self.counters.published, batch.len() - refused);
-            drop(sent);
-            if let Some(error) = first {
-                self.refused(&error);
-            }
-        }
-        Ok(())
-    }
-
-    async fn listening(&self, session: &Session) -> RedisResult<()> {
-        loop {
-            let changes = self.interest.changes().await;
-            session.apply(&changes).await.inspect_err(|error| self.may_not_listen(error))?;
-            self.interest.confirm(changes.version);
-        }
-    }
-
-    async fn leave(&self, session: &Session) {
-        let everything = Changes { unlisten: self.interest.told(), ..Changes::default() };
-        if let Err(error) = session.apply(&everything).await {
-            debug!(%error, "left without a word");
-        }
-    }
-
-    /// Redis did not take a frame, though it could. The first time it is logged.
-    fn refused(&self, error: &RedisError) {
-        if is_of_rights(error) {
-            self.rights.note(self.kind.publish(), error);
-        } else if !self.counters.refused.swap(true, Ordering::Relaxed) {
-            warn!(%error, "Redis refuses to publish");
-        }
-    }
-
-    fn may_not_listen(&self, error: &RedisError) {
-        self.rights.note(self.kind.subscribe(), error);
     }
 
     fn explain(&self, error: &OpenError) -> String {
@@ -464,29 +442,15 @@ impl Node {
         }
     }
 
+    /// The same of a link that was up.
+    fn explain_loss(&self, error: &RedisError) -> String {
+        explain_loss(&self.target, error)
+    }
+
     fn refusal(&self, error: OpenError) -> LinkError {
         match error {
             OpenError::Redis(error) => link_error(&self.target, &error),
             OpenError::Unfit(reason) => LinkError::Unfit { address: self.target.address(), reason },
         }
-    }
-}
-
-/// Frames that were sent. Dropped, they have left: those that are not sure to have arrived, all of
-/// them if no answer came, are counted first, so that who waits for them finds them counted.
-struct Sent<'a> {
-    node: &'a Node,
-    since: Instant,
-    frames: usize,
-    unsure: usize,
-}
-
-impl Drop for Sent<'_> {
-    fn drop(&mut self) {
-        add(&self.node.counters.publish_errors, self.unsure);
-        if self.unsure > 0 {
-            self.node.lapses.unsaid(self.since);
-        }
-        self.node.outgoing.settle(self.frames);
     }
 }

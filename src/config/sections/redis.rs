@@ -26,6 +26,13 @@ pub struct Redis {
     /// more than 0.
     #[serde(with = "units::duration")]
     pub silence_timeout: Duration,
+    /// How much is kept for other nodes while the link to Redis is down: bytes of messages and their
+    /// channels. The oldest of too many are dropped and counted. Default 16 MiB; 0 keeps nothing.
+    #[serde(with = "units::size")]
+    pub pending_max: u64,
+    /// How long it is kept. Default 10 s; 0 keeps nothing.
+    #[serde(with = "units::duration")]
+    pub pending_age: Duration,
     /// Which channels are listened to. Default `interest`.
     pub subscribe: Subscribe,
 }
@@ -38,6 +45,8 @@ impl Default for Redis {
             key_prefix: "socket.io".into(),
             request_timeout: Duration::from_secs(5),
             silence_timeout: Duration::from_secs(10),
+            pending_max: 16 << 20,
+            pending_age: Duration::from_secs(10),
             subscribe: Subscribe::Interest,
         }
     }

@@ -7,10 +7,8 @@ use parking_lot::Mutex;
 use redis::{RedisResult, aio::MultiplexedConnection};
 use tracing::debug;
 
-use super::{super::Channel, slots::Slots};
+use super::{super::Channel, lane::Address, slots::Slots};
 use crate::redis::target::Target;
-
-type Address = (String, u16);
 
 /// The masters that we do not publish through. Connected when they are asked; one that does not
 /// answer is skipped, since whoever listened there does not hear us either.

@@ -1,30 +1,47 @@
-//! What is to be listened to, and what of it Redis has been told.
+//! What is to be listened to, and what of it Redis has been told, lane by lane.
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::super::Topic;
+use super::{super::Topic, routes::Routes};
 
 /// Topics with the number of their listeners. Changes are collected until somebody takes them.
 pub(super) struct Interest {
     state: Mutex<State>,
-    changed: Notify,
-    confirmed: watch::Sender<u64>,
+    /// Changes are in force, or a lane has lost its link.
+    progress: watch::Sender<()>,
 }
 
 #[derive(Default)]
 struct State {
+    routes: Routes,
     topics: HashMap<Topic, Entry>,
-    /// Those whose count went to or from zero since changes were taken.
+    lanes: Vec<Lane>,
+}
+
+#[derive(Default)]
+struct Lane {
+    /// Topics whose count went to or from zero since changes were taken, or that came from another
+    /// lane.
     changed: Vec<Topic>,
+    wake: Arc<Notify>,
     /// Goes up with each of these.
     version: u64,
+    /// What is in force.
+    confirmed: u64,
+    linked: bool,
+    /// Since when topics that came from another lane may have been missed.
+    gap: Option<Instant>,
 }
 
 #[derive(Default)]
 struct Entry {
+    lane: usize,
     count: usize,
     told: bool,
     changed: bool,
@@ -35,14 +52,29 @@ struct Entry {
 pub(super) struct Changes {
     pub(super) listen: Vec<Topic>,
     pub(super) unlisten: Vec<Topic>,
-    /// To be given to [`Interest::confirm`] when it is done.
+    /// Since when some of it may have been missed.
+    pub(super) gap: Option<Instant>,
     pub(super) version: u64,
 }
 
+impl Lane {
+    fn change(&mut self, topic: Topic) {
+        self.version += 1;
+        self.changed.push(topic);
+        self.wake.notify_one();
+    }
+}
+
 impl Interest {
+    /// With one lane.
     pub(super) fn new() -> Self {
-        let (state, changed, confirmed) = Default::default();
-        Self { state, changed, confirmed: watch::Sender::new(confirmed) }
+        let state = State { lanes: vec![Lane::default()], ..State::default() };
+        Self { state: Mutex::new(state), progress: watch::Sender::new(()) }
+    }
+
+    /// One lane more. Lanes are never removed.
+    pub(super) fn add_lane(&self) {
+        self.state.lock().lanes.push(Lane::default());
     }
 
     pub(super) fn listen(&self, topic: Topic) {
@@ -55,65 +87,76 @@ impl Interest {
 
     fn count(&self, topic: Topic, change: impl Fn(usize) -> usize) {
         let mut state = self.state.lock();
-        let State { topics, changed, version } = &mut *state;
-        let entry = topics.entry(topic.clone()).or_default();
+        let State { routes, topics, lanes } = &mut *state;
+        let entry = topics
+            .entry(topic.clone())
+            .or_insert_with(|| Entry { lane: routes.lane(topic.name()), ..Entry::default() });
         let before = entry.count;
         entry.count = change(before);
         if (before == 0) == (entry.count == 0) {
             return;
         }
-        *version += 1;
-        if !std::mem::replace(&mut entry.changed, true) {
-            changed.push(topic);
+        let lane = &mut lanes[entry.lane];
+        match std::mem::replace(&mut entry.changed, true) {
+            true => lane.version += 1,
+            false => lane.change(topic),
         }
-        drop(state);
-        self.changed.notify_one();
     }
 
-    /// Everything, for a link that has been told nothing yet.
-    pub(super) fn everything(&self) -> Changes {
+    /// Everything on the lane, for a link that has been told nothing yet.
+    pub(super) fn everything(&self, lane: usize) -> Changes {
         let mut state = self.state.lock();
-        state.changed.clear();
-        state.topics.retain(|_, entry| entry.count > 0);
-        for entry in state.topics.values_mut() {
+        let State { topics, lanes, .. } = &mut *state;
+        lanes[lane].changed.clear();
+        topics.retain(|_, entry| entry.lane != lane || entry.count > 0);
+        let mut listen = Vec::new();
+        for (topic, entry) in topics.iter_mut().filter(|(_, entry)| entry.lane == lane) {
             (entry.told, entry.changed) = (true, false);
+            listen.push(topic.clone());
         }
-        let listen = state.topics.keys().cloned().collect();
-        Changes { listen, unlisten: Vec::new(), version: state.version }
+        let (gap, version) = (lanes[lane].gap.take(), lanes[lane].version);
+        Changes { listen, unlisten: Vec::new(), gap, version }
     }
 
-    /// What Redis has been told to listen to.
-    pub(super) fn told(&self) -> Vec<Topic> {
+    /// What Redis has been told to listen to on the lane.
+    pub(super) fn told(&self, lane: usize) -> Vec<Topic> {
         let state = self.state.lock();
-        let told = state.topics.iter().filter(|(_, entry)| entry.told);
+        let told = state.topics.iter().filter(|(_, entry)| entry.lane == lane && entry.told);
         told.map(|(topic, _)| topic.clone()).collect()
     }
 
-    /// What has changed since the last time, once something has; a topic left and taken up again
-    /// in between has not. Dropped after it has returned, only [`everything`](Self::everything)
-    /// makes good for it.
-    pub(super) async fn changes(&self) -> Changes {
+    /// What has changed on the lane since the last time, once something has; a topic left and taken
+    /// up again in between has not. Dropped after it has returned, only
+    /// [`everything`](Self::everything) makes good for it.
+    pub(super) async fn changes(&self, lane: usize) -> Changes {
         loop {
-            if let Some(changes) = self.take() {
+            if let Some(changes) = self.take(lane) {
                 return changes;
             }
-            self.changed.notified().await;
+            let wake = self.state.lock().lanes[lane].wake.clone();
+            wake.notified().await;
         }
     }
 
-    fn take(&self) -> Option<Changes> {
+    fn take(&self, number: usize) -> Option<Changes> {
         let mut state = self.state.lock();
-        if state.changed.is_empty() {
+        let State { topics, lanes, .. } = &mut *state;
+        let lane = &mut lanes[number];
+        if lane.changed.is_empty() {
             return None;
         }
-        let mut changes = Changes { version: state.version, ..Changes::default() };
-        for topic in std::mem::take(&mut state.changed) {
-            let Some(entry) = state.topics.get_mut(&topic) else { continue };
+        let (gap, version) = (lane.gap.take(), lane.version);
+        let mut changes = Changes { gap, version, ..Changes::default() };
+        for topic in std::mem::take(&mut lane.changed) {
+            let Some(entry) = topics.get_mut(&topic) else { continue };
+            if entry.lane != number {
+                continue;
+            }
             entry.changed = false;
             let wanted = entry.count > 0;
             let told = std::mem::replace(&mut entry.told, wanted);
             if !wanted {
-                state.topics.remove(&topic);
+                topics.remove(&topic);
             }
             match (told, wanted) {
                 (false, true) => changes.listen.push(topic),
@@ -124,77 +167,78 @@ impl Interest {
         Some(changes)
     }
 
-    /// Redis has done everything up to this version.
-    pub(super) fn confirm(&self, version: u64) {
-        self.confirmed.send_replace(version);
+    /// Redis has done all of it.
+    pub(super) fn confirm(&self, lane: usize, changes: &Changes) {
+        let mut state = self.state.lock();
+        let lane = &mut state.lanes[lane];
+        (lane.confirmed, lane.linked) = (changes.version, true);
+        drop(state);
+        self.progress.send_replace(());
     }
 
-    /// The version that holds every call so far, and the one that is in force.
-    pub(super) fn version(&self) -> (u64, watch::Receiver<u64>) {
-        (self.state.lock().version, self.confirmed.subscribe())
+    /// Redis has not done all of it: these topics are still to be listened to.
+    pub(super) fn again(&self, lane: usize, topics: &[Topic], gap: Option<Instant>) {
+        let mut state = self.state.lock();
+        let State { topics: known, lanes, .. } = &mut *state;
+        for topic in topics {
+            if let Some(entry) = known.get_mut(topic).filter(|entry| entry.lane == lane) {
+                (entry.told, entry.changed) = (false, true);
+                lanes[lane].change(topic.clone());
+            }
+        }
+        lanes[lane].note_gap(gap);
+    }
+
+    /// The lane has lost its link.
+    pub(super) fn lost(&self, lane: usize) {
+        self.state.lock().lanes[lane].linked = false;
+        self.progress.send_replace(());
+    }
+
+    /// From now on topics are on these lanes. `sound` is the time up to which each lane has heard
+    /// everything; none if it never heard anything.
+    pub(super) fn reroute(&self, routes: Routes, sound: &[Option<Instant>]) {
+        let mut state = self.state.lock();
+        state.routes = routes;
+        let State { routes, topics, lanes } = &mut *state;
+        for (topic, entry) in topics.iter_mut() {
+            let lane = routes.lane(topic.name());
+            if lane == entry.lane {
+                continue;
+            }
+            let before = entry.lane;
+            let gap = earlier(lanes[before].gap, sound.get(before).copied().flatten());
+            *entry = Entry { lane, count: entry.count, told: false, changed: true };
+            lanes[lane].note_gap(gap);
+            lanes[lane].change(topic.clone());
+        }
+        drop(state);
+        self.progress.send_replace(());
+    }
+
+    /// Ends when every call before it is in force, or waits for a link.
+    pub(super) async fn settled(&self) {
+        let mut progress = self.progress.subscribe();
+        let wanted: Vec<u64> = self.state.lock().lanes.iter().map(|lane| lane.version).collect();
+        let in_force = progress.wait_for(|()| {
+            let state = self.state.lock();
+            let mut lanes = state.lanes.iter().zip(&wanted);
+            lanes.all(|(lane, wanted)| !lane.linked || lane.confirmed >= *wanted)
+        });
+        // The sender is in `self`.
+        let _ = in_force.await;
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn topic(name: &str) -> Topic {
-        Topic::Channel(name.into())
+impl Lane {
+    fn note_gap(&mut self, gap: Option<Instant>) {
+        self.gap = earlier(self.gap, gap);
     }
+}
 
-    #[test]
-    fn only_the_first_and_the_last_of_a_topic_are_changes() {
-        let interest = Interest::new();
-        interest.listen(topic("a"));
-        interest.listen(topic("a"));
-        let changes = interest.take().unwrap();
-        assert_eq!((changes.listen, changes.unlisten), (vec![topic("a")], vec![]));
-        interest.unlisten(&topic("a"));
-        assert!(interest.take().is_none());
-        interest.unlisten(&topic("a"));
-        let changes = interest.take().unwrap();
-        assert_eq!((changes.listen, changes.unlisten), (vec![], vec![topic("a")]));
-        assert!(interest.told().is_empty());
-    }
-
-    #[test]
-    fn left_and_taken_up_again_is_still_listened_to() {
-        let interest = Interest::new();
-        interest.listen(topic("a"));
-        interest.take();
-        interest.unlisten(&topic("a"));
-        interest.listen(topic("a"));
-        let changes = interest.take().unwrap();
-        assert!(changes.listen.is_empty() && changes.unlisten.is_empty());
-        assert_eq!(changes.version, interest.version().0);
-        assert_eq!(interest.told(), [topic("a")]);
-        // and with the changes taken in between
-        interest.unlisten(&topic("a"));
-        assert_eq!(interest.take().unwrap().unlisten, [topic("a")]);
-        interest.listen(topic("a"));
-        assert_eq!(interest.take().unwrap().listen, [topic("a")]);
-    }
-
-    #[test]
-    fn a_new_link_is_told_everything_once() {
-        let interest = Interest::new();
-        interest.listen(topic("a"));
-        interest.take();
-        interest.listen(topic("b"));
-        interest.listen(topic("c"));
-        interest.unlisten(&topic("c"));
-        let mut all = interest.everything().listen;
-        all.sort_by_key(|topic| format!("{topic:?}"));
-        assert_eq!(all, [topic("a"), topic("b")]);
-        assert!(interest.take().is_none());
-    }
-
-    #[test]
-    fn one_leave_too_many_is_forgiven() {
-        let interest = Interest::new();
-        interest.unlisten(&topic("a"));
-        interest.listen(topic("a"));
-        assert_eq!(interest.take().unwrap().listen, [topic("a")]);
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

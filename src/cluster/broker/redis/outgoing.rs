@@ -1,16 +1,35 @@
-//! The frames that wait to be published: bounded, in order, and only while the link is up.
+//! The frames that wait to be published: bounded, in order, one queue for each lane.
+//!
+//! A frame that was not sent when its lane lost the link waits for the next link, for a while and up
+//! to a size; so do frames that come while there is none. Of too many the oldest are dropped: what is
+//! left is whole from some moment on, and that moment is told. A frame that was sent and not answered
+//! may have arrived. It is never sent again.
 
-use std::{collections::VecDeque, time::Instant};
+mod flight;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
-/// What may wait. A link that lags behind by so much is as good as down.
+pub(super) use self::flight::{Fate, Flight};
+use super::{
+    super::{Disconnected, Mark, lapses::Lapses},
+    routes::Routes,
+};
+
+/// What may wait on a lane that is linked. A link that lags behind by so much is as good as down.
 const MAX_FRAMES: usize = 65_536;
 const MAX_BYTES: usize = 64 << 20;
-/// What goes out as one pipeline: enough to fill the wire, little enough to be answered within the
-/// deadline of an answer over 5 Mbit/s, too.
+/// What goes out at once: enough to fill the wire, little enough to be answered within the deadline
+/// of an answer over 5 Mbit/s, too.
 const BATCH_FRAMES: usize = 4096;
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -19,34 +38,73 @@ pub(super) struct Frame {
     pub(super) channel: Box<str>,
     pub(super) payload: Bytes,
     pub(super) since: Instant,
+    /// The lane on which it was published, where it is accounted for.
+    home: usize,
 }
 
-/// Why a frame was dropped.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Dropped {
-    Down,
-    Full,
+impl Frame {
+    fn size(&self) -> usize {
+        self.channel.len() + self.payload.len()
+    }
 }
 
-#[derive(Default)]
+/// What is kept for a link that is down.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pending {
+    pub(crate) max: usize,
+    pub(crate) age: Duration,
+}
+
+impl Default for Pending {
+    /// As `redis.pending_max` and `redis.pending_age`.
+    fn default() -> Self {
+        Self { max: 16 << 20, age: Duration::from_secs(10) }
+    }
+}
+
 pub(super) struct Outgoing {
+    pending: Pending,
+    lapses: Arc<Lapses>,
     state: Mutex<State>,
-    wake: Notify,
-    /// How many frames have left, whatever became of them.
-    settled: watch::Sender<u64>,
+    /// Frames have left, or landed.
+    progress: watch::Sender<()>,
 }
 
 #[derive(Default)]
 struct State {
     gate: Gate,
+    routes: Routes,
+    queues: Vec<Queue>,
+    counts: FrameCounts,
+    /// There was a link once; so others may rely on hearing this node.
+    was_linked: bool,
+    /// When the oldest frame was published of which the others are to be told that it is lost.
+    lost_since: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Queue {
     frames: VecDeque<Frame>,
     bytes: usize,
-    /// How many frames have come in.
+    linked: bool,
+    /// Nothing is taken out.
+    held: bool,
+    /// Nothing is taken out before.
+    not_before: Option<Instant>,
+    /// How many are on their way.
+    flying: usize,
+    /// Goes up when slots leave this lane.
+    generation: u64,
+    /// How many frames were published here; of these, how many have left, and were lost.
     pushed: u64,
+    settled: u64,
+    lost: u64,
+    wake: Arc<Notify>,
 }
 
 #[derive(Default, PartialEq, Eq)]
 enum Gate {
+    /// Not started, or ended: nothing is kept.
     #[default]
     Closed,
     Open,
@@ -54,145 +112,337 @@ enum Gate {
     Sealed,
 }
 
+/// What became of frames, since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct FrameCounts {
+    pub(super) published: u64,
+    pub(super) unsure: u64,
+    pub(super) dropped_down: u64,
+    pub(super) dropped_full: u64,
+}
+
+/// Why a frame is lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lost {
+    /// No link, for too long or for too much.
+    Down,
+    /// The link lags behind.
+    Full,
+    /// Sent and not answered, or refused.
+    Unsure,
+}
+
 impl Outgoing {
-    pub(super) fn push(&self, channel: &str, payload: Bytes) -> Result<(), Dropped> {
-        let mut state = self.state.lock();
-        if state.gate != Gate::Open {
-            return Err(Dropped::Down);
-        }
-        if state.frames.len() >= MAX_FRAMES || state.bytes + payload.len() > MAX_BYTES {
-            return Err(Dropped::Full);
-        }
-        state.bytes += payload.len();
-        state.pushed += 1;
-        let since = Instant::now();
-        state.frames.push_back(Frame { channel: channel.into(), payload, since });
-        drop(state);
-        self.wake.notify_one();
-        Ok(())
+    /// With one lane.
+    pub(super) fn new(pending: Pending, lapses: Arc<Lapses>) -> Self {
+        let state = State { queues: vec![Queue::default()], ..State::default() };
+        Self { pending, lapses, state: Mutex::new(state), progress: watch::Sender::new(()) }
     }
 
-    pub(super) fn open(&self) {
+    pub(super) fn push(&self, channel: &str, payload: Bytes) {
+        let mut state = self.state.lock();
+        let home = state.routes.lane(channel);
+        let frame = Frame { channel: channel.into(), payload, since: Instant::now(), home };
+        if let Some(wake) = state.push(frame, self.pending) {
+            drop(state);
+            wake.notify_one();
+        } else {
+            self.changed(state);
+        }
+    }
+
+    /// Frames are kept from now on, and sent where there is a link.
+    pub(super) fn begin(&self) {
         self.state.lock().gate = Gate::Open;
     }
 
-    /// Drops what is there, which is to be settled; refuses everything until opened again.
-    pub(super) fn close(&self) -> VecDeque<Frame> {
+    /// Nothing is taken any more, what is there goes out.
+    pub(super) fn seal(&self) {
+        let mut state = self.state.lock();
+        if state.gate == Gate::Open {
+            state.gate = Gate::Sealed;
+        }
+        state.queues.iter().for_each(|queue| queue.wake.notify_one());
+    }
+
+    /// Drops what could not be sent.
+    pub(super) fn end(&self) {
         let mut state = self.state.lock();
         state.gate = Gate::Closed;
-        state.bytes = 0;
-        std::mem::take(&mut state.frames)
+        for lane in 0..state.queues.len() {
+            while state.drop_first(lane) {}
+        }
+        self.changed(state);
     }
 
-    /// Redis has taken so many frames of a batch, or they are lost.
-    pub(super) fn settle(&self, frames: usize) {
-        self.settled.send_modify(|settled| *settled += frames as u64);
+    /// One lane more. Lanes are never removed.
+    pub(super) fn add_lane(&self) {
+        self.state.lock().queues.push(Queue::default());
     }
 
-    /// Ends when every frame that came in before has left.
-    pub(super) async fn flushed(&self) {
-        let pushed = self.state.lock().pushed;
-        // The sender is in `self`.
-        let _ = self.settled.subscribe().wait_for(|settled| *settled >= pushed).await;
+    /// The lane has a link, or has lost it.
+    pub(super) fn linked(&self, lane: usize, linked: bool) {
+        let mut state = self.state.lock();
+        state.was_linked |= linked;
+        if !linked {
+            state.queues[lane].linked = false;
+        }
+        state.trim(self.pending);
+        state.queues[lane].linked = linked;
+        state.queues[lane].wake.notify_one();
+        self.changed(state);
     }
 
-    pub(super) fn seal(&self) {
-        self.state.lock().gate = Gate::Sealed;
-        self.wake.notify_one();
+    /// Nothing is sent on the lane for so long.
+    pub(super) fn hold_back(&self, lane: usize, time: Duration) {
+        let mut state = self.state.lock();
+        state.queues[lane].not_before = Some(Instant::now() + time);
     }
 
-    /// What waits, once something does, up to the size of a batch; `None` when it is sealed and
-    /// empty. For one caller. Dropping the future loses nothing.
-    pub(super) async fn batch(&self) -> Option<Vec<Frame>> {
+    /// What waits for too long is dropped.
+    pub(super) fn expire(&self) {
+        let mut state = self.state.lock();
+        state.trim(self.pending);
+        self.changed(state);
+    }
+
+    /// Whether the lane has nothing to do any more.
+    pub(super) fn is_over(&self, lane: usize) -> bool {
+        let state = self.state.lock();
+        state.gate != Gate::Open && state.queues[lane].frames.is_empty()
+    }
+
+    /// What waits on a lane that is linked, once something does, up to the size of a batch; `None`
+    /// when it is sealed and empty. For one caller a lane. Dropping the future loses nothing.
+    pub(super) async fn batch(&self, lane: usize) -> Option<Flight<'_>> {
         loop {
-            if let Some(batch) = self.take() {
-                return Some(batch);
+            let (wake, not_before) = {
+                let mut state = self.state.lock();
+                if let Some((frames, generation)) = state.take(lane) {
+                    return Some(Flight::new(self, lane, generation, frames));
+                }
+                let queue = &state.queues[lane];
+                if state.gate != Gate::Open && queue.frames.is_empty() {
+                    return None;
+                }
+                (queue.wake.clone(), queue.not_before)
+            };
+            match not_before {
+                None => wake.notified().await,
+                Some(time) => tokio::select! {
+                    () = wake.notified() => {}
+                    () = tokio::time::sleep_until(time.into()) => {}
+                },
             }
-            if self.state.lock().gate == Gate::Sealed {
-                return None;
-            }
-            self.wake.notified().await;
         }
     }
 
-    fn take(&self) -> Option<Vec<Frame>> {
+    /// Holds the lanes that would lose channels by these routes, and waits until what is on its way
+    /// there has landed, or `patience` is over. [`reroute`](Self::reroute) ends it.
+    pub(super) async fn hold(&self, losing: &[usize], patience: Duration) {
+        let mut progress = self.progress.subscribe();
+        for &lane in losing {
+            self.state.lock().queues[lane].held = true;
+        }
+        let landed = progress.wait_for(|()| {
+            let state = self.state.lock();
+            losing.iter().all(|&lane| state.queues[lane].flying == 0)
+        });
+        let _ = tokio::time::timeout(patience, landed).await;
+    }
+
+    /// From now on channels are on these lanes, and so are the frames that wait.
+    pub(super) fn reroute(&self, routes: Routes) {
         let mut state = self.state.lock();
-        let mut bytes = 0;
-        let fits = |frame: &&Frame| {
-            bytes += frame.payload.len();
-            bytes <= BATCH_BYTES
-        };
-        // one frame goes out whatever its size
-        let count = state.frames.iter().take(BATCH_FRAMES).take_while(fits).count().max(1);
-        let count = count.min(state.frames.len());
-        let batch: Vec<_> = state.frames.drain(..count).collect();
-        state.bytes -= batch.iter().map(|frame| frame.payload.len()).sum::<usize>();
-        (!batch.is_empty()).then_some(batch)
+        state.routes = routes;
+        let mut moving: Vec<Vec<Frame>> = Vec::new();
+        moving.resize_with(state.queues.len(), Vec::new);
+        let State { routes, queues, .. } = &mut *state;
+        for (lane, queue) in queues.iter_mut().enumerate() {
+            // Whatever is on its way may be about channels that others take over now.
+            queue.generation += u64::from(queue.held);
+            queue.held = false;
+            if queue.frames.iter().all(|frame| routes.lane(&frame.channel) == lane) {
+                continue;
+            }
+            for frame in std::mem::take(&mut queue.frames) {
+                match routes.lane(&frame.channel) {
+                    own if own == lane => queue.frames.push_back(frame),
+                    other => moving[other].push(frame),
+                }
+            }
+            queue.bytes = queue.frames.iter().map(Frame::size).sum();
+        }
+        for (queue, frames) in queues.iter_mut().zip(moving) {
+            if !frames.is_empty() {
+                queue.bytes += frames.iter().map(Frame::size).sum::<usize>();
+                queue.frames.extend(frames);
+                // stable, and times never go back: the order within a channel stays
+                queue.frames.make_contiguous().sort_by_key(|frame| frame.since);
+            }
+            queue.wake.notify_one();
+        }
+        state.trim(self.pending);
+        self.changed(state);
+    }
+
+    /// The present, to be compared with by [`taken`](Self::taken).
+    pub(super) fn mark(&self) -> Mark {
+        let state = self.state.lock();
+        Mark(state.queues.iter().map(|queue| (queue.pushed, queue.lost)).collect())
+    }
+
+    /// Ends when every frame that was published since on these lanes has left. Lanes on which
+    /// nothing was published are not waited for.
+    ///
+    /// # Errors
+    /// If one was lost.
+    pub(super) async fn taken(&self, since: Mark) -> Result<(), Disconnected> {
+        let until = self.mark();
+        let mut progress = self.progress.subscribe();
+        let before = |lane: usize| since.0.get(lane).copied().unwrap_or_default();
+        let concerned = |lane: usize, pushed: u64| pushed > before(lane).0;
+        let left = progress.wait_for(|()| {
+            let state = self.state.lock();
+            let mut lanes = until.0.iter().zip(&state.queues).enumerate();
+            lanes.all(|(lane, ((pushed, _), queue))| {
+                !concerned(lane, *pushed) || queue.settled >= *pushed
+            })
+        });
+        // The sender is in `self`.
+        let _ = left.await;
+        let state = self.state.lock();
+        let mut lanes = until.0.iter().zip(&state.queues).enumerate();
+        let whole = lanes.all(|(lane, ((pushed, _), queue))| {
+            !concerned(lane, *pushed) || queue.lost == before(lane).1
+        });
+        whole.then_some(()).ok_or(Disconnected)
+    }
+
+    pub(super) fn counts(&self) -> FrameCounts {
+        self.state.lock().counts
     }
 
     /// How many frames and bytes wait.
     pub(super) fn waiting(&self) -> (usize, usize) {
         let state = self.state.lock();
-        (state.frames.len(), state.bytes)
+        let frames = state.queues.iter().map(|queue| queue.frames.len()).sum();
+        (frames, state.queues.iter().map(|queue| queue.bytes).sum())
+    }
+
+    /// Tells who waits, and of what is lost.
+    fn changed(&self, mut state: MutexGuard<'_, State>) {
+        let lost = state.lost_since.take();
+        drop(state);
+        self.progress.send_replace(());
+        if let Some(since) = lost {
+            self.lapses.unsaid(since);
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn frames_are_taken_only_while_open_and_come_out_in_order() {
-        let outgoing = Outgoing::default();
-        assert_eq!(outgoing.push("a", Bytes::new()), Err(Dropped::Down));
-        outgoing.open();
-        for channel in ["a", "b", "c"] {
-            outgoing.push(channel, Bytes::from_static(b"12")).unwrap();
+impl State {
+    /// Who is to be told that there is something; none if it was lost, or something else was.
+    fn push(&mut self, frame: Frame, pending: Pending) -> Option<Arc<Notify>> {
+        let lane = frame.home;
+        let lanes = self.queues.len();
+        let queue = &mut self.queues[lane];
+        queue.pushed += 1;
+        if self.gate != Gate::Open {
+            self.lose(&frame, Lost::Down);
+            return None;
         }
-        assert_eq!(outgoing.waiting(), (3, 6));
-        outgoing.seal();
-        assert_eq!(outgoing.push("d", Bytes::new()), Err(Dropped::Down));
-        let batch = outgoing.batch().await.unwrap();
-        assert_eq!(batch.iter().map(|frame| &*frame.channel).collect::<String>(), "abc");
-        assert!(outgoing.batch().await.is_none());
-        outgoing.open();
-        outgoing.push("e", Bytes::new()).unwrap();
-        assert_eq!(outgoing.close().len(), 1);
+        if queue.linked {
+            let full = queue.frames.len() >= MAX_FRAMES
+                || (queue.bytes + frame.size() > MAX_BYTES / lanes && !queue.frames.is_empty());
+            if full {
+                self.lose(&frame, Lost::Full);
+                return None;
+            }
+        } else if frame.size() > pending.max {
+            // it would push out everything else, in vain
+            self.lose(&frame, Lost::Down);
+            return None;
+        }
+        let queue = &mut self.queues[lane];
+        queue.bytes += frame.size();
+        queue.frames.push_back(frame);
+        if queue.linked {
+            return Some(queue.wake.clone());
+        }
+        self.trim(pending);
+        None
     }
 
-    #[tokio::test]
-    async fn it_is_flushed_when_everything_from_before_is_taken_or_lost() {
-        let outgoing = Outgoing::default();
-        outgoing.flushed().await;
-        outgoing.open();
-        for channel in ["a", "b", "c"] {
-            outgoing.push(channel, Bytes::new()).unwrap();
+    /// Drops what is too old or too much, on lanes without a link.
+    fn trim(&mut self, pending: Pending) {
+        let now = Instant::now();
+        for lane in 0..self.queues.len() {
+            while !self.queues[lane].linked
+                && self.queues[lane]
+                    .frames
+                    .front()
+                    .is_some_and(|frame| now.duration_since(frame.since) > pending.age)
+                && self.drop_first(lane)
+            {}
         }
-        let mut flushed = std::pin::pin!(outgoing.flushed());
-        assert!(futures_util::poll!(&mut flushed).is_pending());
-        outgoing.push("later", Bytes::new()).unwrap();
-        outgoing.settle(2);
-        assert!(futures_util::poll!(&mut flushed).is_pending());
-        outgoing.settle(1);
-        assert!(futures_util::poll!(&mut flushed).is_ready());
+        loop {
+            let down = || self.queues.iter().enumerate().filter(|(_, queue)| !queue.linked);
+            let bytes: usize = down().map(|(_, queue)| queue.bytes).sum();
+            let frames: usize = down().map(|(_, queue)| queue.frames.len()).sum();
+            if bytes <= pending.max && frames <= MAX_FRAMES {
+                return;
+            }
+            let fronts =
+                down().filter_map(|(lane, queue)| Some((queue.frames.front()?.since, lane)));
+            let Some((_, oldest)) = fronts.min() else { return };
+            self.drop_first(oldest);
+        }
     }
 
-    #[tokio::test]
-    async fn too_much_is_refused_and_a_batch_is_no_more_than_an_answer_takes() {
-        let outgoing = Outgoing::default();
-        outgoing.open();
-        let mega = Bytes::from(vec![0; 1 << 20]);
-        for _ in 0..64 {
-            outgoing.push("a", mega.clone()).unwrap();
+    /// Whether there was one.
+    fn drop_first(&mut self, lane: usize) -> bool {
+        let queue = &mut self.queues[lane];
+        let Some(frame) = queue.frames.pop_front() else { return false };
+        queue.bytes -= frame.size();
+        self.lose(&frame, Lost::Down);
+        true
+    }
+
+    fn lose(&mut self, frame: &Frame, why: Lost) {
+        match why {
+            Lost::Down => self.counts.dropped_down += 1,
+            Lost::Full => self.counts.dropped_full += 1,
+            Lost::Unsure => self.counts.unsure += 1,
         }
-        assert_eq!(outgoing.push("a", mega), Err(Dropped::Full));
-        assert_eq!(outgoing.batch().await.unwrap().len(), 1);
-        outgoing.close();
-        outgoing.open();
-        for _ in 0..MAX_FRAMES {
-            outgoing.push("a", Bytes::new()).unwrap();
+        let home = &mut self.queues[frame.home];
+        home.settled += 1;
+        home.lost += 1;
+        if self.was_linked {
+            let since = self.lost_since.get_or_insert(frame.since);
+            *since = frame.since.min(*since);
         }
-        assert_eq!(outgoing.push("a", Bytes::new()), Err(Dropped::Full));
-        assert_eq!(outgoing.batch().await.unwrap().len(), BATCH_FRAMES);
+    }
+
+    fn take(&mut self, lane: usize) -> Option<(Vec<Frame>, u64)> {
+        let queue = &mut self.queues[lane];
+        if queue.not_before.is_some_and(|time| self.gate != Gate::Open || time <= Instant::now()) {
+            queue.not_before = None;
+        }
+        let waits = queue.held || queue.not_before.is_some();
+        if waits || !queue.linked || queue.frames.is_empty() {
+            return None;
+        }
+        let mut bytes = 0;
+        let fits = |frame: &&Frame| {
+            bytes += frame.size();
+            bytes <= BATCH_BYTES
+        };
+        // one frame goes out whatever its size
+        let count = queue.frames.iter().take(BATCH_FRAMES).take_while(fits).count().max(1);
+        let batch: Vec<_> = queue.frames.drain(..count).collect();
+        queue.bytes -= batch.iter().map(Frame::size).sum::<usize>();
+        queue.flying += batch.len();
+        Some((batch, queue.generation))
     }
 }

@@ -1,4 +1,4 @@
-//! What the connections of a session tell unasked: frames, and that they are done for.
+//! What connections tell unasked: frames, and that they are done for.
 
 use std::sync::{
     Arc,
@@ -6,45 +6,49 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use redis::{PushInfo, PushKind, Value, aio::SendError};
+use redis::{AsyncConnectionConfig, PushInfo, PushKind, Value, aio::SendError};
 use tokio_util::sync::CancellationToken;
 
-use super::super::ears::Ears;
+use super::super::ears::Ear;
 use crate::redis::target::Target;
 
-/// What the connections tell about themselves.
-#[derive(Clone, Default)]
+/// For a connection that cancels `closed` when it was closed. Answers may queue up behind frames, or
+/// wait for a Redis that hangs; so none has a deadline of its own: whether all is well, the probe
+/// finds out.
+pub(super) fn config(
+    target: &Target,
+    closed: CancellationToken,
+    on_push: impl Fn(PushInfo) + Send + Sync + 'static,
+) -> AsyncConnectionConfig {
+    target.config().set_response_timeout(None).set_push_sender(move |push: PushInfo| {
+        match push.kind {
+            PushKind::Disconnection => closed.cancel(),
+            _ => on_push(push),
+        }
+        Ok::<_, SendError>(())
+    })
+}
+
+/// What a connection that listens tells.
 pub(super) struct Signs {
-    /// One was closed, or the cluster moved a channel.
-    pub(super) lost: CancellationToken,
+    pub(super) ear: Ear,
     /// How much has arrived.
     pub(super) heard: Arc<AtomicU64>,
     /// Channels that we leave, until Redis confirms.
-    pub(super) leaving: Arc<AtomicI64>,
+    pub(super) leaving: AtomicI64,
+    /// The cluster has moved a channel elsewhere.
+    pub(super) moved: CancellationToken,
 }
 
 impl Signs {
-    /// For a connection that tells. Answers queue up behind the frames that others publish, so
-    /// none has a deadline of its own: whether all is well, the probe finds out.
-    pub(super) fn config(
-        &self,
-        target: &Target,
-        on_push: impl Fn(PushInfo) + Send + Sync + 'static,
-    ) -> redis::AsyncConnectionConfig {
-        let lost = self.lost.clone();
-        let config = target.config().set_response_timeout(None);
-        config.set_push_sender(move |push: PushInfo| {
-            match push.kind {
-                PushKind::Disconnection => lost.cancel(),
-                _ => on_push(push),
-            }
-            Ok::<_, SendError>(())
-        })
+    pub(super) fn new(ear: Ear) -> Self {
+        let (heard, leaving, moved) = Default::default();
+        Self { ear, heard, leaving, moved }
     }
 
     /// Called by the connection's task, so frames arrive in the order of the wire without a further
     /// hop.
-    pub(super) fn on_push(&self, push: PushInfo, ears: &Ears, session: u64) {
+    pub(super) fn on_push(&self, push: PushInfo) {
         let mut parts = push.data.into_iter();
         match push.kind {
             PushKind::PMessage => drop(parts.next()),
@@ -53,7 +57,7 @@ impl Signs {
             // command, and from then on gives each command the answer of another; so this
             // connection is done for.
             PushKind::SUnsubscribe if self.leaving.fetch_sub(1, Ordering::Relaxed) <= 0 => {
-                return self.lost.cancel();
+                return self.moved.cancel();
             }
             _ => return,
         }
@@ -62,7 +66,7 @@ impl Signs {
             (parts.next(), parts.next())
             && let Ok(channel) = std::str::from_utf8(&channel)
         {
-            ears.hear(session, channel, &Bytes::from(frame));
+            self.ear.hear(channel, &Bytes::from(frame));
         }
     }
 }

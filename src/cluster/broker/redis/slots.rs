@@ -2,7 +2,7 @@
 
 use redis::{ErrorKind, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 
-const SLOTS: usize = 16_384;
+pub(super) const SLOTS: usize = 16_384;
 
 /// The masters and their slots.
 pub(super) struct Slots {
@@ -51,9 +51,9 @@ impl Slots {
         }
     }
 
-    /// The index of the master that owns a channel.
-    pub(super) fn owner(&self, channel: &str) -> Option<usize> {
-        self.owners[slot(channel)]
+    /// The index of the master that owns a slot.
+    pub(super) fn owner(&self, slot: usize) -> Option<usize> {
+        self.owners[slot]
     }
 }
 
@@ -62,7 +62,7 @@ fn not_slots() -> RedisError {
 }
 
 /// CRC16 (XMODEM) of the name, or of what stands between its first `{` and the next `}`.
-fn slot(name: &str) -> usize {
+pub(super) fn slot(name: &str) -> usize {
     let tag = name.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
     let hashed = tag.map(|(tag, _)| tag).filter(|tag| !tag.is_empty()).unwrap_or(name);
     usize::from(crc16(hashed.as_bytes())) % SLOTS

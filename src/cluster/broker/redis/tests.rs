@@ -1,4 +1,4 @@
-use std::process::Command;
+use std::{process::Command, time::Instant};
 
 use futures_util::FutureExt as _;
 
@@ -10,7 +10,7 @@ use crate::redis::testing::{self, Server, free_port, target, until};
 
 fn broker(target: Target, kind: Kind) -> Arc<dyn Broker> {
     let rights = Arc::new(Rights::new(target.user(), target.address()));
-    Arc::new(RedisBroker::new(target, kind, rights))
+    Arc::new(RedisBroker::new(target, kind, rights, Pending::default()))
 }
 
 async fn node(url: &str, kind: Kind) -> Node {
@@ -108,10 +108,8 @@ async fn after_a_crash_of_redis_every_topic_is_heard_again() {
     for node in [&ann, &bob] {
         node.becomes(Link::Down).await;
     }
-    ann.say("a", "lost");
-    assert_eq!(ann.broker.counts().dropped_down, 1);
-    let lapse = ann.broker.lapses().next().await;
-    assert!(lapse.unheard.is_none() && lapse.unsaid.unwrap() > before, "{lapse:?}");
+    ann.say("a", "kept");
+    assert_eq!(ann.broker.counts().queued, 1);
     assert!(ann.broker.listeners(vec!["a".into()]).await.is_err());
     bob.broker.unlisten(&suite::channel("gone"));
     bob.broker.listen(suite::channel("new"));
@@ -122,6 +120,7 @@ async fn after_a_crash_of_redis_every_topic_is_heard_again() {
         let lapse = node.broker.lapses().next().await;
         assert!(lapse.unsaid.is_none() && lapse.unheard.unwrap() < before, "{lapse:?}");
     }
+    bob.hears("a", "kept").await;
     for (name, text) in [("gone", "0"), ("a", "1"), ("p:x", "2"), ("new", "3")] {
         ann.say(name, text);
     }
@@ -132,29 +131,93 @@ async fn after_a_crash_of_redis_every_topic_is_heard_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_hangs_is_down_and_what_waited_is_dropped() {
+async fn a_redis_that_hangs_for_too_long_is_down_and_what_was_not_sent_waits() {
     let server = Server::start().await;
     let mut ann = node(&server.url(), Kind::Classic).await;
     ann.listen(&["a"]).await;
     server.freeze();
     let frozen = Instant::now();
-    for _ in 0..10 {
-        ann.say("a", "lost");
+    ann.say("a", "sent");
+    until("it is sent", async || ann.broker.counts().queued == 0).await;
+    for count in 0..9 {
+        ann.say("a", &count.to_string());
     }
     ann.becomes(Link::Down).await;
     assert!(frozen.elapsed() < Duration::from_secs(5), "{:?}", frozen.elapsed());
-    let counts = ann.broker.counts();
-    assert_eq!(counts.dropped_down + counts.publish_errors, 10, "{counts:?}");
-    assert_eq!(counts.queued, 0);
+    until("the other link is given up", async || ann.broker.counts().publish_errors == 1).await;
+    assert_eq!(ann.broker.counts().queued, 9);
     server.thaw();
     ann.becomes(Link::Up).await;
-    until("a is heard", async || {
-        ann.say("a", "back");
-        ann.broker.counts().received > 0
-    })
-    .await;
-    // what Redis had taken before it hung was said to a subscriber that is gone
-    ann.hears("a", "back").await;
+    // What Redis had taken before it hung was said to a subscriber that is gone.
+    for count in 0..9 {
+        ann.hears("a", &count.to_string()).await;
+    }
+    let lapse = ann.broker.lapses().next().await;
+    assert!(lapse.unsaid.unwrap() > frozen && lapse.unheard.unwrap() < frozen, "{lapse:?}");
+    let counts = ann.broker.counts();
+    assert_eq!((counts.publish_errors, counts.dropped_down, counts.reconnects), (1, 0, 1));
+}
+
+/// For less than `silence_timeout`, in each of the ways in which a Redis hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_hangs_for_a_moment_loses_nothing() {
+    let server = Server::start().await;
+    let [ann, mut bob] =
+        [node(&server.url(), Kind::Classic).await, node(&server.url(), Kind::Classic).await];
+    bob.listen(&["a"]).await;
+    let mut number = 0;
+    for hang in [Some("ALL"), Some("WRITE"), None] {
+        match hang {
+            Some(what) => drop(server.command(&["CLIENT", "PAUSE", "1000", what]).await.unwrap()),
+            None => server.freeze(),
+        }
+        let until = Instant::now() + Duration::from_millis(1200);
+        while Instant::now() < until {
+            ann.say("a", &number.to_string());
+            number += 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        server.thaw();
+    }
+    for count in 0..number {
+        bob.hears("a", &count.to_string()).await;
+    }
+    assert_eq!(bob.broker.counts().reconnects + ann.broker.counts().reconnects, 0);
+}
+
+/// The connections of a node, as Redis lists them: those that listen, or the others.
+async fn kill(server: &Server, kind: &str) {
+    server.command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishing_and_listening_do_not_share_their_fate() {
+    let server = Server::start().await;
+    let [ann, mut bob] =
+        [node(&server.url(), Kind::Classic).await, node(&server.url(), Kind::Classic).await];
+    bob.listen(&["a"]).await;
+    // Redis takes a connection for one that listens from its first channel on.
+    ann.listen(&["b"]).await;
+    for round in 0..5 {
+        let before = Instant::now();
+        kill(&server, "normal").await;
+        for node in [&ann, &bob] {
+            until("it is mended", async || node.broker.counts().reconnects == 2 * round + 1).await;
+            assert_eq!(node.broker.lapses().next().now_or_never(), None, "all was heard");
+        }
+        ann.say("a", &format!("{round}"));
+        bob.hears("a", &format!("{round}")).await;
+        // Only those who listen are cut, and at once they listen again.
+        kill(&server, "pubsub").await;
+        for node in [&ann, &bob] {
+            until("it is mended", async || node.broker.counts().reconnects == 2 * round + 2).await;
+            let lapse = node.broker.lapses().next().await;
+            assert!(lapse.unheard.is_some_and(|since| since < Instant::now()), "{lapse:?}");
+        }
+        assert!(before.elapsed() < Duration::from_secs(5));
+    }
+    let counts = ann.broker.counts();
+    assert_eq!((counts.published, counts.dropped_down), (5, 0), "{counts:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,175 @@
+//! Whether the link is up: every connection that it is made of, and the reasons of those that are not.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::super::Link;
+use crate::redis::state::LinkState;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Side {
+    Speaking,
+    Listening,
+}
+
+/// The link is up while all its parts are.
+pub(super) struct Health {
+    state: LinkState,
+    parts: Mutex<Parts>,
+}
+
+#[derive(Default)]
+struct Parts {
+    lanes: BTreeMap<usize, Lane>,
+    was_up: bool,
+    is_up: bool,
+    ended: bool,
+    mended: u64,
+}
+
+/// The parts of one lane that are down, each with the reason; an empty one is not known yet.
+struct Lane {
+    /// What it is called where there are others.
+    name: Option<String>,
+    down: BTreeMap<Side, String>,
+}
+
+impl Health {
+    pub(super) fn new(state: LinkState) -> Self {
+        Self { state, parts: Mutex::default() }
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Link> {
+        self.state.watch()
+    }
+
+    /// Why it is down.
+    pub(super) fn reason(&self) -> Option<String> {
+        self.state.reason()
+    }
+
+    /// How often the link was mended.
+    pub(super) fn mended(&self) -> u64 {
+        self.parts.lock().mended
+    }
+
+    /// These are the lanes now, with their names. Those that are new are down.
+    pub(super) fn lanes(&self, lanes: &[(usize, Option<String>)]) {
+        let mut parts = self.parts.lock();
+        parts.lanes.retain(|lane, _| lanes.iter().any(|(known, _)| known == lane));
+        for (lane, name) in lanes {
+            let new = || {
+                let down = [Side::Speaking, Side::Listening].map(|side| (side, String::new()));
+                Lane { name: None, down: down.into() }
+            };
+            parts.lanes.entry(*lane).or_insert_with(new).name = name.clone();
+        }
+        self.tell(&mut parts);
+    }
+
+    pub(super) fn up(&self, lane: usize, side: Side) {
+        self.change(lane, |lane| drop(lane.down.remove(&side)));
+    }
+
+    pub(super) fn down(&self, lane: usize, side: Side, reason: String) {
+        self.change(lane, |lane| drop(lane.down.insert(side, reason)));
+    }
+
+    /// Nothing is known of any lane.
+    pub(super) fn unreachable(&self, reason: &str) {
+        self.state.down(reason);
+    }
+
+    /// Ended by us.
+    pub(super) fn end(&self) {
+        self.parts.lock().ended = true;
+        self.state.end();
+    }
+
+    fn change(&self, lane: usize, change: impl FnOnce(&mut Lane)) {
+        let mut parts = self.parts.lock();
+        // One that was given up has nothing to say any more.
+        if let Some(lane) = parts.lanes.get_mut(&lane) {
+            change(lane);
+            self.tell(&mut parts);
+        }
+    }
+
+    fn tell(&self, parts: &mut Parts) {
+        if parts.ended {
+            return;
+        }
+        let is_up =
+            !parts.lanes.is_empty() && parts.lanes.values().all(|lane| lane.down.is_empty());
+        let was_up = std::mem::replace(&mut parts.is_up, is_up);
+        match is_up {
+            true if was_up => {}
+            true => {
+                parts.mended += u64::from(parts.was_up);
+                parts.was_up = true;
+                self.state.up();
+            }
+            false => {
+                let reasons = parts.reasons();
+                if !reasons.is_empty() {
+                    self.state.down(&reasons);
+                }
+            }
+        }
+    }
+}
+
+impl Parts {
+    /// Why the link is down; empty if no reason is known yet.
+    fn reasons(&self) -> String {
+        let mut text = String::new();
+        for Lane { name, down } in self.lanes.values() {
+            let reasons: BTreeSet<&String> = down.values().filter(|why| !why.is_empty()).collect();
+            if reasons.is_empty() {
+                continue;
+            }
+            let reasons: Vec<&str> = reasons.into_iter().map(String::as_str).collect();
+            let separator = if text.is_empty() { "" } else { "; " };
+            let name = name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+            let _ = write!(text, "{separator}{name}{}", reasons.join("; "));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_link_is_up_while_every_part_is_and_says_which_are_not() {
+        let health = Health::new(LinkState::new("frames", "here".into()));
+        let link = health.watch();
+        let is_up = || *link.borrow() == Link::Up;
+        health.lanes(&[(1, Some("a:1 (2 slots)".into())), (2, Some("b:2 (3 slots)".into()))]);
+        for side in [Side::Speaking, Side::Listening] {
+            health.up(1, side);
+            assert!(!is_up());
+            health.up(2, side);
+        }
+        assert!(is_up() && health.mended() == 0);
+        health.down(2, Side::Speaking, "closed".into());
+        health.down(2, Side::Listening, "closed".into());
+        health.down(1, Side::Listening, "silent".into());
+        let reasons = health.parts.lock().reasons();
+        assert_eq!(reasons, "a:1 (2 slots): silent; b:2 (3 slots): closed");
+        assert!(!is_up());
+        // the lost lane is given up
+        health.lanes(&[(1, Some("a:1 (5 slots)".into()))]);
+        health.down(2, Side::Speaking, "never mind".into());
+        assert!(!is_up());
+        health.up(1, Side::Listening);
+        assert!(is_up() && health.mended() == 1);
+    }
+}

@@ -1,0 +1,167 @@
+//! A connection that listens.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use redis::{RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    super::{Topic, ears::Ears},
+    Kind,
+    interest::Changes,
+    lane::{Lane, OpenError},
+    signs::{self, Signs},
+    sound::{Sound, Watched},
+    speaker::is_not_now,
+};
+use crate::redis::{
+    link::closed_by_redis,
+    probe::{self, Life},
+    target::Target,
+    whereabouts::Wanted,
+};
+
+/// Channels in one command, and commands in one pipeline, so that Redis is not held up by us.
+const CHUNK: usize = 500;
+
+pub(super) struct Listener {
+    kind: Kind,
+    connection: MultiplexedConnection,
+    life: Life,
+    wanted: Wanted,
+    signs: Arc<Signs>,
+    closed: CancellationToken,
+    /// Up to when everything was heard that was listened to.
+    pub(super) sound: Sound,
+}
+
+/// What could not be listened to now, and why.
+pub(super) type NotNow = Option<(Vec<Topic>, RedisError)>;
+
+impl Listener {
+    /// Nothing is listened to yet.
+    pub(super) async fn open(
+        target: &Target,
+        kind: Kind,
+        lane: &Lane,
+        ears: &Arc<Ears>,
+    ) -> Result<Self, OpenError> {
+        let closed = CancellationToken::new();
+        let signs = Arc::new(Signs::new(ears.open()));
+        let told = signs.clone();
+        let config = signs::config(target, closed.clone(), move |push| told.on_push(push));
+        let connection = lane.connect(target, &config).await?.connection;
+        let life = Life::with_frames(target.timeouts().silence, signs.heard.clone());
+        let (wanted, sound) = (target.wanted(), Sound::now());
+        Ok(Self { kind, connection, life, wanted, signs, closed, sound })
+    }
+
+    /// Ends when the connection is lost, or of no use any more.
+    pub(super) async fn until_lost(&self) -> RedisError {
+        let connection = Watched { connection: self.connection.clone(), sound: self.sound.clone() };
+        tokio::select! {
+            () = self.closed.cancelled() => closed_by_redis(),
+            () = self.signs.moved.cancelled() => moved(),
+            error = probe::until_dead(connection, self.wanted.clone(), &self.life) => error,
+        }
+    }
+
+    /// Whether Redis has closed it.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    /// Nothing is heard of it any more.
+    pub(super) fn give_up(&self) {
+        self.signs.ear.close();
+    }
+
+    /// Listens to what is new and leaves what is no longer wanted.
+    ///
+    /// # Errors
+    /// If Redis does not do so; then the connection is over.
+    pub(super) async fn apply(&self, changes: &Changes) -> RedisResult<NotNow> {
+        match self.kind {
+            Kind::Classic => {
+                self.classic(&changes.listen, true).await?;
+                self.classic(&changes.unlisten, false).await?;
+                Ok(None)
+            }
+            Kind::Sharded => {
+                let not_now = self.sharded(&changes.listen, "SSUBSCRIBE").await?;
+                let left = changes.unlisten.len();
+                self.signs.leaving.fetch_add(left as i64, Ordering::Relaxed);
+                // what has moved was left by that
+                let stayed = self.sharded(&changes.unlisten, "SUNSUBSCRIBE").await?;
+                let stayed = stayed.map_or(0, |(topics, _)| topics.len());
+                self.signs.leaving.fetch_sub(stayed as i64, Ordering::Relaxed);
+                Ok(not_now)
+            }
+        }
+    }
+
+    async fn classic(&self, topics: &[Topic], listen: bool) -> RedisResult<()> {
+        let mut connection = self.connection.clone();
+        let mut channels = Vec::new();
+        let mut patterns = Vec::new();
+        for topic in topics {
+            match topic {
+                Topic::Channel(name) => channels.push(name.to_string()),
+                Topic::Prefix(start) => patterns.push(pattern(start)),
+            }
+        }
+        for chunk in channels.chunks(CHUNK) {
+            match listen {
+                true => connection.subscribe(chunk).await?,
+                false => connection.unsubscribe(chunk).await?,
+            }
+        }
+        for chunk in patterns.chunks(CHUNK) {
+            match listen {
+                true => connection.psubscribe(chunk).await?,
+                false => connection.punsubscribe(chunk).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One command a channel, since channels of one command must be of one slot.
+    async fn sharded(&self, topics: &[Topic], verb: &str) -> RedisResult<NotNow> {
+        let mut not_now: NotNow = None;
+        for chunk in topics.chunks(CHUNK) {
+            let mut pipeline = redis::Pipeline::with_capacity(chunk.len());
+            pipeline.ignore_errors();
+            for topic in chunk {
+                pipeline.cmd(verb).arg(topic.name());
+            }
+            let answers: Vec<RedisResult<Value>> =
+                pipeline.query_async(&mut self.connection.clone()).await?;
+            for (topic, answer) in chunk.iter().zip(answers) {
+                match answer {
+                    Ok(_) => {}
+                    Err(error) if is_not_now(&error) => {
+                        not_now.get_or_insert((Vec::new(), error)).0.push(topic.clone());
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(not_now)
+    }
+}
+
+/// Glob characters are escaped, then everything may follow.
+fn pattern(start: &str) -> String {
+    let mut pattern = String::with_capacity(start.len() + 1);
+    for character in start.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern + "*"
+}
+
+fn moved() -> RedisError {
+    (redis::ErrorKind::Client, "the cluster has moved a channel").into()
+}

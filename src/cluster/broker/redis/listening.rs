@@ -1,0 +1,166 @@
+//! Keeps the connections that listen, and tells Redis what to.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use redis::{RedisError, RedisResult};
+use tokio::time::sleep;
+use tracing::debug;
+
+use super::{
+    super::ears::Ears,
+    Node,
+    health::Side,
+    interest::Changes,
+    lane::{Lane, OpenError},
+    listener::Listener,
+    pause::Pause,
+};
+use crate::redis::backoff::Backoff;
+
+/// When Redis closes the connection that listens it has often closed those of the others, too: after
+/// a message that is too big, or when it ends. They need a moment to come back and hear us.
+const OTHERS_TOO: Duration = Duration::from_millis(50);
+
+impl Node {
+    /// Opens a connection on which everything is listened to.
+    pub(super) async fn open_listener(
+        &self,
+        lane: &Lane,
+        ears: &Arc<Ears>,
+    ) -> Result<Listener, OpenError> {
+        let listener = Listener::open(&self.target, self.kind, lane, ears).await?;
+        let all = self.interest.everything(lane.number);
+        let applied = tokio::select! {
+            applied = listener.apply(&all) => applied,
+            error = listener.until_lost() => Err(error),
+        };
+        let failed = match applied {
+            Ok(None) => None,
+            Ok(Some((_, error))) | Err(error) => Some(error),
+        };
+        if let Some(error) = failed {
+            listener.give_up();
+            self.interest.again(lane.number, &[], all.gap);
+            self.may_not_listen(&error);
+            return Err(error.into());
+        }
+        self.rights.done(self.kind.subscribe());
+        self.interest.confirm(lane.number, &all);
+        let before = lane.sound.lock().replace(listener.sound.clone());
+        self.tell_gap(before.map(|sound| sound.until()));
+        self.tell_gap(all.gap);
+        self.health.up(lane.number, Side::Listening);
+        Ok(listener)
+    }
+
+    /// Ends when the node leaves.
+    pub(super) async fn keep_listening(
+        &self,
+        lane: &Lane,
+        ears: &Arc<Ears>,
+        mut open: Option<Listener>,
+    ) {
+        let mut pause = Pause::default();
+        loop {
+            if let Some(listener) = open.take() {
+                let opened = Instant::now();
+                let lost = tokio::select! {
+                    () = self.stop.cancelled() => None,
+                    error = self.follow(lane, &listener) => Some(error),
+                    error = listener.until_lost() => Some(error),
+                };
+                let Some(error) = lost else { return self.leave(lane, &listener).await };
+                listener.give_up();
+                self.interest.lost(lane.number);
+                *lane.deaf_since.lock() = Some(Instant::now());
+                if listener.is_closed() {
+                    self.outgoing.hold_back(lane.number, OTHERS_TOO);
+                    self.closed_after_big();
+                }
+                self.lost(lane, Side::Listening, self.explain_loss(&error));
+                pause.lasted(opened.elapsed());
+            }
+            let opened = tokio::select! {
+                () = self.stop.cancelled() => return,
+                opened = async {
+                    sleep(pause.next()).await;
+                    self.open_listener(lane, ears).await
+                } => opened,
+            };
+            match opened {
+                Ok(listener) => open = Some(listener),
+                Err(error) => self.lost(lane, Side::Listening, self.explain(&error)),
+            }
+        }
+    }
+
+    /// Tells Redis what changes, until that fails.
+    async fn follow(&self, lane: &Lane, listener: &Listener) -> RedisError {
+        let mut pause = Backoff::default();
+        loop {
+            let changes = self.interest.changes(lane.number).await;
+            match self.apply(lane, listener, &changes).await {
+                Ok(None) => pause.reset(),
+                Ok(Some(error)) => {
+                    // What has moved is looked for, and goes to another lane or is tried again.
+                    let mut rerouted = self.rerouted.subscribe();
+                    self.lost_way(&error);
+                    let pause = pause.next();
+                    tokio::select! {
+                        _ = rerouted.changed() => {}
+                        () = sleep(pause) => {}
+                    }
+                }
+                Err(error) => {
+                    self.interest.again(lane.number, &[], changes.gap);
+                    self.may_not_listen(&error);
+                    return error;
+                }
+            }
+        }
+    }
+
+    /// Answers why some of it cannot be done now; then it is still to be done.
+    async fn apply(
+        &self,
+        lane: &Lane,
+        listener: &Listener,
+        changes: &Changes,
+    ) -> RedisResult<Option<RedisError>> {
+        match listener.apply(changes).await? {
+            None => {
+                self.interest.confirm(lane.number, changes);
+                self.tell_gap(changes.gap);
+                Ok(None)
+            }
+            Some((topics, error)) => {
+                self.interest.again(lane.number, &topics, changes.gap);
+                Ok(Some(error))
+            }
+        }
+    }
+
+    /// Others count nodes by their subscriptions, so those end before anything else does.
+    async fn leave(&self, lane: &Lane, listener: &Listener) {
+        let everything =
+            Changes { unlisten: self.interest.told(lane.number), ..Changes::default() };
+        if let Err(error) = listener.apply(&everything).await {
+            debug!(%error, "left without a word");
+        }
+        listener.give_up();
+    }
+
+    /// Everything is listened to again; what was published since then may have been missed.
+    fn tell_gap(&self, since: Option<Instant>) {
+        if let Some(since) = since {
+            self.lapses.unheard(since);
+        }
+    }
+
+    fn may_not_listen(&self, error: &RedisError) {
+        self.rights.note(self.kind.subscribe(), error);
+    }
+}

@@ -1,0 +1,72 @@
+//! Frames on their way to Redis, and what became of each.
+
+use std::collections::HashSet;
+
+use super::{Frame, Gate, Lost, Outgoing};
+
+/// What became of a frame that was on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// No answer: it may have arrived.
+    Unsure,
+    Taken,
+    Refused,
+    /// Not taken, and it may be tried again.
+    NotNow,
+}
+
+/// A batch on its way. Dropped, it has landed: each frame is accounted for by its fate.
+pub(crate) struct Flight<'a> {
+    outgoing: &'a Outgoing,
+    lane: usize,
+    generation: u64,
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) fates: Vec<Fate>,
+}
+
+impl<'a> Flight<'a> {
+    pub(super) fn new(
+        outgoing: &'a Outgoing,
+        lane: usize,
+        generation: u64,
+        frames: Vec<Frame>,
+    ) -> Self {
+        let fates = vec![Fate::Unsure; frames.len()];
+        Self { outgoing, lane, generation, frames, fates }
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        let mut state = self.outgoing.state.lock();
+        let queue = &mut state.queues[self.lane];
+        queue.flying -= self.frames.len();
+        // The channel may be with another lane by now, and others of its frames sent there.
+        let moved = queue.generation != self.generation || state.gate == Gate::Closed;
+        let mut overtaken = HashSet::new();
+        let any_again = self.fates.contains(&Fate::NotNow);
+        // From the last to the first, since what goes back goes to the front.
+        for (frame, fate) in self.frames.drain(..).zip(self.fates.drain(..)).rev() {
+            if any_again && matches!(fate, Fate::Taken | Fate::Unsure) {
+                overtaken.insert(frame.channel.clone());
+            }
+            match fate {
+                Fate::Taken => {
+                    state.counts.published += 1;
+                    state.queues[frame.home].settled += 1;
+                }
+                Fate::NotNow if moved || overtaken.contains(&frame.channel) => {
+                    state.lose(&frame, Lost::Down);
+                }
+                Fate::NotNow => {
+                    let queue = &mut state.queues[self.lane];
+                    queue.bytes += frame.size();
+                    queue.frames.push_front(frame);
+                }
+                Fate::Refused | Fate::Unsure => state.lose(&frame, Lost::Unsure),
+            }
+        }
+        state.trim(self.outgoing.pending);
+        self.outgoing.changed(state);
+    }
+}

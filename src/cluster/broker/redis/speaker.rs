@@ -1,0 +1,180 @@
+//! A connection on which is published.
+
+use std::pin::pin;
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use redis::{RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    super::Channel,
+    Kind,
+    elsewhere::{Elsewhere, count},
+    lane::{Lane, OpenError, knows},
+    outgoing::{Fate, Flight, Frame},
+    signs,
+    too_big::Tells,
+};
+use crate::redis::{link::closed_by_redis, target::Target};
+
+/// What is answered as one. When a connection is lost, what is not answered is not known to have
+/// arrived; so this is little.
+const PIECE_FRAMES: usize = 128;
+const PIECE_BYTES: usize = 64 << 10;
+
+pub(super) struct Speaker {
+    kind: Kind,
+    pub(super) connection: MultiplexedConnection,
+    /// For classic channels in a cluster.
+    elsewhere: Option<Elsewhere>,
+    pub(super) closed: CancellationToken,
+    tells: Tells,
+}
+
+/// What Redis said to a batch.
+#[derive(Default)]
+pub(super) struct Said {
+    /// To how many connections Redis gave the frames.
+    pub(super) delivered: u64,
+    /// Why the first was refused, and why the first is to be tried again.
+    pub(super) refused: Option<RedisError>,
+    pub(super) not_now: Option<RedisError>,
+}
+
+impl Speaker {
+    pub(super) async fn open(target: &Target, kind: Kind, lane: &Lane) -> Result<Self, OpenError> {
+        let closed = CancellationToken::new();
+        let config = signs::config(target, closed.clone(), |_| {});
+        let mut opened = lane.connect(target, &config).await?;
+        knows(&mut opened.connection, kind).await?;
+        let elsewhere = opened.own.map(|own| Elsewhere::new(target.clone(), own));
+        Ok(Self { kind, connection: opened.connection, elsewhere, closed, tells: Tells::default() })
+    }
+
+    /// Sends frames in order, and notes what became of each.
+    ///
+    /// # Errors
+    /// If an answer did not come; then the connection is over.
+    pub(super) async fn send(&self, flight: &mut Flight<'_>) -> RedisResult<Said> {
+        let mut said = Said::default();
+        let mut lost = None;
+        let Flight { frames, fates, .. } = flight;
+        let mut waiting = FuturesUnordered::new();
+        for piece in pieces(frames, fates) {
+            let mut asking = Box::pin(self.ask(frames, piece));
+            // The first poll puts it in line; so all are, in order.
+            match futures_util::poll!(&mut asking) {
+                std::task::Poll::Ready((piece, answers)) => {
+                    lost = note(&mut said, fates, piece, answers).err().or(lost);
+                }
+                std::task::Poll::Pending => waiting.push(asking),
+            }
+        }
+        while let Some((piece, answers)) = waiting.next().await {
+            lost = note(&mut said, fates, piece, answers).err().or(lost);
+        }
+        match lost {
+            Some(error) => Err(error),
+            None => Ok(said),
+        }
+    }
+
+    async fn ask(
+        &self,
+        frames: &[Frame],
+        piece: Vec<usize>,
+    ) -> (Vec<usize>, RedisResult<Vec<RedisResult<Value>>>) {
+        let mut pipeline = redis::Pipeline::with_capacity(piece.len());
+        pipeline.ignore_errors();
+        for frame in piece.iter().map(|&at| &frames[at]) {
+            pipeline.cmd(self.kind.publish()).arg(&*frame.channel).arg(&frame.payload[..]);
+        }
+        let answers = pipeline.query_async(&mut self.connection.clone()).await;
+        (piece, answers)
+    }
+
+    /// The size at which Redis closes connections that listen, if it tells.
+    ///
+    /// # Errors
+    /// If the connection is over.
+    pub(super) async fn limit(&self) -> RedisResult<Option<usize>> {
+        self.tells.ask(self.connection.clone()).await
+    }
+
+    /// How many nodes listen to each of the channels.
+    ///
+    /// # Errors
+    /// If Redis does not tell, or the connection is over.
+    pub(super) async fn listeners(&self, channels: &[Channel]) -> RedisResult<Vec<usize>> {
+        let question = match self.kind {
+            Kind::Classic => "NUMSUB",
+            Kind::Sharded => "SHARDNUMSUB",
+        };
+        let here = count(self.connection.clone(), question, channels);
+        let elsewhere = async {
+            match &self.elsewhere {
+                None => Ok(Vec::new()),
+                Some(nodes) => nodes.count(&self.connection, channels).await,
+            }
+        };
+        let counting = pin!(async { tokio::try_join!(here, elsewhere) });
+        let (mut sums, counts) = tokio::select! {
+            // one that is over must not be kept alive by a question
+            () = self.closed.cancelled() => return Err(closed_by_redis()),
+            counted = counting => counted?,
+        };
+        for counts in counts {
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
+        Ok(sums)
+    }
+}
+
+/// The frames that are to be sent, in pieces, by their places.
+fn pieces(frames: &[Frame], fates: &[Fate]) -> Vec<Vec<usize>> {
+    let mut pieces = vec![Vec::new()];
+    let mut bytes = 0;
+    for (at, frame) in frames.iter().enumerate().filter(|(at, _)| fates[*at] == Fate::Unsure) {
+        let piece = pieces.last().map_or(0, Vec::len);
+        if piece > 0 && (piece == PIECE_FRAMES || bytes + frame.payload.len() > PIECE_BYTES) {
+            pieces.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += frame.payload.len();
+        pieces.last_mut().into_iter().for_each(|piece| piece.push(at));
+    }
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
+}
+
+fn note(
+    said: &mut Said,
+    fates: &mut [Fate],
+    piece: Vec<usize>,
+    answers: RedisResult<Vec<RedisResult<Value>>>,
+) -> RedisResult<()> {
+    for (at, answer) in piece.into_iter().zip(answers?) {
+        fates[at] = match answer {
+            Ok(answer) => {
+                if let Value::Int(number) = answer {
+                    said.delivered += u64::try_from(number).unwrap_or(0);
+                }
+                Fate::Taken
+            }
+            Err(error) if is_not_now(&error) => {
+                said.not_now.get_or_insert(error);
+                Fate::NotNow
+            }
+            Err(error) => {
+                said.refused.get_or_insert(error);
+                Fate::Refused
+            }
+        };
+    }
+    Ok(())
+}
+
+/// Redis has not done it, and may do it a moment later, here or where the channel is now.
+pub(super) fn is_not_now(error: &RedisError) -> bool {
+    error.is_cluster_error() || matches!(error.code(), Some("BUSY" | "LOADING" | "MASTERDOWN"))
+}

@@ -1,0 +1,149 @@
+//! Keeps the connections on which is published, and sends what waits.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use redis::{RedisError, RedisResult};
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::{
+    Node,
+    health::Side,
+    lane::{Lane, OpenError},
+    outgoing::{Fate, Flight},
+    pause::Pause,
+    speaker::{Said, Speaker},
+};
+use crate::redis::{
+    backoff::Backoff,
+    link::closed_by_redis,
+    probe::{self, Life},
+    refusal::is_of_rights,
+};
+
+/// A link for publishing and one that listens, lost within so long, were lost together.
+const TOGETHER: Duration = Duration::from_secs(3);
+/// How long the other nodes are waited for at most.
+const OTHERS: Duration = Duration::from_secs(2);
+
+/// How long nothing is sent after an outage that all nodes had. They come back by pauses that grow
+/// as ours, none of which is much longer than the outage; who is not back yet would not hear it.
+fn until_others_are_back(outage: Duration) -> Duration {
+    (outage * 2 + Duration::from_millis(50)).min(OTHERS)
+}
+
+impl Node {
+    pub(super) async fn open_speaker(&self, lane: &Lane) -> Result<Arc<Speaker>, OpenError> {
+        let speaker = Speaker::open(&self.target, self.kind, lane).await?;
+        Ok(Arc::new(speaker))
+    }
+
+    /// Ends when the node has left and nothing waits any more.
+    pub(super) async fn keep_speaking(&self, lane: &Lane, mut open: Option<Arc<Speaker>>) {
+        let mut pause = Pause::default();
+        let mut lost_at: Option<Instant> = None;
+        loop {
+            if let Some(speaker) = open.take() {
+                let opened = Instant::now();
+                if let Some(lost) = lost_at
+                    && lane.deaf_since.lock().is_some_and(|deaf| deaf + TOGETHER > lost)
+                {
+                    let time = until_others_are_back(lost.elapsed());
+                    self.outgoing.hold_back(lane.number, time);
+                }
+                lane.speaker.store(Some(speaker.clone()));
+                self.outgoing.linked(lane.number, true);
+                self.health.up(lane.number, Side::Speaking);
+                let life = Life::new(self.target.timeouts().silence);
+                let connection = speaker.connection.clone();
+                let lost = tokio::select! {
+                    // First, so that every answer that has come is taken note of.
+                    biased;
+                    sent = self.send_all(lane, &speaker) => sent.err(),
+                    () = speaker.closed.cancelled() => Some(closed_by_redis()),
+                    error = probe::until_dead(connection, self.target.wanted(), &life) => {
+                        Some(error)
+                    }
+                };
+                lane.speaker.store(None);
+                speaker.closed.cancel();
+                self.outgoing.linked(lane.number, false);
+                lost_at = Some(Instant::now());
+                let Some(error) = lost else { return };
+                self.lost(lane, Side::Speaking, self.explain_loss(&error));
+                pause.lasted(opened.elapsed());
+            }
+            if self.outgoing.is_over(lane.number) {
+                return;
+            }
+            sleep(pause.next()).await;
+            self.outgoing.expire();
+            match self.open_speaker(lane).await {
+                Ok(speaker) => open = Some(speaker),
+                Err(error) => self.lost(lane, Side::Speaking, self.explain(&error)),
+            }
+        }
+    }
+
+    /// One batch after the other: that is the one order in which this node is heard.
+    async fn send_all(&self, lane: &Lane, speaker: &Speaker) -> RedisResult<()> {
+        let mut pause = Backoff::default();
+        let mut is_down = false;
+        while let Some(mut flight) = self.outgoing.batch(lane.number).await {
+            self.refuse_too_big(&mut flight, speaker).await?;
+            let said = speaker.send(&mut flight).await;
+            self.note(&flight, &said);
+            drop(flight);
+            let Some(error) = said?.not_now else {
+                if std::mem::take(&mut is_down) {
+                    self.outgoing.linked(lane.number, true);
+                    self.health.up(lane.number, Side::Speaking);
+                    pause.reset();
+                }
+                continue;
+            };
+            // One channel that has moved is not the end of the world.
+            let mut rerouted = self.rerouted.subscribe();
+            let lasts = !(error.is_cluster_error() && pause.is_fresh());
+            self.lost_way(&error);
+            if lasts {
+                is_down = true;
+                self.outgoing.linked(lane.number, false);
+                self.health.down(lane.number, Side::Speaking, self.explain_loss(&error));
+            }
+            let pause = pause.next();
+            tokio::select! {
+                _ = rerouted.changed() => {}
+                () = sleep(pause) => {}
+            }
+            if lasts {
+                self.outgoing.linked(lane.number, true);
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&self, flight: &Flight<'_>, said: &RedisResult<Said>) {
+        let Ok(Said { delivered, refused, .. }) = said else { return };
+        self.counters.delivered.fetch_add(*delivered, Ordering::Relaxed);
+        let taken = flight.frames.iter().zip(&flight.fates);
+        for (frame, _) in taken.filter(|(_, fate)| **fate == Fate::Taken) {
+            self.counters.publish_waits.record(frame.since.elapsed());
+        }
+        if let Some(error) = refused {
+            self.refused(error);
+        }
+    }
+
+    /// Redis did not take a frame, though it could. The first time it is logged.
+    fn refused(&self, error: &RedisError) {
+        if is_of_rights(error) {
+            self.rights.note(self.kind.publish(), error);
+        } else if !self.counters.refused.swap(true, Ordering::Relaxed) {
+            warn!(%error, "Redis refuses to publish");
+        }
+    }
+}
