@@ -242,7 +242,8 @@ impl<S> EdgeIo<S> {
         }
     }
 
-    /// What is ready and has begun to be read is read to its end; what comes after it is dropped.
+    /// Of a connection that is cut off: what is ready and has begun to be read is read to its end;
+    /// what comes after it is dropped.
     fn serve_last(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         if self.to_engine.between_messages() {
             self.ready.clear();
@@ -375,7 +376,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for EdgeIo<S> {
                     return Poll::Pending;
                 }
             }
-            if this.ending.is_some() {
+            // what the client has said before its last is heard
+            if this.ending.is_some() && this.ready.is_empty() && this.held.is_none() {
                 return this.last(cx, buf);
             }
             if this.wire.load.is_paused() {
@@ -388,6 +390,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for EdgeIo<S> {
             if !this.ready.is_empty() {
                 this.serve(buf, usize::MAX);
                 return Poll::Ready(Ok(()));
+            }
+            if this.ending.is_some() {
+                return this.last(cx, buf);
             }
             ready!(this.read(cx, buf))?;
             if buf.filled().len() > before {

@@ -349,6 +349,28 @@ fn what_no_client_may_send_is_answered_with_a_close_frame_and_the_end() {
 }
 
 #[test]
+fn what_a_client_says_before_its_last_is_read_whatever_its_size() {
+    let close = client(&[(frames::CLOSE, &1000_u16.to_be_bytes())]);
+    let too_large = client(&[(frames::BINARY, &[0; 100_001])]);
+    // what it says in the end, and what of that the engine reads
+    let lasts = [(close.clone(), close), (Vec::new(), Vec::new()), (too_large, Vec::new())];
+    for ((last, read_of_it), size) in lasts.iter().flat_map(|it| [(it, 10), (it, 600), (it, 4000)])
+    {
+        run(async {
+            let Rig { mut io, client: mut peer, wires: _wires, wire: _wire } =
+                rig(steady(), 400_000, b"", PATIENCE);
+            let event = [b"42[\"", &*vec![b'x'; size], b"\"]"].concat();
+            let said = client(&[(frames::TEXT, &event), (frames::BINARY, &event)]);
+            peer.write_all(&[&said[..], last].concat()).await.expect("sent");
+            peer.shutdown().await.expect("ended");
+            let (read, end) = read_to_end(&mut io).await;
+            end.expect("no error");
+            assert!(read == [&said[..], read_of_it].concat(), "{size}, {} bytes", read.len());
+        });
+    }
+}
+
+#[test]
 fn pings_of_a_client_that_does_not_read_are_not_piled_up() {
     run(async {
         let Rig { mut io, client: peer, wires: _wires, wire: _wire } =
