@@ -7,6 +7,7 @@
 //!                                               └── frames, inbound, splice
 //!                          wires: all transports, by session
 //!                          load: what waits because of each of them
+//!                          stall, unread: who leaves what waits for too long
 //! ```
 //!
 //! The engine is used as it is published. It is given a stream that is ours for each websocket, and
@@ -68,11 +69,13 @@ mod request;
 mod request_line;
 mod session_id;
 mod splice;
+mod stall;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod traffic;
+mod unread;
 mod v3;
 mod websocket;
 mod wire;
@@ -86,8 +89,10 @@ pub(crate) use http::{Edge, EdgeOptions};
 pub(crate) use inbound::{Inbound, Reader};
 pub(crate) use listener::serve_connection;
 pub(crate) use load::{Load, Room, Size};
+pub(crate) use stall::Patience;
 pub(crate) use tls::Tls;
 pub(crate) use traffic::Traffic;
+pub(crate) use unread::{Conversation, Impatient};
 pub use wire::KillReason;
 pub(crate) use wires::Wires;
 pub use wires::{RefuseReason, TransportCounts};

@@ -11,6 +11,7 @@ use switchboard::{
     Authenticate, Config, Data, Fault, Gateway, Handshake, Identity, Jwt, Reply, Session,
     Switchboard, builtin, config::SecretUrl,
 };
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 /// Numbers by which growth shows. A claim looks at those that it is about.
 type Counts = BTreeMap<&'static str, f64>;
@@ -155,6 +156,42 @@ async fn a_namespace_goes_with_its_last_socket() {
     watched.server.switchboard.of("/chat/7").emit("heard", &1).expect("an event");
     assert_eq!(within("the event", ada.hears("heard")).await, json!(1));
     ada.close().await;
+    watched.server.stop().await.expect("a clean drain");
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_given_up() {
+    let gateway = Gateway::new("/").middleware(by_name);
+    let watched = Watched::alone(gateway, |config| {
+        config.engine.max_payload = 30_000_000;
+        config.edge.stall_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let before = watched.counts().await;
+    let url = "/socket.io/?EIO=4&transport=polling";
+    let address = watched.server.address;
+    let http = reqwest::Client::new();
+    let ask = async |request: reqwest::RequestBuilder| {
+        within("an answer", request.send()).await.expect("HTTP").text().await.expect("text")
+    };
+    let open = ask(http.get(format!("http://{address}{url}"))).await;
+    let open: Value = serde_json::from_str(&open[1..]).expect("an OPEN packet");
+    let url = format!("{url}&sid={}", open["sid"].as_str().expect("an id"));
+    ask(http.post(format!("http://{address}{url}")).body("40")).await;
+    assert!(ask(http.get(format!("http://{address}{url}"))).await.starts_with("40"));
+    // More than the system keeps for it.
+    let text = "x".repeat(1_000_000);
+    for _ in 0..24 {
+        watched.server.switchboard.of("/").emit("text", &text).expect("an event");
+    }
+    let mut silent = TcpStream::connect(address).await.expect("connected");
+    let poll = format!("GET {url} HTTP/1.1\r\nHost: a\r\n\r\n");
+    silent.write_all(poll.as_bytes()).await.expect("sent");
+    let stalled = ("switchboard_connections_cut_total", [("reason", "stalled")]);
+    until("it is cut", async || watched.admin.scrape().await.value(stalled.0, &stalled.1) == 1.0)
+        .await;
+    watched.is_back_to(&before).await;
+    drop(silent);
     watched.server.stop().await.expect("a clean drain");
 }
 

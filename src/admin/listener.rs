@@ -23,11 +23,16 @@ use tokio::{
 };
 use tower_service::Service;
 
+use crate::edge::{Conversation, Impatient, Patience};
+
 /// Connections at one time. Each may cost a body, and there are few operators.
 const MAX_CONNECTIONS: usize = 256;
 
 /// How long a connection may say nothing.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// How slowly it may read an answer.
+const PATIENCE: Patience = Patience { timeout: SILENCE, min_rate: 1000 };
 
 /// What a connection does.
 #[derive(Debug)]
@@ -114,6 +119,7 @@ async fn converse(stream: TcpStream, router: Router, activity: Arc<Activity>, st
             answered
         }
     });
+    let stream = Impatient::new(stream, PATIENCE, Conversation::default());
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(SILENCE)

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{
     admission::Admission,
     splice::{self, Answer, Kind},
+    stall::Patience,
     stream::{Before, EdgeIo, Pace},
     wire::Wire,
     wires::Wires,
@@ -74,8 +75,7 @@ fn through(bytes: &[u8], sizes: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let inner = Memory { written: Vec::new(), sent: bytes.iter().copied().collect() };
     let pace = Pace {
         max_message: 1_000_000,
-        stall_timeout: Duration::from_secs(3600),
-        min_read_rate: 0,
+        patience: Patience { timeout: Duration::from_secs(3600), min_rate: 0 },
         connect_timeout: Duration::from_secs(3600),
         ping_timeout: Duration::from_secs(3600),
     };

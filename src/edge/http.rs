@@ -36,6 +36,7 @@ use super::{
     refusal::Refusal,
     request::{self, Query},
     session_id::{Owner, SessionIds},
+    stall::Patience,
     stream::Pace,
     wires::{Closing, RefuseReason, Wires},
 };
@@ -90,6 +91,12 @@ pub(crate) struct EdgeOptions {
     pub(crate) stall_timeout: Duration,
     /// Bytes per second that a client takes on the average of that time, while bytes wait.
     pub(crate) min_read_rate: u64,
+}
+
+impl EdgeOptions {
+    pub(super) fn patience(&self) -> Patience {
+        Patience { timeout: self.stall_timeout, min_rate: self.min_read_rate }
+    }
 }
 
 impl Default for EdgeOptions {

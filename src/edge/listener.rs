@@ -3,6 +3,7 @@
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
+use futures_util::TryFutureExt;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,6 +21,8 @@ use super::{
     peer, proxy_protocol,
     request_line::{BodyLength, Escaping},
     tls::Tls,
+    unread::{Conversation, Impatient},
+    wire::KillReason,
 };
 
 /// Bytes of a request's head; Node.js allows as many.
@@ -81,8 +84,14 @@ impl<A: Adapter> Connection<A> {
             .header_read_timeout(self.edge.options.handshake_timeout)
             .max_headers(MOST_HEADERS)
             .max_buf_size(LARGEST_HEAD);
+        let conversation = Conversation::default();
+        let patience = self.edge.options.patience();
+        let stream = Impatient::new(stream, patience, conversation.clone());
         let (stream, body_length) = Escaping::new(stream);
-        let service = service_fn(|request| self.answer(request, &body_length));
+        let service = service_fn(|request| {
+            let answer = self.answer(request, &body_length);
+            answer.inspect_ok(|response| conversation.answers(response))
+        });
         let mut connection =
             std::pin::pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
         let served = tokio::select! {
@@ -94,6 +103,11 @@ impl<A: Adapter> Connection<A> {
         };
         if let Err(error) = served {
             tracing::trace!(%error, "a connection broke");
+            // The connection still has what it has not written.
+            if let Some(unread) = conversation.unread() {
+                let reason = conversation.given_up().unwrap_or(KillReason::PollAborted);
+                self.edge.wires.kill_wire(unread.wire(), reason);
+            }
         }
     }
 

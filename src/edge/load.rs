@@ -202,6 +202,16 @@ impl Load {
         });
     }
 
+    /// An answer of so many bytes is written to the client from now on.
+    pub(super) fn answering(&self, bytes: usize) {
+        self.change(|state, _| state.answers += bytes);
+    }
+
+    /// An answer of so many bytes is written, or dropped.
+    pub(super) fn answered(&self, bytes: usize) {
+        self.change(|state, _| state.answers = state.answers.saturating_sub(bytes));
+    }
+
     /// A message that has come in part holds so many bytes, and held `before`.
     pub(super) fn holds(&self, bytes: usize, before: usize) {
         if bytes / STEP != before / STEP {
@@ -356,6 +366,8 @@ struct State {
     received: usize,
     /// Of a message that has not come to its end.
     partial: usize,
+    /// Of answers to its polls, until they are written.
+    answers: usize,
     /// Acknowledgements that somebody waits for.
     awaited: usize,
     progress: u32,
@@ -368,7 +380,8 @@ struct State {
 impl State {
     /// A single packet always fits: it may be as large as the application likes.
     fn has_room(&self, size: Size, bounds: Bounds) -> bool {
-        self.packets == 0 || self.bytes + size.bytes <= bounds.bytes
+        let waiting = self.bytes + self.answers;
+        (self.packets == 0 && self.answers == 0) || waiting + size.bytes <= bounds.bytes
     }
 
     fn taken(&mut self, size: Size) {
@@ -390,7 +403,7 @@ impl State {
     }
 
     fn held(&self) -> usize {
-        self.share + self.received + self.partial
+        self.share + self.received + self.partial + self.answers
     }
 
     /// Once too much waits, until it is half of that: a pause that ends with each packet is none.

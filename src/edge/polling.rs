@@ -19,6 +19,7 @@ use super::{
     inbound::Packets,
     refusal::Refusal,
     request, splice,
+    unread::Unread,
     wire::{KillReason, Phase, Turn, Turns, Wire},
     wires::Wires,
 };
@@ -103,7 +104,14 @@ impl<A: Adapter> Edge<A> {
             (_, answer) => answer,
         };
         watch.over();
-        Ok(answer?.map(Body::from))
+        let answer = answer?;
+        let says_nothing = [NOOP, CLOSE].iter().any(|bare| *answer.body() == bare.of(wire.v3));
+        if says_nothing {
+            return Ok(answer.map(Body::from));
+        }
+        let answer = Unread::answer(&wire, answer);
+        self.wires.relieve();
+        Ok(answer.map(Body::from))
     }
 
     /// The turn of a request. One that comes while another is under way ends the session, as in

@@ -15,15 +15,15 @@ mod messages;
 mod reading;
 mod writing;
 
-use std::{collections::VecDeque, io, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use messages::Messages;
-use tokio::time::Sleep;
 
 use super::{
     frames::{self, Tracker},
     inbound::Reader,
+    stall::{Patience, Stall},
     wire::Wire,
     wires::Wires,
 };
@@ -34,10 +34,8 @@ use reading::{Ending, Held, Pause};
 pub(super) struct Pace {
     /// Bytes of a message.
     pub(super) max_message: usize,
-    /// While bytes wait, the time in which the client has to take some.
-    pub(super) stall_timeout: Duration,
-    /// Bytes per second that it has to take on the average of that time.
-    pub(super) min_read_rate: u64,
+    /// How slowly it may read.
+    pub(super) patience: Patience,
     /// For the client to join its first namespace.
     pub(super) connect_timeout: Duration,
     /// How long the engine waits for the answer to its ping.
@@ -107,12 +105,6 @@ impl Slow {
     fn has_to_write(&self) -> bool {
         !self.pending.is_empty() || self.pong.is_some() || self.close.is_some() || self.unflushed
     }
-}
-
-/// The time in which a client has to take what waits.
-struct Stall {
-    timer: Pin<Box<Sleep>>,
-    written_before: u64,
 }
 
 impl<S> EdgeIo<S> {

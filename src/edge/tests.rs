@@ -7,4 +7,5 @@ mod pieces;
 mod refusals;
 mod sessions;
 mod support;
+mod unread;
 mod upgrade;

@@ -70,8 +70,7 @@ impl<A: Adapter> Edge<A> {
     pub(super) fn pace(options: &EdgeOptions) -> Arc<Pace> {
         Arc::new(Pace {
             max_message: usize::try_from(options.max_payload).unwrap_or(usize::MAX),
-            stall_timeout: options.stall_timeout,
-            min_read_rate: options.min_read_rate,
+            patience: options.patience(),
             connect_timeout: options.connect_timeout,
             ping_timeout: options.ping_timeout,
         })

@@ -142,6 +142,8 @@ pub(super) struct Polling {
     asking: AtomicU32,
     /// Reads what comes by requests.
     pub(super) reader: Mutex<Reader>,
+    /// The connection that an answer is written to, while its client does not read it.
+    pub(super) unread: AtomicWaker,
 }
 
 impl Polling {
@@ -337,6 +339,9 @@ impl Wire {
             .is_ok();
         self.reader.wake();
         self.writer.wake();
+        if let Some(polling) = &self.polling {
+            polling.unread.wake();
+        }
         self.load.abandon();
         first
     }

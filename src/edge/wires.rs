@@ -338,8 +338,8 @@ impl Wires {
     /// Too much waits on this node: cuts the clients for whom the most is held, until what is left
     /// is well below the limit.
     pub(crate) fn relieve(&self) {
-        let Some(_only) = self.shared.relieving.try_lock() else { return };
         let Some(limit) = self.shared.budget.limit_if_exceeded() else { return };
+        let Some(_only) = self.shared.relieving.try_lock() else { return };
         let mut held: Vec<_> = self
             .shared
             .by_sid

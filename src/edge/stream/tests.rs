@@ -43,7 +43,8 @@ fn rig(wire: Wire, buffer: usize, ahead: &[u8], stall_timeout: Duration) -> Rig 
 fn pace(stall_timeout: Duration) -> Pace {
     let ping_timeout = Duration::from_secs(20);
     let connect_timeout = Duration::from_secs(45);
-    Pace { max_message: 100_000, stall_timeout, min_read_rate: 0, connect_timeout, ping_timeout }
+    let patience = Patience { timeout: stall_timeout, min_rate: 0 };
+    Pace { max_message: 100_000, patience, connect_timeout, ping_timeout }
 }
 
 fn permit() -> super::super::admission::Permit {
@@ -410,7 +411,7 @@ fn a_client_that_reads_slower_than_it_must_is_a_slow_consumer() {
     run(async {
         let (client, server) = duplex(10);
         let (wires, wire) = (Wires::default(), Arc::new(steady()));
-        let pace = Pace { min_read_rate: 1, ..pace(PATIENCE) };
+        let pace = Pace { patience: Patience { timeout: PATIENCE, min_rate: 1 }, ..pace(PATIENCE) };
         let mut io =
             EdgeIo::new(server, Arc::clone(&wire), wires.clone(), pace.into(), Before::default());
         let mut client = client;

@@ -1,26 +1,23 @@
 //! To the client: what the engine writes, looked at where that is needed, and what we say ourselves.
 
 use std::{
-    future::Future,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::Buf;
-use tokio::{
-    io::AsyncWrite,
-    time::{Instant, sleep},
-};
+use tokio::io::AsyncWrite;
 
 use super::{
     super::{
         frames::{self, Header},
         load::Size,
         splice,
-        wire::{KillReason, Verdict},
+        stall::Stall,
+        wire::Verdict,
     },
-    EdgeIo, Stall,
+    EdgeIo,
 };
 
 /// A longer frame passes without being gathered, unless it starts as an answer to a CONNECT: such a
@@ -33,24 +30,12 @@ impl<S> EdgeIo<S> {
         self.was_blocked = true;
         self.wire.writer.register(cx.waker());
         self.check()?; // a kill may have come before the waker was there
-        let (timeout, written) = (self.pace.stall_timeout, self.written);
-        let stalled = self.stalled.get_or_insert_with(|| {
-            Box::new(Stall { timer: Box::pin(sleep(timeout)), written_before: written })
-        });
-        loop {
-            ready!(stalled.timer.as_mut().poll(cx));
-            let taken = written - stalled.written_before;
-            let enough = self.pace.min_read_rate as f64 * timeout.as_secs_f64();
-            if taken == 0 || (taken as f64) < enough {
-                let reason =
-                    if taken == 0 { KillReason::Stalled } else { KillReason::SlowConsumer };
-                // the engine's writer ignores errors: its reader has to see one
-                self.wires.kill_wire(&self.wire, reason);
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-            stalled.written_before = written;
-            stalled.timer.as_mut().reset(Instant::now() + timeout);
-        }
+        let (patience, written) = (self.pace.patience, self.written);
+        let stalled = self.stalled.get_or_insert_with(|| Box::new(Stall::new(patience, written)));
+        let reason = ready!(stalled.poll(cx, patience, written));
+        // the engine's writer ignores errors: its reader has to see one
+        self.wires.kill_wire(&self.wire, reason);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Of what was to be written nothing waits any more.

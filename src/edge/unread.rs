@@ -1,0 +1,221 @@
+//! Answers to requests that their client does not read.
+//!
+//! [`Impatient`] stands around the connection, below HTTP: it gives up on a peer that takes too little
+//! of what is written. [`Unread`] is the answer to a poll until its last byte is written: it counts
+//! for its session, and if the connection ends before, so does the session, because what was in the
+//! answer is lost. A [`Conversation`] is what the two know of each other.
+//!
+//! A websocket has a stream of its own for this, and is left alone here.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::Response;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    stall::{Patience, Stall},
+    wire::{KillReason, Wire},
+};
+
+/// An answer to a poll of which something is not written yet.
+pub(super) struct Unread {
+    wire: Arc<Wire>,
+    bytes: usize,
+    /// The session had been cut before: this is its last answer.
+    is_last: bool,
+}
+
+impl Unread {
+    /// Counts the answer for its session from now on, until its last byte is written or dropped.
+    pub(super) fn answer(wire: &Arc<Wire>, response: Response<Bytes>) -> Response<Bytes> {
+        let (mut head, body) = response.into_parts();
+        let bytes = body.len();
+        wire.load.answering(bytes);
+        let unread = Self { wire: Arc::clone(wire), bytes, is_last: wire.is_killed() };
+        let unread = Arc::new(unread);
+        head.extensions.insert(OnItsWay(Arc::downgrade(&unread)));
+        Response::from_parts(head, Bytes::from_owner(Counted { body, _unread: unread }))
+    }
+
+    pub(super) fn wire(&self) -> &Arc<Wire> {
+        &self.wire
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.wire.load.answered(self.bytes);
+    }
+}
+
+/// Bytes that an [`Unread`] lives as long as.
+struct Counted {
+    body: Bytes,
+    _unread: Arc<Unread>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+/// Goes with a response to the connection that it is written to.
+#[derive(Clone)]
+struct OnItsWay(Weak<Unread>);
+
+/// What a connection and the requests on it know of each other. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Conversation(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    /// It is no HTTP any more.
+    is_upgraded: AtomicBool,
+    unread: Mutex<Weak<Unread>>,
+    given_up: Mutex<Option<KillReason>>,
+}
+
+impl Conversation {
+    /// This is about to be written.
+    pub(super) fn answers<B>(&self, response: &Response<B>) {
+        if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+            self.0.is_upgraded.store(true, Ordering::Release);
+        }
+        if let Some(OnItsWay(unread)) = response.extensions().get() {
+            *self.0.unread.lock() = unread.clone();
+        }
+    }
+
+    /// The answer of which something is not written yet.
+    pub(super) fn unread(&self) -> Option<Arc<Unread>> {
+        self.0.unread.lock().upgrade()
+    }
+
+    /// Why the peer was given up on, if it was.
+    pub(super) fn given_up(&self) -> Option<KillReason> {
+        *self.0.given_up.lock()
+    }
+
+    fn is_upgraded(&self) -> bool {
+        self.0.is_upgraded.load(Ordering::Acquire)
+    }
+}
+
+/// A connection that is given up when its peer does not take what is written to it.
+pub(crate) struct Impatient<S> {
+    inner: S,
+    patience: Patience,
+    conversation: Conversation,
+    written: u64,
+    /// Only while the peer does not take what is written.
+    stalled: Option<Box<Stall>>,
+}
+
+impl<S> Impatient<S> {
+    pub(crate) fn new(inner: S, patience: Patience, conversation: Conversation) -> Self {
+        Self { inner, patience, conversation, written: 0, stalled: None }
+    }
+
+    /// The peer takes nothing right now. Pending, until it has taken too little for too long, or the
+    /// session of the answer is cut.
+    fn stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if self.conversation.is_upgraded() {
+            return Poll::Pending;
+        }
+        if let Some(unread) = self.conversation.unread().filter(|unread| !unread.is_last) {
+            if let Some(polling) = &unread.wire.polling {
+                polling.unread.register(cx.waker());
+            }
+            if unread.wire.is_killed() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+        }
+        let (patience, written) = (self.patience, self.written);
+        let stalled = self.stalled.get_or_insert_with(|| Box::new(Stall::new(patience, written)));
+        let reason = ready!(stalled.poll(cx, patience, written));
+        *self.conversation.0.given_up.lock() = Some(reason);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn wrote(
+        &mut self,
+        cx: &mut Context<'_>,
+        n: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match n {
+            Poll::Ready(Ok(n)) => {
+                self.written += n as u64;
+                Poll::Ready(Ok(n))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => self.stall(cx),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let n = Pin::new(&mut this.inner).poll_write(cx, bytes);
+        this.wrote(cx, n)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let n = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        this.wrote(cx, n)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.inner).poll_flush(cx) {
+            // HTTP flushes when it has written all that it has.
+            Poll::Ready(flushed) => {
+                this.stalled = None;
+                Poll::Ready(flushed)
+            }
+            Poll::Pending => this.stall(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.inner).poll_shutdown(cx) {
+            Poll::Pending => this.stall(cx),
+            ready => ready,
+        }
+    }
+}
