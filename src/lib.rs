@@ -56,6 +56,7 @@ mod metrics;
 mod msgpack;
 mod packet;
 pub mod payload;
+mod pem;
 mod rate;
 mod redis;
 mod relay;

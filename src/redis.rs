@@ -1,6 +1,6 @@
 //! The link to Redis: where it is, how it is reached, how it is kept.
 //!
-//! `target` reads the URL and opens connections; `probe` tells whether one is alive and,
+//! `target` reads the URL and opens connections, with the files of `tls`; `probe` tells whether one is alive and,
 //! with `whereabouts` and `view`, still goes to the right server; `link` keeps
 //! one for commands and mends it; `state` is what is known and said of a link; `backoff` is the pause between two attempts. `rights` finds out
 //! what we may not do, `refusal` says in words why there is no link, and `greeting` asks for them.
@@ -16,6 +16,7 @@ pub(crate) mod state;
 pub(crate) mod target;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod tls;
 mod url;
 mod view;
 pub(crate) mod whereabouts;

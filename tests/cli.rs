@@ -192,6 +192,15 @@ fn a_start_that_fails_says_what_it_is_about() {
     assert_eq!(code, Some(2));
     assert!(said.contains("redis.url: ") && said.contains("/nowhere/ca.pem"), "{said}");
     assert!(said.contains("No such file"), "{said}");
+    let of_redis = |name: &'static str| [none[0], (name, "/nowhere/file.pem")];
+    let tls = ["--redis-url", "rediss://h"];
+    let (code, said) = fails(&tls, &of_redis("SWITCHBOARD_REDIS__CA_FILE"));
+    assert_eq!(code, Some(2));
+    assert!(said.starts_with("error: redis.ca_file: cannot read `/nowhere/file.pem`"), "{said}");
+    let (_, said) = fails(&tls, &of_redis("SWITCHBOARD_REDIS__CERT_FILE"));
+    assert!(said.contains("needs its key"), "{said}");
+    let (_, said) = fails(&["--redis-url", "redis://h"], &of_redis("SWITCHBOARD_REDIS__CA_FILE"));
+    assert!(said.contains("rediss://"), "{said}");
 
     let directory = env!("CARGO_TARGET_TMPDIR");
     for path in ["/nowhere/switchboard.toml", directory] {

@@ -115,7 +115,7 @@ impl Config {
             );
         }
         if let Some(url) = &self.redis.url {
-            let understood = Target::parse(url);
+            let understood = Target::parse(url, &self.redis.files());
             let reason = understood.as_ref().err().map(ToString::to_string).unwrap_or_default();
             check.rule(&["redis.url"], understood.is_ok(), reason);
             check.rule(
@@ -124,6 +124,17 @@ impl Config {
                 "`streams` is not available yet; take `classic` or `sharded`",
             );
         }
+        let redis = &self.redis;
+        check.rule(
+            &["redis.cert_file", "redis.key_file"],
+            redis.cert_file.is_none() || redis.key_file.is_some() || redis.url.is_some(),
+            "needs redis.key_file",
+        );
+        check.rule(
+            &["redis.key_file", "redis.cert_file"],
+            redis.key_file.is_none() || redis.cert_file.is_some() || redis.url.is_some(),
+            "needs redis.cert_file",
+        );
         check.rule(&["redis.key_prefix"], !self.redis.key_prefix.is_empty(), "must not be empty");
         check.rule(&["auth.user_claim"], !self.auth.user_claim.is_empty(), "must not be empty");
         let has_port = |address: &str| {

@@ -9,6 +9,7 @@ use super::{
     problem::{Origin, Problem},
     schema::is_secret,
 };
+use crate::redis::target::key_file;
 
 /// One key's value from one source.
 #[derive(Clone)]
@@ -80,7 +81,12 @@ impl SecretFiles {
     /// Takes note of a setting as it was written.
     pub(super) fn note(&mut self, setting: &Setting) {
         let Setting { key, value, origin } = setting;
-        if key == "tls.key_file" || key.strip_suffix("_file").is_some_and(is_secret) {
+        let is_key = matches!(key.as_str(), "tls.key_file" | "redis.key_file");
+        if key == "redis.url" {
+            let files = texts(Some(value)).filter_map(|url| key_file(&SecretUrl::new(url)));
+            self.0.extend(files.map(|path| (path, key.clone())));
+        }
+        if is_key || key.strip_suffix("_file").is_some_and(is_secret) {
             let path = value.as_str().filter(|path| !path.is_empty());
             self.0.extend(path.map(|path| (PathBuf::from(path), key.clone())));
         } else if let Origin::File { path, .. } = origin {

@@ -9,49 +9,11 @@ use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
-    pki_types::{
-        CertificateDer, PrivateKeyDer,
-        pem::{self, PemObject},
-    },
+    pki_types::{CertificateDer, PrivateKeyDer},
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Why a certificate can't be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TlsError {
-    /// The file can't be read, or is not PEM.
-    #[error("cannot read `{}`: {source}", .path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: pem::Error,
-    },
-    /// There is no certificate in the file.
-    #[error("no certificate in `{}`", .0.display())]
-    NoCertificate(PathBuf),
-    /// There is no key in the file that can be read without a password.
-    #[error("no private key in `{}` (one that is encrypted cannot be used)", .0.display())]
-    NoKey(PathBuf),
-    /// They are not a pair.
-    #[error("the key in `{}` does not belong to the certificate in `{}`", .key.display(), .cert.display())]
-    Mismatch {
-        /// The file with the certificate.
-        cert: PathBuf,
-        /// The file with the key.
-        key: PathBuf,
-    },
-    /// The certificate or the key is of a kind that is not supported, or damaged.
-    #[error("the certificate in `{}` and the key in `{}` cannot be used: {source}", .cert.display(), .key.display())]
-    Unusable {
-        /// The file with the certificate.
-        cert: PathBuf,
-        /// The file with the key.
-        key: PathBuf,
-        /// Why.
-        source: rustls::Error,
-    },
-}
+use crate::pem::{TlsError, read_chain, read_key, unusable};
 
 /// The certificate in use. Clones are the same.
 #[derive(Clone)]
@@ -103,34 +65,13 @@ fn read(cert_file: &Path, key_file: &Path) -> Result<Arc<ServerConfig>, TlsError
     pair(cert_file, key_file, read_chain(cert_file)?, read_key(key_file)?)
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let chain =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match chain {
-        Ok(chain) if chain.is_empty() => Err(TlsError::NoCertificate(path.to_owned())),
-        Ok(chain) => Ok(chain),
-        Err(source) => Err(TlsError::File { path: path.to_owned(), source }),
-    }
-}
-
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsError::NoKey(path.to_owned()),
-        source => TlsError::File { path: path.to_owned(), source },
-    })
-}
-
 fn pair(
     cert_file: &Path,
     key_file: &Path,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let (cert, key_path) = (cert_file.to_owned(), key_file.to_owned());
-    let refused = |error| match error {
-        rustls::Error::InconsistentKeys(_) => TlsError::Mismatch { cert, key: key_path },
-        source => TlsError::Unusable { cert, key: key_path, source },
-    };
+    let refused = |error| unusable(cert_file, key_file, error);
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))

@@ -108,7 +108,7 @@ struct Open {
 /// How a connection ended.
 enum End {
     Lost(RedisError),
-    /// A Redis Cluster has other masters now.
+    /// A Redis Cluster has other masters now, or other files are to be used.
     Outdated,
 }
 
@@ -170,7 +170,7 @@ impl Shared {
                 error = probe::until_dead(AnyNode(all), Wanted::anything(), &life) => {
                     End::Lost(error)
                 }
-                () = self.target.until_masters_change(masters.clone()) => End::Outdated,
+                () = self.target.until_cluster_changes(masters.clone()) => End::Outdated,
             },
         }
     }

@@ -19,11 +19,12 @@ use super::{
     commands::Commands,
     greeting, probe,
     refusal::is_hang_up,
+    tls::{Tls, TlsFiles},
     url::Url,
     view::Address,
     whereabouts::{Channels, Wanted, Whereabouts},
 };
-use crate::config::SecretUrl;
+use crate::{config::SecretUrl, pem::TlsError};
 
 /// How long Redis is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +54,7 @@ const RETRIES: u32 = 8;
 pub(crate) struct Target {
     place: Place,
     settings: RedisConnectionInfo,
-    /// Whether, and with which authorities: those of the system if `None`.
-    tls: Option<Option<TlsCertificates>>,
+    tls: Option<Arc<Tls>>,
     timeouts: Timeouts,
     /// Shared by all connections.
     whereabouts: Arc<Whereabouts>,
@@ -78,25 +78,37 @@ impl Target {
     ///   the login is for Redis, and for Sentinels that ask for one.
     ///
     /// In user and password `/`, `@`, `,`, `#`, `?` and `%` are best written `%2F` and so on.
-    /// TLS trusts the authorities of the system, or those in the PEM file of `?ca=/path`.
+    /// TLS trusts the authorities of the system, or those in the PEM file of `?ca=/path`, and shows
+    /// the certificate of `?cert=/path` with `?key=/path`; or those of `files`.
+    ///
+    /// The files are not looked at; [`problems`](Self::problems) does that.
     ///
     /// # Errors
-    /// If it is none of these, or the file can't be used. The error does not repeat the URL.
-    pub(crate) fn parse(url: &SecretUrl) -> Result<Self, TargetError> {
+    /// If it is none of these. The error does not repeat the URL.
+    pub(crate) fn parse(url: &SecretUrl, files: &TlsFiles) -> Result<Self, TargetError> {
         let urls = Url::all(url.expose())?;
-        match urls[0].scheme {
-            "redis" | "rediss" => Self::network(&urls),
+        let target = match urls[0].scheme {
+            "redis" | "rediss" => Self::network(&urls, files),
             _ if urls.len() > 1 => Err(TargetError::ManySeeds),
             "unix" | "redis+unix" => Self::unix(&urls[0]),
-            "redis+sentinel" | "rediss+sentinel" => Self::sentinel(&urls[0]),
+            "redis+sentinel" | "rediss+sentinel" => Self::sentinel(&urls[0], files),
             _ => Err(TargetError::Scheme),
+        }?;
+        match target.tls.is_none() && !files.is_empty() {
+            true => Err(TargetError::FilesWithoutTls),
+            false => Ok(target),
         }
     }
 
-    fn network(urls: &[Url<'_>]) -> Result<Self, TargetError> {
+    /// What is wrong with the files of TLS.
+    pub(crate) fn problems(&self) -> Vec<TlsError> {
+        self.tls.as_ref().map(|tls| tls.problems()).unwrap_or_default()
+    }
+
+    fn network(urls: &[Url<'_>], files: &TlsFiles) -> Result<Self, TargetError> {
         let first = &urls[0];
-        let [db, ca, cluster] = first.query(["db", "ca", "cluster"])?;
-        let tls = (first.scheme == "rediss").then(|| authorities(ca)).transpose()?;
+        let [db, cluster, ca, cert, key] = first.query(["db", "cluster", "ca", "cert", "key"])?;
+        let tls = tls(first.scheme == "rediss", files, [ca, cert, key])?;
         let mut nodes = Vec::new();
         for url in urls {
             let same_login = (&url.user, &url.password) == (&first.user, &first.password)
@@ -119,11 +131,7 @@ impl Target {
         Ok(Self::new(place, settings, tls))
     }
 
-    fn new(
-        place: Place,
-        settings: RedisConnectionInfo,
-        tls: Option<Option<TlsCertificates>>,
-    ) -> Self {
+    fn new(place: Place, settings: RedisConnectionInfo, tls: Option<Arc<Tls>>) -> Self {
         let (timeouts, whereabouts) = (Timeouts::default(), Arc::default());
         Self { place, settings, tls, timeouts, whereabouts, channels: None }
     }
@@ -137,9 +145,9 @@ impl Target {
         Ok(Self::new(place, settings(url, db.as_deref())?, None))
     }
 
-    fn sentinel(url: &Url<'_>) -> Result<Self, TargetError> {
-        let [db, ca] = url.query(["db", "ca"])?;
-        let tls = url.scheme.starts_with("rediss").then(|| authorities(ca)).transpose()?;
+    fn sentinel(url: &Url<'_>, files: &TlsFiles) -> Result<Self, TargetError> {
+        let [db, ca, cert, key] = url.query(["db", "ca", "cert", "key"])?;
+        let tls = tls(url.scheme.starts_with("rediss"), files, [ca, cert, key])?;
         let sentinels = hosts(url.hosts, SENTINEL_PORT, tls.is_some())?;
         let path = url.path.trim_matches('/');
         let (master, db) = match path.split_once('/') {
@@ -231,12 +239,15 @@ impl Target {
         Some(seeds)
     }
 
-    /// Ends when a Redis Cluster has other masters than these.
-    pub(super) async fn until_masters_change(&self, before: Option<Vec<String>>) {
-        loop {
+    /// Ends when a Redis Cluster has other masters than these, or files of TLS have changed, of which
+    /// the driver would use the old ones for each node that comes back.
+    pub(super) async fn until_cluster_changes(&self, masters: Option<Vec<String>>) {
+        for second in 1_u64.. {
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.whereabouts.refresh(self);
-            if self.masters().is_some_and(|now| before.as_ref() != Some(&now)) {
+            let changed = self.masters().is_some_and(|now| masters.as_ref() != Some(&now));
+            let look = second.is_multiple_of(10);
+            if changed || look && self.tls.as_ref().is_some_and(|tls| tls.changed()) {
                 return;
             }
         }
@@ -340,8 +351,8 @@ impl Target {
             .connection_timeout(self.timeouts.request)
             .response_timeout(self.timeouts.request)
             .tcp_settings(tcp());
-        if let Some(Some(authorities)) = &self.tls {
-            builder = builder.certs(authorities.clone());
+        if let Some(certificates) = self.certificates()? {
+            builder = builder.certs(certificates);
         }
         builder.build()?.get_async_connection().await.map(Commands::cluster)
     }
@@ -412,13 +423,17 @@ impl Target {
     fn info(&self, node: &ConnectionAddr) -> RedisResult<ConnectionInfo> {
         let info = node.clone().into_connection_info()?;
         let info = info.set_redis_settings(self.settings.clone()).set_tcp_settings(tcp());
-        match &self.tls {
-            Some(Some(authorities)) => {
-                let client = Client::build_with_tls(info, authorities.clone())?;
+        match self.certificates()? {
+            Some(certificates) => {
+                let client = Client::build_with_tls(info, certificates)?;
                 Ok(client.get_connection_info().clone())
             }
-            _ => Ok(info),
+            None => Ok(info),
         }
+    }
+
+    fn certificates(&self) -> RedisResult<Option<TlsCertificates>> {
+        self.tls.as_ref().map_or(Ok(None), |tls| tls.certificates())
     }
 
     /// The driver takes rustls' default provider of the process; without one, and with two compiled
@@ -428,6 +443,13 @@ impl Target {
             drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         }
     }
+}
+
+/// The file with a private key that the URL names.
+pub(crate) fn key_file(url: &SecretUrl) -> Option<PathBuf> {
+    let urls = Url::all(url.expose()).ok()?;
+    let [_, _, _, _, key] = urls.first()?.query(["db", "cluster", "ca", "cert", "key"]).ok()?;
+    key.map(PathBuf::from)
 }
 
 impl fmt::Debug for Target {
@@ -461,18 +483,16 @@ fn settings(url: &Url<'_>, db: Option<&str>) -> Result<RedisConnectionInfo, Targ
     Ok(settings)
 }
 
-fn authorities(ca: Option<String>) -> Result<Option<TlsCertificates>, TargetError> {
-    let Some(path) = ca.map(PathBuf::from) else { return Ok(None) };
-    let refused = |source: Box<dyn std::error::Error + Send + Sync>| TargetError::Ca {
-        path: path.clone(),
-        source,
-    };
-    let pem = std::fs::read(&path).map_err(|error| refused(error.into()))?;
-    let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
-    // the driver reads them at each connection; a bad file is to be found now
-    Client::build_with_tls("rediss://localhost", certificates.clone())
-        .map_err(|error| refused(error.into()))?;
-    Ok(Some(certificates))
+fn tls(
+    is_tls: bool,
+    files: &TlsFiles,
+    url: [Option<String>; 3],
+) -> Result<Option<Arc<Tls>>, TargetError> {
+    match is_tls {
+        true => Ok(Some(Arc::new(Tls::new(files.with(url)?)))),
+        false if url.iter().any(Option::is_some) => Err(TargetError::FilesWithoutTls),
+        false => Ok(None),
+    }
 }
 
 fn hosts(list: &str, port: u16, tls: bool) -> Result<Vec<ConnectionAddr>, TargetError> {

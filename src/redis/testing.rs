@@ -23,6 +23,7 @@ use tokio::{
 use super::{
     commands::Commands,
     target::{Target, Timeouts},
+    tls::TlsFiles,
 };
 use crate::config::SecretUrl;
 
@@ -280,7 +281,7 @@ pub(crate) async fn cluster() -> [Server; 3] {
 pub(crate) fn target(url: &str) -> Target {
     let second = Duration::from_secs(1);
     let timeouts = Timeouts { request: second * 2, silence: second * 2 };
-    Target::parse(&SecretUrl::new(url)).unwrap().with_timeouts(timeouts)
+    Target::parse(&SecretUrl::new(url), &TlsFiles::default()).unwrap().with_timeouts(timeouts)
 }
 
 /// Takes the last of [`cluster`]'s nodes out of it, as `redis-cli --cluster` does by `reshard` and

@@ -173,7 +173,11 @@ pub(super) fn target(config: &Config, url: &SecretUrl) -> Result<Target, TargetE
     let timeouts = Timeouts { request: redis.request_timeout, silence: redis.silence_timeout };
     let sharded = kind(config) == Kind::Sharded;
     let channels = Channels { prefix: redis.key_prefix.clone(), sharded };
-    Ok(Target::parse(url)?.with_timeouts(timeouts).with_channels(channels))
+    let target = Target::parse(url, &redis.files())?;
+    match target.problems().into_iter().next() {
+        Some(problem) => Err(problem.into()),
+        None => Ok(target.with_timeouts(timeouts).with_channels(channels)),
+    }
 }
 
 pub(super) fn redis_broker(target: Target, config: &Config) -> (RedisBroker, Arc<Rights>) {

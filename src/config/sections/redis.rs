@@ -1,10 +1,13 @@
 //! `[redis]`: how the nodes of a cluster speak to each other.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{secret::SecretUrl, serde_with, units};
+use crate::{
+    config::{secret::SecretUrl, serde_with, units},
+    redis::tls::TlsFiles,
+};
 
 /// `[redis]`: the link to the other nodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,8 +36,24 @@ pub struct Redis {
     /// How long it is kept. Default 10 s; 0 keeps nothing.
     #[serde(with = "units::duration")]
     pub pending_age: Duration,
+    /// PEM file with the authorities that TLS trusts. Default unset: those of the system.
+    #[serde(with = "serde_with::unset")]
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with the certificate that is shown to Redis. Default unset: none.
+    #[serde(with = "serde_with::unset")]
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with its private key. Default unset: none.
+    #[serde(with = "serde_with::unset")]
+    pub key_file: Option<PathBuf>,
     /// Which channels are listened to. Default `interest`.
     pub subscribe: Subscribe,
+}
+
+impl Redis {
+    pub(crate) fn files(&self) -> TlsFiles {
+        let Self { ca_file, cert_file, key_file, .. } = self;
+        TlsFiles { ca: ca_file.clone(), cert: cert_file.clone(), key: key_file.clone() }
+    }
 }
 
 impl Default for Redis {
@@ -47,6 +66,9 @@ impl Default for Redis {
             silence_timeout: Duration::from_secs(10),
             pending_max: 16 << 20,
             pending_age: Duration::from_secs(10),
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
             subscribe: Subscribe::Interest,
         }
     }

@@ -1,7 +1,5 @@
 //! What can be wrong with `redis.url`.
 
-use std::path::PathBuf;
-
 /// Why a URL is not understood. None shows any part that may be secret.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TargetError {
@@ -9,7 +7,9 @@ pub(crate) enum TargetError {
     Scheme,
     #[error("must not contain '#' (in a password it is written %23)")]
     Fragment,
-    #[error("knows no such parameter after '?' (known are db, ca and cluster, where they apply)")]
+    #[error(
+        "knows no such parameter after '?' (known are db, cluster, ca, cert and key, where they apply)"
+    )]
     Query,
     #[error("is not UTF-8 after decoding")]
     NotText,
@@ -27,10 +27,12 @@ pub(crate) enum TargetError {
     MasterName,
     #[error("names no socket file")]
     NoPath,
-    #[error("the file with the certificates of authorities, {}, cannot be used: {source}", .path.display())]
-    Ca {
-        path: PathBuf,
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    #[error("names another file by ?{0}= than redis.{0}_file does")]
+    TwoFiles(&'static str),
+    #[error("a certificate for Redis needs its key, and the key its certificate")]
+    HalfPair,
+    #[error("files of TLS need a URL that starts with rediss:// or rediss+sentinel://")]
+    FilesWithoutTls,
+    #[error(transparent)]
+    File(#[from] crate::pem::TlsError),
 }

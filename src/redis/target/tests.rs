@@ -1,7 +1,7 @@
 use super::*;
 
 fn parse(url: &str) -> Result<Target, TargetError> {
-    Target::parse(&SecretUrl::new(url))
+    Target::parse(&SecretUrl::new(url), &TlsFiles::default())
 }
 
 #[test]
@@ -45,7 +45,9 @@ fn what_is_not_understood_is_refused_without_showing_the_password() {
         ("redis+sentinel://u:s3cret@a", "name of the master"),
         ("redis+unix://u:s3cret@", "socket file"),
         ("redis+unix:///a,unix:///b", "several seeds"),
-        ("rediss://u:s3cret@h?ca=/nowhere/ca.pem", "/nowhere/ca.pem"),
+        ("redis://u:s3cret@h?ca=/nowhere/ca.pem", "rediss://"),
+        ("rediss://u:s3cret@h?cert=/nowhere/cert.pem", "needs its key"),
+        ("rediss+sentinel://u:s3cret@h/m?key=/nowhere/key.pem", "needs its key"),
     ] {
         let error = parse(url).expect_err(url);
         let text = format!("{error} {error:?}");
@@ -58,4 +60,20 @@ fn what_is_not_understood_is_refused_without_showing_the_password() {
 fn a_target_is_printed_without_its_password() {
     let target = parse("redis://u:s3cret@h:1").unwrap();
     assert_eq!(format!("{target:?}"), r#"Target("h:1")"#);
+}
+
+#[test]
+fn a_file_is_named_once() {
+    let file = |path: &str| Some(path.into());
+    let files = TlsFiles { ca: file("/a/ca.pem"), cert: file("/a/c.pem"), key: file("/a/k.pem") };
+    let parse = |url: &str| Target::parse(&SecretUrl::new(url), &files);
+    assert!(parse("rediss://h").is_ok());
+    assert!(parse("rediss://h?ca=/a/ca.pem&key=/a/k.pem").is_ok());
+    let refused = parse("rediss://h?ca=/b/ca.pem").unwrap_err().to_string();
+    assert!(refused.contains("?ca=") && refused.contains("redis.ca_file"), "{refused}");
+    for plain in ["redis://h", "unix:/run/r.sock"] {
+        assert!(matches!(parse(plain), Err(TargetError::FilesWithoutTls)), "{plain}");
+    }
+    let problems: Vec<_> = parse("rediss://h").unwrap().problems();
+    assert_eq!(problems.len(), 3, "{problems:?}");
 }

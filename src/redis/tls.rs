@@ -1,0 +1,198 @@
+//! The files of TLS: authorities, and the certificate that is shown to Redis.
+//!
+//! They are read again for each new connection, since certificates are renewed while a server runs.
+//! Files that cannot be used are said once, and the ones before go on being used.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use redis::{ClientTlsConfig, ErrorKind, RedisError, TlsCertificates};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+
+use super::target::TargetError;
+use crate::pem::{TlsError, read_chain, read_key, unusable};
+
+/// Which files, as the configuration names them: `redis.ca_file` and so on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct TlsFiles {
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) cert: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+}
+
+impl TlsFiles {
+    /// These, and those of the URL.
+    ///
+    /// # Errors
+    /// If both name one, and not the same; or a certificate without a key, or the reverse.
+    pub(super) fn with(&self, url: [Option<String>; 3]) -> Result<Self, TargetError> {
+        let [ca, cert, key] = url.map(|path| path.map(PathBuf::from));
+        let one = |name, setting: &Option<PathBuf>, url: Option<PathBuf>| match (setting, url) {
+            (Some(setting), Some(url)) if *setting != url => Err(TargetError::TwoFiles(name)),
+            (setting, url) => Ok(setting.clone().or(url)),
+        };
+        let files = Self {
+            ca: one("ca", &self.ca, ca)?,
+            cert: one("cert", &self.cert, cert)?,
+            key: one("key", &self.key, key)?,
+        };
+        match files.cert.is_some() == files.key.is_some() {
+            true => Ok(files),
+            false => Err(TargetError::HalfPair),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The files, and what stood in them when they were last of use.
+pub(super) struct Tls {
+    files: TlsFiles,
+    read: Mutex<Read>,
+}
+
+#[derive(Default)]
+struct Read {
+    inside: Option<Arc<Inside>>,
+    /// What could not be used, and was said.
+    bad: Option<String>,
+}
+
+/// What stands in the files.
+#[derive(PartialEq)]
+struct Inside {
+    ca: Option<Vec<u8>>,
+    pair: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Tls {
+    pub(super) fn new(files: TlsFiles) -> Self {
+        Self { files, read: Mutex::default() }
+    }
+
+    /// What is wrong with the files.
+    pub(super) fn problems(&self) -> Vec<TlsError> {
+        let Self { files, .. } = self;
+        let ca = files.ca.as_deref().and_then(|path| authorities(path).err());
+        let pair = files.cert.as_deref().zip(files.key.as_deref());
+        let pair = match pair.map(|(cert, key)| (cert, key, read_chain(cert), read_key(key))) {
+            None => vec![],
+            Some((cert, key, Ok(chain), Ok(private))) => {
+                ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                    .with_safe_default_protocol_versions()
+                    .and_then(|config| {
+                        config
+                            .with_root_certificates(RootCertStore::empty())
+                            .with_client_auth_cert(chain, private)
+                    })
+                    .err()
+                    .map(|error| unusable(cert, key, error))
+                    .into_iter()
+                    .collect()
+            }
+            Some((_, _, chain, private)) => chain.err().into_iter().chain(private.err()).collect(),
+        };
+        ca.into_iter().chain(pair).collect()
+    }
+
+    /// For a new connection; nothing if there are no files. The authorities of the system are
+    /// trusted if there is no file of them.
+    ///
+    /// # Errors
+    /// If the files were never of use.
+    pub(super) fn certificates(&self) -> Result<Option<TlsCertificates>, RedisError> {
+        if self.files.is_empty() {
+            return Ok(None);
+        }
+        let mut read = self.read.lock();
+        self.look(&mut read);
+        match (&read.inside, &read.bad) {
+            (Some(inside), _) => Ok(Some(inside.certificates())),
+            (None, bad) => {
+                let why = bad.clone().unwrap_or_default();
+                Err((ErrorKind::Client, "a file of TLS cannot be used:", why).into())
+            }
+        }
+    }
+
+    /// Whether the files hold something else now than they did for the connection before.
+    pub(super) fn changed(&self) -> bool {
+        let mut read = self.read.lock();
+        let before = read.inside.clone();
+        self.look(&mut read);
+        match (&before, &read.inside) {
+            (Some(before), Some(now)) => !Arc::ptr_eq(before, now),
+            _ => false,
+        }
+    }
+
+    fn look(&self, read: &mut Read) {
+        let found = self.inside();
+        if let (Ok(found), Some(inside)) = (&found, &read.inside)
+            && *found == **inside
+        {
+            read.bad = None;
+            return;
+        }
+        let bad = match found {
+            Ok(found) => match self.problems().into_iter().next() {
+                Some(error) => error.to_string(),
+                None => {
+                    let is_new = read.inside.replace(Arc::new(found)).is_some();
+                    if is_new {
+                        tracing::info!("the files of TLS for Redis have changed and are used");
+                    }
+                    read.bad = None;
+                    return;
+                }
+            },
+            Err((path, error)) => format!("cannot read `{}`: {error}", path.display()),
+        };
+        if read.bad.as_ref() != Some(&bad) && read.inside.is_some() {
+            tracing::warn!(
+                error = bad,
+                "the files of TLS for Redis have changed and cannot be used; those before are"
+            );
+        }
+        read.bad = Some(bad);
+    }
+
+    fn inside(&self) -> Result<Inside, (PathBuf, io::Error)> {
+        let bytes = |path: &Option<PathBuf>| {
+            let read = |path: &PathBuf| fs::read(path).map_err(|error| (path.clone(), error));
+            path.as_ref().map(read).transpose()
+        };
+        let TlsFiles { ca, cert, key } = &self.files;
+        Ok(Inside { ca: bytes(ca)?, pair: bytes(cert)?.zip(bytes(key)?) })
+    }
+}
+
+impl Inside {
+    fn certificates(&self) -> TlsCertificates {
+        let pair = self.pair.clone();
+        TlsCertificates {
+            client_tls: pair
+                .map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key }),
+            root_cert: self.ca.clone(),
+        }
+    }
+}
+
+fn authorities(path: &Path) -> Result<(), TlsError> {
+    let mut store = RootCertStore::empty();
+    for certificate in read_chain(path)? {
+        store
+            .add(certificate)
+            .map_err(|source| TlsError::Authority { path: path.to_owned(), source })?;
+    }
+    Ok(())
+}
