@@ -4,6 +4,7 @@
 //! adapter, cuts off a socket whose queue is full, and passes on to the other nodes what is meant
 //! for their sockets, too. What others say comes in through `relay`.
 
+mod concerned;
 mod delivery;
 mod here;
 mod ids;

@@ -8,6 +8,7 @@ mod acquaintances;
 pub(crate) mod broker;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+pub(crate) mod marks;
 pub(crate) mod message;
 pub(crate) mod peers;
 pub(crate) mod questions;

@@ -50,8 +50,8 @@ pub use schema::{NOT_YET, RELOADED};
 pub use secret::{Secret, SecretUrl, Secrets};
 pub use sections::{
     Admin, AdminUi, AdminUiMode, Auth, AuthMode, Cookie, Drain, Edge, Engine, Legacy, Limits, Log,
-    LogFormat, LogLevel, OverLimit, Recovery, Redis, Rooms, SameSite, Subscribe, Tls, Traces,
-    Transport, Users, WireProtocol,
+    LogFormat, LogLevel, OnMissed, OverLimit, Recovery, Redis, Rooms, SameSite, Subscribe, Tls,
+    Traces, Transport, Users, WireProtocol,
 };
 pub use units::parse_duration;
 

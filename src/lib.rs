@@ -53,6 +53,7 @@ pub mod id;
 pub mod interceptor;
 mod javascript;
 mod metrics;
+mod missed;
 mod msgpack;
 mod packet;
 pub mod payload;

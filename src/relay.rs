@@ -23,11 +23,12 @@ use crate::{
     adapter::{Adapter, Adapters, Delivered},
     cluster::{
         message::{Answer, Envelope, Event, Flags, Message, RequestId, Selection},
-        peers::Peers,
+        peers::{Peers, nodes::NODES},
         wire,
     },
     context::Context,
     gateway::ServerSideHandlers,
+    missed::Missed,
     packet::ReadError,
     payload::{Payload, PayloadError, to_packet},
     traces::Span,
@@ -41,6 +42,7 @@ pub(crate) struct Relay {
     adapters: Arc<Adapters>,
     peers: Arc<Peers>,
     context: Arc<Context>,
+    missed: Arc<Missed>,
     server_side: matchit::Router<ServerSideHandlers>,
     /// Places for questions about sockets, and whose turn it is.
     describing: Arc<Semaphore>,
@@ -56,6 +58,9 @@ enum Effect {
     None,
 }
 
+/// What emitters that are no server call themselves in the classic format.
+const EMITTER: &str = "emitter";
+
 /// Questions about sockets that wait for their answer.
 const MAX_DESCRIBING: usize = 64;
 
@@ -64,10 +69,15 @@ impl Relay {
         adapters: Arc<Adapters>,
         peers: Arc<Peers>,
         context: Arc<Context>,
+        missed: Arc<Missed>,
         server_side: matchit::Router<ServerSideHandlers>,
     ) -> Self {
         let describing = Arc::new(Semaphore::new(MAX_DESCRIBING));
-        Self { adapters, peers, context, server_side, describing, turn: Arc::default() }
+        Self { adapters, peers, context, missed, server_side, describing, turn: Arc::default() }
+    }
+
+    pub(crate) fn missed(&self) -> &Arc<Missed> {
+        &self.missed
     }
 
     /// Takes one frame. Never blocks.
@@ -103,7 +113,7 @@ impl Relay {
         match wrong {
             None if unwanted => _ = counts.filtered.fetch_add(1, Ordering::Relaxed),
             None if known => {}
-            None => self.receive_answer(channel, frame),
+            None => self.receive_elsewhere(channel, frame),
             Some((namespace, error)) => {
                 let malformed = counts.malformed.fetch_add(1, Ordering::Relaxed) + 1;
                 // The first, and then ever fewer: nobody fills the log from outside.
@@ -120,18 +130,25 @@ impl Relay {
         }
     }
 
-    /// Takes an answer to a question about a namespace that has had no sockets here.
-    fn receive_answer(&self, channel: &str, frame: &Bytes) {
-        let wire = self.peers.wire();
+    /// Takes an answer to a question about a namespace that has had no sockets here, and what nodes
+    /// say to each other.
+    fn receive_elsewhere(&self, channel: &str, frame: &Bytes) {
+        let (wire, applied) = (self.peers.wire(), &self.peers.counts().applied);
         for namespace in wire.namespaces(channel) {
-            if let Ok(Some(Envelope { from, message })) =
-                wire.decode(namespace, channel, frame, &|_| false)
-                && let Message::Answer { request, answer } = message
-            {
-                if self.peers.questions().answer(&request, from, answer, frame.len()) {
-                    self.peers.counts().applied.fetch_add(1, Ordering::Relaxed);
+            let decoded = wire.decode(namespace, channel, frame, &|_| false);
+            let Ok(Some(Envelope { from, message })) = decoded else { continue };
+            match message {
+                Message::Answer { request, answer } => {
+                    if self.peers.questions().answer(&request, from, answer, frame.len()) {
+                        applied.fetch_add(1, Ordering::Relaxed);
+                    }
+                    return;
                 }
-                return;
+                Message::ServerSideEmit { request: Some(request), event } if namespace == NODES => {
+                    applied.fetch_add(1, Ordering::Relaxed);
+                    return self.missed.hear(from.as_deref(), request, &event);
+                }
+                _ => {}
             }
         }
     }
@@ -144,6 +161,9 @@ impl Relay {
         bytes: usize,
     ) -> Effect {
         let asker = from.as_deref();
+        if matches!(asker, None | Some(EMITTER)) {
+            self.peers.heard_stranger();
+        }
         match message {
             Message::Broadcast { event, to, flags } => {
                 let _span = self.trace(adapter, || wire::event_name(&event), asker, flags);

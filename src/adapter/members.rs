@@ -8,6 +8,7 @@ use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasherDefault, Hasher},
     sync::{Arc, Weak},
+    time::Instant,
 };
 
 use socketioxide::{ProtocolVersion, socket::Socket};
@@ -24,6 +25,8 @@ pub(super) struct Member {
     /// A client of version 2 knows itself by its connection.
     pub(super) is_known_by_connection: bool,
     pub(super) reach: Reach,
+    /// When it came.
+    pub(super) entered: Instant,
     rooms: HashSet<Room>,
 }
 
@@ -75,6 +78,7 @@ impl Members {
             described_by,
             is_known_by_connection: socket.protocol() == ProtocolVersion::V4,
             reach: Reach::default(),
+            entered: Instant::now(),
             rooms: HashSet::new(),
         };
         let before = self.by_sid.remove(&socket.id);

@@ -20,17 +20,34 @@ pub(super) const LOOK: Duration = Duration::from_secs(5);
 /// as long as Redis and the network let it.
 const MEMORY: Duration = Duration::from_secs(3600);
 
-/// Ids of nodes on the wire, and when each was there last.
+/// Nodes by their ids on the wire.
 #[derive(Debug, Default)]
-pub(super) struct Acquaintances(Mutex<HashMap<String, Instant>>);
+pub(super) struct Acquaintances(Mutex<HashMap<String, Seen>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    last: Instant,
+    /// Since when it is known not to be there.
+    gone: Option<Instant>,
+}
 
 impl Acquaintances {
     /// Notes who is there, and lists who was and is not any more.
     pub(super) fn meet(&self, there: &HashMap<String, NodeId>, now: Instant) -> Vec<String> {
         let mut seen = self.0.lock();
-        seen.extend(there.keys().map(|id| (id.clone(), now)));
-        seen.retain(|_, last| now.duration_since(*last) < MEMORY);
-        seen.keys().filter(|id| !there.contains_key(*id)).cloned().collect()
+        seen.extend(there.keys().map(|id| (id.clone(), Seen { last: now, gone: None })));
+        seen.retain(|_, node| now.duration_since(node.last) < MEMORY);
+        let gone = seen.iter_mut().filter(|(id, _)| !there.contains_key(*id));
+        gone.map(|(id, node)| {
+            node.gone.get_or_insert(now);
+            id.clone()
+        })
+        .collect()
+    }
+
+    /// Whether a node that is not there any more may have been until after `since`.
+    pub(super) fn has_lost_one(&self, since: Instant) -> bool {
+        self.0.lock().values().any(|node| node.gone.is_some_and(|gone| gone >= since))
     }
 }
 
@@ -49,5 +66,23 @@ mod tests {
         assert_eq!(acquaintances.meet(&roster(&["a"]), start + LOOK), ["b"]);
         assert!(acquaintances.meet(&roster(&["a", "b"]), start + 2 * LOOK).is_empty());
         assert!(acquaintances.meet(&roster(&["a"]), start + 2 * LOOK + MEMORY).is_empty());
+    }
+
+    #[test]
+    fn a_node_was_there_until_it_was_looked_for_and_not_found() {
+        let acquaintances = Acquaintances::default();
+        let roster = |ids: &[&str]| -> HashMap<String, NodeId> {
+            ids.iter().map(|id| (id.to_string(), NodeId::named(id))).collect()
+        };
+        let at = |looks| Instant::now() + looks * LOOK;
+        let (first, second, third) = (at(0), at(1), at(2));
+        acquaintances.meet(&roster(&["a", "b"]), first);
+        assert!(!acquaintances.has_lost_one(first));
+        acquaintances.meet(&roster(&["a"]), second);
+        acquaintances.meet(&roster(&["a"]), third);
+        assert!(acquaintances.has_lost_one(first) && acquaintances.has_lost_one(second));
+        assert!(!acquaintances.has_lost_one(third));
+        acquaintances.meet(&roster(&["a", "b"]), third);
+        assert!(!acquaintances.has_lost_one(first));
     }
 }

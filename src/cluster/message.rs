@@ -143,6 +143,29 @@ pub(crate) enum Message {
     },
 }
 
+impl Message {
+    /// Whose clients hear of it, or which sockets are changed by it; none where it is no harm if it
+    /// is missing, because whoever asked notices.
+    pub(crate) fn changes(&self) -> Option<&Selection> {
+        match self {
+            Self::Broadcast { to, flags, .. } => Some(to).filter(|_| !flags.volatile),
+            Self::BroadcastWithAck { to, .. }
+            | Self::Join { to, .. }
+            | Self::Leave { to, .. }
+            | Self::Disconnect { to, .. } => Some(to),
+            // Nodes of ours read the forms that name one socket, and never say them.
+            Self::JoinOne { .. }
+            | Self::LeaveOne { .. }
+            | Self::DisconnectOne { .. }
+            | Self::FetchSockets { .. }
+            | Self::AllRooms { .. }
+            | Self::SocketIds { .. }
+            | Self::ServerSideEmit { .. }
+            | Self::Answer { .. } => None,
+        }
+    }
+}
+
 /// What a question is answered with.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Answer {

@@ -1,6 +1,7 @@
 //! The other nodes, as this one speaks to them: what it says, what it asks, who is there.
 
 pub(crate) mod acks;
+pub(crate) mod nodes;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use nodes::Strangers;
 use parking_lot::RwLock;
 use socketioxide_core::Value;
 use tokio::time::Instant;
@@ -18,6 +20,7 @@ use tokio::time::Instant;
 use super::{
     acquaintances::{self, Acquaintances},
     broker::{Broker, Channel, Disconnected, Link, Mark, Topic},
+    marks::Marks,
     message::{Answer, Flags, Message, RequestId, Selection},
     questions::{Answered, Census, Question, Questions, Waiting},
     wire::Wire,
@@ -28,6 +31,9 @@ use crate::{handler::BoxFuture, id::NodeId, redis::rights::Rights};
 pub(crate) type Roster = Arc<
     dyn Fn() -> BoxFuture<'static, Result<HashMap<String, NodeId>, Disconnected>> + Send + Sync,
 >;
+
+/// The namespace that every Node.js server has.
+const FIRST: &str = "/";
 
 /// How often a question looks whether the nodes that it waits for are still there.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -55,6 +61,8 @@ pub(crate) struct Peers {
     questions: Questions,
     roster: Roster,
     acquaintances: Acquaintances,
+    strangers: Strangers,
+    marks: Marks,
     /// How often each namespace is served: while one takes over from another, twice.
     served: RwLock<HashMap<Box<str>, usize>>,
     /// One pattern for all rooms instead of a channel for each.
@@ -97,6 +105,8 @@ impl Peers {
             broker,
             roster,
             acquaintances: Acquaintances::default(),
+            strangers: Strangers::default(),
+            marks: Marks::default(),
             served: RwLock::default(),
             hears_all,
             timeout,
@@ -198,6 +208,10 @@ impl Peers {
 
     /// Sends an event to the sockets of the other nodes.
     pub(crate) fn broadcast(&self, namespace: &str, packet: &Value, to: &Selection, flags: Flags) {
+        // What is volatile nobody counts on.
+        if !flags.volatile {
+            self.marks.mark(namespace, to);
+        }
         match self.wire.encode_broadcast(namespace, packet, to, flags) {
             Ok((channel, frame)) => {
                 self.counts.published.fetch_add(1, Ordering::Relaxed);
@@ -209,6 +223,9 @@ impl Peers {
 
     /// Says something to the other nodes.
     pub(crate) fn say(&self, namespace: &str, message: &Message) {
+        if let Some(to) = message.changes() {
+            self.marks.mark(namespace, to);
+        }
         match self.wire.encode(namespace, message, None) {
             Ok((channel, frame)) => self.broker.publish(&channel, frame.into()),
             Err(error) => self.cannot_send(namespace, &error),
@@ -247,13 +264,18 @@ impl Peers {
 
     /// Looks from time to time who is there, so that nobody is unknown who is taken for dead.
     pub(crate) async fn stay_acquainted(self: Arc<Self>) {
+        let mut seen_before = false;
         loop {
             tokio::time::sleep(acquaintances::LOOK).await;
-            if self.is_up()
-                && let Ok(names) = (self.roster)().await
-            {
-                self.acquaintances.meet(&names, std::time::Instant::now());
+            if !self.is_up() {
+                continue;
             }
+            let Ok((Census { foreign, .. }, _)) = self.census(FIRST).await else { continue };
+            // Once may be a node of ours that has just come and is not listed yet.
+            if foreign > 0 && seen_before {
+                self.strangers.noticed();
+            }
+            seen_before = foreign > 0;
         }
     }
 

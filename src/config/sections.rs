@@ -19,7 +19,7 @@ pub use admin_ui::{AdminUi, AdminUiMode};
 pub use auth::{Auth, AuthMode};
 pub use cookie::{Cookie, SameSite};
 pub use engine::Legacy;
-pub use redis::{Redis, Subscribe, WireProtocol};
+pub use redis::{OnMissed, Redis, Subscribe, WireProtocol};
 pub use traces::Traces;
 
 const fn secs(n: u64) -> Duration {

@@ -50,11 +50,13 @@ pub enum KillReason {
     BadRequest,
     /// The application asked for it.
     Requested,
+    /// A message of another node may not have reached this one.
+    Missed,
 }
 
 impl KillReason {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Drain,
         Self::SlowConsumer,
         Self::Stalled,
@@ -62,6 +64,7 @@ impl KillReason {
         Self::Vanished,
         Self::BadRequest,
         Self::Requested,
+        Self::Missed,
     ];
 
     /// The name in metrics and in the log.
@@ -74,6 +77,7 @@ impl KillReason {
             Self::Vanished => "vanished",
             Self::BadRequest => "bad_request",
             Self::Requested => "requested",
+            Self::Missed => "missed",
         }
     }
 }

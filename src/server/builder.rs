@@ -232,7 +232,8 @@ impl Builder {
         let mut hidden = admin_ui.as_ref().map(AdminUi::gateway);
         let all = self.gateways.iter_mut().chain(&mut hidden);
         let handlers = all.map(Gateway::take_server_side).collect();
-        let relay = peers.as_ref().map(|peers| relay(peers, &adapters, &context, handlers));
+        let relay =
+            peers.as_ref().map(|peers| relay(peers, &adapters, &context, &config, handlers));
         let mut paths = Paths::default();
         self.gateways.iter().for_each(|gateway| paths.add(gateway.path()));
         let paths = Arc::new(paths);

@@ -19,7 +19,7 @@ use crate::{
         peers::{NewPeers, Peers, Roster},
         wire::Wire,
     },
-    config::{Config, OverLimit, SecretUrl, Subscribe, WireProtocol},
+    config::{Config, OnMissed, OverLimit, SecretUrl, Subscribe, WireProtocol},
     context::Context,
     directory::{
         Directory, Here, Itself, MemoryDirectory, PresenceSink, Unknown, UserDirectory, UserLimit,
@@ -28,6 +28,7 @@ use crate::{
     },
     gateway::ServerSideHandlers,
     id::NodeId,
+    missed::Missed,
     redis::{
         link::Redis,
         rights::Rights,
@@ -49,6 +50,27 @@ struct Local {
     hub: MemoryHub,
     directory: Option<Arc<MemoryDirectory>>,
     names: HashMap<String, NodeId>,
+    /// By which the hub knows the nodes.
+    members: HashMap<NodeId, u64>,
+}
+
+impl LocalCluster {
+    /// A node loses its way to the others, as when its connection to Redis breaks: it does not hear
+    /// them, and what it emits for their clients is dropped.
+    pub fn interrupt(&self, node: &NodeId) {
+        let local = self.0.lock();
+        if let Some(member) = local.members.get(node) {
+            local.hub.interrupt(*member);
+        }
+    }
+
+    /// The node has its way again.
+    pub fn mend(&self, node: &NodeId) {
+        let local = self.0.lock();
+        if let Some(member) = local.members.get(node) {
+            local.hub.mend(*member);
+        }
+    }
 }
 
 impl std::fmt::Debug for LocalCluster {
@@ -111,6 +133,8 @@ impl Faces {
         let mut shared = local.0.lock();
         let node = itself.incarnation.clone();
         shared.names.insert(node.clone(), itself.id.clone());
+        let broker = shared.hub.join();
+        shared.members.insert(itself.id.clone(), broker.id());
         let users = &config.users;
         let directory = shared
             .directory
@@ -123,8 +147,7 @@ impl Faces {
             let names = names.0.lock().names.clone();
             Box::pin(std::future::ready(Ok(names)))
         });
-        let broker: Arc<dyn Broker> = Arc::new(shared.hub.join());
-        let peers = new_peers(config, node, broker, roster, None);
+        let peers = new_peers(config, node, Arc::new(broker), roster, None);
         let directory = Directory::shared(limit(config), directory);
         Self { peers: Some(peers), directory, redis: None }
     }
@@ -220,7 +243,7 @@ pub(super) fn new_peers(
     // A sharded broker knows no patterns: there a node hears the common channel and its rooms in
     // any case, and `all` says where its own broadcasts go.
     let hears_all = !by_room && redis.protocol == WireProtocol::Classic;
-    Arc::new(Peers::new(NewPeers {
+    let peers = Peers::new(NewPeers {
         wire: Wire::new(redis.protocol, &redis.key_prefix, &node, by_room),
         node,
         broker,
@@ -228,7 +251,9 @@ pub(super) fn new_peers(
         hears_all,
         timeout: redis.request_timeout,
         rights,
-    }))
+    });
+    peers.listen_to_nodes();
+    Arc::new(peers)
 }
 
 /// What takes the messages of other nodes; kept by the server.
@@ -236,6 +261,7 @@ pub(super) fn relay(
     peers: &Arc<Peers>,
     adapters: &Arc<Adapters>,
     context: &Arc<Context>,
+    config: &Config,
     handlers: Vec<(String, ServerSideHandlers)>,
 ) -> Arc<Relay> {
     let mut router = matchit::Router::new();
@@ -243,7 +269,10 @@ pub(super) fn relay(
         // A path that does not parse is refused where the gateway is added.
         let _ = router.insert(path, handlers);
     }
-    Arc::new(Relay::new(adapters.clone(), peers.clone(), context.clone(), router))
+    let (adapters, peers, context) = (adapters.clone(), peers.clone(), context.clone());
+    let is_ignored = config.redis.missed == OnMissed::Ignore;
+    let missed = Missed::new(adapters.clone(), peers.clone(), context.clone(), is_ignored);
+    Arc::new(Relay::new(adapters, peers, context, missed, router))
 }
 
 impl Switchboard {
@@ -257,6 +286,7 @@ impl Switchboard {
     async fn make_link(&self, peers: &Arc<Peers>, relay: &Arc<Relay>) -> Result<(), ServeError> {
         let inner = &*self.0;
         let context = &inner.context;
+        let missed = relay.missed().clone();
         // Weak, because the relay holds what holds the broker.
         let relay = Arc::downgrade(relay);
         let inbound = move |channel: &str, frame: &bytes::Bytes| {
@@ -281,6 +311,10 @@ impl Switchboard {
         context.tasks.spawn(interest);
         let (stop, acquainted) = (context.stop.clone(), peers.clone().stay_acquainted());
         context.tasks.spawn(async move { stop.run_until_cancelled(acquainted).await });
+        let (stop, gaps) = (context.stop.clone(), missed.clone().look_after_gaps());
+        context.tasks.spawn(async move { stop.run_until_cancelled(gaps).await });
+        let (stop, told) = (context.stop.clone(), missed.look_after_what_is_told());
+        context.tasks.spawn(async move { stop.run_until_cancelled(told).await });
         Ok(())
     }
 

@@ -47,13 +47,19 @@ async function assertSaidOnce(server, since) {
   assert.ok(said(/./).length <= 10, `few words about it:\n${server.logs.slice(since)}`);
 }
 
-/** Two nodes, each with a client that has a token and a guest; a stream from the one to all others. */
+/** Who may have missed something is cut off and comes back. */
+const COMES_BACK = { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 100 };
+
+/**
+ * Two nodes, each with a client that has a token and guests; a stream from the one to all others, and one
+ * back. Who hears nothing but the own node has missed nothing, whatever happens between the nodes.
+ */
 async function scene(t, cluster) {
   const [alice, bob] = [await token("alice"), await token("bob")];
   const { a, b } = cluster.servers;
   const sender = await connectWith(t, a, alice);
-  const listeners = { local: await connect(t, a), remote: await connectWith(t, b, bob) };
-  const back = { sender: listeners.remote, listener: await connect(t, a) };
+  const listeners = { local: await connect(t, a), remote: await connectWith(t, b, bob, COMES_BACK) };
+  const back = { sender: await connect(t, b), listener: await connect(t, a, COMES_BACK) };
   const stream = await Stream.start(t, sender, listeners);
   const returning = await Stream.start(t, back.sender, { remote: back.listener, local: await connect(t, b) });
   await Promise.all([stream.flows("remote"), returning.flows("remote")]);
@@ -65,6 +71,10 @@ async function scene(t, cluster) {
 async function assertHealed(t, { stream, returning }, since) {
   await Promise.all([stream.flows("remote", 20_000), returning.flows("remote", 20_000)]);
   t.diagnostic(`delivery between the nodes is back after ${Math.round(performance.now() - since)} ms`);
+  for (const each of [stream, returning]) {
+    await until("whoever has missed something was cut off and is back", () => each.missedWhileOpen("remote") === 0, 30_000);
+  }
+  t.diagnostic(`whoever has missed something is back after ${Math.round(performance.now() - since)} ms`);
   for (const each of [stream, returning]) {
     await each.stop();
     const longest = await each.assertWhole("local");

@@ -7,6 +7,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -36,11 +37,36 @@ struct Members {
 #[derive(Default)]
 struct Member {
     topics: HashMap<Topic, usize>,
-    /// While the node is linked.
+    /// Once the node is linked.
     frames: Option<mpsc::Sender<(Channel, Bytes)>>,
+    way: Arc<Way>,
+    interrupted: Option<Interrupted>,
+}
+
+/// What a node sees of its way to the others.
+struct Way {
+    link: watch::Sender<Link>,
+    lapses: Lapses,
+}
+
+impl Default for Way {
+    fn default() -> Self {
+        Self { link: watch::Sender::new(Link::Down), lapses: Lapses::default() }
+    }
+}
+
+/// While it lasts nothing is carried.
+struct Interrupted {
+    since: Instant,
+    /// The first frame of the node that was dropped.
+    dropped: Option<Instant>,
 }
 
 impl Member {
+    fn is_linked(&self) -> bool {
+        self.frames.is_some() && self.interrupted.is_none()
+    }
+
     fn listens(&self, channel: &Channel) -> bool {
         self.topics.contains_key(&Topic::Channel(channel.clone()))
             || self
@@ -56,18 +82,43 @@ impl MemoryHub {
         let mut members = self.0.lock();
         members.joined += 1;
         let id = members.joined;
-        members.nodes.insert(id, Member::default());
+        let member = Member::default();
+        let way = member.way.clone();
+        members.nodes.insert(id, member);
         MemoryBroker {
             id,
             hub: self.clone(),
-            link: watch::Sender::new(Link::Down),
+            way,
             ears: OnceLock::new(),
             published: AtomicU64::new(0),
             dropped_down: AtomicU64::new(0),
             dropped_full: AtomicU64::new(0),
-            lapses: Lapses::default(),
             tasks: TaskTracker::new(),
         }
+    }
+
+    /// A node loses its way to the others: it hears nothing, and what it publishes is dropped.
+    pub(crate) fn interrupt(&self, id: u64) {
+        self.member(id, |member| {
+            let interrupted = Interrupted { since: Instant::now(), dropped: None };
+            member.interrupted.get_or_insert(interrupted);
+            member.way.link.send_replace(Link::Down);
+        });
+    }
+
+    /// It has it again, and hears what may have been lost.
+    pub(crate) fn mend(&self, id: u64) {
+        self.member(id, |member| {
+            let Some(Interrupted { since, dropped }) = member.interrupted.take() else { return };
+            let Way { link, lapses } = &*member.way;
+            if let Some(since) = dropped {
+                lapses.unsaid(since);
+            }
+            lapses.unheard(since);
+            if member.frames.is_some() {
+                link.send_replace(Link::Up);
+            }
+        });
     }
 
     fn member<T>(&self, id: u64, change: impl FnOnce(&mut Member) -> T) -> T {
@@ -79,16 +130,20 @@ impl MemoryHub {
 pub(crate) struct MemoryBroker {
     id: u64,
     hub: MemoryHub,
-    link: watch::Sender<Link>,
+    way: Arc<Way>,
     ears: OnceLock<Arc<Ears>>,
     published: AtomicU64,
     dropped_down: AtomicU64,
     dropped_full: AtomicU64,
-    lapses: Lapses,
     tasks: TaskTracker,
 }
 
 impl MemoryBroker {
+    /// By which the hub knows it.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     fn dropped(&self) -> u64 {
         self.dropped_down.load(Ordering::Relaxed) + self.dropped_full.load(Ordering::Relaxed)
     }
@@ -105,22 +160,28 @@ impl Broker for MemoryBroker {
                 ear.hear(&channel, &frame);
             }
         });
-        self.link.send_replace(Link::Up);
+        self.way.link.send_replace(Link::Up);
         Box::pin(async { Ok(()) })
     }
 
     fn publish(&self, channel: &str, frame: Bytes) {
-        let members = self.hub.0.lock();
-        if members.nodes.get(&self.id).is_none_or(|member| member.frames.is_none()) {
+        let mut members = self.hub.0.lock();
+        let itself = members.nodes.get_mut(&self.id);
+        if !itself.as_ref().is_some_and(|member| member.is_linked()) {
+            if let Some(interrupted) = itself.and_then(|member| member.interrupted.as_mut()) {
+                interrupted.dropped.get_or_insert_with(Instant::now);
+            }
             self.dropped_down.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let channel: Channel = channel.into();
         // under the lock: every node hears the frames of all in the same order
-        for member in members.nodes.values().filter(|member| member.listens(&channel)) {
+        let linked = members.nodes.values().filter(|member| member.is_linked());
+        for member in linked.filter(|member| member.listens(&channel)) {
             let Some(frames) = &member.frames else { continue };
             if frames.try_send((channel.clone(), frame.clone())).is_err() {
                 self.dropped_full.fetch_add(1, Ordering::Relaxed);
+                member.way.lapses.unheard(Instant::now());
             }
         }
         self.published.fetch_add(1, Ordering::Relaxed);
@@ -155,13 +216,13 @@ impl Broker for MemoryBroker {
 
     fn listeners(&self, channels: Vec<Channel>) -> BoxFuture<'_, Result<Vec<usize>, Disconnected>> {
         let members = self.hub.0.lock();
-        let answer = match *self.link.borrow() {
+        let answer = match *self.way.link.borrow() {
             Link::Down => Err(Disconnected),
             Link::Up => Ok(channels
                 .into_iter()
                 .map(|channel| {
                     let topic = Topic::Channel(channel);
-                    let linked = members.nodes.values().filter(|member| member.frames.is_some());
+                    let linked = members.nodes.values().filter(|member| member.is_linked());
                     linked.filter(|member| member.topics.contains_key(&topic)).count()
                 })
                 .collect()),
@@ -170,11 +231,11 @@ impl Broker for MemoryBroker {
     }
 
     fn link(&self) -> watch::Receiver<Link> {
-        self.link.subscribe()
+        self.way.link.subscribe()
     }
 
     fn lapses(&self) -> &Lapses {
-        &self.lapses
+        &self.way.lapses
     }
 
     fn counts(&self) -> BrokerCounts {
@@ -189,7 +250,7 @@ impl Broker for MemoryBroker {
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         self.hub.member(self.id, |member| member.frames = None);
-        self.link.send_replace(Link::Down);
+        self.way.link.send_replace(Link::Down);
         self.tasks.close();
         Box::pin(async { self.tasks.wait().await })
     }

@@ -47,6 +47,9 @@ pub struct Redis {
     pub key_file: Option<PathBuf>,
     /// Which channels are listened to. Default `interest`.
     pub subscribe: Subscribe,
+    /// What becomes of clients that may have missed messages of other nodes while the link was
+    /// down. Default `disconnect`.
+    pub missed: OnMissed,
 }
 
 impl Redis {
@@ -70,6 +73,7 @@ impl Default for Redis {
             cert_file: None,
             key_file: None,
             subscribe: Subscribe::Interest,
+            missed: OnMissed::Disconnect,
         }
     }
 }
@@ -94,4 +98,14 @@ pub enum Subscribe {
     Interest,
     /// All of them.
     All,
+}
+
+/// What becomes of clients that may have missed messages of other nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnMissed {
+    /// Their connections are closed, so that they know and come back.
+    Disconnect,
+    /// Nothing; they are not told.
+    Ignore,
 }

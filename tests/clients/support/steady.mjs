@@ -25,7 +25,7 @@ export class Stream {
     }
     for (const [name, socket] of Object.entries(listeners)) {
       const heard = (stream.#listeners[name] = []);
-      socket.on(stream.room, ({ data }) => heard.push({ number: data, at: performance.now() }));
+      socket.on(stream.room, ({ data }) => heard.push({ number: data, at: performance.now(), socket: socket.id }));
     }
     const send = () => {
       if (!sender.connected) return;
@@ -69,6 +69,16 @@ export class Stream {
       return performance.now() - since > settled;
     }, 30_000);
     return this.assertOrdered(name);
+  }
+
+  /**
+   * How many numbers are missing so far in the connection that `name` has now, between the first and the last
+   * that was heard in it. What was missing in a connection that has ended is not counted.
+   */
+  missedWhileOpen(name) {
+    const all = this.#listeners[name];
+    const heard = all.filter(({ socket }) => socket === all.at(-1).socket);
+    return heard.length && heard.at(-1).number - heard[0].number + 1 - heard.length;
   }
 
   /** Nothing is missing, nothing came twice, all in order; returns the longest way, in ms. */

@@ -1,0 +1,47 @@
+//! Who gets what is said to certain places: who may have missed it when it did not come.
+
+use std::time::Instant;
+
+use socketioxide_core::{Sid, adapter::BroadcastOptions};
+
+use super::{Adapter, members::Member};
+use crate::cluster::{
+    marks::{Places, PlacesOf},
+    message::Selection,
+};
+
+/// How many sockets are looked at under one lock.
+const AT_ONCE: usize = 128;
+
+impl Adapter {
+    /// The connections of the sockets that were here before `until` and get what is said to
+    /// `places`; without places all of them.
+    pub(crate) fn concerned(&self, until: Instant, places: Option<&Places>) -> Vec<Sid> {
+        let places = places.map(|places| places.of(self.namespace()));
+        let everybody: BroadcastOptions = Selection::default().into();
+        let all = self.local.sockets(everybody);
+        let mut concerned = Vec::new();
+        // In steps: who enters or leaves meanwhile waits for one of them at most.
+        for step in all.chunks(AT_ONCE) {
+            let members = self.members.read();
+            // One who is not listed is in a namespace without a gateway.
+            let was_here = |sid: &&Sid| members.get(**sid).is_none_or(|it| it.entered <= until);
+            concerned.extend(step.iter().filter(was_here).copied());
+        }
+        if let Some(places) = places.filter(|places| !places.have_all()) {
+            concerned.retain(|sid| self.gets(*sid, places));
+        }
+        concerned
+    }
+
+    fn gets(&self, sid: Sid, places: PlacesOf<'_>) -> bool {
+        let is_named = |member: &Member| {
+            places.have(member.id.as_str())
+                || (member.is_known_by_connection && places.have(&self.name_by_connection(sid)))
+        };
+        if self.members.read().get(sid).is_some_and(is_named) {
+            return true;
+        }
+        self.rooms_of(sid).iter().any(|room| places.have(room))
+    }
+}

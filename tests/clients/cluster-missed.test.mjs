@@ -1,0 +1,144 @@
+// A link between the nodes breaks and is back. Clients that may have missed something are cut off, so
+// that they know; those who cannot have stay.
+
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+
+import { Emitter } from "@socket.io/redis-emitter";
+import { createClient } from "redis";
+
+import { ack, connect, heard } from "./support/clients.mjs";
+import { redisFor } from "./support/redis.mjs";
+import { nodeFor } from "./support/nodes.mjs";
+import { serverFor } from "./support/server.mjs";
+import { until } from "./support/waiting.mjs";
+
+/** A client in a room that comes back by itself; `ends` has the reason of each end. */
+async function memberOf(t, server, room) {
+  const socket = await connect(t, server, { reconnection: true, reconnectionDelay: 100, reconnectionDelayMax: 200 });
+  socket.ends = [];
+  socket.on("disconnect", (reason) => socket.ends.push(reason));
+  const join = async () => assert.equal((await ack(socket, "join", room)).room, (socket.room = room));
+  await join();
+  socket.on("connect", join);
+  socket.on("disconnect", () => delete socket.room);
+  return socket;
+}
+
+/** Waits until the client is cut off, and back. */
+async function assertCut(socket) {
+  await until("it is cut off, comes back and joins its room", () => socket.ends.length && socket.room, 15_000);
+  // As the official client calls an end that the server did not ask for.
+  assert.match(socket.ends.join(), /^transport (close|error)$/);
+}
+
+/** Nodes at one Redis; each says what it does about gaps. */
+async function nodes(t, redis, protocol, names, config = {}) {
+  const servers = {};
+  for (const name of names) {
+    servers[name] = await serverFor(t, { node_id: name, log: { level: "debug" }, redis: { url: redis.url, protocol, ...config } });
+  }
+  return servers;
+}
+
+/** Closes the connection of the node that came last, and returns when what followed from it is done. */
+async function interrupt(redis, server) {
+  const list = (await redis.text("CLIENT", "LIST")).split("\n").map((line) => Object.fromEntries(line.split(" ").map((pair) => pair.split("="))));
+  const listens = list.filter(({ sub, ssub }) => Number(sub) + Number(ssub) > 0);
+  const id = Math.max(...listens.map(({ id }) => Number(id)));
+  const mark = server.logs.length;
+  await redis.cli("CLIENT", "KILL", "ID", id);
+  return until("the node is through with it", () => server.logs.slice(mark).includes("nobody has missed anything that is not known by now"), 30_000);
+}
+
+/** A message of another node reaches the client: it was not cut, and hears. */
+async function assertThere(sender, socket, room) {
+  const arrived = heard(socket, "still there");
+  assert.deepEqual(await ack(sender, "publish", { room, event: "still there", data: null }), { ok: true });
+  await arrived;
+  assert.deepEqual(socket.ends, []);
+}
+
+describe("a link that was lost and is back", { concurrency: 3 }, () => {
+  for (const protocol of ["classic", "sharded"]) {
+    it(`those in a room in which another node has spoken are cut, ${protocol}`, { timeout: 60_000 }, async (t) => {
+      const redis = await redisFor(t);
+      const { a, b } = await nodes(t, redis, protocol, ["a", "b"]);
+      const [here, there] = [await memberOf(t, a, "public:loud"), await memberOf(t, b, "public:loud")];
+      const [quietHere, quiet] = [await memberOf(t, a, "public:quiet"), await memberOf(t, b, "public:quiet")];
+      await assertThere(here, there, "public:loud");
+      await interrupt(redis, b);
+      await assertCut(there);
+      await assertThere(there, here, "public:loud");
+      await assertThere(quietHere, quiet, "public:quiet");
+      // Once more, now that somebody has spoken there, too.
+      await interrupt(redis, b);
+      await assertCut(quiet);
+    });
+
+    it(`a node that is alone cuts nobody, ${protocol}`, { timeout: 60_000 }, async (t) => {
+      const redis = await redisFor(t);
+      const { a } = await nodes(t, redis, protocol, ["a"]);
+      const [one, other] = [await memberOf(t, a, "public:room"), await memberOf(t, a, "public:room")];
+      await assertThere(one, other, "public:room");
+      await interrupt(redis, a);
+      await assertThere(one, other, "public:room");
+      await assertThere(other, one, "public:room");
+    });
+
+    it(`beside a Node.js server all are cut, and it minds nothing, ${protocol}`, { timeout: 60_000 }, async (t) => {
+      const redis = await redisFor(t);
+      const theirs = await nodeFor(t, { redis: redis.url, adapter: protocol });
+      const { a, b } = await nodes(t, redis, protocol, ["a", "b"]);
+      const [sender, one, other] = [await memberOf(t, theirs, "public:loud"), await memberOf(t, b, "public:loud"), await memberOf(t, b, "public:quiet")];
+      await assertThere(sender, one, "public:loud");
+      await interrupt(redis, b);
+      for (const socket of [one, other]) await assertCut(socket);
+      assert.equal(theirs.ended, undefined);
+      assert.equal(theirs.logs, "");
+      const asked = await theirs.run((io) => io.serverSideEmitWithAck("anything"));
+      assert.equal(asked.length, 2, "each of ours has answered, once");
+      assert.doesNotMatch(a.logs + b.logs, /makes no sense/);
+    });
+
+    it(`with redis.missed = "ignore" nobody is cut, ${protocol}`, { timeout: 60_000 }, async (t) => {
+      const redis = await redisFor(t);
+      const { a, b } = await nodes(t, redis, protocol, ["a", "b"], { missed: "ignore" });
+      const [here, there] = [await memberOf(t, a, "public:loud"), await memberOf(t, b, "public:loud")];
+      await assertThere(here, there, "public:loud");
+      await interrupt(redis, b);
+      await assertThere(here, there, "public:loud");
+      await assertThere(there, here, "public:loud");
+    });
+  }
+
+  it("where an emitter was heard all are cut", { timeout: 60_000 }, async (t) => {
+    const redis = await redisFor(t);
+    const { b } = await nodes(t, redis, "classic", ["b"]);
+    const [one, other] = [await memberOf(t, b, "public:loud"), await memberOf(t, b, "public:quiet")];
+    const client = createClient({ url: redis.url });
+    client.on("error", () => {});
+    t.after(() => client.destroy());
+    await client.connect();
+    const said = heard(one, "said");
+    new Emitter(client).to("public:loud").emit("said", 1);
+    assert.deepEqual(await said, [1]);
+    await interrupt(redis, b);
+    for (const socket of [one, other]) await assertCut(socket);
+  });
+
+  it("one line says how many, and a metric counts them", { timeout: 60_000 }, async (t) => {
+    const redis = await redisFor(t);
+    const { a } = await nodes(t, redis, "classic", ["a"]);
+    const b = await serverFor(t, { node_id: "b", log: { level: "debug" }, admin_listen: "127.0.0.1:0", redis: { url: redis.url } });
+    const here = await memberOf(t, a, "public:loud");
+    const there = await Promise.all([1, 2, 3].map(() => memberOf(t, b, "public:loud")));
+    await assertThere(here, there[0], "public:loud");
+    await interrupt(redis, b);
+    await Promise.all(there.map(assertCut));
+    assert.equal(b.logs.match(/clients may have missed messages of other nodes; .*clients=3/g).length, 1);
+    const [, admin] = /listening for administration address=(\S+)/.exec(b.logs);
+    const metrics = await (await fetch(`http://${admin}/metrics`)).text();
+    assert.match(metrics, /^switchboard_connections_cut_total\{reason="missed"\} 3$/m);
+  });
+});
