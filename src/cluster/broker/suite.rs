@@ -91,7 +91,8 @@ impl Node {
     pub(super) async fn becomes(&self, wanted: Link) {
         let mut link = self.broker.link();
         let reached = timeout(DEADLINE, link.wait_for(|link| *link == wanted)).await;
-        assert!(reached.is_ok(), "not within {DEADLINE:?}: {wanted:?}");
+        let reason = self.broker.reason();
+        assert!(reached.is_ok(), "not within {DEADLINE:?}: {wanted:?}, {reason:?}");
     }
 
     pub(super) async fn listeners(&self, name: &str) -> usize {

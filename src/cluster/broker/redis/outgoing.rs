@@ -32,6 +32,7 @@ const MAX_BYTES: usize = 64 << 20;
 /// of an answer over 5 Mbit/s, too.
 const BATCH_FRAMES: usize = 4096;
 const BATCH_BYTES: usize = 1 << 20;
+const BIG: usize = 256 << 10;
 
 /// One of them.
 pub(super) struct Frame {
@@ -43,6 +44,11 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// Whether it may be too big for Redis. No sane limit is below.
+    pub(super) fn is_big(&self) -> bool {
+        self.payload.len() >= BIG
+    }
+
     fn size(&self) -> usize {
         self.channel.len() + self.payload.len()
     }
@@ -436,9 +442,9 @@ impl State {
         let mut bytes = 0;
         let fits = |frame: &&Frame| {
             bytes += frame.size();
-            bytes <= BATCH_BYTES
+            bytes <= BATCH_BYTES && !frame.is_big()
         };
-        // one frame goes out whatever its size
+        // one frame goes out whatever its size, and a big one alone
         let count = queue.frames.iter().take(BATCH_FRAMES).take_while(fits).count().max(1);
         let batch: Vec<_> = queue.frames.drain(..count).collect();
         queue.bytes -= batch.iter().map(Frame::size).sum::<usize>();

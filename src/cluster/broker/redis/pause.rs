@@ -6,13 +6,16 @@ use crate::redis::backoff::Backoff;
 
 /// A connection that lasted so long was not lost because it was made too soon.
 const LASTED: Duration = Duration::from_secs(1);
+/// So many that did not last are made anew at once.
+const AT_ONCE: u32 = 5;
 
 /// None at first: a Redis that closed one connection takes the next at once, and what is published
-/// meanwhile is missed. Growing from the second failure on, or where connections don't last, as while
-/// the slots of a cluster are moved.
+/// meanwhile is missed. Growing where a connection cannot be made, or again and again does not last,
+/// as while the slots of a cluster are moved.
 #[derive(Default)]
 pub(super) struct Pause {
     again: bool,
+    short_lived: u32,
     backoff: Backoff,
 }
 
@@ -29,6 +32,9 @@ impl Pause {
     pub(super) fn lasted(&mut self, time: Duration) {
         if time >= LASTED {
             *self = Self::default();
+        } else if self.short_lived < AT_ONCE {
+            let short_lived = self.short_lived + 1;
+            *self = Self { short_lived, ..Self::default() };
         }
     }
 }
@@ -38,12 +44,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_attempt_is_at_once_and_so_is_the_next_if_that_one_lasted() {
+    fn a_lost_connection_is_made_anew_at_once_unless_none_lasts() {
         let mut pause = Pause::default();
         assert_eq!(pause.next(), Duration::ZERO);
-        pause.lasted(Duration::from_millis(20));
+        assert!(pause.next() > Duration::ZERO, "the first attempt failed");
+        let short = Duration::from_millis(20);
+        for _ in 0..AT_ONCE {
+            pause.lasted(short);
+            assert_eq!(pause.next(), Duration::ZERO);
+        }
+        pause.lasted(short);
         assert!(pause.next() > Duration::ZERO);
-        pause.lasted(Duration::from_secs(1));
+        pause.lasted(LASTED);
         assert_eq!(pause.next(), Duration::ZERO);
     }
 }

@@ -13,7 +13,7 @@ use super::{
     lane::{Lane, OpenError, knows},
     outgoing::{Fate, Flight, Frame},
     signs,
-    too_big::Tells,
+    too_big::{Limit, Tells},
 };
 use crate::redis::{link::closed_by_redis, target::Target};
 
@@ -93,11 +93,11 @@ impl Speaker {
         (piece, answers)
     }
 
-    /// The size at which Redis closes connections that listen, if it tells.
+    /// The size at which Redis closes connections that listen.
     ///
     /// # Errors
     /// If the connection is over.
-    pub(super) async fn limit(&self) -> RedisResult<Option<usize>> {
+    pub(super) async fn limit(&self) -> RedisResult<Limit> {
         self.tells.ask(self.connection.clone()).await
     }
 

@@ -1,7 +1,9 @@
 //! Keeps the connections on which is published, and sends what waits.
 
 use std::{
+    pin::pin,
     sync::{Arc, atomic::Ordering},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -92,16 +94,29 @@ impl Node {
     async fn send_all(&self, lane: &Lane, speaker: &Speaker) -> RedisResult<()> {
         let mut pause = Backoff::default();
         let mut is_down = false;
-        while let Some(mut flight) = self.outgoing.batch(lane.number).await {
+        loop {
+            let mut batch = pin!(self.outgoing.batch(lane.number));
+            let batch = match futures_util::poll!(&mut batch) {
+                Poll::Ready(batch) => batch,
+                Poll::Pending => {
+                    // What could not be sent has gone to another lane; or it was dropped, and the
+                    // next one will tell.
+                    if std::mem::take(&mut is_down) {
+                        self.health.up(lane.number, Side::Speaking);
+                    }
+                    batch.await
+                }
+            };
+            let Some(mut flight) = batch else { return Ok(()) };
             self.refuse_too_big(&mut flight, speaker).await?;
             let said = speaker.send(&mut flight).await;
             self.note(&flight, &said);
+            self.rest_after_big(lane.number, &flight);
             drop(flight);
             let Some(error) = said?.not_now else {
+                pause.reset();
                 if std::mem::take(&mut is_down) {
-                    self.outgoing.linked(lane.number, true);
                     self.health.up(lane.number, Side::Speaking);
-                    pause.reset();
                 }
                 continue;
             };
@@ -123,7 +138,6 @@ impl Node {
                 self.outgoing.linked(lane.number, true);
             }
         }
-        Ok(())
     }
 
     fn note(&self, flight: &Flight<'_>, said: &RedisResult<Said>) {

@@ -1,3 +1,6 @@
+mod big;
+mod shards;
+
 use std::{process::Command, time::Instant};
 
 use futures_util::FutureExt as _;

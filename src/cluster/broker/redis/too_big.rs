@@ -16,14 +16,15 @@ use tracing::warn;
 
 use super::{
     Node,
-    outgoing::{Fate, Flight},
+    outgoing::{Fate, Flight, Frame},
     speaker::Speaker,
 };
 
-/// Smaller ones are not looked at: no sane limit is below.
-const BIG: usize = 256 << 10;
 /// A connection that is closed so soon after a big frame was closed because of it.
 const SOON: Duration = Duration::from_secs(2);
+/// Where the limit is not known, nothing is sent for so long after a big frame: who was closed because
+/// of it needs a moment to come back.
+const REST: Duration = Duration::from_millis(25);
 /// At most one line in the log in so long.
 const EVERY: Duration = Duration::from_secs(10);
 
@@ -39,7 +40,16 @@ struct Big {
     size: usize,
     channel: Box<str>,
     sent: Instant,
-    limit: Option<usize>,
+    limit: Limit,
+}
+
+/// The size at which Redis closes a connection that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    Bytes(usize),
+    None,
+    /// Redis does not tell.
+    Unknown,
 }
 
 impl BigFrames {
@@ -64,7 +74,8 @@ impl Default for Tells {
 }
 
 impl Node {
-    /// Refuses the frames of a batch that no node could hear, and notes the last big one.
+    /// Refuses a big frame that no node could hear, and notes one that perhaps can't be. Such a frame
+    /// comes alone.
     ///
     /// # Errors
     /// If the connection is over.
@@ -73,33 +84,39 @@ impl Node {
         flight: &mut Flight<'_>,
         speaker: &Speaker,
     ) -> RedisResult<()> {
-        if flight.frames.iter().all(|frame| frame.payload.len() < BIG) {
+        let Some(frame) = flight.frames.first().filter(|frame| frame.is_big()) else {
             return Ok(());
-        }
+        };
+        let size = frame.payload.len();
         // Asked each time: it may be changed while Redis runs, and big frames are rare.
         let limit = speaker.limit().await?;
-        for (frame, fate) in flight.frames.iter().zip(&mut flight.fates) {
-            let size = frame.payload.len();
-            if size < BIG {
-                continue;
+        if let Limit::Bytes(limit) = limit
+            && size >= limit
+        {
+            if self.big.tell() {
+                warn!(
+                    size,
+                    limit,
+                    channel = &*frame.channel,
+                    "a message is too big for Redis and reaches no other node: it is above \
+                     client-output-buffer-limit pubsub"
+                );
             }
-            if limit.is_some_and(|limit| size >= limit) {
-                *fate = Fate::Refused;
-                if self.big.tell() {
-                    warn!(
-                        size,
-                        limit,
-                        channel = &*frame.channel,
-                        "a message is too big for Redis and reaches no other node: it is above \
-                         client-output-buffer-limit pubsub"
-                    );
-                }
-            } else {
-                let (channel, sent) = (frame.channel.clone(), Instant::now());
-                *self.big.last.lock() = Some(Big { size, channel, sent, limit });
-            }
+            flight.fates.fill(Fate::Refused);
+            return Ok(());
         }
+        let (channel, sent) = (frame.channel.clone(), Instant::now());
+        *self.big.last.lock() = Some(Big { size, channel, sent, limit });
         Ok(())
+    }
+
+    /// What was sent on the lane may have been too big.
+    pub(super) fn rest_after_big(&self, lane: usize, flight: &Flight<'_>) {
+        let is_big = flight.frames.first().is_some_and(Frame::is_big);
+        let last = || self.big.last.lock().as_ref().map(|big| big.limit);
+        if is_big && last() == Some(Limit::Unknown) {
+            self.outgoing.hold_back(lane, REST);
+        }
     }
 
     /// Redis has closed a connection that listens: because of a big frame of ours?
@@ -110,6 +127,10 @@ impl Node {
             return;
         };
         if self.big.tell() {
+            let limit = match limit {
+                Limit::Bytes(limit) => Some(limit),
+                Limit::None | Limit::Unknown => None,
+            };
             warn!(
                 size,
                 limit,
@@ -122,38 +143,37 @@ impl Node {
 }
 
 impl Tells {
-    /// The size at which Redis closes a connection that listens. None if there is no such limit, or
-    /// Redis does not tell.
+    /// Asks for the limit.
     ///
     /// # Errors
     /// If the connection is over.
-    pub(super) async fn ask(
-        &self,
-        mut connection: MultiplexedConnection,
-    ) -> RedisResult<Option<usize>> {
+    pub(super) async fn ask(&self, mut connection: MultiplexedConnection) -> RedisResult<Limit> {
         if !self.0.load(Ordering::Relaxed) {
-            return Ok(None);
+            return Ok(Limit::Unknown);
         }
         let mut question = redis::cmd("CONFIG");
         question.arg("GET").arg("client-output-buffer-limit");
         let answer: RedisResult<HashMap<String, String>> =
             question.query_async(&mut connection).await;
         match answer {
-            Ok(answer) => Ok(answer.values().find_map(|limits| hard_limit(limits))),
+            Ok(answer) => Ok(answer.values().next().map_or(Limit::Unknown, |all| hard_limit(all))),
             Err(error) if error.is_io_error() || error.is_connection_dropped() => Err(error),
             Err(_) => {
                 self.0.store(false, Ordering::Relaxed);
-                Ok(None)
+                Ok(Limit::Unknown)
             }
         }
     }
 }
 
 /// Of the class `pubsub` in `normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60`.
-fn hard_limit(limits: &str) -> Option<usize> {
-    let mut words = limits.split_whitespace();
-    words.by_ref().find(|word| *word == "pubsub")?;
-    words.next()?.parse().ok().filter(|limit| *limit > 0)
+fn hard_limit(limits: &str) -> Limit {
+    let mut words = limits.split_whitespace().skip_while(|word| *word != "pubsub").skip(1);
+    match words.next().and_then(|word| word.parse().ok()) {
+        Some(0) => Limit::None,
+        Some(limit) => Limit::Bytes(limit),
+        None => Limit::Unknown,
+    }
 }
 
 #[cfg(test)]
@@ -161,10 +181,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_is_that_of_pubsub_and_none_without_one() {
+    fn the_limit_is_that_of_pubsub() {
         let limits = |pubsub| format!("normal 1 0 0 slave 268435456 67108864 60 pubsub {pubsub}");
-        assert_eq!(hard_limit(&limits("33554432 8388608 60")), Some(32 << 20));
-        assert_eq!(hard_limit(&limits("0 8388608 60")), None);
-        assert_eq!(hard_limit("normal 1 0 0"), None);
+        assert_eq!(hard_limit(&limits("33554432 8388608 60")), Limit::Bytes(32 << 20));
+        assert_eq!(hard_limit(&limits("0 8388608 60")), Limit::None);
+        assert_eq!(hard_limit("normal 1 0 0"), Limit::Unknown);
     }
 }

@@ -1,0 +1,113 @@
+//! Sharded channels in a Redis Cluster: what the loss of one master, or of a slot, does to the rest.
+
+use std::time::Duration;
+
+use super::*;
+
+/// A channel at each of the three masters of [`testing::cluster`].
+const CHANNELS: [&str; 3] = ["bar", "c", "foo"];
+
+/// Numbers on a channel of each master, until `over`; how many there were.
+async fn numbers(from: &Node, over: impl AsyncFn() -> bool) -> usize {
+    let mut number = 0;
+    while !over().await {
+        for channel in CHANNELS {
+            from.say(channel, &number.to_string());
+        }
+        number += 1;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    number
+}
+
+/// What was heard on each of the channels, in order.
+async fn heard(node: &mut Node, wanted: [usize; 3]) -> [Vec<usize>; 3] {
+    let mut heard = [vec![], vec![], vec![]];
+    while heard.iter().zip(wanted).any(|(heard, wanted)| heard.last() != Some(&(wanted - 1))) {
+        let (channel, frame) = node.next().await;
+        let at = CHANNELS.iter().position(|known| *known == channel).unwrap();
+        heard[at].push(std::str::from_utf8(&frame).unwrap().parse().unwrap());
+    }
+    heard
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_loss_of_a_master_touches_its_own_channels_alone() {
+    for full_coverage in ["no", "yes"] {
+        let mut nodes = testing::cluster().await;
+        for node in &nodes {
+            let set = ["CONFIG", "SET", "cluster-require-full-coverage", full_coverage];
+            node.command(&set).await.unwrap();
+        }
+        let url = format!("{},{}", nodes[0].url(), nodes[1].url());
+        let [ann, bob] = [node(&url, Kind::Sharded).await, node(&url, Kind::Sharded).await];
+        bob.listen(&CHANNELS).await;
+        nodes[2].kill();
+        // longer than the cluster takes to find out
+        let until_known = Instant::now() + Duration::from_secs(4);
+        let sent = numbers(&ann, async || Instant::now() > until_known).await;
+        for channel in &CHANNELS[..2] {
+            assert_eq!(ann.listeners(channel).await, 1);
+        }
+        assert!(ann.broker.listeners(vec!["foo".into()]).await.is_err());
+        let reason = ann.broker.reason().unwrap();
+        assert!(reason.contains(&format!("{} (5461 of 16384 slots)", nodes[2].port)), "{reason}");
+        assert_eq!(reason.matches("of 16384").count(), 1, "{reason}");
+        // a new channel at a living master is heard at once
+        let listened = Instant::now();
+        bob.listen(&["new{bar}"]).await;
+        assert!(listened.elapsed() < Duration::from_secs(1), "{:?}", listened.elapsed());
+        let mark = ann.broker.mark();
+        ann.say("new{bar}", "x");
+        assert_eq!(ann.broker.taken(mark).await, Ok(()));
+        let counts = ann.broker.counts();
+        assert!(counts.queued > 300 && counts.dropped_down == 0, "{counts:?}");
+        nodes[2].restart().await;
+        for node in [&ann, &bob] {
+            node.becomes(Link::Up).await;
+        }
+        let unsure = usize::try_from(ann.broker.counts().publish_errors).unwrap();
+        assert!(unsure < 5, "{unsure}");
+        let mut others = bob;
+        let mut all = [vec![], vec![], vec![]];
+        while all[2].last() != Some(&(sent - 1)) {
+            let (channel, frame) = others.next().await;
+            if let Some(at) = CHANNELS.iter().position(|known| *known == channel) {
+                all[at].push(std::str::from_utf8(&frame).unwrap().parse::<usize>().unwrap());
+            }
+        }
+        let whole: Vec<_> = (0..sent).collect();
+        assert!(all[0] == whole && all[1] == whole, "{full_coverage}: others lost something");
+        assert!(all[2].is_sorted() && all[2].len() + unsure >= sent, "{} of {sent}", all[2].len());
+    }
+}
+
+/// The slot of a channel that is listened to moves to another master, while numbers are sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_moves_takes_its_channel_with_it_and_leaves_the_others_alone() {
+    let nodes = testing::cluster().await;
+    let url = format!("{},{}", nodes[0].url(), nodes[1].url());
+    let [ann, mut bob] = [node(&url, Kind::Sharded).await, node(&url, Kind::Sharded).await];
+    bob.listen(&CHANNELS).await;
+    let id = nodes[0].command(&["CLUSTER", "MYID"]).await.unwrap();
+    let id: String = redis::from_redis_value(id).unwrap();
+    // `foo` is in slot 12182, at the last of the three
+    let moving = async {
+        for index in [0, 2, 1] {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            nodes[index].command(&["CLUSTER", "SETSLOT", "12182", "NODE", &id]).await.unwrap();
+        }
+    };
+    let over = Instant::now() + Duration::from_secs(2);
+    let (sent, ()) = tokio::join!(numbers(&ann, async || Instant::now() > over), moving);
+    let [bar, c, foo] = heard(&mut bob, [sent; 3]).await;
+    let whole: Vec<_> = (0..sent).collect();
+    assert!(bar == whole && c == whole, "others lost something");
+    assert!(foo.is_sorted() && sent - foo.len() < 30, "{} of {sent}", foo.len());
+    for node in [&ann, &bob] {
+        node.becomes(Link::Up).await;
+    }
+    assert_eq!(ann.listeners("foo").await, 1);
+    let counts = ann.broker.counts();
+    assert_eq!((counts.publish_errors, counts.dropped_down), (0, 0), "{counts:?}");
+}
