@@ -14,9 +14,7 @@ use crate::cluster::broker::LinkError;
 pub(crate) fn explain(target: &Target, error: &RedisError) -> String {
     match error.code() {
         Some(code) => refused(target, code, error),
-        None if error.kind() == ErrorKind::Parse => {
-            format!("what answers at {} is not Redis", target.address())
-        }
+        None if error.kind() == ErrorKind::Parse => "what answers there is not Redis".to_owned(),
         None if error.kind() == ErrorKind::RESP3NotSupported => NO_HELLO.to_owned(),
         None => unreached(target, error).unwrap_or_else(|| plain(error)),
     }
@@ -72,7 +70,12 @@ fn refused(target: &Target, code: &str, error: &RedisError) -> String {
 
 /// Why there was no answer at all, as far as it can be told.
 fn unreached(target: &Target, error: &RedisError) -> Option<String> {
-    let (text, address) = (error.to_string(), target.address());
+    let text = error.to_string();
+    // Of several it is one, and which one the driver does not say.
+    let at = match target.is_single() {
+        true => format!("at {}", target.address()),
+        false => "there".to_owned(),
+    };
     if target.is_tls() {
         if is_no_tls(error, &text) {
             return Some(format!(
@@ -90,13 +93,15 @@ fn unreached(target: &Target, error: &RedisError) -> Option<String> {
     }
     let io = cause(error)?;
     match io.kind() {
-        io::ErrorKind::ConnectionRefused => Some(format!("nobody listens at {address}")),
-        io::ErrorKind::NotFound => Some(format!("there is no {address}")),
+        io::ErrorKind::ConnectionRefused => Some(format!("nobody listens {at}")),
+        io::ErrorKind::NotFound => Some(format!("there is no {}", target.address())),
         _ if is_hang_up(error) => Some(format!(
-            "what listens at {address} hung up at the greeting: perhaps it speaks TLS, or is no \
+            "what listens {at} hung up at the greeting: perhaps it speaks TLS, or is no \
              Redis, or a proxy that does not know HELLO, such as twemproxy (nutcracker)"
         )),
-        _ if text.contains("lookup") => Some(format!("the name in {address} is not known: {text}")),
+        _ if text.contains("lookup") => {
+            Some(format!("the name in {} is not known: {text}", target.address()))
+        }
         _ => None,
     }
 }

@@ -76,15 +76,20 @@ impl LinkState {
     fn note(&self, reason: &str) -> Said {
         let mut outage = self.outage.lock();
         let Some(outage) = &mut *outage else {
-            let (reason, said) = (reason.to_owned(), vec![reason.to_owned()]);
+            let said = reason.split("; ").map(str::to_owned).collect();
+            let reason = reason.to_owned();
             *outage = Some(Outage { since: Instant::now(), said, reason });
             return Said::First;
         };
         reason.clone_into(&mut outage.reason);
-        if outage.said.iter().any(|said| said == reason) || outage.said.len() == REASONS {
+        // Of several connections each has its own, in any combination.
+        let said = &mut outage.said;
+        let new: Vec<_> =
+            reason.split("; ").filter(|part| !said.iter().any(|said| said == part)).collect();
+        if new.is_empty() || said.len() >= REASONS {
             return Said::Before;
         }
-        outage.said.push(reason.to_owned());
+        said.extend(new.into_iter().map(str::to_owned));
         Said::New(outage.since.elapsed().as_millis() as u64)
     }
 
@@ -115,6 +120,8 @@ mod tests {
         assert!(matches!(state.note("refused"), Said::New(_)));
         assert_eq!(state.note("closed"), Said::Before);
         assert_eq!(state.reason().as_deref(), Some("closed"));
+        assert!(matches!(state.note("refused; other"), Said::New(_)));
+        assert_eq!(state.note("other; closed"), Said::Before);
         for number in 0..20 {
             state.note(&number.to_string());
         }

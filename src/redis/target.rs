@@ -212,6 +212,11 @@ impl Target {
         }
     }
 
+    /// Whether there is one address only.
+    pub(super) fn is_single(&self) -> bool {
+        matches!(self.place, Place::Single(_))
+    }
+
     /// Whether it is a Redis Cluster.
     pub(crate) fn is_cluster(&self) -> bool {
         matches!(self.place, Place::Cluster(_))

@@ -15,7 +15,7 @@ mod tests;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,8 @@ use super::{
 
 /// How often it is found out.
 const EVERY: Duration = Duration::from_secs(3);
+/// Two for each connection that is given up.
+const DOUBTS: u32 = 12;
 
 /// Where channels with names of our own may be.
 #[derive(Debug, Clone)]
@@ -51,9 +53,10 @@ pub(super) struct Whereabouts {
     known: Mutex<Option<Arc<Known>>>,
     asked: Mutex<Option<Instant>>,
     asking: AtomicBool,
-    /// A connection has found itself to be right. Before that nothing can be wrong: there are
-    /// proxies that do not tell who listens.
+    /// A connection has found itself to be right. Before that it may be that there is a proxy which
+    /// does not tell who listens; so only so much is concluded, and then nothing more.
     proven: AtomicBool,
+    doubts: AtomicU32,
     witnesses: Witnesses,
 }
 
@@ -125,7 +128,7 @@ impl Wanted {
                     return None;
                 }
                 let is_there = mark.is_seen_by(&mut mark.connection.clone()).await.unwrap_or(false);
-                is_there && whereabouts.proven.load(Ordering::Relaxed)
+                is_there && whereabouts.believes()
             }
             Known::Cluster(view) => !self.is_in(view, connection).await?,
         };
@@ -161,6 +164,11 @@ impl Wanted {
 }
 
 impl Whereabouts {
+    /// Whether it means something that a connection does not see the mark.
+    fn believes(&self) -> bool {
+        self.proven.load(Ordering::Relaxed) || self.doubts.fetch_add(1, Ordering::Relaxed) < DOUBTS
+    }
+
     /// Finds out in the background if what is known is old.
     pub(super) fn refresh(&self, target: &Target) {
         let is_old = self.asked.lock().is_none_or(|asked| asked.elapsed() >= EVERY);

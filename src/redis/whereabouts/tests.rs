@@ -72,14 +72,7 @@ async fn a_link_follows_the_address_to_another_server() {
     let (old, new) = (Server::start().await, Server::start().await);
     let way = Network::to(old.port).await;
     let redis = linked(&format!("redis://127.0.0.1:{}", way.port)).await;
-    until("it is known to be right", async || {
-        let count = old.command(&["PUBSUB", "CHANNELS", "socket.io#here-*"]).await.unwrap();
-        count.as_sequence().is_some_and(|channels| !channels.is_empty())
-    })
-    .await;
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    assert!(is_up(&redis) && redis.reason().is_none());
-
+    assert!(is_up(&redis));
     way.point_to(new.port);
     down(&redis, "leads to another server").await;
     until("it is linked again", async || is_up(&redis)).await;
@@ -122,4 +115,12 @@ async fn a_node_that_was_removed_from_its_cluster_is_left() {
     let (life, while_they_stay) = (Life::new(DEADLINE), std::time::Duration::from_secs(3));
     let stays = probe::until_dead(stays, wanted.wanted(), &life);
     assert!(tokio::time::timeout(while_they_stay, stays).await.is_err(), "the others stay");
+}
+
+#[tokio::test]
+async fn a_way_that_never_leads_to_the_same_server_is_taken_as_it_is() {
+    let whereabouts = super::Whereabouts::default();
+    assert_eq!((0..100).filter(|_| whereabouts.believes()).count(), super::DOUBTS as usize);
+    whereabouts.proven.store(true, super::Ordering::Relaxed);
+    assert!(whereabouts.believes());
 }
