@@ -1,9 +1,6 @@
 //! Whether the link is up: every connection that it is made of, and the reasons of those that are not.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -33,11 +30,13 @@ struct Parts {
     mended: u64,
 }
 
-/// The parts of one lane that are down, each with the reason; an empty one is not known yet.
 struct Lane {
     /// What it is called where there are others.
     name: Option<String>,
-    down: BTreeMap<Side, String>,
+    /// The parts that are down.
+    down: BTreeSet<Side>,
+    /// Why the last one is; empty if that is not known yet.
+    reason: String,
 }
 
 impl Health {
@@ -65,8 +64,8 @@ impl Health {
         parts.lanes.retain(|lane, _| lanes.iter().any(|(known, _)| known == lane));
         for (lane, name) in lanes {
             let new = || {
-                let down = [Side::Speaking, Side::Listening].map(|side| (side, String::new()));
-                Lane { name: None, down: down.into() }
+                let down = [Side::Speaking, Side::Listening].into();
+                Lane { name: None, down, reason: String::new() }
             };
             parts.lanes.entry(*lane).or_insert_with(new).name = name.clone();
         }
@@ -74,11 +73,14 @@ impl Health {
     }
 
     pub(super) fn up(&self, lane: usize, side: Side) {
-        self.change(lane, |lane| drop(lane.down.remove(&side)));
+        self.change(lane, |lane| _ = lane.down.remove(&side));
     }
 
     pub(super) fn down(&self, lane: usize, side: Side, reason: String) {
-        self.change(lane, |lane| drop(lane.down.insert(side, reason)));
+        self.change(lane, |lane| {
+            lane.down.insert(side);
+            lane.reason = reason;
+        });
     }
 
     /// Nothing is known of any lane.
@@ -128,18 +130,12 @@ impl Health {
 impl Parts {
     /// Why the link is down; empty if no reason is known yet.
     fn reasons(&self) -> String {
-        let mut text = String::new();
-        for Lane { name, down } in self.lanes.values() {
-            let reasons: BTreeSet<&String> = down.values().filter(|why| !why.is_empty()).collect();
-            if reasons.is_empty() {
-                continue;
-            }
-            let reasons: Vec<&str> = reasons.into_iter().map(String::as_str).collect();
-            let separator = if text.is_empty() { "" } else { "; " };
-            let name = name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
-            let _ = write!(text, "{separator}{name}{}", reasons.join("; "));
-        }
-        text
+        let down = self.lanes.values().filter(|lane| !lane.down.is_empty());
+        let reasons = down.filter(|lane| !lane.reason.is_empty()).map(|lane| match &lane.name {
+            Some(name) => format!("{name}: {}", lane.reason),
+            None => lane.reason.clone(),
+        });
+        reasons.collect::<Vec<_>>().join("; ")
     }
 }
 
