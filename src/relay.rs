@@ -2,27 +2,28 @@
 //!
 //! Everything here was written by somebody else: a message that makes no sense costs a counter and
 //! a line in the log, never more.
+//!
+//! Frames come one after the other on one task, and events have to reach the sockets in that order. What
+//! may take long and has no place in that order is done elsewhere: [`questions`] about many sockets
+//! are answered, and long [`answers`] are read, on threads of their own.
+
+mod answers;
+mod questions;
 
 use std::{
     cell::Cell,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use rmpv::Value as Tree;
-use socketioxide_core::{
-    Value,
-    adapter::{BroadcastFlags, BroadcastOptions},
-};
-
+use socketioxide_core::{Value, adapter::BroadcastFlags};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::{
     adapter::{Adapter, Adapters, Delivered},
     cluster::{
-        message::{Answer, Envelope, Event, Flags, Message, RequestId, Selection},
+        message::{Answer, Envelope, Event, Flags, Message, Selection},
         peers::{Peers, nodes::NODES},
         wire,
     },
@@ -30,12 +31,10 @@ use crate::{
     gateway::ServerSideHandlers,
     missed::Missed,
     packet::ReadError,
-    payload::{Payload, PayloadError, to_packet},
+    payload::{Payload, PayloadError},
     traces::Span,
 };
-
-/// How long acknowledgements for another node are collected if it does not say.
-const ACK_TIMEOUT: Duration = Duration::from_secs(60);
+use answers::{Answers, Taken};
 
 /// Applies what others say.
 pub(crate) struct Relay {
@@ -47,6 +46,7 @@ pub(crate) struct Relay {
     /// Places for questions about sockets, and whose turn it is.
     describing: Arc<Semaphore>,
     turn: Arc<Mutex<()>>,
+    answers: Answers,
 }
 
 /// What a message has done.
@@ -61,7 +61,7 @@ enum Effect {
 /// What emitters that are no server call themselves in the classic format.
 const EMITTER: &str = "emitter";
 
-/// Questions about sockets that wait for their answer.
+/// Questions about sockets and rooms that wait for their answer.
 const MAX_DESCRIBING: usize = 64;
 
 impl Relay {
@@ -73,7 +73,8 @@ impl Relay {
         server_side: matchit::Router<ServerSideHandlers>,
     ) -> Self {
         let describing = Arc::new(Semaphore::new(MAX_DESCRIBING));
-        Self { adapters, peers, context, missed, server_side, describing, turn: Arc::default() }
+        let (turn, answers) = Default::default();
+        Self { adapters, peers, context, missed, server_side, describing, turn, answers }
     }
 
     pub(crate) fn missed(&self) -> &Arc<Missed> {
@@ -81,7 +82,24 @@ impl Relay {
     }
 
     /// Takes one frame. Never blocks.
-    pub(crate) fn receive(&self, channel: &str, frame: &Bytes) {
+    pub(crate) fn receive(self: &Arc<Self>, channel: &str, frame: &Bytes) {
+        if !self.peers.wire().carries_answers(channel) {
+            return self.read(channel, frame);
+        }
+        // In the classic format every node hears the answers to all, and this one its own.
+        if frame.len() > answers::LONG && !self.peers.questions().may_be_answered(frame) {
+            return;
+        }
+        let relay = self.clone();
+        let read = move |channel: &str, frame: &Bytes| relay.read(channel, frame);
+        match self.answers.take(channel, frame, &self.context.tasks, read) {
+            Taken::AtOnce => self.read(channel, frame),
+            // Who gave one that is dropped counts as one that did not answer.
+            Taken::Later | Taken::Dropped => {}
+        }
+    }
+
+    fn read(&self, channel: &str, frame: &Bytes) {
         let wire = self.peers.wire();
         let counts = self.peers.counts();
         let (mut known, mut unwanted, mut wrong) = (false, false, None);
@@ -185,16 +203,22 @@ impl Relay {
                 adapter.disconnect_here(adapter.selected(to), close);
             }
             Message::FetchSockets { request, to } => {
-                self.describe(adapter, from.clone(), request, to);
+                self.describe(adapter, from.clone(), request, |adapter| {
+                    Answer::Sockets(adapter.describe_here(adapter.selected(to)))
+                });
             }
             Message::AllRooms { request } => {
-                let rooms = adapter.rooms_here(Selection::default().into());
-                self.answer(adapter, asker, request, Answer::Rooms(rooms.into_iter().collect()));
+                self.describe(adapter, from.clone(), request, |adapter| {
+                    let rooms = adapter.rooms_here(Selection::default().into());
+                    Answer::Rooms(rooms.into_iter().collect())
+                });
             }
             Message::SocketIds { request, rooms } => {
-                let ids = adapter.ids_here(adapter.selected(Selection { rooms, except: vec![] }));
-                let ids = ids.iter().map(ToString::to_string).collect();
-                self.answer(adapter, asker, request, Answer::SocketIds(ids));
+                self.describe(adapter, from.clone(), request, |adapter| {
+                    let of = adapter.selected(Selection { rooms, except: vec![] });
+                    let ids = adapter.ids_here(of);
+                    Answer::SocketIds(ids.iter().map(ToString::to_string).collect())
+                });
             }
             Message::JoinOne { request, socket, room } => {
                 self.of_one(adapter, asker, request, &socket, |one| {
@@ -222,52 +246,6 @@ impl Relay {
             }
         }
         Effect::Applied
-    }
-
-    fn answer(&self, adapter: &Adapter, asker: Option<&str>, request: RequestId, answer: Answer) {
-        self.peers.answer(adapter.namespace(), asker, request, answer);
-    }
-
-    /// Describes sockets, perhaps very many, on a thread of its own: frames that come meanwhile do
-    /// not wait. One such question after the other; of too many the last ones are not answered, and
-    /// who asked names this node as one that did not.
-    fn describe(
-        &self,
-        adapter: &Arc<Adapter>,
-        asker: Option<String>,
-        request: RequestId,
-        to: Selection,
-    ) {
-        let Ok(place) = self.describing.clone().try_acquire_owned() else { return };
-        let (adapter, peers, turn) = (adapter.clone(), self.peers.clone(), self.turn.clone());
-        self.context.tasks.spawn(async move {
-            let _turn = turn.lock().await;
-            let described = tokio::task::spawn_blocking(move || {
-                let sockets = adapter.describe_here(adapter.selected(to));
-                let answer = Answer::Sockets(sockets);
-                peers.answer(adapter.namespace(), asker.as_deref(), request, answer);
-            });
-            if described.await.is_err() {
-                tracing::error!("the sockets of this node cannot be described");
-            }
-            drop(place);
-        });
-    }
-
-    /// Acts on one socket if it is here, and says so: the form of nodes before version 8.
-    fn of_one(
-        &self,
-        adapter: &Adapter,
-        asker: Option<&str>,
-        request: RequestId,
-        socket: &str,
-        act: impl FnOnce(BroadcastOptions),
-    ) {
-        let sid = adapter.socket_known_as(socket).and_then(|id| adapter.sid_of(id));
-        if let Some(sid) = sid {
-            act(BroadcastOptions::new(sid));
-            self.answer(adapter, asker, request, Answer::Done);
-        }
     }
 
     /// The span of a delivery, if whoever sent the event is traced.
@@ -299,66 +277,4 @@ impl Relay {
         }
         Ok(adapter.deliver_here(self.packet(wire::event_to_packet(event))?, options))
     }
-
-    /// Asks clients of this node on behalf of another one, and hands on what each says.
-    fn ask_clients(
-        &self,
-        adapter: &Arc<Adapter>,
-        asker: Option<String>,
-        request: RequestId,
-        event: &[Tree],
-        to: Selection,
-        flags: Flags,
-    ) -> Result<(), PayloadError> {
-        let timeout = flags.timeout.unwrap_or(ACK_TIMEOUT).min(ACK_TIMEOUT);
-        let packet = self.packet(to_packet(event))?;
-        let (acks, count) = adapter.ask_here(packet, adapter.selected(to), timeout);
-        let count = Answer::ClientCount(count);
-        self.answer(adapter, asker.as_deref(), request.clone(), count);
-        let (peers, adapter) = (self.peers.clone(), adapter.clone());
-        let stop = self.context.stop.clone();
-        let forward = async move {
-            let mut acks = std::pin::pin!(acks);
-            while let Some(ack) = acks.next().await {
-                let answer = Answer::ClientAck(first_of(&ack));
-                peers.answer(adapter.namespace(), asker.as_deref(), request.clone(), answer);
-            }
-        };
-        self.context.tasks.spawn(async move { stop.run_until_cancelled(forward).await });
-        Ok(())
-    }
-
-    fn server_side(
-        &self,
-        adapter: &Arc<Adapter>,
-        asker: Option<String>,
-        request: Option<RequestId>,
-        event: &[Tree],
-    ) {
-        let Some(name) = event.first().and_then(Tree::as_str) else { return };
-        let namespace = adapter.namespace().clone();
-        let handlers = self.server_side.at(&namespace).ok().map(|matched| matched.value);
-        let Some(handler) = handlers.and_then(|handlers| handlers.get(name)).cloned() else {
-            // Node.js waits for every server, and after its timeout throws away the answers that it
-            // has. So a server that does not know the event says so, in the one way there is.
-            if let Some(request) = request {
-                self.answer(adapter, asker.as_deref(), request, Answer::ServerSide(None));
-            }
-            return;
-        };
-        let Ok(value) = to_packet(event) else { return };
-        let peers = self.peers.clone();
-        self.context.tasks.spawn(async move {
-            let answer = handler(Payload::of_packet(value, true)).await;
-            if let Some(request) = request {
-                let first = answer.as_ref().and_then(first_of);
-                peers.answer(&namespace, asker.as_deref(), request, Answer::ServerSide(first));
-            }
-        });
-    }
-}
-
-/// The first argument of an acknowledgement, which is all that travels between nodes.
-fn first_of(ack: &Payload) -> Option<Tree> {
-    ack.tree().ok()?.into_iter().next()
 }

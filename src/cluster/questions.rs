@@ -87,6 +87,9 @@ impl Waiting {
     }
 }
 
+/// All known servers name the question in so many bytes, before the answer itself.
+const HEAD: usize = 256;
+
 /// What may wait for who asked, and what one question may bring in all. Whoever can publish in
 /// Redis can answer, as often as it likes.
 const MAX_WAITING: usize = 65_536;
@@ -111,6 +114,16 @@ impl Questions {
         let asked = Asked { answers: sender, bytes_left: MAX_BYTES };
         self.0.lock().insert(id.clone(), asked);
         Question { id, answers, open: self.0.clone() }
+    }
+
+    /// Whether a long answer can be to a question of this node, by a look at its beginning. What
+    /// cannot be seen there can be.
+    pub(crate) fn may_be_answered(&self, frame: &[u8]) -> bool {
+        let head = &frame[..frame.len().min(HEAD)];
+        let has = |text: &str| head.windows(text.len()).any(|part| part == text.as_bytes());
+        let open = self.0.lock();
+        let names_another = || has("requestId") && !open.keys().any(|id| has(id));
+        !open.is_empty() && !names_another()
     }
 
     /// Hands over an answer that came in so many bytes. False: nobody asked, nobody waits any more,
@@ -201,6 +214,20 @@ mod tests {
         drop(question);
         assert!(!questions.answer(&id, None, Answer::Done, 9));
         assert!(!questions.answer("never asked", None, Answer::Done, 9));
+    }
+
+    #[test]
+    fn a_long_answer_to_another_node_is_known_by_its_beginning() {
+        let questions = Questions::default();
+        let answer = |id: &str| {
+            format!("{{\"requestId\":\"{id}\",\"sockets\":[{}]}}", "{},".repeat(1000)).into_bytes()
+        };
+        assert!(!questions.may_be_answered(&answer("theirs")), "nothing was asked");
+        let question = questions.open();
+        assert!(!questions.may_be_answered(&answer("theirs")));
+        assert!(questions.may_be_answered(&answer(&question.id)));
+        let last = format!("{{\"sockets\":[{}],\"requestId\":\"x\"}}", "{},".repeat(1000));
+        assert!(questions.may_be_answered(last.as_bytes()), "it is read to be known");
     }
 
     #[test]

@@ -129,6 +129,20 @@ impl Wire {
         }
     }
 
+    /// Whether what comes on a channel are answers to questions.
+    pub(crate) fn carries_answers(&self, channel: &str) -> bool {
+        match self.format {
+            Format::Classic => channel
+                .strip_prefix(&*self.prefix)
+                .is_some_and(|rest| rest.starts_with("-response#")),
+            // The channel of this node alone.
+            Format::Sharded { .. } => channel
+                .strip_suffix('#')
+                .and_then(|rest| rest.strip_suffix(&*self.node))
+                .is_some_and(|rest| rest.ends_with('#')),
+        }
+    }
+
     /// The channel of a room.
     pub(crate) fn room_channel(&self, namespace: &str, room: &str) -> Channel {
         let room = fields::room_text(room);

@@ -506,6 +506,23 @@ fn members_of_a_packet_that_nobody_knows_are_passed_over() {
 }
 
 #[test]
+fn answers_are_known_by_their_channel() {
+    for protocol in [WireProtocol::Classic, WireProtocol::Sharded] {
+        let (ours, theirs) =
+            (Wire::new(protocol, "k", "ours", true), Wire::new(protocol, "k", "theirs", true));
+        let request = "a question".to_owned();
+        let answer = Message::Answer { request: request.clone(), answer: Answer::ClientCount(1) };
+        let (channel, _) = theirs.encode("/chat", &answer, Some("ours")).unwrap();
+        assert!(ours.carries_answers(&channel), "{protocol:?}: {channel}");
+        assert!(ours.carries_answers(&ours.own_channel("/chat", "ours")), "{protocol:?}");
+        let question = Message::FetchSockets { request, to: Selection::default() };
+        let (channel, _) = theirs.encode("/chat", &question, None).unwrap();
+        assert!(!ours.carries_answers(&channel), "{protocol:?}: {channel}");
+        assert!(!ours.carries_answers(&ours.room_channel("/chat", "room")), "{protocol:?}");
+    }
+}
+
+#[test]
 fn names_with_a_hash_are_kept_whole() {
     let wire = Wire::new(WireProtocol::Classic, "k", "ours", true);
     let candidates: Vec<_> = wire.namespaces("k#/a#b#room#").collect();
