@@ -58,7 +58,7 @@ impl Unread {
         read.len()
     }
 
-    async fn is_over(mut self, reason: KillReason) {
+    async fn ends_by(mut self, reason: KillReason) {
         self.server.sees_disconnect(self.sid).await;
         eventually("nothing is held", || self.load.held() == 0).await;
         assert_eq!(killed(&self.server, reason), 1);
@@ -70,7 +70,7 @@ impl Unread {
 
 #[tokio::test]
 async fn an_answer_that_nobody_reads_ends_its_session_and_its_connection() {
-    Unread::with(STALL, 1).await.is_over(KillReason::Stalled).await;
+    Unread::with(STALL, 1).await.ends_by(KillReason::Stalled).await;
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn a_session_whose_answer_is_broken_off_is_over() {
 async fn a_session_that_is_cut_gives_back_its_answer() {
     let unread = Unread::with(LONG, 1).await;
     assert!(unread.server.wires.kill(unread.sid, KillReason::Requested));
-    unread.is_over(KillReason::Requested).await;
+    unread.ends_by(KillReason::Requested).await;
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn answers_count_for_what_may_wait_on_the_node() {
     unread.server.wires.budget().set_node(10_000_000);
     let (other, _) = unread.server.polls().await;
     other.is_well().await;
-    unread.is_over(KillReason::SlowConsumer).await;
+    unread.ends_by(KillReason::SlowConsumer).await;
 }
 
 #[tokio::test]
