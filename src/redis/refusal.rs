@@ -6,6 +6,7 @@ mod tests;
 use std::{error::Error, io, sync::Arc};
 
 use redis::{ErrorKind, RedisError};
+use rustls::{AlertDescription, CertificateError, pki_types::UnixTime};
 
 use super::target::Target;
 use crate::cluster::broker::LinkError;
@@ -82,8 +83,8 @@ fn unreached(target: &Target, error: &RedisError) -> Option<String> {
                 "{text} (nobody speaks TLS there? rediss:// does, redis:// does not)"
             ));
         }
-        if let Some(reason) = of_certificate(&text) {
-            return Some(format!("{reason} ({text})"));
+        if let Some(reason) = of_certificate(error) {
+            return Some(reason);
         }
     } else if is_tls_alert(&text) {
         return Some(format!("{text} (TLS is spoken there? Then it is rediss://)"));
@@ -107,20 +108,59 @@ fn unreached(target: &Target, error: &RedisError) -> Option<String> {
 }
 
 /// What is wrong with a certificate, ours or theirs.
-fn of_certificate(text: &str) -> Option<&'static str> {
-    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if has(&["UnknownIssuer", "BadSignature", "CaUsedAsEndEntity"]) {
-        Some("its certificate is of no authority that is trusted here: redis.ca_file names others")
-    } else if has(&["not valid for name", "NotValidForName"]) {
-        Some("its certificate is for another name than the one in redis.url")
-    } else if has(&["certificate expired", "Expired"]) && text.contains("invalid peer") {
-        Some("its certificate has expired")
-    } else if has(&["CertificateRequired", "HandshakeFailure"]) {
-        Some("it wants a certificate of its clients: redis.cert_file and redis.key_file")
-    } else if has(&["UnknownCA", "BadCertificate", "CertificateUnknown", "CertificateExpired"]) {
-        Some("it does not take the certificate of redis.cert_file")
-    } else {
-        None
+fn of_certificate(error: &RedisError) -> Option<String> {
+    let tls: &rustls::Error = cause(error)?.get_ref()?.downcast_ref()?;
+    Some(match tls {
+        rustls::Error::InvalidCertificate(error) => of_theirs(error),
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            format!(
+                "it wants a certificate of its clients, redis.cert_file and redis.key_file ({tls})"
+            )
+        }
+        rustls::Error::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied,
+        ) => format!("it does not take the certificate of redis.cert_file ({tls})"),
+        // As TLS 1.2 says it.
+        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => format!(
+            "perhaps it wants a certificate of its clients, redis.cert_file and redis.key_file \
+             ({tls})"
+        ),
+        _ => return None,
+    })
+}
+
+fn of_theirs(error: &CertificateError) -> String {
+    use CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
+        NotValidYetContext, UnknownIssuer,
+    };
+    let apart = |a: UnixTime, b: UnixTime| {
+        let hours = a.as_secs().abs_diff(b.as_secs()) / 3600;
+        format!("{} d {} h", hours / 24, hours % 24)
+    };
+    match error {
+        // By the driver's words these would be seconds since 1970.
+        ExpiredContext { time, not_after } => {
+            format!("its certificate has expired {} ago", apart(*time, *not_after))
+        }
+        NotValidYetContext { time, not_before } => {
+            format!("its certificate is not valid yet, for {}", apart(*time, *not_before))
+        }
+        Expired => "its certificate has expired".to_owned(),
+        NotValidYet => "its certificate is not valid yet".to_owned(),
+        NotValidForName | NotValidForNameContext { .. } => {
+            format!("its certificate is for another name than the one in redis.url ({error})")
+        }
+        UnknownIssuer => "its certificate is of no authority that is trusted here; redis.ca_file \
+                          names others"
+            .to_owned(),
+        _ => format!("its certificate is not trusted ({error})"),
     }
 }
 

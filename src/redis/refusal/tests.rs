@@ -70,3 +70,19 @@ async fn a_redis_that_refuses_says_why() {
     let text = said(&url(":right@")).await;
     assert!(text.contains("maxclients"), "{text}");
 }
+
+#[test]
+fn a_certificate_out_of_its_time_is_told_in_days() {
+    let target = target("rediss://h:1");
+    let at = |days: u64| UnixTime::since_unix_epoch(std::time::Duration::from_secs(days * 86_400));
+    let expired = CertificateError::ExpiredContext { time: at(20_003), not_after: at(20_000) };
+    let early = CertificateError::NotValidYetContext { time: at(20_000), not_before: at(20_001) };
+    for (error, words) in
+        [(expired, "has expired 3 d 0 h ago"), (early, "not valid yet, for 1 d 0 h")]
+    {
+        let error =
+            io::Error::new(io::ErrorKind::InvalidData, rustls::Error::InvalidCertificate(error));
+        let text = explain(&target, &error.into());
+        assert!(text.ends_with(words), "{text}");
+    }
+}

@@ -82,6 +82,21 @@ async fn a_link_follows_the_address_to_another_server() {
 }
 
 #[tokio::test]
+async fn a_link_follows_the_sentinels_though_the_old_master_goes_on() {
+    let (old, new) = (Server::start().await, Server::start().await);
+    let sentinel = Server::sentinel(&old).await;
+    let redis = linked(&format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port)).await;
+    assert!(is_up(&redis));
+    sentinel.command(&["SENTINEL", "REMOVE", "main"]).await.unwrap();
+    let port = new.port.to_string();
+    sentinel.command(&["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "1"]).await.unwrap();
+    down(&redis, "leads to another server").await;
+    until("it is linked again", async || is_up(&redis)).await;
+    set(&redis, "k").await.unwrap();
+    assert_ne!(get(&new, "k").await, Value::Nil);
+}
+
+#[tokio::test]
 async fn a_node_that_was_removed_from_its_cluster_is_left() {
     let nodes = cluster().await;
     // The one that goes is named first.
