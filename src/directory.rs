@@ -39,7 +39,8 @@ pub struct UserSocket {
     /// When it was accepted.
     #[serde(serialize_with = "as_millis")]
     pub connected_at: SystemTime,
-    /// `websocket` or `polling`, as of the connect.
+    /// `websocket` or `polling`. That a socket of another node was upgraded is known within about
+    /// five seconds.
     pub transport: Cow<'static, str>,
 }
 
@@ -152,6 +153,9 @@ pub(crate) trait UserDirectory: Send + Sync + 'static {
 pub(crate) trait Here: Send + Sync + 'static {
     /// Disconnects a socket from its namespace, on whatever node: its user has more than it may.
     fn disconnect(&self, socket: &UserSocket);
+
+    /// `websocket` or `polling`, just now; none if the socket is not one of this node.
+    fn transport(&self, socket: &UserSocket) -> Option<&'static str>;
 }
 
 /// The node's handle to the directory.
@@ -159,12 +163,17 @@ pub(crate) trait Here: Send + Sync + 'static {
 pub(crate) struct Directory {
     inner: Arc<dyn UserDirectory>,
     limit: UserLimit,
+    here: Arc<dyn Here>,
 }
 
 impl Directory {
     /// A directory that the nodes of a cluster share.
-    pub(crate) fn shared(limit: UserLimit, directory: Arc<dyn UserDirectory>) -> Self {
-        Self { inner: directory, limit }
+    pub(crate) fn shared(
+        limit: UserLimit,
+        directory: Arc<dyn UserDirectory>,
+        here: Arc<dyn Here>,
+    ) -> Self {
+        Self { inner: directory, limit, here }
     }
 
     pub(crate) async fn enter(
@@ -180,7 +189,13 @@ impl Directory {
     }
 
     pub(crate) async fn sockets(&self, user: &str) -> Result<Vec<UserSocket>, Unknown> {
-        self.inner.sockets(user).await
+        let mut sockets = self.inner.sockets(user).await?;
+        for socket in &mut sockets {
+            if let Some(transport) = self.here.transport(socket) {
+                socket.transport = transport.into();
+            }
+        }
+        Ok(sockets)
     }
 
     pub(crate) async fn online(&self, users: Vec<UserId>) -> Result<Vec<bool>, Unknown> {

@@ -3,10 +3,11 @@
 //! `target` reads the URL and opens connections, with the files of `tls`; `probe` tells whether one is alive and,
 //! with `whereabouts` and `view`, still goes to the right server; `link` keeps
 //! one for commands and mends it; `state` is what is known and said of a link; `backoff` is the pause between two attempts. `rights` finds out
-//! what we may not do, `refusal` says in words why there is no link, and `greeting` asks for them.
+//! what we may not do, `condition` says what keeps a Redis that answers from doing it, `refusal` says in words why there is no link, and `greeting` asks for them.
 
 pub(crate) mod backoff;
 pub(crate) mod commands;
+pub(crate) mod condition;
 mod greeting;
 pub(crate) mod link;
 pub(crate) mod probe;

@@ -189,7 +189,7 @@ impl Session {
 
     /// `websocket` or `polling`, as of now; none after the disconnect.
     pub fn transport(&self) -> Option<&'static str> {
-        transport_of(&self.0.socket)
+        self.0.socket.upgrade().map(|socket| transport_of(&socket))
     }
 
     /// Sends an event to this socket. A tuple gives several arguments.
@@ -425,11 +425,12 @@ impl Session {
     }
 }
 
-fn transport_of(socket: &Weak<Socket<Adapter>>) -> Option<&'static str> {
-    socket.upgrade().map(|socket| match socket.transport_type() {
+/// What its connection goes by, just now.
+pub(crate) fn transport_of(socket: &Socket<Adapter>) -> &'static str {
+    match socket.transport_type() {
         TransportType::Websocket => "websocket",
         TransportType::Polling => "polling",
-    })
+    }
 }
 
 impl Describe for Inner {
@@ -438,7 +439,7 @@ impl Describe for Inner {
         if self.adapter.context().watch().is_some() {
             let aside = serde_json::json!({
                 "clientId": client_id(self.sid),
-                "transport": transport_of(&self.socket),
+                "transport": self.socket.upgrade().map(|socket| transport_of(&socket)),
                 "user": self.identity.read().user_id(),
             });
             data.insert(FOR_ADMINS.to_owned(), aside);

@@ -32,6 +32,7 @@ use crate::{
     edge::KillReason,
     fault::{Code, Fault},
     id::SocketId,
+    session::transport_of,
 };
 
 /// How long a namespace of a pattern stays when nobody is in it any more.
@@ -72,6 +73,11 @@ impl Adapters {
             let to = Selection { rooms, except: Vec::new() };
             peers.say(namespace, &Message::Disconnect { to, close: false });
         }
+    }
+
+    /// The transport of a socket of this node.
+    pub(crate) fn transport(&self, namespace: &str, id: SocketId) -> Option<&'static str> {
+        Some(transport_of(&*self.get(namespace)?.socket(id)?))
     }
 
     /// The namespaces that somebody has been let into, and those that are always there.

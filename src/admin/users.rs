@@ -57,7 +57,8 @@ struct Socket {
     namespace: String,
     /// In milliseconds since 1970.
     connected_at: u64,
-    /// `websocket` or `polling`, as of the connect.
+    /// `websocket` or `polling`. That a socket of another node was upgraded is known within about
+    /// five seconds.
     transport: String,
 }
 

@@ -4,6 +4,7 @@
 //! * `mirror`: what this node holds. Leaving is a change of the mirror, so it never waits.
 //! * `worker`: one task that tells Redis, in order for each `bucket` (`tell`); what it could not
 //!   tell, `repair` makes good by comparing a bucket with the mirror.
+//! * `footing`: whether Redis can be told anything; `retell`: what changes about sockets that are listed.
 //! * `beat`: leases and users whose grace time is over; `sweep`: what nodes have left that are gone.
 //! * `ask`: questions; `standing`: whether the answers can be believed; `page`, `roster`: answers,
 //!   put together.
@@ -15,10 +16,12 @@ mod ask;
 mod beat;
 mod bucket;
 mod entry;
+mod footing;
 mod keys;
 mod mirror;
 mod page;
 mod repair;
+mod retell;
 mod roster;
 mod scripts;
 mod standing;
@@ -137,6 +140,11 @@ enum Op {
     Leave {
         user: UserId,
         socket: UserSocket,
+    },
+    /// Entries are written anew: each as it was and as it is.
+    Retell {
+        bucket: usize,
+        entries: Vec<(Vec<u8>, Vec<u8>)>,
     },
     /// A sweep left users without sockets in this bucket.
     Emptied(usize),
@@ -304,7 +312,7 @@ impl UserDirectory for RedisDirectory {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.shared.standing.lock().outage().map(str::to_owned)
+        self.shared.standing.lock().trouble()
     }
 
     fn is_complete(&self) -> bool {

@@ -104,6 +104,10 @@ impl Here for OwnSockets {
             adapters.disconnect(&socket.namespace, socket.id);
         }
     }
+
+    fn transport(&self, socket: &UserSocket) -> Option<&'static str> {
+        self.0.upgrade()?.transport(&socket.namespace, socket.id)
+    }
 }
 
 impl Faces {
@@ -111,14 +115,14 @@ impl Faces {
         let NewFaces { config, itself, local, presence, adapters } = new;
         let here = Arc::new(OwnSockets(Arc::downgrade(adapters)));
         if let Some(local) = local {
-            return Ok(Self::in_process(config, itself, &local, presence));
+            return Ok(Self::in_process(config, itself, &local, presence, here));
         }
         match &config.redis.url {
             Some(url) => Self::on_redis(config, itself, url, presence, here),
             None => {
                 let users = &config.users;
                 let directory = MemoryDirectory::new(itself, users.offline_after, presence);
-                let directory = Directory::shared(limit(config), Arc::new(directory));
+                let directory = Directory::shared(limit(config), Arc::new(directory), here);
                 Ok(Self { peers: None, directory, redis: None })
             }
         }
@@ -129,6 +133,7 @@ impl Faces {
         itself: Itself,
         local: &LocalCluster,
         presence: Option<PresenceSink>,
+        here: Arc<dyn Here>,
     ) -> Self {
         let mut shared = local.0.lock();
         let node = itself.incarnation.clone();
@@ -148,7 +153,7 @@ impl Faces {
             Box::pin(std::future::ready(Ok(names)))
         });
         let peers = new_peers(config, node, Arc::new(broker), roster, None);
-        let directory = Directory::shared(limit(config), directory);
+        let directory = Directory::shared(limit(config), directory, here);
         Self { peers: Some(peers), directory, redis: None }
     }
 
@@ -172,7 +177,7 @@ impl Faces {
             presence,
             key_prefix: config.redis.key_prefix.clone(),
             limit: limit(config),
-            here,
+            here: here.clone(),
         };
         let directory: Arc<dyn UserDirectory> =
             Arc::new(RedisDirectory::start(Arc::new(redis.clone()), options));
@@ -185,7 +190,7 @@ impl Faces {
             })
         });
         let peers = new_peers(config, node, Arc::new(broker), roster, Some(rights.clone()));
-        let directory = Directory::shared(limit(config), directory);
+        let directory = Directory::shared(limit(config), directory, here);
         Ok(Self { peers: Some(peers), directory, redis: Some((redis, rights)) })
     }
 }

@@ -70,7 +70,8 @@ for (const version of versions) {
         const { missing } = await traffic.result();
         assert.deepEqual(missing, [0, 0]);
         assert.deepEqual((await foreigner.result()).missing, [0, 0]);
-        assert.deepEqual(await redis.cli("ACL", "LOG"), [], "Redis has refused nothing");
+        const refused = (await redis.cli("ACL", "LOG")).filter(({ object }) => object !== "info"); // not needed
+        assert.deepEqual(refused, [], "Redis has refused nothing");
         if (version.major >= 7.2) assert.match(await redis.text("CLIENT", "LIST"), /lib-name=switchboard/);
 
         await redis.kill();

@@ -4,7 +4,6 @@
 -- Answer: {epoch, 0} if it was taken for dead, else {epoch, 1, incarnations alive, incarnations dying}.
 local alive, dying = KEYS[1], KEYS[2]
 local incarnation, description, known, former = ARGV[1], ARGV[2], ARGV[4] == '1', ARGV[5]
-redis.call('PERSIST', alive)
 
 local function epoch_of(nodes)
   for at = 1, #nodes, 2 do
@@ -21,12 +20,12 @@ if known and redis.call('HEXISTS', alive, incarnation) == 0 then return {epoch, 
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+redis.call('HSET', alive, incarnation,
+  string.format('%.0f %.0f ', now + tonumber(ARGV[3]), now) .. description)
 if former ~= '' then
   redis.call('HDEL', alive, former)
   redis.call('SADD', dying, former)
 end
-redis.call('HSET', alive, incarnation,
-  string.format('%.0f %.0f ', now + tonumber(ARGV[3]), now) .. description)
 
 local living = {}
 local nodes = redis.call('HGETALL', alive)
@@ -39,4 +38,6 @@ for at = 1, #nodes, 2 do
     redis.call('SADD', dying, nodes[at])
   end
 end
+-- Not before something that a full Redis refuses: after a first write it refuses a script nothing.
+redis.call('PERSIST', alive)
 return {epoch, 1, living, redis.call('SMEMBERS', dying)}

@@ -15,7 +15,7 @@ use super::{
     sweep::sweep_node,
     worker::{Done, Worker, millis},
 };
-use crate::{directory::Presence, id::NodeId};
+use crate::{directory::Presence, id::NodeId, redis::condition::in_words};
 
 /// How many users go offline in one step.
 const STEP: usize = 500;
@@ -57,6 +57,7 @@ impl Worker {
         self.take_overflow();
         if !self.beating && now >= self.next_beat {
             self.beat();
+            self.retell();
             if self.access().is_some() {
                 let counts = counts.unwrap_or_else(|| vec![None; BUCKETS]);
                 self.look((0..BUCKETS).zip(counts).collect());
@@ -134,7 +135,7 @@ impl Worker {
                 self.unheard = true;
                 self.next_beat = Instant::now() + PAUSE;
                 self.failed(&error);
-                self.shared.standing.lock().failed(error.to_string());
+                self.shared.standing.lock().failed(in_words(&error));
             }
         }
     }
@@ -182,6 +183,7 @@ impl Worker {
     }
 
     pub(super) fn looked(&mut self, Look { bucket, told, count, answer }: Look) {
+        self.bucket_is(bucket, answer.as_ref().err());
         let Some((own, wait, offline, nodes)) = self.sound::<Tick>(bucket, answer) else { return };
         let now = Instant::now();
         self.tell_all(&offline, Presence::Offline);

@@ -29,12 +29,16 @@ pub(super) struct Mirror {
     /// How many entries there are, and how many of them are pending, by bucket.
     sizes: Vec<usize>,
     pending: Vec<usize>,
+    /// Those that are listed as polling, by bucket; some may be gone.
+    polling: Vec<Vec<(UserId, u64)>>,
 }
 
 impl Default for Mirror {
     fn default() -> Self {
         let buckets = std::iter::repeat_with(Bucket::default).take(BUCKETS).collect();
-        Self { buckets, next: 0, sizes: vec![0; BUCKETS], pending: vec![0; BUCKETS] }
+        let none = || vec![0; BUCKETS];
+        let polling = vec![Vec::new(); BUCKETS];
+        Self { buckets, next: 0, sizes: none(), pending: none(), polling }
     }
 }
 
@@ -62,6 +66,9 @@ impl Mirror {
     pub(super) fn ask(&mut self, user: UserId, socket: UserSocket) -> u64 {
         self.next += 1;
         let (number, bucket) = (self.next, bucket_of(&user));
+        if socket.transport == "polling" {
+            self.polling[bucket].push((user.clone(), number));
+        }
         let held = Held { number, socket, pending: true, known: false };
         self.buckets[bucket].entry(user).or_default().push(held);
         self.sizes[bucket] += 1;
@@ -167,10 +174,35 @@ impl Mirror {
         sockets.filter(|held| !held.pending).map(|held| held.socket.clone()).collect()
     }
 
-    /// Whether the socket is here.
-    pub(super) fn has(&self, user: &str, socket: &UserSocket) -> bool {
-        let mut sockets = self.buckets[bucket_of(user)].get(user).into_iter().flatten();
-        sockets.any(|h| h.socket.id == socket.id && h.socket.namespace == socket.namespace)
+    /// The sockets of a bucket that are listed as polling.
+    pub(super) fn polling(&mut self, bucket: usize) -> Vec<(UserId, u64, UserSocket)> {
+        let mut polling = std::mem::take(&mut self.polling[bucket]);
+        let mut found = Vec::new();
+        polling.retain(|(user, number)| match self.find(user, *number) {
+            Some(held) if held.socket.transport == "polling" => {
+                if held.known && !held.pending {
+                    found.push((user.clone(), *number, held.socket.clone()));
+                }
+                true
+            }
+            _ => false,
+        });
+        self.polling[bucket] = polling;
+        found
+    }
+
+    /// Notes the transport of a socket, which has to be told. Answers with what is listed and what
+    /// is to be, if it is still here.
+    pub(super) fn upgrade(
+        &mut self,
+        user: &str,
+        number: u64,
+        transport: &'static str,
+    ) -> Option<(UserSocket, UserSocket)> {
+        let held = self.find(user, number).filter(|held| held.known && !held.pending)?;
+        let before = held.socket.clone();
+        held.socket.transport = transport.into();
+        Some((before, held.socket.clone()))
     }
 
     /// Whether a socket of the user is in.

@@ -31,6 +31,7 @@ pub(super) struct Scripts {
     pub(super) page: Script,
     pub(super) online: Script,
     pub(super) sockets: Script,
+    pub(super) retell: Script,
     pub(super) beat: Script,
     pub(super) close: Script,
     pub(super) nodes: Script,
@@ -51,16 +52,17 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     page: of_bucket!("page.lua"),
     online: of_bucket!("online.lua"),
     sockets: of_bucket!("sockets.lua"),
+    retell: of_bucket!("retell.lua"),
     beat: Script::new(include_str!("beat.lua")),
     close: Script::new(include_str!("close.lua")),
     nodes: Script::new(include_str!("nodes.lua")),
 });
 
 impl Scripts {
-    fn all(&self) -> [&Script; 11] {
-        let Self { enter, leave, register, sweep, tick, page, online, sockets, beat, close, nodes } =
-            self;
-        [enter, leave, register, sweep, tick, page, online, sockets, beat, close, nodes]
+    fn all(&self) -> [&Script; 12] {
+        let Self { enter, leave, register, sweep, tick, page, online, .. } = self;
+        let Self { sockets, retell, beat, close, nodes, .. } = self;
+        [enter, leave, register, sweep, tick, page, online, sockets, retell, beat, close, nodes]
     }
 }
 

@@ -1,9 +1,11 @@
 //! How this node stands with Redis: whether an answer can be believed, and what is wrong.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     time::{Duration, Instant},
 };
+
+use super::entry::BUCKETS;
 
 /// What this node holds may be unlisted for so long before the node is said to be behind: a repair
 /// takes a few round trips.
@@ -47,6 +49,9 @@ pub(super) struct Standing {
     awaited: HashMap<Vec<u8>, Instant>,
     /// Why Redis does not do what it is asked to.
     outage: Option<String>,
+    /// Why nothing can be told of these buckets, though the rest works: in a Redis Cluster each is
+    /// somewhere else.
+    faults: BTreeMap<usize, String>,
     /// Buckets of which Redis may not have what this node holds, one bit each, and since when there
     /// are some.
     behind: u64,
@@ -90,6 +95,14 @@ impl Standing {
         self.outage = Some(why);
     }
 
+    /// Why nothing can be told of a bucket; none: it can.
+    pub(super) fn bucket_is(&mut self, bucket: usize, fault: Option<String>) {
+        match fault {
+            Some(why) => self.faults.insert(bucket, why),
+            None => self.faults.remove(&bucket),
+        };
+    }
+
     /// Of these buckets Redis may not have what this node holds.
     pub(super) fn is_behind(&mut self, buckets: u64, now: Instant) {
         self.behind = buckets;
@@ -111,8 +124,12 @@ impl Standing {
     }
 
     /// Why Redis does not do what it is asked to; none: it does.
-    pub(super) fn outage(&self) -> Option<&str> {
-        self.outage.as_deref()
+    pub(super) fn trouble(&self) -> Option<String> {
+        let of_some = || {
+            let (count, why) = (self.faults.len(), self.faults.values().next()?);
+            Some(format!("{why} (for {count} of {BUCKETS} parts of the users)"))
+        };
+        self.outage.clone().or_else(of_some)
     }
 
     /// Whether everybody who is connected here is listed, a moment ago at the latest.

@@ -29,6 +29,7 @@ pub(super) enum Asked {
         answer: Answer,
     },
     Leave,
+    Retell,
 }
 
 impl Worker {
@@ -64,6 +65,15 @@ impl Worker {
                     calls.push(leave);
                     asked.push(Asked::Leave);
                 }
+                Op::Retell { entries, .. } => {
+                    let mut retell = call(&SCRIPTS.retell, self.shared.keys.bucket(at));
+                    retell.arg(&self.incarnation);
+                    for (before, now) in entries {
+                        retell.arg(before).arg(now);
+                    }
+                    calls.push(retell);
+                    asked.push(Asked::Retell);
+                }
                 // Those are about no single bucket.
                 Op::Emptied(_) | Op::Torn(_) | Op::Close(_) => {}
             }
@@ -93,6 +103,9 @@ impl Worker {
 
     pub(super) fn answered(&mut self, bucket: usize, asked: Asked, answer: RedisResult<Value>) {
         match asked {
+            Asked::Retell => {
+                self.sound::<usize>(bucket, answer);
+            }
             Asked::Leave => match self.sound::<usize>(bucket, answer) {
                 Some(0) | None => {}
                 Some(_) => self.left_from(bucket),

@@ -1,6 +1,7 @@
 //! The directory against real Redis servers: one, and a cluster of three masters.
 
 mod cluster;
+mod conditions;
 mod healing;
 mod limits;
 mod losses;
@@ -84,11 +85,16 @@ impl Default for As {
 
 /// The sockets that were told to go.
 #[derive(Default)]
-struct Gone(Mutex<Vec<UserSocket>>);
+struct Gone(Mutex<Vec<UserSocket>>, std::sync::atomic::AtomicBool);
 
 impl Here for Gone {
     fn disconnect(&self, socket: &UserSocket) {
         self.0.lock().push(socket.clone());
+    }
+
+    /// All have upgraded, once that is set.
+    fn transport(&self, _: &UserSocket) -> Option<&'static str> {
+        self.1.load(std::sync::atomic::Ordering::Relaxed).then_some("websocket")
     }
 }
 
@@ -107,23 +113,28 @@ impl Node {
     }
 
     fn start_as(name: &str, commands: Commands, how: As) -> Self {
-        let As { lease, patience, key_prefix, limit } = how;
-        let gone = Arc::new(Gone::default());
-        let source = TestSource::new(commands);
-        let told = PresenceSink::default();
+        Self::start_on(name, TestSource::new(commands), how)
+    }
+
+    fn start_on(name: &str, source: Arc<TestSource>, how: As) -> Self {
+        let (told, gone) = (PresenceSink::default(), Arc::new(Gone::default()));
         let name = NodeId::named(name);
-        let options = RedisOptions {
-            itself: Itself::new(name.clone(), Arc::new(|| 7)),
-            lease,
-            offline_after: GRACE,
-            patience,
-            rights: None,
-            presence: Some(told.clone()),
-            key_prefix: key_prefix.into(),
-            limit,
-            here: gone.clone(),
-        };
+        let options = Self::options(name.clone(), how, told.clone(), gone.clone());
         Self { directory: RedisDirectory::start(source.clone(), options), source, told, gone, name }
+    }
+
+    fn options(name: NodeId, how: As, told: PresenceSink, gone: Arc<Gone>) -> RedisOptions {
+        RedisOptions {
+            itself: Itself::new(name, Arc::new(|| 7)),
+            key_prefix: how.key_prefix.into(),
+            lease: how.lease,
+            offline_after: GRACE,
+            patience: how.patience,
+            rights: None,
+            presence: Some(told),
+            limit: how.limit,
+            here: gone,
+        }
     }
 
     fn bucket_keys(&self, user: &str) -> &[String; 2] {

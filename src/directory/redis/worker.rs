@@ -19,6 +19,7 @@ use super::{
     beat::Beaten,
     bucket::{Bucket, PAUSE},
     entry::{BUCKETS, bucket_of, decode_user},
+    footing::{Footing, Said, evicting_policy},
     repair::{Repair, Repaired},
     scripts::Access,
     tell::Asked,
@@ -36,12 +37,9 @@ pub(super) const BATCH: usize = 512;
 /// So many ops wait for each bucket; what is too much is made good by a repair.
 const MAX_WAITING: usize = 4096;
 
-/// That data gets lost again and again is logged so often.
-const WARN_AGAIN: Duration = Duration::from_secs(60);
-
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
-    source: Arc<dyn Source>,
+    pub(super) source: Arc<dyn Source>,
     pub(super) ops: mpsc::WeakSender<Op>,
     /// The name under which this node's sockets are listed now, and the one before it.
     pub(super) incarnation: String,
@@ -61,10 +59,9 @@ pub(super) struct Worker {
     pub(super) unsure: bool,
     /// Entries under the former name wait for the sweep that comes with a beat.
     pub(super) owes_sweep: bool,
-    /// A failure was logged, and its end was not.
-    said: bool,
-    /// When it was last logged that Redis loses data.
-    warned_of_loss: Option<Instant>,
+    pub(super) said: Said,
+    /// There was a link before.
+    pub(super) was_linked: bool,
     /// Names under which nobody lived at the last look and that have entries.
     pub(super) strangers: HashSet<Vec<u8>>,
     pub(super) buckets: Vec<Bucket>,
@@ -78,18 +75,19 @@ pub(super) struct Worker {
 
 /// What a job has brought.
 pub(super) enum Done {
-    Told { bucket: usize, asked: Vec<Asked>, answers: Vec<RedisResult<Value>> },
-    Repaired { bucket: usize, repaired: Repaired },
+    Told {
+        bucket: usize,
+        asked: Vec<Asked>,
+        answers: Vec<RedisResult<Value>>,
+    },
+    Repaired {
+        bucket: usize,
+        repaired: Repaired,
+    },
     Beaten(Beaten),
     Looked(Vec<super::beat::Look>),
-}
-
-/// Whether anything can be told to Redis.
-enum Footing {
-    Firm(Access),
-    /// When the beat that is under way is answered.
-    Soon,
-    No,
+    /// The policy by which Redis evicts keys of the directory, if it does.
+    Policy(Option<String>),
 }
 
 impl Worker {
@@ -116,8 +114,8 @@ impl Worker {
             unheard: false,
             unsure: false,
             owes_sweep: false,
-            said: false,
-            warned_of_loss: None,
+            said: Said::default(),
+            was_linked: false,
             strangers: HashSet::new(),
             buckets: std::iter::repeat_with(|| Bucket::new(now)).take(BUCKETS).collect(),
             grace: options.offline_after.min(MAX_GRACE),
@@ -133,6 +131,7 @@ impl Worker {
     pub(super) async fn run(mut self, mut asked: mpsc::Receiver<Op>) {
         let mut link = self.source.link();
         let mut link_lives = true;
+        self.look_at_policy();
         let mut ops = Vec::with_capacity(BATCH);
         loop {
             let timer = self.next_timer();
@@ -153,6 +152,7 @@ impl Worker {
                         self.next_beat = Instant::now();
                         self.unsure = true;
                         self.retry_now();
+                        self.look_at_policy();
                     }
                     self.go_on();
                 }
@@ -179,6 +179,7 @@ impl Worker {
         for op in ops.drain(..) {
             let bucket = match &op {
                 Op::Enter { user, .. } | Op::Leave { user, .. } => bucket_of(user),
+                Op::Retell { bucket, .. } => *bucket,
                 Op::Emptied(bucket) => {
                     self.left_from(*bucket);
                     continue;
@@ -227,7 +228,7 @@ impl Worker {
     }
 
     /// Says to Redis what is next to be said about a bucket, unless something is being said.
-    fn go_on_with(&mut self, at: usize) {
+    pub(super) fn go_on_with(&mut self, at: usize) {
         let now = Instant::now();
         let bucket = &self.buckets[at];
         if bucket.busy || (bucket.waiting.is_empty() && !bucket.wants_repair(now)) {
@@ -242,36 +243,10 @@ impl Worker {
         }
     }
 
-    fn footing(&mut self) -> Footing {
-        let Some(commands) = self.source.commands() else {
-            // The link tells that it is down.
-            Counters::add(&self.shared.counters.failures, 1);
-            return Footing::No;
-        };
-        // Else its sockets might be listed after they were swept.
-        if self.alive && !self.unsure && self.last_beat.elapsed() <= self.lease / 2 {
-            return Footing::Firm(self.shared.access(commands));
+    fn look_at_policy(&self) {
+        if let Some(access) = self.any_access() {
+            self.jobs.push(Box::pin(async move { Done::Policy(evicting_policy(access).await) }));
         }
-        if !self.beating && Instant::now() >= self.next_beat {
-            self.beat();
-        }
-        match self.beating && !self.unheard {
-            true => Footing::Soon,
-            false => Footing::No, // it has just been tried
-        }
-    }
-
-    /// A connection, if Redis can be asked and this node's lease holds.
-    pub(super) fn access(&mut self) -> Option<Access> {
-        match self.footing() {
-            Footing::Firm(access) => Some(access),
-            Footing::Soon | Footing::No => None,
-        }
-    }
-
-    /// A connection, whatever is known of it.
-    pub(super) fn any_access(&self) -> Option<Access> {
-        self.source.commands().map(|commands| self.shared.access(commands))
     }
 
     fn repair(&mut self, bucket: usize, access: Access) {
@@ -301,6 +276,7 @@ impl Worker {
                     self.left_from(bucket);
                 }
                 self.buckets[bucket].repaired(failed.is_none(), Instant::now());
+                self.bucket_is(bucket, failed.as_ref());
                 if let Some(error) = failed {
                     self.failed(&error);
                 }
@@ -319,6 +295,7 @@ impl Worker {
                 looks.into_iter().for_each(|look| self.looked(look));
                 self.go_on();
             }
+            Done::Policy(policy) => self.evicts(policy),
         }
     }
 
@@ -347,24 +324,6 @@ impl Worker {
         self.note_behind();
     }
 
-    /// Redis has lost what it had of the bucket, or part of it.
-    pub(super) fn torn(&mut self, bucket: usize) {
-        if self.buckets[bucket].is_dirty() {
-            return;
-        }
-        Counters::add(&self.shared.counters.lost, 1);
-        if self.warned_of_loss.is_none_or(|at| at.elapsed() > WARN_AGAIN) {
-            self.warned_of_loss = Some(Instant::now());
-            tracing::warn!(
-                "Redis has lost part of the user directory, which is listed again; does it evict \
-                 keys (maxmemory-policy)?"
-            );
-        }
-        self.buckets[bucket].spoil_now(Instant::now());
-        self.note_behind();
-        self.go_on_with(bucket);
-    }
-
     pub(super) fn note_behind(&self) {
         let dirty = (0..BUCKETS).filter(|&bucket| self.buckets[bucket].is_dirty());
         let behind = dirty.fold(0, |behind, bucket| behind | 1 << bucket);
@@ -383,26 +342,6 @@ impl Worker {
         self.next_beat = self.next_beat.max(later);
         for bucket in &mut self.buckets {
             bucket.retry_at = bucket.retry_at.max(later);
-        }
-    }
-
-    /// Counts a failure of Redis; the first one of an outage is logged.
-    pub(super) fn failed(&mut self, why: &(impl std::fmt::Display + ?Sized)) {
-        Counters::add(&self.shared.counters.failures, 1);
-        if !std::mem::replace(&mut self.said, true) {
-            tracing::warn!(
-                error = %why,
-                "the user directory in Redis does not work; this node decides alone for now"
-            );
-        }
-    }
-
-    /// A beat was answered.
-    pub(super) fn succeeded(&mut self) {
-        self.unheard = false;
-        let is_whole = self.buckets.iter().all(|bucket| !bucket.is_dirty());
-        if is_whole && std::mem::take(&mut self.said) {
-            tracing::info!("the user directory in Redis works again");
         }
     }
 

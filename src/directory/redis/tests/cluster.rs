@@ -181,3 +181,29 @@ async fn foreign_content_of_the_keys_does_no_harm() {
     redis::cmd("DEL").arg(sockets).query_async::<()>(&mut connection).await.expect("deleted");
     node.sees("ada", &[node.socket(1), node.socket(2), node.socket(3)]).await;
 }
+
+/// Also of those who leave just then.
+#[tokio::test]
+async fn an_upgrade_is_told_with_a_beat() {
+    let server = Server::start().await;
+    let (a, b) =
+        (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
+    let polls = |number| UserSocket { transport: "polling".into(), ..a.socket(number) };
+    let users: Vec<String> = (0..1200).map(|number| format!("user{number}")).collect();
+    for (number, user) in (0..).zip(&users) {
+        let entered = a.directory.enter(user.as_str().into(), polls(number), NONE).await;
+        assert_eq!(entered, Ok(vec![]));
+    }
+    b.sees("user7", &[polls(7)]).await;
+    a.gone.1.store(true, std::sync::atomic::Ordering::Relaxed);
+    a.leave("user8", 8); // it is listed as polling
+    for (number, user) in (0..).zip(&users).filter(|(number, _)| *number != 8) {
+        b.sees(user, &[a.socket(number)]).await;
+    }
+    b.sees("user8", &[]).await;
+    for (number, user) in (0..).zip(&users) {
+        a.leave(user, number);
+    }
+    b.sees_nobody().await;
+    assert_eq!(a.directory.counters().repaired.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
