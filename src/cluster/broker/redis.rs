@@ -9,6 +9,7 @@
 
 mod elsewhere;
 mod health;
+mod in_step;
 mod interest;
 mod lane;
 mod listener;

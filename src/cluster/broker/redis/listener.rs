@@ -1,13 +1,14 @@
 //! A connection that listens.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
-use redis::{RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{RedisError, RedisResult};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{Topic, ears::Ears},
     Kind,
+    in_step::InStep,
     interest::Changes,
     lane::{Lane, OpenError},
     signs::{self, Signs},
@@ -26,7 +27,7 @@ const CHUNK: usize = 500;
 
 pub(super) struct Listener {
     kind: Kind,
-    connection: MultiplexedConnection,
+    connection: InStep,
     life: Life,
     wanted: Wanted,
     signs: Arc<Signs>,
@@ -51,6 +52,8 @@ impl Listener {
         let told = signs.clone();
         let config = signs::config(target, closed.clone(), move |push| told.on_push(push));
         let connection = lane.connect(target, &config).await?.connection;
+        let is_spread = kind == Kind::Sharded && target.is_cluster();
+        let connection = InStep::new(connection, is_spread);
         let life = Life::with_frames(target.timeouts().silence, signs.heard.clone());
         let (wanted, sound) = (target.wanted(), Sound::now());
         Ok(Self { kind, connection, life, wanted, signs, closed, sound })
@@ -61,9 +64,14 @@ impl Listener {
         let connection = Watched { connection: self.connection.clone(), sound: self.sound.clone() };
         tokio::select! {
             () = self.closed.cancelled() => closed_by_redis(),
-            () = self.signs.moved.cancelled() => moved(),
             error = probe::until_dead(connection, self.wanted.clone(), &self.life) => error,
         }
+    }
+
+    /// Channels that are not listened to any more because the cluster has moved them, once there are
+    /// some.
+    pub(super) async fn moved(&self) -> Vec<Topic> {
+        self.signs.moved().await
     }
 
     /// Whether Redis has closed it.
@@ -89,19 +97,17 @@ impl Listener {
             }
             Kind::Sharded => {
                 let not_now = self.sharded(&changes.listen, "SSUBSCRIBE").await?;
-                let left = changes.unlisten.len();
-                self.signs.leaving.fetch_add(left as i64, Ordering::Relaxed);
-                // what has moved was left by that
-                let stayed = self.sharded(&changes.unlisten, "SUNSUBSCRIBE").await?;
-                let stayed = stayed.map_or(0, |(topics, _)| topics.len());
-                self.signs.leaving.fetch_sub(stayed as i64, Ordering::Relaxed);
-                Ok(not_now)
+                self.signs.leaving(&changes.unlisten);
+                // What has moved was left by that.
+                let left = self.sharded(&changes.unlisten, "SUNSUBSCRIBE").await;
+                self.signs.have_left();
+                left.and(Ok(not_now))
             }
         }
     }
 
     async fn classic(&self, topics: &[Topic], listen: bool) -> RedisResult<()> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection.plain();
         let mut channels = Vec::new();
         let mut patterns = Vec::new();
         for topic in topics {
@@ -129,13 +135,9 @@ impl Listener {
     async fn sharded(&self, topics: &[Topic], verb: &str) -> RedisResult<NotNow> {
         let mut not_now: NotNow = None;
         for chunk in topics.chunks(CHUNK) {
-            let mut pipeline = redis::Pipeline::with_capacity(chunk.len());
-            pipeline.ignore_errors();
-            for topic in chunk {
-                pipeline.cmd(verb).arg(topic.name());
-            }
-            let answers: Vec<RedisResult<Value>> =
-                pipeline.query_async(&mut self.connection.clone()).await?;
+            let command = |topic: &Topic| redis::cmd(verb).arg(topic.name()).to_owned();
+            let commands: Vec<_> = chunk.iter().map(command).collect();
+            let answers = self.connection.run(&commands).await?;
             for (topic, answer) in chunk.iter().zip(answers) {
                 match answer {
                     Ok(_) => {}
@@ -160,8 +162,4 @@ fn pattern(start: &str) -> String {
         pattern.push(character);
     }
     pattern + "*"
-}
-
-fn moved() -> RedisError {
-    (redis::ErrorKind::Client, "the cluster has moved a channel").into()
 }

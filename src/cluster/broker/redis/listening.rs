@@ -1,6 +1,7 @@
 //! Keeps the connections that listen, and tells Redis what to.
 
 use std::{
+    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -70,6 +71,7 @@ impl Node {
                 let lost = tokio::select! {
                     () = self.stop.cancelled() => None,
                     error = self.follow(lane, &listener) => Some(error),
+                    never = self.take_up_moved(lane, &listener) => match never {},
                     error = listener.until_lost() => Some(error),
                 };
                 let Some(error) = lost else { return self.leave(lane, &listener).await };
@@ -120,6 +122,15 @@ impl Node {
                     return error;
                 }
             }
+        }
+    }
+
+    /// What the cluster has moved elsewhere is to be listened to there, or here if it is back.
+    async fn take_up_moved(&self, lane: &Lane, listener: &Listener) -> Infallible {
+        loop {
+            let topics = listener.moved().await;
+            self.interest.again(lane.number, &topics, Some(listener.sound.until()));
+            self.astray.notify_one();
         }
     }
 

@@ -1,15 +1,20 @@
 //! What connections tell unasked: frames, and that they are done for.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, AtomicU64, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use redis::{AsyncConnectionConfig, PushInfo, PushKind, Value, aio::SendError};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::super::ears::Ear;
+use super::super::{Channel, Topic, ears::Ear};
 use crate::redis::target::Target;
 
 /// For a connection that cancels `closed` when it was closed. Answers may queue up behind frames, or
@@ -35,15 +40,38 @@ pub(super) struct Signs {
     /// How much has arrived.
     pub(super) heard: Arc<AtomicU64>,
     /// Channels that we leave, until Redis confirms.
-    pub(super) leaving: AtomicI64,
-    /// The cluster has moved a channel elsewhere.
-    pub(super) moved: CancellationToken,
+    leaving: Mutex<HashSet<Channel>>,
+    /// Channels that we did not leave, and that Redis tells nothing of any more.
+    moved: Mutex<Vec<Topic>>,
+    wake: Notify,
 }
 
 impl Signs {
     pub(super) fn new(ear: Ear) -> Self {
-        let (heard, leaving, moved) = Default::default();
-        Self { ear, heard, leaving, moved }
+        let (heard, leaving, moved, wake) = Default::default();
+        Self { ear, heard, leaving, moved, wake }
+    }
+
+    /// Redis is about to confirm that these were left.
+    pub(super) fn leaving(&self, topics: &[Topic]) {
+        let names = topics.iter().map(|topic| Channel::from(topic.name()));
+        self.leaving.lock().extend(names);
+    }
+
+    /// It has.
+    pub(super) fn have_left(&self) {
+        self.leaving.lock().clear();
+    }
+
+    /// The channels that the cluster has moved elsewhere, once there are some.
+    pub(super) async fn moved(&self) -> Vec<Topic> {
+        loop {
+            let moved = std::mem::take(&mut *self.moved.lock());
+            if !moved.is_empty() {
+                return moved;
+            }
+            self.wake.notified().await;
+        }
     }
 
     /// Called by the connection's task, so frames arrive in the order of the wire without a further
@@ -53,12 +81,7 @@ impl Signs {
         match push.kind {
             PushKind::PMessage => drop(parts.next()),
             PushKind::Message | PushKind::SMessage => {}
-            // The cluster has moved the slot elsewhere. The driver takes this for the answer to a
-            // command, and from then on gives each command the answer of another; so this
-            // connection is done for.
-            PushKind::SUnsubscribe if self.leaving.fetch_sub(1, Ordering::Relaxed) <= 0 => {
-                return self.moved.cancel();
-            }
+            PushKind::SUnsubscribe => return self.left(parts.next()),
             _ => return,
         }
         self.heard.fetch_add(1, Ordering::Relaxed);
@@ -67,6 +90,15 @@ impl Signs {
             && let Ok(channel) = std::str::from_utf8(&channel)
         {
             self.ear.hear(channel, &Bytes::from(frame));
+        }
+    }
+    /// By us, or because the cluster has moved the slot elsewhere.
+    fn left(&self, channel: Option<Value>) {
+        let name = channel.and_then(|name| redis::from_redis_value::<String>(name).ok());
+        let Some(name) = name.map(Channel::from) else { return };
+        if !self.leaving.lock().remove(&name) {
+            self.moved.lock().push(Topic::Channel(name));
+            self.wake.notify_one();
         }
     }
 }
