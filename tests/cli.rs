@@ -157,6 +157,17 @@ fn a_file_with_secrets_that_everybody_can_read_is_a_warning() {
     open(&url);
     assert!(warnings(&url).contains("redis.url: stands in"));
     assert_eq!(warnings(&plain), "");
+
+    let cert = file("redis-cert.pem", include_str!("keys/rsa.certificate.pem"));
+    let key = file("redis-key.pem", include_str!("keys/rsa.private.pem"));
+    let in_url = format!("redis.url = 'rediss://h?cert={cert}&key={key}'\n");
+    let by_keys = format!("cert_file = '{cert}'\nkey_file = '{key}'\n");
+    let by_keys = format!("[redis]\nurl = 'rediss://h'\n{by_keys}");
+    let (in_url, by_keys) = (file("redis-url.toml", &in_url), file("redis-keys.toml", &by_keys));
+    assert_eq!((warnings(&in_url), warnings(&by_keys)), (String::new(), String::new()));
+    open(&key);
+    let said = "redis-key.pem`, which everybody on this machine can read";
+    assert!(warnings(&in_url).contains(said) && warnings(&by_keys).contains(said));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::redis::testing::{Server, free_port, target};
 /// What is said of a server that cannot be reached, or refuses.
 async fn said(url: &str) -> String {
     let target = target(url);
-    let error = target.connect(&target.config()).await.err().expect("there is no link");
+    let error = target.connect(&target.config()).await.map(drop).unwrap_err();
     let error = link_error(&target, &error);
     let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     format!("{error} {source}")

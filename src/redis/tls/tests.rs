@@ -65,7 +65,7 @@ impl Drop for Keys {
 
 /// What is said when it cannot be connected to.
 async fn said(target: &Target) -> String {
-    let error = target.connect(&target.config()).await.err().expect("it is refused");
+    let error = target.connect(&target.config()).await.map(drop).unwrap_err();
     explain(target, &error)
 }
 
