@@ -24,8 +24,6 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::config::Legacy;
-
 use super::{
     admission::{Admission, Limits, Permit},
     bodies::{Bodies, BodyLimits},
@@ -33,16 +31,28 @@ use super::{
     compression::Compression,
     cors::{Cors, is_preflight},
     peer,
+    reasons::RefuseReason,
     refusal::Refusal,
     request::{self, Query},
     session_id::{Owner, SessionIds},
     stall::Patience,
     stream::Pace,
-    wires::{Closing, RefuseReason, Wires},
+    wires::{Closing, Wires},
 };
 
 /// The engine and all that is on top of it.
 pub(super) type Service<A> = SocketIoService<NotFoundService, A>;
+
+/// How clients of Engine.IO 3 may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Legacy {
+    /// Not at all.
+    Off,
+    /// By a websocket.
+    Websocket,
+    /// By polling, too.
+    All,
+}
 
 /// The transport's settings. The engine has to be built with the same path, intervals and
 /// `max_payload`.

@@ -19,10 +19,10 @@ use tower_service::Service;
 use super::{
     http::Edge,
     peer, proxy_protocol,
+    reasons::KillReason,
     request_line::{BodyLength, Escaping},
     tls::Tls,
     unread::{Conversation, Impatient},
-    wire::KillReason,
 };
 
 /// Bytes of a request's head; Node.js allows as many.

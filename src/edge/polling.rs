@@ -17,10 +17,11 @@ use super::{
     bodies::Share,
     http::Edge,
     inbound::Packets,
+    reasons::KillReason,
     refusal::Refusal,
     request, splice,
     unread::Unread,
-    wire::{KillReason, Phase, Turn, Turns, Wire},
+    wire::{Phase, Turn, Turns, Wire},
     wires::Wires,
 };
 

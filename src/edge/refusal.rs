@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use super::{admission::Full, wires::RefuseReason};
+use super::{admission::Full, reasons::RefuseReason};
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::wire::KillReason;
+use super::reasons::KillReason;
 
 /// How slowly a peer may read.
 #[derive(Clone, Copy, Debug)]

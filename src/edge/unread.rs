@@ -23,8 +23,9 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
+    reasons::KillReason,
     stall::{Patience, Stall},
-    wire::{KillReason, Wire},
+    wire::Wire,
 };
 
 /// An answer to a poll of which something is not written yet.

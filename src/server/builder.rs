@@ -389,7 +389,7 @@ fn edge_options(config: &Config, context: &Context) -> Result<EdgeOptions, Build
         },
         polling: engine.transports.contains(&Transport::Polling),
         websocket: engine.transports.contains(&Transport::Websocket),
-        legacy: engine.legacy,
+        legacy: legacy(engine.legacy),
         cors_origins: engine.cors_origins.clone(),
         compression: engine.http_compression,
         client: client.transpose()?,
@@ -400,6 +400,14 @@ fn edge_options(config: &Config, context: &Context) -> Result<EdgeOptions, Build
         stall_timeout: config.edge.stall_timeout,
         min_read_rate: config.edge.min_read_rate,
     })
+}
+
+fn legacy(legacy: config::Legacy) -> edge::Legacy {
+    match legacy {
+        config::Legacy::Off => edge::Legacy::Off,
+        config::Legacy::Websocket => edge::Legacy::Websocket,
+        config::Legacy::All => edge::Legacy::All,
+    }
 }
 
 fn bytes(size: u64) -> usize {

@@ -13,8 +13,8 @@ use super::{
     super::{
         admission::Admission,
         load::Size,
+        reasons::KillReason,
         splice::{Answer, Kind},
-        wire::KillReason,
     },
     *,
 };

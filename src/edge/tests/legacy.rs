@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::support::{Poller, Server, Ws, options, request, url};
-use crate::{config::Legacy, edge::EdgeOptions};
+use crate::edge::{EdgeOptions, Legacy};
 
 const UNSUPPORTED: &str = r#"{"code":5,"message":"Unsupported protocol version"}"#;
 

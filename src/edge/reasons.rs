@@ -1,0 +1,116 @@
+//! Why a transport is cut, and why a request is refused. The names are labels of the metrics.
+
+/// Why a transport was cut by us. The name is a label of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum KillReason {
+    /// The node is being drained.
+    Drain = 1,
+    /// More packets waited for the client than may.
+    SlowConsumer,
+    /// Bytes waited for the client, and it did not take one of them in time.
+    Stalled,
+    /// The client broke off a request, so what was in it or in its answer may be lost.
+    PollAborted,
+    /// The client has not been heard of for longer than a heartbeat takes.
+    Vanished,
+    /// The client sent something that no client sends.
+    BadRequest,
+    /// The application asked for it.
+    Requested,
+    /// A message of another node may not have reached this one.
+    Missed,
+}
+
+impl KillReason {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Drain,
+        Self::SlowConsumer,
+        Self::Stalled,
+        Self::PollAborted,
+        Self::Vanished,
+        Self::BadRequest,
+        Self::Requested,
+        Self::Missed,
+    ];
+
+    /// The name in metrics and in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::SlowConsumer => "slow_consumer",
+            Self::Stalled => "stalled",
+            Self::PollAborted => "poll_aborted",
+            Self::Vanished => "vanished",
+            Self::BadRequest => "bad_request",
+            Self::Requested => "requested",
+            Self::Missed => "missed",
+        }
+    }
+}
+
+/// Why a handshake was refused before the engine knew of it. The name is a label of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum RefuseReason {
+    /// Not a request that the protocol knows.
+    BadRequest,
+    /// A session id that is not ours, or of a session that has ended.
+    UnknownSession,
+    /// The node is being drained.
+    Draining,
+    /// `max_connections`.
+    Connections,
+    /// `connections_per_second`.
+    Rate,
+    /// `connections_per_address`.
+    Address,
+    /// A body larger than `max_payload`.
+    TooLarge,
+    /// `max_bodies`, or `max_bodies_per_address`.
+    Bodies,
+    /// A body that did not come to its end in time.
+    TooSlow,
+    /// Something went wrong here.
+    Internal,
+    /// A page of an origin that `cors_origins` does not name. It is answered, and its browser keeps
+    /// the answer from it.
+    Origin,
+}
+
+impl RefuseReason {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::BadRequest,
+        Self::UnknownSession,
+        Self::Draining,
+        Self::Connections,
+        Self::Rate,
+        Self::Address,
+        Self::TooLarge,
+        Self::Bodies,
+        Self::TooSlow,
+        Self::Internal,
+        Self::Origin,
+    ];
+
+    /// The name as a label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::UnknownSession => "unknown_session",
+            Self::Draining => "draining",
+            Self::Connections => "max_connections",
+            Self::Rate => "connections_per_second",
+            Self::Address => "connections_per_address",
+            Self::TooLarge => "too_large",
+            Self::Bodies => "bodies",
+            Self::TooSlow => "too_slow",
+            Self::Internal => "internal",
+            Self::Origin => "origin",
+        }
+    }
+}

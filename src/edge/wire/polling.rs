@@ -1,0 +1,159 @@
+//! What only a session that began with polling has: its requests, one at a time, and what they wait for.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use http::HeaderValue;
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::timeout};
+
+use super::{Phase, Wire};
+use crate::edge::inbound::{self, Packets, Reader};
+
+/// What only a session that began with polling has.
+#[derive(Debug, Default)]
+pub(in crate::edge) struct Polling {
+    /// Notified at each change of the phase, and at the session's end.
+    pub(in crate::edge) moved: Notify,
+    over: AtomicBool,
+    /// The client's poll, of which there is one at a time.
+    pub(in crate::edge) poll: Turns,
+    /// What the client posts, one after the other.
+    pub(in crate::edge) post: Turns,
+    /// When the client was last heard of, in milliseconds of the registry's clock.
+    last_seen_ms: AtomicU64,
+    /// The engine is being asked for packets.
+    asking: AtomicU32,
+    /// Reads what comes by requests.
+    pub(in crate::edge) reader: Mutex<Reader>,
+    /// The connection that an answer is written to, while its client does not read it.
+    pub(in crate::edge) unread: AtomicWaker,
+}
+
+impl Polling {
+    pub(super) fn new(v3: bool) -> Self {
+        Self { reader: Mutex::new(Reader::new(v3)), ..Self::default() }
+    }
+
+    /// The engine is being asked for packets, or is no longer.
+    pub(in crate::edge) fn asking(&self, begins: bool) {
+        match begins {
+            true => self.asking.fetch_add(1, Ordering::AcqRel),
+            false => self.asking.fetch_sub(1, Ordering::AcqRel),
+        };
+    }
+
+    pub(in crate::edge) fn is_asking(&self) -> bool {
+        self.asking.load(Ordering::Acquire) > 0
+    }
+}
+
+/// One request after the other: who comes while another one is under way has no turn.
+#[derive(Debug, Default)]
+pub(in crate::edge) struct Turns(AtomicBool);
+
+/// One request's turn, until it is dropped.
+#[derive(Debug)]
+pub(in crate::edge) struct Turn<'a>(&'a AtomicBool);
+
+impl Turns {
+    pub(in crate::edge) fn take(&self) -> Option<Turn<'_>> {
+        (!self.0.swap(true, Ordering::AcqRel)).then_some(Turn(&self.0))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// How long a poll that comes during a probe and finds nothing waits for the end of the probe, before
+/// it is sent away, so that the client can stop polling. As in Node.js.
+const PROBE_PATIENCE: Duration = Duration::from_millis(100);
+
+impl Wire {
+    /// The phase has changed, or the session has ended.
+    pub(in crate::edge) fn announce(&self) {
+        if let Some(polling) = &self.polling {
+            polling.moved.notify_waiters();
+        }
+    }
+
+    /// The session is over: no request and no websocket that would take over waits any longer.
+    pub(in crate::edge) fn end(&self) {
+        if let Some(polling) = &self.polling {
+            polling.over.store(true, Ordering::Release);
+            self.announce();
+        }
+    }
+
+    /// Whether the session, which began with polling, has ended.
+    pub(in crate::edge) fn is_over(&self) -> bool {
+        self.polling.as_ref().is_none_or(|polling| polling.over.load(Ordering::Acquire))
+    }
+
+    /// Waits for the end of the session, if it began with polling.
+    pub(in crate::edge) async fn over(&self) {
+        let Some(polling) = &self.polling else { return };
+        loop {
+            let moved = polling.moved.notified();
+            if self.is_over() {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// Waits until a poll that has nothing to bring yet must not wait any longer: at the probe that
+    /// comes while it waits, a little after it came while one was on, and when the session goes over
+    /// to the websocket or ends.
+    pub(in crate::edge) async fn sends_polls_away(&self) {
+        let Some(polling) = &self.polling else { return };
+        let mut was_here_before = false;
+        loop {
+            // before looking: a change right after that look is not missed
+            let moved = polling.moved.notified();
+            if self.is_over() {
+                return;
+            }
+            match self.phase() {
+                Phase::Polling => {
+                    moved.await;
+                    was_here_before = true;
+                }
+                Phase::Probing if was_here_before => return,
+                Phase::Probing if timeout(PROBE_PATIENCE, moved).await.is_err() => return,
+                Phase::Probing => {}
+                Phase::Websocket => return,
+            }
+        }
+    }
+
+    /// What the engine is to read in the place of a request's body of this type.
+    pub(in crate::edge) fn read_body(&self, body: Bytes, kind: Option<&HeaderValue>) -> Packets {
+        let Some(polling) = &self.polling else { return Packets { bytes: body, closes: true } };
+        let binary = kind.is_some_and(|kind| kind == "application/octet-stream");
+        inbound::body(&mut polling.reader.lock(), body, binary)
+    }
+
+    /// The client was heard of.
+    pub(in crate::edge) fn seen(&self, now: Duration) {
+        if let Some(polling) = &self.polling {
+            polling.last_seen_ms.store(now.as_millis() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Connected by polling, and silent for longer than `limit`.
+    pub(in crate::edge) fn is_silent(&self, now: Duration, limit: Duration) -> bool {
+        self.phase() == Phase::Polling
+            && self.polling.as_ref().is_some_and(|polling| {
+                let seen = Duration::from_millis(polling.last_seen_ms.load(Ordering::Relaxed));
+                now.saturating_sub(seen) > limit
+            })
+    }
+}
