@@ -39,6 +39,8 @@ impl Master {
 #[derive(Debug, Clone)]
 pub(super) struct View {
     pub(super) masters: Vec<Master>,
+    /// The ids of their replicas.
+    replicas: Vec<String>,
     slots: usize,
 }
 
@@ -54,6 +56,11 @@ impl View {
         self.masters.iter().any(|master| master.id.as_deref() == Some(id))
     }
 
+    /// Whether it is one of the masters or of their replicas.
+    pub(super) fn has_member(&self, id: &str) -> bool {
+        self.has(id) || self.replicas.iter().any(|replica| replica == id)
+    }
+
     /// Asks one node, which was reached at `host`: one that does not announce its own means that.
     ///
     /// # Errors
@@ -67,11 +74,14 @@ impl View {
     }
 
     fn parse(answer: &Value, host: &str) -> RedisResult<Self> {
-        let mut view = Self { masters: Vec::new(), slots: 0 };
+        let mut view = Self { masters: Vec::new(), replicas: Vec::new(), slots: 0 };
         for range in answer.as_sequence().unwrap_or_default() {
-            let [first, last, master, ..] = range.as_sequence().unwrap_or_default() else {
+            let [first, last, master, replicas @ ..] = range.as_sequence().unwrap_or_default()
+            else {
                 return Err(not_slots());
             };
+            let id = |node: &Value| redis::from_redis_value_ref(node.as_sequence()?.get(2)?).ok();
+            view.replicas.extend(replicas.iter().filter_map(id));
             let [name, port, rest @ ..] = master.as_sequence().unwrap_or_default() else {
                 return Err(not_slots());
             };
@@ -177,7 +187,7 @@ mod tests {
 
     fn view(ids: &[&str], slots: usize) -> View {
         let master = |id: &&str| Master { id: Some((*id).to_owned()), address: ("h".into(), 1) };
-        View { masters: ids.iter().map(master).collect(), slots }
+        View { masters: ids.iter().map(master).collect(), replicas: Vec::new(), slots }
     }
 
     #[test]

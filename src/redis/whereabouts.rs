@@ -93,6 +93,8 @@ impl Mark {
 #[derive(Clone)]
 pub(crate) struct Wanted {
     target: Option<Target>,
+    /// A replica will do.
+    any_role: bool,
     /// The id of the node in its cluster; none if it does not tell.
     id: Option<Option<String>>,
 }
@@ -100,16 +102,22 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// The server to which the target leads.
     pub(crate) fn of(target: Target) -> Self {
-        Self { target: Some(target), id: None }
+        Self { target: Some(target), any_role: false, id: None }
     }
 
     /// Anything that answers.
     pub(crate) fn anything() -> Self {
-        Self { target: None, id: None }
+        Self { target: None, any_role: true, id: None }
+    }
+
+    /// Of a Redis Cluster any node that belongs to it: classic channels are known to all of them, and
+    /// a master that has changed places with its replica is as good as before.
+    pub(crate) fn or_replica(self) -> Self {
+        Self { any_role: true, ..self }
     }
 
     pub(super) fn is_master(&self) -> bool {
-        self.target.is_some()
+        !self.any_role
     }
 
     /// Why the server at the other end is not the right one; none if it is, or nobody knows.
@@ -137,6 +145,7 @@ impl Wanted {
         let is_current = current.is_some_and(|current| Arc::ptr_eq(&current, &known));
         (wrong && is_current).then(|| match &*known {
             Known::One(_) => elsewhere(),
+            Known::Cluster(_) if self.any_role => forgotten(),
             Known::Cluster(_) => removed(),
         })
     }
@@ -152,7 +161,7 @@ impl Wanted {
         }
         match &self.id {
             Some(Some(id)) if view.masters.iter().all(|master| master.id.is_some()) => {
-                Some(view.has(id))
+                Some(if self.any_role { view.has_member(id) } else { view.has(id) })
             }
             // Without its name: whether it sees what the others see.
             _ => match View::read(connection, "").await {
@@ -219,6 +228,10 @@ impl Whereabouts {
 
 fn elsewhere() -> RedisError {
     (ErrorKind::Client, "redis.url leads to another server now").into()
+}
+
+fn forgotten() -> RedisError {
+    (ErrorKind::Client, "the node does not belong to the cluster any more").into()
 }
 
 fn removed() -> RedisError {

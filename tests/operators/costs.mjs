@@ -57,11 +57,14 @@ const DAYS = {
   },
   "Sentinel: a planned failover": { servers: OURS, place: (t) => sentinelFor(t), day: ({ sentinel }) => sentinel.cli("SENTINEL", "FAILOVER", "main") },
   "Sentinel: the master crashes": { servers: OURS, place: (t) => sentinelFor(t), day: ({ master }) => master.kill() },
-  "Cluster: a planned failover": {
+  "Cluster: each master changes places with its replica": {
     servers: OURS,
     place: (t) => redisClusterFor(t),
     day: async (cluster) => {
-      for (const { node } of (await cluster.members()).filter(({ isMaster }) => !isMaster)) await node.text("CLUSTER", "FAILOVER");
+      for (const { id, node } of (await cluster.members()).filter(({ isMaster }) => !isMaster)) {
+        await node.text("CLUSTER", "FAILOVER");
+        await until("it is a master", async () => (await cluster.members(node)).find((member) => member.id === id).isMaster, 15_000);
+      }
     },
   },
   "Cluster: a master crashes": { servers: OURS, place: (t) => redisClusterFor(t), day: async (cluster) => (await cluster.members())[0].node.kill() },

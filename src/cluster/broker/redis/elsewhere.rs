@@ -1,4 +1,5 @@
-//! How many nodes listen at the other masters of a Redis Cluster.
+//! How many listen at the other nodes of a Redis Cluster. Some do so at a replica: the driver
+//! `ioredis` takes any node, and a master may have become one.
 
 use std::collections::HashMap;
 
@@ -10,7 +11,7 @@ use tracing::debug;
 use super::{super::Channel, lane::Address, slots::Slots};
 use crate::redis::target::Target;
 
-/// The masters that we do not publish through. Connected when they are asked; one that does not
+/// The nodes that we do not publish through. Connected when they are asked; one that does not
 /// answer is skipped, since whoever listened there does not hear us either.
 pub(super) struct Elsewhere {
     target: Target,
@@ -23,34 +24,34 @@ impl Elsewhere {
         Self { target, own, connections: Mutex::default() }
     }
 
-    /// The counts of each of them. Which they are is asked each time: masters come and go.
+    /// The counts of each of them. Which they are is asked each time: they come and go.
     pub(super) async fn count(
         &self,
         own: &MultiplexedConnection,
         channels: &[Channel],
     ) -> RedisResult<Vec<Vec<usize>>> {
-        let mut masters = Slots::read(&mut own.clone()).await?.masters;
-        masters.retain(|master| *master != self.own);
-        self.connections.lock().retain(|address, _| masters.contains(address));
-        let answers = join_all(masters.iter().map(|master| self.ask(master, channels))).await;
+        let mut nodes = Slots::read(&mut own.clone()).await?.nodes;
+        nodes.retain(|node| *node != self.own);
+        self.connections.lock().retain(|address, _| nodes.contains(address));
+        let answers = join_all(nodes.iter().map(|node| self.ask(node, channels))).await;
         Ok(answers.into_iter().flatten().collect())
     }
 
-    async fn ask(&self, master: &Address, channels: &[Channel]) -> Option<Vec<usize>> {
-        let known = self.connections.lock().get(master).cloned();
+    async fn ask(&self, node: &Address, channels: &[Channel]) -> Option<Vec<usize>> {
+        let known = self.connections.lock().get(node).cloned();
         if let Some(connection) = known
             && let Ok(counts) = count(connection, "NUMSUB", channels).await
         {
             return Some(counts);
         }
         let fresh = async {
-            let (host, port) = master;
+            let (host, port) = node;
             let connection = self.target.connect_node(host, *port, &self.target.config()).await?;
             let counts = count(connection.clone(), "NUMSUB", channels).await?;
-            self.connections.lock().insert(master.clone(), connection);
+            self.connections.lock().insert(node.clone(), connection);
             RedisResult::Ok(counts)
         };
-        fresh.await.inspect_err(|error| debug!(%error, "a master of the cluster is silent")).ok()
+        fresh.await.inspect_err(|error| debug!(%error, "a node of the cluster is silent")).ok()
     }
 }
 

@@ -9,7 +9,7 @@ use redis::{AsyncConnectionConfig, RedisError, RedisResult, Value, aio::Multiple
 use tokio_util::sync::CancellationToken;
 
 use super::{Kind, slots::Slots, sound::Sound, speaker::Speaker};
-use crate::redis::{probe, target::Target};
+use crate::redis::{probe, target::Target, whereabouts::Wanted};
 
 /// Host, empty if the cluster does not announce it, and port.
 pub(super) type Address = (String, u16);
@@ -92,6 +92,14 @@ impl Lane {
                 Ok(Opened { connection, own: None })
             }
         }
+    }
+}
+
+/// What the server of a connection has to be.
+pub(super) fn wanted(target: &Target, kind: Kind) -> Wanted {
+    match (kind, target.is_cluster()) {
+        (Kind::Classic, true) => target.wanted().or_replica(),
+        _ => target.wanted(),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     Kind,
     in_step::InStep,
     interest::Changes,
-    lane::{Lane, OpenError},
+    lane::{self, Lane, OpenError},
     signs::{self, Signs},
     sound::{Sound, Watched},
     speaker::is_not_now,
@@ -55,7 +55,7 @@ impl Listener {
         let is_spread = kind == Kind::Sharded && target.is_cluster();
         let connection = InStep::new(connection, is_spread);
         let life = Life::with_frames(target.timeouts().silence, signs.heard.clone());
-        let (wanted, sound) = (target.wanted(), Sound::now());
+        let (wanted, sound) = (lane::wanted(target, kind), Sound::now());
         Ok(Self { kind, connection, life, wanted, signs, closed, sound })
     }
 

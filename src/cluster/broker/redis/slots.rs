@@ -10,6 +10,8 @@ pub(super) struct Slots {
     owners: Vec<Option<usize>>,
     /// Host, as the cluster announces it and empty if it does not, and port.
     pub(super) masters: Vec<(String, u16)>,
+    /// The masters and their replicas.
+    pub(super) nodes: Vec<(String, u16)>,
 }
 
 impl Slots {
@@ -26,16 +28,19 @@ impl Slots {
     /// # Errors
     /// If it is no such answer, or there is no master.
     fn parse(answer: &Value) -> RedisResult<Self> {
-        let mut slots = Self { owners: vec![None; SLOTS], masters: Vec::new() };
+        let mut slots = Self { owners: vec![None; SLOTS], masters: Vec::new(), nodes: Vec::new() };
         for range in answer.as_sequence().unwrap_or_default() {
-            let [first, last, master, ..] = range.as_sequence().unwrap_or_default() else {
+            let [first, last, master, replicas @ ..] = range.as_sequence().unwrap_or_default()
+            else {
                 return Err(not_slots());
             };
-            let [host, port, ..] = master.as_sequence().unwrap_or_default() else {
-                return Err(not_slots());
-            };
-            let host: Option<String> = redis::from_redis_value_ref(host)?;
-            let node = (host.unwrap_or_default(), redis::from_redis_value_ref(port)?);
+            let node = address(master)?;
+            for node in std::iter::once(Ok(node.clone())).chain(replicas.iter().map(address)) {
+                let node = node?;
+                if !slots.nodes.contains(&node) {
+                    slots.nodes.push(node);
+                }
+            }
             let known = slots.masters.iter().position(|master| *master == node);
             let owner = known.unwrap_or_else(|| {
                 slots.masters.push(node);
@@ -55,6 +60,14 @@ impl Slots {
     pub(super) fn owner(&self, slot: usize) -> Option<usize> {
         self.owners[slot]
     }
+}
+
+fn address(node: &Value) -> RedisResult<(String, u16)> {
+    let [host, port, ..] = node.as_sequence().unwrap_or_default() else {
+        return Err(not_slots());
+    };
+    let host: Option<String> = redis::from_redis_value_ref(host)?;
+    Ok((host.unwrap_or_default(), redis::from_redis_value_ref(port)?))
 }
 
 fn not_slots() -> RedisError {

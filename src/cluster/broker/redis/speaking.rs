@@ -14,7 +14,7 @@ use tracing::warn;
 use super::{
     Node,
     health::Side,
-    lane::{Lane, OpenError},
+    lane::{self, Lane, OpenError},
     outgoing::{Fate, Flight},
     pause::Pause,
     speaker::{Said, Speaker},
@@ -66,7 +66,7 @@ impl Node {
                     biased;
                     sent = self.send_all(lane, &speaker) => sent.err(),
                     () = speaker.closed.cancelled() => Some(closed_by_redis()),
-                    error = probe::until_dead(connection, self.target.wanted(), &life) => {
+                    error = probe::until_dead(connection, lane::wanted(&self.target, self.kind), &life) => {
                         Some(error)
                     }
                 };
