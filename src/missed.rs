@@ -94,7 +94,7 @@ impl Missed {
         let answer = match Word::of_event(event) {
             None => return,
             Some(Word::WhatWasSaid(age)) => {
-                let places = self.peers.marks().within(age.saturating_add(MARGIN));
+                let places = self.said_within(age.saturating_add(MARGIN));
                 Said { places, strangers: self.peers.strangers_were_there() }.to_answer()
             }
             Some(Word::Unsaid(places, age)) => {
@@ -106,6 +106,16 @@ impl Missed {
             }
         };
         self.peers.answer_node(from, request, answer);
+    }
+
+    /// Where something was said that was sent within this time.
+    fn said_within(&self, age: Duration) -> Places {
+        let now = Instant::now();
+        let sent = now.checked_sub(age);
+        // What was published before may have waited for a link.
+        let published = sent.map(|sent| self.peers.broker().lapses().published_before(sent));
+        let age = published.map_or(Duration::MAX, |published| now.duration_since(published));
+        self.peers.marks().within(age)
     }
 
     fn told_of(&self, places: Places, until: Instant) {

@@ -3,7 +3,10 @@
 //! A link that is renewed leaves two kinds of gaps: frames of others that were not heard here, and
 //! frames of this node that the others may not have. Either is known by the time at which it began.
 
-use std::time::Instant;
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -14,7 +17,14 @@ use tokio::sync::Notify;
 pub(crate) struct Lapses {
     open: Mutex<Lapse>,
     wake: Notify,
+    /// From when until when frames waited to be sent, in the order of the ends.
+    delays: Mutex<VecDeque<(Instant, Instant)>>,
 }
+
+/// What is sent later than this was late, and is remembered; of many times that follow each other
+/// closely one is made.
+const LATE: Duration = Duration::from_millis(100);
+const DELAYS: usize = 32;
 
 /// From when on frames may be missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,6 +45,32 @@ impl Lapses {
     /// What this node published since then may not have reached the others.
     pub(crate) fn unsaid(&self, since: Instant) {
         self.add(Lapse { unheard: None, unsaid: Some(since) });
+    }
+
+    /// What was published then has been sent only now.
+    pub(crate) fn sent(&self, published: Instant, now: Instant) {
+        if now.duration_since(published) < LATE {
+            return;
+        }
+        let mut delays = self.delays.lock();
+        let mut delay = (published, now);
+        while let Some(last) = delays.pop_back_if(|last| last.1 >= delay.0) {
+            delay.0 = delay.0.min(last.0);
+        }
+        delays.push_back(delay);
+        if delays.len() > DELAYS
+            && let Some(oldest) = delays.pop_front()
+            && let Some(next) = delays.front_mut()
+        {
+            next.0 = oldest.0;
+        }
+    }
+
+    /// When the oldest frame was published that may have been sent after `time`.
+    pub(crate) fn published_before(&self, time: Instant) -> Instant {
+        let delays = self.delays.lock();
+        let after = delays.iter().filter(|(_, sent)| *sent >= time);
+        after.map(|(published, _)| *published).fold(time, Instant::min)
     }
 
     /// Puts back what could not be made good for.
@@ -88,5 +124,39 @@ mod tests {
         assert_eq!(lapses.next().now_or_never(), None);
         lapses.add(lapse);
         assert_eq!(lapses.next().await, lapse);
+    }
+
+    #[test]
+    fn what_was_sent_late_may_have_been_published_long_before() {
+        let lapses = Lapses::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        lapses.sent(at(10), at(10) + LATE / 2);
+        assert_eq!(lapses.published_before(at(5)), at(5));
+        lapses.sent(at(10), at(13));
+        lapses.sent(at(12), at(15));
+        lapses.sent(at(20), at(21));
+        // sent as at 13, so published as at 10
+        assert_eq!(lapses.published_before(at(13)), at(10));
+        assert_eq!(lapses.published_before(at(15)), at(10));
+        assert_eq!(lapses.published_before(at(16)), at(16));
+        assert_eq!(lapses.published_before(at(21)), at(20));
+        assert_eq!(lapses.published_before(at(22)), at(22));
+    }
+
+    #[test]
+    fn of_many_delays_none_is_overlooked() {
+        let lapses = Lapses::default();
+        let start = Instant::now();
+        let at = |second: usize| start + Duration::from_secs(second as u64);
+        for number in 0..3 * DELAYS {
+            lapses.sent(at(10 * number), at(10 * number + 5));
+        }
+        assert!(lapses.delays.lock().len() <= DELAYS);
+        for number in 0..3 * DELAYS {
+            assert!(lapses.published_before(at(10 * number + 4)) <= at(10 * number), "{number}");
+        }
+        let last = 10 * (3 * DELAYS - 1);
+        assert_eq!(lapses.published_before(at(last)), at(last), "the last ones are exact");
     }
 }

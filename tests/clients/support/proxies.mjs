@@ -88,7 +88,12 @@ export async function network(t, port, { delay = 0 } = {}) {
     for (const [from, to] of [[client, upstream], [upstream, client]]) {
       ends.add(from);
       // Each chunk is passed on by hand: `pipe` would resume by itself what `stall` has paused.
-      from.on("data", (chunk) => (delay ? setTimeout(() => to.write(chunk), delay) : to.write(chunk)));
+      const pass = (chunk) => {
+        // Who does not read stops who writes, as in any network.
+        if (!to.write(chunk)) from.pause();
+      };
+      to.on("drain", () => stalled || from.resume());
+      from.on("data", (chunk) => (delay ? setTimeout(pass, delay, chunk) : pass(chunk)));
       from.on("close", () => {
         ends.delete(from);
         to.destroy();

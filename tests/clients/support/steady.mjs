@@ -18,14 +18,21 @@ export class Stream {
   static async start(t, sender, listeners, { every = EVERY } = {}) {
     const stream = new Stream();
     stream.room = `public:stream-${++streams}`;
+    const members = new Map();
     for (const socket of [sender, ...Object.values(listeners)]) {
-      await ack(socket, "join", stream.room);
-      // One that was cut off and comes back by itself.
-      socket.on("connect", () => socket.emit("join", stream.room));
+      const join = async () => {
+        const { id } = socket;
+        await ack(socket, "join", stream.room);
+        members.set(socket, id);
+      };
+      await join();
+      // One that was cut off and comes back by itself. It may be cut off once more before it has joined.
+      socket.on("connect", () => join().catch(() => {}));
+      socket.on("disconnect", () => members.delete(socket));
     }
     for (const [name, socket] of Object.entries(listeners)) {
       const heard = (stream.#listeners[name] = []);
-      socket.on(stream.room, ({ data }) => heard.push({ number: data, at: performance.now(), socket: socket.id }));
+      socket.on(stream.room, ({ data }) => heard.push({ number: data, at: performance.now(), member: members.get(socket) }));
     }
     const send = () => {
       if (!sender.connected) return;
@@ -73,11 +80,12 @@ export class Stream {
 
   /**
    * How many numbers are missing so far in the connection that `name` has now, between the first and the last
-   * that was heard in it. What was missing in a connection that has ended is not counted.
+   * that was heard in it since it was told that it has joined. What was missing in a connection that has ended
+   * is not counted.
    */
   missedWhileOpen(name) {
-    const all = this.#listeners[name];
-    const heard = all.filter(({ socket }) => socket === all.at(-1).socket);
+    const all = this.#listeners[name].filter(({ member }) => member);
+    const heard = all.filter(({ member }) => member === all.at(-1).member);
     return heard.length && heard.at(-1).number - heard[0].number + 1 - heard.length;
   }
 

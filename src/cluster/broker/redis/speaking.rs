@@ -143,6 +143,9 @@ impl Node {
     fn note(&self, flight: &Flight<'_>, said: &RedisResult<Said>) {
         let Ok(Said { delivered, refused, .. }) = said else { return };
         self.counters.delivered.fetch_add(*delivered, Ordering::Relaxed);
+        if let Some(oldest) = flight.frames.iter().map(|frame| frame.since).min() {
+            self.lapses.sent(oldest, Instant::now());
+        }
         let taken = flight.frames.iter().zip(&flight.fates);
         for (frame, _) in taken.filter(|(_, fate)| **fate == Fate::Taken) {
             self.counters.publish_waits.record(frame.since.elapsed());
