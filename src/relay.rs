@@ -24,7 +24,10 @@ use crate::{
     adapter::{Adapter, Adapters, Delivered},
     cluster::{
         message::{Answer, Envelope, Event, Flags, Message, Selection},
-        peers::{Peers, nodes::NODES},
+        peers::{
+            Peers,
+            nodes::{NODES, is_of_ours},
+        },
         wire,
     },
     context::Context,
@@ -57,9 +60,6 @@ enum Effect {
     Malformed,
     None,
 }
-
-/// What emitters that are no server call themselves in the classic format.
-const EMITTER: &str = "emitter";
 
 /// Questions about sockets and rooms that wait for their answer.
 const MAX_DESCRIBING: usize = 64;
@@ -179,7 +179,7 @@ impl Relay {
         bytes: usize,
     ) -> Effect {
         let asker = from.as_deref();
-        if matches!(asker, None | Some(EMITTER)) {
+        if !asker.is_some_and(is_of_ours) {
             self.peers.heard_stranger();
         }
         match message {

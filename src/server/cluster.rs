@@ -153,6 +153,7 @@ impl Faces {
             Box::pin(std::future::ready(Ok(names)))
         });
         let peers = new_peers(config, node, Arc::new(broker), roster, None);
+        peers.listen_to_nodes();
         let directory = Directory::shared(limit(config), directory, here);
         Self { peers: Some(peers), directory, redis: None }
     }
@@ -190,6 +191,7 @@ impl Faces {
             })
         });
         let peers = new_peers(config, node, Arc::new(broker), roster, Some(rights.clone()));
+        peers.listen_to_nodes();
         let directory = Directory::shared(limit(config), directory, here);
         Ok(Self { peers: Some(peers), directory, redis: Some((redis, rights)) })
     }
@@ -248,7 +250,7 @@ pub(super) fn new_peers(
     // A sharded broker knows no patterns: there a node hears the common channel and its rooms in
     // any case, and `all` says where its own broadcasts go.
     let hears_all = !by_room && redis.protocol == WireProtocol::Classic;
-    let peers = Peers::new(NewPeers {
+    Arc::new(Peers::new(NewPeers {
         wire: Wire::new(redis.protocol, &redis.key_prefix, &node, by_room),
         node,
         broker,
@@ -256,9 +258,7 @@ pub(super) fn new_peers(
         hears_all,
         timeout: redis.request_timeout,
         rights,
-    });
-    peers.listen_to_nodes();
-    Arc::new(peers)
+    }))
 }
 
 /// What takes the messages of other nodes; kept by the server.

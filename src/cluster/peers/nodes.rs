@@ -22,6 +22,12 @@ use crate::cluster::{
 /// The namespace of the nodes. Those of clients start with a slash.
 pub(crate) const NODES: &str = "switchboard";
 
+/// Whether a node of this name on the wire is one of ours: those have a name and a run, with a dot in
+/// between. Node.js servers have letters and digits, and emitters no name of their own.
+pub(crate) fn is_of_ours(id: &str) -> bool {
+    id.contains('.')
+}
+
 /// What a node says to another.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Word {

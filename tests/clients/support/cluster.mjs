@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 
-import { Inbox, ack, connect } from "./clients.mjs";
+import { Inbox, ack, connect, connected } from "./clients.mjs";
 import { nodeFor } from "./nodes.mjs";
 import { redisFor } from "./redis.mjs";
 import { serverFor, serverForThisFile } from "./server.mjs";
@@ -77,6 +77,15 @@ class Crew {
     crew.names = Object.keys(crew.#inboxes);
     await crew.join(ALL, ...crew.names);
     return crew;
+  }
+
+  /** Waits until these are cut off, and lets them come back, into the rooms as well. */
+  async comeBack(names, rooms) {
+    for (const name of names) {
+      await until(`${name} is cut off`, () => !this[name].connected, 30_000);
+      await connected(this[name].connect());
+    }
+    for (const room of [ALL, ...rooms]) await this.join(room, ...names);
   }
 
   ids(...names) {
