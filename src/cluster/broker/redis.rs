@@ -368,6 +368,10 @@ impl Node {
         speaker: Option<Arc<Speaker>>,
         listener: Option<Listener>,
     ) {
+        // Now, so that whoever has started it finds it linked.
+        if let Some(speaker) = &speaker {
+            self.begin_speaking(&lane, speaker);
+        }
         let (node, own) = (self.clone(), lane.clone());
         self.tasks.spawn(async move {
             tokio::select! {

@@ -62,6 +62,8 @@ impl Node {
             let _ = sender.send((channel.to_owned(), frame.clone()));
         });
         broker.start(inbound, false).await.unwrap();
+        assert_eq!(*broker.link().borrow(), Link::Up);
+        assert_eq!(broker.listeners(vec!["nobody".into()]).await, Ok(vec![0]));
         Self { broker, heard }
     }
 

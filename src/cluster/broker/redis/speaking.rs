@@ -43,6 +43,13 @@ impl Node {
         Ok(Arc::new(speaker))
     }
 
+    /// From now on what waits is sent.
+    pub(super) fn begin_speaking(&self, lane: &Lane, speaker: &Arc<Speaker>) {
+        lane.speaker.store(Some(speaker.clone()));
+        self.outgoing.linked(lane.number, true);
+        self.health.up(lane.number, Side::Speaking);
+    }
+
     /// Ends when the node has left and nothing waits any more.
     pub(super) async fn keep_speaking(&self, lane: &Lane, mut open: Option<Arc<Speaker>>) {
         let mut pause = Pause::default();
@@ -56,9 +63,7 @@ impl Node {
                     let time = until_others_are_back(lost.elapsed());
                     self.outgoing.hold_back(lane.number, time);
                 }
-                lane.speaker.store(Some(speaker.clone()));
-                self.outgoing.linked(lane.number, true);
-                self.health.up(lane.number, Side::Speaking);
+                self.begin_speaking(lane, &speaker);
                 let life = Life::new(self.target.timeouts().silence);
                 let connection = speaker.connection.clone();
                 let lost = tokio::select! {
