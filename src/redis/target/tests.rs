@@ -1,4 +1,5 @@
 use super::*;
+use crate::{config::SecretUrl, redis::tls::TlsFiles};
 
 fn parse(url: &str) -> Result<Target, TargetError> {
     Target::parse(&SecretUrl::new(url), &TlsFiles::default())

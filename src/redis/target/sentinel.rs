@@ -1,0 +1,64 @@
+//! Asks Sentinels who the master is.
+
+use redis::{
+    Client, ConnectionAddr, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError,
+    RedisResult,
+};
+
+use super::{Target, node, open::no_node};
+
+impl Target {
+    /// Asks one Sentinel after the other who the master is.
+    pub(super) async fn find_master(
+        &self,
+        sentinels: &[ConnectionAddr],
+        name: &str,
+    ) -> RedisResult<ConnectionAddr> {
+        self.ensure_crypto();
+        let mut last = no_node();
+        for sentinel in sentinels {
+            match self.ask_sentinel(sentinel, name).await {
+                Ok(Some((host, port))) => return Ok(node(&host, port, self.tls.is_some())),
+                Ok(None) => last = unknown_master(),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn ask_sentinel(
+        &self,
+        sentinel: &ConnectionAddr,
+        name: &str,
+    ) -> RedisResult<Option<(String, u16)>> {
+        // First without a login: one is refused by a Sentinel that has no password. RESP2, since
+        // `HELLO 3` would be refused by one that has.
+        let plain = RedisConnectionInfo::default();
+        let login = self.settings.clone().set_db(0).set_protocol(ProtocolVersion::RESP2);
+        match self.ask_sentinel_as(sentinel, plain, name).await {
+            Err(error) if error.code() == Some("NOAUTH") && login.password().is_some() => {
+                self.ask_sentinel_as(sentinel, login, name).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn ask_sentinel_as(
+        &self,
+        sentinel: &ConnectionAddr,
+        login: RedisConnectionInfo,
+        name: &str,
+    ) -> RedisResult<Option<(String, u16)>> {
+        let info = self.info(sentinel)?.set_redis_settings(login);
+        let client = Client::open(info)?;
+        let mut connection =
+            client.get_multiplexed_async_connection_with_config(&self.config()).await?;
+        let mut question = redis::cmd("SENTINEL");
+        question.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+        question.query_async(&mut connection).await
+    }
+}
+
+fn unknown_master() -> RedisError {
+    (ErrorKind::Client, "the Sentinels know no master of this name").into()
+}
