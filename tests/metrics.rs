@@ -432,7 +432,10 @@ async fn what_travels_between_nodes_is_counted_on_both() {
     let redis = Redis::start().await;
     let node = || {
         let url = SecretUrl::new(redis.url());
-        start(builder(move |config| config.redis.url = Some(url)))
+        start(builder(move |config| {
+            config.redis.url = Some(url);
+            config.redis.pending_age = Duration::from_millis(200);
+        }))
     };
     let ((here, at_home), (there, away)) = (node().await, node().await);
     let mut ada = there.client_of("ada").await;
@@ -465,7 +468,11 @@ async fn what_travels_between_nodes_is_counted_on_both() {
     .await;
     here.switchboard.of("/").user("ada").emit("lost", &()).unwrap();
     let dropped = ("switchboard_cluster_dropped_total", [("reason", "link_down")]);
-    assert!(at_home.scrape().await.value(dropped.0, &dropped.1) >= 1.0);
+    until("it has waited long enough", async || {
+        at_home.scrape().await.value(dropped.0, &dropped.1) >= 1.0
+    })
+    .await;
+    assert_eq!(at_home.scrape().await.value("switchboard_cluster_queue_frames", &[]), 0.0);
     redis.restart();
     until("the link is up again", async || {
         let metrics = at_home.scrape().await;
