@@ -141,7 +141,28 @@ pub(super) fn call_register(
     let mut register = call(&SCRIPTS.register, keys);
     register.arg(incarnation).arg(grace).arg(limit.max_sockets);
     register.arg(u8::from(limit.disconnect_oldest)).arg(u8::from(is_all));
+    register.arg(former(incarnation).unwrap_or_default());
     register
+}
+
+/// The name that a node had before this one, if it had another.
+fn former(incarnation: &str) -> Option<String> {
+    let (run, number) = incarnation.rsplit_once('~')?;
+    match number.parse::<u32>().ok()? {
+        0 => None,
+        1 => Some(run.to_owned()),
+        number => Some(format!("{run}~{}", number - 1)),
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn a_name_says_which_one_it_follows() {
+    let names =
+        [("a.x", None), ("a.x~1", Some("a.x")), ("a.x~12", Some("a.x~11")), ("a~1.x", None)];
+    for (name, before) in names {
+        assert_eq!(former(name).as_deref(), before);
+    }
 }
 
 /// What `register` answers: users that came online, and entries that go.
