@@ -87,7 +87,8 @@ pub(crate) struct Meters {
     acks_awaited: AtomicU64,
     /// How many sockets have a token that is waited for to expire.
     pub(crate) token_deadlines: AtomicUsize,
-    /// How many sockets there were when the drain began.
+    /// One more than how many sockets there were when the drain began. 0: it has not, or is in its
+    /// time of grace.
     drained_from: AtomicUsize,
     handlers: Mutex<Vec<Handling>>,
     requests: Requests,
@@ -126,7 +127,7 @@ impl Meters {
 
     /// A drain begins with so many sockets.
     pub(crate) fn drain_begins(&self, sockets: usize) {
-        self.drained_from.store(sockets, Relaxed);
+        self.drained_from.store(sockets + 1, Relaxed);
     }
 
     /// Counts a request of the admin port. `route` is the pattern, not what was asked for.

@@ -367,7 +367,11 @@ async fn refusals_and_cuts_are_counted_by_their_reason() {
 
 #[tokio::test]
 async fn the_progress_of_a_drain_is_seen_while_it_lasts() {
-    let (server, admin) = start(builder(|c| c.drain.spread = Duration::from_secs(2))).await;
+    let (server, admin) = start(builder(|config| {
+        config.drain.grace = Duration::from_millis(300);
+        config.drain.spread = Duration::from_secs(2);
+    }))
+    .await;
     let mut clients = Vec::new();
     for _ in 0..8 {
         clients.push(server.client().await);

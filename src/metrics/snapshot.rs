@@ -160,10 +160,10 @@ impl Snapshot {
                     were there when it began. 0 without a drain.";
         let before = self.context.meters().drained_from.load(Relaxed);
         let progress = match (self.context.is_draining(), before) {
-            (false, _) => 0.0,
-            (true, 0) => 1.0,
+            (false, _) | (true, 0) => 0.0,
+            (true, 1) => 1.0,
             // One may have come in while it began.
-            (true, before) => (1.0 - self.sockets as f64 / before as f64).max(0.0),
+            (true, before) => (1.0 - self.sockets as f64 / (before - 1) as f64).max(0.0),
         };
         to.gauge("switchboard_drain_progress", help, progress)?;
         if let Some(watch) = self.context.watch() {
