@@ -21,7 +21,8 @@ async fn a_program_with_settings_that_cannot_be_used_is_told_so_by_name() {
     assert_eq!(refused(|config| config.auth.mode = AuthMode::Required), None);
     assert_eq!(refused(|config| config.admin_listen = Some(config.listen)), None);
     let start = "the configuration cannot be used: ";
-    let named: [(fn(&mut Config), &str); 4] = [
+    type Change = fn(&mut Config);
+    let named: [(Change, &str); 4] = [
         (|config| config.recovery.enabled = true, "recovery: this version does not"),
         (|config| config.edge.advertise = Some("a:1".into()), "edge.advertise: this version"),
         (|config| config.drain.timeout = Duration::ZERO, "drain.timeout: must be more than 0"),

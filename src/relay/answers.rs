@@ -110,11 +110,13 @@ mod tests {
         frame.into()
     }
 
+    type Read = dyn Fn(&str, &Bytes) + Send + Sync;
+
     /// What is read later goes to the receiver, one answer for each word on the sender.
     struct Rig {
         answers: Answers,
         tasks: TaskTracker,
-        read: Arc<dyn Fn(&str, &Bytes) + Send + Sync>,
+        read: Arc<Read>,
         goes_on: mpsc::Sender<()>,
         was_read: mpsc::Receiver<u8>,
     }
