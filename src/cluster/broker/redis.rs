@@ -317,17 +317,19 @@ impl Node {
             tokio::join!(self.open_speaker(lane), self.open_listener(lane, ears))
         }))
         .await;
-        let mut works = lanes.is_empty();
-        let mut opens = Vec::new();
-        let mut first = None;
-        for (lane, (speaker, listener)) in lanes.into_iter().zip(opened) {
-            works |= speaker.is_ok() && listener.is_ok();
-            let speaker = self.or_lost(&lane, health::Side::Speaking, speaker, &mut first);
-            let listener = self.or_lost(&lane, health::Side::Listening, listener, &mut first);
-            opens.push((lane, speaker, listener));
+        let works =
+            lanes.is_empty() || opened.iter().any(|(one, other)| one.is_ok() && other.is_ok());
+        if !works && !wait {
+            // Whoever starts the node is told, and nothing is tried again.
+            let errors = opened.into_iter().flat_map(|(one, other)| [one.err(), other.err()]);
+            let first = errors.flatten().next();
+            return first.map_or(Ok(()), |error| Err(self.refusal(error)));
         }
-        if let Some(error) = first.filter(|_| !works && !wait) {
-            return Err(self.refusal(error));
+        let mut opens = Vec::new();
+        for (lane, (speaker, listener)) in lanes.into_iter().zip(opened) {
+            let speaker = self.or_lost(&lane, health::Side::Speaking, speaker);
+            let listener = self.or_lost(&lane, health::Side::Listening, listener);
+            opens.push((lane, speaker, listener));
         }
         self.outgoing.begin();
         for (lane, speaker, listener) in opens {
@@ -344,20 +346,15 @@ impl Node {
         Ok(())
     }
 
-    /// What was opened; of what was not, the first reason is kept.
+    /// What was opened; what was not is mended from now on.
     fn or_lost<T>(
         &self,
         lane: &Lane,
         side: health::Side,
         opened: Result<T, OpenError>,
-        first: &mut Option<OpenError>,
     ) -> Option<T> {
-        opened
-            .map_err(|error| {
-                self.health.down(lane.number, side, self.explain(&error));
-                first.get_or_insert(error);
-            })
-            .ok()
+        let lost = |error| self.health.down(lane.number, side, self.explain(&error));
+        opened.map_err(lost).ok()
     }
 
     /// The links of a lane are kept, until it is over or the node leaves.
