@@ -336,8 +336,11 @@ async fn nodes_are_listed_and_a_lost_link_is_said() {
     for path in ["/users", "/users/ada", "/users/nobody", "/nodes"] {
         assert_eq!(scene.admin.get(path).await.problem(), (503, "unavailable"), "{path}");
     }
-    let answer = scene.admin.post("/users/online", json!({ "ids": ["ada"] })).await;
+    let answer = scene.admin.post("/users/online", json!({ "ids": ["ada", "nobody"] })).await;
     assert_eq!(answer.problem(), (503, "unavailable"));
+    // Of who is connected here it is known.
+    let answer = scene.admin.post("/users/online", json!({ "ids": ["ada"] })).await.with(200);
+    assert_eq!(answer, json!({ "online": { "ada": true } }));
     let answer = scene.admin.post("/users/ada/disconnect", json!({})).await;
     assert_eq!(answer.problem(), (503, "unavailable"));
     within("gone", here.disconnected()).await;
