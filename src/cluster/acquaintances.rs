@@ -16,6 +16,9 @@ use crate::id::NodeId;
 /// How often it is looked who is there: well within a lease, so that a node is known before it can
 /// be taken for dead.
 pub(super) const LOOK: Duration = Duration::from_secs(5);
+/// A look that follows soon, and how many do so after the start.
+pub(super) const SOON: Duration = Duration::from_secs(2);
+pub(super) const FIRST_LOOKS: usize = 5;
 /// How long a node is remembered that is not there any more. A link of a node that hangs may last
 /// as long as Redis and the network let it.
 const MEMORY: Duration = Duration::from_secs(3600);

@@ -262,20 +262,24 @@ impl Peers {
         self.counts.unsendable.load(Ordering::Relaxed)
     }
 
-    /// Looks from time to time who is there, so that nobody is unknown who is taken for dead.
+    /// Looks from time to time who is there, so that nobody is unknown who is taken for dead. Soon
+    /// after the start, and after the first sight of a stranger, it is looked again at once.
     pub(crate) async fn stay_acquainted(self: Arc<Self>) {
-        let mut seen_before = false;
+        let (mut looks, mut seen_before) = (0, false);
         loop {
-            tokio::time::sleep(acquaintances::LOOK).await;
+            let is_new = looks < acquaintances::FIRST_LOOKS || seen_before;
+            tokio::time::sleep(if is_new { acquaintances::SOON } else { acquaintances::LOOK }).await;
             if !self.is_up() {
                 continue;
             }
+            looks = (looks + 1).min(acquaintances::FIRST_LOOKS);
             let Ok((Census { foreign, .. }, _)) = self.census(FIRST).await else { continue };
             // Once may be a node of ours that has just come and is not listed yet.
-            if foreign > 0 && seen_before {
+            let is_sure = foreign > 0 && seen_before;
+            if is_sure {
                 self.strangers.noticed();
             }
-            seen_before = foreign > 0;
+            seen_before = foreign > 0 && !is_sure;
         }
     }
 

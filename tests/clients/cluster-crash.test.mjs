@@ -106,6 +106,9 @@ describe("Redis comes back", { concurrency: 2 }, () => {
       const crew = await cluster.crew(t);
       const room = "public:still here";
       await crew.join(room, ...crew.names);
+      // By its words a node knows that there is a server of the other kind, which may not be back in time.
+      await crew.publish("n", room, "before");
+      await crew.heard("n");
       await cluster.redis.kill({ forgets: true });
       await until("a node notices", async () => (await cluster.servers.a.get("/readyz")).status === 503);
       await cluster.redis.start();
