@@ -268,7 +268,8 @@ impl Peers {
         let (mut looks, mut seen_before) = (0, false);
         loop {
             let is_new = looks < acquaintances::FIRST_LOOKS || seen_before;
-            tokio::time::sleep(if is_new { acquaintances::SOON } else { acquaintances::LOOK }).await;
+            tokio::time::sleep(if is_new { acquaintances::SOON } else { acquaintances::LOOK })
+                .await;
             if !self.is_up() {
                 continue;
             }

@@ -13,7 +13,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use rand::seq::SliceRandom as _;
 use redis::{AsyncConnectionConfig, ConnectionAddr, RedisConnectionInfo};
 
-pub(crate) use self::{error::TargetError, parse::key_file};
+pub(crate) use self::error::TargetError;
+#[cfg(feature = "server")]
+pub(crate) use self::parse::key_file;
 use super::{
     tls::Tls,
     view::Address,

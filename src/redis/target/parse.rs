@@ -1,6 +1,6 @@
 //! Reads `redis.url`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use redis::{ConnectionAddr, ProtocolVersion, RedisConnectionInfo};
 
@@ -106,10 +106,11 @@ impl Target {
 }
 
 /// The file with a private key that the URL names.
-pub(crate) fn key_file(url: &SecretUrl) -> Option<PathBuf> {
+#[cfg(feature = "server")]
+pub(crate) fn key_file(url: &SecretUrl) -> Option<std::path::PathBuf> {
     let urls = Url::all(url.expose()).ok()?;
     let [_, _, _, _, key] = urls.first()?.query(["db", "cluster", "ca", "cert", "key"]).ok()?;
-    key.map(PathBuf::from)
+    key.map(std::path::PathBuf::from)
 }
 
 fn settings(url: &Url<'_>, db: Option<&str>) -> Result<RedisConnectionInfo, TargetError> {
