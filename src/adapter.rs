@@ -280,12 +280,12 @@ impl Adapter {
         }
     }
 
-    /// Ends when the node hears of every room that was joined before, or cannot because the link
+    /// Ends when the node hears of these rooms, which were joined before, or cannot because the link
     /// is down; after `redis.request_timeout` at the latest, so that a Redis that hangs does not hold
     /// up anybody for ever.
-    pub(crate) async fn settled(&self) {
+    pub(crate) async fn settled(&self, rooms: &[Room]) {
         if let (Some(peers), Some(_)) = (&self.peers, &self.interest) {
-            let _ = tokio::time::timeout(peers.timeout(), peers.broker().settled()).await;
+            peers.settled(self.namespace(), rooms).await;
         }
     }
 

@@ -229,8 +229,9 @@ impl Session {
     /// `forbidden` if the socket is in as many rooms as `limits.max_rooms_per_socket` allows, its
     /// own rooms not counted.
     pub async fn join(&self, room: impl Into<Room>) -> Result<(), Fault> {
-        self.join_here(room.into())?;
-        self.0.adapter.settled().await;
+        let room = room.into();
+        self.join_here(room.clone())?;
+        self.0.adapter.settled(&[room]).await;
         Ok(())
     }
 
@@ -254,7 +255,8 @@ impl Session {
     }
 
     pub(crate) async fn settled(&self) {
-        self.0.adapter.settled().await;
+        let adapter = &self.0.adapter;
+        adapter.settled(&adapter.rooms_of(self.0.sid)).await;
     }
 
     /// Leaves a room. Leaving one's own rooms (id, user, `authenticated`) is ignored: emits and

@@ -155,9 +155,9 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync + 'static {
     fn listen(&self, topic: Topic);
     fn unlisten(&self, topic: &Topic);
 
-    /// Ends when every [`listen`](Self::listen) before it is in force, or waits for a link that is
-    /// down.
-    fn settled(&self) -> BoxFuture<'_, ()>;
+    /// Ends when every [`listen`](Self::listen) to these topics before it is in force, or waits for a
+    /// link that is down.
+    fn settled(&self, topics: &[Topic]) -> BoxFuture<'_, ()>;
 
     /// How many nodes listen to each of these channels by name.
     fn listeners(&self, channels: Vec<Channel>) -> BoxFuture<'_, Result<Vec<usize>, Disconnected>>;

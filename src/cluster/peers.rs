@@ -14,7 +14,7 @@ use std::{
 
 use nodes::Strangers;
 use parking_lot::RwLock;
-use socketioxide_core::Value;
+use socketioxide_core::{Value, adapter::Room};
 use tokio::time::Instant;
 
 use super::{
@@ -137,11 +137,6 @@ impl Peers {
         self.hears_all
     }
 
-    /// How long an answer is waited for.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
     pub(crate) fn is_up(&self) -> bool {
         *self.broker.link().borrow() == Link::Up
     }
@@ -192,8 +187,17 @@ impl Peers {
         let hearing = Hearing { peers: self, topics: self.wire.answer_topics(namespace) };
         hearing.topics.iter().for_each(|topic| self.broker.listen(topic.clone()));
         // At most as long as an answer may take: then it is not heard, and that is told.
-        let _ = tokio::time::timeout(self.timeout, self.broker.settled()).await;
+        let _ = tokio::time::timeout(self.timeout, self.broker.settled(&hearing.topics)).await;
         Some(hearing)
+    }
+
+    /// Ends when the node hears of these rooms of a namespace that it serves, or cannot because the
+    /// link is down, or it takes too long.
+    pub(crate) async fn settled(&self, namespace: &str, rooms: &[Room]) {
+        let mut topics = self.wire.topics(namespace, self.hears_all);
+        let room = |room: &Room| Topic::Channel(self.wire.room_channel(namespace, room));
+        topics.extend(rooms.iter().map(room));
+        let _ = tokio::time::timeout(self.timeout, self.broker.settled(&topics)).await;
     }
 
     /// Listens to a room that has members here; where one pattern covers every room, nobody asks.

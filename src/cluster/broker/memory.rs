@@ -210,7 +210,7 @@ impl Broker for MemoryBroker {
         });
     }
 
-    fn settled(&self) -> BoxFuture<'_, ()> {
+    fn settled(&self, _: &[Topic]) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 

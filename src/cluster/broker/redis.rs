@@ -232,8 +232,8 @@ impl Broker for RedisBroker {
         self.0.interest.unlisten(topic);
     }
 
-    fn settled(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.0.interest.settled())
+    fn settled(&self, topics: &[Topic]) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.interest.settled(topics))
     }
 
     fn listeners(&self, channels: Vec<Channel>) -> BoxFuture<'_, Result<Vec<usize>, Disconnected>> {

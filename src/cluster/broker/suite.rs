@@ -68,10 +68,9 @@ impl Node {
     }
 
     pub(super) async fn listen(&self, channels: &[&str]) {
-        for name in channels {
-            self.broker.listen(channel(name));
-        }
-        self.broker.settled().await;
+        let topics: Vec<_> = channels.iter().map(|name| channel(name)).collect();
+        topics.iter().for_each(|topic| self.broker.listen(topic.clone()));
+        self.broker.settled(&topics).await;
     }
 
     pub(super) fn say(&self, channel: &str, text: &str) {
@@ -139,7 +138,7 @@ pub(super) async fn left_is_not_heard(make: &impl AsyncFn() -> Arc<dyn Broker>) 
     let [ann, mut bob] = two(make).await;
     bob.listen(&["left", "kept"]).await;
     bob.broker.unlisten(&channel("left"));
-    bob.broker.settled().await;
+    bob.broker.settled(&[channel("left")]).await;
     ann.say("left", "1");
     ann.say("never", "2");
     ann.say("kept", "3");
@@ -147,7 +146,7 @@ pub(super) async fn left_is_not_heard(make: &impl AsyncFn() -> Arc<dyn Broker>) 
     // left and at once taken up again
     bob.broker.unlisten(&channel("kept"));
     bob.broker.listen(channel("kept"));
-    bob.broker.settled().await;
+    bob.broker.settled(&[channel("kept")]).await;
     ann.say("kept", "4");
     bob.hears("kept", "4").await;
 }
@@ -156,7 +155,7 @@ pub(super) async fn listens_are_counted(make: &impl AsyncFn() -> Arc<dyn Broker>
     let [ann, mut bob] = two(make).await;
     bob.listen(&["twice", "twice"]).await;
     bob.broker.unlisten(&channel("twice"));
-    bob.broker.settled().await;
+    bob.broker.settled(&[channel("twice")]).await;
     ann.say("twice", "once");
     bob.hears("twice", "once").await;
     bob.broker.unlisten(&channel("twice"));
@@ -221,8 +220,9 @@ pub(super) async fn a_stopped_node_has_sent_everything(make: &impl AsyncFn() -> 
 /// Glob characters in a prefix mean themselves.
 pub(super) async fn prefixes_are_plain_text(make: &impl AsyncFn() -> Arc<dyn Broker>) {
     let [ann, mut bob] = two(make).await;
-    bob.broker.listen(Topic::Prefix("p[1]*?\\#".into()));
-    bob.broker.settled().await;
+    let prefix = Topic::Prefix("p[1]*?\\#".into());
+    bob.broker.listen(prefix.clone());
+    bob.broker.settled(&[prefix]).await;
     for name in ["p1x?\\#", "p[1]x?\\#", "p[1]*?\\", "p[1]*?\\#", "p[1]*?\\#room#"] {
         ann.say(name, "");
     }

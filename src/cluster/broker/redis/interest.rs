@@ -216,17 +216,28 @@ impl Interest {
         self.progress.send_replace(());
     }
 
-    /// Ends when every call before it is in force, or waits for a link.
-    pub(super) async fn settled(&self) {
+    /// Ends when every call before it about these topics is in force, or waits for a link. Lanes that
+    /// carry none of them are not waited for.
+    pub(super) fn settled(&self, topics: &[Topic]) -> impl Future<Output = ()> + use<'_> {
         let mut progress = self.progress.subscribe();
-        let wanted: Vec<u64> = self.state.lock().lanes.iter().map(|lane| lane.version).collect();
-        let in_force = progress.wait_for(|()| {
+        let wanted: Vec<(usize, u64)> = {
             let state = self.state.lock();
-            let mut lanes = state.lanes.iter().zip(&wanted);
-            lanes.all(|(lane, wanted)| !lane.linked || lane.confirmed >= *wanted)
-        });
-        // The sender is in `self`.
-        let _ = in_force.await;
+            let mut lanes: Vec<_> = topics.iter().map(|it| state.routes.lane(it.name())).collect();
+            lanes.sort_unstable();
+            lanes.dedup();
+            lanes.into_iter().map(|lane| (lane, state.lanes[lane].version)).collect()
+        };
+        async move {
+            let in_force = progress.wait_for(|()| {
+                let state = self.state.lock();
+                wanted.iter().all(|(lane, wanted)| {
+                    let lane = &state.lanes[*lane];
+                    !lane.linked || lane.confirmed >= *wanted
+                })
+            });
+            // The sender is in `self`.
+            let _ = in_force.await;
+        }
     }
 }
 

@@ -96,7 +96,7 @@ async fn after_a_crash_of_redis_every_topic_is_heard_again() {
         [node(&server.url(), Kind::Classic).await, node(&server.url(), Kind::Classic).await];
     bob.listen(&["a", "gone"]).await;
     bob.broker.listen(Topic::Prefix("p:".into()));
-    bob.broker.settled().await;
+    bob.broker.settled(&[Topic::Prefix("p:".into())]).await;
     for node in [&ann, &bob] {
         assert_eq!(
             node.broker.lapses().next().now_or_never(),
@@ -114,7 +114,7 @@ async fn after_a_crash_of_redis_every_topic_is_heard_again() {
     assert!(ann.broker.listeners(vec!["a".into()]).await.is_err());
     bob.broker.unlisten(&suite::channel("gone"));
     bob.broker.listen(suite::channel("new"));
-    bob.broker.settled().await; // does not wait while the link is down
+    bob.broker.settled(&[suite::channel("new")]).await; // does not wait while the link is down
     server.restart().await;
     for node in [&ann, &bob] {
         node.becomes(Link::Up).await;
