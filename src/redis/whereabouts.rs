@@ -226,6 +226,16 @@ impl Whereabouts {
     }
 }
 
+/// How long a server may have been the wrong one before that was found out: what is right is known anew
+/// every few seconds, a server is looked at twice, and each question has its time.
+pub(crate) const UNNOTICED: Duration = Duration::from_secs(10);
+
+/// Whether it says that the server is not, or no longer, the right one. It may have answered all the
+/// while.
+pub(crate) fn is_wrong_server(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Client
+}
+
 fn elsewhere() -> RedisError {
     (ErrorKind::Client, "redis.url leads to another server now").into()
 }

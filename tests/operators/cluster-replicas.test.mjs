@@ -48,3 +48,21 @@ it("waits for whoever listens at a replica", { timeout: 120_000 }, async (t) => 
   // The cluster names a replica once it is in step.
   await until("an answer without that server is not complete", async () => (await complete()) !== true, 15_000);
 });
+
+it("cuts off whoever missed something while a link was at a master that had been removed", { timeout: 120_000 }, async (t) => {
+  const cluster = await redisClusterFor(t, { replicas: 0 });
+  const node = (node_id) => serverFor(t, { node_id, redis: { url: cluster.url } });
+  const nodes = [await node("a"), await node("b")];
+  const traffic = await Traffic.start(t, nodes);
+  const [gone, heir] = await cluster.members();
+  const any = `127.0.0.1:${heir.node.port}`;
+  await cluster.manage("reshard", any, "--cluster-from", gone.id, "--cluster-to", heir.id, "--cluster-slots", 16_384);
+  await cluster.manage("del-node", any, gone.id);
+  await traffic.flows(30_000);
+  // The links that were there have left, and what follows from that is done.
+  const sent = traffic.streams[0].sent;
+  await until("some seconds have passed", () => traffic.streams[0].sent > sent + 400, 30_000);
+  const { missing, cuts } = await traffic.result();
+  const [a, b] = cuts;
+  assert.ok((missing[0] === 0 || b > 0) && (missing[1] === 0 || a > 0), `missing ${missing}, cut ${cuts}`);
+});

@@ -49,7 +49,7 @@ async function story(t, url, protocol, redises, during) {
 for (const protocol of ["classic", "sharded"]) {
   it(`those for a Redis Cluster are enough, ${protocol}`, { timeout: 120_000 }, async (t) => {
     const cluster = await redisClusterFor(t);
-    for (const redis of cluster.nodes) await redis.cli(...rights(protocol, named("+cluster|slots"), named("+cluster|myid"), named("+ping")));
+    for (const redis of cluster.nodes) await redis.cli(...rights(protocol, named("+cluster|slots"), named("+cluster|myid"), named("+ping"), ...OF_USE));
     const url = cluster.url.replaceAll("redis://", "redis://switchboard:pw@");
     await story(t, url, protocol, cluster.nodes, async () => {
       for (const { node } of (await cluster.members()).filter(({ isMaster }) => !isMaster)) await node.text("CLUSTER", "FAILOVER");

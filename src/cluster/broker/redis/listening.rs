@@ -19,7 +19,10 @@ use super::{
     listener::Listener,
     pause::Pause,
 };
-use crate::redis::backoff::Backoff;
+use crate::redis::{
+    backoff::Backoff,
+    whereabouts::{UNNOTICED, is_wrong_server},
+};
 
 /// When Redis closes the connection that listens it has often closed those of the others, too: after
 /// a message that is too big, or when it ends. They need a moment to come back and hear us.
@@ -76,6 +79,9 @@ impl Node {
                 };
                 let Some(error) = lost else { return self.leave(lane, &listener).await };
                 listener.give_up();
+                if is_wrong_server(&error) {
+                    listener.sound.doubt(UNNOTICED);
+                }
                 self.interest.lost(lane.number);
                 *lane.deaf_since.lock() = Some(Instant::now());
                 if listener.is_closed() {

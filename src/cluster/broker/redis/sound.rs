@@ -1,6 +1,9 @@
 //! Since when a connection may have failed to deliver.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use redis::{Cmd, Pipeline, RedisFuture, Value, aio::ConnectionLike};
@@ -19,6 +22,13 @@ impl Sound {
 
     pub(super) fn until(&self) -> Instant {
         *self.0.lock()
+    }
+
+    /// It has answered, and may have been at the wrong server for as long as that: nothing that was
+    /// heard since then is all that was published.
+    pub(super) fn doubt(&self, time: Duration) {
+        let mut until = self.0.lock();
+        *until = until.checked_sub(time).unwrap_or(*until);
     }
 
     fn answered(&self, asked: Instant) {

@@ -24,6 +24,7 @@ use crate::redis::{
     link::closed_by_redis,
     probe::{self, Life},
     refusal::is_of_rights,
+    whereabouts::{UNNOTICED, is_wrong_server},
 };
 
 /// A link for publishing and one that listens, lost within so long, were lost together.
@@ -80,6 +81,12 @@ impl Node {
                 self.outgoing.linked(lane.number, false);
                 lost_at = Some(Instant::now());
                 let Some(error) = lost else { return };
+                if is_wrong_server(&error)
+                    && let Some(since) = Instant::now().checked_sub(UNNOTICED)
+                {
+                    // It took what was published, and passed it on to nobody.
+                    self.lapses.unsaid(since);
+                }
                 self.lost(lane, Side::Speaking, self.explain_loss(&error));
                 pause.lasted(opened.elapsed());
             }
