@@ -64,5 +64,6 @@ it("cuts off whoever missed something while a link was at a master that had been
   await until("some seconds have passed", () => traffic.streams[0].sent > sent + 400, 30_000);
   const { missing, cuts } = await traffic.result();
   const [a, b] = cuts;
-  assert.ok((missing[0] === 0 || b > 0) && (missing[1] === 0 || a > 0), `missing ${missing}, cut ${cuts}`);
+  // What a client says in the moment in which it is cut off itself gets nowhere.
+  assert.ok((missing[0] <= 2 * a || b > 0) && (missing[1] <= 2 * b || a > 0), `missing ${missing}, cut ${cuts}`);
 });
