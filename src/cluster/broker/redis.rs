@@ -333,8 +333,6 @@ impl Node {
         }
         self.outgoing.begin();
         for (lane, speaker, listener) in opens {
-            // Before it is kept: who has started may ask at once.
-            lane.speaker.store(speaker.clone());
             self.spawn(lane, ears, speaker, listener);
         }
         if self.is_spread() {

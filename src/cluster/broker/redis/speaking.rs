@@ -51,30 +51,22 @@ impl Node {
         self.health.up(lane.number, Side::Speaking);
     }
 
-    /// Ends when the node has left and nothing waits any more.
+    /// `open` has begun to speak. Ends when the node has left and nothing waits any more.
     pub(super) async fn keep_speaking(&self, lane: &Lane, mut open: Option<Arc<Speaker>>) {
         let mut pause = Pause::default();
         let mut lost_at: Option<Instant> = None;
         loop {
             if let Some(speaker) = open.take() {
                 let opened = Instant::now();
-                if let Some(lost) = lost_at
-                    && lane.deaf_since.lock().is_some_and(|deaf| deaf + TOGETHER > lost)
-                {
-                    let time = until_others_are_back(lost.elapsed());
-                    self.outgoing.hold_back(lane.number, time);
-                }
-                self.begin_speaking(lane, &speaker);
                 let life = Life::new(self.target.timeouts().silence);
-                let connection = speaker.connection.clone();
+                let wanted = lane::wanted(&self.target, self.kind);
+                let until_dead = probe::until_dead(speaker.connection.clone(), wanted, &life);
                 let lost = tokio::select! {
                     // First, so that every answer that has come is taken note of.
                     biased;
                     sent = self.send_all(lane, &speaker) => sent.err(),
                     () = speaker.closed.cancelled() => Some(closed_by_redis()),
-                    error = probe::until_dead(connection, lane::wanted(&self.target, self.kind), &life) => {
-                        Some(error)
-                    }
+                    error = until_dead => Some(error),
                 };
                 lane.speaker.store(None);
                 speaker.closed.cancel();
@@ -96,7 +88,16 @@ impl Node {
             sleep(pause.next()).await;
             self.outgoing.expire();
             match self.open_speaker(lane).await {
-                Ok(speaker) => open = Some(speaker),
+                Ok(speaker) => {
+                    if let Some(lost) = lost_at
+                        && lane.deaf_since.lock().is_some_and(|deaf| deaf + TOGETHER > lost)
+                    {
+                        let time = until_others_are_back(lost.elapsed());
+                        self.outgoing.hold_back(lane.number, time);
+                    }
+                    self.begin_speaking(lane, &speaker);
+                    open = Some(speaker);
+                }
                 Err(error) => self.lost(lane, Side::Speaking, self.explain(&error)),
             }
         }
