@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Client, Server, by_name, redis::Redis, until, within};
+use support::{Client, Server, by_name, redis::Redis, rooms, until, within};
 use switchboard::{
     Config, Data, Gateway, Payload, Reply, Session, Switchboard,
     config::{OverLimit, SecretUrl, Subscribe, WireProtocol},
@@ -31,15 +31,7 @@ struct Cluster {
 }
 
 fn gateway() -> Gateway {
-    Gateway::new("/")
-        .on("marker", async || Reply::ack(&()))
-        .on("join", async |session: Session, Data(room): Data<String>| {
-            session.join(room).await.map(|()| Reply::ack(&true))
-        })
-        .on("leave", async |session: Session, Data(room): Data<String>| {
-            session.leave(&room);
-            Reply::ack(&true)
-        })
+    rooms()
         .on("say", async |session: Session, Data(words): Data<Vec<String>>| {
             session.to().room(words[0].clone()).emit("said", &words[1])?;
             Ok::<_, switchboard::Fault>(Reply::ack(&true))

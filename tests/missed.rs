@@ -5,27 +5,14 @@ mod support;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Client, Server, by_name, until, within};
+use support::{Client, Server, by_name, rooms, until, within};
 use switchboard::{
-    Config, Data, Gateway, Reply, Session, Switchboard, config::OnMissed, edge::KillReason,
-    server::LocalCluster,
+    Config, Gateway, Reply, Switchboard, config::OnMissed, edge::KillReason, server::LocalCluster,
 };
 
 struct Nodes {
     cluster: LocalCluster,
     nodes: Vec<Server>,
-}
-
-fn gateway() -> Gateway {
-    Gateway::new("/")
-        .on("marker", async || Reply::ack(&()))
-        .on("join", async |session: Session, Data(room): Data<String>| {
-            session.join(room).await.map(|()| Reply::ack(&true))
-        })
-        .on("leave", async |session: Session, Data(room): Data<String>| {
-            session.leave(&room);
-            Reply::ack(&true)
-        })
 }
 
 impl Nodes {
@@ -40,7 +27,7 @@ impl Nodes {
             configure(&mut config);
             let builder = Switchboard::builder().config(config).cluster(&cluster);
             let chat = Gateway::new("/chat").on("marker", async || Reply::ack(&()));
-            let builder = builder.middleware(by_name).gateway(gateway()).gateway(chat);
+            let builder = builder.middleware(by_name).gateway(rooms()).gateway(chat);
             nodes.push(Server::start(builder).await);
         }
         Self { cluster, nodes }

@@ -181,6 +181,11 @@ fn cause(error: &RedisError) -> Option<&io::Error> {
     shared.downcast_ref()
 }
 
+/// Whether the connection is over, so that nothing more can be asked on it.
+pub(crate) fn is_of_connection(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_connection_dropped()
+}
+
 /// Somebody was there, and closed the connection.
 pub(super) fn is_hang_up(error: &RedisError) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};

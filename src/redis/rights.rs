@@ -12,7 +12,10 @@ use std::{
 use parking_lot::Mutex;
 use redis::{Cmd, RedisError, Value};
 
-use super::{commands::Commands, refusal::is_of_rights};
+use super::{
+    commands::Commands,
+    refusal::{is_of_connection, is_of_rights},
+};
 
 /// How often all is tried; while something is refused it is looked more often whether it still is.
 const EVERY: Duration = Duration::from_secs(5);
@@ -171,7 +174,7 @@ impl Rights {
 }
 
 fn is_no_answer(error: &RedisError) -> bool {
-    error.is_io_error() || error.is_timeout() || error.is_connection_dropped()
+    is_of_connection(error) || error.is_timeout()
 }
 
 #[cfg(test)]

@@ -8,10 +8,13 @@ use std::{collections::HashMap, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
-use redis::{ErrorKind, RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{RedisResult, aio::MultiplexedConnection};
 use tokio::time::{Instant, sleep_until};
 
-use super::target::Target;
+use super::{
+    ranges::{self, Member, Range, not_slots},
+    target::Target,
+};
 
 /// Host and port.
 pub(super) type Address = (String, u16);
@@ -69,38 +72,18 @@ impl View {
         connection: &mut impl redis::aio::ConnectionLike,
         host: &str,
     ) -> RedisResult<Self> {
-        let answer = redis::cmd("CLUSTER").arg("SLOTS").query_async(connection).await?;
-        Self::parse(&answer, host)
-    }
-
-    fn parse(answer: &Value, host: &str) -> RedisResult<Self> {
         let mut view = Self { masters: Vec::new(), replicas: Vec::new(), slots: 0 };
-        for range in answer.as_sequence().unwrap_or_default() {
-            let [first, last, master, replicas @ ..] = range.as_sequence().unwrap_or_default()
-            else {
-                return Err(not_slots());
-            };
-            let id = |node: &Value| redis::from_redis_value_ref(node.as_sequence()?.get(2)?).ok();
-            view.replicas.extend(replicas.iter().filter_map(id));
-            let [name, port, rest @ ..] = master.as_sequence().unwrap_or_default() else {
-                return Err(not_slots());
-            };
-            let name: Option<String> = redis::from_redis_value_ref(name)?;
-            let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| host.to_owned());
-            let id = rest.first().and_then(|id| redis::from_redis_value_ref(id).ok());
-            let address = (name, redis::from_redis_value_ref(port)?);
-            let first: usize = redis::from_redis_value_ref(first)?;
-            let last: usize = redis::from_redis_value_ref(last)?;
+        for Range { first, last, master, replicas } in ranges::read(connection).await? {
+            view.replicas.extend(replicas.into_iter().filter_map(|replica| replica.id));
             view.slots += (last + 1).saturating_sub(first);
-            let master = Master { id, address };
+            let Member { host: name, port, id } = master;
+            let name = if name.is_empty() { host.to_owned() } else { name };
+            let master = Master { id, address: (name, port) };
             if !view.masters.contains(&master) {
                 view.masters.push(master);
             }
         }
-        match view.masters.is_empty() {
-            true => Err((ErrorKind::Client, "no node of the cluster owns a slot").into()),
-            false => Ok(view),
-        }
+        Ok(view)
     }
 }
 
@@ -175,10 +158,6 @@ fn most(views: Vec<View>) -> Option<View> {
         let keys = view.keys();
         (votes[&keys], view.slots, std::cmp::Reverse(keys))
     })
-}
-
-fn not_slots() -> RedisError {
-    (ErrorKind::UnexpectedReturnType, "CLUSTER SLOTS was not understood").into()
 }
 
 #[cfg(test)]

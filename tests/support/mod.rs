@@ -10,7 +10,7 @@ use std::{collections::VecDeque, future::Future, net::SocketAddr, time::Duration
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use switchboard::{
-    Switchboard,
+    Data, Gateway, Reply, Session, Switchboard,
     server::{Builder, ServeError},
 };
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
@@ -259,6 +259,19 @@ impl Client {
             self.acks.push_back((id, arguments.into_iter().next().unwrap_or(Value::Null)));
         }
     }
+}
+
+/// A gateway whose clients join and leave rooms, and ask for a marker.
+pub fn rooms() -> Gateway {
+    Gateway::new("/")
+        .on("marker", async || Reply::ack(&()))
+        .on("join", async |session: Session, Data(room): Data<String>| {
+            session.join(room).await.map(|()| Reply::ack(&true))
+        })
+        .on("leave", async |session: Session, Data(room): Data<String>| {
+            session.leave(&room);
+            Reply::ack(&true)
+        })
 }
 
 /// Who the test's client says that it is: `{user}` in the CONNECT payload.

@@ -16,6 +16,8 @@ use redis::{
 };
 use tokio::{sync::Mutex, time::sleep};
 
+use crate::redis::refusal::is_of_connection;
+
 /// So often answers may be out of step before the connection is given up.
 const TRIES: u32 = 8;
 /// Nothing is asked for so long, and each time twice as long, so that answers without a question come
@@ -69,9 +71,7 @@ impl InStep {
             *turn += 1;
             let answer = question(*turn).query_async::<Value>(&mut connection).await;
             match answer {
-                Err(error) if error.is_io_error() || error.is_connection_dropped() => {
-                    return Err(error);
-                }
+                Err(error) if is_of_connection(&error) => return Err(error),
                 answer if is_answer(&answer, *turn) => return Ok(()),
                 _ => {}
             }

@@ -1,6 +1,9 @@
 //! Which master of a Redis Cluster owns which slot.
 
-use redis::{ErrorKind, RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{RedisResult, aio::MultiplexedConnection};
+
+use super::lane::Address;
+use crate::redis::ranges::{self, Member, Range, not_slots};
 
 pub(super) const SLOTS: usize = 16_384;
 
@@ -8,10 +11,9 @@ pub(super) const SLOTS: usize = 16_384;
 pub(super) struct Slots {
     /// An index into `masters` for each slot.
     owners: Vec<Option<usize>>,
-    /// Host, as the cluster announces it and empty if it does not, and port.
-    pub(super) masters: Vec<(String, u16)>,
+    pub(super) masters: Vec<Address>,
     /// The masters and their replicas.
-    pub(super) nodes: Vec<(String, u16)>,
+    pub(super) nodes: Vec<Address>,
 }
 
 impl Slots {
@@ -20,40 +22,15 @@ impl Slots {
     /// # Errors
     /// If it does not answer, or not with the masters of a cluster.
     pub(super) async fn read(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
-        Self::parse(&redis::cmd("CLUSTER").arg("SLOTS").query_async(connection).await?)
-    }
-
-    /// Reads the answer to `CLUSTER SLOTS`.
-    ///
-    /// # Errors
-    /// If it is no such answer, or there is no master.
-    fn parse(answer: &Value) -> RedisResult<Self> {
         let mut slots = Self { owners: vec![None; SLOTS], masters: Vec::new(), nodes: Vec::new() };
-        for range in answer.as_sequence().unwrap_or_default() {
-            let [first, last, master, replicas @ ..] = range.as_sequence().unwrap_or_default()
-            else {
-                return Err(not_slots());
-            };
-            let node = address(master)?;
-            for node in std::iter::once(Ok(node.clone())).chain(replicas.iter().map(address)) {
-                let node = node?;
-                if !slots.nodes.contains(&node) {
-                    slots.nodes.push(node);
-                }
+        for Range { first, last, master, replicas } in ranges::read(connection).await? {
+            let owner = place(&mut slots.masters, address(&master));
+            for node in std::iter::once(&master).chain(&replicas) {
+                place(&mut slots.nodes, address(node));
             }
-            let known = slots.masters.iter().position(|master| *master == node);
-            let owner = known.unwrap_or_else(|| {
-                slots.masters.push(node);
-                slots.masters.len() - 1
-            });
-            let first: usize = redis::from_redis_value_ref(first)?;
-            let last: usize = redis::from_redis_value_ref(last)?;
             slots.owners.get_mut(first..=last).ok_or_else(not_slots)?.fill(Some(owner));
         }
-        match slots.masters.is_empty() {
-            true => Err((ErrorKind::Client, "no node of the cluster owns a slot").into()),
-            false => Ok(slots),
-        }
+        Ok(slots)
     }
 
     /// The index of the master that owns a slot.
@@ -62,16 +39,16 @@ impl Slots {
     }
 }
 
-fn address(node: &Value) -> RedisResult<(String, u16)> {
-    let [host, port, ..] = node.as_sequence().unwrap_or_default() else {
-        return Err(not_slots());
-    };
-    let host: Option<String> = redis::from_redis_value_ref(host)?;
-    Ok((host.unwrap_or_default(), redis::from_redis_value_ref(port)?))
+fn address(member: &Member) -> Address {
+    (member.host.clone(), member.port)
 }
 
-fn not_slots() -> RedisError {
-    (ErrorKind::UnexpectedReturnType, "CLUSTER SLOTS was not understood").into()
+/// Where it stands in the list, from now on if it does not yet.
+fn place(list: &mut Vec<Address>, address: Address) -> usize {
+    list.iter().position(|known| *known == address).unwrap_or_else(|| {
+        list.push(address);
+        list.len() - 1
+    })
 }
 
 /// CRC16 (XMODEM) of the name, or of what stands between its first `{` and the next `}`.

@@ -19,6 +19,7 @@ use super::{
     outgoing::{Fate, Flight, Frame},
     speaker::Speaker,
 };
+use crate::redis::refusal::is_of_connection;
 
 /// A connection that is closed so soon after a big frame was closed because of it.
 const SOON: Duration = Duration::from_secs(2);
@@ -157,7 +158,7 @@ impl Tells {
             question.query_async(&mut connection).await;
         match answer {
             Ok(answer) => Ok(answer.values().next().map_or(Limit::Unknown, |all| hard_limit(all))),
-            Err(error) if error.is_io_error() || error.is_connection_dropped() => Err(error),
+            Err(error) if is_of_connection(&error) => Err(error),
             Err(_) => {
                 self.0.store(false, Ordering::Relaxed);
                 Ok(Limit::Unknown)
