@@ -57,6 +57,8 @@ pub(crate) struct Inbox {
 #[derive(Default)]
 struct Queue {
     running: bool,
+    /// The client has sent what no server reads: nothing that it sent after that counts.
+    over: bool,
     jobs: VecDeque<Job>,
     bucket: Option<Box<Bucket>>,
 }
@@ -134,6 +136,9 @@ impl Inbox {
         let job = Job::Event { payload, ack_id };
         {
             let mut queue = self.queue.lock();
+            if queue.over {
+                return;
+            }
             let allowed = rate == 0 || {
                 let now = Instant::now();
                 let full = || Box::new(Bucket::full(rate, now));
@@ -274,10 +279,25 @@ impl Inbox {
     /// event was handled: its session is closed where Node.js closes it.
     fn unreadable(&self, error: ReadError, wants_ack: bool) -> Fault {
         if error.is_violation() && !wants_ack {
+            self.drop_events();
             let wires = self.session.adapter().context().wires();
             wires.kill(self.session.sid(), KillReason::BadRequest);
         }
         PayloadError::from(error).into()
+    }
+
+    /// As in Node.js, no event of this client is handled any more: neither those that wait nor those
+    /// that come before its transport has ended.
+    fn drop_events(&self) {
+        let mut queue = self.queue.lock();
+        queue.over = true;
+        queue.jobs.retain(|job| {
+            let Job::Event { payload, .. } = job else { return true };
+            if let Some(load) = self.load() {
+                load.begun(payload.size() + PLACE);
+            }
+            false
+        });
     }
 
     /// Sends what a handler replied.

@@ -8,7 +8,7 @@ use std::sync::{
 };
 
 use serde_json::{Value, json};
-use support::{Server, by_name, until, within};
+use support::{Server, admin::Admin, by_name, until, within};
 use switchboard::{
     Code, Data, Event, Fault, Gateway, Handshake, Payload, Replies, Reply, Session, Switchboard,
 };
@@ -104,6 +104,45 @@ async fn the_events_of_a_socket_are_handled_in_order_even_if_some_wait() {
     for n in 0..1_000 {
         assert_eq!(support::within("an event", handled.recv()).await, Some(n));
     }
+}
+
+/// As in Node.js, where the packets behind such a one are dropped with it.
+#[tokio::test]
+async fn nothing_is_handled_that_was_sent_after_what_no_server_reads() {
+    let gate = Arc::new(Notify::new());
+    let waiting = gate.clone();
+    let (seen, mut handled) = mpsc::unbounded_channel();
+    let disconnected = seen.clone();
+    let gateway = Gateway::new("/")
+        .on("n", move |Data(n): Data<u64>| {
+            let (seen, gate) = (seen.clone(), waiting.clone());
+            async move {
+                if n == 1 {
+                    gate.notified().await;
+                }
+                seen.send(n).expect("the test listens");
+            }
+        })
+        .on_disconnect(move |_: Session, _| {
+            let disconnected = disconnected.clone();
+            async move { disconnected.send(0).expect("the test listens") }
+        });
+    let server = Server::start(server(gateway)).await;
+    let mut ada = server.client().await;
+    ada.emit("n", json!(1)).await;
+    ada.send(r#"42["n",2],["n"]"#).await;
+    ada.emit("n", json!(3)).await;
+    // All of it is there, and waits for the first.
+    let admin = Admin::of(&server.switchboard).await;
+    until("the packets are queued", async || {
+        admin.scrape().await.value("switchboard_events_received_total", &[]) == 3.0
+    })
+    .await;
+    gate.notify_one();
+    ada.closed().await;
+    assert_eq!(within("the first", handled.recv()).await, Some(1));
+    assert_eq!(within("the end", handled.recv()).await, Some(0));
+    assert!(handled.try_recv().is_err());
 }
 
 #[tokio::test]
