@@ -10,7 +10,7 @@ use serde::Deserialize;
 use switchboard::{
     Config, Data, Event, Fault, Gateway, Handshake, Identity, Payload, Reply, Session, Switchboard,
     config::{SecretUrl, Subscribe, WireProtocol},
-    interceptor::Propagate,
+    gateway::interceptor::Propagate,
 };
 
 #[derive(Default, Deserialize)]

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use switchboard::{
     Config, Data, Fault, Gateway, Payload, Reply, Session, Switchboard,
     config::{SecretUrl, Subscribe, WireProtocol},
-    emitter::Emitter,
+    sockets::emitter::Emitter,
 };
 
 /// Who is meant, and what with.

@@ -3,7 +3,7 @@
 //! `cargo run --example notes`, then connect with a token that is signed with the secret below.
 
 use switchboard::{
-    Authenticate, Data, Gateway, Jwt, Reply, Session, Switchboard, interceptor::Propagate,
+    Authenticate, Data, Gateway, Jwt, Reply, Session, Switchboard, gateway::interceptor::Propagate,
 };
 
 #[tokio::main]

@@ -36,7 +36,7 @@ use utoipa::ToSchema;
 
 pub(crate) use listener::serve;
 
-use crate::{id::NodeId, metrics, server::Switchboard};
+use crate::{id::NodeId, server::Switchboard, server::metrics};
 use guard::Guard;
 use problem::Problem;
 

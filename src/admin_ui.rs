@@ -26,16 +26,11 @@ use protocol::Feature;
 use tokio::sync::mpsc;
 
 use crate::{
-    adapter::Adapters,
     cluster::peers::Peers,
     config::{self, AdminUiMode, Secret},
-    context::Context,
-    emitter::Emitter,
     fault::{Code, Fault},
-    gateway::Gateway,
-    handshake::Handshake,
-    session::Session,
-    watch::Watch,
+    gateway::{Gateway, handshake::Handshake},
+    sockets::{adapter::Adapters, emitter::Emitter, node::Context, socket::Session, watch::Watch},
 };
 
 /// Marks a socket that showed the password, so that it gets a session id.

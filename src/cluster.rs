@@ -4,12 +4,12 @@
 //! and nothing else; `broker` carries bytes from node to node and never looks into them. None of
 //! them knows a socket: applying what others say is the adapter's job.
 
-mod acquaintances;
 pub(crate) mod broker;
+pub(crate) mod codec;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub(crate) mod marks;
+mod members;
 pub(crate) mod message;
 pub(crate) mod peers;
 pub(crate) mod questions;
-pub(crate) mod wire;

@@ -18,8 +18,8 @@ use socketioxide_parser_msgpack::MsgPackParser;
 use crate::{
     edge::{Inbound, Reader},
     javascript::json::mended,
+    names::events::is_reserved_event,
     payload::{Parser, Payload, from_packet, to_packet},
-    reserved::is_reserved_event,
 };
 
 /// What a client sends: the payload of a message, and whether it is binary.

@@ -31,7 +31,7 @@ const SIGNED: usize = 32;
 /// for an id. That keeps nobody from making one up: an id is a name and no proof of anything.
 ///
 /// A client of version 2 does not hear its id from the server. It calls itself by the id of its
-/// connection; see [`Emitter::socket_known_as`](crate::emitter::Emitter::socket_known_as).
+/// connection; see [`Emitter::socket_known_as`](crate::sockets::emitter::Emitter::socket_known_as).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId([u8; LENGTH]);
 

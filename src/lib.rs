@@ -23,63 +23,41 @@
 //! # }
 //! ```
 //!
-//! Inside, dependencies run one way: `server` builds everything; `connect` lets sockets in and
-//! `dispatch` runs their handlers; `session` and `emitter` speak through `adapter`, the one way out;
-//! `edge` owns the transports below the protocol and knows nothing of all this. What happens to
-//! sockets is told to `watch`, from which `admin_ui` takes it.
+//! `ARCHITECTURE.md` in the repository shows how the modules lie above one another.
 
-pub mod adapter;
 mod admin;
 mod admin_ui;
 pub mod auth;
-pub mod builtin;
 mod cluster;
 pub mod config;
-mod connect;
-mod context;
-pub mod directory;
-mod dispatch;
 pub mod edge;
-pub mod emitter;
-pub mod event;
-mod farewell;
 mod fault;
+mod future;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod gateway;
-pub mod handler;
-pub mod handshake;
+pub mod gateway;
 pub mod id;
-pub mod interceptor;
 mod javascript;
-mod metrics;
-mod missed;
+mod link;
 mod msgpack;
+pub mod names;
 mod packet;
 pub mod payload;
 mod pem;
 mod rate;
-mod redis;
-mod relay;
-pub mod reply;
-pub mod reserved;
-pub mod rooms;
 pub mod server;
-mod session;
-mod traceparent;
-mod traces;
-mod watch;
+pub mod sockets;
+mod telemetry;
+pub mod users;
 
 pub use auth::{Identity, Jwt};
 #[cfg(fuzzing)]
 pub use cluster::fuzzing as cluster_fuzzing;
 pub use config::Config;
-pub use event::{Data, Event};
 pub use fault::{Code, Fault};
-pub use gateway::Gateway;
-pub use handler::handle;
-pub use handshake::{Authenticate, Handshake};
+pub use gateway::{
+    Authenticate, Data, Event, Gateway, Handshake, Replies, Reply, builtin, handle, interceptor,
+};
 pub use payload::Payload;
-pub use reply::{Replies, Reply};
 pub use server::Switchboard;
-pub use session::Session;
+pub use sockets::Session;

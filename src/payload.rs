@@ -31,8 +31,8 @@ pub(crate) use values::{from_packet, to_packet};
 use crate::{
     fault::{Code, Fault},
     msgpack,
+    names::events::is_reserved_event,
     packet::{MAX_ATTACHMENTS, MAX_DEPTH, ReadError},
-    reserved::is_reserved_event,
 };
 
 /// Why a payload could not be made or read.

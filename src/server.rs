@@ -2,11 +2,12 @@
 
 mod admin;
 mod builder;
-mod cluster;
 mod drain;
 mod files;
 mod health;
+mod join;
 mod listen;
+pub(crate) mod metrics;
 mod observe;
 mod publisher;
 mod workers;
@@ -22,30 +23,32 @@ use tokio::sync::OnceCell;
 
 pub use admin::BoundAdmin;
 pub use builder::{BuildError, Builder};
-pub use cluster::LocalCluster;
 pub use files::check_files;
+pub use join::LocalCluster;
 pub use listen::{Bound, LinkError, ServeError};
 pub use publisher::{PublishError, Publisher};
 
 use crate::{
-    adapter::{Adapter, Adapters},
     admin_ui::AdminUi,
     cluster::peers::Peers,
     config::{Config, Secrets},
-    context::Context,
-    directory::{Directory, NodeInfo, UserPage, UserSocket},
     edge::{Edge, Tls, TransportCounts},
-    emitter::Emitter,
     fault::Fault,
     id::{NodeId, UserId},
-    redis::{link::Redis, rights::Rights},
-    relay::Relay,
+    link::{client::Redis, rights::Rights},
+    sockets::{
+        adapter::{Adapter, Adapters},
+        emitter::Emitter,
+        node::Context,
+        relay::Relay,
+    },
+    users::{Directory, NodeInfo, UserPage, UserSocket},
 };
 
 /// A server. Cheap to clone: all clones are the same server.
 ///
 /// ```no_run
-/// use switchboard::{Authenticate, Data, Gateway, Jwt, Reply, Switchboard, interceptor::Propagate};
+/// use switchboard::{Authenticate, Data, Gateway, Jwt, Reply, Switchboard, gateway::interceptor::Propagate};
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// Switchboard::builder()

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use support::{Client, DEADLINE, Server, admin::Admin, by_name, redis::Redis, until, within};
 use switchboard::{
     Authenticate, Config, Data, Fault, Gateway, Handshake, Identity, Jwt, Reply, Session,
-    Switchboard, builtin, config::SecretUrl,
+    Switchboard, config::SecretUrl, gateway::builtin,
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 

@@ -10,9 +10,9 @@ use support::{Client, Server, by_name, redis::Redis, rooms, until, within};
 use switchboard::{
     Config, Data, Gateway, Payload, Reply, Session, Switchboard,
     config::{OverLimit, SecretUrl, Subscribe, WireProtocol},
-    directory::Presence,
-    interceptor::Propagate,
+    gateway::interceptor::Propagate,
     server::{Builder, LocalCluster, ServeError},
+    users::Presence,
 };
 use tokio::sync::mpsc;
 

@@ -8,10 +8,11 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use support::{Server, by_name};
 use switchboard::{
-    Code, Data, Event, Fault, Gateway, Replies, Reply, Switchboard, handle,
-    interceptor::{
+    Code, Data, Event, Fault, Gateway, Replies, Reply, Switchboard,
+    gateway::interceptor::{
         BoxFuture, Counting, Failure, Interceptor, Logging, Next, Outcome, Propagate, Timeout,
     },
+    handle,
 };
 
 /// Calls a function with the event and what the rest answered, and answers what it gives.

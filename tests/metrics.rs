@@ -101,7 +101,7 @@ trait SocketNamed {
     fn socket_named(self, id: &str) -> Self;
 }
 
-impl SocketNamed for switchboard::emitter::Emitter {
+impl SocketNamed for switchboard::sockets::emitter::Emitter {
     fn socket_named(self, id: &str) -> Self {
         self.room(id.to_owned())
     }

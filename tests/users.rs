@@ -8,7 +8,7 @@ use serde_json::json;
 use support::{Client, Server, by_name, until, within};
 use switchboard::{
     Config, Fault, Gateway, Handshake, Reply, Session, Switchboard, config::OverLimit,
-    directory::Presence,
+    users::Presence,
 };
 use tokio::sync::mpsc;
 

@@ -14,9 +14,9 @@ use utoipa::ToSchema;
 
 use super::{Done, Problem, body::Body, check_namespace, everywhere, main_namespace, missing};
 use crate::{
-    emitter::Emitter,
     payload::{Arguments, Payload},
     server::Switchboard,
+    sockets::emitter::Emitter,
 };
 
 /// The longest that clients may be given for an acknowledgement.

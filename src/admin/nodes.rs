@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Problem, millis};
-use crate::{directory::NodeInfo, server::Switchboard};
+use crate::{server::Switchboard, users::NodeInfo};
 
 /// The nodes that live. Node.js nodes are not listed: they keep no lease.
 #[derive(Debug, Serialize, ToSchema)]

@@ -10,8 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{Done, Problem, body::Body, check_namespace, everywhere, main_namespace, missing};
 use crate::{
-    emitter::{Emitter, RemoteSocket},
     server::Switchboard,
+    sockets::emitter::{Emitter, RemoteSocket},
 };
 
 #[derive(Debug, Deserialize, IntoParams)]

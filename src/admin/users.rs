@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Done, Problem, body::Body, check_namespace, everywhere, main_namespace, millis};
-use crate::{directory::UserSocket, emitter::Emitter, rooms::is_reserved, server::Switchboard};
+use crate::{
+    names::rooms::is_reserved, server::Switchboard, sockets::emitter::Emitter, users::UserSocket,
+};
 
 /// The most users on a page, and the most that can be asked about at once.
 const MAX_USERS: usize = 1_000;

@@ -8,7 +8,11 @@ use socketioxide_core::adapter::Room;
 
 use super::Shared;
 use crate::{
-    cluster::wire, emitter::Emitter, fault::Fault, gateway::Gateway, payload::Payload, reply::Reply,
+    cluster::codec,
+    fault::Fault,
+    gateway::{Gateway, reply::Reply},
+    payload::Payload,
+    sockets::emitter::Emitter,
 };
 
 /// What an action got: the arguments in their order, some of which may be missing.
@@ -28,7 +32,7 @@ impl Asked {
 
     fn room(&mut self, what: &'static str) -> Result<Room, Fault> {
         let value = self.0.next().unwrap_or(Tree::Nil);
-        wire::read_room(&value)
+        codec::read_room(&value)
             .filter(|room| !room.is_empty())
             .ok_or_else(|| Fault::bad_request(format!("{what} is not a room")))
     }
@@ -38,7 +42,7 @@ impl Asked {
         match self.0.next().unwrap_or(Tree::Nil) {
             Tree::Nil => Ok(None),
             Tree::String(text) if text.as_bytes().is_empty() => Ok(None),
-            other => wire::read_room(&other)
+            other => codec::read_room(&other)
                 .map(Some)
                 .ok_or_else(|| Fault::bad_request("the filter is neither a room nor a socket")),
         }

@@ -21,9 +21,11 @@ use super::{
     stats::Stats,
 };
 use crate::{
-    cluster::{message::Selection, wire},
-    emitter::Answers,
-    watch::{Happening, Happenings, What},
+    cluster::{codec, message::Selection},
+    sockets::{
+        emitter::Answers,
+        watch::{Happening, Happenings, What},
+    },
 };
 
 /// How often the numbers are told, as in Node.js.
@@ -98,11 +100,11 @@ impl Feed {
                 shared.tell_admins("socket_updated", &update);
             }
             What::Joined { id, room } => {
-                let room = wire::write_room(&room);
+                let room = codec::write_room(&room);
                 shared.tell_admins("room_joined", &(nsp, room, id, at));
             }
             What::Left { id, room } => {
-                let room = wire::write_room(&room);
+                let room = codec::write_room(&room);
                 shared.tell_admins("room_left", &(nsp, room, id, at));
             }
             What::Received { id, event } => {

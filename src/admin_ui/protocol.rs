@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
 use crate::{
-    cluster::{message::Description, wire},
+    cluster::{codec, message::Description},
     id::SocketId,
     javascript::iso_date,
-    watch::FOR_ADMINS,
+    sockets::watch::FOR_ADMINS,
 };
 
 /// `config`: what the page may offer.
@@ -128,7 +128,7 @@ impl SerializedSocket {
             nsp: nsp.to_owned(),
             data,
             handshake,
-            rooms: rooms.iter().map(|room| wire::write_room(room)).collect(),
+            rooms: rooms.iter().map(|room| codec::write_room(room)).collect(),
             id,
         }
     }

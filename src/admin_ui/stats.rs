@@ -4,7 +4,10 @@
 use std::time::{Instant, SystemTime};
 
 use super::protocol::{AggregatedEvent, NamespaceDetails, ServerStats, millis};
-use crate::{adapter::Adapters, context::Context, edge::Traffic};
+use crate::{
+    edge::Traffic,
+    sockets::{adapter::Adapters, node::Context},
+};
 
 /// What a node says of itself.
 pub(super) struct Stats {

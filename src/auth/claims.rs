@@ -9,7 +9,7 @@ use super::{
     identity::Identity,
     refusal::{self, refuse},
 };
-use crate::{config, fault::Fault, rooms::RoomPattern};
+use crate::{config, fault::Fault, names::rooms::RoomPattern};
 
 /// Longest user id, in bytes.
 const MAX_USER_ID: usize = 255;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use serde_json::{Map, Value};
 
-use crate::rooms::RoomPattern;
+use crate::names::rooms::RoomPattern;
 
 /// Who a socket belongs to: a user, or nobody in particular.
 #[derive(Debug, Clone, PartialEq)]

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use self::lapses::Lapses;
-use crate::{handler::BoxFuture, metrics::Durations};
+use crate::{future::BoxFuture, telemetry::durations::Durations};
 
 /// The name of a channel, as it stands in Redis.
 pub(crate) type Channel = Arc<str>;

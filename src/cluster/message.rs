@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json};
 use smallvec::SmallVec;
 use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions, Room};
 
-use crate::traceparent::TraceParent;
+use crate::telemetry::traceparent::TraceParent;
 
 /// A message with the node that sent it.
 #[derive(Debug, Clone)]

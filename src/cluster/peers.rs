@@ -18,14 +18,14 @@ use socketioxide_core::{Value, adapter::Room};
 use tokio::time::Instant;
 
 use super::{
-    acquaintances::{self, Acquaintances},
     broker::{Broker, Channel, Disconnected, Link, Mark, Topic},
+    codec::Wire,
     marks::Marks,
+    members::{self, Acquaintances},
     message::{Answer, Flags, Message, RequestId, Selection},
     questions::{Answered, Census, Question, Questions, Waiting},
-    wire::Wire,
 };
-use crate::{handler::BoxFuture, id::NodeId, redis::rights::Rights};
+use crate::{future::BoxFuture, id::NodeId, link::rights::Rights};
 
 /// Lists the nodes of ours that are alive: the id on the wire, and the name.
 pub(crate) type Roster = Arc<
@@ -60,7 +60,7 @@ pub(crate) struct Peers {
     broker: Arc<dyn Broker>,
     questions: Questions,
     roster: Roster,
-    acquaintances: Acquaintances,
+    members: Acquaintances,
     strangers: Strangers,
     marks: Marks,
     /// How often each namespace is served: while one takes over from another, twice.
@@ -104,7 +104,7 @@ impl Peers {
             wire,
             broker,
             roster,
-            acquaintances: Acquaintances::default(),
+            members: Acquaintances::default(),
             strangers: Strangers::default(),
             marks: Marks::default(),
             served: RwLock::default(),
@@ -271,13 +271,12 @@ impl Peers {
     pub(crate) async fn stay_acquainted(self: Arc<Self>) {
         let (mut looks, mut seen_before) = (0, false);
         loop {
-            let is_new = looks < acquaintances::FIRST_LOOKS || seen_before;
-            tokio::time::sleep(if is_new { acquaintances::SOON } else { acquaintances::LOOK })
-                .await;
+            let is_new = looks < members::FIRST_LOOKS || seen_before;
+            tokio::time::sleep(if is_new { members::SOON } else { members::LOOK }).await;
             if !self.is_up() {
                 continue;
             }
-            looks = (looks + 1).min(acquaintances::FIRST_LOOKS);
+            looks = (looks + 1).min(members::FIRST_LOOKS);
             let Ok((Census { foreign, .. }, _)) = self.census(FIRST).await else { continue };
             // Once may be a node of ours that has just come and is not listed yet.
             let is_sure = foreign > 0 && seen_before;
@@ -294,7 +293,7 @@ impl Peers {
         namespace: &str,
     ) -> Result<(Census, HashMap<String, NodeId>), Disconnected> {
         let mut names = (self.roster)().await?;
-        let gone = self.acquaintances.meet(&names, std::time::Instant::now());
+        let gone = self.members.meet(&names, std::time::Instant::now());
         names.remove(&self.node);
         let ids: Vec<&String> = names.keys().chain(&gone).collect();
         let mut channels: Vec<Channel> = vec![self.wire.counted(namespace)];

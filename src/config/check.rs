@@ -5,7 +5,7 @@ mod admin_ui;
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use super::{AuthMode, Config, Cookie, SecretUrl, WireProtocol};
-use crate::redis::target::Target;
+use crate::link::target::Target;
 
 pub(super) const NO_RECOVERY: &str = "this version does not recover connections";
 pub(super) const NO_FORWARDING: &str = "this version forwards no requests between nodes";

@@ -9,7 +9,7 @@ use super::{
     problem::{Origin, Problem},
     schema::is_secret,
 };
-use crate::redis::target::key_file;
+use crate::link::target::key_file;
 
 /// One key's value from one source.
 #[derive(Clone)]

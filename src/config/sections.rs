@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{secret::Secrets, serde_with, units};
-use crate::{payload::Parser, rooms::RoomPattern};
+use crate::{names::rooms::RoomPattern, payload::Parser};
 
 pub use admin_ui::{AdminUi, AdminUiMode};
 pub use auth::{Auth, AuthMode};

@@ -15,11 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     admission::Admission,
-    splice::{self, Answer, Kind},
+    rewrite::{self, Answer, Kind},
     stall::Patience,
     stream::{Before, EdgeIo, Pace},
-    wire::Wire,
-    wires::Wires,
+    transport::Wire,
+    transports::Wires,
 };
 use crate::id::SocketId;
 
@@ -115,14 +115,14 @@ pub fn frames(bytes: &[u8], sizes: &[u8]) {
 /// No polling body panics, and one that nobody waits to change passes as it is.
 pub fn bodies(body: &[u8]) {
     let body = Bytes::copy_from_slice(body);
-    assert_eq!(splice::body_v4(body.clone(), &mut |_: Kind, _: &str| None), body);
+    assert_eq!(rewrite::body_v4(body.clone(), &mut |_: Kind, _: &str| None), body);
     let mut data = |kind: Kind, _: &str| {
         Some(match kind {
             Kind::Connect => Answer::Admitted(SocketId::random()),
             Kind::ConnectError => Answer::Refused(json!({ "code": "forbidden" })),
         })
     };
-    splice::body_v4(body.clone(), &mut data);
-    splice::body_v3(body.clone(), false, &mut data);
-    splice::body_v3(body, true, &mut data);
+    rewrite::body_v4(body.clone(), &mut data);
+    rewrite::body_v3(body.clone(), false, &mut data);
+    rewrite::body_v3(body, true, &mut data);
 }

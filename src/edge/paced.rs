@@ -15,12 +15,11 @@ use socketioxide_core::Sid;
 use tokio::{task::coop::unconstrained, time::timeout};
 
 use super::{
-    frames,
-    http::Edge,
-    packets,
+    frames, packets,
     refusal::Refusal,
     request,
-    wire::{Phase, Verdict, Wire},
+    router::Edge,
+    transport::{Phase, Verdict, Wire},
 };
 
 /// Packets of a body that the engine is given at once.
@@ -110,7 +109,7 @@ impl<A: Adapter> Edge<A> {
     }
 
     /// Has the engine end its timer for a session that has joined no namespace, before the session
-    /// ends: see [`crate::farewell`].
+    /// ends: see [`crate::sockets::farewell`].
     pub(super) async fn say_farewell(&self, wire: &Wire, sid: Sid) {
         let (Some(body), Some(polling)) = (self.wires.farewell_body(wire), &wire.polling) else {
             return;

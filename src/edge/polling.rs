@@ -15,14 +15,14 @@ use tokio::time::timeout;
 
 use super::{
     bodies::Share,
-    http::Edge,
     inbound::Packets,
     reasons::KillReason,
     refusal::Refusal,
-    request, splice,
+    request, rewrite,
+    router::Edge,
+    transport::{Phase, Turn, Turns, Wire},
+    transports::Wires,
     unread::Unread,
-    wire::{Phase, Turn, Turns, Wire},
-    wires::Wires,
 };
 
 impl<A: Adapter> Edge<A> {
@@ -37,14 +37,14 @@ impl<A: Adapter> Edge<A> {
         let request = request::handshake(parts, peer, &self.options.path, "polling")
             .ok_or(Refusal::BadRequest)?;
         let response = self.ask_engine(request.map(|()| Full::default())).await;
-        let sid = splice::sid_of_open(response.body()).ok_or(Refusal::Internal)?;
+        let sid = rewrite::sid_of_open(response.body()).ok_or(Refusal::Internal)?;
         self.wires.register(sid, &wire);
         // should the client be gone before it hears of its session, nobody else will close it
         let watch = Watch::new(&self.wires, &wire);
         let id = self.ids.load().sign(sid);
         let body = std::str::from_utf8(response.body())
             .ok()
-            .and_then(|body| splice::open_body(body, &id, v3, self.options.websocket))
+            .and_then(|body| rewrite::open_body(body, &id, v3, self.options.websocket))
             .ok_or(Refusal::Internal)?;
         if !v3 {
             self.hide_first_ping(sid).await?;
@@ -134,18 +134,18 @@ impl<A: Adapter> Edge<A> {
         if wire.is_killed() && (body.is_empty() || body == NOOP.of(wire.v3)) {
             return Ok(packet(wire, CLOSE)); // the engine was told that the client leaves
         }
-        if body.is_empty() || splice::closes(&body, wire.v3) {
+        if body.is_empty() || rewrite::closes(&body, wire.v3) {
             self.wires.forget(wire);
         }
-        let mut answers = |kind: splice::Kind, namespace: &str| wire.take_answer(kind, namespace);
+        let mut answers = |kind: rewrite::Kind, namespace: &str| wire.take_answer(kind, namespace);
         let body = if wire.v3 {
             let binary = head
                 .headers
                 .get(header::CONTENT_TYPE)
                 .is_some_and(|kind| kind == "application/octet-stream");
-            splice::body_v3(body, binary, &mut answers)
+            rewrite::body_v3(body, binary, &mut answers)
         } else if wire.has_interest() {
-            splice::body_v4(body, &mut answers)
+            rewrite::body_v4(body, &mut answers)
         } else {
             body
         };
@@ -188,7 +188,7 @@ impl<A: Adapter> Edge<A> {
         self.wires.counted(|traffic| traffic.came(body.len()));
         let kind = parts.headers.get(header::CONTENT_TYPE);
         let Packets { bytes: body, closes } = wire.read_body(body, kind);
-        let leaves = splice::leaves(&body, wire.v3);
+        let leaves = rewrite::leaves(&body, wire.v3);
         let watch = Watch::new(&self.wires, &wire);
         let response = self.give_packets(&wire, sid, kind, body).await;
         watch.over();

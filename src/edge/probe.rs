@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{
     frames::{self, Header},
-    wire::{Phase, Wire},
+    transport::{Phase, Wire},
 };
 
 /// One websocket's hold on a session that polls: the wire is [`Phase::Probing`] by it and nobody

@@ -24,8 +24,8 @@ use super::{
     frames::{self, Tracker},
     inbound::Reader,
     stall::{Patience, Stall},
-    wire::Wire,
-    wires::Wires,
+    transport::Wire,
+    transports::Wires,
 };
 use reading::{Ending, Held, Pause};
 

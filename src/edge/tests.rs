@@ -1,10 +1,10 @@
 //! The edge over real sockets, with a socketioxide server behind it.
 
-mod http;
 mod kill;
 mod legacy;
 mod pieces;
 mod refusals;
+mod router;
 mod sessions;
 mod support;
 mod unread;

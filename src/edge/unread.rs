@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{
     reasons::KillReason,
     stall::{Patience, Stall},
-    wire::Wire,
+    transport::Wire,
 };
 
 /// An answer to a poll of which something is not written yet.

@@ -20,12 +20,12 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{
     frames,
-    http::{Edge, EdgeOptions},
     probe::{self, Claim},
     refusal::Refusal,
     request,
+    router::{Edge, EdgeOptions},
     stream::{Before, EdgeIo, Pace},
-    wire::{Phase, Wire},
+    transport::{Phase, Wire},
 };
 
 /// "Normal closure".

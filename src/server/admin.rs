@@ -8,8 +8,8 @@ use super::{ServeError, Switchboard};
 use crate::{
     admin,
     config::{Config, Secrets},
-    context::Context,
     fault::Fault,
+    sockets::node::Context,
 };
 
 /// An admin port that has its address and is ready to be served.

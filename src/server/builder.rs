@@ -10,29 +10,32 @@ use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 use tokio::sync::OnceCell;
 
 use super::{
-    Inner, Switchboard,
-    cluster::{Faces, LocalCluster, NewFaces, relay},
-    health,
+    Inner, Switchboard, health,
+    join::{Faces, LocalCluster, NewFaces, relay},
 };
 use crate::{
-    adapter::{Adapter, Adapters, Paths, State},
     admin_ui::{self, AdminUi},
     cluster::peers::Peers,
     config::{self, Config, Finding, Limits, Transport},
-    connect::{Entrance, Surroundings},
-    context::Context,
-    directory::{Itself, Presence, PresenceSink},
     edge::{self, Edge, EdgeOptions},
-    farewell,
-    gateway::Gateway,
-    handler::BoxFuture,
-    handshake::Middleware,
+    future::BoxFuture,
+    gateway::{
+        Gateway,
+        entrance::{Entrance, Surroundings},
+        handshake::Middleware,
+        interceptor::Interceptor,
+    },
     id::NodeId,
-    interceptor::Interceptor,
     packet::MAX_ATTACHMENTS,
     payload::Parser,
-    session::Expiry,
-    traces::Tracer,
+    sockets::{
+        adapter::{Adapter, Adapters, Paths, State},
+        farewell,
+        node::Context,
+        socket::Expiry,
+    },
+    telemetry::traces::Tracer,
+    users::{Itself, Presence, PresenceSink},
 };
 
 /// Why a server cannot be built.

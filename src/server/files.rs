@@ -4,8 +4,8 @@ use crate::{
     auth::Jwt,
     config::{Auth, Config},
     edge::{ClientFiles, Tls},
+    link::target::Target,
     pem::TlsError,
-    redis::target::Target,
 };
 
 /// What is wrong with the files and keys that a configuration names, each with the setting to

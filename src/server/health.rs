@@ -7,9 +7,9 @@ use serde_json::json;
 
 use crate::{
     cluster::{broker::Link, peers::Peers},
-    context::Context,
-    directory::Directory,
-    redis::link::Redis,
+    link::client::Redis,
+    sockets::node::Context,
+    users::Directory,
 };
 
 /// What leads out of this node.

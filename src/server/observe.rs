@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Switchboard;
-use crate::metrics::{Cluster, Process, Snapshot};
+use crate::server::metrics::{Cluster, Process, Snapshot};
 
 /// How long a scrape waits for the directory: longer than Redis takes on a bad day, shorter than
 /// Prometheus waits.

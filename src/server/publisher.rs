@@ -2,17 +2,16 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::cluster::{new_peers, redis_broker, target};
+use super::join::{new_peers, redis_broker, target};
 use crate::{
     cluster::{
         broker::{Broker, LinkError},
         peers::Peers,
     },
     config::Config,
-    context::Context,
-    emitter::Emitter,
     id::NodeId,
     payload::Parser,
+    sockets::{emitter::Emitter, node::Context},
 };
 
 /// Emits to the clients of a cluster without being a node of it: what `@socket.io/redis-emitter`

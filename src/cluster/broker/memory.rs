@@ -19,7 +19,7 @@ use super::{
     Broker, BrokerCounts, Channel, Disconnected, Inbound, Link, LinkError, Mark, Topic, ears::Ears,
     lapses::Lapses,
 };
-use crate::handler::BoxFuture;
+use crate::future::BoxFuture;
 
 /// Frames that wait for a node; more are dropped, as by a Redis whose reader is too slow.
 const WAITING: usize = 65_536;

@@ -64,14 +64,14 @@ use super::{
     lapses::Lapses,
 };
 use crate::{
-    handler::BoxFuture,
-    metrics::Durations,
-    redis::{
+    future::BoxFuture,
+    link::{
         refusal::{explain, explain_loss, link_error},
         rights::{Rights, Try},
         state::LinkState,
         target::Target,
     },
+    telemetry::durations::Durations,
 };
 
 /// How long a node that leaves tries to send what waits.

@@ -159,7 +159,7 @@ impl Peers {
         let (census, names) = self.census(FIRST).await?;
         Ok(Company {
             nodes: names.into_keys().collect(),
-            has_lost_one: self.acquaintances.has_lost_one(since),
+            has_lost_one: self.members.has_lost_one(since),
             foreign: census.foreign,
             strangers: self.strangers.were_there(),
         })

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{secret::SecretUrl, serde_with, units},
-    redis::tls::TlsFiles,
+    link::tls::TlsFiles,
 };
 
 /// `[redis]`: the link to the other nodes.

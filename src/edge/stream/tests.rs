@@ -14,7 +14,7 @@ use super::{
         admission::Admission,
         load::Size,
         reasons::KillReason,
-        splice::{Answer, Kind},
+        rewrite::{Answer, Kind},
     },
     *,
 };

@@ -13,9 +13,9 @@ use super::{
     super::{
         frames::{self, Header},
         load::Size,
-        splice,
+        rewrite,
         stall::Stall,
-        wire::Verdict,
+        transport::Verdict,
     },
     EdgeIo,
 };
@@ -72,7 +72,7 @@ impl<S> EdgeIo<S> {
             rest = after;
         };
         if header.total() > LONGEST_JUDGED {
-            let start = header.len + splice::ANSWER_START;
+            let start = header.len + rewrite::ANSWER_START;
             let (taken, after) =
                 rest.split_at(rest.len().min(start.saturating_sub(slow.gathered.len())));
             slow.gathered.extend_from_slice(taken);
@@ -81,7 +81,8 @@ impl<S> EdgeIo<S> {
                 return bytes.len();
             }
         }
-        if header.total() > LONGEST_JUDGED && !splice::may_be_answer(&slow.gathered[header.len..]) {
+        if header.total() > LONGEST_JUDGED && !rewrite::may_be_answer(&slow.gathered[header.len..])
+        {
             let passed = self.to_client.advance(&slow.gathered);
             self.wire.load.taken(passed);
             slow.pending.extend_from_slice(&slow.gathered);

@@ -9,7 +9,7 @@ use redis::{RedisResult, aio::MultiplexedConnection};
 use tracing::debug;
 
 use super::{super::Channel, lane::Address, slots::Slots};
-use crate::redis::target::Target;
+use crate::link::target::Target;
 
 /// The nodes that we do not publish through. Connected when they are asked; one that does not
 /// answer is skipped, since whoever listened there does not hear us either.

@@ -16,7 +16,7 @@ use redis::{
 };
 use tokio::{sync::Mutex, time::sleep};
 
-use crate::redis::refusal::is_of_connection;
+use crate::link::refusal::is_of_connection;
 
 /// So often answers may be out of step before the connection is given up.
 const TRIES: u32 = 8;
@@ -136,7 +136,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::redis::testing::{self, until};
+    use crate::link::testing::{self, until};
 
     /// Slots move away and back while questions are asked.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

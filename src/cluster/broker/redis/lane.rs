@@ -9,7 +9,7 @@ use redis::{AsyncConnectionConfig, RedisError, RedisResult, Value, aio::Multiple
 use tokio_util::sync::CancellationToken;
 
 use super::{Kind, slots::Slots, sound::Sound, speaker::Speaker};
-use crate::redis::{probe, target::Target, whereabouts::Wanted};
+use crate::link::{probe, target::Target, whereabouts::Wanted};
 
 /// Host, empty if the cluster does not announce it, and port.
 pub(super) type Address = (String, u16);

@@ -15,8 +15,8 @@ use super::{
     sound::{Sound, Watched},
     speaker::is_not_now,
 };
-use crate::redis::{
-    link::closed_by_redis,
+use crate::link::{
+    client::closed_by_redis,
     probe::{self, Life},
     target::Target,
     whereabouts::Wanted,

@@ -19,7 +19,7 @@ use super::{
     listener::Listener,
     pause::Pause,
 };
-use crate::redis::{
+use crate::link::{
     backoff::Backoff,
     whereabouts::{UNNOTICED, is_wrong_server},
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::redis::backoff::Backoff;
+use crate::link::backoff::Backoff;
 
 /// A connection that lasted so long was not lost because it was made too soon.
 const LASTED: Duration = Duration::from_secs(1);

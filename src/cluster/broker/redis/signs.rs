@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{Channel, Topic, ears::Ear};
-use crate::redis::target::Target;
+use crate::link::target::Target;
 
 /// For a connection that cancels `closed` when it was closed. Answers may queue up behind frames, or
 /// wait for a Redis that hangs; so none has a deadline of its own: whether all is well, the probe

@@ -15,7 +15,7 @@ use super::{
     signs,
     too_big::{Limit, Tells},
 };
-use crate::redis::{link::closed_by_redis, target::Target};
+use crate::link::{client::closed_by_redis, target::Target};
 
 /// What is answered as one. When a connection is lost, what is not answered is not known to have
 /// arrived; so this is little.

@@ -19,9 +19,9 @@ use super::{
     pause::Pause,
     speaker::{Said, Speaker},
 };
-use crate::redis::{
+use crate::link::{
     backoff::Backoff,
-    link::closed_by_redis,
+    client::closed_by_redis,
     probe::{self, Life},
     refusal::is_of_rights,
     whereabouts::{UNNOTICED, is_wrong_server},

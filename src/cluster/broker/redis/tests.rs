@@ -9,7 +9,7 @@ use super::{
     super::suite::{self, Node},
     *,
 };
-use crate::redis::testing::{self, Server, free_port, target, until};
+use crate::link::testing::{self, Server, free_port, target, until};
 
 fn broker(target: Target, kind: Kind) -> Arc<dyn Broker> {
     let rights = Arc::new(Rights::new(target.user(), target.address()));

@@ -19,7 +19,7 @@ use super::{
     outgoing::{Fate, Flight, Frame},
     speaker::Speaker,
 };
-use crate::redis::refusal::is_of_connection;
+use crate::link::refusal::is_of_connection;
 
 /// A connection that is closed so soon after a big frame was closed because of it.
 const SOON: Duration = Duration::from_secs(2);

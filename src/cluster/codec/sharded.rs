@@ -1,0 +1,196 @@
+//! The sharded format: one shape for everything, JSON unless there is binary in it.
+
+use rmpv::Value as Tree;
+
+use super::{
+    DecodeError, EncodeError, Frame, Wire,
+    fields::{self, Fields, map, write_options, write_rooms},
+};
+use crate::{
+    cluster::message::{Answer, Envelope, Event, Flags, Message, Selection},
+    msgpack,
+    names::rooms::NUMERIC_ROOM,
+    packet::ReadError,
+};
+
+/// Rooms of this length are taken for the ids of Node.js sockets, which listen to no channel of
+/// their own in the dynamic mode (pitfall 9).
+const NODE_ID_LENGTH: usize = 20;
+
+pub(super) fn broadcast(
+    wire: &Wire,
+    namespace: &str,
+    event: &[Tree],
+    to: &Selection,
+    flags: Flags,
+    rooms: bool,
+) -> Frame {
+    let channel = match to.rooms.as_slice() {
+        [room]
+            if rooms
+                && (room.starts_with(NUMERIC_ROOM)
+                    || room.encode_utf16().count() != NODE_ID_LENGTH) =>
+        {
+            wire.room_channel(namespace, room)
+        }
+        _ => wire.counted(namespace),
+    };
+    let data = map([("packet", packet(event)), ("opts", write_options(to, flags))]);
+    (channel, frame(wire, namespace, 3, Some(data)))
+}
+
+fn packet(event: &[Tree]) -> Tree {
+    map([("type", Tree::from(2)), ("data", Tree::Array(event.to_vec()))])
+}
+
+fn frame(wire: &Wire, namespace: &str, kind: u8, data: Option<Tree>) -> Vec<u8> {
+    let data = data.unwrap_or_else(|| Tree::Map(Vec::new()));
+    let binary = matches!(kind, 3 | 8 | 9 | 10 | 12) && fields::has_binary(&data);
+    let tree = map([
+        ("type", Tree::from(kind)),
+        ("data", data),
+        ("uid", Tree::from(&*wire.node)),
+        ("nsp", Tree::from(namespace)),
+    ]);
+    if !binary {
+        return fields::write_json(&tree);
+    }
+    let mut frame = Vec::with_capacity(128);
+    msgpack::write(&mut frame, &tree);
+    frame
+}
+
+pub(super) fn encode(
+    wire: &Wire,
+    namespace: &str,
+    message: &Message,
+    asker: Option<&str>,
+    rooms: bool,
+) -> Result<Frame, EncodeError> {
+    let id = |request: &str| ("requestId", Tree::from(request));
+    let options = |to: &Selection| ("opts", write_options(to, Flags::default()));
+    let (kind, data) = match message {
+        Message::Broadcast { event, to, flags } => {
+            let read;
+            let event = match event {
+                Event::Values(values) => values,
+                Event::Encoded(bytes) => {
+                    read = msgpack::read(bytes).map_err(EncodeError::Packet)?;
+                    read.as_array().ok_or(EncodeError::Packet(ReadError::NoList))?
+                }
+            };
+            return Ok(broadcast(wire, namespace, event, to, *flags, rooms));
+        }
+        Message::BroadcastWithAck { request, event, to, flags } => {
+            let options = ("opts", write_options(to, *flags));
+            (3, map([("packet", packet(event)), id(request), options]))
+        }
+        Message::Join { to, rooms } => (4, map([options(to), ("rooms", write_rooms(rooms))])),
+        Message::Leave { to, rooms } => (5, map([options(to), ("rooms", write_rooms(rooms))])),
+        Message::Disconnect { to, close } => (6, map([options(to), ("close", Tree::from(*close))])),
+        Message::FetchSockets { request, to } => (7, map([options(to), id(request)])),
+        Message::ServerSideEmit { request, event } => {
+            let event = ("packet", Tree::Array(event.clone()));
+            match request {
+                Some(request) => (9, map([id(request), event])),
+                None => (9, map([event])),
+            }
+        }
+        Message::Answer { request, answer } => {
+            let asker = asker.ok_or(EncodeError::NotInThisFormat)?;
+            let (kind, member) = match answer {
+                Answer::Sockets(sockets) => {
+                    let sockets = sockets.iter().map(fields::write_socket).collect();
+                    (8, Some(("sockets", Tree::Array(sockets))))
+                }
+                Answer::ServerSide(value) => (10, value.clone().map(|value| ("packet", value))),
+                Answer::ClientCount(count) => (11, Some(("clientCount", Tree::from(*count)))),
+                Answer::ClientAck(value) => (12, value.clone().map(|value| ("packet", value))),
+                Answer::SocketIds(_) | Answer::Rooms(_) | Answer::Done => {
+                    return Err(EncodeError::NotInThisFormat);
+                }
+            };
+            let data = match member {
+                Some(member) => map([id(request), member]),
+                None => map([id(request)]),
+            };
+            let channel = wire.own_channel(namespace, asker);
+            return Ok((channel, frame(wire, namespace, kind, Some(data))));
+        }
+        Message::AllRooms { .. }
+        | Message::SocketIds { .. }
+        | Message::JoinOne { .. }
+        | Message::LeaveOne { .. }
+        | Message::DisconnectOne { .. } => return Err(EncodeError::NotInThisFormat),
+    };
+    Ok((wire.counted(namespace), frame(wire, namespace, kind, Some(data))))
+}
+
+/// Whether the text ends as ours do. Most frames that a node hears on its rooms are its own, and
+/// this spares it to read them.
+fn is_own_echo(wire: &Wire, namespace: &str, frame: &[u8]) -> bool {
+    let strip = |text: &mut &[u8], end: &str| match text.strip_suffix(end.as_bytes()) {
+        Some(rest) => {
+            *text = rest;
+            true
+        }
+        None => false,
+    };
+    let mut text = frame;
+    strip(&mut text, "\"}")
+        && strip(&mut text, namespace)
+        && strip(&mut text, "\",\"nsp\":\"")
+        && strip(&mut text, &wire.node)
+        && strip(&mut text, "},\"uid\":\"")
+}
+
+pub(super) fn decode(
+    wire: &Wire,
+    namespace: &str,
+    frame: &[u8],
+) -> Result<Option<Envelope>, DecodeError> {
+    if is_own_echo(wire, namespace, frame) {
+        return Ok(None);
+    }
+    let tree = fields::read_either(frame)?;
+    let fields = Fields::of(&tree)?;
+    // Without a namespace it belongs to none: messages of version 8.2, which 8.3 ignores, too.
+    if fields.get("nsp").and_then(Tree::as_str) != Some(namespace) {
+        return Ok(None);
+    }
+    let from = fields.get("uid").and_then(Tree::as_str);
+    if wire.is_own(from) {
+        return Ok(None);
+    }
+    let kind = fields.get("type").and_then(Tree::as_i64).ok_or(DecodeError::Member("type"))?;
+    let data = fields.map("data")?;
+    let options = || data.map("opts");
+    let selection = || options()?.selection();
+    let request = || data.text("requestId").map(str::to_owned);
+    let answer =
+        |answer| -> Result<_, DecodeError> { Ok(Message::Answer { request: request()?, answer }) };
+    let message = match kind {
+        3 => {
+            let event = fields::event_of(data.map("packet")?)?;
+            let (to, flags) = (selection()?, options()?.flags());
+            match data.some("requestId") {
+                Some(_) => Message::BroadcastWithAck { request: request()?, event, to, flags },
+                None => Message::Broadcast { event: Event::Values(event), to, flags },
+            }
+        }
+        4 => Message::Join { to: selection()?, rooms: data.rooms("rooms")? },
+        5 => Message::Leave { to: selection()?, rooms: data.rooms("rooms")? },
+        6 => Message::Disconnect { to: selection()?, close: data.truthy("close") },
+        7 => Message::FetchSockets { request: request()?, to: selection()? },
+        8 => answer(Answer::Sockets(fields::read_sockets(data.list("sockets")?)?))?,
+        9 => Message::ServerSideEmit {
+            request: data.get("requestId").map(|id| id.as_str().unwrap_or_default().to_owned()),
+            event: data.list("packet")?.to_vec(),
+        },
+        10 => answer(Answer::ServerSide(data.get("packet").cloned()))?,
+        11 => answer(Answer::ClientCount(data.count("clientCount")?))?,
+        12 => answer(Answer::ClientAck(data.get("packet").cloned()))?,
+        other => return Err(DecodeError::UnknownType(other)),
+    };
+    Ok(Some(Envelope { from: from.map(str::to_owned), message }))
+}

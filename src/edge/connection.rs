@@ -1,0 +1,127 @@
+//! TCP connections and what is spoken on them: the PROXY protocol of a trusted proxy, TLS, then HTTP.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use axum::{Router, body::Body, extract::ConnectInfo};
+use futures_util::TryFutureExt;
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socketioxide::adapter::Adapter;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tower_service::Service;
+
+use super::{
+    peer, proxy_protocol,
+    reasons::KillReason,
+    request_line::{BodyLength, Escaping},
+    router::Edge,
+    tls::Tls,
+    unread::{Conversation, Impatient},
+};
+
+/// Bytes of a request's head; Node.js allows as many.
+const LARGEST_HEAD: usize = 16 * 1024;
+
+/// Lines of a request's head. Node.js takes 2000; a session keeps those of its handshake.
+const MOST_HEADERS: usize = 256;
+
+/// Serves one connection: requests under the path go to the edge, all others to `other`. With `stop`
+/// it ends when the request under way is answered.
+pub(crate) async fn serve_connection<A: Adapter>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    edge: Arc<Edge<A>>,
+    other: Router,
+    tls: Option<Tls>,
+    stop: CancellationToken,
+) {
+    Connection { edge, other, peer }.run(stream, tls, stop).await;
+}
+
+struct Connection<A: Adapter> {
+    edge: Arc<Edge<A>>,
+    other: Router,
+    peer: SocketAddr,
+}
+
+impl<A: Adapter> Connection<A> {
+    async fn run(mut self, mut stream: TcpStream, tls: Option<Tls>, stop: CancellationToken) {
+        // small packets are to leave at once; where that can't be set, they leave later
+        stream.set_nodelay(true).ok();
+        if peer::is_trusted(self.peer.ip(), &self.edge.options.trusted_proxies) {
+            let header = proxy_protocol::read(&mut stream);
+            match timeout(self.edge.options.handshake_timeout, header).await {
+                Ok(Ok(client)) => self.peer = client.unwrap_or(self.peer),
+                Ok(Err(error)) => {
+                    return tracing::debug!(%error, proxy = %self.peer, "a proxy said nothing useful");
+                }
+                Err(_) => {
+                    return tracing::debug!(proxy = %self.peer, "a proxy said nothing in time");
+                }
+            }
+        }
+        let Some(tls) = tls else { return self.serve(stream, stop).await };
+        let handshake = tls.acceptor().accept(stream);
+        match timeout(self.edge.options.handshake_timeout, handshake).await {
+            Ok(Ok(stream)) => self.serve(stream, stop).await,
+            Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
+    async fn serve<S>(self, stream: S, stop: CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(self.edge.options.handshake_timeout)
+            .max_headers(MOST_HEADERS)
+            .max_buf_size(LARGEST_HEAD);
+        let conversation = Conversation::default();
+        let patience = self.edge.options.patience();
+        let stream = Impatient::new(stream, patience, conversation.clone());
+        let (stream, body_length) = Escaping::new(stream);
+        let service = service_fn(|request| {
+            let answer = self.answer(request, &body_length);
+            answer.inspect_ok(|response| conversation.answers(response))
+        });
+        let mut connection =
+            std::pin::pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        let served = tokio::select! {
+            served = &mut connection => served,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            tracing::trace!(%error, "a connection broke");
+            // The connection still has what it has not written.
+            if let Some(unread) = conversation.unread() {
+                let reason = conversation.given_up().unwrap_or(KillReason::PollAborted);
+                self.edge.wires.kill_wire(unread.wire(), reason);
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        body_length: &BodyLength,
+    ) -> Result<Response<Body>, Infallible> {
+        body_length.of(request.headers());
+        if self.edge.owns(request.uri().path()) {
+            return Ok(Arc::clone(&self.edge).handle(request, self.peer).await);
+        }
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        self.other.clone().call(request).await
+    }
+}

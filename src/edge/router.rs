@@ -1,0 +1,380 @@
+//! All HTTP below the path: who may come in, and which way a request goes.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use axum::body::Body;
+use bytes::Bytes;
+use engineioxide::service::NotFoundService;
+use http::{HeaderMap, Method, Request, Response, request::Parts};
+use http_body_util::{BodyExt, Full};
+use ipnet::IpNet;
+use socketioxide::{adapter::Adapter, service::SocketIoService};
+use socketioxide_core::Sid;
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    admission::{Admission, Limits, Permit},
+    bodies::{Bodies, BodyLimits},
+    client::{self, ClientFiles},
+    compression::Compression,
+    cors::{Cors, is_preflight},
+    peer,
+    reasons::RefuseReason,
+    refusal::Refusal,
+    request::{self, Query},
+    session_id::{Owner, SessionIds},
+    stall::Patience,
+    stream::Pace,
+    transports::{Closing, Wires},
+};
+
+/// The engine and all that is on top of it.
+pub(super) type Service<A> = SocketIoService<NotFoundService, A>;
+
+/// How clients of Engine.IO 3 may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Legacy {
+    /// Not at all.
+    Off,
+    /// By a websocket.
+    Websocket,
+    /// By polling, too.
+    All,
+}
+
+/// The transport's settings. The engine has to be built with the same path, intervals and
+/// `max_payload`.
+#[derive(Clone, Debug)]
+pub(crate) struct EdgeOptions {
+    /// `/socket.io/`
+    pub(crate) path: String,
+    /// Stands in clear in every session id. No slash, no `&`, nothing that a query can't hold.
+    pub(crate) node_id: String,
+    /// Sign the session ids: the first signs, all verify. None: one is made up.
+    pub(crate) secrets: Vec<Vec<u8>>,
+    /// Between two pings of ours, and before the first one.
+    pub(crate) ping_interval: Duration,
+    /// For the answer to a ping.
+    pub(crate) ping_timeout: Duration,
+    /// For a websocket to take over from polling, from its handshake to its last word.
+    pub(crate) upgrade_timeout: Duration,
+    /// For a client to join its first namespace.
+    pub(crate) connect_timeout: Duration,
+    /// Bytes of a request's body.
+    pub(crate) max_payload: u64,
+    /// Bytes of all bodies that are being read.
+    pub(crate) max_bodies: BodyLimits,
+    /// Whether clients may poll.
+    pub(crate) polling: bool,
+    /// Whether clients may use websockets.
+    pub(crate) websocket: bool,
+    /// How clients of Engine.IO 3 may connect. Those that poll take the session id for the public
+    /// id of their socket, and may give it away.
+    pub(crate) legacy: Legacy,
+    /// Pages that may poll: none (same origin), listed (with credentials), or `["*"]`.
+    pub(crate) cors_origins: Vec<String>,
+    /// The session id as a cookie: its name, and what stands behind the id in the header.
+    pub(crate) cookie: Option<(String, String)>,
+    /// Whether answers to polls are compressed.
+    pub(crate) compression: bool,
+    /// The client that pages can load.
+    pub(crate) client: Option<Arc<ClientFiles>>,
+    /// How many sessions there may be. May be changed while running.
+    pub(crate) limits: Limits,
+    /// Whose `X-Forwarded-For` is believed.
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// For TLS, and for the head of a request.
+    pub(crate) handshake_timeout: Duration,
+    /// Without a byte taken, while bytes wait.
+    pub(crate) stall_timeout: Duration,
+    /// Bytes per second that a client takes on the average of that time, while bytes wait.
+    pub(crate) min_read_rate: u64,
+}
+
+impl EdgeOptions {
+    pub(super) fn patience(&self) -> Patience {
+        Patience { timeout: self.stall_timeout, min_rate: self.min_read_rate }
+    }
+}
+
+impl Default for EdgeOptions {
+    fn default() -> Self {
+        Self {
+            path: "/socket.io/".into(),
+            node_id: "node".into(),
+            secrets: Vec::new(),
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            upgrade_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(45),
+            max_payload: 1_000_000,
+            max_bodies: BodyLimits::default(),
+            polling: true,
+            websocket: true,
+            legacy: Legacy::Websocket,
+            cors_origins: Vec::new(),
+            compression: false,
+            client: None,
+            cookie: None,
+            limits: Limits::default(),
+            trusted_proxies: Vec::new(),
+            handshake_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(30),
+            min_read_rate: 1024,
+        }
+    }
+}
+
+/// Everything between the listener and the engine.
+pub(crate) struct Edge<A: Adapter> {
+    pub(super) options: EdgeOptions,
+    /// The path without its last slash; below it, everything is ours.
+    path: String,
+    pub(super) service: Service<A>,
+    pub(super) pace: Arc<Pace>,
+    pub(super) wires: Wires,
+    pub(super) ids: ArcSwap<SessionIds>,
+    admission: Admission,
+    pub(super) bodies: Arc<Bodies>,
+    pub(super) compression: Option<Compression>,
+    cors: Cors,
+    draining: AtomicBool,
+}
+
+/// A request whose query and session id are good.
+struct Route {
+    transport: Transport,
+    v3: bool,
+    sid: Option<Sid>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Polling,
+    Websocket,
+}
+
+impl<A: Adapter> Edge<A> {
+    /// Has to be called within a runtime: the edge keeps house in a task of its own, which ends
+    /// with the edge.
+    ///
+    /// `wires` may already be known to others, but to one edge only.
+    pub(crate) fn new(options: EdgeOptions, service: Service<A>, wires: Wires) -> Arc<Self> {
+        let admission = Admission::default();
+        admission.set_limits(options.limits);
+        let closings = wires.take_closings();
+        let edge = Arc::new(Self {
+            path: options.path.trim_end_matches('/').to_owned(),
+            ids: ArcSwap::from_pointee(SessionIds::new(&options.node_id, &options.secrets)),
+            cors: Cors::new(&options.cors_origins),
+            draining: AtomicBool::new(false),
+            compression: options.compression.then(Compression::default),
+            pace: Self::pace(&options),
+            bodies: Bodies::new(options.max_bodies, options.max_payload),
+            options,
+            service,
+            wires,
+            admission,
+        });
+        match closings {
+            Some(closings) => drop(tokio::spawn(keep_house(Arc::downgrade(&edge), closings))),
+            None => {
+                tracing::error!("two edges share their wires: one of them can't close sessions")
+            }
+        }
+        edge
+    }
+
+    /// From now on new sessions are refused with 503. Existing sessions go on.
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Other limits, for sessions to come.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.admission.set_limits(limits);
+    }
+
+    /// Other secrets: the first signs, all verify. Who holds an id signed with one that is not in
+    /// the list any more has to connect anew.
+    pub(crate) fn set_secrets(&self, secrets: &[Vec<u8>]) {
+        self.ids.store(Arc::new(SessionIds::new(&self.options.node_id, secrets)));
+    }
+
+    /// Whether a request for this path is for [`handle`](Self::handle).
+    pub(crate) fn owns(&self, path: &str) -> bool {
+        path.strip_prefix(&*self.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Answers a request below the path. `peer` is the other end of the TCP connection.
+    ///
+    /// Dropping the future of a poll closes its session, as the client's breaking it off does.
+    pub(crate) async fn handle<B>(
+        self: Arc<Self>,
+        mut request: Request<B>,
+        peer: SocketAddr,
+    ) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        if is_preflight(request.method()) {
+            self.note_refused_origin(request.headers());
+            return self.cors.preflight(request.headers());
+        }
+        if let Some(name) = client::file_name(request.uri().path(), &self.path) {
+            let mut response = client::serve(self.options.client.as_deref(), name, &request);
+            self.cors.allow(request.headers(), response.headers_mut());
+            return response;
+        }
+        let peer = peer::client_address(peer, request.headers(), &self.options.trusted_proxies);
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (parts, body) = request.into_parts();
+        let mut response = match self.route(&parts) {
+            Ok(Route { transport: Transport::Websocket, v3, sid }) => {
+                self.websocket(&parts, upgrade, peer, v3, sid)
+            }
+            Ok(Route { sid: None, v3, .. }) => {
+                self.note_refused_origin(&parts.headers);
+                self.open_polling(&parts, peer, v3).await
+            }
+            Ok(Route { sid: Some(sid), .. }) => match parts.method {
+                Method::GET => self.poll(sid, &parts.headers).await,
+                Method::POST => self.post(sid, &parts, body).await,
+                _ => Err(Refusal::BadRequest),
+            },
+            Err(refusal) => Err(refusal),
+        }
+        .unwrap_or_else(|refusal| {
+            self.wires.count_refused(refusal.reason());
+            refusal.response()
+        });
+        self.cors.allow(&parts.headers, response.headers_mut());
+        response
+    }
+
+    /// The checks of Node.js, in its order.
+    fn route(&self, parts: &Parts) -> Result<Route, Refusal> {
+        let query = Query::parse(parts.uri.query().unwrap_or(""));
+        let transport = match query.transport.as_deref() {
+            Some("polling") if self.options.polling => Transport::Polling,
+            Some("websocket") if self.options.websocket => Transport::Websocket,
+            _ => return Err(Refusal::UnknownTransport),
+        };
+        if query.wants_jsonp && transport == Transport::Polling {
+            return Err(Refusal::Jsonp);
+        }
+        let v3 = query.is_v3();
+        if let Some(id) = &query.sid {
+            let sid = match self.ids.load().verify(id) {
+                Some(Owner::Here(sid)) => sid,
+                // the place from which a request can be forwarded to the node that it is for
+                Some(Owner::Elsewhere { .. }) | None => return Err(Refusal::UnknownSession),
+            };
+            // how the session speaks was settled by its handshake
+            if self.wires.get(sid).ok_or(Refusal::UnknownSession)?.v3 != v3 {
+                return Err(Refusal::BadRequest);
+            }
+            return Ok(Route { transport, v3, sid: Some(sid) });
+        }
+        if parts.method != Method::GET {
+            return Err(Refusal::BadHandshakeMethod);
+        }
+        let welcome = match transport {
+            Transport::Polling => self.options.legacy == Legacy::All,
+            Transport::Websocket => self.options.legacy != Legacy::Off,
+        };
+        if v3 && !welcome {
+            return Err(Refusal::UnsupportedProtocol);
+        }
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Refusal::Draining);
+        }
+        Ok(Route { transport, v3, sid: None })
+    }
+
+    /// A page that may not poll sees nothing of the answer, so whoever runs the server is told.
+    fn note_refused_origin(&self, headers: &HeaderMap) {
+        if let Some(origin) = self.cors.refused(headers) {
+            self.wires.count_refused(RefuseReason::Origin);
+            tracing::debug!(?origin, "a page that engine.cors_origins does not name wants to poll");
+        }
+    }
+
+    /// A place for a new session.
+    pub(super) fn admit(&self, peer: SocketAddr) -> Result<Permit, Refusal> {
+        self.admission.admit(peer.ip(), Instant::now()).map_err(Refusal::Full)
+    }
+
+    /// Has the engine answer an HTTP request. Waits only where the engine does: in a poll.
+    pub(super) async fn ask_engine(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
+        let Ok(response): Result<_, Infallible> =
+            tower_service::Service::call(&mut self.service.clone(), request).await;
+        let (parts, body) = response.into_parts();
+        // the engine's bodies are in memory: nothing can go wrong in collecting them
+        let body = body.collect().await.map(http_body_util::Collected::to_bytes);
+        Response::from_parts(parts, body.unwrap_or_default())
+    }
+
+    /// Says to the engine what the client would say.
+    pub(super) async fn post_to_engine(
+        &self,
+        sid: Sid,
+        v3: bool,
+        packet: &'static str,
+    ) -> Result<Response<Bytes>, Refusal> {
+        let request = request::internal(Method::POST, &self.options.path, v3, "polling", sid)
+            .ok_or(Refusal::Internal)?;
+        Ok(self.ask_engine(request.map(|()| Full::from(packet))).await)
+    }
+
+    async fn close(&self, Closing { sid, v3 }: Closing) {
+        if let Some(wire) = self.wires.get(sid) {
+            self.say_farewell(&wire, sid).await;
+        }
+        let good_bye = if v3 { "1:1" } else { "1" };
+        if self.post_to_engine(sid, v3, good_bye).await.is_err() {
+            tracing::error!("no request can be made for the engine");
+        }
+        if let Some(wire) = self.wires.get(sid) {
+            self.wires.forget(&wire);
+        }
+    }
+
+    /// The longest that a polling session can be silent while all is well.
+    fn longest_silence(&self) -> Duration {
+        // a quarter more, for requests that are on their way
+        self.options.ping_interval + self.options.ping_timeout * 5 / 4
+    }
+}
+
+/// Closes what has been cut, and cuts what has vanished.
+async fn keep_house<A: Adapter>(edge: Weak<Edge<A>>, mut closings: UnboundedReceiver<Closing>) {
+    let Some(silence) = edge.upgrade().map(|edge| edge.longest_silence()) else { return };
+    let mut sweep =
+        interval((silence / 4).clamp(Duration::from_millis(10), Duration::from_secs(5)));
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            Some(closing) = closings.recv() => match edge.upgrade() {
+                Some(edge) => edge.close(closing).await,
+                None => return,
+            },
+            _ = sweep.tick() => match edge.upgrade() {
+                Some(edge) => edge.wires.sweep(silence),
+                None => return,
+            },
+        }
+    }
+}

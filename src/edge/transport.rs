@@ -1,0 +1,198 @@
+//! The handle to one client's transport, shared by everybody who may have to do with it: the
+//! requests or the stream that carry it, the middlewares that want an error spliced into it, and
+//! whoever cuts it.
+
+mod outgoing;
+mod polling;
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU8, AtomicU32, Ordering},
+    },
+    time::Instant,
+};
+
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use socketioxide_core::Sid;
+
+use super::{admission::Permit, inbound::Reader, load::Load, reasons::KillReason, rewrite::Answer};
+use crate::rate::Bucket;
+pub(super) use outgoing::Verdict;
+use outgoing::interest;
+pub(super) use polling::{Polling, Turn, Turns};
+
+/// How often a client may ask in a second to be let into a namespace, or show a new token; twice as
+/// often in a burst. No client of good will comes near.
+const ASKS_PER_SECOND: u32 = 100;
+
+/// How the client is connected right now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// By HTTP requests.
+    Polling,
+    /// By HTTP requests, while a websocket that wants to take over has sent its probe.
+    Probing,
+    /// By a websocket.
+    Websocket,
+}
+
+/// Whether the engine has seen the client in a namespace: until then a timer of its holds the session.
+mod joined {
+    pub(super) const NOTHING: u8 = 0;
+    pub(super) const A_NAMESPACE: u8 = 1;
+    /// None that the client knows of.
+    pub(super) const FAREWELL: u8 = 2;
+}
+
+/// One client's transport.
+pub(super) struct Wire {
+    pub(super) sid: OnceLock<Sid>,
+    /// Engine.IO 3.
+    pub(super) v3: bool,
+    pub(super) peer: IpAddr,
+    /// `None` for a session that began with a websocket.
+    pub(super) polling: Option<Box<Polling>>,
+    phase: AtomicU8,
+    interest: AtomicU32,
+    /// The number of a [`KillReason`], or 0.
+    killed: AtomicU8,
+    pub(super) reader: AtomicWaker,
+    pub(super) writer: AtomicWaker,
+    /// What waits because of this client.
+    pub(super) load: Arc<Load>,
+    /// Of [`joined`].
+    joined: AtomicU8,
+    answers: Mutex<Vec<(Box<str>, Answer)>>,
+    /// How often the client may ask to be let in.
+    asks: Mutex<Bucket>,
+    _permit: Permit,
+}
+
+impl Wire {
+    pub(super) fn websocket(v3: bool, peer: IpAddr, permit: Permit) -> Self {
+        // an Engine.IO 3 server never pings
+        let first_ping = if v3 { 0 } else { interest::FIRST_PING };
+        Self::new(v3, peer, permit, Phase::Websocket, None, interest::OPEN | first_ping)
+    }
+
+    pub(super) fn polling(v3: bool, peer: IpAddr, permit: Permit) -> Self {
+        let polling = Polling::new(v3);
+        let wire = Self::new(v3, peer, permit, Phase::Polling, Some(Box::new(polling)), 0);
+        wire.load.set_away(true);
+        wire
+    }
+
+    fn new(
+        v3: bool,
+        peer: IpAddr,
+        permit: Permit,
+        phase: Phase,
+        polling: Option<Box<Polling>>,
+        interest: u32,
+    ) -> Self {
+        Self {
+            sid: OnceLock::new(),
+            v3,
+            peer,
+            polling,
+            phase: (phase as u8).into(),
+            interest: interest.into(),
+            killed: 0.into(),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+            load: Arc::default(),
+            joined: joined::NOTHING.into(),
+            answers: Mutex::default(),
+            asks: Mutex::new(Bucket::full(ASKS_PER_SECOND, Instant::now())),
+            _permit: permit,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Polling,
+            1 => Phase::Probing,
+            _ => Phase::Websocket,
+        }
+    }
+
+    /// `false` if the phase is not (or no longer) `from`. Whoever waits for that hears of it with
+    /// [`announce`](Self::announce).
+    pub(super) fn shift(&self, from: Phase, to: Phase) -> bool {
+        let shifted = self
+            .phase
+            .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if shifted && to == Phase::Websocket {
+            self.load.set_away(false);
+        }
+        shifted
+    }
+
+    #[inline]
+    pub(super) fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire) != 0
+    }
+
+    /// `false` if somebody else was first.
+    pub(super) fn mark_killed(&self, reason: KillReason) -> bool {
+        let first = self
+            .killed
+            .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        self.reader.wake();
+        self.writer.wake();
+        if let Some(polling) = &self.polling {
+            polling.unread.wake();
+        }
+        self.load.abandon();
+        first
+    }
+
+    /// What reads the client's packets from a websocket on: it goes on where polling has ended.
+    pub(super) fn take_reader(&self) -> Reader {
+        match &self.polling {
+            Some(polling) => std::mem::take(&mut *polling.reader.lock()),
+            None => Reader::new(self.v3),
+        }
+    }
+
+    /// The client is in a namespace.
+    pub(super) fn joined(&self) {
+        self.joined.store(joined::A_NAMESPACE, Ordering::Release);
+    }
+
+    pub(super) fn has_joined(&self) -> bool {
+        self.joined.load(Ordering::Acquire) == joined::A_NAMESPACE
+    }
+
+    /// The engine's timer for a session that has joined nothing is over.
+    pub(super) fn farewell_heard(&self) {
+        self.joined.store(joined::FAREWELL, Ordering::Release);
+        self.reader.wake();
+        if let Some(polling) = &self.polling {
+            polling.moved.notify_waiters();
+        }
+    }
+
+    /// Whether the engine still has a timer for this session.
+    pub(super) fn needs_farewell(&self) -> bool {
+        self.joined.load(Ordering::Acquire) == joined::NOTHING
+            && !self.v3
+            && self.sid.get().is_some()
+    }
+
+    /// Counts that the client asks to be let in, which may cost a signature and more. `false`: it has
+    /// asked too often.
+    pub(super) fn may_ask(&self, now: Instant) -> bool {
+        self.asks.lock().take(ASKS_PER_SECOND, now)
+    }
+}
+
+#[cfg(test)]
+#[path = "transport/tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+//! What of the packets to the client is looked at, and what becomes of it.
+
+use std::sync::atomic::Ordering;
+
+use socketioxide_core::Sid;
+
+use super::Wire;
+use crate::edge::{
+    frames,
+    rewrite::{self, Answer, Kind},
+};
+
+/// The reasons to look at what the engine sends, in one number: 0 is the steady state, in which
+/// nothing is looked at. The low 16 bits count the answers that wait for their CONNECT or
+/// CONNECT_ERROR.
+pub(super) mod interest {
+    pub(in crate::edge) const ANSWER: u32 = 1;
+    /// OPEN has not been seen, from which we learn the session's id.
+    pub(in crate::edge) const OPEN: u32 = 1 << 16;
+    /// The ping that the engine sends at once, and Node.js only after an interval.
+    pub(in crate::edge) const FIRST_PING: u32 = 1 << 17;
+    /// The answer to the probe, which the client got from us long ago.
+    pub(in crate::edge) const PROBE_ANSWER: u32 = 1 << 18;
+    /// The answer to the farewell, which the client knows nothing of.
+    pub(in crate::edge) const FAREWELL_ANSWER: u32 = 1 << 19;
+}
+
+/// What becomes of a frame that the engine sends.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::edge) enum Verdict {
+    Pass,
+    Replace(Vec<u8>),
+    /// It does not reach the client.
+    Drop,
+    /// It does not reach the client, in whose name we answer.
+    Answer(&'static [u8]),
+    /// The session's id is this, and the frame passes.
+    Opened(Sid),
+}
+
+impl Wire {
+    /// The engine is about to answer the farewell.
+    pub(in crate::edge) fn expect_farewell_answer(&self) {
+        self.interest.fetch_or(interest::FAREWELL_ANSWER, Ordering::AcqRel);
+    }
+
+    /// Whether this packet is that answer: `is_it` is asked only if one is expected.
+    pub(in crate::edge) fn takes_farewell_answer(&self, is_it: impl FnOnce() -> bool) -> bool {
+        self.interest.load(Ordering::Acquire) & interest::FAREWELL_ANSWER != 0
+            && is_it()
+            && self.takes(interest::FAREWELL_ANSWER)
+    }
+
+    /// Whether what the engine sends has to be looked at.
+    #[inline]
+    pub(in crate::edge) fn has_interest(&self) -> bool {
+        self.interest.load(Ordering::Acquire) != 0
+    }
+
+    fn takes(&self, bit: u32) -> bool {
+        self.interest.load(Ordering::Acquire) & bit != 0
+            && self.interest.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+    }
+
+    /// The engine is about to answer a probe that was answered by us.
+    pub(in crate::edge) fn expect_probe_answer(&self) {
+        self.interest.fetch_or(interest::PROBE_ANSWER, Ordering::AcqRel);
+    }
+
+    /// The next CONNECT or CONNECT_ERROR of `namespace` gets what this answer says.
+    pub(in crate::edge) fn expect_answer(&self, namespace: &str, answer: Answer) {
+        self.answers.lock().push((bare(namespace).into(), answer));
+        self.interest.fetch_add(interest::ANSWER, Ordering::AcqRel);
+    }
+
+    /// The first answer of this kind that waits for `namespace`.
+    pub(in crate::edge) fn take_answer(&self, kind: Kind, namespace: &str) -> Option<Answer> {
+        let mut answers = self.answers.lock();
+        let at = answers
+            .iter()
+            .position(|(waiting, answer)| answer.kind() == kind && **waiting == *bare(namespace))?;
+        self.interest.fetch_sub(interest::ANSWER, Ordering::AcqRel);
+        let (_, answer) = answers.remove(at);
+        if answers.is_empty() {
+            *answers = Vec::new();
+        }
+        Some(answer)
+    }
+
+    /// Judges one whole frame on its way to the client.
+    pub(in crate::edge) fn judge(&self, opcode: u8, payload: &[u8]) -> Verdict {
+        let spliced = match (opcode, payload) {
+            (frames::TEXT, [b'0', ..]) if self.takes(interest::OPEN) => {
+                let Some(sid) = rewrite::sid_of_open(payload) else {
+                    tracing::error!("an OPEN packet without an id: this session can't be reached");
+                    return Verdict::Pass;
+                };
+                return Verdict::Opened(sid);
+            }
+            (frames::TEXT, b"2") if self.takes(interest::FIRST_PING) => {
+                return Verdict::Answer(b"3");
+            }
+            (frames::TEXT, b"3probe") if self.takes(interest::PROBE_ANSWER) => {
+                return Verdict::Drop;
+            }
+            (frames::TEXT, _) => {
+                rewrite::text_packet(payload, self.v3, &mut |kind: Kind, namespace: &str| {
+                    self.take_answer(kind, namespace)
+                })
+            }
+            (frames::BINARY, _) => {
+                rewrite::msgpack_packet(payload, &mut |kind: Kind, namespace: &str| {
+                    self.take_answer(kind, namespace)
+                })
+            }
+            _ => None,
+        };
+        spliced.map_or(Verdict::Pass, Verdict::Replace)
+    }
+}
+
+/// The engine writes a namespace with a slash in front even where the application does not.
+fn bare(namespace: &str) -> &str {
+    namespace.strip_prefix('/').unwrap_or(namespace)
+}

@@ -1,0 +1,208 @@
+//! All transports of this node, by session. From here the rest of the server reaches them.
+
+mod counts;
+mod cut;
+mod farewell;
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use serde_json::Value;
+use socketioxide_core::Sid;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{
+    inbound::Connects,
+    load::{Budget, Load},
+    rewrite::Answer,
+    traffic::Counted,
+    transport::Wire,
+};
+use crate::id::SocketId;
+use counts::Counters;
+pub use counts::TransportCounts;
+use farewell::Farewell;
+
+/// How long an answer to CONNECT waits for its session to be known here. An Engine.IO 3 session is connected
+/// to `/` before its OPEN packet has come by, if only for an instant.
+const EARLY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A session that the engine has to be told to close, as if the client had.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closing {
+    pub(super) sid: Sid,
+    pub(super) v3: bool,
+}
+
+struct Shared {
+    by_sid: DashMap<Sid, Arc<Wire>>,
+    early: Mutex<HashMap<Sid, Early>>,
+    counters: Counters,
+    /// Without a bound of its own: a session is named twice at most, once when it is cut, and then
+    /// it keeps its place until it is closed, and once when the stream that took it over ends.
+    closing: UnboundedSender<Closing>,
+    /// For the edge's housekeeper, who takes it once.
+    closings: Mutex<Option<UnboundedReceiver<Closing>>>,
+    /// Only if somebody wants to know.
+    traffic: OnceLock<Counted>,
+    budget: Arc<Budget>,
+    /// Somebody is cutting those who hold the most.
+    relieving: Mutex<()>,
+    farewell: OnceLock<Farewell>,
+    connects: OnceLock<Connects>,
+    started: Instant,
+}
+
+struct Early {
+    since: Instant,
+    answers: Vec<(Box<str>, Answer)>,
+}
+
+/// The transports of this node. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Wires {
+    shared: Arc<Shared>,
+}
+
+impl Default for Wires {
+    fn default() -> Self {
+        let (closing, closings) = unbounded_channel();
+        let shared = Shared {
+            by_sid: DashMap::new(),
+            early: Mutex::default(),
+            counters: Counters::default(),
+            closing,
+            closings: Mutex::new(Some(closings)),
+            traffic: OnceLock::new(),
+            budget: Arc::default(),
+            relieving: Mutex::default(),
+            farewell: OnceLock::new(),
+            connects: OnceLock::new(),
+            started: Instant::now(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+impl Wires {
+    /// All sessions, in no order.
+    pub(crate) fn all(&self) -> Vec<Sid> {
+        self.shared.by_sid.iter().map(|entry| *entry.key()).collect()
+    }
+
+    /// Whether there is no session.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shared.by_sid.is_empty()
+    }
+
+    /// Gives `data` to the next CONNECT_ERROR of this session in `namespace`. To be called in a
+    /// connect middleware right before it returns its error.
+    pub(crate) fn refuse_with(&self, sid: Sid, namespace: &str, data: Value) {
+        self.answer(sid, namespace, Answer::Refused(data));
+    }
+
+    /// Puts `id` in the place of the engine's id in the next CONNECT of this session in `namespace`.
+    /// To be called in a connect middleware right before it returns.
+    pub(crate) fn admit_as(&self, sid: Sid, namespace: &str, id: SocketId) {
+        self.answer(sid, namespace, Answer::Admitted(id));
+    }
+
+    fn answer(&self, sid: Sid, namespace: &str, answer: Answer) {
+        // held while looking: `register` cannot slip in between and leave the answer behind
+        let mut early = self.shared.early.lock();
+        if let Some(wire) = self.get(sid) {
+            return wire.expect_answer(namespace, answer);
+        }
+        let now = Instant::now();
+        early.retain(|_, early| now.duration_since(early.since) < EARLY_PATIENCE);
+        let entry = early.entry(sid).or_insert(Early { since: now, answers: Vec::new() });
+        entry.answers.push((namespace.into(), answer));
+    }
+
+    /// Counts that the client of this session asks to be let into a namespace, or shows a new token.
+    /// `false`: it has asked too often.
+    pub(crate) fn may_ask(&self, sid: Sid) -> bool {
+        // A session is not known for an instant at its start.
+        self.get(sid).is_none_or(|wire| wire.may_ask(Instant::now()))
+    }
+
+    /// The address of the client, as told by the proxies that are trusted.
+    pub(crate) fn peer_addr(&self, sid: Sid) -> Option<IpAddr> {
+        self.get(sid).map(|wire| wire.peer)
+    }
+
+    pub(super) fn get(&self, sid: Sid) -> Option<Arc<Wire>> {
+        self.shared.by_sid.get(&sid).map(|entry| Arc::clone(&entry))
+    }
+
+    pub(super) fn register(&self, sid: Sid, wire: &Arc<Wire>) {
+        if wire.sid.set(sid).is_err() {
+            return; // known already: a session has one id
+        }
+        wire.seen(self.now());
+        wire.load.count_for(&self.shared.budget);
+        if let Some(polling) = &wire.polling {
+            polling.reader.lock().tell(self.connects());
+        }
+        self.shared.by_sid.insert(sid, Arc::clone(wire));
+        self.counted(|traffic| traffic.opened());
+        let early = self.shared.early.lock().remove(&sid);
+        for (namespace, answer) in early.into_iter().flat_map(|early| early.answers) {
+            wire.expect_answer(&namespace, answer);
+        }
+    }
+
+    /// The bounds of what may wait, and what does.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.shared.budget
+    }
+
+    /// What waits because of this client. `None` if there is no such session (any more), and for an
+    /// instant at the beginning of an Engine.IO 3 session.
+    pub(crate) fn load(&self, sid: Sid) -> Option<Arc<Load>> {
+        self.get(sid).map(|wire| Arc::clone(&wire.load))
+    }
+
+    /// The client of this session is in a namespace.
+    pub(crate) fn joined(&self, sid: Sid) {
+        if let Some(wire) = self.get(sid) {
+            wire.joined();
+        }
+    }
+
+    /// The session is over, as far as the edge is concerned.
+    pub(super) fn forget(&self, wire: &Wire) {
+        if let Some(sid) = wire.sid.get() {
+            let known = self.shared.by_sid.remove_if(sid, |_, known| std::ptr::eq(&**known, wire));
+            if known.is_some() {
+                self.counted(|traffic| traffic.closed());
+                wire.end();
+            }
+        }
+    }
+
+    /// The stream of a websocket is gone.
+    pub(super) fn stream_ended(&self, wire: &Wire) {
+        self.forget(wire);
+        if wire.polling.is_some() {
+            // cut in the middle of the engine's own part of the upgrade, the session would stay
+            // behind, neither polling nor websocket; closing one that has ended does no harm
+            self.close_in_engine(wire);
+        }
+    }
+
+    pub(super) fn take_closings(&self) -> Option<UnboundedReceiver<Closing>> {
+        self.shared.closings.lock().take()
+    }
+
+    /// The clock of [`Wire::seen`].
+    pub(super) fn now(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+}

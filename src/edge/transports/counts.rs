@@ -1,0 +1,125 @@
+//! What the transports of a node count.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use socketioxide_core::Sid;
+use tokio::sync::mpsc::Sender;
+
+use super::Wires;
+use crate::edge::{
+    inbound::Connects,
+    reasons::{KillReason, RefuseReason},
+    traffic::{Counted, Traffic},
+    transport::Phase,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) probes: AtomicU64,
+    pub(super) upgraded: AtomicU64,
+    pub(super) probes_failed: AtomicU64,
+    pub(super) killed: [AtomicU64; KillReason::ALL.len()],
+    pub(super) refused: [AtomicU64; RefuseReason::ALL.len()],
+    pub(super) unknown_namespaces: Arc<AtomicU64>,
+}
+
+/// How the clients of this node are connected, and what has been cut or refused since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TransportCounts {
+    /// Sessions connected by polling now.
+    pub polling: u64,
+    /// Sessions connected by a websocket now.
+    pub websocket: u64,
+    /// Websockets that are about to take over from polling now.
+    pub upgrading: u64,
+    /// Websockets that have taken over.
+    pub upgraded: u64,
+    /// Websockets that meant to and did not.
+    pub upgrades_failed: u64,
+    /// Transports cut by us.
+    pub killed: Vec<(KillReason, u64)>,
+    /// Requests refused before the engine knew of them.
+    pub refused: Vec<(RefuseReason, u64)>,
+    /// Sockets that asked for a namespace that there is not.
+    pub unknown_namespaces: u64,
+}
+
+impl Wires {
+    /// How the clients of this node are connected, and what has been cut or refused since its start. Walks over all sessions.
+    pub(crate) fn counts(&self) -> TransportCounts {
+        let counters = &self.shared.counters;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let websocket =
+            self.shared.by_sid.iter().filter(|wire| wire.phase() == Phase::Websocket).count();
+        TransportCounts {
+            polling: self.shared.by_sid.len().saturating_sub(websocket) as u64,
+            websocket: websocket as u64,
+            upgrading: load(&counters.probes),
+            upgraded: load(&counters.upgraded),
+            upgrades_failed: load(&counters.probes_failed),
+            killed: KillReason::ALL.into_iter().zip(counters.killed.iter().map(load)).collect(),
+            refused: RefuseReason::ALL.into_iter().zip(counters.refused.iter().map(load)).collect(),
+            unknown_namespaces: load(&counters.unknown_namespaces),
+        }
+    }
+
+    /// Counts from now on the CONNECTs to namespaces that `exists` does not know. Said once, before
+    /// there are sessions.
+    pub(crate) fn count_unknown_namespaces(
+        &self,
+        exists: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) {
+        let counter = self.shared.counters.unknown_namespaces.clone();
+        let connects = Connects::new(move |namespace| {
+            if !exists(namespace) {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let _ = self.shared.connects.set(connects);
+    }
+
+    /// Who is told of the CONNECTs of clients.
+    pub(in crate::edge) fn connects(&self) -> Connects {
+        self.shared.connects.get().cloned().unwrap_or_default()
+    }
+
+    /// Counts from now on what passes, and names each session of which a websocket took over from
+    /// polling, as long as there is room in the channel. Said once, before there are sessions.
+    pub(crate) fn count_traffic(&self, upgrades: Sender<Sid>) {
+        let _ = self.shared.traffic.set(Counted::new(upgrades));
+    }
+
+    /// What has passed, if it is counted.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.shared.traffic.get().map(Counted::so_far).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(in crate::edge) fn counted(&self, count: impl FnOnce(&Counted)) {
+        if let Some(traffic) = self.shared.traffic.get() {
+            count(traffic);
+        }
+    }
+
+    pub(in crate::edge) fn count_refused(&self, reason: RefuseReason) {
+        self.shared.counters.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(in crate::edge) fn probe_began(&self) {
+        self.shared.counters.probes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(in crate::edge) fn probe_ended(&self, sid: Sid, upgraded: bool) {
+        if upgraded {
+            self.counted(|traffic| traffic.upgraded(sid));
+        }
+        let counters = &self.shared.counters;
+        counters.probes.fetch_sub(1, Ordering::Relaxed);
+        let outcome = if upgraded { &counters.upgraded } else { &counters.probes_failed };
+        outcome.fetch_add(1, Ordering::Relaxed);
+    }
+}

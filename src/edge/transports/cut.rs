@@ -1,0 +1,132 @@
+//! The ways in which the server cuts a transport.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use rand::seq::SliceRandom;
+use socketioxide_core::Sid;
+use tokio::time::sleep_until;
+
+use super::{Closing, Wires};
+use crate::edge::{
+    reasons::KillReason,
+    transport::{Phase, Wire},
+};
+
+impl Wires {
+    /// Cuts the transport of this session. To the engine it looks like a reset connection
+    /// (websocket) or a client that says good-bye (polling), so it takes its ordinary way from
+    /// there: the disconnect handlers run, the socket leaves its rooms. The client sees a lost
+    /// connection and comes back.
+    ///
+    /// `false` if there is no such session (any more), or if it has been cut before.
+    pub(crate) fn kill(&self, sid: Sid, reason: KillReason) -> bool {
+        self.get(sid).is_some_and(|wire| self.kill_wire(&wire, reason))
+    }
+
+    /// Cuts every session there is, in random order, evenly over `spread`; then those that have
+    /// come in the meantime.
+    pub(crate) async fn kill_all_spread(&self, spread: Duration, reason: KillReason) {
+        let mut sids = self.all();
+        sids.shuffle(&mut rand::rng());
+        let start = tokio::time::Instant::now();
+        let step = spread.checked_div(sids.len() as u32).unwrap_or_default();
+        for (n, sid) in (0..).zip(sids) {
+            // from one step on: who is first has time to hear why, too
+            sleep_until(start + step * (n + 1)).await;
+            self.kill(sid, reason);
+        }
+        for sid in self.all() {
+            self.kill(sid, reason);
+        }
+    }
+
+    pub(in crate::edge) fn kill_wire(&self, wire: &Wire, reason: KillReason) -> bool {
+        if !wire.mark_killed(reason) {
+            return false;
+        }
+        self.shared.counters.killed[reason as usize - 1].fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(reason = reason.as_str(), "transport cut");
+        wire.end();
+        if wire.phase() != Phase::Websocket {
+            self.close_in_engine(wire);
+        }
+        true
+    }
+
+    /// Too much waits on this node: cuts the clients for whom the most is held, until what is left
+    /// is well below the limit.
+    pub(crate) fn relieve(&self) {
+        let Some(limit) = self.shared.budget.limit_if_exceeded() else { return };
+        let Some(_only) = self.shared.relieving.try_lock() else { return };
+        let mut held: Vec<_> = self
+            .shared
+            .by_sid
+            .iter()
+            .filter(|wire| !wire.is_killed())
+            .map(|wire| (wire.load.held(), *wire.key()))
+            .collect();
+        held.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        let mut sum: usize = held.iter().map(|(bytes, _)| bytes).sum();
+        let mut cut = 0;
+        for (bytes, sid) in held {
+            if sum <= limit / 4 * 3 {
+                break;
+            }
+            sum -= bytes;
+            cut += usize::from(self.kill(sid, KillReason::SlowConsumer));
+        }
+        if cut > 0 {
+            tracing::warn!(
+                clients = cut,
+                limit_bytes = limit,
+                "too much waits on this node: the clients for whom the most is held are cut"
+            );
+        }
+    }
+
+    /// Cuts a session that has joined no namespace in this time.
+    pub(in crate::edge) fn cut_unless_joined(&self, sid: Sid, limit: Duration) {
+        let wires = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(limit).await;
+            if wires.get(sid).is_some_and(|wire| !wire.has_joined()) {
+                wires.kill(sid, KillReason::Vanished);
+            }
+        });
+    }
+
+    /// The engine has given up this session: its client has not answered a ping in time. A websocket
+    /// is closed by the engine; of a session that polls nobody else would be told.
+    pub(crate) fn timed_out(&self, sid: Sid) {
+        if let Some(wire) = self.get(sid)
+            && wire.phase() != Phase::Websocket
+        {
+            self.forget(&wire);
+        }
+    }
+
+    /// Cuts the polling sessions that were silent for longer than `limit`.
+    pub(in crate::edge) fn sweep(&self, limit: Duration) {
+        let now = self.now();
+        let silent: Vec<_> = self
+            .shared
+            .by_sid
+            .iter()
+            .filter(|wire| wire.is_silent(now, limit))
+            .map(|wire| Arc::clone(&wire))
+            .collect();
+        for wire in silent {
+            self.kill_wire(&wire, KillReason::Vanished);
+        }
+    }
+
+    pub(super) fn close_in_engine(&self, wire: &Wire) {
+        if let Some(sid) = wire.sid.get() {
+            // without a housekeeper there is no engine either
+            self.shared.closing.send(Closing { sid: *sid, v3: wire.v3 }).ok();
+        }
+    }
+}

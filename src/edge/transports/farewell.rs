@@ -1,0 +1,70 @@
+//! The packet that ends the engine's timer for a session that has joined no namespace: see
+//! [`crate::sockets::farewell`].
+
+use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
+use bytes::Bytes;
+use socketioxide_core::Sid;
+
+use super::Wires;
+use crate::edge::{frames, transport::Wire};
+
+/// The packet that ends the engine's timer for a session that has joined no namespace, in the forms
+/// in which clients send packets.
+#[derive(Debug)]
+pub(super) struct Farewell {
+    namespace: Box<str>,
+    frame: Bytes,
+    packet: Bytes,
+}
+
+impl Wires {
+    /// Names the packet that ends the engine's timer for a session that has joined no namespace:
+    /// text, or binary. Said once, before there are sessions.
+    pub(crate) fn set_farewell(&self, namespace: &str, packet: &[u8], is_text: bool) {
+        let opcode = if is_text { frames::TEXT } else { frames::BINARY };
+        let mut frame = Vec::with_capacity(packet.len() + 14);
+        let packet = match is_text {
+            true => [b"4", packet].concat(),
+            false => packet.to_vec(),
+        };
+        frames::client_frame(opcode, &packet, &mut frame);
+        let packet = match is_text {
+            true => packet,
+            false => format!("b{}", BASE64.encode(packet)).into_bytes(),
+        };
+        let (namespace, frame, packet) = (namespace.into(), frame.into(), packet.into());
+        let farewell = Farewell { namespace, frame, packet };
+        let _ = self.shared.farewell.set(farewell);
+    }
+
+    /// The engine has heard the farewell of this session.
+    pub(crate) fn farewell_heard(&self, sid: Sid) {
+        if let Some(wire) = self.get(sid) {
+            wire.farewell_heard();
+        }
+    }
+
+    /// What the engine has to read before a websocket ends, as a frame.
+    pub(in crate::edge) fn farewell_frame(&self, wire: &Wire) -> Option<Bytes> {
+        let farewell = self.shared.farewell.get().filter(|_| wire.needs_farewell())?;
+        wire.expect_farewell_answer();
+        Some(farewell.frame.clone())
+    }
+
+    /// The same as the body of a request.
+    pub(in crate::edge) fn farewell_body(&self, wire: &Wire) -> Option<Bytes> {
+        let farewell = self.shared.farewell.get().filter(|_| wire.needs_farewell())?;
+        wire.expect_farewell_answer();
+        Some(farewell.packet.clone())
+    }
+
+    /// Whether the engine answers the farewell in this packet.
+    pub(in crate::edge) fn takes_farewell_answer(&self, wire: &Wire, packet: &[u8]) -> bool {
+        wire.takes_farewell_answer(|| {
+            self.shared.farewell.get().is_some_and(|farewell| {
+                let name = farewell.namespace.as_bytes();
+                packet.windows(name.len()).any(|part| part == name)
+            })
+        })
+    }
+}

@@ -1,0 +1,139 @@
+//! The gateway that the binary serves on `/`, made from the library's own parts.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    config::Config,
+    fault::{Code, Fault},
+    gateway::{
+        Gateway,
+        event::{Data, Event},
+        handshake::Authenticate,
+        reply::Reply,
+    },
+    names::{
+        events::{REFRESH, is_reserved_event, is_server_event},
+        rooms::{RoomPattern, check_name},
+    },
+    sockets::socket::Session,
+};
+
+/// The built-in gateway: `events`, `join`, `leave`, `publish`, `whoami` and `auth:refresh`.
+///
+/// `authenticate` says whether a new token is valid; it is the middleware that let the socket in.
+pub fn gateway(config: &Config, authenticate: &Authenticate) -> Gateway {
+    let may_join = config.rooms.may_join.clone();
+    let authenticate = authenticate.clone();
+    Gateway::new("/")
+        .refuse_unknown_events()
+        .on("events", events)
+        .on("join", move |session: Session, Data(room): Data<String>| {
+            let allowed = check_room(&session, &room, &may_join);
+            async move {
+                allowed?;
+                session.join(room.clone()).await?;
+                Ok::<_, Fault>(Reply::ack(&json!({ "ok": true, "room": room })))
+            }
+        })
+        .on("leave", leave)
+        .on("publish", publish)
+        .on("whoami", whoami)
+        .on(REFRESH, move |session: Session, Data(token): Data<String>| {
+            refresh(authenticate.clone(), session, token)
+        })
+}
+
+/// A newer token of the same user; the socket lives as long as it.
+async fn refresh(
+    authenticate: Authenticate,
+    session: Session,
+    token: String,
+) -> Result<Reply, Fault> {
+    if !session.may_show_token() {
+        return Err(Fault::new(Code::RateLimited, "too many tokens"));
+    }
+    session.refresh(authenticate.verify(&token).await?)?;
+    Ok(Reply::ack(&json!({ "ok": true })))
+}
+
+/// The same arguments back to the sender; the propagating interceptor takes them further.
+async fn events(event: Event) -> Result<(Reply, Reply), Fault> {
+    let first = event.payload().first_as_ack()?;
+    Ok((Reply::event_payload("events", event.payload()), Reply::ack_payload(first)))
+}
+
+fn check_room(session: &Session, room: &str, may_join: &[RoomPattern]) -> Result<(), Fault> {
+    check_name(room)?;
+    if session.adapter().belongs_to_server(room) {
+        return Err(Fault::forbidden("this room belongs to the server"));
+    }
+    let identity = session.identity();
+    let mut patterns = may_join.iter().chain(identity.may_join());
+    if patterns.any(|pattern| pattern.matches(room)) {
+        return Ok(());
+    }
+    Err(Fault::forbidden("this room may not be joined"))
+}
+
+async fn leave(session: Session, Data(room): Data<String>) -> Result<Reply, Fault> {
+    check_name(&room)?;
+    if session.adapter().belongs_to_server(&room) {
+        return Err(Fault::forbidden("this room belongs to the server"));
+    }
+    session.leave(&room);
+    Ok(Reply::ack(&json!({ "ok": true, "room": room })))
+}
+
+#[derive(Deserialize)]
+struct Publication {
+    room: String,
+    #[serde(default = "message")]
+    event: String,
+    #[serde(default = "nothing")]
+    data: rmpv::Value,
+}
+
+fn message() -> String {
+    "message".to_owned()
+}
+
+fn nothing() -> rmpv::Value {
+    rmpv::Value::Nil
+}
+
+async fn publish(
+    session: Session,
+    Data(publication): Data<Publication>,
+) -> Result<(Reply, Reply), Fault> {
+    #[derive(serde::Serialize)]
+    struct Message<'a> {
+        room: &'a str,
+        from: Option<&'a str>,
+        data: &'a rmpv::Value,
+    }
+    let Publication { room, event, data } = publication;
+    if is_reserved_event(&event) || event.is_empty() {
+        return Err(Fault::bad_request("this event name cannot be published"));
+    }
+    if is_server_event(&event) {
+        return Err(Fault::forbidden("only the server says an event of this name"));
+    }
+    if session.adapter().belongs_to_server(&room) || !session.is_in(&room) {
+        return Err(Fault::forbidden("only a member may publish to a room"));
+    }
+    let from = session.user();
+    let message = Message { room: &room, from: from.as_deref(), data: &data };
+    let published = Reply::event(&event, &message).to_room(room.clone()).except_sender();
+    Ok((published, Reply::ack(&json!({ "ok": true }))))
+}
+
+async fn whoami(session: Session) -> Reply {
+    Reply::ack(&json!({
+        "user": session.user(),
+        "socket": session.id(),
+        "node": session.node(),
+        "namespace": session.namespace(),
+        "rooms": session.rooms(),
+    }))
+}

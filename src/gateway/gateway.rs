@@ -1,0 +1,272 @@
+//! Gateways: a namespace with its middleware, its handlers and its interceptors.
+
+use std::{collections::HashMap, future::Future, panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt;
+use socketioxide::socket::DisconnectReason;
+
+use crate::{
+    fault::Fault,
+    future::BoxFuture,
+    gateway::{
+        handler::{Handle, Handler, IntoHandle},
+        handshake::Middleware,
+        interceptor::Interceptor,
+    },
+    payload::Payload,
+    sockets::socket::Session,
+    telemetry::{durations::Durations, meters::Meters},
+};
+
+/// Reacts to an event of another node. What it answers goes back if the other one waits for it.
+pub(crate) type ServerSideHandler =
+    Arc<dyn Fn(Payload) -> BoxFuture<'static, Option<Payload>> + Send + Sync>;
+
+/// The handlers of a gateway for events between servers, by name.
+pub(crate) type ServerSideHandlers = HashMap<String, ServerSideHandler>;
+
+type OnConnect = Box<dyn Fn(Session) -> BoxFuture<'static, ()> + Send + Sync>;
+type OnDisconnect = Box<dyn Fn(Session, DisconnectReason) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A namespace and what happens in it.
+///
+/// ```
+/// use switchboard::{Data, Gateway, Reply, Session};
+///
+/// let chat = Gateway::new("/chat/{room}")
+///     .on_connect(async |session: Session| {
+///         let room = session.param("room").unwrap_or_default().to_owned();
+///         if session.join(room).await.is_err() {
+///             session.disconnect(false);
+///         }
+///     })
+///     .on("say", async |session: Session, Data(text): Data<String>| {
+///         let room = session.param("room").unwrap_or_default().to_owned();
+///         (Reply::event("said", &text).to_room(room), Reply::ack(&true))
+///     });
+/// ```
+#[must_use = "a gateway does nothing before it is given to a server"]
+pub struct Gateway {
+    path: String,
+    middlewares: Vec<Arc<dyn Middleware>>,
+    interceptors: Vec<Arc<dyn Interceptor>>,
+    handles: HashMap<Box<str>, Handle>,
+    fallback: Option<Handle>,
+    on_connect: Option<OnConnect>,
+    on_disconnect: Option<OnDisconnect>,
+    server_side: ServerSideHandlers,
+    refuses_in_words: bool,
+    refuses_unknown_events: bool,
+}
+
+impl Gateway {
+    /// A gateway for the namespace `path`, such as `/` or `/chat`. A path with parameters,
+    /// `/chat/{room}`, is a gateway for each namespace that fits; see
+    /// [`Session::param`](crate::Session::param).
+    pub fn new(path: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            middlewares: Vec::new(),
+            interceptors: Vec::new(),
+            handles: HashMap::new(),
+            fallback: None,
+            on_connect: None,
+            on_disconnect: None,
+            server_side: HashMap::new(),
+            refuses_in_words: false,
+            refuses_unknown_events: false,
+        }
+    }
+
+    /// Handles the event `name`. A second handler for the same event replaces the first.
+    pub fn on<Kind>(mut self, name: impl Into<Box<str>>, handler: impl IntoHandle<Kind>) -> Self {
+        self.handles.insert(name.into(), handler.into_handle());
+        self
+    }
+
+    /// Handles every event that no other handler has. Without it such an event is not answered, as
+    /// in Node.js; see [`refuse_unknown_events`](Self::refuse_unknown_events).
+    pub fn fallback<Kind>(mut self, handler: impl IntoHandle<Kind>) -> Self {
+        self.fallback = Some(handler.into_handle());
+        self
+    }
+
+    /// Answers an event that has no handler by the error acknowledgement `unknown_event`. Otherwise
+    /// there is no acknowledgement, and a client that waits for one with a timeout finds out so.
+    pub fn refuse_unknown_events(mut self) -> Self {
+        self.refuses_unknown_events = true;
+        self
+    }
+
+    /// Runs when a socket has been let in. The socket's first event waits for it to end.
+    pub fn on_connect<F, Fut>(mut self, handler: F) -> Self
+    where
+        F: Fn(Session) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.on_connect = Some(Box::new(move |session| Box::pin(handler(session))));
+        self
+    }
+
+    /// Runs when a socket has left, whatever the way, exactly once for each socket that was let in;
+    /// after the handlers that were under way, but it waits for them 5 s at most.
+    pub fn on_disconnect<F, Fut>(mut self, handler: F) -> Self
+    where
+        F: Fn(Session, DisconnectReason) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.on_disconnect =
+            Some(Box::new(move |session, reason| Box::pin(handler(session, reason))));
+        self
+    }
+
+    /// Handles the event `name` that another node sends to the servers, with `serverSideEmit` in
+    /// Node.js or [`Emitter::server_side_emit`](crate::sockets::emitter::Emitter::server_side_emit). What
+    /// the handler returns is its answer, of which the first argument travels; without one the
+    /// other node gets an empty answer.
+    pub fn on_server_side<F, Fut>(mut self, name: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(Payload) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Option<Payload>> + Send + 'static,
+    {
+        let handler: ServerSideHandler = Arc::new(move |payload| Box::pin(handler(payload)));
+        self.server_side.insert(name.into(), handler);
+        self
+    }
+
+    /// A refusal is its sentence alone, without the code before it: for clients that know Node.js
+    /// only.
+    pub(crate) fn refusing_in_words(mut self) -> Self {
+        self.refuses_in_words = true;
+        self
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The path and the handlers of events between servers, taken out.
+    pub(crate) fn take_server_side(&mut self) -> (String, ServerSideHandlers) {
+        (self.path.clone(), std::mem::take(&mut self.server_side))
+    }
+
+    /// Adds a middleware behind those of the server and those written before.
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.middlewares.push(Arc::new(middleware));
+        self
+    }
+
+    /// Adds an interceptor inside those of the server and those written before.
+    pub fn intercept(mut self, interceptor: impl Interceptor) -> Self {
+        self.interceptors.push(Arc::new(interceptor));
+        self
+    }
+
+    /// Joins the gateway with what the server has for all gateways.
+    pub(crate) fn build(
+        self,
+        server_middlewares: &[Arc<dyn Middleware>],
+        server_interceptors: &[Arc<dyn Interceptor>],
+    ) -> Inner {
+        let outer: Vec<_> = server_interceptors.iter().cloned().chain(self.interceptors).collect();
+        let route = |handle: Handle| Route {
+            handler: handle.handler,
+            interceptors: outer.iter().cloned().chain(handle.interceptors).collect(),
+            durations: Arc::default(),
+        };
+        Inner {
+            middlewares: server_middlewares.iter().cloned().chain(self.middlewares).collect(),
+            routes: self.handles.into_iter().map(|(name, handle)| (name, route(handle))).collect(),
+            fallback: self.fallback.map(route),
+            on_connect: self.on_connect,
+            on_disconnect: self.on_disconnect,
+            path: self.path,
+            refuses_in_words: self.refuses_in_words,
+            refuses_unknown_events: self.refuses_unknown_events,
+        }
+    }
+}
+
+/// A gateway as the server runs it.
+pub(crate) struct Inner {
+    pub(crate) path: String,
+    pub(crate) middlewares: Vec<Arc<dyn Middleware>>,
+    routes: HashMap<Box<str>, Route>,
+    fallback: Option<Route>,
+    on_connect: Option<OnConnect>,
+    pub(crate) on_disconnect: Option<OnDisconnect>,
+    pub(crate) refuses_in_words: bool,
+    pub(crate) refuses_unknown_events: bool,
+}
+
+/// The handler of an event inside all its interceptors.
+pub(crate) struct Route {
+    pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) interceptors: Box<[Arc<dyn Interceptor>]>,
+    pub(crate) durations: Arc<Durations>,
+}
+
+impl Inner {
+    pub(crate) fn route(&self, event: &str) -> Option<&Route> {
+        self.routes.get(event).or(self.fallback.as_ref())
+    }
+
+    /// Whether the gateway has a handler of its own for this event.
+    pub(crate) fn declares(&self, event: &str) -> bool {
+        self.routes.contains_key(event)
+    }
+
+    /// Shows how long the handlers take. Only names that the gateway declares are shown: clients
+    /// choose the others.
+    pub(crate) fn measure(&mut self, meters: &Meters) {
+        const OTHER: &str = "other";
+        for (event, route) in &self.routes {
+            meters.show(&self.path, event, route.durations.clone());
+        }
+        match (&mut self.fallback, self.routes.get(OTHER)) {
+            // One series cannot stand there twice.
+            (Some(fallback), Some(declared)) => fallback.durations = declared.durations.clone(),
+            (Some(fallback), None) => meters.show(&self.path, OTHER, fallback.durations.clone()),
+            (None, _) => {}
+        }
+    }
+
+    pub(crate) async fn connected(&self, session: &Session) {
+        if let Some(handler) = &self.on_connect {
+            survive("connect", session, || handler(session.clone())).await;
+        }
+    }
+
+    pub(crate) async fn disconnected(&self, session: &Session, reason: DisconnectReason) {
+        if let Some(handler) = &self.on_disconnect {
+            survive("disconnect", session, || handler(session.clone(), reason)).await;
+        }
+    }
+
+    /// Asks the middlewares in their order; the first refusal ends it.
+    pub(crate) async fn admit(
+        &self,
+        handshake: &crate::gateway::handshake::Handshake,
+    ) -> Result<(), Fault> {
+        for middleware in &self.middlewares {
+            let asked = async { middleware.call(handshake.clone()).await };
+            AssertUnwindSafe(asked).catch_unwind().await.unwrap_or_else(|_| {
+                tracing::error!("a middleware panicked, the socket is refused");
+                Err(Fault::internal())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a connect or disconnect handler; its panic is logged and ends nothing else.
+async fn survive(
+    what: &'static str,
+    session: &Session,
+    start: impl FnOnce() -> BoxFuture<'static, ()>,
+) {
+    let run = async { start().await };
+    if AssertUnwindSafe(run).catch_unwind().await.is_err() {
+        tracing::error!(socket.id = %session.id(), "a {what} handler panicked");
+    }
+}

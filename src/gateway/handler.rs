@@ -1,0 +1,140 @@
+//! Handlers: ordinary async functions of an event's parts, and the value they are kept as.
+
+use std::{future::Future, sync::Arc};
+
+use crate::gateway::{
+    event::{Event, FromEvent},
+    interceptor::Interceptor,
+    reply::{IntoOutcome, Outcome},
+};
+
+/// Why a socket has left, for [`Gateway::on_disconnect`](crate::Gateway::on_disconnect).
+pub use socketioxide::socket::DisconnectReason;
+
+pub use crate::future::BoxFuture;
+
+/// Handles events. Functions are turned into it by [`IntoHandler`]; implement it for handlers that
+/// are made from data.
+pub trait Handler: Send + Sync + 'static {
+    /// Handles one event of one socket. The next event of this socket waits until the future ends
+    /// and its replies are sent; other sockets do not wait.
+    fn call(&self, event: Event) -> BoxFuture<'static, Outcome>;
+}
+
+/// What [`Gateway::on`](crate::Gateway::on) takes: async functions and closures of up to four
+/// parameters, each one [`FromEvent`] (the [`Session`](crate::Session), the [`Event`], typed
+/// [`Data`](crate::Data), the raw [`Payload`](crate::Payload)), or a [`Handler`].
+pub trait IntoHandler<Parameters> {
+    /// The handler as a value.
+    fn into_handler(self) -> Arc<dyn Handler>;
+}
+
+/// Marks [`IntoHandler`] for values that are handlers already.
+#[derive(Debug)]
+pub struct Itself;
+
+impl<H: Handler> IntoHandler<Itself> for H {
+    fn into_handler(self) -> Arc<dyn Handler> {
+        Arc::new(self)
+    }
+}
+
+/// A function with the types of its parameters.
+struct Function<F, Parameters> {
+    function: F,
+    parameters: std::marker::PhantomData<fn(Parameters)>,
+}
+
+macro_rules! functions {
+    ($($parameter:ident),*) => {
+        impl<F, Fut, R, $($parameter),*> Handler for Function<F, ($($parameter,)*)>
+        where
+            F: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = R> + Send + 'static,
+            R: IntoOutcome,
+            $($parameter: FromEvent + 'static),*
+        {
+            #[allow(non_snake_case, unused_variables)]
+            fn call(&self, event: Event) -> BoxFuture<'static, Outcome> {
+                $(let $parameter = match $parameter::from_event(&event) {
+                    Ok(part) => part,
+                    Err(fault) => return Box::pin(std::future::ready(Err(fault))),
+                };)*
+                let future = (self.function)($($parameter),*);
+                Box::pin(async move { future.await.into_outcome() })
+            }
+        }
+
+        impl<F, Fut, R, $($parameter),*> IntoHandler<($($parameter,)*)> for F
+        where
+            F: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = R> + Send + 'static,
+            R: IntoOutcome,
+            $($parameter: FromEvent + 'static),*
+        {
+            fn into_handler(self) -> Arc<dyn Handler> {
+                Arc::new(Function {
+                    function: self,
+                    parameters: std::marker::PhantomData::<fn(($($parameter,)*))>,
+                })
+            }
+        }
+    };
+}
+functions!();
+functions!(A);
+functions!(A, B);
+functions!(A, B, C);
+functions!(A, B, C, D);
+
+/// A handler and the interceptors of this one event, for [`Gateway::on`](crate::Gateway::on).
+///
+/// ```
+/// use std::time::Duration;
+/// use switchboard::{Data, Gateway, Reply, handle, gateway::interceptor::Timeout};
+///
+/// Gateway::new("/").on(
+///     "slow",
+///     handle(async |Data(n): Data<u32>| Reply::ack(&n)).intercept(Timeout::after(Duration::from_secs(2))),
+/// );
+/// ```
+pub fn handle<Parameters>(handler: impl IntoHandler<Parameters>) -> Handle {
+    Handle { handler: handler.into_handler(), interceptors: Vec::new() }
+}
+
+/// See [`handle`].
+pub struct Handle {
+    pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) interceptors: Vec<Arc<dyn Interceptor>>,
+}
+
+impl Handle {
+    /// Adds an interceptor around this event, inside those of the gateway and of the server.
+    #[must_use]
+    pub fn intercept(mut self, interceptor: impl Interceptor) -> Self {
+        self.interceptors.push(Arc::new(interceptor));
+        self
+    }
+}
+
+/// What [`Gateway::on`](crate::Gateway::on) takes: a function, a [`Handler`], or a [`Handle`].
+pub trait IntoHandle<Parameters> {
+    /// The handler with its interceptors.
+    fn into_handle(self) -> Handle;
+}
+
+/// Marks [`IntoHandle`] for everything that is [`IntoHandler`].
+#[derive(Debug)]
+pub struct Plain<Parameters>(std::marker::PhantomData<Parameters>);
+
+impl<P, H: IntoHandler<P>> IntoHandle<Plain<P>> for H {
+    fn into_handle(self) -> Handle {
+        handle(self)
+    }
+}
+
+impl IntoHandle<Itself> for Handle {
+    fn into_handle(self) -> Handle {
+        self
+    }
+}

@@ -1,0 +1,349 @@
+//! Namespace middleware: what runs before a socket is let into a namespace.
+
+use std::{
+    borrow::Cow,
+    future::Future,
+    net::IpAddr,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use http::header::{self, HeaderName};
+use rmpv::Value as Tree;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value as Json};
+use socketioxide_core::Value;
+
+use crate::{
+    auth::{AuthMode, Identity, Jwt, KeyConfigError, TokenSources, identify},
+    config,
+    fault::Fault,
+    future::BoxFuture,
+    javascript::json,
+    msgpack,
+    packet::{MAX_DEPTH, ReadError},
+    payload::to_json_text,
+    sockets::socket::Session,
+};
+
+/// A socket that asks to be let in: `socket.handshake` of Socket.IO, and the session that it will
+/// have. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handshake {
+    session: Session,
+    parts: Arc<http::request::Parts>,
+    auth: Arc<Json>,
+}
+
+impl Handshake {
+    pub(crate) fn new(session: Session, parts: http::request::Parts, auth: Json) -> Self {
+        Self { session, parts: Arc::new(parts), auth: Arc::new(auth) }
+    }
+
+    /// The session as it will be. It is in no room yet, and nothing can be sent to it.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The payload of the CONNECT packet, `auth` in the client's options.
+    ///
+    /// # Errors
+    /// `bad_request` if it does not have this shape.
+    pub fn auth<T: DeserializeOwned>(&self) -> Result<T, Fault> {
+        T::deserialize(&*self.auth).map_err(|error| Fault::bad_request(error.to_string()))
+    }
+
+    /// The headers of the HTTP request that opened the connection.
+    pub fn headers(&self) -> &http::HeaderMap {
+        &self.parts.headers
+    }
+
+    /// The address that this request asked for, with its query.
+    pub fn uri(&self) -> &http::Uri {
+        &self.parts.uri
+    }
+
+    /// The client's address, behind trusted proxies the one that they report.
+    pub fn peer_addr(&self) -> Option<IpAddr> {
+        self.session.peer_addr()
+    }
+
+    /// Says who the client is. A later middleware may change it; the last word counts.
+    pub fn set_identity(&self, identity: Identity) {
+        self.session.set_identity(identity);
+    }
+
+    /// What is known about the client so far; anonymous before an authenticating middleware ran.
+    pub fn identity(&self) -> Identity {
+        self.session.identity()
+    }
+
+    /// The handshake as other nodes are shown it, in the shape of Node.js. What opens doors stays
+    /// here: no token, no cookie, no authorization.
+    pub(crate) fn shown(&self) -> Map<String, Json> {
+        let headers = self.parts.headers.keys().filter(|name| !SECRET_HEADERS.contains(name));
+        let headers: Map<String, Json> = headers
+            .map(|name| {
+                let values = self.parts.headers.get_all(name).iter();
+                let values: Vec<_> =
+                    values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+                (name.as_str().to_owned(), Json::from(values.join(", ")))
+            })
+            .collect();
+        let query = self.parts.uri.query().unwrap_or_default();
+        let public = |(name, _): &(Cow<'_, str>, Cow<'_, str>)| name != "token" && name != "sid";
+        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).filter(public).collect();
+        let mut url = form_urlencoded::Serializer::new(String::new());
+        url.extend_pairs(&pairs);
+        let url = format!("{}?{}", self.parts.uri.path(), url.finish());
+        let query: Map<String, Json> = pairs
+            .into_iter()
+            .map(|(name, value)| (name.into_owned(), Json::from(value.into_owned())))
+            .collect();
+        let mut auth = self.auth.as_object().cloned().unwrap_or_default();
+        auth.remove("token");
+        let connected_at = self.session.connected_at();
+        let issued = connected_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let shown = serde_json::json!({
+            "headers": headers,
+            "time": javascript_date(connected_at),
+            "address": self.peer_addr().map(|address| address.to_string()).unwrap_or_default(),
+            "xdomain": self.parts.headers.contains_key(header::ORIGIN),
+            "secure": self.session.adapter().context().is_secure(),
+            "issued": issued as u64,
+            "url": url,
+            "query": query,
+            "auth": auth,
+        });
+        match shown {
+            Json::Object(shown) => shown,
+            _ => Map::new(),
+        }
+    }
+
+    fn token_sources(&self) -> TokenSources<'_> {
+        TokenSources {
+            connect_auth: Some(&*self.auth),
+            query: self.parts.uri.query(),
+            headers: &self.parts.headers,
+        }
+    }
+}
+
+/// Headers that other nodes are not shown.
+const SECRET_HEADERS: [HeaderName; 3] =
+    [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
+
+/// A time as JavaScript prints it: `Tue Nov 24 2026 03:22:11 GMT+0000 (Coordinated Universal Time)`.
+fn javascript_date(time: SystemTime) -> String {
+    // `Tue, 24 Nov 2026 03:22:11 GMT`, always of this length.
+    let date = httpdate::fmt_http_date(time);
+    let (weekday, day, month, rest) = (&date[..3], &date[5..7], &date[8..11], &date[12..25]);
+    format!("{weekday} {month} {day} {rest} GMT+0000 (Coordinated Universal Time)")
+}
+
+/// What a client sent with CONNECT, as JSON.
+///
+/// # Errors
+/// `bad_request` if it cannot be read: there may have been a token in it.
+pub(crate) fn connect_payload(auth: Option<&Value>) -> Result<Json, Fault> {
+    let payload = match auth {
+        // As in Node.js: no payload is an empty one.
+        None => return Ok(Json::Object(Map::new())),
+        Some(Value::Str(text, _)) => payload_of_text(text),
+        Some(Value::Bytes(bytes)) => payload_of_msgpack(bytes),
+    };
+    payload.map_err(|error| {
+        Fault::bad_request(format!("the payload of CONNECT cannot be read: {error}"))
+    })
+}
+
+fn payload_of_text(text: &str) -> Result<Json, ReadError> {
+    let has_infinite = json::check(text)?.has_infinite();
+    let payload = serde_json::from_str(&json::mended(text)?).map_err(|_| ReadError::Malformed)?;
+    match payload {
+        // An infinite number is read as null, which would count as no token.
+        Json::Object(auth) if has_infinite && auth.get("token").is_some_and(Json::is_null) => {
+            Err(ReadError::NumberTooLarge)
+        }
+        Json::Object(auth) => Ok(Json::Object(auth)),
+        _ => Err(ReadError::NoMap),
+    }
+}
+
+/// Members that are undefined are left out, and what JSON cannot say is as in `JSON.stringify`.
+fn payload_of_msgpack(bytes: &[u8]) -> Result<Json, ReadError> {
+    let members = match msgpack::read(bytes)? {
+        // What the engine makes of a payload that is undefined.
+        Tree::Nil => Vec::new(),
+        Tree::Map(members) => members,
+        _ => return Err(ReadError::NoMap),
+    };
+    let infinite = |value: &Tree| value.as_f64().is_some_and(|number| !number.is_finite());
+    if members.iter().any(|(key, value)| key.as_str() == Some("token") && infinite(value)) {
+        return Err(ReadError::NumberTooLarge);
+    }
+    let text = to_json_text(&Tree::Map(members), MAX_DEPTH)?;
+    serde_json::from_str(&text).map_err(|_| ReadError::Malformed)
+}
+
+/// Decides whether a socket may enter a namespace. Functions of a [`Handshake`] are middleware too.
+pub trait Middleware: Send + Sync + 'static {
+    /// Lets the socket pass, or refuses it: the client gets a `connect_error` with the fault.
+    fn call(&self, handshake: Handshake) -> BoxFuture<'_, Result<(), Fault>>;
+}
+
+impl<F, Fut> Middleware for F
+where
+    F: Fn(Handshake) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), Fault>> + Send + 'static,
+{
+    fn call(&self, handshake: Handshake) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(self(handshake))
+    }
+}
+
+/// The middleware that says who a client is, by its token. Clones share their keys.
+///
+/// The token is looked for in the CONNECT payload's `auth.token`, the query parameter `token` and
+/// the header `Authorization: Bearer`, in this order. One that is present but not valid is always
+/// refused.
+#[derive(Debug, Clone)]
+pub struct Authenticate(Arc<ArcSwap<Keys>>);
+
+#[derive(Debug)]
+struct Keys {
+    mode: AuthMode,
+    jwt: Option<Jwt>,
+}
+
+impl Authenticate {
+    /// Only clients with a valid token are let in.
+    pub fn required(jwt: Jwt) -> Self {
+        Self::new(Keys { mode: AuthMode::Required, jwt: Some(jwt) })
+    }
+
+    /// Clients without a token are let in as anonymous.
+    pub fn optional(jwt: Jwt) -> Self {
+        Self::new(Keys { mode: AuthMode::Optional, jwt: Some(jwt) })
+    }
+
+    /// As the `auth` section of the configuration says.
+    ///
+    /// # Errors
+    /// If one of the keys cannot be used.
+    pub fn from_config(auth: &config::Auth) -> Result<Self, KeyConfigError> {
+        Keys::from_config(auth).map(Self::new)
+    }
+
+    /// Takes the mode and the keys of this configuration from now on. Sockets that are connected
+    /// stay.
+    ///
+    /// # Errors
+    /// If one of the keys cannot be used; nothing is changed then.
+    pub fn reload(&self, auth: &config::Auth) -> Result<(), KeyConfigError> {
+        self.0.store(Arc::new(Keys::from_config(auth)?));
+        Ok(())
+    }
+
+    fn new(keys: Keys) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(keys)))
+    }
+
+    /// Who a token stands for.
+    ///
+    /// # Errors
+    /// `unauthorized` if it is not valid or no token ever is, `unavailable` if the keys to verify
+    /// it cannot be fetched.
+    pub async fn verify(&self, token: &str) -> Result<Identity, Fault> {
+        let keys = self.0.load_full();
+        match (&keys.jwt, keys.mode) {
+            (None, _) | (_, AuthMode::None) => {
+                Err(Fault::unauthorized("this server does not take tokens"))
+            }
+            (Some(jwt), _) => jwt.verify(token).await,
+        }
+    }
+}
+
+impl Keys {
+    fn from_config(auth: &config::Auth) -> Result<Self, KeyConfigError> {
+        Ok(Self { mode: auth.effective_mode(), jwt: Jwt::from_config(auth)? })
+    }
+}
+
+impl Middleware for Authenticate {
+    fn call(&self, handshake: Handshake) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move {
+            let keys = self.0.load_full();
+            let sources = handshake.token_sources();
+            let identity = identify(keys.mode, keys.jwt.as_ref(), sources).await?;
+            handshake.set_identity(identity);
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn text(text: &str) -> Result<Json, Fault> {
+        connect_payload(Some(&Value::Str(text.to_owned().into(), None)))
+    }
+
+    #[test]
+    fn a_payload_is_read_as_node_js_reads_it_or_refused() {
+        assert_eq!(connect_payload(None).unwrap(), json!({}));
+        for (payload, read) in [
+            (r#"{"token":"x"}"#, json!({ "token": "x" })),
+            (r#"{"token":"x","n":"\ud800"}"#, json!({ "token": "x", "n": "\u{fffd}" })),
+            (r#"{"token":"x","n":1e400}"#, json!({ "token": "x", "n": null })),
+            (r#"{"\u0074oken":null}"#, json!({ "token": null })),
+            (" {} ", json!({})),
+        ] {
+            assert_eq!(text(payload).unwrap(), read, "{payload}");
+        }
+        let deep = format!(r#"{{"token":"x","n":{}{}}}"#, "[".repeat(100), "]".repeat(100));
+        let odd = ["{bad", r#"{"token":"x"}garbage"#, "[1]", "null", "\"x\"", r#"{"token":1e400}"#];
+        for payload in odd.into_iter().chain([deep.as_str()]) {
+            let refused = text(payload).expect_err(payload);
+            assert_eq!(refused.code(), crate::Code::BadRequest, "{payload}");
+        }
+    }
+
+    #[test]
+    fn a_payload_in_messagepack_is_read_alike() {
+        let read = |payload: &Tree| {
+            let mut bytes = Vec::new();
+            msgpack::write(&mut bytes, payload);
+            connect_payload(Some(&Value::Bytes(bytes.into())))
+        };
+        let map = |members: &[(&str, Tree)]| {
+            let members = members.iter();
+            Tree::Map(members.map(|(key, value)| (Tree::from(*key), value.clone())).collect())
+        };
+        let undefined = Tree::Ext(0, vec![0]);
+        let payload = map(&[("token", Tree::from("x")), ("pid", undefined)]);
+        assert_eq!(read(&payload).unwrap(), json!({ "token": "x" }));
+        assert_eq!(read(&Tree::Nil).unwrap(), json!({}));
+        // A token that is none is not taken for no token.
+        let token = read(&map(&[("token", Tree::Binary(b"x".to_vec()))])).unwrap();
+        assert!(token["token"].is_object());
+        assert!(read(&map(&[("token", Tree::F64(f64::INFINITY))])).is_err());
+        assert!(read(&Tree::from("x")).is_err() && read(&Tree::Array(Vec::new())).is_err());
+        assert!(connect_payload(Some(&Value::Bytes(b"\x81\xa5token".as_slice().into()))).is_err());
+    }
+
+    #[test]
+    fn a_date_reads_as_in_javascript() {
+        let time = UNIX_EPOCH + Duration::from_secs(1_795_490_531);
+        let printed = "Tue Nov 24 2026 03:22:11 GMT+0000 (Coordinated Universal Time)";
+        assert_eq!(javascript_date(time), printed);
+    }
+}

@@ -1,0 +1,415 @@
+//! From a packet to a handler and back: the queue of each socket.
+//!
+//! A socket's events are handled one after the other in the order sent; sockets do not wait for one
+//! another. Handlers that are done at once run on the transport's own task, without a task of their
+//! own: [`Inbox::push`] polls the work once, and only what is not ready then is spawned.
+//!
+//! Nothing is refused because it comes too fast. What waits here is counted in the client's [`Load`],
+//! and while that is too much the edge does not read from the client. A client that reads slower than
+//! it sends has its handlers pause: else all that they send in one go would cut it off.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt, StreamExt};
+use parking_lot::Mutex;
+use socketioxide::socket::DisconnectReason;
+use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions};
+
+use crate::{
+    edge::{KillReason, Load},
+    fault::{Code, Fault},
+    gateway::{
+        Inner as Gateway, Route,
+        event::Event,
+        interceptor,
+        reply::{Outcome, Parts, Reply, Target},
+    },
+    names::rooms::AUTHENTICATED,
+    packet::ReadError,
+    payload::{Payload, PayloadError},
+    rate::Bucket,
+    sockets::{adapter::Adapter, socket::Session},
+    telemetry::{durations::Started, meters::Meters},
+};
+
+/// What an event takes beside its own bytes while it waits.
+const PLACE: usize = 128;
+
+/// How long a disconnect handler waits for the handlers before it.
+const DISCONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The events of one socket on their way to its gateway's handlers.
+pub(crate) struct Inbox {
+    session: Session,
+    gateway: Arc<Gateway>,
+    queue: Mutex<Queue>,
+    /// What waits because of the client; found out when it is first asked for.
+    load: OnceLock<Arc<Load>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    running: bool,
+    /// The client has sent what no server reads: nothing that it sent after that counts.
+    over: bool,
+    jobs: VecDeque<Job>,
+    bucket: Option<Box<Bucket>>,
+}
+
+enum Job {
+    Connect,
+    Event { payload: Payload, ack_id: Option<i64> },
+    Disconnect(DisconnectReason),
+}
+
+impl Inbox {
+    pub(crate) fn new(session: Session, gateway: Arc<Gateway>) -> Arc<Self> {
+        // Events wait for the connect handler, which comes when the socket is in its namespace.
+        let queue = Queue { running: true, ..Queue::default() };
+        Arc::new(Self { session, gateway, queue: Mutex::new(queue), load: OnceLock::new() })
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The socket is in its namespace: the connect handler runs, then what has come meanwhile.
+    pub(crate) fn connected(self: &Arc<Self>) {
+        self.run(Job::Connect);
+    }
+
+    /// The socket has left. The disconnect handler runs after the handlers that are under way.
+    pub(crate) fn disconnected(self: &Arc<Self>, reason: DisconnectReason) {
+        if self.gateway.on_disconnect.is_none() {
+            return;
+        }
+        let running = {
+            let mut queue = self.queue.lock();
+            let running = std::mem::replace(&mut queue.running, true);
+            if running {
+                queue.jobs.push_back(Job::Disconnect(reason));
+            }
+            running
+        };
+        if running {
+            self.disconnect_soon();
+        } else {
+            self.run(Job::Disconnect(reason));
+        }
+    }
+
+    /// A handler that hangs must not hold back the disconnect handler forever.
+    fn disconnect_soon(self: &Arc<Self>) {
+        let inbox = self.clone();
+        // Not one of the node's tasks: a drain waits for the handlers, not for this timer.
+        tokio::spawn(async move {
+            tokio::time::sleep(DISCONNECT_PATIENCE).await;
+            let late = {
+                let mut queue = inbox.queue.lock();
+                let last = queue.jobs.iter().position(|job| matches!(job, Job::Disconnect(_)));
+                last.and_then(|at| queue.jobs.remove(at))
+            };
+            if let Some(job) = late {
+                inbox.handle(job).await;
+            }
+        });
+    }
+
+    /// Takes an event, in the order in which the transport reads them. Never blocks.
+    pub(crate) fn push(self: &Arc<Self>, payload: Payload, ack_id: Option<i64>) {
+        let context = self.session.adapter().context();
+        if let Some(watch) = self.session.adapter().watch() {
+            watch.received(self.session.adapter().namespace(), self.session.id(), &payload);
+        }
+        if let Some(meters) = self.meters() {
+            meters.events_received.count();
+        }
+        let rate = context.limits().events_per_second;
+        let bytes = payload.size() + PLACE;
+        let job = Job::Event { payload, ack_id };
+        {
+            let mut queue = self.queue.lock();
+            if queue.over {
+                return;
+            }
+            let allowed = rate == 0 || {
+                let now = Instant::now();
+                let full = || Box::new(Bucket::full(rate, now));
+                queue.bucket.get_or_insert_with(full).take(rate, now)
+            };
+            if !allowed {
+                drop(queue);
+                let fault = Fault::new(Code::RateLimited, "too many events");
+                return self.refuse(ack_id, &fault);
+            }
+            if std::mem::replace(&mut queue.running, true) {
+                queue.jobs.push_back(job);
+                if let Some(load) = self.load() {
+                    load.queued(bytes);
+                }
+                return;
+            }
+        }
+        self.run(job);
+    }
+
+    /// None: what happens in a hidden namespace is not counted.
+    fn meters(&self) -> Option<&Meters> {
+        let adapter = self.session.adapter();
+        (!adapter.is_hidden()).then(|| adapter.context().meters())
+    }
+
+    fn load(&self) -> Option<&Arc<Load>> {
+        if let Some(load) = self.load.get() {
+            return Some(load);
+        }
+        let load = self.session.adapter().load_of(self.session.sid())?;
+        Some(self.load.get_or_init(|| load))
+    }
+
+    /// Waits while too much waits for the client to be read.
+    async fn uncrowded(&self) {
+        if let Some(load) = self.load()
+            && load.is_crowded()
+        {
+            tokio::select! {
+                () = load.uncrowded() => {}
+                () = self.session.closed() => {}
+            }
+        }
+    }
+
+    /// Works off `job` and what is queued behind it, on this task as long as nothing has to wait.
+    fn run(self: &Arc<Self>, job: Job) {
+        let mut work: Pin<Box<dyn Future<Output = ()> + Send>> =
+            Box::pin(self.clone().work_off(job));
+        // A handler that waits is woken on the task that it is spawned on next.
+        match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(()) => {}
+            Poll::Pending => {
+                self.session.adapter().context().tasks.spawn(work);
+            }
+        }
+    }
+
+    async fn work_off(self: Arc<Self>, mut job: Job) {
+        loop {
+            self.handle(job).await;
+            let mut queue = self.queue.lock();
+            match queue.jobs.pop_front() {
+                Some(next) => {
+                    if let (Job::Event { payload, .. }, Some(load)) = (&next, self.load()) {
+                        load.begun(payload.size() + PLACE);
+                    }
+                    job = next;
+                }
+                None => {
+                    queue.running = false;
+                    if queue.jobs.capacity() > 32 {
+                        queue.jobs = VecDeque::new();
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn handle(&self, job: Job) {
+        match job {
+            Job::Connect => self.gateway.connected(&self.session).await,
+            Job::Event { payload, ack_id } => {
+                self.uncrowded().await;
+                self.event(payload, ack_id).await;
+            }
+            Job::Disconnect(reason) => self.gateway.disconnected(&self.session, reason).await,
+        }
+    }
+
+    async fn event(&self, payload: Payload, ack_id: Option<i64>) {
+        let accepted = self.accept(payload, ack_id.is_some());
+        let declared = || {
+            let name = accepted.as_ref().ok()?.0.name();
+            self.gateway.declares(name).then(|| name.to_owned())
+        };
+        let span = self.session.adapter().context().tracer().receive(&self.session, declared);
+        span.around(self.work(accepted, ack_id)).await;
+    }
+
+    async fn work(&self, accepted: Result<(Event, &Route), Fault>, ack_id: Option<i64>) {
+        let outcome = match accepted {
+            Ok((event, route)) => {
+                let started = Started::now();
+                let outcome = interceptor::run(&route.interceptors, &route.handler, event).await;
+                route.durations.record_since(started);
+                outcome
+            }
+            Err(fault) => {
+                let is_unknown = fault.code() == Code::UnknownEvent;
+                let is_answered = !is_unknown || self.gateway.refuses_unknown_events;
+                return self.refuse(ack_id.filter(|_| is_answered), &fault);
+            }
+        };
+        self.answer(outcome, ack_id).await;
+    }
+
+    fn accept(&self, payload: Payload, wants_ack: bool) -> Result<(Event, &Route), Fault> {
+        let payload = payload.checked().map_err(|error| self.unreadable(error, wants_ack))?;
+        let name = payload.event_name().ok_or_else(|| Fault::bad_request("an event has a name"))?;
+        let limit = self.session.adapter().context().limits().max_event_name;
+        if limit > 0 && name.len() > limit {
+            let message = format!("an event name has {limit} bytes at most");
+            return Err(Fault::new(Code::TooLarge, message));
+        }
+        let route = self
+            .gateway
+            .route(&name)
+            .ok_or_else(|| Fault::new(Code::UnknownEvent, "no handler has this event"))?;
+        let name = name.into_owned();
+        Ok((Event::new(self.session.clone(), &name, payload, wants_ack), route))
+    }
+
+    /// Who asks for an acknowledgement is told. Who does not would take it for granted that the
+    /// event was handled: its session is closed where Node.js closes it.
+    fn unreadable(&self, error: ReadError, wants_ack: bool) -> Fault {
+        if error.is_violation() && !wants_ack {
+            self.drop_events();
+            let wires = self.session.adapter().context().wires();
+            wires.kill(self.session.sid(), KillReason::BadRequest);
+        }
+        PayloadError::from(error).into()
+    }
+
+    /// As in Node.js, no event of this client is handled any more: neither those that wait nor those
+    /// that come before its transport has ended.
+    fn drop_events(&self) {
+        let mut queue = self.queue.lock();
+        queue.over = true;
+        queue.jobs.retain(|job| {
+            let Job::Event { payload, .. } = job else { return true };
+            if let Some(load) = self.load() {
+                load.begun(payload.size() + PLACE);
+            }
+            false
+        });
+    }
+
+    /// Sends what a handler replied.
+    async fn answer(&self, outcome: Outcome, ack_id: Option<i64>) {
+        let mut ack_id = ack_id;
+        match outcome.map(crate::gateway::reply::Replies::into_parts) {
+            Err(fault) => self.refuse(ack_id, &fault),
+            Ok(Parts::List(replies)) => {
+                for reply in replies {
+                    self.send(reply, &mut ack_id);
+                }
+            }
+            Ok(Parts::Stream(mut items)) => loop {
+                let next = async {
+                    tokio::select! {
+                        biased;
+                        item = AssertUnwindSafe(items.next()).catch_unwind() => item,
+                        () = self.session.closed() => Ok(None),
+                    }
+                };
+                self.uncrowded().await;
+                match next.await {
+                    Ok(Some(Ok(reply))) => self.send(reply, &mut ack_id),
+                    Ok(Some(Err(fault))) => return self.refuse(ack_id, &fault),
+                    Ok(None) => return,
+                    Err(_) => {
+                        tracing::error!("a stream of replies panicked");
+                        return self.refuse(ack_id, &Fault::internal());
+                    }
+                }
+            },
+        }
+    }
+
+    fn send(&self, reply: Reply, ack_id: &mut Option<i64>) {
+        if reply.target == Target::Ack && ack_id.is_none() {
+            return;
+        }
+        let sent = match reply.payload {
+            Err(error) => Err(Fault::from(&*error)),
+            Ok(payload) => self
+                .route_out(payload, reply.target, reply.except_sender, reply.volatile, ack_id)
+                .map_err(Fault::from),
+        };
+        match sent {
+            Err(fault) => self.refuse(ack_id.take(), &fault),
+            Ok(()) => self.meters().into_iter().for_each(|meters| meters.replies.count()),
+        }
+    }
+
+    fn route_out(
+        &self,
+        payload: Payload,
+        target: Target,
+        except_sender: bool,
+        volatile: bool,
+        ack_id: &mut Option<i64>,
+    ) -> Result<(), PayloadError> {
+        let adapter: &Arc<Adapter> = self.session.adapter();
+        let user_room = |user: &str| adapter.context().user_room(user);
+        let mut options = BroadcastOptions::new(self.session.sid());
+        let mut except_sender = except_sender;
+        match target {
+            Target::Ack => {
+                let Some(id) = ack_id.take() else { return Ok(()) };
+                return self.session.acknowledge(id, payload);
+            }
+            Target::Sender if except_sender => return Ok(()),
+            Target::Sender => return self.session.emit_payload(payload, volatile),
+            Target::UserOthers => {
+                let Some(user) = self.session.user() else { return Ok(()) };
+                except_sender = true;
+                options.rooms.push(user_room(&user).into());
+            }
+            Target::User(user) => options.rooms.push(user_room(&user).into()),
+            // No rooms are nobody, not everybody.
+            Target::Rooms(rooms) if rooms.is_empty() => return Ok(()),
+            Target::Rooms(rooms) => options.rooms.extend(rooms),
+            Target::Authenticated => options.rooms.push(AUTHENTICATED.into()),
+            Target::All => options.add_flag(BroadcastFlags::Broadcast),
+        }
+        if except_sender {
+            // With this flag the socket whose id the options carry is left out.
+            options.add_flag(BroadcastFlags::Broadcast);
+        } else {
+            options.sid = None;
+        }
+        if volatile {
+            options.add_flag(BroadcastFlags::Volatile);
+        }
+        adapter.emit(payload, options)
+    }
+
+    /// Tells the client what went wrong, if it waits for an acknowledgement.
+    fn refuse(&self, ack_id: Option<i64>, fault: &Fault) {
+        let context = self.session.adapter().context();
+        if let Some(meters) = self.meters() {
+            meters.event_refused(fault.code());
+        }
+        context.tracer().failed(fault.code());
+        tracing::debug!(
+            socket.id = %self.session.id(),
+            fault = fault.code().as_str(),
+            reason = fault.for_log(),
+            "event refused"
+        );
+        let Some(ack_id) = ack_id else { return };
+        let sent = Payload::ack(&serde_json::json!({ "error": fault }))
+            .and_then(|payload| self.session.acknowledge(ack_id, payload));
+        if let Err(error) = sent {
+            tracing::error!(%error, "an error acknowledgement cannot be sent");
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The parts of a node that face the other nodes, put together and started.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
+
+use parking_lot::Mutex;
+
+use super::{ServeError, Switchboard, builder::BuildError};
+use crate::{
+    cluster::{
+        broker::{
+            Broker, Disconnected,
+            memory::MemoryHub,
+            redis::{Kind, Pending, RedisBroker},
+        },
+        codec::Wire,
+        peers::{NewPeers, Peers, Roster},
+    },
+    config::{Config, OnMissed, OverLimit, SecretUrl, Subscribe, WireProtocol},
+    gateway::ServerSideHandlers,
+    id::NodeId,
+    link::{
+        client::Redis,
+        rights::Rights,
+        target::{Target, TargetError, Timeouts},
+        whereabouts::Channels,
+    },
+    sockets::{adapter::Adapters, missed::Missed, node::Context, relay::Relay},
+    users::{
+        Directory, Here, Itself, MemoryDirectory, PresenceSink, Unknown, UserDirectory, UserLimit,
+        UserSocket,
+        redis::{RedisDirectory, RedisOptions, tries as directory_tries},
+    },
+};
+
+/// A cluster inside one process: the nodes that are built with clones of it speak to each other as
+/// they would through Redis. For tests.
+///
+/// Presence is told to the node that was built first.
+#[derive(Clone, Default)]
+pub struct LocalCluster(Arc<Mutex<Local>>);
+
+#[derive(Default)]
+struct Local {
+    hub: MemoryHub,
+    directory: Option<Arc<MemoryDirectory>>,
+    names: HashMap<String, NodeId>,
+    /// By which the hub knows the nodes.
+    members: HashMap<NodeId, u64>,
+}
+
+impl LocalCluster {
+    /// A node loses its way to the others, as when its connection to Redis breaks: it does not hear
+    /// them, and what it emits for their clients is dropped.
+    pub fn interrupt(&self, node: &NodeId) {
+        let local = self.0.lock();
+        if let Some(member) = local.members.get(node) {
+            local.hub.interrupt(*member);
+        }
+    }
+
+    /// The node has its way again.
+    pub fn mend(&self, node: &NodeId) {
+        let local = self.0.lock();
+        if let Some(member) = local.members.get(node) {
+            local.hub.mend(*member);
+        }
+    }
+}
+
+impl std::fmt::Debug for LocalCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalCluster").field("nodes", &self.0.lock().names.len()).finish()
+    }
+}
+
+/// What a node needs of the cluster, if it is in one.
+pub(super) struct Faces {
+    pub(super) peers: Option<Arc<Peers>>,
+    pub(super) directory: Directory,
+    /// The link for commands, and what they are that Redis refuses.
+    pub(super) redis: Option<(Redis, Arc<Rights>)>,
+}
+
+pub(super) struct NewFaces<'a> {
+    pub(super) config: &'a Config,
+    pub(super) itself: Itself,
+    pub(super) local: Option<LocalCluster>,
+    pub(super) presence: Option<PresenceSink>,
+    pub(super) adapters: &'a Arc<Adapters>,
+}
+
+/// The sockets of this node; nothing once it has ended.
+struct OwnSockets(Weak<Adapters>);
+
+impl Here for OwnSockets {
+    fn disconnect(&self, socket: &UserSocket) {
+        if let Some(adapters) = self.0.upgrade() {
+            adapters.disconnect(&socket.namespace, socket.id);
+        }
+    }
+
+    fn transport(&self, socket: &UserSocket) -> Option<&'static str> {
+        self.0.upgrade()?.transport(&socket.namespace, socket.id)
+    }
+}
+
+impl Faces {
+    pub(super) fn new(new: NewFaces<'_>) -> Result<Self, BuildError> {
+        let NewFaces { config, itself, local, presence, adapters } = new;
+        let here = Arc::new(OwnSockets(Arc::downgrade(adapters)));
+        if let Some(local) = local {
+            return Ok(Self::in_process(config, itself, &local, presence, here));
+        }
+        match &config.redis.url {
+            Some(url) => Self::on_redis(config, itself, url, presence, here),
+            None => {
+                let users = &config.users;
+                let directory = MemoryDirectory::new(itself, users.offline_after, presence);
+                let directory = Directory::shared(limit(config), Arc::new(directory), here);
+                Ok(Self { peers: None, directory, redis: None })
+            }
+        }
+    }
+
+    fn in_process(
+        config: &Config,
+        itself: Itself,
+        local: &LocalCluster,
+        presence: Option<PresenceSink>,
+        here: Arc<dyn Here>,
+    ) -> Self {
+        let mut shared = local.0.lock();
+        let node = itself.incarnation.clone();
+        shared.names.insert(node.clone(), itself.id.clone());
+        let broker = shared.hub.join();
+        shared.members.insert(itself.id.clone(), broker.id());
+        let users = &config.users;
+        let directory = shared
+            .directory
+            .get_or_insert_with(|| {
+                Arc::new(MemoryDirectory::new(itself, users.offline_after, presence))
+            })
+            .clone();
+        let names = local.clone();
+        let roster: Roster = Arc::new(move || {
+            let names = names.0.lock().names.clone();
+            Box::pin(std::future::ready(Ok(names)))
+        });
+        let peers = new_peers(config, node, Arc::new(broker), roster, None);
+        peers.listen_to_nodes();
+        let directory = Directory::shared(limit(config), directory, here);
+        Self { peers: Some(peers), directory, redis: None }
+    }
+
+    fn on_redis(
+        config: &Config,
+        itself: Itself,
+        url: &SecretUrl,
+        presence: Option<PresenceSink>,
+        here: Arc<dyn Here>,
+    ) -> Result<Self, BuildError> {
+        let target = target(config, url).map_err(|error| BuildError::Redis(Box::new(error)))?;
+        let redis = Redis::new(target.clone());
+        let (broker, rights) = redis_broker(target, config);
+        let node = itself.incarnation.clone();
+        let options = RedisOptions {
+            itself,
+            lease: RedisOptions::LEASE,
+            offline_after: config.users.offline_after,
+            patience: config.redis.request_timeout,
+            rights: Some(rights.clone()),
+            presence,
+            key_prefix: config.redis.key_prefix.clone(),
+            limit: limit(config),
+            here: here.clone(),
+        };
+        let directory: Arc<dyn UserDirectory> =
+            Arc::new(RedisDirectory::start(Arc::new(redis.clone()), options));
+        let nodes = directory.clone();
+        let roster: Roster = Arc::new(move || {
+            let nodes = nodes.clone();
+            Box::pin(async move {
+                let nodes = nodes.nodes().await.map_err(|Unknown| Disconnected)?;
+                Ok(nodes.into_iter().map(|node| (wire_id(&node.incarnation), node.id)).collect())
+            })
+        });
+        let peers = new_peers(config, node, Arc::new(broker), roster, Some(rights.clone()));
+        peers.listen_to_nodes();
+        let directory = Directory::shared(limit(config), directory, here);
+        Ok(Self { peers: Some(peers), directory, redis: Some((redis, rights)) })
+    }
+}
+
+/// Where Redis is, and what is to be expected of it.
+pub(super) fn target(config: &Config, url: &SecretUrl) -> Result<Target, TargetError> {
+    let redis = &config.redis;
+    let timeouts = Timeouts { request: redis.request_timeout, silence: redis.silence_timeout };
+    let sharded = kind(config) == Kind::Sharded;
+    let channels = Channels { prefix: redis.key_prefix.clone(), sharded };
+    let target = Target::parse(url, &redis.files())?;
+    match target.problems().into_iter().next() {
+        Some(problem) => Err(problem.into()),
+        None => Ok(target.with_timeouts(timeouts).with_channels(channels)),
+    }
+}
+
+pub(super) fn redis_broker(target: Target, config: &Config) -> (RedisBroker, Arc<Rights>) {
+    let rights = Arc::new(Rights::new(target.user(), target.address()));
+    let max = usize::try_from(config.redis.pending_max).unwrap_or(usize::MAX);
+    let pending = Pending { max, age: config.redis.pending_age };
+    (RedisBroker::new(target, kind(config), rights.clone(), pending), rights)
+}
+
+fn kind(config: &Config) -> Kind {
+    match config.redis.protocol {
+        WireProtocol::Sharded => Kind::Sharded,
+        // Streams are refused by the configuration.
+        WireProtocol::Classic | WireProtocol::Streams => Kind::Classic,
+    }
+}
+
+/// A node's name in messages. The directory gives a node that was taken for dead a new incarnation,
+/// marked by a tilde; on the wire it stays the same.
+fn wire_id(incarnation: &str) -> String {
+    incarnation.split('~').next().unwrap_or_default().to_owned()
+}
+
+fn limit(config: &Config) -> UserLimit {
+    UserLimit {
+        max_sockets: config.users.max_sockets,
+        disconnect_oldest: config.users.over_limit == OverLimit::DisconnectOldest,
+    }
+}
+
+pub(super) fn new_peers(
+    config: &Config,
+    node: String,
+    broker: Arc<dyn Broker>,
+    roster: Roster,
+    rights: Option<Arc<Rights>>,
+) -> Arc<Peers> {
+    let redis = &config.redis;
+    let by_room = redis.subscribe == Subscribe::Interest;
+    // A sharded broker knows no patterns: there a node hears the common channel and its rooms in
+    // any case, and `all` says where its own broadcasts go.
+    let hears_all = !by_room && redis.protocol == WireProtocol::Classic;
+    Arc::new(Peers::new(NewPeers {
+        wire: Wire::new(redis.protocol, &redis.key_prefix, &node, by_room),
+        node,
+        broker,
+        roster,
+        hears_all,
+        timeout: redis.request_timeout,
+        rights,
+    }))
+}
+
+/// What takes the messages of other nodes; kept by the server.
+pub(super) fn relay(
+    peers: &Arc<Peers>,
+    adapters: &Arc<Adapters>,
+    context: &Arc<Context>,
+    config: &Config,
+    handlers: Vec<(String, ServerSideHandlers)>,
+) -> Arc<Relay> {
+    let mut router = matchit::Router::new();
+    for (path, handlers) in handlers {
+        // A path that does not parse is refused where the gateway is added.
+        let _ = router.insert(path, handlers);
+    }
+    let (adapters, peers, context) = (adapters.clone(), peers.clone(), context.clone());
+    let is_ignored = config.redis.missed == OnMissed::Ignore;
+    let missed = Missed::new(adapters.clone(), peers.clone(), context.clone(), is_ignored);
+    Arc::new(Relay::new(adapters, peers, context, missed, router))
+}
+
+impl Switchboard {
+    /// Makes the link to the other nodes, once; what failed may be tried again.
+    pub(super) async fn join_cluster(&self) -> Result<(), ServeError> {
+        let inner = &*self.0;
+        let (Some(peers), Some(relay)) = (&inner.peers, &inner.relay) else { return Ok(()) };
+        inner.joined.get_or_try_init(|| self.make_link(peers, relay)).await.copied()
+    }
+
+    async fn make_link(&self, peers: &Arc<Peers>, relay: &Arc<Relay>) -> Result<(), ServeError> {
+        let inner = &*self.0;
+        let context = &inner.context;
+        let missed = relay.missed().clone();
+        // Weak, because the relay holds what holds the broker.
+        let relay = Arc::downgrade(relay);
+        let inbound = move |channel: &str, frame: &bytes::Bytes| {
+            if let Some(relay) = relay.upgrade() {
+                relay.receive(channel, frame);
+            }
+        };
+        // First: started once more after the second one failed, it changes nothing.
+        peers.broker().start(Arc::new(inbound), inner.wait_for_redis).await?;
+        if let Some((redis, rights)) = &inner.redis {
+            redis.start(inner.wait_for_redis).await?;
+            let (redis, rights) = (redis.clone(), rights.clone());
+            let mut tries = kind(&inner.config).tries(&inner.config.redis.key_prefix);
+            tries.extend(directory_tries(&inner.config.redis.key_prefix));
+            let (stop, patience) = (context.stop.clone(), inner.config.redis.request_timeout);
+            context.tasks.spawn(async move {
+                let watching = rights.watch(|| redis.commands(), &tries, patience);
+                stop.run_until_cancelled(watching).await
+            });
+        }
+        let interest = inner.adapters.clone().look_after_interest(context.clone());
+        context.tasks.spawn(interest);
+        let (stop, acquainted) = (context.stop.clone(), peers.clone().stay_acquainted());
+        context.tasks.spawn(async move { stop.run_until_cancelled(acquainted).await });
+        let (stop, gaps) = (context.stop.clone(), missed.clone().look_after_gaps());
+        context.tasks.spawn(async move { stop.run_until_cancelled(gaps).await });
+        let (stop, told) = (context.stop.clone(), missed.look_after_what_is_told());
+        context.tasks.spawn(async move { stop.run_until_cancelled(told).await });
+        Ok(())
+    }
+
+    /// Leaves the cluster: no longer counted, no longer listed.
+    pub(super) async fn leave_cluster(&self) {
+        if let Some(peers) = &self.0.peers {
+            peers.broker().stop().await;
+        }
+        self.0.directory.close().await;
+        if let Some((redis, _)) = &self.0.redis {
+            redis.stop();
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The sockets of this node, and everything that leaves for sockets, here and on other nodes.
+
+pub mod adapter;
+pub mod emitter;
+pub(crate) mod farewell;
+pub(crate) mod missed;
+pub(crate) mod node;
+pub(crate) mod relay;
+pub(crate) mod socket;
+pub(crate) mod watch;
+
+pub use socket::Session;

@@ -1,0 +1,473 @@
+//! The one way out: every event and acknowledgement that leaves this node passes here.
+//!
+//! One adapter per namespace. It delivers to the sockets of this node through socketioxide's local
+//! adapter, cuts off a socket whose queue is full, and passes on to the other nodes what is meant
+//! for their sockets, too. What others say comes in through `relay`.
+
+mod concerned;
+mod delivery;
+mod here;
+mod ids;
+mod interest;
+mod members;
+mod namespaces;
+mod rooms;
+mod shown;
+
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize},
+    },
+    time::Duration,
+};
+
+pub(crate) use delivery::Delivered;
+use interest::Interest;
+use members::Members;
+use namespaces::Stage;
+pub(crate) use namespaces::{Adapters, Entering};
+use parking_lot::{Mutex, RwLock};
+use rooms::RawUse;
+use socketioxide::{ProtocolVersion, adapter::Emitter, socket::Socket};
+use socketioxide_core::{
+    Sid, Str,
+    adapter::{
+        BroadcastFlags, BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, Room,
+        RoomParam, SocketEmitter, errors::BroadcastError,
+    },
+    packet::{Packet, PacketData},
+};
+
+use crate::{
+    cluster::{
+        message::{Description, Flags, Message, Selection},
+        peers::Peers,
+    },
+    edge::KillReason,
+    id::SocketId,
+    payload::{Payload, PayloadError},
+    sockets::node::Context,
+    telemetry::traceparent::TraceParent,
+};
+
+/// How long the packet that says goodbye may travel, a polling client's next request included,
+/// before the connection below it is cut.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// How long a client whose last socket was disconnected may keep its connection. The official client
+/// closes it at once.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Shows a socket to other nodes.
+pub(crate) trait Describe: Send + Sync {
+    /// The socket as `fetchSockets` of Node.js has it, its rooms left out.
+    fn describe(&self) -> Description;
+}
+
+/// What each adapter is made from.
+#[doc(hidden)]
+pub struct State {
+    pub(crate) context: Arc<Context>,
+    pub(crate) adapters: Arc<Adapters>,
+    /// None: a node that stands alone.
+    pub(crate) peers: Option<Arc<Peers>>,
+    /// A namespace for operators, whose sockets are not shown, counted or watched.
+    pub(crate) hidden: Option<Box<str>>,
+    /// A namespace that exists for the engine alone, see [`farewell`](crate::sockets::farewell).
+    pub(crate) farewell: Box<str>,
+    pub(crate) paths: Arc<Paths>,
+}
+
+/// The paths of the gateways.
+#[derive(Default)]
+pub(crate) struct Paths {
+    names: HashSet<Box<str>>,
+    patterns: matchit::Router<()>,
+}
+
+impl Paths {
+    pub(crate) fn add(&mut self, path: &str) {
+        if path.contains('{') {
+            // A path that does not parse is refused where the gateway is added.
+            let _ = self.patterns.insert(path, ());
+        } else {
+            self.names.insert(path.into());
+        }
+    }
+
+    pub(crate) fn has(&self, namespace: &str) -> bool {
+        self.names.contains(namespace) || self.patterns.at(namespace).is_ok()
+    }
+
+    /// Whether a namespace is one of those that come and go.
+    fn is_of_pattern(&self, namespace: &str) -> bool {
+        !self.names.contains(namespace) && self.patterns.at(namespace).is_ok()
+    }
+}
+
+/// The adapter of one namespace. Users of the library meet it only as the type parameter of
+/// socketioxide's own types, through [`Session::raw`](crate::Session::raw).
+pub struct Adapter {
+    local: CoreLocalAdapter<Emitter>,
+    context: Arc<Context>,
+    adapters: Weak<Adapters>,
+    members: RwLock<Members>,
+    peers: Option<Arc<Peers>>,
+    /// None as well if one pattern covers every room.
+    interest: Option<Interest>,
+    hidden: bool,
+    has_gateway: bool,
+    is_of_pattern: bool,
+    stage: Mutex<Stage>,
+    retired: AtomicBool,
+    /// How many sockets are asking to be let in.
+    entering: AtomicUsize,
+    /// It is empty, and a task waits for it to stay so.
+    lingers: AtomicBool,
+    raw: RawUse,
+}
+
+impl Adapter {
+    pub(crate) fn namespace(&self) -> &Str {
+        self.local.path()
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// The way to the other nodes, if there are any.
+    pub(crate) fn peers(&self) -> Option<&Arc<Peers>> {
+        self.peers.as_ref()
+    }
+
+    /// Sends an event to the sockets that `options` select, on every node.
+    pub(crate) fn emit(
+        &self,
+        payload: Payload,
+        options: BroadcastOptions,
+    ) -> Result<(), PayloadError> {
+        if self.is_retired()
+            && let Some(successor) = self.successor()
+        {
+            return successor.emit(payload, options);
+        }
+        let span = self.context.trace_emit(self.namespace(), &payload, &options);
+        let value = payload.into_wire(self.context.parser())?;
+        if !self.hidden {
+            self.context.count_emit(&options);
+        }
+        self.pass_on(&value, &options, span.traceparent());
+        self.deliver_here(value, options);
+        Ok(())
+    }
+
+    /// Sends an encoded event to sockets of this node.
+    pub(crate) fn deliver_here(
+        &self,
+        value: socketioxide_core::Value,
+        options: BroadcastOptions,
+    ) -> Delivered {
+        self.show_sent(&value, &options);
+        let packet = Packet::event(self.local.path().clone(), value);
+        let delivered = self.deliver(packet, options);
+        if delivered.queued > 0 && !self.hidden {
+            self.context.meters().events_sent.add(delivered.queued as u64);
+        }
+        delivered
+    }
+
+    /// Publishes an event for the sockets of other nodes, if it can be meant for any.
+    fn pass_on(
+        &self,
+        value: &socketioxide_core::Value,
+        options: &BroadcastOptions,
+        trace: Option<TraceParent>,
+    ) {
+        let Some(peers) = &self.peers else { return };
+        let Some(to) = self.elsewhere(options) else { return };
+        peers.broadcast(self.namespace(), value, &to, Flags::of(options, trace));
+    }
+
+    /// What `options` select on other nodes; none if only sockets of this node can be meant.
+    pub(crate) fn elsewhere(&self, options: &BroadcastOptions) -> Option<Selection> {
+        let is_broadcast = options.has_flag(BroadcastFlags::Broadcast);
+        if options.has_flag(BroadcastFlags::Local) || (options.rooms.is_empty() && !is_broadcast) {
+            return None;
+        }
+        if let [room] = options.rooms.as_slice()
+            && self.is_own_room_of_a_socket_here(room)
+        {
+            return None;
+        }
+        let mut except = options.except.to_vec();
+        if let Some(sid) = options.sid
+            && is_broadcast
+            && let Some(id) = self.id_of(sid)
+        {
+            except.push(Room::Owned(id.as_str().to_owned()));
+        }
+        Some(Selection { rooms: options.rooms.to_vec(), except })
+    }
+
+    /// Sends an acknowledgement to one socket.
+    pub(crate) fn acknowledge(
+        &self,
+        sid: Sid,
+        ack_id: i64,
+        payload: Payload,
+    ) -> Result<(), PayloadError> {
+        let value = payload.into_wire(self.context.parser())?;
+        let packet = Packet::ack(self.local.path().clone(), value, ack_id);
+        self.deliver_to_one(packet, sid, false);
+        Ok(())
+    }
+
+    /// Disconnects a socket from the namespace; the client sees `io server disconnect`.
+    pub(crate) fn disconnect(&self, socket: Arc<Socket<Self>>, close_transport: bool) {
+        let sid = socket.id;
+        // A full queue refuses the packet, and then the socket stays connected: cut it off instead.
+        if socket.disconnect().is_err() {
+            self.context.wires().kill(sid, KillReason::SlowConsumer);
+        } else {
+            // The packet is queued, and a wire that is cut takes what is queued with it; without
+            // the packet the client would come back.
+            let (context, adapters) = (self.context.clone(), self.adapters.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(if close_transport { GOODBYE } else { LINGER }).await;
+                let has_sockets = || adapters.upgrade().is_some_and(|all| all.know(sid));
+                if close_transport || !has_sockets() {
+                    context.wires().kill(sid, KillReason::Requested);
+                }
+            });
+        }
+    }
+
+    /// Puts a socket of this node into rooms. Emits of this node reach it from now on, those of
+    /// others once [`settled`](Self::settled) has ended.
+    pub(crate) fn join(&self, sid: Sid, rooms: &[Room]) {
+        {
+            // Under the lock that `exit` takes: who has left joins nothing any more.
+            let mut members = self.members.write();
+            if !members.has(sid) {
+                return;
+            }
+            members.join(sid, rooms);
+            self.local.add_all(sid, rooms.to_vec());
+        }
+        self.show_joined(sid, rooms);
+        if let Some(interest) = &self.interest {
+            interest.joined(rooms);
+        }
+    }
+
+    pub(crate) fn leave(&self, sid: Sid, room: Room) {
+        self.show_leaving(sid, &room);
+        {
+            let mut members = self.members.write();
+            members.leave(sid, std::slice::from_ref(&room));
+            self.local.del(sid, room.clone());
+        }
+        self.left([room]);
+    }
+
+    fn left(&self, rooms: impl IntoIterator<Item = Room>) {
+        if let Some(interest) = &self.interest {
+            interest.left(rooms);
+        }
+    }
+
+    /// Ends when the node hears of these rooms, which were joined before, or cannot because the link
+    /// is down; after `redis.request_timeout` at the latest, so that a Redis that hangs does not hold
+    /// up anybody for ever.
+    pub(crate) async fn settled(&self, rooms: &[Room]) {
+        if let (Some(peers), Some(_)) = (&self.peers, &self.interest) {
+            peers.settled(self.namespace(), rooms).await;
+        }
+    }
+
+    /// Tells the other nodes something about the sockets that `options` select, if any of theirs
+    /// can be meant.
+    pub(crate) fn tell(&self, options: &BroadcastOptions, say: impl FnOnce(Selection) -> Message) {
+        if let Some(peers) = &self.peers
+            && let Some(to) = self.elsewhere(options)
+        {
+            peers.say(self.namespace(), &say(to));
+        }
+    }
+
+    fn look_after_interest(&self) {
+        if let Some(interest) = &self.interest {
+            let all = || self.rooms_here(Selection::default().into());
+            interest.look_after(self.raw.count(), |room| !self.has_members(room), all);
+        }
+    }
+
+    /// Makes a socket known that is about to be let in.
+    pub(crate) fn enter(
+        &self,
+        socket: &Arc<Socket<Self>>,
+        id: SocketId,
+        described_by: Weak<dyn Describe>,
+    ) {
+        {
+            let mut members = self.members.write();
+            if members.enter(socket, id, described_by) {
+                self.local.del_all(socket.id);
+            }
+        }
+        self.open();
+        if let Some(interest) = &self.interest
+            && socket.protocol() == ProtocolVersion::V4
+        {
+            interest.joined(&[self.name_by_connection(socket.id)]);
+        }
+    }
+
+    /// Forgets a socket and the rooms that it was in; another one that has taken its id since
+    /// stays.
+    pub(crate) fn exit(&self, sid: Sid, socket: &Weak<Socket<Self>>, rooms: &[Room]) {
+        let member = {
+            let mut members = self.members.write();
+            let member = members.exit(sid, socket);
+            if member.is_some() {
+                self.local.del_all(sid);
+            }
+            member
+        };
+        if let Some(interest) = &self.interest {
+            interest.left(rooms.iter().cloned());
+            if member.is_some_and(|member| member.is_known_by_connection) {
+                interest.left([self.name_by_connection(sid)]);
+            }
+        }
+    }
+
+    /// How many sockets are in the namespace on this node.
+    pub(crate) fn len(&self) -> usize {
+        self.members.read().len()
+    }
+
+    fn socket(&self, id: SocketId) -> Option<Arc<Socket<Self>>> {
+        let members = self.members.read();
+        members.get(members.sid_of(id)?)?.socket.upgrade()
+    }
+
+    /// The sockets of this node that `options` select.
+    pub(crate) fn sockets_of(&self, options: BroadcastOptions) -> Vec<Arc<Socket<Self>>> {
+        let targets = self.local.sockets(options);
+        let members = self.members.read();
+        let targets = targets.into_iter().filter_map(|sid| members.get(sid));
+        targets.filter_map(|member| member.socket.upgrade()).collect()
+    }
+}
+
+impl std::fmt::Debug for Adapter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Adapter").field("namespace", &self.local.path().as_str()).finish()
+    }
+}
+
+impl DefinedAdapter for Adapter {}
+
+// What socketioxide's own operators do, reached through the escape hatch, comes in here.
+impl CoreAdapter<Emitter> for Adapter {
+    type Error = Infallible;
+    type State = State;
+    type AckStream = <Emitter as SocketEmitter>::AckStream;
+    type InitRes = ();
+
+    fn new(state: &State, local: CoreLocalAdapter<Emitter>) -> Self {
+        let interest = |peers: &Arc<Peers>| {
+            (!peers.hears_all()).then(|| Interest::new(local.path(), peers.clone()))
+        };
+        let is_real = *state.farewell != **local.path();
+        let peers = state.peers.clone().filter(|_| is_real);
+        Self {
+            context: state.context.clone(),
+            adapters: if is_real { Arc::downgrade(&state.adapters) } else { Weak::new() },
+            members: RwLock::default(),
+            interest: peers.as_ref().and_then(interest),
+            peers,
+            hidden: state.hidden.as_deref() == Some(local.path().as_str()),
+            has_gateway: state.paths.has(local.path()),
+            is_of_pattern: state.paths.is_of_pattern(local.path()),
+            stage: Mutex::default(),
+            retired: AtomicBool::new(false),
+            entering: AtomicUsize::new(0),
+            lingers: AtomicBool::new(false),
+            raw: RawUse::default(),
+            local,
+        }
+    }
+
+    fn init(self: Arc<Self>, on_success: impl FnOnce() + Send + 'static) -> Self::InitRes {
+        match self.adapters.upgrade() {
+            Some(adapters) => adapters.list(&self, on_success),
+            None => on_success(),
+        }
+        // Only now: a node that is counted has to answer.
+        if !self.is_of_pattern {
+            self.open();
+        }
+    }
+
+    async fn broadcast(
+        &self,
+        packet: Packet,
+        options: BroadcastOptions,
+    ) -> Result<(), BroadcastError> {
+        if let PacketData::Event(value, _) | PacketData::BinaryEvent(value, _) = &packet.inner {
+            self.pass_on(value, &options, None);
+        }
+        self.deliver(packet, options);
+        Ok(())
+    }
+
+    // The stream of socketioxide names the socket that answered, and the other nodes do not say it:
+    // `Emitter::emit_with_ack` asks the whole cluster, this asks the sockets of this node.
+    async fn broadcast_with_ack(
+        &self,
+        packet: Packet,
+        options: BroadcastOptions,
+        timeout: Option<Duration>,
+    ) -> Result<Self::AckStream, Infallible> {
+        Ok(self.local.broadcast_with_ack(packet, options, timeout).0)
+    }
+
+    async fn add_sockets(
+        &self,
+        options: BroadcastOptions,
+        rooms: impl RoomParam,
+    ) -> Result<(), Infallible> {
+        let rooms: Vec<Room> = rooms.into_room_iter().collect();
+        self.tell(&options, |to| Message::Join { to, rooms: rooms.clone() });
+        self.join_here(options, &rooms);
+        Ok(())
+    }
+
+    async fn del_sockets(
+        &self,
+        options: BroadcastOptions,
+        rooms: impl RoomParam,
+    ) -> Result<(), Infallible> {
+        let rooms: Vec<Room> = rooms.into_room_iter().collect();
+        self.tell(&options, |to| Message::Leave { to, rooms: rooms.clone() });
+        self.leave_here(options, &rooms);
+        Ok(())
+    }
+
+    async fn disconnect_socket(&self, options: BroadcastOptions) -> Result<(), BroadcastError> {
+        self.tell(&options, |to| Message::Disconnect { to, close: false });
+        self.disconnect_here(options, false);
+        Ok(())
+    }
+
+    fn get_local(&self) -> &CoreLocalAdapter<Emitter> {
+        self.raw.handed_out();
+        &self.local
+    }
+}

@@ -1,0 +1,170 @@
+//! What is done with the sockets of this node alone: for the cluster's other nodes, and for the
+//! part of a cluster-wide call that concerns this one.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use futures_util::{Stream, StreamExt};
+use socketioxide::{AckError, SocketError};
+use socketioxide_core::{
+    Sid, Value,
+    adapter::{BroadcastOptions, Room},
+    packet::Packet,
+};
+
+use super::Adapter;
+use crate::{
+    cluster::message::Description,
+    edge::{KillReason, Load},
+    names::rooms::AUTHENTICATED,
+    payload::Payload,
+};
+
+/// How many sockets are described under one lock.
+const DESCRIBED_AT_ONCE: usize = 128;
+
+impl Adapter {
+    /// Puts the sockets of this node that `options` select into rooms.
+    pub(crate) fn join_here(&self, options: BroadcastOptions, rooms: &[Room]) {
+        self.show_all_joining(&options, rooms);
+        let selected = self.local.sockets(options);
+        {
+            let mut members = self.members.write();
+            for sid in selected {
+                // Who has left meanwhile joins nothing any more. Who is in a namespace without a gateway
+                // is not listed.
+                if members.has(sid) || !self.has_gateway {
+                    members.join(sid, rooms);
+                    self.local.add_all(sid, rooms.to_vec());
+                }
+            }
+        }
+        if let Some(interest) = &self.interest {
+            interest.joined(rooms);
+            // Nobody may have been selected.
+            interest.left(rooms.iter().cloned());
+        }
+    }
+
+    /// Takes the sockets of this node that `options` select out of rooms. Nobody is taken out of
+    /// the rooms that the server gave it (its own id, its user, `authenticated`): emits of others
+    /// depend on them.
+    pub(crate) fn leave_here(&self, options: BroadcastOptions, rooms: &[Room]) {
+        let belongs_to_the_server = |room: &str| {
+            room == AUTHENTICATED
+                || self.context.is_user_room(room)
+                || self.is_own_room_of_a_socket_here(room)
+        };
+        let rooms: Vec<Room> =
+            rooms.iter().filter(|room| !belongs_to_the_server(room)).cloned().collect();
+        self.show_all_leaving(&options, &rooms);
+        let selected = self.local.sockets(options);
+        {
+            let mut members = self.members.write();
+            for sid in selected {
+                members.leave(sid, &rooms);
+                self.local.del(sid, rooms.clone());
+            }
+        }
+        self.left(rooms);
+    }
+
+    /// Disconnects the sockets of this node that `options` select, and says how many they were.
+    pub(crate) fn disconnect_here(
+        &self,
+        options: BroadcastOptions,
+        close_transport: bool,
+    ) -> usize {
+        let sockets = self.sockets_of(options);
+        let count = sockets.len();
+        for socket in sockets {
+            self.disconnect(socket, close_transport);
+        }
+        count
+    }
+
+    /// The sockets of this node that `options` select, as other nodes see them; none of a hidden
+    /// namespace.
+    pub(crate) fn describe_here(&self, options: BroadcastOptions) -> Vec<Description> {
+        if self.hidden {
+            return Vec::new();
+        }
+        let targets = self.local.sockets(options);
+        let mut described = Vec::with_capacity(targets.len());
+        // In steps: who enters or leaves meanwhile waits for one of them at most.
+        for step in targets.chunks(DESCRIBED_AT_ONCE) {
+            let found: Vec<_> = {
+                let members = self.members.read();
+                let found = |&sid: &Sid| Some((sid, members.get(sid)?.described_by.upgrade()?));
+                step.iter().filter_map(found).collect()
+            };
+            // Not under the lock, which is taken again for the rooms.
+            described.extend(found.into_iter().map(|(sid, described_by)| {
+                let mut description = described_by.describe();
+                description.rooms = self.rooms_of(sid);
+                description
+            }));
+        }
+        described
+    }
+
+    /// The rooms with members on this node that `options` select.
+    pub(crate) fn rooms_here(&self, options: BroadcastOptions) -> HashSet<Room> {
+        self.local.rooms(options)
+    }
+
+    /// Whether a frame for a room concerns this node; it may be that the last member just left.
+    pub(crate) fn hears_of(&self, room: &str) -> bool {
+        match &self.interest {
+            Some(interest) => interest.hears_of(room),
+            // One pattern brings everything, so only the members tell.
+            None => self.has_members(room),
+        }
+    }
+
+    /// Sends an event to sockets of this node and asks each for an acknowledgement. Gives those
+    /// that come, and how many were asked.
+    pub(crate) fn ask_here(
+        self: &Arc<Self>,
+        value: Value,
+        options: BroadcastOptions,
+        timeout: Duration,
+    ) -> (impl Stream<Item = Payload> + Send + use<>, usize) {
+        self.show_sent(&value, &options);
+        let packet = Packet::event(self.local.path().clone(), value);
+        // As long as the answers are waited for, their clients are read from.
+        let loads = self.count_for_each(&packet, options.clone());
+        let awaited: Vec<_> = loads.iter().map(Load::await_answer).collect();
+        let (acks, asked) = self.local.broadcast_with_ack(packet, options, Some(timeout));
+        let meters = self.context.meters();
+        meters.events_sent.add(asked.into());
+        meters.acks_asked.add(asked.into());
+        let adapter = self.clone();
+        let acks = acks.filter_map(move |(sid, ack)| {
+            let _until_dropped = &awaited;
+            std::future::ready(adapter.acknowledgement(sid, ack))
+        });
+        (acks, asked as usize)
+    }
+
+    fn acknowledgement(&self, sid: Sid, ack: Result<Value, AckError>) -> Option<Payload> {
+        match ack {
+            Ok(value) => match Payload::acknowledged(value) {
+                Ok(ack) => {
+                    self.context.meters().acks_received.count();
+                    return Some(ack);
+                }
+                // Nobody else can be told that its answer says nothing.
+                Err(error) => {
+                    tracing::debug!(%error, "an acknowledgement cannot be read");
+                    self.context.wires().kill(sid, KillReason::BadRequest);
+                }
+            },
+            Err(AckError::Socket(SocketError::InternalChannelFull)) => {
+                self.context.wires().kill(sid, KillReason::SlowConsumer);
+            }
+            // Gone, or silent until the end.
+            Err(_) => {}
+        }
+        None
+    }
+}

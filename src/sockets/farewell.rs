@@ -1,0 +1,56 @@
+//! The end of sessions that joined no namespace.
+//!
+//! The engine keeps each session, its request included, until its timer for the first CONNECT runs
+//! out, even if the connection has long been closed: whoever opens and closes connections in a row
+//! fills the memory. Only a CONNECT that succeeds ends the timer. So before such a session ends the
+//! edge says one in the client's name, to a namespace that no client knows the name of.
+
+use std::{pin::Pin, sync::Arc};
+
+use rand::distr::{Alphanumeric, SampleString};
+use socketioxide::{SocketIo, handler::ConnectHandler, socket::Socket};
+use socketioxide_core::{Value, packet::Packet, parser::Parse};
+use socketioxide_parser_common::CommonParser;
+use socketioxide_parser_msgpack::MsgPackParser;
+
+use crate::{
+    payload::Parser,
+    sockets::{adapter::Adapter, node::Context},
+};
+
+/// A name for the namespace.
+pub(crate) fn namespace() -> Box<str> {
+    format!("/farewell-{}", Alphanumeric.sample_string(&mut rand::rng(), 32)).into()
+}
+
+/// Opens the namespace, and tells the edge what to say.
+pub(crate) fn open(io: &SocketIo<Adapter>, namespace: &str, context: &Arc<Context>) {
+    let packet = Packet::connect(namespace.to_owned(), None);
+    let packet = match context.parser() {
+        Parser::Json => CommonParser.encode(packet),
+        Parser::MsgPack => MsgPackParser.encode(packet),
+    };
+    match packet {
+        Value::Str(text, _) => context.wires().set_farewell(namespace, text.as_bytes(), true),
+        Value::Bytes(bytes) => context.wires().set_farewell(namespace, &bytes, false),
+    }
+    io.ns(namespace.to_owned(), Farewell(context.clone()));
+}
+
+#[derive(Clone)]
+struct Farewell(Arc<Context>);
+
+impl ConnectHandler<Adapter, ()> for Farewell {
+    fn call(&self, socket: Arc<Socket<Adapter>>, _: Option<Value>) {
+        self.0.wires().farewell_heard(socket.id);
+    }
+
+    fn call_middleware<'a>(
+        &'a self,
+        _: Arc<Socket<Adapter>>,
+        _: &'a Option<Value>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn std::fmt::Display + Send>>> + Send + 'a>>
+    {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

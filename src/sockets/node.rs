@@ -1,0 +1,173 @@
+//! What every part of one node may ask for: its name, its limits, its transports and its background
+//! tasks.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use arc_swap::ArcSwap;
+use socketioxide_core::adapter::BroadcastOptions;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    config::{Config, Limits},
+    edge::Wires,
+    id::NodeId,
+    names::rooms::is_reserved,
+    payload::{Parser, Payload},
+    sockets::watch::Watch,
+    telemetry::{
+        meters::{Meters, TargetKind},
+        traces::{Span, Tracer},
+    },
+};
+
+/// One node's surroundings.
+pub(crate) struct Context {
+    node: NodeId,
+    parser: Parser,
+    user_prefix: Box<str>,
+    secure: bool,
+    tokens_name_reserved_rooms: bool,
+    limits: ArcSwap<Limits>,
+    wires: Wires,
+    meters: Meters,
+    tracer: Tracer,
+    watch: OnceLock<Watch>,
+    draining: AtomicBool,
+    /// Ends everything that runs in the background.
+    pub(crate) stop: CancellationToken,
+    /// Every handler that is under way and every background task.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Context {
+    pub(crate) fn new(node: NodeId, parser: Parser, config: &Config) -> Self {
+        let wires = Wires::default();
+        let engine = &config.engine;
+        // what a client may send it must be able to get
+        let bytes = engine.max_buffered_bytes.max(engine.max_payload.saturating_mul(2));
+        let node_bytes = config.limits.max_buffered_bytes;
+        wires.budget().set(engine.max_buffered_packets, size(bytes), size(node_bytes));
+        Self {
+            node,
+            parser,
+            user_prefix: config.users.room_prefix.as_str().into(),
+            secure: config.tls.cert_file.is_some(),
+            tokens_name_reserved_rooms: config.auth.reserved_rooms,
+            limits: ArcSwap::from_pointee(config.limits.clone()),
+            wires,
+            meters: Meters::default(),
+            tracer: Tracer::default(),
+            watch: OnceLock::new(),
+            draining: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// The same, with spans.
+    pub(crate) fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
+    pub(crate) fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    pub(crate) fn parser(&self) -> Parser {
+        self.parser
+    }
+
+    /// The room that holds the sockets of a user.
+    pub(crate) fn user_room(&self, user: &str) -> String {
+        let mut room = String::with_capacity(self.user_prefix.len() + user.len());
+        room.push_str(&self.user_prefix);
+        room.push_str(user);
+        room
+    }
+
+    /// Whether the server keeps a room for itself.
+    pub(crate) fn is_reserved(&self, room: &str) -> bool {
+        is_reserved(room, &self.user_prefix)
+    }
+
+    /// Whether a token may name rooms that the server keeps for itself.
+    pub(crate) fn tokens_name_reserved_rooms(&self) -> bool {
+        self.tokens_name_reserved_rooms
+    }
+
+    /// Whether a room is that of some user.
+    pub(crate) fn is_user_room(&self, room: &str) -> bool {
+        room.starts_with(&*self.user_prefix)
+    }
+
+    /// Whether clients speak TLS to this node itself.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    pub(crate) fn limits(&self) -> arc_swap::Guard<Arc<Limits>> {
+        self.limits.load()
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.wires.budget().set_node(size(limits.max_buffered_bytes));
+        self.limits.store(Arc::new(limits));
+    }
+
+    /// The transports of this node.
+    pub(crate) fn wires(&self) -> &Wires {
+        &self.wires
+    }
+
+    /// What this node counts.
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// Starts the spans of this node.
+    pub(crate) fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
+    /// The span of an emit, if it happens inside of a sampled one.
+    pub(crate) fn trace_emit(
+        &self,
+        namespace: &str,
+        payload: &Payload,
+        options: &BroadcastOptions,
+    ) -> Span {
+        let target = || TargetKind::of(options, &self.user_prefix).name();
+        self.tracer.emit(namespace, payload, target)
+    }
+
+    /// From now on the sockets of this node can be watched. Said once, when the server is built.
+    pub(crate) fn set_watch(&self, watch: Watch) {
+        let _ = self.watch.set(watch);
+    }
+
+    /// What the sockets of this node can be watched through, whether or not somebody does.
+    pub(crate) fn watch(&self) -> Option<&Watch> {
+        self.watch.get()
+    }
+
+    /// Counts an emit of this node.
+    pub(crate) fn count_emit(&self, options: &BroadcastOptions) {
+        self.meters.emitted(TargetKind::of(options, &self.user_prefix));
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// From now on the node is not ready. Returns false if it was draining already.
+    pub(crate) fn start_draining(&self) -> bool {
+        !self.draining.swap(true, Ordering::AcqRel)
+    }
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,282 @@
+//! What other nodes say, applied to the sockets of this one.
+//!
+//! Everything here was written by somebody else: a message that makes no sense costs a counter and
+//! a line in the log, never more.
+//!
+//! Frames come one after the other on one task, and events have to reach the sockets in that order. What
+//! may take long and has no place in that order is done elsewhere: [`questions`] about many sockets
+//! are answered, and long [`answers`] are read, on threads of their own.
+
+mod answers;
+mod questions;
+
+use std::{
+    cell::Cell,
+    sync::{Arc, atomic::Ordering},
+};
+
+use bytes::Bytes;
+use rmpv::Value as Tree;
+use socketioxide_core::{Value, adapter::BroadcastFlags};
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::{
+    cluster::{
+        codec,
+        message::{Answer, Envelope, Event, Flags, Message, Selection},
+        peers::{
+            Peers,
+            nodes::{NODES, is_of_ours},
+        },
+    },
+    gateway::ServerSideHandlers,
+    packet::ReadError,
+    payload::{Payload, PayloadError},
+    sockets::{
+        adapter::{Adapter, Adapters, Delivered},
+        missed::Missed,
+        node::Context,
+    },
+    telemetry::traces::Span,
+};
+use answers::{Answers, Taken};
+
+/// Applies what others say.
+pub(crate) struct Relay {
+    adapters: Arc<Adapters>,
+    peers: Arc<Peers>,
+    context: Arc<Context>,
+    missed: Arc<Missed>,
+    server_side: matchit::Router<ServerSideHandlers>,
+    /// Places for questions about sockets, and whose turn it is.
+    describing: Arc<Semaphore>,
+    turn: Arc<Mutex<()>>,
+    answers: Answers,
+}
+
+/// What a message has done.
+enum Effect {
+    Applied,
+    /// A broadcast that no socket here was meant by.
+    MatchedNobody,
+    Malformed,
+    None,
+}
+
+/// Questions about sockets and rooms that wait for their answer.
+const MAX_DESCRIBING: usize = 64;
+
+impl Relay {
+    pub(crate) fn new(
+        adapters: Arc<Adapters>,
+        peers: Arc<Peers>,
+        context: Arc<Context>,
+        missed: Arc<Missed>,
+        server_side: matchit::Router<ServerSideHandlers>,
+    ) -> Self {
+        let describing = Arc::new(Semaphore::new(MAX_DESCRIBING));
+        let (turn, answers) = Default::default();
+        Self { adapters, peers, context, missed, server_side, describing, turn, answers }
+    }
+
+    pub(crate) fn missed(&self) -> &Arc<Missed> {
+        &self.missed
+    }
+
+    /// Takes one frame. Never blocks.
+    pub(crate) fn receive(self: &Arc<Self>, channel: &str, frame: &Bytes) {
+        if !self.peers.wire().carries_answers(channel) {
+            return self.read(channel, frame);
+        }
+        // In the classic format every node hears the answers to all, and this one its own.
+        if frame.len() > answers::LONG && !self.peers.questions().may_be_answered(frame) {
+            return;
+        }
+        let relay = self.clone();
+        let read = move |channel: &str, frame: &Bytes| relay.read(channel, frame);
+        match self.answers.take(channel, frame, &self.context.tasks, read) {
+            Taken::AtOnce => self.read(channel, frame),
+            // Who gave one that is dropped counts as one that did not answer.
+            Taken::Later | Taken::Dropped => {}
+        }
+    }
+
+    fn read(&self, channel: &str, frame: &Bytes) {
+        let wire = self.peers.wire();
+        let counts = self.peers.counts();
+        let (mut known, mut unwanted, mut wrong) = (false, false, None);
+        // `/a` with the room `b` and `/a#b` have the same channel: the frame says which is meant.
+        for adapter in wire.namespaces(channel).filter_map(|name| self.adapters.get(name)) {
+            known = true;
+            let refused = Cell::new(false);
+            let wants = |room: &str| {
+                let wanted = adapter.hears_of(room);
+                refused.set(!wanted);
+                wanted
+            };
+            match wire.decode(adapter.namespace(), channel, frame, &wants) {
+                Ok(Some(envelope)) => {
+                    let counter = match self.apply(&adapter, envelope, frame.len()) {
+                        Effect::Applied => &counts.applied,
+                        Effect::MatchedNobody => &counts.filtered,
+                        Effect::Malformed => &counts.malformed,
+                        Effect::None => return,
+                    };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                // What is not for this node at all, its own echo among it, is not counted.
+                Ok(None) => unwanted |= refused.get(),
+                Err(error) => wrong = wrong.or(Some((adapter.namespace().clone(), error))),
+            }
+        }
+        match wrong {
+            None if unwanted => _ = counts.filtered.fetch_add(1, Ordering::Relaxed),
+            None if known => {}
+            None => self.receive_elsewhere(channel, frame),
+            Some((namespace, error)) => {
+                let malformed = counts.malformed.fetch_add(1, Ordering::Relaxed) + 1;
+                // The first, and then ever fewer: nobody fills the log from outside.
+                if malformed.is_power_of_two() {
+                    tracing::warn!(
+                        namespace = namespace.as_str(),
+                        malformed,
+                        bytes = frame.len(),
+                        %error,
+                        "a message of another node makes no sense"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Takes an answer to a question about a namespace that has had no sockets here, and what nodes
+    /// say to each other.
+    fn receive_elsewhere(&self, channel: &str, frame: &Bytes) {
+        let (wire, applied) = (self.peers.wire(), &self.peers.counts().applied);
+        for namespace in wire.namespaces(channel) {
+            let decoded = wire.decode(namespace, channel, frame, &|_| false);
+            let Ok(Some(Envelope { from, message })) = decoded else { continue };
+            match message {
+                Message::Answer { request, answer } => {
+                    if self.peers.questions().answer(&request, from, answer, frame.len()) {
+                        applied.fetch_add(1, Ordering::Relaxed);
+                    }
+                    return;
+                }
+                Message::ServerSideEmit { request: Some(request), event } if namespace == NODES => {
+                    applied.fetch_add(1, Ordering::Relaxed);
+                    return self.missed.hear(from.as_deref(), request, &event);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// `bytes`: in how many it came.
+    fn apply(
+        &self,
+        adapter: &Arc<Adapter>,
+        Envelope { from, message }: Envelope,
+        bytes: usize,
+    ) -> Effect {
+        let asker = from.as_deref();
+        if !asker.is_some_and(is_of_ours) {
+            self.peers.heard_stranger();
+        }
+        match message {
+            Message::Broadcast { event, to, flags } => {
+                let _span = self.trace(adapter, || codec::event_name(&event), asker, flags);
+                return match self.deliver(adapter, &event, to, flags) {
+                    Ok(Delivered { meant: 0, .. }) => Effect::MatchedNobody,
+                    Ok(_) => Effect::Applied,
+                    Err(_) => Effect::Malformed,
+                };
+            }
+            Message::BroadcastWithAck { request, event, to, flags } => {
+                let name = || event.first().and_then(Tree::as_str);
+                let _span = self.trace(adapter, name, asker, flags);
+                let asked = self.ask_clients(adapter, from.clone(), request, &event, to, flags);
+                return if asked.is_ok() { Effect::Applied } else { Effect::Malformed };
+            }
+            Message::Join { to, rooms } => adapter.join_here(adapter.selected(to), &rooms),
+            Message::Leave { to, rooms } => adapter.leave_here(adapter.selected(to), &rooms),
+            Message::Disconnect { to, close } => {
+                adapter.disconnect_here(adapter.selected(to), close);
+            }
+            Message::FetchSockets { request, to } => {
+                self.describe(adapter, from.clone(), request, |adapter| {
+                    Answer::Sockets(adapter.describe_here(adapter.selected(to)))
+                });
+            }
+            Message::AllRooms { request } => {
+                self.describe(adapter, from.clone(), request, |adapter| {
+                    let rooms = adapter.rooms_here(Selection::default().into());
+                    Answer::Rooms(rooms.into_iter().collect())
+                });
+            }
+            Message::SocketIds { request, rooms } => {
+                self.describe(adapter, from.clone(), request, |adapter| {
+                    let of = adapter.selected(Selection { rooms, except: vec![] });
+                    let ids = adapter.ids_here(of);
+                    Answer::SocketIds(ids.iter().map(ToString::to_string).collect())
+                });
+            }
+            Message::JoinOne { request, socket, room } => {
+                self.of_one(adapter, asker, request, &socket, |one| {
+                    adapter.join_here(one, &[room]);
+                });
+            }
+            Message::LeaveOne { request, socket, room } => {
+                self.of_one(adapter, asker, request, &socket, |one| {
+                    adapter.leave_here(one, &[room]);
+                });
+            }
+            Message::DisconnectOne { request, socket, close } => {
+                self.of_one(adapter, asker, request, &socket, |one| {
+                    adapter.disconnect_here(one, close);
+                });
+            }
+            Message::ServerSideEmit { request, event } => {
+                self.server_side(adapter, from, request, &event);
+            }
+            Message::Answer { request, answer } => {
+                // Answers to others come by, too.
+                if !self.peers.questions().answer(&request, from, answer, bytes) {
+                    return Effect::None;
+                }
+            }
+        }
+        Effect::Applied
+    }
+
+    /// The span of a delivery, if whoever sent the event is traced.
+    fn trace<'a>(
+        &self,
+        adapter: &Adapter,
+        event: impl FnOnce() -> Option<&'a str>,
+        from: Option<&str>,
+        flags: Flags,
+    ) -> Span {
+        self.context.tracer().deliver(adapter.namespace(), event, from, flags.trace)
+    }
+
+    /// The event as the clients of this node get it.
+    fn packet(&self, event: Result<Value, ReadError>) -> Result<Value, PayloadError> {
+        Payload::of_packet(event?, true).into_wire(self.context.parser())
+    }
+
+    fn deliver(
+        &self,
+        adapter: &Adapter,
+        event: &Event,
+        to: Selection,
+        flags: Flags,
+    ) -> Result<Delivered, PayloadError> {
+        let mut options = adapter.selected(to);
+        if flags.volatile {
+            options.add_flag(BroadcastFlags::Volatile);
+        }
+        Ok(adapter.deliver_here(self.packet(codec::event_to_packet(event))?, options))
+    }
+}

@@ -1,0 +1,132 @@
+//! The questions of other nodes, answered for the sockets of this one.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use rmpv::Value as Tree;
+use socketioxide_core::adapter::BroadcastOptions;
+
+use super::Relay;
+use crate::{
+    cluster::message::{Answer, Flags, RequestId, Selection},
+    payload::{Payload, PayloadError, to_packet},
+    sockets::adapter::Adapter,
+};
+
+/// How long acknowledgements for another node are collected if it does not say.
+const ACK_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Relay {
+    pub(super) fn answer(
+        &self,
+        adapter: &Adapter,
+        asker: Option<&str>,
+        request: RequestId,
+        answer: Answer,
+    ) {
+        self.peers.answer(adapter.namespace(), asker, request, answer);
+    }
+
+    /// Describes sockets or rooms, perhaps very many, on a thread of its own: frames that come
+    /// meanwhile do not wait. One such question after the other; of too many the last ones are not answered, and
+    /// who asked names this node as one that did not.
+    pub(super) fn describe(
+        &self,
+        adapter: &Arc<Adapter>,
+        asker: Option<String>,
+        request: RequestId,
+        answer: impl FnOnce(&Adapter) -> Answer + Send + 'static,
+    ) {
+        let Ok(place) = self.describing.clone().try_acquire_owned() else { return };
+        let (adapter, peers, turn) = (adapter.clone(), self.peers.clone(), self.turn.clone());
+        self.context.tasks.spawn(async move {
+            let _turn = turn.lock().await;
+            let described = tokio::task::spawn_blocking(move || {
+                let answer = answer(&adapter);
+                peers.answer(adapter.namespace(), asker.as_deref(), request, answer);
+            });
+            if described.await.is_err() {
+                tracing::error!("the sockets of this node cannot be described");
+            }
+            drop(place);
+        });
+    }
+
+    /// Acts on one socket if it is here, and says so: the form of nodes before version 8.
+    pub(super) fn of_one(
+        &self,
+        adapter: &Adapter,
+        asker: Option<&str>,
+        request: RequestId,
+        socket: &str,
+        act: impl FnOnce(BroadcastOptions),
+    ) {
+        let sid = adapter.socket_known_as(socket).and_then(|id| adapter.sid_of(id));
+        if let Some(sid) = sid {
+            act(BroadcastOptions::new(sid));
+            self.answer(adapter, asker, request, Answer::Done);
+        }
+    }
+
+    /// Asks clients of this node on behalf of another one, and hands on what each says.
+    pub(super) fn ask_clients(
+        &self,
+        adapter: &Arc<Adapter>,
+        asker: Option<String>,
+        request: RequestId,
+        event: &[Tree],
+        to: Selection,
+        flags: Flags,
+    ) -> Result<(), PayloadError> {
+        let timeout = flags.timeout.unwrap_or(ACK_TIMEOUT).min(ACK_TIMEOUT);
+        let packet = self.packet(to_packet(event))?;
+        let (acks, count) = adapter.ask_here(packet, adapter.selected(to), timeout);
+        let count = Answer::ClientCount(count);
+        self.answer(adapter, asker.as_deref(), request.clone(), count);
+        let (peers, adapter) = (self.peers.clone(), adapter.clone());
+        let stop = self.context.stop.clone();
+        let forward = async move {
+            let mut acks = std::pin::pin!(acks);
+            while let Some(ack) = acks.next().await {
+                let answer = Answer::ClientAck(first_of(&ack));
+                peers.answer(adapter.namespace(), asker.as_deref(), request.clone(), answer);
+            }
+        };
+        self.context.tasks.spawn(async move { stop.run_until_cancelled(forward).await });
+        Ok(())
+    }
+
+    pub(super) fn server_side(
+        &self,
+        adapter: &Arc<Adapter>,
+        asker: Option<String>,
+        request: Option<RequestId>,
+        event: &[Tree],
+    ) {
+        let Some(name) = event.first().and_then(Tree::as_str) else { return };
+        let namespace = adapter.namespace().clone();
+        let handlers = self.server_side.at(&namespace).ok().map(|matched| matched.value);
+        let Some(handler) = handlers.and_then(|handlers| handlers.get(name)).cloned() else {
+            // Node.js waits for every server, and after its timeout throws away the answers that it
+            // has. So a server that does not know the event says so, in the one way there is.
+            if let Some(request) = request {
+                self.answer(adapter, asker.as_deref(), request, Answer::ServerSide(None));
+            }
+            return;
+        };
+        let Ok(value) = to_packet(event) else { return };
+        let peers = self.peers.clone();
+        self.context.tasks.spawn(async move {
+            let answer = handler(Payload::of_packet(value, true)).await;
+            if let Some(request) = request {
+                let first = answer.as_ref().and_then(first_of);
+                peers.answer(&namespace, asker.as_deref(), request, Answer::ServerSide(first));
+            }
+        });
+    }
+}
+
+/// The first argument of an acknowledgement, which is all that travels between nodes.
+fn first_of(ack: &Payload) -> Option<Tree> {
+    ack.tree().ok()?.into_iter().next()
+}

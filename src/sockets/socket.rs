@@ -1,0 +1,483 @@
+//! A client's socket in one namespace, as handlers see it.
+
+mod expiry;
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
+
+pub(crate) use expiry::Expiry;
+use parking_lot::{Mutex, RwLock};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value as Json};
+use socketioxide::{TransportType, extract::SocketRef, socket::Socket};
+use socketioxide_core::{
+    Sid, Str,
+    adapter::{BroadcastFlags, BroadcastOptions, Room},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::Identity,
+    cluster::message::Description,
+    fault::Fault,
+    id::{NodeId, SocketId, UserId},
+    names::rooms::AUTHENTICATED,
+    payload::{Payload, PayloadError},
+    sockets::{
+        adapter::{Adapter, Describe},
+        emitter::Emitter,
+        watch::{FOR_ADMINS, What, client_id},
+    },
+    telemetry::traces::Origin,
+};
+
+/// A client's socket in one namespace. Cheap to clone; outlives the connection, after which emits
+/// go nowhere.
+#[derive(Clone)]
+pub struct Session(Arc<Inner>);
+
+struct Inner {
+    id: SocketId,
+    sid: Sid,
+    namespace: Str,
+    adapter: Arc<Adapter>,
+    /// Weak, because the socket's own handlers hold the session.
+    socket: Weak<Socket<Adapter>>,
+    identity: RwLock<Identity>,
+    params: Box<[(Box<str>, Box<str>)]>,
+    peer: Option<IpAddr>,
+    connected_at: SystemTime,
+    /// Made when the first value is set: most sockets have none.
+    data: Mutex<Option<Box<Map<String, Json>>>>,
+    /// The rooms at the moment of leaving, for disconnect handlers.
+    last_rooms: Mutex<Option<Box<[Room]>>>,
+    closed: AtomicBool,
+    /// Made when somebody asks, see [`Session::closed`].
+    closing: Mutex<Option<CancellationToken>>,
+    /// None: tokens are looked at once, when a socket connects.
+    expiry: Option<Expiry>,
+    /// When something is due for the token, if it is watched.
+    deadline: Mutex<Option<expiry::Due>>,
+    /// What other nodes are shown of the handshake; none if there are no other nodes.
+    shown: OnceLock<Box<Map<String, Json>>>,
+    origin: Origin,
+}
+
+pub(crate) struct NewSession {
+    pub(crate) id: SocketId,
+    pub(crate) adapter: Arc<Adapter>,
+    pub(crate) params: Box<[(Box<str>, Box<str>)]>,
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) expiry: Option<Expiry>,
+    pub(crate) origin: Origin,
+}
+
+impl Session {
+    pub(crate) fn new(socket: &Arc<Socket<Adapter>>, new: NewSession) -> Self {
+        let NewSession { id, adapter, params, peer, expiry, origin } = new;
+        Self(Arc::new(Inner {
+            id,
+            sid: socket.id,
+            namespace: adapter.namespace().clone(),
+            adapter,
+            socket: Arc::downgrade(socket),
+            identity: RwLock::new(Identity::anonymous()),
+            params,
+            peer,
+            connected_at: SystemTime::now(),
+            data: Mutex::new(None),
+            last_rooms: Mutex::new(None),
+            closed: AtomicBool::new(false),
+            closing: Mutex::new(None),
+            expiry,
+            deadline: Mutex::new(None),
+            shown: OnceLock::new(),
+            origin,
+        }))
+    }
+
+    /// The public id: what the client knows as `socket.id`.
+    pub fn id(&self) -> SocketId {
+        self.0.id
+    }
+
+    /// The engine's id. Never shown to a client or to another socket.
+    pub(crate) fn sid(&self) -> Sid {
+        self.0.sid
+    }
+
+    /// The namespace that the socket is in.
+    pub fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
+    /// A parameter of the gateway's path: `room` in `/chat/{room}`.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.0.params.iter().find(|(key, _)| &**key == name).map(|(_, value)| &**value)
+    }
+
+    /// The user, or none for an anonymous socket.
+    pub fn user(&self) -> Option<UserId> {
+        self.0.identity.read().user_id().cloned()
+    }
+
+    /// Everything that the token said about the client.
+    pub fn identity(&self) -> Identity {
+        self.0.identity.read().clone()
+    }
+
+    /// When the token expires, if it does.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.0.identity.read().expires_at()
+    }
+
+    /// Puts a newer token of the same user in the place of the old one.
+    ///
+    /// # Errors
+    /// `forbidden` if it is another user's, or an anonymous one; nothing is changed then.
+    pub fn refresh(&self, identity: Identity) -> Result<(), Fault> {
+        {
+            let mut current = self.0.identity.write();
+            if identity.is_anonymous() || identity.user_id() != current.user_id() {
+                return Err(Fault::forbidden("the token belongs to another user"));
+            }
+            *current = identity;
+        }
+        self.watch_token();
+        Ok(())
+    }
+
+    /// Counts that the client shows a token. False: it has done so too often.
+    pub(crate) fn may_show_token(&self) -> bool {
+        self.0.adapter.context().wires().may_ask(self.0.sid)
+    }
+
+    /// From now on the socket does not outlive its token.
+    pub(crate) fn watch_token(&self) {
+        if let Some(expiry) = &self.0.expiry {
+            expiry.watch_token_of(self);
+        }
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakSession {
+        WeakSession(Arc::downgrade(&self.0))
+    }
+
+    pub(crate) fn set_identity(&self, identity: Identity) {
+        *self.0.identity.write() = identity;
+    }
+
+    /// The node that holds the connection.
+    pub fn node(&self) -> &NodeId {
+        self.0.adapter.context().node()
+    }
+
+    /// The client's address, behind trusted proxies the one that they report.
+    pub fn peer_addr(&self) -> Option<IpAddr> {
+        self.0.peer
+    }
+
+    /// When the socket was accepted.
+    pub fn connected_at(&self) -> SystemTime {
+        self.0.connected_at
+    }
+
+    /// `websocket` or `polling`, as of now; none after the disconnect.
+    pub fn transport(&self) -> Option<&'static str> {
+        self.0.socket.upgrade().map(|socket| transport_of(&socket))
+    }
+
+    /// Sends an event to this socket. A tuple gives several arguments.
+    ///
+    /// # Errors
+    /// If `data` cannot be serialized or the name is reserved. A socket that has gone, or reads too
+    /// slowly and is being cut off, is no error.
+    pub fn emit<T: Serialize + ?Sized>(&self, name: &str, data: &T) -> Result<(), PayloadError> {
+        self.emit_payload(Payload::event(name, data)?, false)
+    }
+
+    pub(crate) fn emit_payload(
+        &self,
+        payload: Payload,
+        volatile: bool,
+    ) -> Result<(), PayloadError> {
+        let mut options = BroadcastOptions::new(self.0.sid);
+        if volatile {
+            options.add_flag(BroadcastFlags::Volatile);
+        }
+        self.0.adapter.emit(payload, options)
+    }
+
+    pub(crate) fn acknowledge(&self, ack_id: i64, payload: Payload) -> Result<(), PayloadError> {
+        self.0.adapter.acknowledge(self.0.sid, ack_id, payload)
+    }
+
+    /// Emits to others of this namespace; this socket is left out, as with `socket.to(room)`.
+    pub fn to(&self) -> Emitter {
+        Emitter::here(self.0.adapter.clone()).except_socket(self.0.id)
+    }
+
+    /// Joins a room. Emits of this node reach the socket from the first poll on, those of other
+    /// nodes once this has ended: what is told the client afterwards is never too early.
+    ///
+    /// # Errors
+    /// `forbidden` if the socket is in as many rooms as `limits.max_rooms_per_socket` allows, its
+    /// own rooms not counted.
+    pub async fn join(&self, room: impl Into<Room>) -> Result<(), Fault> {
+        let room = room.into();
+        self.join_here(room.clone())?;
+        self.0.adapter.settled(&[room]).await;
+        Ok(())
+    }
+
+    fn join_here(&self, room: Room) -> Result<(), Fault> {
+        let (adapter, sid) = (&self.0.adapter, self.0.sid);
+        if adapter.is_in(sid, &room) {
+            return Ok(());
+        }
+        let limit = adapter.context().limits().max_rooms_per_socket;
+        if limit > 0 && adapter.room_count(sid).saturating_sub(self.own_rooms()) >= limit {
+            return Err(Fault::forbidden(format!("a socket may be in {limit} rooms at most")));
+        }
+        self.0.adapter.join(self.0.sid, &[room]);
+        Ok(())
+    }
+
+    /// Joins the rooms that the server gives every socket; not counted against the limit. In force
+    /// as [`join`](Self::join) once [`settled`](Self::settled) has ended.
+    pub(crate) fn join_own(&self, rooms: &[Room]) {
+        self.0.adapter.join(self.0.sid, rooms);
+    }
+
+    pub(crate) async fn settled(&self) {
+        let adapter = &self.0.adapter;
+        adapter.settled(&adapter.rooms_of(self.0.sid)).await;
+    }
+
+    /// Leaves a room. Leaving one's own rooms (id, user, `authenticated`) is ignored: emits and
+    /// acknowledgements of others depend on them.
+    pub fn leave(&self, room: &str) {
+        if !self.is_own_room(room) {
+            self.0.adapter.leave(self.0.sid, Room::Owned(room.to_owned()));
+        }
+    }
+
+    /// Whether the socket is in this room.
+    pub fn is_in(&self, room: &str) -> bool {
+        self.0.adapter.is_in(self.0.sid, room)
+    }
+
+    /// How many rooms the server has given the socket.
+    fn own_rooms(&self) -> usize {
+        if self.user().is_some() { 3 } else { 1 }
+    }
+
+    fn is_own_room(&self, room: &str) -> bool {
+        room == self.0.id.as_str()
+            || self.user().is_some_and(|user| {
+                room == self.0.adapter.context().user_room(&user) || room == AUTHENTICATED
+            })
+    }
+
+    /// The rooms that the socket is in; in a disconnect handler those that it was in. Sorted.
+    pub fn rooms(&self) -> Vec<Room> {
+        let kept = self.0.last_rooms.lock().as_ref().map(|rooms| rooms.to_vec());
+        let mut rooms = kept.unwrap_or_else(|| self.0.adapter.rooms_of(self.0.sid));
+        rooms.sort();
+        rooms
+    }
+
+    /// Reads a value of this socket's data.
+    ///
+    /// # Errors
+    /// `internal` if the value is there but is no `T`.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Fault> {
+        let Some(value) = self.0.data.lock().as_ref().and_then(|data| data.get(key).cloned())
+        else {
+            return Ok(None);
+        };
+        // The error would quote the value.
+        serde_json::from_value(value).map(Some).map_err(|_| {
+            tracing::error!(key, "the socket's data has another type");
+            Fault::internal()
+        })
+    }
+
+    /// Keeps a value with this socket, as `socket.data` in Node.js. It must be serializable because
+    /// other nodes see it in `fetchSockets`.
+    ///
+    /// # Errors
+    /// `internal` if it cannot be serialized.
+    pub fn set<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), Fault> {
+        let value = serde_json::to_value(value).map_err(|error| {
+            tracing::error!(key, %error, "the socket's data cannot be serialized");
+            Fault::internal()
+        })?;
+        let watch = self.0.adapter.watch();
+        let data = {
+            let mut data = self.0.data.lock();
+            let data = data.get_or_insert_default();
+            data.insert(key.to_owned(), value);
+            watch.is_some().then(|| (**data).clone())
+        };
+        if let (Some(watch), Some(mut data)) = (watch, data) {
+            if let Some(user) = self.user() {
+                // What the application calls so is the application's.
+                data.entry("user").or_insert_with(|| Json::from(&*user));
+            }
+            watch.tell(&self.0.namespace, What::DataChanged { id: self.0.id, data });
+        }
+        Ok(())
+    }
+
+    /// Whether the socket is still connected.
+    pub fn is_connected(&self) -> bool {
+        !self.0.closed.load(Ordering::Acquire)
+    }
+
+    /// Ends when the socket has disconnected.
+    pub async fn closed(&self) {
+        let token = {
+            let mut closing = self.0.closing.lock();
+            // Asked under the lock that `mark_closed` takes, so that the end is never missed.
+            if !self.is_connected() {
+                return;
+            }
+            closing.get_or_insert_default().clone()
+        };
+        token.cancelled().await;
+    }
+
+    /// Disconnects this socket from its namespace. The client sees `io server disconnect` and does
+    /// not come back by itself. With `close_transport` the connection below it is closed too.
+    pub fn disconnect(&self, close_transport: bool) {
+        if let Some(socket) = self.0.socket.upgrade() {
+            self.0.adapter.disconnect(socket, close_transport);
+        }
+    }
+
+    /// The socket of socketioxide, while it is connected.
+    ///
+    /// What is done through it is not seen by Switchboard. Its `emit` bypasses interceptors,
+    /// metrics and recovery; its `on`, `on_fallback` and `on_disconnect` replace what the gateway
+    /// registered (calling `on_fallback` inside a handler deadlocks); rooms joined through it do not
+    /// count against the limit. Its `id` is the engine's, not [`Session::id`].
+    pub fn raw(&self) -> Option<SocketRef<Adapter>> {
+        let socket = self.0.socket.upgrade()?;
+        let mut no_arguments = socketioxide_core::Value::Str("[]".into(), None);
+        socketioxide::handler::FromMessageParts::from_message_parts(
+            &socket,
+            &mut no_arguments,
+            &None,
+        )
+        .ok()
+    }
+
+    /// The trace that the socket came with.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.0.origin
+    }
+
+    /// Keeps what other nodes are shown of the handshake.
+    pub(crate) fn show_handshake(&self, shown: Map<String, Json>) {
+        // Set once, when the socket is let in.
+        let _ = self.0.shown.set(Box::new(shown));
+    }
+
+    /// Tells who watches that the socket has come.
+    pub(crate) fn show_connected(&self) {
+        if let Some(watch) = self.0.adapter.watch() {
+            let description = Description { rooms: self.rooms(), ..self.0.describe() };
+            watch.tell(&self.0.namespace, What::Connected(Box::new(description)));
+        }
+    }
+
+    pub(crate) fn described_by(&self) -> Weak<dyn Describe> {
+        Arc::downgrade(&(self.0.clone() as Arc<dyn Describe>))
+    }
+
+    pub(crate) fn socket(&self) -> &Weak<Socket<Adapter>> {
+        &self.0.socket
+    }
+
+    pub(crate) fn adapter(&self) -> &Arc<Adapter> {
+        &self.0.adapter
+    }
+
+    /// Remembers the rooms and wakes who waits for the end. Returns false if it was done before.
+    pub(crate) fn mark_closed(&self, rooms: Vec<Room>) -> bool {
+        let mut closing = self.0.closing.lock();
+        if self.0.closed.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        *self.0.last_rooms.lock() = Some(rooms.into());
+        if let Some(token) = closing.take() {
+            token.cancel();
+        }
+        drop(closing);
+        if let Some(expiry) = &self.0.expiry {
+            expiry.forget(self);
+        }
+        true
+    }
+}
+
+/// What its connection goes by, just now.
+pub(crate) fn transport_of(socket: &Socket<Adapter>) -> &'static str {
+    match socket.transport_type() {
+        TransportType::Websocket => "websocket",
+        TransportType::Polling => "polling",
+    }
+}
+
+impl Describe for Inner {
+    fn describe(&self) -> Description {
+        let mut data = self.data.lock().as_deref().cloned().unwrap_or_default();
+        if self.adapter.context().watch().is_some() {
+            let aside = serde_json::json!({
+                "clientId": client_id(self.sid),
+                "transport": self.socket.upgrade().map(|socket| transport_of(&socket)),
+                "user": self.identity.read().user_id(),
+            });
+            data.insert(FOR_ADMINS.to_owned(), aside);
+        }
+        let handshake = self.shown.get().map(|shown| (**shown).clone()).unwrap_or_default();
+        Description { id: self.id.as_str().to_owned(), handshake, rooms: Vec::new(), data }
+    }
+}
+
+/// A session that may be gone.
+#[derive(Clone)]
+pub(crate) struct WeakSession(Weak<Inner>);
+
+impl WeakSession {
+    /// The session, as long as its socket is connected.
+    pub(crate) fn upgrade(&self) -> Option<Session> {
+        self.0.upgrade().map(Session).filter(Session::is_connected)
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.0.id)
+            .field("namespace", &self.0.namespace.as_str())
+            .field("user", &self.user())
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Session {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Session {}

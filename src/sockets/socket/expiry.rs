@@ -1,0 +1,226 @@
+//! No socket outlives its token: a notice before the token expires, the disconnect after.
+//!
+//! One task serves all sockets of the node, because a timer for each would cost every idle
+//! connection memory. [`Deadlines`] decides and knows no clock.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::{Session, WeakSession};
+use crate::sockets::node::Context;
+
+/// How long before the expiry the client is told.
+const NOTICE: Duration = Duration::from_secs(60);
+
+/// How long after the expiry the client may still bring a new token.
+const GRACE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Notice,
+    End,
+}
+
+/// When something is due. The number keeps apart what is due at the same moment.
+pub(super) type Due = (Instant, u64);
+
+/// What is due when: one entry for each token, its next step.
+#[derive(Debug)]
+struct Deadlines<T> {
+    due: BTreeMap<Due, (Step, T)>,
+    count: u64,
+}
+
+impl<T> Deadlines<T> {
+    fn new() -> Self {
+        Self { due: BTreeMap::new(), count: 0 }
+    }
+
+    /// None if the token is good for longer than an `Instant` can say: then it never ends here.
+    fn add(&mut self, who: T, step: Step, left: Duration, now: Instant) -> Option<Due> {
+        let after = match step {
+            Step::Notice => left.saturating_sub(NOTICE),
+            Step::End => left.checked_add(GRACE)?,
+        };
+        self.count += 1;
+        let due = (now.checked_add(after)?, self.count);
+        self.due.insert(due, (step, who));
+        Some(due)
+    }
+
+    fn remove(&mut self, due: &Due) {
+        self.due.remove(due);
+    }
+
+    fn take_due(&mut self, now: Instant) -> Vec<(Step, T)> {
+        let later = self.due.split_off(&(now, u64::MAX));
+        std::mem::replace(&mut self.due, later).into_values().collect()
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.due.keys().next().map(|(at, _)| *at)
+    }
+}
+
+/// Watches the tokens of the node's sockets.
+#[derive(Clone)]
+pub(crate) struct Expiry(Arc<Inner>);
+
+struct Inner {
+    deadlines: Mutex<Deadlines<WeakSession>>,
+    changed: Notify,
+    context: Weak<Context>,
+}
+
+impl Expiry {
+    /// Starts watching; ends with the node.
+    pub(crate) fn start(context: &Arc<Context>) -> Self {
+        let deadlines = Mutex::new(Deadlines::new());
+        let context_of = Arc::downgrade(context);
+        let expiry =
+            Self(Arc::new(Inner { deadlines, changed: Notify::new(), context: context_of }));
+        let watching = expiry.clone();
+        let stop = context.stop.clone();
+        context.tasks.spawn(async move {
+            stop.run_until_cancelled(watching.watch()).await;
+        });
+        expiry
+    }
+
+    /// Watches this socket's token, if it expires, in the place of the one before.
+    pub(super) fn watch_token_of(&self, session: &Session) {
+        self.set(session, Step::Notice);
+    }
+
+    /// The socket has left.
+    pub(super) fn forget(&self, session: &Session) {
+        if let Some(due) = session.0.deadline.lock().take() {
+            self.change(|deadlines| deadlines.remove(&due));
+        }
+    }
+
+    fn set(&self, session: &Session, step: Step) {
+        let mut deadline = session.0.deadline.lock();
+        let before = deadline.take();
+        let left = time_left(session).filter(|_| session.is_connected());
+        *deadline = self.change(|deadlines| {
+            before.iter().for_each(|due| deadlines.remove(due));
+            deadlines.add(session.downgrade(), step, left?, Instant::now())
+        });
+        self.0.changed.notify_one();
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut Deadlines<WeakSession>) -> R) -> R {
+        let mut deadlines = self.0.deadlines.lock();
+        let changed = change(&mut deadlines);
+        if let Some(context) = self.0.context.upgrade() {
+            context.meters().token_deadlines.store(deadlines.due.len(), Ordering::Relaxed);
+        }
+        changed
+    }
+
+    async fn watch(&self) {
+        loop {
+            let next = self.0.deadlines.lock().next();
+            let due = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = self.0.changed.notified() => continue,
+            }
+            let due = self.change(|deadlines| deadlines.take_due(Instant::now()));
+            for (step, session) in due {
+                let Some(session) = session.upgrade() else { continue };
+                // Once more for the end if it is not there yet: the two clocks do not run quite alike.
+                let left = time_left(&session).unwrap_or_default();
+                if step == Step::Notice || !left.is_zero() {
+                    self.set(&session, Step::End);
+                }
+                act(step, &session);
+            }
+        }
+    }
+}
+
+/// The session's token as of now decides: it may have been replaced since the deadline was set.
+fn act(step: Step, session: &Session) {
+    let Some(left) = time_left(session) else { return };
+    match step {
+        // A second more, because the two clocks that are compared here do not run quite alike.
+        Step::Notice if left <= NOTICE + Duration::from_secs(1) => {
+            let notice = json!({ "seconds": left.as_secs_f64().round() as u64 });
+            if let Err(error) = session.emit("auth:expiring", &notice) {
+                tracing::error!(%error, "cannot announce that a token expires");
+            }
+        }
+        Step::End if left.is_zero() => {
+            tracing::debug!(socket.id = %session.id(), "socket has outlived its token");
+            session.disconnect(false);
+        }
+        Step::Notice | Step::End => {}
+    }
+}
+
+fn time_left(session: &Session) -> Option<Duration> {
+    let at = session.expires_at()?;
+    Some(at.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECONDS: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_notice_a_minute_before_and_the_end_five_seconds_after() {
+        let (mut deadlines, now) = (Deadlines::new(), Instant::now());
+        deadlines.add("ada", Step::Notice, 100 * SECONDS, now);
+        assert_eq!(deadlines.next(), Some(now + 40 * SECONDS));
+        assert_eq!(deadlines.take_due(now + 39 * SECONDS), []);
+        assert_eq!(deadlines.take_due(now + 40 * SECONDS), [(Step::Notice, "ada")]);
+        deadlines.add("ada", Step::End, 60 * SECONDS, now + 40 * SECONDS);
+        assert_eq!(deadlines.take_due(now + 104 * SECONDS), []);
+        assert_eq!(deadlines.take_due(now + 105 * SECONDS), [(Step::End, "ada")]);
+        assert_eq!(deadlines.next(), None);
+    }
+
+    #[test]
+    fn with_less_than_a_minute_left_the_notice_comes_at_once() {
+        let (mut deadlines, now) = (Deadlines::new(), Instant::now());
+        deadlines.add("ada", Step::Notice, 8 * SECONDS, now);
+        assert_eq!(deadlines.take_due(now), [(Step::Notice, "ada")]);
+    }
+
+    #[test]
+    fn sockets_with_the_same_deadline_do_not_replace_each_other() {
+        let (mut deadlines, now) = (Deadlines::new(), Instant::now());
+        let ada = deadlines.add("ada", Step::End, Duration::ZERO, now).expect("soon");
+        deadlines.add("bob", Step::End, Duration::ZERO, now);
+        deadlines.add("eve", Step::End, Duration::ZERO, now);
+        deadlines.remove(&ada);
+        assert_eq!(deadlines.take_due(now + GRACE), [(Step::End, "bob"), (Step::End, "eve")]);
+    }
+
+    #[test]
+    fn a_token_that_is_good_forever_is_no_deadline() {
+        let (mut deadlines, now) = (Deadlines::new(), Instant::now());
+        for left in [Duration::from_secs(u64::MAX / 2), Duration::MAX] {
+            for step in [Step::Notice, Step::End] {
+                assert_eq!(deadlines.add("ada", step, left, now), None);
+            }
+        }
+        assert_eq!(deadlines.next(), None);
+    }
+}

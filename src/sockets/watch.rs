@@ -1,0 +1,240 @@
+//! What happens to the sockets of this node, told to whoever watches them.
+//!
+//! Where something happens, [`Watch`] is asked for first: nobody watches, nothing is done. What is
+//! told waits in a queue that is bounded in number and size, so that a watcher who is slow misses
+//! something instead of holding up a socket.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Instant, SystemTime},
+};
+
+use parking_lot::Mutex;
+use rmpv::Value as Tree;
+use serde_json::{Map, Value as Json};
+use socketioxide_core::{Sid, Str, Value, adapter::Room};
+use tokio::sync::mpsc;
+
+use crate::{
+    cluster::message::Description, id::SocketId, names::events::REFRESH, payload::Payload,
+    rate::Bucket, telemetry::meters::Counter,
+};
+
+/// How much may wait for the watcher.
+const QUEUE: usize = 4096;
+
+/// Events of sockets that are told in a second, each socket that gets one counted; bursts of twice
+/// as many.
+const EVENTS_PER_SECOND: u32 = 500;
+
+/// An event whose arguments are longer is told without them.
+const LONGEST_EVENT: usize = 4096;
+
+/// The member of a socket's data that describes it to admins; Node.js nodes have the same beside
+/// what the application keeps. With us it holds the user, too.
+pub(crate) const FOR_ADMINS: &str = "_admin";
+
+/// What sockets of one client have in common, in as many characters as Node.js shows. The id of the
+/// connection cannot be told from it.
+pub(crate) fn client_id(connection: Sid) -> String {
+    SocketId::of_connection(connection, "").as_str().chars().take(12).collect()
+}
+
+/// As much is told of the name of such an event.
+const LONGEST_NAME: usize = 128;
+
+/// What the watcher takes from: one thing after the other, in the order in which they happened.
+pub(crate) type Happenings = mpsc::Receiver<Happening>;
+
+/// Something that happened to sockets of one namespace.
+#[derive(Debug)]
+pub(crate) struct Happening {
+    pub(crate) at: SystemTime,
+    pub(crate) namespace: Str,
+    pub(crate) what: What,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    Connected(Box<Description>),
+    Disconnected { id: SocketId, reason: &'static str },
+    DataChanged { id: SocketId, data: Map<String, Json> },
+    Joined { id: SocketId, room: Room },
+    Left { id: SocketId, room: Room },
+    Received { id: SocketId, event: Told },
+    Sent { id: SocketId, event: Told },
+}
+
+/// An event as it is told.
+#[derive(Debug, Clone)]
+pub(crate) struct Told(Payload);
+
+impl Told {
+    fn of(payload: &Payload) -> Self {
+        let length = length(payload.value());
+        let name = payload.event_name().unwrap_or_default();
+        let note = match &*name {
+            REFRESH => "(a token, not shown)".to_owned(),
+            _ if length <= LONGEST_EVENT => return Self(payload.clone()),
+            _ => format!("({length} bytes, not shown)"),
+        };
+        let name: String = name.chars().take(LONGEST_NAME).collect();
+        // A name that no event may have cannot have come this far.
+        Self(Payload::event(&name, &note).unwrap_or_else(|_| payload.clone()))
+    }
+
+    /// Its name and its arguments; none if it is malformed.
+    pub(crate) fn arguments(&self) -> Option<Vec<Tree>> {
+        let mut arguments = vec![Tree::from(self.0.event_name()?.as_ref())];
+        arguments.extend(self.0.tree().ok()?);
+        Some(arguments)
+    }
+}
+
+/// The bytes of a packet, its attachments included.
+fn length(value: &Value) -> usize {
+    match value {
+        Value::Str(text, attachments) => {
+            text.len() + attachments.iter().flatten().map(bytes::Bytes::len).sum::<usize>()
+        }
+        Value::Bytes(bytes) => bytes.len(),
+    }
+}
+
+/// Tells what happens, while somebody watches.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    on: AtomicBool,
+    queue: mpsc::Sender<Happening>,
+    events: Mutex<Bucket>,
+    /// What nobody was told because it was too much.
+    missed: Counter,
+}
+
+impl Watch {
+    pub(crate) fn new() -> (Self, Happenings) {
+        let (queue, happenings) = mpsc::channel(QUEUE);
+        let events = Mutex::new(Bucket::full(EVENTS_PER_SECOND, Instant::now()));
+        (Self { on: AtomicBool::new(false), queue, events, missed: Counter::default() }, happenings)
+    }
+
+    /// Whether somebody watches.
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn turn(&self, on: bool) {
+        self.on.store(on, Ordering::Relaxed);
+    }
+
+    /// How much happened that was not told.
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed.get()
+    }
+
+    pub(crate) fn tell(&self, namespace: &Str, what: What) {
+        let happening = Happening { at: SystemTime::now(), namespace: namespace.clone(), what };
+        if self.queue.try_send(happening).is_err() {
+            self.missed.count();
+        }
+    }
+
+    /// Tells of an event that a socket sent.
+    pub(crate) fn received(&self, namespace: &Str, id: SocketId, payload: &Payload) {
+        if self.may_tell() {
+            let event = Told::of(payload);
+            self.tell(namespace, What::Received { id, event });
+        }
+    }
+
+    /// Tells of an event that sockets get. Who they are is asked only if it can be told.
+    pub(crate) fn sent(&self, namespace: &Str, to: impl FnOnce() -> Vec<SocketId>, value: &Value) {
+        if !self.may_tell() {
+            return;
+        }
+        let event = Told::of(&Payload::of_packet(value.clone(), true));
+        for (n, id) in to().into_iter().enumerate() {
+            // The first has been paid for.
+            if n == 0 || self.may_tell() {
+                self.tell(namespace, What::Sent { id, event: event.clone() });
+            }
+        }
+    }
+
+    fn may_tell(&self) -> bool {
+        let may = self.events.lock().take(EVENTS_PER_SECOND, Instant::now());
+        if !may {
+            self.missed.count();
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn chat() -> Str {
+        "/chat".into()
+    }
+
+    fn id() -> SocketId {
+        SocketId::random()
+    }
+
+    fn event(argument: &Json) -> Payload {
+        Payload::event("say", argument).expect("an event")
+    }
+
+    #[test]
+    fn an_event_is_told_with_its_arguments_unless_they_are_long() {
+        let (watch, mut happenings) = Watch::new();
+        let sender = id();
+        watch.received(&chat(), sender, &event(&json!({ "text": "hello" })));
+        watch.received(&chat(), sender, &event(&"x".repeat(5000).into()));
+        let mut told = || match happenings.try_recv().expect("told").what {
+            What::Received { id, event } if id == sender => {
+                serde_json::to_value(event.arguments().expect("arguments")).expect("JSON")
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(), json!(["say", { "text": "hello" }]));
+        assert_eq!(told(), json!(["say", "(5010 bytes, not shown)"]));
+        let refresh = Payload::event(REFRESH, "a token").expect("an event");
+        watch.received(&chat(), sender, &refresh);
+        assert_eq!(told(), json!([REFRESH, "(a token, not shown)"]));
+        let loud = Payload::event(&"x".repeat(5000), &1).expect("an event");
+        watch.received(&chat(), sender, &loud);
+        assert_eq!(told(), json!(["x".repeat(LONGEST_NAME), "(5006 bytes, not shown)"]));
+    }
+
+    #[test]
+    fn attachments_count_as_length() {
+        let bytes = serde_bytes::Bytes::new(&[7; 5000]);
+        let told = Told::of(&Payload::event("say", bytes).expect("an event"));
+        let arguments = told.arguments().expect("arguments");
+        assert!(arguments[1].as_str().is_some_and(|note| note.ends_with(" bytes, not shown)")));
+    }
+
+    #[test]
+    fn what_is_too_much_is_missed_and_counted() {
+        let (watch, mut happenings) = Watch::new();
+        let value = event(&json!(1)).value().clone();
+        let crowd: Vec<SocketId> = (0..3000).map(SocketId::numbered).collect();
+        watch.sent(&chat(), || crowd, &value);
+        let told = happenings.len() as u64;
+        assert_eq!(told + watch.missed(), 3000);
+        assert!((1000..1100).contains(&told), "{told}");
+
+        for _ in 0..QUEUE {
+            watch.tell(&chat(), What::Disconnected { id: id(), reason: "transport close" });
+        }
+        assert_eq!(happenings.len(), QUEUE);
+        assert_eq!(watch.missed(), 3000 - told + told);
+        drop(std::iter::from_fn(|| happenings.try_recv().ok()).last());
+        watch.tell(&chat(), What::Left { id: id(), room: "a".into() });
+        assert_eq!(happenings.len(), 1, "it goes on when there is room again");
+    }
+}

@@ -1,0 +1,250 @@
+//! What a node counts: plain atomic numbers, so that counting costs an addition. Names, labels and
+//! text are made only when somebody scrapes, see `server::metrics`.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use http::StatusCode;
+use parking_lot::Mutex;
+use socketioxide::socket::DisconnectReason;
+use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions};
+
+use super::{durations::Durations, requests::Requests};
+use crate::{fault::Code, id::SocketId, names::rooms::AUTHENTICATED};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn count(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn add(&self, more: u64) {
+        // Set by `benches/counting.sh` alone, to learn what counting costs.
+        if !cfg!(uncounted) {
+            self.0.fetch_add(more, Relaxed);
+        }
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A counter for each of a few names that are known beforehand.
+#[derive(Debug)]
+pub(crate) struct Counters<const N: usize>([Counter; N]);
+
+impl<const N: usize> Default for Counters<N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl<const N: usize> Counters<N> {
+    pub(crate) fn named<'a>(&'a self, names: [&'a str; N]) -> impl Iterator<Item = (&'a str, u64)> {
+        names.into_iter().zip(self.0.iter().map(Counter::get))
+    }
+}
+
+/// What the parts of this node count that count nothing for themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Meters {
+    /// Sockets that came into their namespace.
+    pub(crate) connects: Counter,
+    pub(crate) connects_refused: Counters<{ Code::ALL.len() }>,
+    pub(crate) disconnects: Counters<{ DISCONNECT_REASONS.len() }>,
+    /// Events that clients sent.
+    pub(crate) events_received: Counter,
+    pub(crate) events_refused: Counters<{ Code::ALL.len() }>,
+    /// Events that were queued for sockets of this node, each counted for each socket.
+    pub(crate) events_sent: Counter,
+    /// What handlers replied.
+    pub(crate) replies: Counter,
+    pub(crate) emits: Counters<{ TargetKind::NAMES.len() }>,
+    /// Clients of this node that were asked for an acknowledgement.
+    pub(crate) acks_asked: Counter,
+    /// Acknowledgements that they gave.
+    pub(crate) acks_received: Counter,
+    pub(crate) acks_awaited: AtomicU64,
+    /// How many sockets have a token that is waited for to expire.
+    pub(crate) token_deadlines: AtomicUsize,
+    /// One more than how many sockets there were when the drain began. 0: it has not, or is in its
+    /// time of grace.
+    pub(crate) drained_from: AtomicUsize,
+    pub(crate) handlers: Mutex<Vec<Handling>>,
+    pub(crate) requests: Requests,
+}
+
+/// How long the handler of one declared event takes.
+#[derive(Debug)]
+pub(crate) struct Handling {
+    pub(crate) namespace: String,
+    pub(crate) event: String,
+    pub(crate) durations: Arc<Durations>,
+}
+
+impl Meters {
+    pub(crate) fn connect_refused(&self, code: Code) {
+        self.connects_refused.0[code as usize].count();
+    }
+
+    pub(crate) fn disconnected(&self, reason: DisconnectReason) {
+        self.disconnects.0[reason_number(reason)].count();
+    }
+
+    pub(crate) fn event_refused(&self, code: Code) {
+        self.events_refused.0[code as usize].count();
+    }
+
+    pub(crate) fn emitted(&self, to: TargetKind) {
+        self.emits.0[to as usize].count();
+    }
+
+    /// Counts as an emit that waits for acknowledgements, until it is dropped.
+    pub(crate) fn awaits_acks(&self) -> impl Drop + use<'_> {
+        self.acks_awaited.fetch_add(1, Relaxed);
+        Awaiting(&self.acks_awaited)
+    }
+
+    /// A drain begins with so many sockets.
+    pub(crate) fn drain_begins(&self, sockets: usize) {
+        self.drained_from.store(sockets + 1, Relaxed);
+    }
+
+    /// Counts a request of the admin port. `route` is the pattern, not what was asked for.
+    pub(crate) fn admin_answered(
+        &self,
+        method: &'static str,
+        route: &str,
+        status: StatusCode,
+        took: Duration,
+    ) {
+        self.requests.record(method, route, status.as_str(), took);
+    }
+
+    /// Shows the durations of an event that a gateway declares. `namespace` is the gateway's path,
+    /// not what a client asked for.
+    pub(crate) fn show(&self, namespace: &str, event: &str, durations: Arc<Durations>) {
+        let (namespace, event) = (namespace.to_owned(), event.to_owned());
+        self.handlers.lock().push(Handling { namespace, event, durations });
+    }
+}
+
+struct Awaiting<'a>(&'a AtomicU64);
+
+impl Drop for Awaiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The reasons as Node.js names them, because its dashboards are to work here, too.
+pub(crate) const DISCONNECT_REASONS: [&str; 7] = [
+    "transport close",
+    "transport error",
+    "parse error",
+    "ping timeout",
+    "client namespace disconnect",
+    "server namespace disconnect",
+    "server shutting down",
+];
+
+/// The name that Node.js has for it.
+pub(crate) fn reason_name(reason: DisconnectReason) -> &'static str {
+    DISCONNECT_REASONS[reason_number(reason)]
+}
+
+fn reason_number(reason: DisconnectReason) -> usize {
+    match reason {
+        DisconnectReason::TransportClose => 0,
+        // Node.js closes such a client with a transport error, too.
+        DisconnectReason::TransportError | DisconnectReason::MultipleHttpPollingError => 1,
+        DisconnectReason::PacketParsingError => 2,
+        DisconnectReason::HeartbeatTimeout => 3,
+        DisconnectReason::ClientNSDisconnect => 4,
+        DisconnectReason::ServerNSDisconnect => 5,
+        DisconnectReason::ClosingServer => 6,
+    }
+}
+
+/// Whom an emit is for, by the first of its targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TargetKind {
+    Socket,
+    User,
+    Room,
+    Authenticated,
+    All,
+}
+
+impl TargetKind {
+    pub(crate) const NAMES: [&str; 5] = ["socket", "user", "room", "authenticated", "all"];
+
+    /// Its name in metrics and spans.
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
+    pub(crate) fn of(options: &BroadcastOptions, user_prefix: &str) -> Self {
+        match options.rooms.first() {
+            Some(room) if room == AUTHENTICATED => Self::Authenticated,
+            Some(room) if room.starts_with(user_prefix) => Self::User,
+            Some(room) if room.parse::<SocketId>().is_ok() => Self::Socket,
+            Some(_) => Self::Room,
+            None if options.has_flag(BroadcastFlags::Broadcast) => Self::All,
+            None => Self::Socket,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_of_a_target_is_that_of_the_first() {
+        let kind = |rooms: &[&str], broadcast: bool| {
+            let mut options = BroadcastOptions::default();
+            options.rooms.extend(rooms.iter().map(|room| (*room).to_owned().into()));
+            if broadcast {
+                options.add_flag(BroadcastFlags::Broadcast);
+            }
+            TargetKind::of(&options, "user:")
+        };
+        assert_eq!(kind(&[], true), TargetKind::All);
+        assert_eq!(kind(&[], false), TargetKind::Socket);
+        assert_eq!(kind(&[SocketId::random().as_str()], true), TargetKind::Socket);
+        assert_eq!(kind(&["authenticated"], true), TargetKind::Authenticated);
+        assert_eq!(kind(&["user:ada", "lobby"], true), TargetKind::User);
+        assert_eq!(kind(&["lobby", "user:ada"], true), TargetKind::Room);
+    }
+
+    #[test]
+    fn an_emit_that_waits_is_counted_as_long_as_it_waits() {
+        let meters = Meters::default();
+        let waiting = meters.awaits_acks();
+        assert_eq!(meters.acks_awaited.load(Relaxed), 1);
+        drop(waiting);
+        assert_eq!(meters.acks_awaited.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn every_code_has_a_counter_of_its_own() {
+        let meters = Meters::default();
+        meters.event_refused(Code::Internal);
+        let counted: Vec<_> = meters
+            .events_refused
+            .named(Code::ALL.map(Code::as_str))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        assert_eq!(counted, [("internal", 1)]);
+    }
+}

@@ -1,0 +1,82 @@
+//! Without the feature: the same names, and nothing behind them.
+
+use std::future::Future;
+
+use http::{HeaderMap, request::Parts};
+use serde_json::Value as Json;
+
+use super::TracesError;
+use crate::{
+    config::Config,
+    fault::Code,
+    id::{NodeId, SocketId},
+    payload::Payload,
+    sockets::socket::Session,
+    telemetry::traceparent::TraceParent,
+};
+
+/// Starts no spans.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tracer(());
+
+#[allow(clippy::unused_self, clippy::unused_async, reason = "as with the feature")]
+impl Tracer {
+    pub(crate) fn new(config: &Config, _: &NodeId) -> Result<Self, TracesError> {
+        match config.traces.endpoint {
+            Some(_) => Err(TracesError::NotBuilt),
+            None => Ok(Self::default()),
+        }
+    }
+
+    pub(crate) fn connect(&self, _: &Parts, _: &Json, _: &str, _: SocketId) -> (Span, Origin) {
+        (Span, Origin)
+    }
+
+    pub(crate) fn receive(&self, session: &Session, _: impl FnOnce() -> Option<String>) -> Span {
+        let Origin = session.origin();
+        Span
+    }
+
+    pub(crate) fn emit(&self, _: &str, _: &Payload, _: impl FnOnce() -> &'static str) -> Span {
+        Span
+    }
+
+    pub(crate) fn deliver<'a>(
+        &self,
+        _: &str,
+        _: impl FnOnce() -> Option<&'a str>,
+        _: Option<&str>,
+        _: Option<TraceParent>,
+    ) -> Span {
+        Span
+    }
+
+    pub(crate) fn request(&self, _: &'static str, _: &str, _: &HeaderMap) -> Span {
+        Span
+    }
+
+    pub(crate) fn failed(&self, _: Code) {}
+
+    pub(crate) async fn shutdown(&self) {}
+}
+
+/// No span.
+pub(crate) struct Span;
+
+#[allow(clippy::unused_self, reason = "as with the feature")]
+impl Span {
+    pub(crate) fn around<F: Future>(&self, work: F) -> F {
+        work
+    }
+
+    pub(crate) fn of_user(&self, _: &Tracer, _: &Session) {}
+
+    pub(crate) fn answered(&self, _: http::StatusCode) {}
+
+    pub(crate) fn traceparent(&self) -> Option<TraceParent> {
+        None
+    }
+}
+
+/// No context.
+pub(crate) struct Origin;

@@ -1,0 +1,236 @@
+//! The user directory: which user has which sockets on which node.
+//!
+//! `UserDirectory` is the seam: in memory for one node, in Redis for a cluster. `Directory` is
+//! the handle that the rest of the server holds; the choice is a value made once at start.
+
+#[cfg(test)]
+mod conformance;
+mod memory;
+mod nodes;
+mod presence;
+pub(crate) mod redis;
+
+use std::{borrow::Cow, sync::Arc, time::SystemTime};
+
+use serde::Serialize;
+
+pub(crate) use memory::MemoryDirectory;
+pub(crate) use nodes::Itself;
+pub use nodes::NodeInfo;
+pub use presence::Presence;
+pub(crate) use presence::PresenceSink;
+
+use crate::{
+    fault::{Code, Fault},
+    future::BoxFuture,
+    id::{NodeId, SocketId, UserId},
+};
+
+/// A socket of an authenticated user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct UserSocket {
+    /// The public id.
+    pub id: SocketId,
+    /// The node that holds the connection.
+    pub node: NodeId,
+    /// The namespace that the socket is in.
+    pub namespace: Arc<str>,
+    /// When it was accepted.
+    #[serde(serialize_with = "as_millis")]
+    pub connected_at: SystemTime,
+    /// `websocket` or `polling`. That a socket of another node was upgraded is known within about
+    /// five seconds.
+    pub transport: Cow<'static, str>,
+}
+
+fn as_millis<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    serializer.serialize_u64(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// How many sockets a user may have, and what happens to one too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct UserLimit {
+    /// 0 = no limit.
+    pub(crate) max_sockets: usize,
+    /// The oldest socket goes instead of the newest.
+    pub(crate) disconnect_oldest: bool,
+}
+
+/// A user has as many sockets as it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LimitReached(pub(crate) usize);
+
+impl From<LimitReached> for Fault {
+    fn from(LimitReached(limit): LimitReached) -> Self {
+        Self::new(Code::TooManySockets, format!("a user may have {limit} sockets at most"))
+    }
+}
+
+/// What other nodes hold is not known: Redis does not answer in time, refuses to, or has lost its
+/// data and is being told again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the user directory in Redis cannot tell just now")]
+pub(crate) struct Unknown;
+
+impl From<Unknown> for Fault {
+    fn from(error: Unknown) -> Self {
+        Self::new(Code::Unavailable, error.to_string())
+    }
+}
+
+/// A page of users, in the order of their ids.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct UserPage {
+    /// Each user with the number of its sockets.
+    pub users: Vec<(UserId, usize)>,
+    /// Where the next page starts; none after the last.
+    pub next: Option<UserId>,
+}
+
+/// Knows which user has which sockets.
+///
+/// Exact: a socket is listed from the moment `enter` succeeds until `leave`, whatever the order in
+/// which the calls of different sockets interleave. A socket is known by its namespace and id.
+pub(crate) trait UserDirectory: Send + Sync + 'static {
+    /// Lists a socket, if the user may have one more. Checked and listed in one step. Answers with
+    /// the sockets that have to go for it; these are no longer listed.
+    fn enter(
+        &self,
+        user: UserId,
+        socket: UserSocket,
+        limit: UserLimit,
+    ) -> BoxFuture<'_, Result<Vec<UserSocket>, LimitReached>>;
+
+    /// Takes a socket off the list. Does nothing if it is not listed. Never blocks.
+    fn leave(&self, user: &UserId, namespace: &str, id: SocketId);
+
+    /// The sockets of a user in the whole cluster, oldest first.
+    fn sockets(&self, user: &str) -> BoxFuture<'_, Result<Vec<UserSocket>, Unknown>>;
+
+    /// For each of these users whether it has a socket, or lost its last one less than the grace
+    /// time ago.
+    fn online(&self, users: Vec<UserId>) -> BoxFuture<'_, Result<Vec<bool>, Unknown>>;
+
+    /// Users with at least one socket: at most `limit` of them, from `cursor` on (included). What
+    /// left a moment ago may still be counted.
+    fn users(
+        &self,
+        cursor: Option<UserId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<UserPage, Unknown>>;
+
+    /// How many users have sockets on this node.
+    fn users_here(&self) -> usize;
+
+    /// What went wrong, and what was made good, by name. Nothing: it keeps no count.
+    fn troubles(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
+    /// Why nothing can be told to the other nodes just now; none: it can.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether everybody who is connected here is listed for the other nodes, a moment ago at the
+    /// latest.
+    fn is_complete(&self) -> bool {
+        true
+    }
+
+    /// The nodes that live.
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeInfo>, Unknown>>;
+
+    /// The node leaves the cluster: whatever it holds is no longer listed, and it neither. Who
+    /// enters later is known to this node only.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// The sockets of this node themselves, as far as the directory has to do with them.
+pub(crate) trait Here: Send + Sync + 'static {
+    /// Disconnects a socket from its namespace, on whatever node: its user has more than it may.
+    fn disconnect(&self, socket: &UserSocket);
+
+    /// `websocket` or `polling`, just now; none if the socket is not one of this node.
+    fn transport(&self, socket: &UserSocket) -> Option<&'static str>;
+}
+
+/// The node's handle to the directory.
+#[derive(Clone)]
+pub(crate) struct Directory {
+    inner: Arc<dyn UserDirectory>,
+    limit: UserLimit,
+    here: Arc<dyn Here>,
+}
+
+impl Directory {
+    /// A directory that the nodes of a cluster share.
+    pub(crate) fn shared(
+        limit: UserLimit,
+        directory: Arc<dyn UserDirectory>,
+        here: Arc<dyn Here>,
+    ) -> Self {
+        Self { inner: directory, limit, here }
+    }
+
+    pub(crate) async fn enter(
+        &self,
+        user: UserId,
+        socket: UserSocket,
+    ) -> Result<Vec<UserSocket>, LimitReached> {
+        self.inner.enter(user, socket, self.limit).await
+    }
+
+    pub(crate) fn leave(&self, user: &UserId, namespace: &str, id: SocketId) {
+        self.inner.leave(user, namespace, id);
+    }
+
+    pub(crate) async fn sockets(&self, user: &str) -> Result<Vec<UserSocket>, Unknown> {
+        let mut sockets = self.inner.sockets(user).await?;
+        for socket in &mut sockets {
+            if let Some(transport) = self.here.transport(socket) {
+                socket.transport = transport.into();
+            }
+        }
+        Ok(sockets)
+    }
+
+    pub(crate) async fn online(&self, users: Vec<UserId>) -> Result<Vec<bool>, Unknown> {
+        self.inner.online(users).await
+    }
+
+    pub(crate) async fn users(
+        &self,
+        cursor: Option<UserId>,
+        limit: usize,
+    ) -> Result<UserPage, Unknown> {
+        self.inner.users(cursor, limit).await
+    }
+
+    pub(crate) fn users_here(&self) -> usize {
+        self.inner.users_here()
+    }
+
+    pub(crate) async fn nodes(&self) -> Result<Vec<NodeInfo>, Unknown> {
+        self.inner.nodes().await
+    }
+
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.inner.trouble()
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.inner.is_complete()
+    }
+
+    pub(crate) fn troubles(&self) -> Vec<(&'static str, u64)> {
+        self.inner.troubles()
+    }
+
+    pub(crate) async fn close(&self) {
+        self.inner.close().await;
+    }
+}

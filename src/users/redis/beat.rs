@@ -1,0 +1,278 @@
+//! Leases, and the look at all buckets that goes with each beat: nodes that are gone, users whose
+//! grace time is over, and whether everybody is listed.
+
+use std::collections::HashSet;
+
+use redis::{Cmd, FromRedisValue, RedisResult, Value};
+use tokio::time::Instant;
+
+use super::{
+    bucket::PAUSE,
+    entry::BUCKETS,
+    repair::call_register,
+    roster::Description,
+    scripts::{SCRIPTS, call},
+    sweep::sweep_node,
+    worker::{Done, Worker, millis},
+};
+use crate::{id::NodeId, link::condition::in_words, users::Presence};
+
+/// How many users go offline in one step.
+const STEP: usize = 500;
+
+/// Own entries (-1: they are lost), ms until the next user is due, users offline now, incarnations with entries.
+type Tick = (i64, i64, Vec<Vec<u8>>, Vec<Name>);
+
+/// An incarnation as it stands in Redis, where anything may stand.
+type Name = Vec<u8>;
+
+/// The end of a beat.
+pub(super) struct Beaten {
+    sent: Instant,
+    answer: RedisResult<Value>,
+}
+
+/// A look at a bucket.
+pub(super) struct Look {
+    bucket: usize,
+    /// How often the bucket was told something before.
+    told: u64,
+    /// How many sockets of this node are in it, if Redis was told of all of them.
+    count: Option<usize>,
+    answer: RedisResult<Value>,
+}
+
+impl Worker {
+    /// When there is something to do next.
+    pub(super) fn next_timer(&self) -> Instant {
+        let beat = (!self.beating).then_some(self.next_beat);
+        let buckets = self.buckets.iter().filter_map(|bucket| bucket.next_timer(self.alive));
+        // A beat that is under way ends within the patience, and then the next one has its time.
+        buckets.chain(beat).min().unwrap_or_else(|| Instant::now() + PAUSE)
+    }
+
+    /// Does what is due. `counts` are those of the mirror, if all ops were taken.
+    pub(super) fn timers(&mut self, counts: Option<Vec<Option<usize>>>) {
+        let now = Instant::now();
+        self.take_overflow();
+        if !self.beating && now >= self.next_beat {
+            self.beat();
+            self.retell();
+            if self.access().is_some() {
+                let counts = counts.unwrap_or_else(|| vec![None; BUCKETS]);
+                self.look((0..BUCKETS).zip(counts).collect());
+            }
+        }
+        let due = (0..BUCKETS).filter(|&at| self.buckets[at].due.is_some_and(|due| due <= now));
+        let due: Vec<_> = due.map(|bucket| (bucket, None)).collect();
+        for (bucket, _) in &due {
+            // Set anew by the look. If Redis cannot be asked the next beat finds them.
+            self.buckets[*bucket].due = None;
+        }
+        if !due.is_empty() && self.access().is_some() {
+            self.look(due);
+        }
+        match self.any_access() {
+            Some(_) => self.go_on(),
+            None => self.pause(),
+        }
+    }
+
+    /// Renews the lease.
+    pub(super) fn beat(&mut self) {
+        let interval = self.lease.mul_f64(rand::random_range(0.27..0.33));
+        let sent = Instant::now();
+        self.next_beat = sent + interval;
+        let Some(access) = self.any_access() else { return };
+        let info = self.shared.itself.info(self.shared.mirror.lock().user_count());
+        let description = serde_json::to_string(&Description::from(info)).unwrap_or_default();
+        let mut beat = call(&SCRIPTS.beat, self.shared.keys.nodes());
+        beat.arg(&self.incarnation).arg(description);
+        beat.arg(millis(self.lease));
+        beat.arg(u8::from(self.alive)).arg(self.former.as_deref().unwrap_or_default());
+        beat.arg(NodeId::random().as_str());
+        // A node that is new has listed all it has: nothing. It says so before others know it, so
+        // that nobody waits for it.
+        let marks: Vec<_> = match self.generation == 0 && !self.alive {
+            true => (0..BUCKETS).map(|bucket| vec![self.mark(bucket)]).collect(),
+            false => Vec::new(),
+        };
+        self.beating = true;
+        self.jobs.push(Box::pin(async move {
+            // What fails is found by the first look.
+            access.run(marks).await;
+            Done::Beaten(Beaten { sent, answer: access.run_one(beat).await })
+        }));
+    }
+
+    fn mark(&self, bucket: usize) -> Cmd {
+        let keys = self.shared.keys.bucket(bucket);
+        call_register(keys, &self.incarnation, millis(self.grace), self.limit, true)
+    }
+
+    pub(super) fn beaten(&mut self, Beaten { sent, answer }: Beaten) {
+        self.beating = false;
+        match answer.and_then(|value| Ok(BeatAnswer::from_redis_value(value)?)) {
+            Ok(BeatAnswer { epoch, nodes: Some((living, dying)) }) => {
+                (self.alive, self.unsure) = (true, false);
+                self.last_beat = sent;
+                self.former = None;
+                let now = std::time::Instant::now();
+                self.shared.standing.lock().heard(&epoch, living.iter(), now, self.lease);
+                self.epoch = epoch;
+                self.succeeded();
+                // Found by a look before this beat was sent: whoever had entries then was known.
+                let strangers = std::mem::take(&mut self.strangers);
+                let is_unknown = |node: &Name| !living.contains(node) && !dying.contains(node);
+                self.condemn(strangers.into_iter().filter(is_unknown).collect());
+                self.sweep(dying);
+            }
+            Ok(BeatAnswer { epoch, nodes: None }) => {
+                self.rise(&epoch);
+                self.beat();
+            }
+            Err(error) => {
+                self.unheard = true;
+                self.next_beat = Instant::now() + PAUSE;
+                self.failed(&error);
+                self.shared.standing.lock().failed(in_words(&error));
+            }
+        }
+    }
+
+    /// This node was taken for dead, or Redis has lost its data: goes on under a new name, as the
+    /// old one is being swept, and lists everything again.
+    fn rise(&mut self, epoch: &[u8]) {
+        tracing::warn!(
+            node.id = %self.shared.itself.id,
+            "Redis does not know this node any more; its sockets are listed again"
+        );
+        self.generation += 1;
+        let next = format!("{}~{}", self.shared.itself.incarnation, self.generation);
+        self.former = Some(std::mem::replace(&mut self.incarnation, next));
+        (self.alive, self.owes_sweep) = (false, true);
+        if self.epoch == epoch {
+            // Swept: its users may have been called offline, so that they are here is news.
+            self.shared.mirror.lock().forget_known();
+        }
+        let now = Instant::now();
+        for bucket in &mut self.buckets {
+            bucket.spoil_now(now);
+        }
+        self.note_behind();
+    }
+
+    /// Looks after buckets: users that are due, entries of nodes, and whether ours are all there.
+    fn look(&mut self, buckets: Vec<(usize, Option<usize>)>) {
+        let Some(access) = self.any_access() else { return };
+        let looks = buckets.into_iter().map(|(bucket, count)| {
+            let mut tick = call(&SCRIPTS.tick, self.shared.keys.bucket(bucket));
+            tick.arg(&self.incarnation).arg(STEP);
+            let state = &self.buckets[bucket];
+            let count = count.filter(|_| !state.busy && state.waiting.is_empty());
+            (tick, Look { bucket, told: state.told, count, answer: Ok(Value::Nil) })
+        });
+        let (ticks, mut looks): (Vec<_>, Vec<_>) = looks.unzip();
+        self.jobs.push(Box::pin(async move {
+            let answers = access.run(ticks.into_iter().map(|tick| vec![tick]).collect()).await;
+            for (look, answer) in looks.iter_mut().zip(answers.into_iter().flatten()) {
+                look.answer = answer;
+            }
+            Done::Looked(looks)
+        }));
+    }
+
+    pub(super) fn looked(&mut self, Look { bucket, told, count, answer }: Look) {
+        self.bucket_is(bucket, answer.as_ref().err());
+        let Some((own, wait, offline, nodes)) = self.sound::<Tick>(bucket, answer) else { return };
+        let now = Instant::now();
+        self.tell_all(&offline, Presence::Offline);
+        self.strangers.extend(nodes);
+        let state = &mut self.buckets[bucket];
+        state.wait_for_due(wait, now);
+        let is_same = state.told == told;
+        match (usize::try_from(own), count) {
+            (Ok(own), Some(count)) if is_same => {
+                state.compare(count, own, now);
+                self.note_behind();
+            }
+            (Err(_), _) if is_same => self.torn(bucket),
+            _ => {}
+        }
+    }
+
+    /// A user has left from here.
+    pub(super) fn left_from(&mut self, bucket: usize) {
+        self.buckets[bucket].left_from(self.grace, Instant::now());
+    }
+
+    /// Names under which nobody lives have entries: from a node that was cut off just when it wrote,
+    /// or from before a loss of data.
+    fn condemn(&mut self, strangers: Vec<Name>) {
+        let Some(access) = self.any_access() else { return };
+        if strangers.is_empty() {
+            return;
+        }
+        let mut add = redis::cmd("SADD");
+        add.arg(&self.shared.keys.nodes()[1]).arg(strangers);
+        // What fails is found again by the next look.
+        tokio::spawn(async move { access.run_one(add).await });
+    }
+
+    /// Removes what dead nodes have left, beside everything else.
+    fn sweep(&mut self, mut dying: Vec<Name>) {
+        let is_busy = self.sweeping.as_ref().is_some_and(|sweeping| !sweeping.is_finished());
+        let (Some(ops), Some(access)) = (self.ops.upgrade(), self.any_access()) else { return };
+        // Our own former name only after everything is listed under the new one: nobody is to go
+        // offline meanwhile.
+        let is_mending = self.buckets.iter().any(|bucket| bucket.is_dirty());
+        dying.retain(|node| !is_mending || !self.shared.itself.is(node));
+        if is_busy || dying.is_empty() {
+            return;
+        }
+        let (shared, grace) = (self.shared.clone(), millis(self.grace));
+        self.sweeping = Some(tokio::spawn(async move {
+            for node in dying {
+                sweep_node(&shared, &access, &ops, &node, grace, None).await;
+            }
+        }));
+    }
+
+    /// Leaves the cluster: removes everything of this node at once.
+    pub(super) async fn leave_cluster(&mut self) {
+        let Some(access) = self.any_access() else { return };
+        // Long enough for a node that starts meanwhile to look after it.
+        let forget = self.lease + self.grace;
+        let mut close = call(&SCRIPTS.close, self.shared.keys.nodes());
+        close.arg(&self.incarnation).arg(millis(forget));
+        // If anything fails from here on another node does it.
+        let Ok(answer) = access.run_one(close).await else { return };
+        let Ok((is_last, gone)) = <(bool, Vec<Name>)>::from_redis_value(answer) else { return };
+        let Some(ops) = self.ops.upgrade() else { return };
+        let (grace, forget) = (millis(self.grace), is_last.then_some(forget));
+        for node in gone {
+            sweep_node(&self.shared, &access, &ops, &node, grace, forget).await;
+        }
+    }
+}
+
+struct BeatAnswer {
+    /// Another one after a loss of data.
+    epoch: Vec<u8>,
+    /// Who lives and who is dying; none if this node was taken for dead.
+    nodes: Option<(HashSet<Name>, Vec<Name>)>,
+}
+
+impl FromRedisValue for BeatAnswer {
+    fn from_redis_value(value: Value) -> Result<Self, redis::ParsingError> {
+        let parts = Vec::<Value>::from_redis_value(value)?;
+        let mut parts = parts.into_iter();
+        let mut next = || parts.next().unwrap_or(Value::Nil);
+        let epoch = Vec::from_redis_value(next())?;
+        if !bool::from_redis_value(next())? {
+            return Ok(Self { epoch, nodes: None });
+        }
+        let nodes = (HashSet::from_redis_value(next())?, Vec::from_redis_value(next())?);
+        Ok(Self { epoch, nodes: Some(nodes) })
+    }
+}

@@ -1,0 +1,169 @@
+//! Whether Redis can be told anything, and what is said of it when not.
+
+use std::time::Duration;
+
+use redis::RedisError;
+use tokio::time::Instant;
+
+use super::{Counters, bucket::PAUSE, scripts::Access, worker::Worker};
+use crate::link::condition::in_words;
+
+/// That data gets lost again and again is logged so often.
+const WARN_AGAIN: Duration = Duration::from_secs(60);
+
+/// Whether anything can be told to Redis.
+pub(super) enum Footing {
+    Firm(Access),
+    /// When the beat that is under way is answered.
+    Soon,
+    No,
+}
+
+/// What was logged, so that it is logged once.
+#[derive(Default)]
+pub(super) struct Said {
+    /// A failure, and its end was not.
+    failure: bool,
+    loss: Option<Instant>,
+    policy: Option<String>,
+}
+
+impl Worker {
+    pub(super) fn footing(&mut self) -> Footing {
+        let Some(access) = self.any_access() else {
+            // The link tells that it is down. Before there was one nothing has failed.
+            Counters::add(&self.shared.counters.failures, usize::from(self.was_linked));
+            return Footing::No;
+        };
+        self.was_linked = true;
+        // Else its sockets might be listed after they were swept.
+        if self.alive && !self.unsure && self.last_beat.elapsed() <= self.lease / 2 {
+            return Footing::Firm(access);
+        }
+        let is_new = !self.alive && !self.unheard;
+        if !self.beating && (is_new || Instant::now() >= self.next_beat) {
+            self.beat();
+        }
+        match self.beating && !self.unheard {
+            true => Footing::Soon,
+            false => Footing::No, // it has just been tried
+        }
+    }
+
+    /// A connection, if Redis can be asked and this node's lease holds.
+    pub(super) fn access(&mut self) -> Option<Access> {
+        match self.footing() {
+            Footing::Firm(access) => Some(access),
+            Footing::Soon | Footing::No => None,
+        }
+    }
+
+    /// A connection, whatever is known of it.
+    pub(super) fn any_access(&self) -> Option<Access> {
+        self.source.commands().map(|commands| self.shared.access(commands))
+    }
+
+    /// A command failed. The next beat tells whether it is a matter of one bucket or of everything.
+    pub(super) fn failed(&mut self, error: &RedisError) {
+        Counters::add(&self.shared.counters.failures, 1);
+        if !self.unheard && self.last_beat.elapsed() > PAUSE {
+            self.next_beat = self.next_beat.min(Instant::now());
+        }
+        if !std::mem::replace(&mut self.said.failure, true) {
+            tracing::warn!(
+                error = in_words(error),
+                "the user directory in Redis does not work; this node decides alone for now"
+            );
+        }
+    }
+
+    /// A beat was answered.
+    pub(super) fn succeeded(&mut self) {
+        self.unheard = false;
+        let is_whole = self.buckets.iter().all(|bucket| !bucket.is_dirty());
+        if is_whole && std::mem::take(&mut self.said.failure) {
+            tracing::info!("the user directory in Redis works again");
+        }
+    }
+
+    /// Whether what is to be said to Redis about a bucket can be said; none: it can.
+    pub(super) fn bucket_is(&self, bucket: usize, error: Option<&RedisError>) {
+        self.shared.standing.lock().bucket_is(bucket, error.map(in_words));
+    }
+
+    /// Redis has lost what it had of the bucket, or part of it.
+    pub(super) fn torn(&mut self, bucket: usize) {
+        if self.buckets[bucket].is_dirty() {
+            return;
+        }
+        Counters::add(&self.shared.counters.lost, 1);
+        if self.said.loss.is_none_or(|at| at.elapsed() > WARN_AGAIN) {
+            self.said.loss = Some(Instant::now());
+            tracing::warn!(
+                "Redis has lost part of the user directory, which is listed again; does it evict \
+                 keys (maxmemory-policy)?"
+            );
+        }
+        self.buckets[bucket].spoil_now(Instant::now());
+        self.note_behind();
+        self.go_on_with(bucket);
+    }
+
+    /// What Redis does when it is full, if it evicts the keys of the directory.
+    pub(super) fn evicts(&mut self, policy: Option<String>) {
+        if let Some(policy) = policy.as_ref().filter(|_| policy != self.said.policy) {
+            tracing::warn!(
+                redis.maxmemory_policy = policy,
+                "Redis evicts keys without an expiry when it is full: those of the user directory, \
+                 too, and then this node does not know who is connected to the others; set \
+                 maxmemory-policy noeviction"
+            );
+        }
+        self.said.policy = policy;
+    }
+}
+
+/// The policy by which Redis evicts keys without an expiry; none if it does not, or does not say.
+pub(super) async fn evicting_policy(access: Access) -> Option<String> {
+    let mut info = redis::cmd("INFO");
+    info.arg("memory");
+    let mut texts = Vec::new();
+    read_texts(access.run_one(info).await.ok()?, &mut texts);
+    texts.iter().find_map(|text| evicting(text)).map(str::to_owned)
+}
+
+/// A Redis Cluster answers for each node.
+fn read_texts(value: redis::Value, texts: &mut Vec<String>) {
+    match value {
+        redis::Value::Map(pairs) => {
+            pairs.into_iter().for_each(|(_, value)| read_texts(value, texts));
+        }
+        redis::Value::Array(values) => {
+            values.into_iter().for_each(|value| read_texts(value, texts))
+        }
+        value => texts.extend(redis::from_redis_value::<String>(value)),
+    }
+}
+
+fn evicting(info: &str) -> Option<&str> {
+    let field = |name| info.lines().find_map(|line| line.trim().strip_prefix(name));
+    let has_limit = field("maxmemory:").is_some_and(|limit| limit != "0");
+    field("maxmemory_policy:").filter(|policy| has_limit && policy.starts_with("allkeys"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_policy_that_can_take_our_keys_is_one_to_warn_of() {
+        let info = |limit, policy| {
+            format!("# Memory\r\nmaxmemory:{limit}\r\nmaxmemory_policy:{policy}\r\n")
+        };
+        assert_eq!(evicting(&info(9, "allkeys-lru")), Some("allkeys-lru"));
+        assert_eq!(evicting(&info(0, "allkeys-lru")), None);
+        assert_eq!(evicting(&info(9, "volatile-lru")), None);
+        assert_eq!(evicting(&info(9, "noeviction")), None);
+        assert_eq!(evicting(""), None);
+    }
+}

@@ -1,0 +1,174 @@
+//! The Lua scripts, and how they are run.
+
+use std::{sync::LazyLock, time::Duration};
+
+use futures_util::future::join_all;
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use tokio::time::timeout;
+
+use super::keys::Keys;
+use crate::link::{commands::Commands, rights::Try};
+
+/// A script and the name under which Redis knows it.
+pub(super) struct Script {
+    code: &'static str,
+    hash: String,
+}
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        Self { code, hash: redis::Script::new(code).get_hash().to_owned() }
+    }
+}
+
+/// Each works on the keys of one bucket, or on those of the nodes, and may be run twice.
+pub(super) struct Scripts {
+    pub(super) enter: Script,
+    pub(super) leave: Script,
+    pub(super) register: Script,
+    pub(super) sweep: Script,
+    pub(super) tick: Script,
+    pub(super) page: Script,
+    pub(super) online: Script,
+    pub(super) sockets: Script,
+    pub(super) retell: Script,
+    pub(super) beat: Script,
+    pub(super) close: Script,
+    pub(super) nodes: Script,
+}
+
+macro_rules! of_bucket {
+    ($file:literal) => {
+        Script::new(concat!(include_str!("prelude.lua"), include_str!($file)))
+    };
+}
+
+pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
+    enter: of_bucket!("enter.lua"),
+    leave: of_bucket!("leave.lua"),
+    register: of_bucket!("register.lua"),
+    sweep: of_bucket!("sweep.lua"),
+    tick: of_bucket!("tick.lua"),
+    page: of_bucket!("page.lua"),
+    online: of_bucket!("online.lua"),
+    sockets: of_bucket!("sockets.lua"),
+    retell: of_bucket!("retell.lua"),
+    beat: Script::new(include_str!("beat.lua")),
+    close: Script::new(include_str!("close.lua")),
+    nodes: Script::new(include_str!("nodes.lua")),
+});
+
+impl Scripts {
+    fn all(&self) -> [&Script; 12] {
+        let Self { enter, leave, register, sweep, tick, page, online, .. } = self;
+        let Self { sockets, retell, beat, close, nodes, .. } = self;
+        [enter, leave, register, sweep, tick, page, online, sockets, retell, beat, close, nodes]
+    }
+}
+
+/// A call of a script; arguments are added to it.
+pub(super) fn call(script: &Script, keys: &[String]) -> Cmd {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(&script.hash).arg(keys.len()).arg(keys);
+    command
+}
+
+/// A connection, and how long an answer on it is waited for.
+#[derive(Clone)]
+pub(super) struct Access {
+    pub(super) commands: Commands,
+    pub(super) patience: Duration,
+}
+
+const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
+
+impl Access {
+    /// Runs groups of commands, side by side; see [`run_group`](Self::run_group).
+    pub(super) async fn run(&self, groups: Vec<Vec<Cmd>>) -> Vec<Vec<RedisResult<Value>>> {
+        join_all(groups.into_iter().map(|group| self.run_group(group))).await
+    }
+
+    /// Runs commands in order, in one round trip. They touch one slot of a Redis Cluster. Answers
+    /// for each.
+    pub(super) async fn run_group(&self, group: Vec<Cmd>) -> Vec<RedisResult<Value>> {
+        let mut answers = self.in_order(&group).await;
+        let is_unknown = |answer: &RedisResult<Value>| {
+            answer.as_ref().is_err_and(|error| error.kind() == NO_SCRIPT)
+        };
+        if let Some(first) = answers.iter().position(is_unknown) {
+            self.load().await;
+            // All from there on once more, though some may have run: another node may have brought
+            // the scripts in between, and a leave must not end up before its enter.
+            let again = self.in_order(&group[first..]).await;
+            for (answer, again) in answers[first..].iter_mut().zip(again) {
+                if answer.is_err() || again.is_err() {
+                    *answer = again;
+                }
+            }
+        }
+        answers
+    }
+
+    async fn in_order(&self, group: &[Cmd]) -> Vec<RedisResult<Value>> {
+        let asked = timeout(self.patience, self.commands.run_in_order(group)).await;
+        let failed = match asked {
+            Ok(Ok(answers)) if answers.len() == group.len() => return answers,
+            Ok(Ok(_)) => RedisError::from((ErrorKind::Parse, "too few answers")),
+            Ok(Err(error)) => error,
+            Err(_) => RedisError::from((ErrorKind::Io, "no answer in time")),
+        };
+        group.iter().map(|_| Err(failed.clone())).collect()
+    }
+
+    /// Runs one command.
+    pub(super) async fn run_one(&self, command: Cmd) -> RedisResult<Value> {
+        let answer = self.run_group(vec![command]).await.pop();
+        answer.unwrap_or_else(|| Err((ErrorKind::Parse, "no answer").into()))
+    }
+
+    /// Brings the scripts to Redis, in a Redis Cluster to every master. A failure shows when they
+    /// run.
+    async fn load(&self) {
+        let loads = SCRIPTS.all().map(|script| {
+            let mut load = redis::cmd("SCRIPT");
+            load.arg("LOAD").arg(script.code);
+            load
+        });
+        let loading = loads.iter().map(|load| {
+            let mut commands = self.commands.clone();
+            async move { commands.run::<Value>(load).await }
+        });
+        let _ = timeout(self.patience, join_all(loading)).await;
+    }
+}
+
+/// All that the directory does in Redis, in ways that change nothing.
+pub(crate) fn tries(prefix: &str) -> Vec<Try> {
+    let keys = Keys::new(prefix);
+    let ([sockets, leaving], [alive, dying]) = (keys.bucket(0), keys.nodes());
+    // For what cannot be done in such a way on the keys themselves. It is a set for the moment that
+    // this takes, so what makes no set of it is refused for that reason, or allowed.
+    let probe = keys.probe();
+    vec![
+        Try::new("SCRIPT|LOAD", &[SCRIPTS.nodes.code]),
+        Try::new("EVALSHA", &[&SCRIPTS.nodes.hash, "1", alive]),
+        Try::new("TIME", &[]),
+        Try::new("ZADD", &[sockets, "XX", "0", "rights"]),
+        Try::new("ZREM", &[leaving, "rights"]),
+        Try::new("ZSCORE", &[sockets, "rights"]),
+        Try::new("ZRANGE", &[leaving, "0", "0"]),
+        Try::new("ZRANGEBYSCORE", &[leaving, "0", "0", "LIMIT", "0", "1"]),
+        Try::new("ZRANGEBYLEX", &[sockets, "-", "+", "LIMIT", "0", "1"]),
+        Try::new("ZLEXCOUNT", &[sockets, "-", "-"]),
+        Try::new("SADD", &[probe, "x"]),
+        Try::new("PEXPIRE", &[probe, "1000"]),
+        Try::new("PERSIST", &[leaving]),
+        Try::new("HSET", &[probe, "x", "x"]),
+        Try::new("HDEL", &[alive, "rights"]),
+        Try::new("HEXISTS", &[alive, "rights"]),
+        Try::new("HGETALL", &[probe]),
+        Try::new("HKEYS", &[probe]),
+        Try::new("SMEMBERS", &[dying]),
+        Try::new("SREM", &[probe, "x"]),
+    ]
+}

@@ -1,0 +1,246 @@
+//! Telling Redis who has come and who has gone, and what follows from its answers.
+
+use redis::{FromRedisValue, RedisResult, Value};
+
+use super::{
+    Answer, Counters, Op,
+    entry::{Entry, bucket_of, decode, encode, encode_user},
+    repair::{Registered, call_register},
+    scripts::{Access, SCRIPTS, call},
+    worker::{BATCH, Done, Worker, millis},
+};
+use crate::{
+    id::UserId,
+    users::{LimitReached, Presence, UserLimit},
+};
+
+/// A call and what is to be done with its answer.
+pub(super) enum Asked {
+    Enter {
+        user: UserId,
+        number: u64,
+        limit: UserLimit,
+        answer: Answer,
+    },
+    /// One that is in: nobody waited for an answer.
+    Register {
+        user: UserId,
+        number: u64,
+        answer: Answer,
+    },
+    Leave,
+    Retell,
+}
+
+impl Worker {
+    /// Tells Redis the next ops of a bucket, in one go.
+    pub(super) fn tell_waiting(&mut self, at: usize, access: Access) {
+        let (mut calls, mut asked) = (Vec::new(), Vec::new());
+        while calls.len() < BATCH {
+            let Some(op) = self.buckets[at].waiting.pop_front() else { break };
+            match op {
+                Op::Enter { user, socket, number, limit, answer } => {
+                    let pending = self.shared.mirror.lock().is_pending(&user, number);
+                    let Some(pending) = pending else { continue }; // gone before it was in
+                    let keys = self.shared.keys.bucket(at);
+                    let (name, grace) = (&self.incarnation, millis(self.grace));
+                    let entry = encode(&user, &socket, name);
+                    if !pending {
+                        let mut register = call_register(keys, name, grace, limit, false);
+                        register.arg(encode_user(&user)).arg(entry).arg(0);
+                        calls.push(register);
+                        asked.push(Asked::Register { user, number, answer });
+                        continue;
+                    }
+                    let mut enter = call(&SCRIPTS.enter, keys);
+                    enter.arg(encode_user(&user)).arg(entry).arg(name).arg(limit.max_sockets);
+                    enter.arg(u8::from(limit.disconnect_oldest)).arg(grace);
+                    calls.push(enter);
+                    asked.push(Asked::Enter { user, number, limit, answer });
+                }
+                Op::Leave { user, socket } => {
+                    let mut leave = call(&SCRIPTS.leave, self.shared.keys.bucket(at));
+                    leave.arg(&self.incarnation).arg(millis(self.grace));
+                    leave.arg(encode_user(&user)).arg(encode(&user, &socket, &self.incarnation));
+                    calls.push(leave);
+                    asked.push(Asked::Leave);
+                }
+                Op::Retell { entries, .. } => {
+                    let mut retell = call(&SCRIPTS.retell, self.shared.keys.bucket(at));
+                    retell.arg(&self.incarnation);
+                    for (before, now) in entries {
+                        retell.arg(before).arg(now);
+                    }
+                    calls.push(retell);
+                    asked.push(Asked::Retell);
+                }
+                // Those are about no single bucket.
+                Op::Emptied(_) | Op::Torn(_) | Op::Close(_) => {}
+            }
+        }
+        if calls.is_empty() {
+            return;
+        }
+        self.buckets[at].begin();
+        self.jobs.push(Box::pin(async move {
+            Done::Told { bucket: at, asked, answers: access.run_group(calls).await }
+        }));
+    }
+
+    /// Decides about everybody who waits to be told of, without Redis. A bucket that somebody left
+    /// or entered so is compared with the mirror later.
+    pub(super) fn decide_waiting(&mut self, at: usize) {
+        let waiting = std::mem::take(&mut self.buckets[at].waiting);
+        if !waiting.is_empty() {
+            self.spoil(at);
+        }
+        for op in waiting {
+            if let Op::Enter { user, number, limit, answer, .. } = op {
+                self.decide(&user, number, limit, answer);
+            }
+        }
+    }
+
+    pub(super) fn answered(&mut self, bucket: usize, asked: Asked, answer: RedisResult<Value>) {
+        match asked {
+            Asked::Retell => {
+                self.sound::<usize>(bucket, answer);
+            }
+            Asked::Leave => match self.sound::<usize>(bucket, answer) {
+                Some(0) | None => {}
+                Some(_) => self.left_from(bucket),
+            },
+            Asked::Enter { user, number, limit, answer: reply } => {
+                match self.sound::<EnterAnswer>(bucket, answer) {
+                    Some(EnterAnswer::Full) => self.refused(bucket, &user, number, limit, reply),
+                    Some(EnterAnswer::Torn) => {
+                        self.decide(&user, number, limit, reply);
+                        self.torn(bucket);
+                    }
+                    Some(EnterAnswer::In { online, evicted }) => {
+                        self.entered(&user, number, &evicted, reply);
+                        if online {
+                            self.tell(Presence::Online(user));
+                        }
+                    }
+                    None => self.decide(&user, number, limit, reply),
+                }
+            }
+            Asked::Register { user, number, answer: reply } => {
+                let Some(Registered { online, over }) = self.sound(bucket, answer) else { return };
+                self.shared.mirror.lock().listed(&user, number);
+                // For whom nobody waits any more.
+                let _ = reply.send(Ok(Vec::new()));
+                self.tell_all(&online, Presence::Online);
+                self.disconnect(&over);
+            }
+        }
+    }
+
+    fn refused(
+        &mut self,
+        bucket: usize,
+        user: &UserId,
+        number: u64,
+        limit: UserLimit,
+        reply: Answer,
+    ) {
+        let mut mirror = self.shared.mirror.lock();
+        if mirror.refused(user, number) {
+            let _ = reply.send(Err(LimitReached(limit.max_sockets)));
+        } else {
+            drop(mirror);
+            self.spoil(bucket);
+        }
+    }
+
+    fn entered(&mut self, user: &UserId, number: u64, evicted: &[Vec<u8>], reply: Answer) {
+        let gone = self.decode_all(evicted);
+        let gone: Vec<_> = gone.into_iter().map(|entry| entry.socket).collect();
+        let mut mirror = self.shared.mirror.lock();
+        mirror.listed(user, number);
+        let own: Vec<_> = gone
+            .iter()
+            .filter(|socket| socket.node == self.shared.itself.id)
+            .map(|socket| (socket.namespace.clone(), socket.id))
+            .collect();
+        // If nobody hears that they are to go they stay, and are listed again.
+        if reply.send(Ok(gone)).is_ok() {
+            for (namespace, id) in own {
+                mirror.leave(user, &namespace, id);
+            }
+        }
+    }
+
+    /// These are more than their users may have. They are not listed any more, so each is told once.
+    pub(super) fn disconnect(&self, over: &[Vec<u8>]) {
+        for Entry { user, socket, .. } in self.decode_all(over) {
+            tracing::info!(
+                socket.id = %socket.id, namespace = %socket.namespace, user.id = &*user,
+                node.id = %socket.node,
+                "socket goes: its user has more than it may, which nodes without Redis could not see"
+            );
+            self.shared.mirror.lock().leave(&user, &socket.namespace, socket.id);
+            self.here.disconnect(&socket);
+        }
+    }
+
+    fn decode_all(&self, entries: &[Vec<u8>]) -> Vec<Entry> {
+        let decoded: Vec<Entry> = entries.iter().filter_map(|entry| decode(entry)).collect();
+        Counters::add(&self.shared.counters.malformed, entries.len() - decoded.len());
+        decoded
+    }
+
+    /// Lets a socket in, or not, without Redis.
+    pub(super) fn decide(&mut self, user: &UserId, number: u64, limit: UserLimit, answer: Answer) {
+        self.spoil(bucket_of(user));
+        let mut mirror = self.shared.mirror.lock();
+        if mirror.is_pending(user, number) == Some(true) {
+            Counters::add(&self.shared.counters.admitted_alone, 1);
+        }
+        let _ = answer.send(mirror.decide(user, number, limit));
+    }
+
+    /// The answer as it should be; anything else spoils the bucket.
+    pub(super) fn sound<T: FromRedisValue>(
+        &mut self,
+        bucket: usize,
+        answer: RedisResult<Value>,
+    ) -> Option<T> {
+        match answer.and_then(|value| Ok(T::from_redis_value(value)?)) {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                self.spoil(bucket);
+                self.failed(&error);
+                None
+            }
+        }
+    }
+}
+
+/// What `enter` answers.
+enum EnterAnswer {
+    Full,
+    /// What the node had listed in the bucket is lost.
+    Torn,
+    In {
+        online: bool,
+        evicted: Vec<Vec<u8>>,
+    },
+}
+
+impl FromRedisValue for EnterAnswer {
+    fn from_redis_value(value: Value) -> Result<Self, redis::ParsingError> {
+        let parts = Vec::<Value>::from_redis_value(value)?;
+        let mut parts = parts.into_iter();
+        let mut next = || parts.next().unwrap_or(Value::Nil);
+        match u8::from_redis_value(next())? {
+            0 => Ok(Self::Full),
+            2 => Ok(Self::Torn),
+            _ => Ok(Self::In {
+                online: bool::from_redis_value(next())?,
+                evicted: Vec::from_redis_value(next())?,
+            }),
+        }
+    }
+}
