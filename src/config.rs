@@ -27,6 +27,8 @@ mod page;
 mod problem;
 #[cfg(feature = "server")]
 mod reload;
+#[cfg(all(test, feature = "server"))]
+mod sample;
 #[cfg(feature = "server")]
 mod schema;
 mod secret;

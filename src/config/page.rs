@@ -8,7 +8,7 @@ use serde::Deserialize as _;
 use toml::Value;
 
 use super::{
-    Config, RELOADED, Sources, load,
+    Config, ConfigErrors, Loaded, RELOADED, Sources, load,
     schema::{SECRETS, Schema},
 };
 
@@ -70,14 +70,19 @@ fn key_as_written(key: &str, value: &str) -> toml::Table {
     format!("{key} = {value}").parse().unwrap_or_else(|error| panic!("{key}: {error}"))
 }
 
-/// What the loader says when this is the whole file.
-fn refusal(statement: &str) -> Option<String> {
+/// What the loader makes of this as the whole file.
+pub(super) fn load_text(text: &str) -> Result<Loaded, ConfigErrors> {
     let name = format!("switchboard-page-{}-{:?}", std::process::id(), std::thread::current().id());
     let file = std::env::temp_dir().join(name);
-    std::fs::write(&file, statement).expect("a file");
-    let refused = load(&Sources::new().file(&file)).err().map(|errors| errors.to_string());
+    std::fs::write(&file, text).expect("a file");
+    let loaded = load(&Sources::new().file(&file));
     std::fs::remove_file(&file).expect("the file is there");
-    refused
+    loaded
+}
+
+/// What the loader says against it.
+fn refusal(text: &str) -> Option<String> {
+    load_text(text).err().map(|errors| errors.to_string())
 }
 
 #[test]
