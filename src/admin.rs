@@ -10,6 +10,7 @@
 //! what was asked, calls it, and shows the answer.
 
 mod body;
+mod bound;
 mod emit;
 mod guard;
 mod listener;
@@ -34,7 +35,8 @@ use serde::Serialize;
 use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 use utoipa::ToSchema;
 
-pub(crate) use listener::serve;
+pub use bound::BoundAdmin;
+use listener::serve;
 
 use crate::{id::NodeId, server::Switchboard, server::metrics};
 use guard::Guard;
@@ -50,7 +52,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ACK_PATIENCE: Duration = Duration::from_millis(emit::MAX_ACK_TIMEOUT_MS + 5_000);
 
 /// All routes. `exposed`: hosts other than this one can reach the port.
-pub(crate) fn router(server: Switchboard, exposed: bool) -> Router {
+fn router(server: Switchboard, exposed: bool) -> Router {
     let timeout = |after| TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, after);
     let users = "/users/{id}";
     let api = Router::new()

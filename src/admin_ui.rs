@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     cluster::peers::Peers,
-    config::{self, AdminUiMode, Secret},
+    config::{self, AdminUiMode},
     fault::{Code, Fault},
     gateway::{Gateway, handshake::Handshake},
     sockets::{adapter::Adapters, emitter::Emitter, node::Context, socket::Session, watch::Watch},
@@ -38,26 +38,6 @@ const LOGGED_IN: &str = "logged_in";
 
 /// Upgrades that may wait to be told.
 const UPGRADES: usize = 1024;
-
-/// Why a configured password cannot be used, if so.
-///
-/// # Errors
-/// A sentence about the password that does not hold it.
-pub(crate) fn check_password(password: &Secret) -> Result<(), String> {
-    auth::password::check(password).map_err(|unusable| unusable.to_string())
-}
-
-/// Why a configured namespace cannot be the hidden one, if so.
-///
-/// # Errors
-/// The rule that it breaks.
-pub(crate) fn check_namespace(namespace: &str) -> Result<(), String> {
-    let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | ',' | '{' | '}');
-    match namespace.len() > 1 && namespace.starts_with('/') && namespace.chars().all(is_plain) {
-        true => Ok(()),
-        false => Err("must be one of its own such as /admin, without blanks and `?#,{}`".into()),
-    }
-}
 
 /// The Admin UI of one node.
 pub(crate) struct AdminUi {
@@ -96,7 +76,8 @@ impl AdminUi {
     /// If there are no credentials, or the password or the namespace cannot be used.
     pub(crate) fn new(new: New<'_>) -> Result<Self, String> {
         let New { config, secrets, context, adapters, peers } = new;
-        check_namespace(&config.namespace).map_err(|rule| format!("the namespace {rule}"))?;
+        config::check_namespace(&config.namespace)
+            .map_err(|rule| format!("the namespace {rule}"))?;
         let development = config.mode == AdminUiMode::Development;
         let server_id = config.server_id.as_deref().unwrap_or(context.node().as_str());
         let shared = Shared {

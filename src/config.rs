@@ -23,6 +23,7 @@ mod given;
 mod load;
 #[cfg(all(test, feature = "server"))]
 mod page;
+pub(crate) mod password;
 #[cfg(feature = "server")]
 mod problem;
 #[cfg(feature = "server")]
@@ -31,7 +32,6 @@ mod reload;
 mod sample;
 #[cfg(feature = "server")]
 mod schema;
-mod secret;
 mod sections;
 mod serde_with;
 mod units;
@@ -40,6 +40,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::secret::{Secret, SecretUrl, Secrets};
+pub(crate) use check::check_namespace;
 pub use check::{Check, Finding};
 #[cfg(feature = "server")]
 pub use load::{Loaded, Sources, load};
@@ -49,7 +51,6 @@ pub use problem::{ConfigErrors, Origin, Problem};
 pub use reload::Running;
 #[cfg(feature = "server")]
 pub use schema::{NOT_YET, RELOADED};
-pub use secret::{Secret, SecretUrl, Secrets};
 pub use sections::{
     Admin, AdminUi, AdminUiMode, Auth, AuthMode, Cookie, Drain, Edge, Engine, Legacy, Limits, Log,
     LogFormat, LogLevel, OnMissed, OverLimit, Recovery, Redis, Rooms, SameSite, Subscribe, Tls,

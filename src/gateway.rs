@@ -17,7 +17,7 @@ pub mod reply;
 
 pub use event::{Data, Event};
 pub use gateway::Gateway;
-pub(crate) use gateway::{Inner, Route, ServerSideHandlers};
+pub(crate) use gateway::{Inner, Route};
 pub use handler::handle;
 pub use handshake::{Authenticate, Handshake};
 pub use reply::{Replies, Reply};

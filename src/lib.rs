@@ -25,7 +25,7 @@
 //!
 //! `ARCHITECTURE.md` in the repository shows how the modules lie above one another.
 
-mod admin;
+pub mod admin;
 mod admin_ui;
 pub mod auth;
 mod cluster;
@@ -45,6 +45,7 @@ mod packet;
 pub mod payload;
 mod pem;
 mod rate;
+mod secret;
 pub mod server;
 pub mod sockets;
 mod telemetry;

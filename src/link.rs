@@ -11,6 +11,7 @@ pub(crate) mod backoff;
 pub(crate) mod client;
 pub(crate) mod commands;
 pub(crate) mod condition;
+mod error;
 mod greeting;
 pub(crate) mod probe;
 pub(crate) mod ranges;
@@ -24,3 +25,5 @@ pub(crate) mod tls;
 mod url;
 mod view;
 pub(crate) mod whereabouts;
+
+pub use error::LinkError;

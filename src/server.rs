@@ -1,6 +1,5 @@
 //! The server: gateways and what surrounds them, built once and then served.
 
-mod admin;
 mod builder;
 mod drain;
 mod files;
@@ -21,7 +20,6 @@ use arc_swap::ArcSwap;
 use socketioxide::SocketIo;
 use tokio::sync::OnceCell;
 
-pub use admin::BoundAdmin;
 pub use builder::{BuildError, Builder};
 pub use files::check_files;
 pub use join::LocalCluster;
@@ -204,5 +202,31 @@ impl Switchboard {
     /// this server, so nobody is authenticated there.
     pub fn raw(&self) -> &SocketIo<Adapter> {
         &self.0.io
+    }
+
+    /// The keys of the admin API, as of now.
+    pub(crate) fn api_keys(&self) -> Arc<Secrets> {
+        self.0.api_keys.load_full()
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.0.context
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Says something to the other nodes, and waits until Redis has all of it.
+    ///
+    /// # Errors
+    /// `unavailable` if it does not have it in time, refuses it, or the link is down; what was
+    /// meant for this node is done all the same.
+    pub(crate) async fn reaching_all<T>(&self, say: impl FnOnce() -> T) -> Result<T, Fault> {
+        let Some(peers) = &self.0.peers else { return Ok(say()) };
+        let reaching = peers.reaching();
+        let said = say();
+        reaching.all().await?;
+        Ok(said)
     }
 }

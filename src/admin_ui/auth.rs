@@ -4,7 +4,6 @@
 //! the work of judging a password is not done on a thread that serves clients.
 
 mod attempts;
-pub(crate) mod password;
 mod sessions;
 
 use std::{
@@ -18,7 +17,6 @@ use std::{
 
 use attempts::Attempts;
 use parking_lot::Mutex;
-use password::Password;
 use serde::Deserialize;
 use sessions::Sessions;
 use subtle::ConstantTimeEq;
@@ -26,6 +24,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     config,
+    config::password::Password,
     fault::{Code, Fault},
 };
 

@@ -14,7 +14,11 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use self::lapses::Lapses;
-use crate::{future::BoxFuture, telemetry::durations::Durations};
+use crate::{
+    future::BoxFuture,
+    link::{LinkError, state::Link},
+    telemetry::durations::Durations,
+};
 
 /// The name of a channel, as it stands in Redis.
 pub(crate) type Channel = Arc<str>;
@@ -39,45 +43,6 @@ impl Topic {
 
 /// Gets each frame that others published, and one's own, on one task, in order.
 pub(crate) type Inbound = Arc<dyn Fn(&str, &Bytes) + Send + Sync>;
-
-/// The state of the link to the other nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Link {
-    /// Not started yet, or lost and being mended.
-    Down,
-    /// Frames travel, and every topic is listened to.
-    Up,
-}
-
-/// Why the link cannot be made. The text names the address without its password.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    /// Nobody answers there.
-    #[error("cannot reach Redis at {address}")]
-    Unreachable {
-        /// Where.
-        address: String,
-        /// What the driver says.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// It answers, and does not want us.
-    #[error("the Redis at {address} refuses: {reason}")]
-    Refused {
-        /// Where.
-        address: String,
-        /// Why, and what can be done about it.
-        reason: String,
-    },
-    /// It answers, but cannot do what is needed.
-    #[error("the Redis at {address} cannot be used: {reason}")]
-    Unfit {
-        /// Where.
-        address: String,
-        /// What is missing.
-        reason: String,
-    },
-}
 
 /// The link is down, or Redis does not answer; so the others were not asked, or not all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -18,14 +18,14 @@ use socketioxide_core::{Value, adapter::Room};
 use tokio::time::Instant;
 
 use super::{
-    broker::{Broker, Channel, Disconnected, Link, Mark, Topic},
+    broker::{Broker, Channel, Disconnected, Mark, Topic},
     codec::Wire,
     marks::Marks,
     members::{self, Acquaintances},
     message::{Answer, Flags, Message, RequestId, Selection},
     questions::{Answered, Census, Question, Questions, Waiting},
 };
-use crate::{future::BoxFuture, id::NodeId, link::rights::Rights};
+use crate::{future::BoxFuture, id::NodeId, link::rights::Rights, link::state::Link};
 
 /// Lists the nodes of ours that are alive: the id on the wire, and the name.
 pub(crate) type Roster = Arc<

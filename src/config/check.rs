@@ -2,6 +2,8 @@
 
 mod admin_ui;
 
+pub(crate) use admin_ui::check_namespace;
+
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use super::{AuthMode, Config, Cookie, SecretUrl, WireProtocol};

@@ -12,7 +12,8 @@ use std::{path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{secret::Secrets, serde_with, units};
+use super::{serde_with, units};
+use crate::secret::Secrets;
 use crate::{names::rooms::RoomPattern, payload::Parser};
 
 pub use admin_ui::{AdminUi, AdminUiMode};

@@ -111,7 +111,7 @@ impl Entrance {
             entered
         };
         let entered = span.around(entering).await;
-        span.of_user(tracer, &session);
+        span.of_user(tracer, || session.user());
         if entered.is_err() {
             // socketioxide removes who is refused.
             session.adapter().explain_hand_out();

@@ -14,16 +14,12 @@ use crate::{
         interceptor::Interceptor,
     },
     payload::Payload,
-    sockets::socket::Session,
+    sockets::{
+        relay::{ServerSideHandler, ServerSideHandlers},
+        socket::Session,
+    },
     telemetry::{durations::Durations, meters::Meters},
 };
-
-/// Reacts to an event of another node. What it answers goes back if the other one waits for it.
-pub(crate) type ServerSideHandler =
-    Arc<dyn Fn(Payload) -> BoxFuture<'static, Option<Payload>> + Send + Sync>;
-
-/// The handlers of a gateway for events between servers, by name.
-pub(crate) type ServerSideHandlers = HashMap<String, ServerSideHandler>;
 
 type OnConnect = Box<dyn Fn(Session) -> BoxFuture<'static, ()> + Send + Sync>;
 type OnDisconnect = Box<dyn Fn(Session, DisconnectReason) -> BoxFuture<'static, ()> + Send + Sync>;

@@ -37,7 +37,7 @@ use crate::{
     payload::{Payload, PayloadError},
     rate::Bucket,
     sockets::{adapter::Adapter, socket::Session},
-    telemetry::{durations::Started, meters::Meters},
+    telemetry::{durations::Started, meters::Meters, traces::Receiver},
 };
 
 /// What an event takes beside its own bytes while it waits.
@@ -239,7 +239,13 @@ impl Inbox {
             let name = accepted.as_ref().ok()?.0.name();
             self.gateway.declares(name).then(|| name.to_owned())
         };
-        let span = self.session.adapter().context().tracer().receive(&self.session, declared);
+        let receiver = Receiver {
+            namespace: self.session.namespace(),
+            id: self.session.id(),
+            origin: self.session.origin(),
+        };
+        let tracer = self.session.adapter().context().tracer();
+        let span = tracer.receive(&receiver, || self.session.user(), declared);
         span.around(self.work(accepted, ack_id)).await;
     }
 

@@ -19,7 +19,7 @@ use super::{
     target::Target,
     whereabouts::Wanted,
 };
-use crate::cluster::broker::{Link, LinkError};
+use crate::link::{LinkError, state::Link};
 
 /// Redis, for commands with an answer. Clones share the connection.
 ///

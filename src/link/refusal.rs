@@ -9,7 +9,7 @@ use redis::{ErrorKind, RedisError};
 use rustls::{AlertDescription, CertificateError, pki_types::UnixTime};
 
 use super::target::Target;
-use crate::cluster::broker::LinkError;
+use crate::link::LinkError;
 
 /// What the error means, and what can be done about it. Nothing secret is in it.
 pub(crate) fn explain(target: &Target, error: &RedisError) -> String {

@@ -9,7 +9,14 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use crate::cluster::broker::Link;
+/// The state of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// Not started yet, or lost and being mended.
+    Down,
+    /// What goes by it travels; for a broker, every topic is listened to, too.
+    Up,
+}
 
 /// So many reasons of one outage are logged; a Redis that gives more has said enough.
 const REASONS: usize = 8;

@@ -25,7 +25,7 @@ use super::{
     target::{Target, Timeouts},
     tls::TlsFiles,
 };
-use crate::config::SecretUrl;
+use crate::secret::SecretUrl;
 
 /// How long a test waits for what must come.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);

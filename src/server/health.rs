@@ -6,8 +6,8 @@ use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get}
 use serde_json::json;
 
 use crate::{
-    cluster::{broker::Link, peers::Peers},
-    link::client::Redis,
+    cluster::peers::Peers,
+    link::{client::Redis, state::Link},
     sockets::node::Context,
     users::Directory,
 };

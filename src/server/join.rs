@@ -18,8 +18,7 @@ use crate::{
         codec::Wire,
         peers::{NewPeers, Peers, Roster},
     },
-    config::{Config, OnMissed, OverLimit, SecretUrl, Subscribe, WireProtocol},
-    gateway::ServerSideHandlers,
+    config::{Config, OnMissed, OverLimit, Subscribe, WireProtocol},
     id::NodeId,
     link::{
         client::Redis,
@@ -27,7 +26,10 @@ use crate::{
         target::{Target, TargetError, Timeouts},
         whereabouts::Channels,
     },
-    sockets::{adapter::Adapters, missed::Missed, node::Context, relay::Relay},
+    secret::SecretUrl,
+    sockets::{
+        adapter::Adapters, missed::Missed, node::Context, relay::Relay, relay::ServerSideHandlers,
+    },
     users::{
         Directory, Here, Itself, MemoryDirectory, PresenceSink, Unknown, UserDirectory, UserLimit,
         UserSocket,

@@ -6,8 +6,8 @@ use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
 use tokio_util::sync::CancellationToken;
 
 use super::{Switchboard, workers::Workers};
-pub use crate::cluster::broker::LinkError;
 use crate::edge::{Tls, serve_connection};
+pub use crate::link::LinkError;
 
 /// Why a server stopped serving.
 #[derive(Debug, thiserror::Error)]

@@ -4,12 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::join::{new_peers, redis_broker, target};
 use crate::{
-    cluster::{
-        broker::{Broker, LinkError},
-        peers::Peers,
-    },
+    cluster::{broker::Broker, peers::Peers},
     config::Config,
     id::NodeId,
+    link::LinkError,
     payload::Parser,
     sockets::{emitter::Emitter, node::Context},
 };

@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use self::inquiry::{Gap, PATIENCE, Verdict};
 use crate::{
     cluster::{
-        broker::{Link, lapses::Lapse},
+        broker::lapses::Lapse,
         marks::Places,
         message::RequestId,
         peers::{
@@ -33,6 +33,7 @@ use crate::{
         },
     },
     edge::KillReason,
+    link::state::Link,
     sockets::{adapter::Adapters, node::Context},
 };
 

@@ -12,6 +12,7 @@ mod questions;
 
 use std::{
     cell::Cell,
+    collections::HashMap,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -29,7 +30,7 @@ use crate::{
             nodes::{NODES, is_of_ours},
         },
     },
-    gateway::ServerSideHandlers,
+    future::BoxFuture,
     packet::ReadError,
     payload::{Payload, PayloadError},
     sockets::{
@@ -40,6 +41,13 @@ use crate::{
     telemetry::traces::Span,
 };
 use answers::{Answers, Taken};
+
+/// Reacts to an event of another node. What it answers goes back if the other one waits for it.
+pub(crate) type ServerSideHandler =
+    Arc<dyn Fn(Payload) -> BoxFuture<'static, Option<Payload>> + Send + Sync>;
+
+/// The handlers of a gateway for events between servers, by name.
+pub(crate) type ServerSideHandlers = HashMap<String, ServerSideHandler>;
 
 /// Applies what others say.
 pub(crate) struct Relay {

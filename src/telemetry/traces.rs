@@ -18,6 +18,17 @@ pub(crate) use off::{Origin, Span, Tracer};
 #[cfg(feature = "otlp")]
 pub(crate) use spans::{Origin, Span, Tracer};
 
+use crate::id::SocketId;
+
+/// The socket whose event is handled.
+#[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "nothing is told of it"))]
+pub(crate) struct Receiver<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) id: SocketId,
+    /// The trace in which it connected.
+    pub(crate) origin: &'a Origin,
+}
+
 /// Why spans cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TracesError {

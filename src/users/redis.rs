@@ -47,10 +47,9 @@ use super::{
     UserPage, UserSocket,
 };
 use crate::{
-    cluster::broker::Link,
     future::BoxFuture,
     id::{SocketId, UserId},
-    link::{commands::Commands, rights::Rights},
+    link::{commands::Commands, rights::Rights, state::Link},
 };
 use entry::bucket_of;
 use keys::Keys;

@@ -4,12 +4,13 @@ use std::{fmt, io, net::SocketAddr, process, time::Duration};
 
 use switchboard::{
     Authenticate, Config, Switchboard,
+    admin::BoundAdmin,
     config::{self, AuthMode, Loaded, LogLevel, Running},
     gateway::{
         builtin,
         interceptor::{Logging, Propagate},
     },
-    server::{BoundAdmin, Builder, ServeError},
+    server::{Builder, ServeError},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -16,10 +16,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Broker, BrokerCounts, Channel, Disconnected, Inbound, Link, LinkError, Mark, Topic, ears::Ears,
-    lapses::Lapses,
+    Broker, BrokerCounts, Channel, Disconnected, Inbound, Mark, Topic, ears::Ears, lapses::Lapses,
 };
-use crate::future::BoxFuture;
+use crate::{
+    future::BoxFuture,
+    link::{LinkError, state::Link},
+};
 
 /// Frames that wait for a node; more are dropped, as by a Redis whose reader is too slow.
 const WAITING: usize = 65_536;

@@ -60,15 +60,15 @@ use self::{
     too_big::BigFrames,
 };
 use super::{
-    Broker, BrokerCounts, Channel, Disconnected, Inbound, Link, LinkError, Mark, Topic, ears::Ears,
-    lapses::Lapses,
+    Broker, BrokerCounts, Channel, Disconnected, Inbound, Mark, Topic, ears::Ears, lapses::Lapses,
 };
 use crate::{
     future::BoxFuture,
     link::{
+        LinkError,
         refusal::{explain, explain_loss, link_error},
         rights::{Rights, Try},
-        state::LinkState,
+        state::{Link, LinkState},
         target::Target,
     },
     telemetry::durations::Durations,

@@ -8,7 +8,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::{sync::mpsc, time::timeout};
 
-use super::{Broker, Channel, Link, Topic};
+use super::{Broker, Channel, Topic};
+use crate::link::state::Link;
 
 const DEADLINE: Duration = Duration::from_secs(15);
 

@@ -1,10 +1,19 @@
 //! The rules of the Admin UI.
 
 use super::Check;
-use crate::{
-    admin_ui::{check_namespace, check_password},
-    config::Config,
-};
+use crate::config::{Config, password};
+
+/// Why a configured namespace cannot be the hidden one, if so.
+///
+/// # Errors
+/// The rule that it breaks.
+pub(crate) fn check_namespace(namespace: &str) -> Result<(), String> {
+    let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | ',' | '{' | '}');
+    match namespace.len() > 1 && namespace.starts_with('/') && namespace.chars().all(is_plain) {
+        true => Ok(()),
+        false => Err("must be one of its own such as /admin, without blanks and `?#,{}`".into()),
+    }
+}
 
 impl Config {
     /// What is off is not looked at.
@@ -23,8 +32,8 @@ impl Config {
         check.rule(&["admin_ui.namespace"], namespace.is_ok(), reason);
         check.rule(&["admin_ui.session_ttl"], !ui.session_ttl.is_zero(), "must be more than 0");
         if let Some(password) = &ui.password {
-            let checked = check_password(password);
-            let reason = checked.as_ref().err().cloned().unwrap_or_default();
+            let checked = password::check(password);
+            let reason = checked.as_ref().err().map(ToString::to_string).unwrap_or_default();
             check.rule(&["admin_ui.password"], checked.is_ok(), reason);
             check.advice(
                 &["admin_ui.password"],

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{secret::Secret, serde_with, units};
+use crate::{
+    config::{serde_with, units},
+    secret::Secret,
+};
 
 /// `[admin_ui]`: the official Socket.IO Admin UI, which connects to a namespace of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

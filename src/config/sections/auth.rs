@@ -4,9 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{
+use crate::{
+    config::{serde_with, units},
     secret::{SecretUrl, Secrets},
-    serde_with, units,
 };
 
 /// `[auth]`: who may connect. Keys of several kinds may be configured together.

@@ -5,8 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{secret::SecretUrl, serde_with, units},
+    config::{serde_with, units},
     link::tls::TlsFiles,
+    secret::SecretUrl,
 };
 
 /// `[redis]`: the link to the other nodes.

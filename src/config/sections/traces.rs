@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{secret::SecretUrl, serde_with};
+use crate::{config::serde_with, secret::SecretUrl};
 
 /// `[traces]`: where the spans of a node go, and which. Needs the cargo feature `otlp`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

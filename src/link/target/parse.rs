@@ -6,11 +6,11 @@ use redis::{ConnectionAddr, ProtocolVersion, RedisConnectionInfo};
 
 use super::{Place, Target, TargetError, Timeouts, node};
 use crate::{
-    config::SecretUrl,
     link::{
         tls::{Tls, TlsFiles},
         url::Url,
     },
+    secret::SecretUrl,
 };
 
 const PORT: u16 = 6379;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{config::SecretUrl, link::tls::TlsFiles};
+use crate::{link::tls::TlsFiles, secret::SecretUrl};
 
 fn parse(url: &str) -> Result<Target, TargetError> {
     Target::parse(&SecretUrl::new(url), &TlsFiles::default())

@@ -2,12 +2,12 @@ use std::{path::PathBuf, process::Command};
 
 use super::*;
 use crate::{
-    config::SecretUrl,
     link::{
         refusal::explain,
         target::{Target, Timeouts},
         testing::{Server, free_port},
     },
+    secret::SecretUrl,
 };
 
 /// An authority, a certificate of a server and two of clients, in a directory that goes with it.

@@ -1,13 +1,11 @@
 use redis::Value;
 
-use crate::{
-    cluster::broker::Link,
-    link::{
-        client::Redis,
-        probe::{self, Life},
-        testing::{DEADLINE, Network, Server, cluster, remove_last, target, until},
-        whereabouts::Channels,
-    },
+use crate::link::{
+    client::Redis,
+    probe::{self, Life},
+    state::Link,
+    testing::{DEADLINE, Network, Server, cluster, remove_last, target, until},
+    whereabouts::Channels,
 };
 
 async fn linked(url: &str) -> Redis {

@@ -5,13 +5,12 @@ use std::future::Future;
 use http::{HeaderMap, request::Parts};
 use serde_json::Value as Json;
 
-use super::TracesError;
+use super::{Receiver, TracesError};
 use crate::{
     config::Config,
     fault::Code,
-    id::{NodeId, SocketId},
+    id::{NodeId, SocketId, UserId},
     payload::Payload,
-    sockets::socket::Session,
     telemetry::traceparent::TraceParent,
 };
 
@@ -32,8 +31,13 @@ impl Tracer {
         (Span, Origin)
     }
 
-    pub(crate) fn receive(&self, session: &Session, _: impl FnOnce() -> Option<String>) -> Span {
-        let Origin = session.origin();
+    pub(crate) fn receive(
+        &self,
+        socket: &Receiver<'_>,
+        _: impl FnOnce() -> Option<UserId>,
+        _: impl FnOnce() -> Option<String>,
+    ) -> Span {
+        let Origin = socket.origin;
         Span
     }
 
@@ -69,7 +73,7 @@ impl Span {
         work
     }
 
-    pub(crate) fn of_user(&self, _: &Tracer, _: &Session) {}
+    pub(crate) fn of_user(&self, _: &Tracer, _: impl FnOnce() -> Option<UserId>) {}
 
     pub(crate) fn answered(&self, _: http::StatusCode) {}
 

@@ -17,13 +17,12 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use serde_json::Value as Json;
 
-use super::{TracesError, export};
+use super::{Receiver, TracesError, export};
 use crate::{
     config::{Config, Traces},
     fault::Code,
-    id::{NodeId, SocketId},
+    id::{NodeId, SocketId, UserId},
     payload::Payload,
-    sockets::socket::Session,
     telemetry::traceparent::TraceParent,
 };
 
@@ -86,20 +85,21 @@ impl Tracer {
     /// not told, because clients choose it.
     pub(crate) fn receive(
         &self,
-        session: &Session,
+        socket: &Receiver<'_>,
+        user: impl FnOnce() -> Option<UserId>,
         event: impl FnOnce() -> Option<String>,
     ) -> Span {
         let Some(enabled) = &self.0 else { return Span::none() };
-        let (parent, link) = session.origin().parent_and_link();
+        let (parent, link) = socket.origin.parent_and_link();
         let span = enabled.start("receive", SpanKind::Consumer, parent, link);
         if span.is_recording() {
             let event = event();
             let shown = event.as_deref().unwrap_or("other");
             span.rename(format!("receive {shown}"));
-            span.describe("process", session.namespace(), event.as_deref(), |attributes| {
-                let socket = session.id().to_string();
-                attributes.push(KeyValue::new("messaging.socket.io.socket_id", socket));
-                if let Some(user) = session.user().filter(|_| enabled.user_ids) {
+            span.describe("process", socket.namespace, event.as_deref(), |attributes| {
+                let id = socket.id.to_string();
+                attributes.push(KeyValue::new("messaging.socket.io.socket_id", id));
+                if let Some(user) = enabled.user_ids.then(user).flatten() {
                     attributes.push(KeyValue::new("user.id", user.to_string()));
                 }
             });
@@ -265,9 +265,9 @@ impl Span {
     }
 
     /// The user that a handshake turned out to be, if spans may say so.
-    pub(crate) fn of_user(&self, tracer: &Tracer, session: &Session) {
+    pub(crate) fn of_user(&self, tracer: &Tracer, user: impl FnOnce() -> Option<UserId>) {
         if tracer.0.as_ref().is_some_and(|enabled| enabled.user_ids)
-            && let Some(user) = session.user()
+            && let Some(user) = user()
         {
             self.set([KeyValue::new("user.id", user.to_string())]);
         }

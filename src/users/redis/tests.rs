@@ -15,10 +15,10 @@ use tokio::sync::watch;
 
 use super::{RedisDirectory, RedisOptions, Source};
 use crate::{
-    cluster::broker::Link,
     id::NodeId,
     link::{
         commands::Commands,
+        state::Link,
         testing::{Network, Server, cluster as cluster_of_masters, target},
     },
     users::{

@@ -25,9 +25,9 @@ use super::{
     tell::Asked,
 };
 use crate::{
-    cluster::broker::Link,
     future::BoxFuture,
     id::UserId,
+    link::state::Link,
     users::{Here, Presence, PresenceSink},
 };
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::super::Link;
+use crate::link::state::Link;
 use crate::link::state::LinkState;
 
 /// What a connection is for.

@@ -105,7 +105,7 @@ impl Password {
     }
 
     /// What only who knows the configuration, or guesses the password, can know.
-    pub(super) fn hash(&self) -> &str {
+    pub(crate) fn hash(&self) -> &str {
         &self.0
     }
 }

@@ -1,16 +1,10 @@
 //! The admin port of a server: bound before anything runs, served as long as somebody waits.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr};
 
 use tokio::net::TcpListener;
 
-use super::{ServeError, Switchboard};
-use crate::{
-    admin,
-    config::{Config, Secrets},
-    fault::Fault,
-    sockets::node::Context,
-};
+use crate::server::{ServeError, Switchboard};
 
 /// An admin port that has its address and is ready to be served.
 pub struct BoundAdmin {
@@ -35,32 +29,6 @@ impl Switchboard {
         let address = listener.local_addr().map_err(failed)?;
         Ok(BoundAdmin { server: self.clone(), listener, address })
     }
-
-    /// The keys of the admin API, as of now.
-    pub(crate) fn api_keys(&self) -> Arc<Secrets> {
-        self.0.api_keys.load_full()
-    }
-
-    pub(crate) fn context(&self) -> &Context {
-        &self.0.context
-    }
-
-    pub(crate) fn config(&self) -> &Config {
-        &self.0.config
-    }
-
-    /// Says something to the other nodes, and waits until Redis has all of it.
-    ///
-    /// # Errors
-    /// `unavailable` if it does not have it in time, refuses it, or the link is down; what was
-    /// meant for this node is done all the same.
-    pub(crate) async fn reaching_all<T>(&self, say: impl FnOnce() -> T) -> Result<T, Fault> {
-        let Some(peers) = &self.0.peers else { return Ok(say()) };
-        let reaching = peers.reaching();
-        let said = say();
-        reaching.all().await?;
-        Ok(said)
-    }
 }
 
 impl BoundAdmin {
@@ -73,6 +41,6 @@ impl BoundAdmin {
     /// drain, so that one can be watched.
     pub async fn serve(self) -> Infallible {
         let exposed = !self.address.ip().is_loopback();
-        admin::serve(self.listener, admin::router(self.server, exposed)).await
+        super::serve(self.listener, super::router(self.server, exposed)).await
     }
 }

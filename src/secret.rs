@@ -81,7 +81,7 @@ impl Secrets {
     }
 
     /// As it was written: one as a string, several as a list.
-    pub(super) fn serialize_one_or_many<S: Serializer>(
+    pub(crate) fn serialize_one_or_many<S: Serializer>(
         &self,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
