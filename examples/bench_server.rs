@@ -8,9 +8,9 @@
 
 use serde::Deserialize;
 use switchboard::{
-    Config, Data, Event, Fault, Gateway, Handshake, Identity, Payload, Reply, Session, Switchboard,
+    Config, Data, Event, Fault, Gateway, Handshake, Identity, Payload, Reply, Socket, Switchboard,
     config::{SecretUrl, Subscribe, WireProtocol},
-    gateway::interceptor::Propagate,
+    interceptor::Propagate,
 };
 
 #[derive(Default, Deserialize)]
@@ -40,12 +40,12 @@ async fn identify(handshake: Handshake) -> Result<(), Fault> {
     if let Some(user) = auth.user_id {
         handshake.set_identity(Identity::user(user));
     }
-    handshake.session().set("room", &auth.room)
+    handshake.socket().set("room", &auth.room)
 }
 
-async fn join(session: Session) {
-    if let Ok(Some(room)) = session.get::<String>("room")
-        && let Err(fault) = session.join(room).await
+async fn join(socket: Socket) {
+    if let Ok(Some(room)) = socket.get::<String>("room")
+        && let Err(fault) = socket.join(room).await
     {
         eprintln!("cannot join: {fault}");
     }

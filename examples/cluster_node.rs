@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use switchboard::{
-    Config, Data, Fault, Gateway, Payload, Reply, Session, Switchboard,
+    Config, Data, Fault, Gateway, Payload, Reply, Socket, Switchboard,
     config::{SecretUrl, Subscribe, WireProtocol},
     sockets::emitter::Emitter,
 };
@@ -71,8 +71,8 @@ fn gateway(late: &Late) -> Gateway {
         }
     };
     Gateway::new("/")
-        .on("join", async |session: Session, Data(room): Data<String>| {
-            session.join(room).await.map(|()| Reply::ack(&true))
+        .on("join", async |socket: Socket, Data(room): Data<String>| {
+            socket.join(room).await.map(|()| Reply::ack(&true))
         })
         .on(
             "emit",

@@ -3,14 +3,14 @@
 //! `cargo run --example notes`, then connect with a token that is signed with the secret below.
 
 use switchboard::{
-    Authenticate, Data, Gateway, Jwt, Reply, Session, Switchboard, gateway::interceptor::Propagate,
+    Authenticate, Data, Gateway, Jwt, Reply, Socket, Switchboard, interceptor::Propagate,
 };
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let notes =
-        Gateway::new("/").on("note:add", async |session: Session, Data(text): Data<String>| {
-            let note = (session.user(), text);
+        Gateway::new("/").on("note:add", async |socket: Socket, Data(text): Data<String>| {
+            let note = (socket.user(), text);
             // to all tabs of the user, by `Propagate`; to the rest of the team; the acknowledgement
             (
                 Reply::event("note:added", &note),

@@ -7,16 +7,16 @@
 
 use std::time::Duration;
 
-use switchboard::{Config, Event, Gateway, Handshake, Payload, Reply, Session, Switchboard};
+use switchboard::{Config, Event, Gateway, Handshake, Payload, Reply, Socket, Switchboard};
 
 fn gateway(namespace: &str) -> Gateway {
     Gateway::new(namespace)
         .middleware(async |handshake: Handshake| {
-            handshake.session().set("auth", &handshake.auth::<serde_json::Value>()?)
+            handshake.socket().set("auth", &handshake.auth::<serde_json::Value>()?)
         })
-        .on_connect(async |session: Session| {
-            let auth: Option<serde_json::Value> = session.get("auth").unwrap_or_default();
-            if let Err(error) = session.emit("auth", &auth) {
+        .on_connect(async |socket: Socket| {
+            let auth: Option<serde_json::Value> = socket.get("auth").unwrap_or_default();
+            if let Err(error) = socket.emit("auth", &auth) {
                 eprintln!("cannot emit `auth`: {error}");
             }
         })

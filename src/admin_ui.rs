@@ -30,7 +30,7 @@ use crate::{
     config::{self, AdminUiMode},
     fault::{Code, Fault},
     gateway::{Gateway, handshake::Handshake},
-    sockets::{adapter::Adapters, emitter::Emitter, node::Context, socket::Session, watch::Watch},
+    sockets::{adapter::Adapters, emitter::Emitter, node::Context, socket::Socket, watch::Watch},
 };
 
 /// Marks a socket that showed the password, so that it gets a session id.
@@ -150,8 +150,8 @@ impl Shared {
         let from = handshake.peer_addr();
         let admitted = self.door.admit(&shown, from).await;
         match &admitted {
-            Ok(By::Password) => handshake.session().set(LOGGED_IN, &true)?,
-            Ok(By::Session) => {}
+            Ok(By::Password) => handshake.socket().set(LOGGED_IN, &true)?,
+            Ok(By::Socket) => {}
             // Few from one address; what comes beyond fills no log.
             Err(fault) if fault.code() == Code::Unauthorized => {
                 tracing::warn!(?from, "somebody was not let into the admin UI");
@@ -165,7 +165,7 @@ impl Shared {
     }
 
     /// Tells a newcomer what it may do and what there is.
-    fn welcome(self: Arc<Self>, session: &Session) {
+    fn welcome(self: Arc<Self>, session: &Socket) {
         let features = self.features();
         let greeted = (|| {
             if session.get(LOGGED_IN)?.unwrap_or(false) {

@@ -6,13 +6,13 @@
 //! [`Switchboard`] serves gateways, and knows which user has which sockets.
 //!
 //! ```
-//! use switchboard::{Data, Gateway, Reply, Session, Switchboard};
+//! use switchboard::{Data, Gateway, Reply, Socket, Switchboard};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let server = Switchboard::builder()
-//!     .gateway(Gateway::new("/").on("greet", async |session: Session, Data(name): Data<String>| {
-//!         Reply::ack(&format!("hello {name}, you are {}", session.id()))
+//!     .gateway(Gateway::new("/").on("greet", async |socket: Socket, Data(name): Data<String>| {
+//!         Reply::ack(&format!("hello {name}, you are {}", socket.id()))
 //!     }))
 //!     .build()?;
 //! let bound = server.bind("127.0.0.1:0").await?;
@@ -61,4 +61,4 @@ pub use gateway::{
 };
 pub use payload::Payload;
 pub use server::Switchboard;
-pub use sockets::Session;
+pub use sockets::Socket;

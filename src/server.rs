@@ -198,7 +198,7 @@ impl Switchboard {
     /// The `SocketIo` of socketioxide.
     ///
     /// What is done through it is not seen by Switchboard: see
-    /// [`Session::raw`](crate::Session::raw). A namespace declared through it has no middleware of
+    /// [`Socket::raw`](crate::Socket::raw). A namespace declared through it has no middleware of
     /// this server, so nobody is authenticated there.
     pub fn raw(&self) -> &SocketIo<Adapter> {
         &self.0.io

@@ -9,4 +9,4 @@ pub(crate) mod relay;
 pub(crate) mod socket;
 pub(crate) mod watch;
 
-pub use socket::Session;
+pub use socket::Socket;

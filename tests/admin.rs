@@ -14,7 +14,7 @@ use support::{
     until, within,
 };
 use switchboard::{
-    Config, Data, Gateway, Reply, Session, Switchboard,
+    Config, Data, Gateway, Reply, Socket, Switchboard,
     config::SecretUrl,
     server::{Builder, LocalCluster},
 };
@@ -32,8 +32,8 @@ fn builder(configure: impl FnOnce(&mut Config)) -> Builder {
     configure(&mut config);
     let gateway = Gateway::new("/").on("marker", async || Reply::ack(&())).on(
         "join",
-        async |session: Session, Data(room): Data<String>| {
-            session.join(room).await.map(|()| Reply::ack(&true))
+        async |socket: Socket, Data(room): Data<String>| {
+            socket.join(room).await.map(|()| Reply::ack(&true))
         },
     );
     Switchboard::builder().config(config).middleware(by_name).gateway(gateway)

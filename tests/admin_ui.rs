@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use support::{Client, Server, admin::Admin, by_name, until};
 use switchboard::{
-    Config, Data, Gateway, Reply, Session, Switchboard,
+    Config, Data, Gateway, Reply, Socket, Switchboard,
     config::{AdminUi, AdminUiMode},
     server::{BuildError, Builder, LocalCluster},
 };
@@ -26,8 +26,8 @@ fn builder(name: &str) -> Builder {
     config.drain.spread = Duration::from_millis(50);
     let chat = Gateway::new("/chat/{room}").on(
         "paint",
-        async |session: Session, Data(color): Data<String>| {
-            session.set("color", &color)?;
+        async |socket: Socket, Data(color): Data<String>| {
+            socket.set("color", &color)?;
             Ok::<_, switchboard::Fault>(Reply::ack(&true))
         },
     );

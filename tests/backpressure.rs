@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::json;
 use support::{Server, until, within};
-use switchboard::{Gateway, Reply, Session, Switchboard};
+use switchboard::{Gateway, Reply, Socket, Switchboard};
 use tokio::sync::Semaphore;
 
 /// More than may wait while the client is read from.
@@ -19,10 +19,10 @@ const MANY: u64 = 2_000;
 async fn an_acknowledgement_that_a_handler_waits_for_comes_past_a_full_queue() {
     let itself: Arc<OnceLock<Switchboard>> = Arc::default();
     let server = Arc::clone(&itself);
-    let asks = move |session: Session| {
+    let asks = move |socket: Socket| {
         let server = server.get().expect("set").clone();
         async move {
-            let asked = server.of("/").socket(session.id());
+            let asked = server.of("/").socket(socket.id());
             let acks = asked.emit_with_ack("question", &(), Duration::from_secs(8)).await;
             Reply::ack(&acks.map_or(0, |acks| acks.acks.len()))
         }
@@ -60,7 +60,7 @@ async fn a_client_that_leaves_while_its_events_wait_is_noticed_when_they_go_on()
     let gone = Arc::new(Semaphore::new(0));
     let left = {
         let gone = Arc::clone(&gone);
-        move |_: Session, _| {
+        move |_: Socket, _| {
             gone.add_permits(1);
             std::future::ready(())
         }

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use support::{Client, DEADLINE, Server, admin::Admin, by_name, redis::Redis, until, within};
 use switchboard::{
-    Authenticate, Config, Data, Fault, Gateway, Handshake, Identity, Jwt, Reply, Session,
-    Switchboard, config::SecretUrl, gateway::builtin,
+    Authenticate, Config, Data, Fault, Gateway, Handshake, Identity, Jwt, Reply, Socket,
+    Switchboard, builtin, config::SecretUrl,
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -402,11 +402,11 @@ async fn a_client_does_not_ask_as_often_as_it_likes_to_be_let_in() {
 #[tokio::test]
 async fn rooms_that_are_left_are_not_listened_to() {
     let gateway = Gateway::new("/")
-        .on("join", async |session: Session, Data(room): Data<String>| {
-            session.join(room).await.map(|()| Reply::ack(&true))
+        .on("join", async |socket: Socket, Data(room): Data<String>| {
+            socket.join(room).await.map(|()| Reply::ack(&true))
         })
-        .on("leave", async |session: Session, Data(room): Data<String>| {
-            session.leave(&room);
+        .on("leave", async |socket: Socket, Data(room): Data<String>| {
+            socket.leave(&room);
             Reply::ack(&true)
         });
     let watched = Watched::on_redis(gateway, |_| {}).await;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::{Client, Server, by_name, redis::Redis, rooms, until, within};
 use switchboard::{
-    Config, Data, Gateway, Payload, Reply, Session, Switchboard,
+    Config, Data, Gateway, Payload, Reply, Socket, Switchboard,
     config::{OverLimit, SecretUrl, Subscribe, WireProtocol},
-    gateway::interceptor::Propagate,
+    interceptor::Propagate,
     server::{Builder, LocalCluster, ServeError},
     users::Presence,
 };
@@ -32,8 +32,8 @@ struct Cluster {
 
 fn gateway() -> Gateway {
     rooms()
-        .on("say", async |session: Session, Data(words): Data<Vec<String>>| {
-            session.to().room(words[0].clone()).emit("said", &words[1])?;
+        .on("say", async |socket: Socket, Data(words): Data<Vec<String>>| {
+            socket.to().room(words[0].clone()).emit("said", &words[1])?;
             Ok::<_, switchboard::Fault>(Reply::ack(&true))
         })
         .on("note", async |Data(text): Data<String>| Reply::event("note", &text))
@@ -297,8 +297,8 @@ async fn namespaces_that_share_a_channel_hear_their_own(link: Link) {
     let tables = || {
         Gateway::new("/tables/{table}").on("marker", async || Reply::ack(&())).on(
             "join",
-            async |session: Session, Data(room): Data<String>| {
-                session.join(room).await.map(|()| Reply::ack(&true))
+            async |socket: Socket, Data(room): Data<String>| {
+                socket.join(room).await.map(|()| Reply::ack(&true))
             },
         )
     };
@@ -375,8 +375,8 @@ async fn a_join_past_the_api_is_found(link: Link) {
         link,
         |_| {},
         |builder, _| {
-            builder.gateway(Gateway::new("/raw").on("raw join", async |session: Session| {
-                if let Some(socket) = session.raw() {
+            builder.gateway(Gateway::new("/raw").on("raw join", async |socket: Socket| {
+                if let Some(socket) = socket.raw() {
                     socket.join("secret");
                 }
                 Reply::ack(&())

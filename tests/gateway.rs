@@ -10,7 +10,7 @@ use std::sync::{
 use serde_json::{Value, json};
 use support::{Server, admin::Admin, by_name, until, within};
 use switchboard::{
-    Code, Data, Event, Fault, Gateway, Handshake, Payload, Replies, Reply, Session, Switchboard,
+    Code, Data, Event, Fault, Gateway, Handshake, Payload, Replies, Reply, Socket, Switchboard,
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -23,8 +23,8 @@ fn server(gateway: Gateway) -> switchboard::server::Builder {
 async fn a_handler_gets_typed_arguments_and_acknowledges() {
     let gateway = Gateway::new("/")
         .on("add", async |Data((a, b)): Data<(i64, i64)>| Reply::ack(&(a + b)))
-        .on("greet", async |session: Session, Data(name): Data<Option<String>>| {
-            Reply::ack(&format!("{} {:?}", session.namespace(), name))
+        .on("greet", async |socket: Socket, Data(name): Data<Option<String>>| {
+            Reply::ack(&format!("{} {:?}", socket.namespace(), name))
         });
     let server = Server::start(server(gateway)).await;
     let mut ada = server.client().await;
@@ -123,7 +123,7 @@ async fn nothing_is_handled_that_was_sent_after_what_no_server_reads() {
                 seen.send(n).expect("the test listens");
             }
         })
-        .on_disconnect(move |_: Session, _| {
+        .on_disconnect(move |_: Socket, _| {
             let disconnected = disconnected.clone();
             async move { disconnected.send(0).expect("the test listens") }
         });
@@ -167,14 +167,14 @@ async fn sockets_do_not_wait_for_one_another() {
 #[tokio::test]
 async fn the_first_event_waits_for_the_connect_handler() {
     let gateway = Gateway::new("/")
-        .on_connect(async |session: Session| {
+        .on_connect(async |socket: Socket| {
             for _ in 0..20 {
                 tokio::task::yield_now().await;
             }
-            session.set("ready", &true).expect("serializable");
+            socket.set("ready", &true).expect("serializable");
         })
-        .on("ready", async |session: Session| {
-            Ok(Reply::ack(&session.get::<bool>("ready")?.unwrap_or(false)))
+        .on("ready", async |socket: Socket| {
+            Ok(Reply::ack(&socket.get::<bool>("ready")?.unwrap_or(false)))
         });
     let server = Server::start(server(gateway)).await;
     for _ in 0..100 {
@@ -186,8 +186,8 @@ async fn the_first_event_waits_for_the_connect_handler() {
 #[tokio::test]
 async fn replies_reach_whom_they_are_for() {
     let gateway = Gateway::new("/")
-        .on("join", async |session: Session, Data(room): Data<String>| {
-            session.join(room).await.map(|()| Reply::ack(&()))
+        .on("join", async |socket: Socket, Data(room): Data<String>| {
+            socket.join(room).await.map(|()| Reply::ack(&()))
         })
         .on("go", async |Data((target, other)): Data<(String, bool)>| {
             let reply = Reply::event("got", &target);
@@ -304,8 +304,8 @@ async fn connect_and_disconnect_handlers_run_once_for_each_socket() {
             on.0.fetch_add(1, Ordering::SeqCst);
             std::future::ready(())
         })
-        .on_disconnect(move |session: Session, _| {
-            assert!(session.rooms().contains(&session.id().to_string().into()));
+        .on_disconnect(move |socket: Socket, _| {
+            assert!(socket.rooms().contains(&socket.id().to_string().into()));
             off.1.fetch_add(1, Ordering::SeqCst);
             std::future::ready(())
         });
@@ -349,10 +349,8 @@ async fn a_refusal_carries_its_data_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn namespaces_with_parameters_know_them_and_are_apart() {
     let gateway = Gateway::new("/chat/{room}")
-        .on("where", async |session: Session| {
-            Reply::ack(
-                &(session.namespace().to_owned() + "|" + session.param("room").unwrap_or("")),
-            )
+        .on("where", async |socket: Socket| {
+            Reply::ack(&(socket.namespace().to_owned() + "|" + socket.param("room").unwrap_or("")))
         })
         .on("shout", async |Data(text): Data<String>| {
             (Reply::event("heard", &text).to_all().except_sender(), Reply::ack(&()))
@@ -414,12 +412,12 @@ async fn rooms_are_counted_as_they_are_joined_and_left() {
             handshake.set_identity(switchboard::Identity::user("ada").with_rooms(["given"]));
             Ok(())
         })
-        .on("join", async |session: Session, Data(room): Data<String>| {
-            session.join(room).await.map(|()| Reply::ack(&session.rooms().len()))
+        .on("join", async |socket: Socket, Data(room): Data<String>| {
+            socket.join(room).await.map(|()| Reply::ack(&socket.rooms().len()))
         })
-        .on("leave", async |session: Session, Data(room): Data<String>| {
-            session.leave(&room);
-            Reply::ack(&session.rooms().len())
+        .on("leave", async |socket: Socket, Data(room): Data<String>| {
+            socket.leave(&room);
+            Reply::ack(&socket.rooms().len())
         });
     let server = Server::start(server(gateway).config(config)).await;
     let mut ada = server.client().await;
@@ -461,11 +459,11 @@ async fn middlewares_run_in_the_order_written_and_the_first_refusal_ends_it() {
 
 #[tokio::test]
 async fn the_escape_hatch_leads_to_the_socket_itself() {
-    let gateway = Gateway::new("/").on("raw", async |session: Session| {
-        let socket = session.raw().expect("connected");
-        socket.emit("from below", &socket.ns()).expect("sent");
-        socket.join("past the api");
-        Reply::ack(&session.is_in("past the api"))
+    let gateway = Gateway::new("/").on("raw", async |socket: Socket| {
+        let raw = socket.raw().expect("connected");
+        raw.emit("from below", &raw.ns()).expect("sent");
+        raw.join("past the api");
+        Reply::ack(&socket.is_in("past the api"))
     });
     let server = Server::start(server(gateway)).await;
     let mut ada = server.client().await;
@@ -478,18 +476,18 @@ async fn the_escape_hatch_leads_to_the_socket_itself() {
 #[tokio::test]
 async fn rooms_joined_and_left_past_the_api_are_known() {
     let gateway = Gateway::new("/")
-        .on("join", async |session: Session, Data(room): Data<String>| {
-            session.join(room).await.map(|()| Reply::ack(&true))
+        .on("join", async |socket: Socket, Data(room): Data<String>| {
+            socket.join(room).await.map(|()| Reply::ack(&true))
         })
-        .on("raw", async |session: Session, Data(rooms): Data<Vec<String>>| {
-            let socket = session.raw().expect("connected");
+        .on("raw", async |socket: Socket, Data(rooms): Data<Vec<String>>| {
+            let socket = socket.raw().expect("connected");
             socket.join(rooms[0].clone());
             socket.leave(rooms[1].clone());
             Reply::ack(&true)
         })
-        .on("is_in", async |session: Session, Data(room): Data<String>| {
-            let listed = session.rooms().iter().any(|one| *one == room);
-            Reply::ack(&(session.is_in(&room) && listed))
+        .on("is_in", async |socket: Socket, Data(room): Data<String>| {
+            let listed = socket.rooms().iter().any(|one| *one == room);
+            Reply::ack(&(socket.is_in(&room) && listed))
         });
     let server = Server::start(server(gateway)).await;
     let (mut ada, bob) = (server.client().await, server.client().await);

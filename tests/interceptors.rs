@@ -8,11 +8,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use support::{Server, by_name};
 use switchboard::{
-    Code, Data, Event, Fault, Gateway, Replies, Reply, Switchboard,
-    gateway::interceptor::{
+    Code, Data, Event, Fault, Gateway, Replies, Reply, Switchboard, handle,
+    interceptor::{
         BoxFuture, Counting, Failure, Interceptor, Logging, Next, Outcome, Propagate, Timeout,
     },
-    handle,
 };
 
 /// Calls a function with the event and what the rest answered, and answers what it gives.

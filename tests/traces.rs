@@ -17,7 +17,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use support::{Client, Server, admin::Admin, by_name, redis::Redis, within};
 use switchboard::{
-    Code, Config, Data, Fault, Gateway, Handshake, Reply, Session, Switchboard,
+    Code, Config, Data, Fault, Gateway, Handshake, Reply, Socket, Switchboard,
     config::{SecretUrl, WireProtocol},
     server::{Builder, LocalCluster},
 };
@@ -41,12 +41,12 @@ fn gateway() -> Gateway {
                 _ => Ok(()),
             }
         })
-        .on("join", async |session: Session, Data(room): Data<String>| {
-            session.join(room).await.map(|()| Reply::ack(&true))
+        .on("join", async |socket: Socket, Data(room): Data<String>| {
+            socket.join(room).await.map(|()| Reply::ack(&true))
         })
-        .on("say", async |session: Session, Data(words): Data<String>| {
+        .on("say", async |socket: Socket, Data(words): Data<String>| {
             tokio::task::yield_now().await;
-            session.to().room("lobby").emit("said", &words)?;
+            socket.to().room("lobby").emit("said", &words)?;
             Ok::<_, Fault>(Reply::ack(&true))
         })
         .on("broken", async || Err::<Reply, _>(Fault::new(Code::Internal, "broken")))

@@ -47,7 +47,7 @@ async fn by_websocket_they_are_dropped_where_something_waits_and_never_overtake(
     }
 }
 
-/// A session by polling.
+/// A socket by polling.
 struct Poller {
     http: reqwest::Client,
     url: String,

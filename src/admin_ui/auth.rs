@@ -51,7 +51,7 @@ pub(crate) struct Shown {
 pub(crate) enum By {
     /// It gets a session id.
     Password,
-    Session,
+    Socket,
 }
 
 /// Lets in, or does not.
@@ -97,7 +97,7 @@ impl Doorkeeper {
         if let Some(id) = text(&shown.session_id)
             && self.sessions.holds(id, SystemTime::now())
         {
-            return Ok(By::Session);
+            return Ok(By::Socket);
         }
         // A failure until it is known to be none: who goes before that has tried, too.
         if !self.attempts.lock().tries(from, Instant::now()) {
@@ -177,7 +177,7 @@ mod tests {
             json!({ "sessionId": session }),
             json!({ "sessionId": session, "username": "admin", "password": "wrong" }),
         ] {
-            assert_eq!(door.admit(&shown(with), None).await, Ok(By::Session));
+            assert_eq!(door.admit(&shown(with), None).await, Ok(By::Socket));
         }
     }
 
@@ -217,7 +217,7 @@ mod tests {
         let refused = door.admit(&right, from).await.expect_err("too many attempts");
         assert_eq!((refused.code(), refused.retry()), (Code::RateLimited, true));
         let with_session = shown(json!({ "sessionId": door.new_session() }));
-        assert_eq!(door.admit(&with_session, from).await, Ok(By::Session));
+        assert_eq!(door.admit(&with_session, from).await, Ok(By::Socket));
         assert_eq!(door.admit(&right, None).await, Ok(By::Password));
     }
 

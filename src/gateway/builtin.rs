@@ -16,7 +16,7 @@ use crate::{
         events::{REFRESH, is_reserved_event, is_server_event},
         rooms::{RoomPattern, check_name},
     },
-    sockets::socket::Session,
+    sockets::socket::Socket,
 };
 
 /// The built-in gateway: `events`, `join`, `leave`, `publish`, `whoami` and `auth:refresh`.
@@ -28,32 +28,32 @@ pub fn gateway(config: &Config, authenticate: &Authenticate) -> Gateway {
     Gateway::new("/")
         .refuse_unknown_events()
         .on("events", events)
-        .on("join", move |session: Session, Data(room): Data<String>| {
-            let allowed = check_room(&session, &room, &may_join);
+        .on("join", move |socket: Socket, Data(room): Data<String>| {
+            let allowed = check_room(&socket, &room, &may_join);
             async move {
                 allowed?;
-                session.join(room.clone()).await?;
+                socket.join(room.clone()).await?;
                 Ok::<_, Fault>(Reply::ack(&json!({ "ok": true, "room": room })))
             }
         })
         .on("leave", leave)
         .on("publish", publish)
         .on("whoami", whoami)
-        .on(REFRESH, move |session: Session, Data(token): Data<String>| {
-            refresh(authenticate.clone(), session, token)
+        .on(REFRESH, move |socket: Socket, Data(token): Data<String>| {
+            refresh(authenticate.clone(), socket, token)
         })
 }
 
 /// A newer token of the same user; the socket lives as long as it.
 async fn refresh(
     authenticate: Authenticate,
-    session: Session,
+    socket: Socket,
     token: String,
 ) -> Result<Reply, Fault> {
-    if !session.may_show_token() {
+    if !socket.may_show_token() {
         return Err(Fault::new(Code::RateLimited, "too many tokens"));
     }
-    session.refresh(authenticate.verify(&token).await?)?;
+    socket.refresh(authenticate.verify(&token).await?)?;
     Ok(Reply::ack(&json!({ "ok": true })))
 }
 
@@ -63,12 +63,12 @@ async fn events(event: Event) -> Result<(Reply, Reply), Fault> {
     Ok((Reply::event_payload("events", event.payload()), Reply::ack_payload(first)))
 }
 
-fn check_room(session: &Session, room: &str, may_join: &[RoomPattern]) -> Result<(), Fault> {
+fn check_room(socket: &Socket, room: &str, may_join: &[RoomPattern]) -> Result<(), Fault> {
     check_name(room)?;
-    if session.adapter().belongs_to_server(room) {
+    if socket.adapter().belongs_to_server(room) {
         return Err(Fault::forbidden("this room belongs to the server"));
     }
-    let identity = session.identity();
+    let identity = socket.identity();
     let mut patterns = may_join.iter().chain(identity.may_join());
     if patterns.any(|pattern| pattern.matches(room)) {
         return Ok(());
@@ -76,12 +76,12 @@ fn check_room(session: &Session, room: &str, may_join: &[RoomPattern]) -> Result
     Err(Fault::forbidden("this room may not be joined"))
 }
 
-async fn leave(session: Session, Data(room): Data<String>) -> Result<Reply, Fault> {
+async fn leave(socket: Socket, Data(room): Data<String>) -> Result<Reply, Fault> {
     check_name(&room)?;
-    if session.adapter().belongs_to_server(&room) {
+    if socket.adapter().belongs_to_server(&room) {
         return Err(Fault::forbidden("this room belongs to the server"));
     }
-    session.leave(&room);
+    socket.leave(&room);
     Ok(Reply::ack(&json!({ "ok": true, "room": room })))
 }
 
@@ -103,7 +103,7 @@ fn nothing() -> rmpv::Value {
 }
 
 async fn publish(
-    session: Session,
+    socket: Socket,
     Data(publication): Data<Publication>,
 ) -> Result<(Reply, Reply), Fault> {
     #[derive(serde::Serialize)]
@@ -119,21 +119,21 @@ async fn publish(
     if is_server_event(&event) {
         return Err(Fault::forbidden("only the server says an event of this name"));
     }
-    if session.adapter().belongs_to_server(&room) || !session.is_in(&room) {
+    if socket.adapter().belongs_to_server(&room) || !socket.is_in(&room) {
         return Err(Fault::forbidden("only a member may publish to a room"));
     }
-    let from = session.user();
+    let from = socket.user();
     let message = Message { room: &room, from: from.as_deref(), data: &data };
     let published = Reply::event(&event, &message).to_room(room.clone()).except_sender();
     Ok((published, Reply::ack(&json!({ "ok": true }))))
 }
 
-async fn whoami(session: Session) -> Reply {
+async fn whoami(socket: Socket) -> Reply {
     Reply::ack(&json!({
-        "user": session.user(),
-        "socket": session.id(),
-        "node": session.node(),
-        "namespace": session.namespace(),
-        "rooms": session.rooms(),
+        "user": socket.user(),
+        "socket": socket.id(),
+        "node": socket.node(),
+        "namespace": socket.namespace(),
+        "rooms": socket.rooms(),
     }))
 }

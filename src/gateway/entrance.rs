@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use socketioxide::{
     ProtocolVersion, SocketIo,
     handler::{ConnectHandler, DisconnectHandler, MessageHandler},
-    socket::{DisconnectReason, Socket},
+    socket::{DisconnectReason, Socket as RawSocket},
 };
 use socketioxide_core::{Sid, Value, adapter::Room};
 
@@ -28,7 +28,7 @@ use crate::{
     sockets::{
         adapter::{Adapter, Adapters, Entering},
         node::Context,
-        socket::{Expiry, NewSession, Session},
+        socket::{Expiry, NewSocket, Socket},
         watch::What,
     },
     telemetry::meters::reason_name,
@@ -83,81 +83,80 @@ impl Entrance {
 
     async fn admit(
         &self,
-        socket: &Arc<Socket<Adapter>>,
+        raw: &Arc<RawSocket<Adapter>>,
         id: SocketId,
         auth: Option<&Value>,
     ) -> Result<(), Fault> {
         let parts = &*self.0;
-        let mut entering = parts.around.adapters.enter(socket)?;
-        if !parts.around.context.wires().may_ask(socket.id) {
+        let mut entering = parts.around.adapters.enter(raw)?;
+        if !parts.around.context.wires().may_ask(raw.id) {
             entering.leave_nothing();
             entering.adapter().explain_hand_out();
             return Err(Fault::new(Code::RateLimited, "too many attempts to connect"));
         }
         let adapter = entering.adapter().clone();
-        let peer = parts.around.context.wires().peer_addr(socket.id);
-        let params = self.params(socket.ns());
+        let peer = parts.around.context.wires().peer_addr(raw.id);
+        let params = self.params(raw.ns());
         let expiry = parts.around.expiry.clone();
         let auth = connect_payload(auth)?;
         let tracer = parts.around.context.tracer();
-        let (span, origin) = tracer.connect(socket.req_parts(), &auth, socket.ns(), id);
-        let session =
-            Session::new(socket, NewSession { id, adapter, params, peer, expiry, origin });
-        let handshake = Handshake::new(session.clone(), socket.req_parts().clone(), auth);
+        let (span, origin) = tracer.connect(raw.req_parts(), &auth, raw.ns(), id);
+        let socket = Socket::new(raw, NewSocket { id, adapter, params, peer, expiry, origin });
+        let handshake = Handshake::new(socket.clone(), raw.req_parts().clone(), auth);
         let entering = async {
-            let entered = self.enter(socket, handshake, entering).await;
+            let entered = self.enter(raw, handshake, entering).await;
             let failed = entered.as_ref().err().map(Fault::code);
             failed.into_iter().for_each(|code| tracer.failed(code));
             entered
         };
         let entered = span.around(entering).await;
-        span.of_user(tracer, || session.user());
+        span.of_user(tracer, || socket.user());
         if entered.is_err() {
             // socketioxide removes who is refused.
-            session.adapter().explain_hand_out();
+            socket.adapter().explain_hand_out();
         }
         entered
     }
 
     async fn enter(
         &self,
-        socket: &Arc<Socket<Adapter>>,
+        raw: &Arc<RawSocket<Adapter>>,
         handshake: Handshake,
         entering: Entering,
     ) -> Result<(), Fault> {
         let parts = &*self.0;
-        let session = handshake.session().clone();
+        let socket = handshake.socket().clone();
         parts.gateway.admit(&handshake).await?;
-        check_rooms(&session.identity(), session.adapter().context())?;
-        let adapter = session.adapter();
+        check_rooms(&socket.identity(), socket.adapter().context())?;
+        let adapter = socket.adapter();
         let is_shown = !adapter.is_hidden()
             && (adapter.peers().is_some() || adapter.context().watch().is_some());
         if is_shown {
-            session.show_handshake(handshake.shown());
+            socket.show_handshake(handshake.shown());
         }
         drop(handshake);
 
         // From here on whatever happens undoes the membership, a cancelled future included.
         let io = entering.server().clone();
-        let membership = Membership { session: session.clone(), entrance: self.clone(), io };
-        session.adapter().enter(socket, session.id(), session.described_by());
-        let identity = session.identity();
-        let mut rooms: Vec<Room> = vec![session.id().as_str().to_owned().into()];
+        let membership = Membership { socket: socket.clone(), entrance: self.clone(), io };
+        socket.adapter().enter(raw, socket.id(), socket.described_by());
+        let identity = socket.identity();
+        let mut rooms: Vec<Room> = vec![socket.id().as_str().to_owned().into()];
         rooms.extend(identity.rooms().iter().cloned().map(Room::Owned));
         if let Some(user) = identity.user_id() {
-            rooms.push(session.adapter().context().user_room(user).into());
+            rooms.push(socket.adapter().context().user_room(user).into());
             rooms.push(AUTHENTICATED.into());
         }
         // Before the directory is asked: the subscriptions travel while it answers. Whoever is
         // refused leaves these rooms with the membership.
-        session.join_own(&rooms);
+        socket.join_own(&rooms);
         if let Some(user) = identity.user_id() {
             let entry = UserSocket {
-                id: session.id(),
-                node: session.node().clone(),
-                namespace: session.namespace().into(),
-                connected_at: session.connected_at(),
-                transport: session.transport().unwrap_or("websocket").into(),
+                id: socket.id(),
+                node: socket.node().clone(),
+                namespace: socket.namespace().into(),
+                connected_at: socket.connected_at(),
+                transport: socket.transport().unwrap_or("websocket").into(),
             };
             let evicted = parts.around.directory.enter(user.clone(), entry).await?;
             for UserSocket { id, namespace, .. } in evicted {
@@ -169,17 +168,17 @@ impl Entrance {
                 parts.around.adapters.disconnect(&namespace, id);
             }
         }
-        session.settled().await;
+        socket.settled().await;
         // Its sockets are cut off when a namespace is retired; this one may not have been seen.
-        if session.adapter().is_retired() {
-            return Err(session.adapter().just_removed(socket.id));
+        if socket.adapter().is_retired() {
+            return Err(socket.adapter().just_removed(raw.id));
         }
 
-        let inbox = Inbox::new(session.clone(), parts.gateway.clone());
-        parts.waiting.lock().insert((socket.id, socket.ns().into()), inbox.clone());
+        let inbox = Inbox::new(socket.clone(), parts.gateway.clone());
+        parts.waiting.lock().insert((raw.id, raw.ns().into()), inbox.clone());
         let io = entering.server().clone();
-        socket.on_disconnect(Leave { inbox: inbox.clone(), entrance: self.clone(), io });
-        socket.on_fallback(Receive { inbox, _membership: membership });
+        raw.on_disconnect(Leave { inbox: inbox.clone(), entrance: self.clone(), io });
+        raw.on_fallback(Receive { inbox, _membership: membership });
         Ok(())
     }
 }
@@ -208,16 +207,16 @@ fn check_rooms(identity: &Identity, context: &Context) -> Result<(), Fault> {
 
 /// Undoes what entering a namespace has done. Done once; later calls change nothing.
 /// Without a reason: it had not come into its namespace yet.
-fn leave(session: &Session, directory: &Directory, reason: Option<DisconnectReason>) {
-    let adapter = session.adapter();
-    let rooms = adapter.rooms_of(session.sid());
-    if !session.mark_closed(rooms) {
+fn leave(socket: &Socket, directory: &Directory, reason: Option<DisconnectReason>) {
+    let adapter = socket.adapter();
+    let rooms = adapter.rooms_of(socket.sid());
+    if !socket.mark_closed(rooms) {
         return;
     }
-    let rooms = session.rooms();
-    adapter.exit(session.sid(), session.socket(), &rooms);
+    let rooms = socket.rooms();
+    adapter.exit(socket.sid(), socket.weak_raw(), &rooms);
     if let Some(watch) = adapter.watch() {
-        let id = session.id();
+        let id = socket.id();
         if let Some(reason) = reason.map(reason_name) {
             watch.tell(adapter.namespace(), What::Disconnected { id, reason });
         }
@@ -225,28 +224,28 @@ fn leave(session: &Session, directory: &Directory, reason: Option<DisconnectReas
             watch.tell(adapter.namespace(), What::Left { id, room });
         }
     }
-    if let Some(user) = session.user() {
-        directory.leave(&user, session.namespace(), session.id());
+    if let Some(user) = socket.user() {
+        directory.leave(&user, socket.namespace(), socket.id());
     }
 }
 
 /// A socket's place in its namespace. Held by the socket itself, so that it cannot outlive it.
 struct Membership {
-    session: Session,
+    socket: Socket,
     entrance: Entrance,
     io: SocketIo<Adapter>,
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        leave(&self.session, &self.entrance.0.around.directory, None);
-        self.session.adapter().left_by_one(&self.io);
-        let key = (self.session.sid(), self.session.namespace().into());
+        leave(&self.socket, &self.entrance.0.around.directory, None);
+        self.socket.adapter().left_by_one(&self.io);
+        let key = (self.socket.sid(), self.socket.namespace().into());
         let mut waiting = self.entrance.0.waiting.lock();
-        if waiting.get(&key).is_some_and(|inbox| inbox.session() == &self.session) {
+        if waiting.get(&key).is_some_and(|inbox| inbox.socket() == &self.socket) {
             waiting.remove(&key);
             // It was gone before it could be told, and socketioxide has removed it.
-            self.session.adapter().explain_hand_out();
+            self.socket.adapter().explain_hand_out();
         }
     }
 }
@@ -258,7 +257,7 @@ struct Receive {
 }
 
 impl MessageHandler<Adapter, ()> for Receive {
-    fn call(&self, _: Arc<Socket<Adapter>>, value: Value, ack_id: Option<i64>) {
+    fn call(&self, _: Arc<RawSocket<Adapter>>, value: Value, ack_id: Option<i64>) {
         self.inbox.push(Payload::received(value), ack_id);
     }
 }
@@ -273,31 +272,31 @@ struct Leave {
 impl DisconnectHandler<Adapter, ()> for Leave {
     fn call_with_defer(
         &self,
-        socket: Arc<Socket<Adapter>>,
+        raw: Arc<RawSocket<Adapter>>,
         reason: DisconnectReason,
-        remove: fn(Arc<Socket<Adapter>>),
+        remove: fn(Arc<RawSocket<Adapter>>),
     ) {
-        let session = self.inbox.session();
+        let socket = self.inbox.socket();
         tracing::debug!(
-            socket.id = %session.id(),
-            namespace = session.namespace(),
-            user.id = session.user().as_deref(),
-            client.address = session.peer_addr().map(tracing::field::display),
+            socket.id = %socket.id(),
+            namespace = socket.namespace(),
+            user.id = socket.user().as_deref(),
+            client.address = socket.peer_addr().map(tracing::field::display),
             reason = reason_name(reason),
             "socket disconnected"
         );
         let context = &self.entrance.0.around.context;
-        if !session.adapter().is_hidden() {
+        if !socket.adapter().is_hidden() {
             context.meters().disconnected(reason);
         }
         if reason == DisconnectReason::HeartbeatTimeout {
-            context.wires().timed_out(session.sid());
+            context.wires().timed_out(socket.sid());
         }
-        leave(session, &self.entrance.0.around.directory, Some(reason));
+        leave(socket, &self.entrance.0.around.directory, Some(reason));
         // At once and not after the handlers: nothing is sent to a socket that has left.
-        remove(socket);
-        session.adapter().explain_hand_out();
-        session.adapter().left_by_one(&self.io);
+        remove(raw);
+        socket.adapter().explain_hand_out();
+        socket.adapter().left_by_one(&self.io);
         self.inbox.disconnected(reason);
     }
 }
@@ -305,61 +304,61 @@ impl DisconnectHandler<Adapter, ()> for Leave {
 type Refusal = Box<dyn std::fmt::Display + Send>;
 
 impl ConnectHandler<Adapter, ()> for Entrance {
-    fn call(&self, socket: Arc<Socket<Adapter>>, _: Option<Value>) {
-        let waiting = self.0.waiting.lock().remove(&(socket.id, socket.ns().into()));
+    fn call(&self, raw: Arc<RawSocket<Adapter>>, _: Option<Value>) {
+        let waiting = self.0.waiting.lock().remove(&(raw.id, raw.ns().into()));
         if let Some(inbox) = waiting {
-            let session = inbox.session();
+            let socket = inbox.socket();
             tracing::debug!(
-                socket.id = %session.id(),
-                namespace = socket.ns(),
-                user.id = session.user().as_deref(),
-                client.address = session.peer_addr().map(tracing::field::display),
-                transport = session.transport(),
+                socket.id = %socket.id(),
+                namespace = raw.ns(),
+                user.id = socket.user().as_deref(),
+                client.address = socket.peer_addr().map(tracing::field::display),
+                transport = socket.transport(),
                 "socket connected"
             );
-            inbox.session().adapter().admitted(socket.id);
-            if !inbox.session().adapter().is_hidden() {
+            inbox.socket().adapter().admitted(raw.id);
+            if !inbox.socket().adapter().is_hidden() {
                 self.0.around.context.meters().connects.count();
             }
-            inbox.session().watch_token();
-            inbox.session().show_connected();
+            inbox.socket().watch_token();
+            inbox.socket().show_connected();
             inbox.connected();
         }
     }
 
     fn call_middleware<'a>(
         &'a self,
-        socket: Arc<Socket<Adapter>>,
+        raw: Arc<RawSocket<Adapter>>,
         auth: &'a Option<Value>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
         Box::pin(async move {
             let wires = self.0.around.context.wires();
             // A client of version 2 calls itself by its connection, and is not told otherwise.
-            let is_told = socket.protocol() == ProtocolVersion::V5;
+            let is_told = raw.protocol() == ProtocolVersion::V5;
             let id = match is_told {
                 true => SocketId::random(),
-                false => SocketId::of_connection(socket.id, socket.ns()),
+                false => SocketId::of_connection(raw.id, raw.ns()),
             };
-            let Err(fault) = self.admit(&socket, id, auth.as_ref()).await else {
+            let Err(fault) = self.admit(&raw, id, auth.as_ref()).await else {
                 if is_told {
-                    wires.admit_as(socket.id, socket.ns(), id);
+                    wires.admit_as(raw.id, raw.ns(), id);
                 }
                 return Ok(());
             };
             tracing::debug!(
                 socket.id = %id,
-                namespace = socket.ns(),
+                namespace = raw.ns(),
                 client.address =
-                    self.0.around.context.wires().peer_addr(socket.id).map(tracing::field::display),
+                    self.0.around.context.wires().peer_addr(raw.id).map(tracing::field::display),
                 fault = fault.code().as_str(),
                 reason = fault.for_log(),
                 "socket refused"
             );
-            if !self.is_hidden(socket.ns()) {
+            if !self.is_hidden(raw.ns()) {
                 self.0.around.context.meters().connect_refused(fault.code());
             }
             let data = serde_json::to_value(&fault).unwrap_or_default();
-            wires.refuse_with(socket.id, socket.ns(), data);
+            wires.refuse_with(raw.id, raw.ns(), data);
             Err(match self.0.gateway.refuses_in_words {
                 true => Box::new(fault.message().to_owned()) as Refusal,
                 false => Box::new(fault),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use crate::{fault::Fault, payload::Payload, sockets::socket::Session};
+use crate::{fault::Fault, payload::Payload, sockets::socket::Socket};
 
 /// An event that a client sent. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -12,20 +12,20 @@ pub struct Event(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    session: Session,
+    socket: Socket,
     name: Box<str>,
     payload: Payload,
     wants_ack: bool,
 }
 
 impl Event {
-    pub(crate) fn new(session: Session, name: &str, payload: Payload, wants_ack: bool) -> Self {
-        Self(Arc::new(Inner { session, name: name.into(), payload, wants_ack }))
+    pub(crate) fn new(socket: Socket, name: &str, payload: Payload, wants_ack: bool) -> Self {
+        Self(Arc::new(Inner { socket, name: name.into(), payload, wants_ack }))
     }
 
     /// The socket that sent it.
-    pub fn session(&self) -> &Session {
-        &self.0.session
+    pub fn socket(&self) -> &Socket {
+        &self.0.socket
     }
 
     /// Its name.
@@ -67,9 +67,9 @@ impl FromEvent for Event {
     }
 }
 
-impl FromEvent for Session {
+impl FromEvent for Socket {
     fn from_event(event: &Event) -> Result<Self, Fault> {
-        Ok(event.session().clone())
+        Ok(event.socket().clone())
     }
 }
 

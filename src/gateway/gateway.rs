@@ -16,28 +16,28 @@ use crate::{
     payload::Payload,
     sockets::{
         relay::{ServerSideHandler, ServerSideHandlers},
-        socket::Session,
+        socket::Socket,
     },
     telemetry::{durations::Durations, meters::Meters},
 };
 
-type OnConnect = Box<dyn Fn(Session) -> BoxFuture<'static, ()> + Send + Sync>;
-type OnDisconnect = Box<dyn Fn(Session, DisconnectReason) -> BoxFuture<'static, ()> + Send + Sync>;
+type OnConnect = Box<dyn Fn(Socket) -> BoxFuture<'static, ()> + Send + Sync>;
+type OnDisconnect = Box<dyn Fn(Socket, DisconnectReason) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A namespace and what happens in it.
 ///
 /// ```
-/// use switchboard::{Data, Gateway, Reply, Session};
+/// use switchboard::{Data, Gateway, Reply, Socket};
 ///
 /// let chat = Gateway::new("/chat/{room}")
-///     .on_connect(async |session: Session| {
-///         let room = session.param("room").unwrap_or_default().to_owned();
-///         if session.join(room).await.is_err() {
-///             session.disconnect(false);
+///     .on_connect(async |socket: Socket| {
+///         let room = socket.param("room").unwrap_or_default().to_owned();
+///         if socket.join(room).await.is_err() {
+///             socket.disconnect(false);
 ///         }
 ///     })
-///     .on("say", async |session: Session, Data(text): Data<String>| {
-///         let room = session.param("room").unwrap_or_default().to_owned();
+///     .on("say", async |socket: Socket, Data(text): Data<String>| {
+///         let room = socket.param("room").unwrap_or_default().to_owned();
 ///         (Reply::event("said", &text).to_room(room), Reply::ack(&true))
 ///     });
 /// ```
@@ -58,7 +58,7 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway for the namespace `path`, such as `/` or `/chat`. A path with parameters,
     /// `/chat/{room}`, is a gateway for each namespace that fits; see
-    /// [`Session::param`](crate::Session::param).
+    /// [`Socket::param`](crate::Socket::param).
     pub fn new(path: impl Into<String>) -> Self {
         Self {
             path: path.into(),
@@ -97,10 +97,10 @@ impl Gateway {
     /// Runs when a socket has been let in. The socket's first event waits for it to end.
     pub fn on_connect<F, Fut>(mut self, handler: F) -> Self
     where
-        F: Fn(Session) -> Fut + Send + Sync + 'static,
+        F: Fn(Socket) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.on_connect = Some(Box::new(move |session| Box::pin(handler(session))));
+        self.on_connect = Some(Box::new(move |socket| Box::pin(handler(socket))));
         self
     }
 
@@ -108,11 +108,11 @@ impl Gateway {
     /// after the handlers that were under way, but it waits for them 5 s at most.
     pub fn on_disconnect<F, Fut>(mut self, handler: F) -> Self
     where
-        F: Fn(Session, DisconnectReason) -> Fut + Send + Sync + 'static,
+        F: Fn(Socket, DisconnectReason) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         self.on_disconnect =
-            Some(Box::new(move |session, reason| Box::pin(handler(session, reason))));
+            Some(Box::new(move |socket, reason| Box::pin(handler(socket, reason))));
         self
     }
 
@@ -227,15 +227,15 @@ impl Inner {
         }
     }
 
-    pub(crate) async fn connected(&self, session: &Session) {
+    pub(crate) async fn connected(&self, socket: &Socket) {
         if let Some(handler) = &self.on_connect {
-            survive("connect", session, || handler(session.clone())).await;
+            survive("connect", socket, || handler(socket.clone())).await;
         }
     }
 
-    pub(crate) async fn disconnected(&self, session: &Session, reason: DisconnectReason) {
+    pub(crate) async fn disconnected(&self, socket: &Socket, reason: DisconnectReason) {
         if let Some(handler) = &self.on_disconnect {
-            survive("disconnect", session, || handler(session.clone(), reason)).await;
+            survive("disconnect", socket, || handler(socket.clone(), reason)).await;
         }
     }
 
@@ -258,11 +258,11 @@ impl Inner {
 /// Runs a connect or disconnect handler; its panic is logged and ends nothing else.
 async fn survive(
     what: &'static str,
-    session: &Session,
+    socket: &Socket,
     start: impl FnOnce() -> BoxFuture<'static, ()>,
 ) {
     let run = async { start().await };
     if AssertUnwindSafe(run).catch_unwind().await.is_err() {
-        tracing::error!(socket.id = %session.id(), "a {what} handler panicked");
+        tracing::error!(socket.id = %socket.id(), "a {what} handler panicked");
     }
 }

@@ -22,7 +22,7 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 /// What [`Gateway::on`](crate::Gateway::on) takes: async functions and closures of up to four
-/// parameters, each one [`FromEvent`] (the [`Session`](crate::Session), the [`Event`], typed
+/// parameters, each one [`FromEvent`] (the [`Socket`](crate::Socket), the [`Event`], typed
 /// [`Data`](crate::Data), the raw [`Payload`](crate::Payload)), or a [`Handler`].
 pub trait IntoHandler<Parameters> {
     /// The handler as a value.

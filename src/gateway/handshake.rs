@@ -24,26 +24,26 @@ use crate::{
     msgpack,
     packet::{MAX_DEPTH, ReadError},
     payload::to_json_text,
-    sockets::socket::Session,
+    sockets::socket::Socket,
 };
 
-/// A socket that asks to be let in: `socket.handshake` of Socket.IO, and the session that it will
-/// have. Cheap to clone.
+/// A socket that asks to be let in: `socket.handshake` of Socket.IO, and the socket that it will
+/// be. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handshake {
-    session: Session,
+    socket: Socket,
     parts: Arc<http::request::Parts>,
     auth: Arc<Json>,
 }
 
 impl Handshake {
-    pub(crate) fn new(session: Session, parts: http::request::Parts, auth: Json) -> Self {
-        Self { session, parts: Arc::new(parts), auth: Arc::new(auth) }
+    pub(crate) fn new(socket: Socket, parts: http::request::Parts, auth: Json) -> Self {
+        Self { socket, parts: Arc::new(parts), auth: Arc::new(auth) }
     }
 
-    /// The session as it will be. It is in no room yet, and nothing can be sent to it.
-    pub fn session(&self) -> &Session {
-        &self.session
+    /// The socket as it will be. It is in no room yet, and nothing can be sent to it.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
     }
 
     /// The payload of the CONNECT packet, `auth` in the client's options.
@@ -66,17 +66,17 @@ impl Handshake {
 
     /// The client's address, behind trusted proxies the one that they report.
     pub fn peer_addr(&self) -> Option<IpAddr> {
-        self.session.peer_addr()
+        self.socket.peer_addr()
     }
 
     /// Says who the client is. A later middleware may change it; the last word counts.
     pub fn set_identity(&self, identity: Identity) {
-        self.session.set_identity(identity);
+        self.socket.set_identity(identity);
     }
 
     /// What is known about the client so far; anonymous before an authenticating middleware ran.
     pub fn identity(&self) -> Identity {
-        self.session.identity()
+        self.socket.identity()
     }
 
     /// The handshake as other nodes are shown it, in the shape of Node.js. What opens doors stays
@@ -103,14 +103,14 @@ impl Handshake {
             .collect();
         let mut auth = self.auth.as_object().cloned().unwrap_or_default();
         auth.remove("token");
-        let connected_at = self.session.connected_at();
+        let connected_at = self.socket.connected_at();
         let issued = connected_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let shown = serde_json::json!({
             "headers": headers,
             "time": javascript_date(connected_at),
             "address": self.peer_addr().map(|address| address.to_string()).unwrap_or_default(),
             "xdomain": self.parts.headers.contains_key(header::ORIGIN),
-            "secure": self.session.adapter().context().is_secure(),
+            "secure": self.socket.adapter().context().is_secure(),
             "issued": issued as u64,
             "url": url,
             "query": query,

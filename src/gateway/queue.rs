@@ -36,7 +36,7 @@ use crate::{
     packet::ReadError,
     payload::{Payload, PayloadError},
     rate::Bucket,
-    sockets::{adapter::Adapter, socket::Session},
+    sockets::{adapter::Adapter, socket::Socket},
     telemetry::{durations::Started, meters::Meters, traces::Receiver},
 };
 
@@ -48,7 +48,7 @@ const DISCONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The events of one socket on their way to its gateway's handlers.
 pub(crate) struct Inbox {
-    session: Session,
+    socket: Socket,
     gateway: Arc<Gateway>,
     queue: Mutex<Queue>,
     /// What waits because of the client; found out when it is first asked for.
@@ -71,14 +71,14 @@ enum Job {
 }
 
 impl Inbox {
-    pub(crate) fn new(session: Session, gateway: Arc<Gateway>) -> Arc<Self> {
+    pub(crate) fn new(socket: Socket, gateway: Arc<Gateway>) -> Arc<Self> {
         // Events wait for the connect handler, which comes when the socket is in its namespace.
         let queue = Queue { running: true, ..Queue::default() };
-        Arc::new(Self { session, gateway, queue: Mutex::new(queue), load: OnceLock::new() })
+        Arc::new(Self { socket, gateway, queue: Mutex::new(queue), load: OnceLock::new() })
     }
 
-    pub(crate) fn session(&self) -> &Session {
-        &self.session
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
     }
 
     /// The socket is in its namespace: the connect handler runs, then what has come meanwhile.
@@ -125,9 +125,9 @@ impl Inbox {
 
     /// Takes an event, in the order in which the transport reads them. Never blocks.
     pub(crate) fn push(self: &Arc<Self>, payload: Payload, ack_id: Option<i64>) {
-        let context = self.session.adapter().context();
-        if let Some(watch) = self.session.adapter().watch() {
-            watch.received(self.session.adapter().namespace(), self.session.id(), &payload);
+        let context = self.socket.adapter().context();
+        if let Some(watch) = self.socket.adapter().watch() {
+            watch.received(self.socket.adapter().namespace(), self.socket.id(), &payload);
         }
         if let Some(meters) = self.meters() {
             meters.events_received.count();
@@ -163,7 +163,7 @@ impl Inbox {
 
     /// None: what happens in a hidden namespace is not counted.
     fn meters(&self) -> Option<&Meters> {
-        let adapter = self.session.adapter();
+        let adapter = self.socket.adapter();
         (!adapter.is_hidden()).then(|| adapter.context().meters())
     }
 
@@ -171,7 +171,7 @@ impl Inbox {
         if let Some(load) = self.load.get() {
             return Some(load);
         }
-        let load = self.session.adapter().load_of(self.session.sid())?;
+        let load = self.socket.adapter().load_of(self.socket.sid())?;
         Some(self.load.get_or_init(|| load))
     }
 
@@ -182,7 +182,7 @@ impl Inbox {
         {
             tokio::select! {
                 () = load.uncrowded() => {}
-                () = self.session.closed() => {}
+                () = self.socket.closed() => {}
             }
         }
     }
@@ -195,7 +195,7 @@ impl Inbox {
         match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(()) => {}
             Poll::Pending => {
-                self.session.adapter().context().tasks.spawn(work);
+                self.socket.adapter().context().tasks.spawn(work);
             }
         }
     }
@@ -224,12 +224,12 @@ impl Inbox {
 
     async fn handle(&self, job: Job) {
         match job {
-            Job::Connect => self.gateway.connected(&self.session).await,
+            Job::Connect => self.gateway.connected(&self.socket).await,
             Job::Event { payload, ack_id } => {
                 self.uncrowded().await;
                 self.event(payload, ack_id).await;
             }
-            Job::Disconnect(reason) => self.gateway.disconnected(&self.session, reason).await,
+            Job::Disconnect(reason) => self.gateway.disconnected(&self.socket, reason).await,
         }
     }
 
@@ -240,12 +240,12 @@ impl Inbox {
             self.gateway.declares(name).then(|| name.to_owned())
         };
         let receiver = Receiver {
-            namespace: self.session.namespace(),
-            id: self.session.id(),
-            origin: self.session.origin(),
+            namespace: self.socket.namespace(),
+            id: self.socket.id(),
+            origin: self.socket.origin(),
         };
-        let tracer = self.session.adapter().context().tracer();
-        let span = tracer.receive(&receiver, || self.session.user(), declared);
+        let tracer = self.socket.adapter().context().tracer();
+        let span = tracer.receive(&receiver, || self.socket.user(), declared);
         span.around(self.work(accepted, ack_id)).await;
     }
 
@@ -269,7 +269,7 @@ impl Inbox {
     fn accept(&self, payload: Payload, wants_ack: bool) -> Result<(Event, &Route), Fault> {
         let payload = payload.checked().map_err(|error| self.unreadable(error, wants_ack))?;
         let name = payload.event_name().ok_or_else(|| Fault::bad_request("an event has a name"))?;
-        let limit = self.session.adapter().context().limits().max_event_name;
+        let limit = self.socket.adapter().context().limits().max_event_name;
         if limit > 0 && name.len() > limit {
             let message = format!("an event name has {limit} bytes at most");
             return Err(Fault::new(Code::TooLarge, message));
@@ -279,16 +279,16 @@ impl Inbox {
             .route(&name)
             .ok_or_else(|| Fault::new(Code::UnknownEvent, "no handler has this event"))?;
         let name = name.into_owned();
-        Ok((Event::new(self.session.clone(), &name, payload, wants_ack), route))
+        Ok((Event::new(self.socket.clone(), &name, payload, wants_ack), route))
     }
 
     /// Who asks for an acknowledgement is told. Who does not would take it for granted that the
-    /// event was handled: its session is closed where Node.js closes it.
+    /// event was handled: its connection is closed where Node.js closes it.
     fn unreadable(&self, error: ReadError, wants_ack: bool) -> Fault {
         if error.is_violation() && !wants_ack {
             self.drop_events();
-            let wires = self.session.adapter().context().wires();
-            wires.kill(self.session.sid(), KillReason::BadRequest);
+            let wires = self.socket.adapter().context().wires();
+            wires.kill(self.socket.sid(), KillReason::BadRequest);
         }
         PayloadError::from(error).into()
     }
@@ -322,7 +322,7 @@ impl Inbox {
                     tokio::select! {
                         biased;
                         item = AssertUnwindSafe(items.next()).catch_unwind() => item,
-                        () = self.session.closed() => Ok(None),
+                        () = self.socket.closed() => Ok(None),
                     }
                 };
                 self.uncrowded().await;
@@ -363,19 +363,19 @@ impl Inbox {
         volatile: bool,
         ack_id: &mut Option<i64>,
     ) -> Result<(), PayloadError> {
-        let adapter: &Arc<Adapter> = self.session.adapter();
+        let adapter: &Arc<Adapter> = self.socket.adapter();
         let user_room = |user: &str| adapter.context().user_room(user);
-        let mut options = BroadcastOptions::new(self.session.sid());
+        let mut options = BroadcastOptions::new(self.socket.sid());
         let mut except_sender = except_sender;
         match target {
             Target::Ack => {
                 let Some(id) = ack_id.take() else { return Ok(()) };
-                return self.session.acknowledge(id, payload);
+                return self.socket.acknowledge(id, payload);
             }
             Target::Sender if except_sender => return Ok(()),
-            Target::Sender => return self.session.emit_payload(payload, volatile),
+            Target::Sender => return self.socket.emit_payload(payload, volatile),
             Target::UserOthers => {
-                let Some(user) = self.session.user() else { return Ok(()) };
+                let Some(user) = self.socket.user() else { return Ok(()) };
                 except_sender = true;
                 options.rooms.push(user_room(&user).into());
             }
@@ -400,20 +400,20 @@ impl Inbox {
 
     /// Tells the client what went wrong, if it waits for an acknowledgement.
     fn refuse(&self, ack_id: Option<i64>, fault: &Fault) {
-        let context = self.session.adapter().context();
+        let context = self.socket.adapter().context();
         if let Some(meters) = self.meters() {
             meters.event_refused(fault.code());
         }
         context.tracer().failed(fault.code());
         tracing::debug!(
-            socket.id = %self.session.id(),
+            socket.id = %self.socket.id(),
             fault = fault.code().as_str(),
             reason = fault.for_log(),
             "event refused"
         );
         let Some(ack_id) = ack_id else { return };
         let sent = Payload::ack(&serde_json::json!({ "error": fault }))
-            .and_then(|payload| self.session.acknowledge(ack_id, payload));
+            .and_then(|payload| self.socket.acknowledge(ack_id, payload));
         if let Err(error) = sent {
             tracing::error!(%error, "an error acknowledgement cannot be sent");
         }

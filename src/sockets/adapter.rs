@@ -31,7 +31,7 @@ use namespaces::Stage;
 pub(crate) use namespaces::{Adapters, Entering};
 use parking_lot::{Mutex, RwLock};
 use rooms::RawUse;
-use socketioxide::{ProtocolVersion, adapter::Emitter, socket::Socket};
+use socketioxide::{ProtocolVersion, adapter::Emitter, socket::Socket as RawSocket};
 use socketioxide_core::{
     Sid, Str,
     adapter::{
@@ -109,7 +109,7 @@ impl Paths {
 }
 
 /// The adapter of one namespace. Users of the library meet it only as the type parameter of
-/// socketioxide's own types, through [`Session::raw`](crate::Session::raw).
+/// socketioxide's own types, through [`Socket::raw`](crate::Socket::raw).
 pub struct Adapter {
     local: CoreLocalAdapter<Emitter>,
     context: Arc<Context>,
@@ -227,7 +227,7 @@ impl Adapter {
     }
 
     /// Disconnects a socket from the namespace; the client sees `io server disconnect`.
-    pub(crate) fn disconnect(&self, socket: Arc<Socket<Self>>, close_transport: bool) {
+    pub(crate) fn disconnect(&self, socket: Arc<RawSocket<Self>>, close_transport: bool) {
         let sid = socket.id;
         // A full queue refuses the packet, and then the socket stays connected: cut it off instead.
         if socket.disconnect().is_err() {
@@ -309,7 +309,7 @@ impl Adapter {
     /// Makes a socket known that is about to be let in.
     pub(crate) fn enter(
         &self,
-        socket: &Arc<Socket<Self>>,
+        socket: &Arc<RawSocket<Self>>,
         id: SocketId,
         described_by: Weak<dyn Describe>,
     ) {
@@ -329,7 +329,7 @@ impl Adapter {
 
     /// Forgets a socket and the rooms that it was in; another one that has taken its id since
     /// stays.
-    pub(crate) fn exit(&self, sid: Sid, socket: &Weak<Socket<Self>>, rooms: &[Room]) {
+    pub(crate) fn exit(&self, sid: Sid, socket: &Weak<RawSocket<Self>>, rooms: &[Room]) {
         let member = {
             let mut members = self.members.write();
             let member = members.exit(sid, socket);
@@ -351,13 +351,13 @@ impl Adapter {
         self.members.read().len()
     }
 
-    fn socket(&self, id: SocketId) -> Option<Arc<Socket<Self>>> {
+    fn socket(&self, id: SocketId) -> Option<Arc<RawSocket<Self>>> {
         let members = self.members.read();
         members.get(members.sid_of(id)?)?.socket.upgrade()
     }
 
     /// The sockets of this node that `options` select.
-    pub(crate) fn sockets_of(&self, options: BroadcastOptions) -> Vec<Arc<Socket<Self>>> {
+    pub(crate) fn sockets_of(&self, options: BroadcastOptions) -> Vec<Arc<RawSocket<Self>>> {
         let targets = self.local.sockets(options);
         let members = self.members.read();
         let targets = targets.into_iter().filter_map(|sid| members.get(sid));

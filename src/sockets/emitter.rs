@@ -27,7 +27,7 @@ use crate::{
 /// belongs to more than one gets the event once. Without a target: everybody in the namespace. The
 /// sockets of every node are meant, unless [`local`](Self::local) is called.
 ///
-/// Made by [`Switchboard::of`](crate::Switchboard::of) and [`Session::to`](crate::Session::to).
+/// Made by [`Switchboard::of`](crate::Switchboard::of) and [`Socket::to`](crate::Socket::to).
 #[derive(Clone)]
 #[must_use = "nothing is sent before `emit`"]
 pub struct Emitter {

@@ -8,7 +8,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use rand::distr::{Alphanumeric, SampleString};
-use socketioxide::{SocketIo, handler::ConnectHandler, socket::Socket};
+use socketioxide::{SocketIo, handler::ConnectHandler, socket::Socket as RawSocket};
 use socketioxide_core::{Value, packet::Packet, parser::Parse};
 use socketioxide_parser_common::CommonParser;
 use socketioxide_parser_msgpack::MsgPackParser;
@@ -41,13 +41,13 @@ pub(crate) fn open(io: &SocketIo<Adapter>, namespace: &str, context: &Arc<Contex
 struct Farewell(Arc<Context>);
 
 impl ConnectHandler<Adapter, ()> for Farewell {
-    fn call(&self, socket: Arc<Socket<Adapter>>, _: Option<Value>) {
+    fn call(&self, socket: Arc<RawSocket<Adapter>>, _: Option<Value>) {
         self.0.wires().farewell_heard(socket.id);
     }
 
     fn call_middleware<'a>(
         &'a self,
-        _: Arc<Socket<Adapter>>,
+        _: Arc<RawSocket<Adapter>>,
         _: &'a Option<Value>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn std::fmt::Display + Send>>> + Send + 'a>>
     {

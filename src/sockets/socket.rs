@@ -16,7 +16,7 @@ pub(crate) use expiry::Expiry;
 use parking_lot::{Mutex, RwLock};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value as Json};
-use socketioxide::{TransportType, extract::SocketRef, socket::Socket};
+use socketioxide::{TransportType, extract::SocketRef, socket::Socket as RawSocket};
 use socketioxide_core::{
     Sid, Str,
     adapter::{BroadcastFlags, BroadcastOptions, Room},
@@ -41,15 +41,15 @@ use crate::{
 /// A client's socket in one namespace. Cheap to clone; outlives the connection, after which emits
 /// go nowhere.
 #[derive(Clone)]
-pub struct Session(Arc<Inner>);
+pub struct Socket(Arc<Inner>);
 
 struct Inner {
     id: SocketId,
     sid: Sid,
     namespace: Str,
     adapter: Arc<Adapter>,
-    /// Weak, because the socket's own handlers hold the session.
-    socket: Weak<Socket<Adapter>>,
+    /// Weak, because the handlers that it holds hold this.
+    raw: Weak<RawSocket<Adapter>>,
     identity: RwLock<Identity>,
     params: Box<[(Box<str>, Box<str>)]>,
     peer: Option<IpAddr>,
@@ -59,7 +59,7 @@ struct Inner {
     /// The rooms at the moment of leaving, for disconnect handlers.
     last_rooms: Mutex<Option<Box<[Room]>>>,
     closed: AtomicBool,
-    /// Made when somebody asks, see [`Session::closed`].
+    /// Made when somebody asks, see [`Socket::closed`].
     closing: Mutex<Option<CancellationToken>>,
     /// None: tokens are looked at once, when a socket connects.
     expiry: Option<Expiry>,
@@ -70,7 +70,7 @@ struct Inner {
     origin: Origin,
 }
 
-pub(crate) struct NewSession {
+pub(crate) struct NewSocket {
     pub(crate) id: SocketId,
     pub(crate) adapter: Arc<Adapter>,
     pub(crate) params: Box<[(Box<str>, Box<str>)]>,
@@ -79,15 +79,15 @@ pub(crate) struct NewSession {
     pub(crate) origin: Origin,
 }
 
-impl Session {
-    pub(crate) fn new(socket: &Arc<Socket<Adapter>>, new: NewSession) -> Self {
-        let NewSession { id, adapter, params, peer, expiry, origin } = new;
+impl Socket {
+    pub(crate) fn new(raw: &Arc<RawSocket<Adapter>>, new: NewSocket) -> Self {
+        let NewSocket { id, adapter, params, peer, expiry, origin } = new;
         Self(Arc::new(Inner {
             id,
-            sid: socket.id,
+            sid: raw.id,
             namespace: adapter.namespace().clone(),
             adapter,
-            socket: Arc::downgrade(socket),
+            raw: Arc::downgrade(raw),
             identity: RwLock::new(Identity::anonymous()),
             params,
             peer,
@@ -166,8 +166,8 @@ impl Session {
         }
     }
 
-    pub(crate) fn downgrade(&self) -> WeakSession {
-        WeakSession(Arc::downgrade(&self.0))
+    pub(crate) fn downgrade(&self) -> WeakSocket {
+        WeakSocket(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn set_identity(&self, identity: Identity) {
@@ -191,7 +191,7 @@ impl Session {
 
     /// `websocket` or `polling`, as of now; none after the disconnect.
     pub fn transport(&self) -> Option<&'static str> {
-        self.0.socket.upgrade().map(|socket| transport_of(&socket))
+        self.0.raw.upgrade().map(|raw| transport_of(&raw))
     }
 
     /// Sends an event to this socket. A tuple gives several arguments.
@@ -358,8 +358,8 @@ impl Session {
     /// Disconnects this socket from its namespace. The client sees `io server disconnect` and does
     /// not come back by itself. With `close_transport` the connection below it is closed too.
     pub fn disconnect(&self, close_transport: bool) {
-        if let Some(socket) = self.0.socket.upgrade() {
-            self.0.adapter.disconnect(socket, close_transport);
+        if let Some(raw) = self.0.raw.upgrade() {
+            self.0.adapter.disconnect(raw, close_transport);
         }
     }
 
@@ -368,16 +368,12 @@ impl Session {
     /// What is done through it is not seen by Switchboard. Its `emit` bypasses interceptors,
     /// metrics and recovery; its `on`, `on_fallback` and `on_disconnect` replace what the gateway
     /// registered (calling `on_fallback` inside a handler deadlocks); rooms joined through it do not
-    /// count against the limit. Its `id` is the engine's, not [`Session::id`].
+    /// count against the limit. Its `id` is the engine's, not [`Socket::id`].
     pub fn raw(&self) -> Option<SocketRef<Adapter>> {
-        let socket = self.0.socket.upgrade()?;
+        let raw = self.0.raw.upgrade()?;
         let mut no_arguments = socketioxide_core::Value::Str("[]".into(), None);
-        socketioxide::handler::FromMessageParts::from_message_parts(
-            &socket,
-            &mut no_arguments,
-            &None,
-        )
-        .ok()
+        socketioxide::handler::FromMessageParts::from_message_parts(&raw, &mut no_arguments, &None)
+            .ok()
     }
 
     /// The trace that the socket came with.
@@ -403,8 +399,8 @@ impl Session {
         Arc::downgrade(&(self.0.clone() as Arc<dyn Describe>))
     }
 
-    pub(crate) fn socket(&self) -> &Weak<Socket<Adapter>> {
-        &self.0.socket
+    pub(crate) fn weak_raw(&self) -> &Weak<RawSocket<Adapter>> {
+        &self.0.raw
     }
 
     pub(crate) fn adapter(&self) -> &Arc<Adapter> {
@@ -430,8 +426,8 @@ impl Session {
 }
 
 /// What its connection goes by, just now.
-pub(crate) fn transport_of(socket: &Socket<Adapter>) -> &'static str {
-    match socket.transport_type() {
+pub(crate) fn transport_of(raw: &RawSocket<Adapter>) -> &'static str {
+    match raw.transport_type() {
         TransportType::Websocket => "websocket",
         TransportType::Polling => "polling",
     }
@@ -443,7 +439,7 @@ impl Describe for Inner {
         if self.adapter.context().watch().is_some() {
             let aside = serde_json::json!({
                 "clientId": client_id(self.sid),
-                "transport": self.socket.upgrade().map(|socket| transport_of(&socket)),
+                "transport": self.raw.upgrade().map(|raw| transport_of(&raw)),
                 "user": self.identity.read().user_id(),
             });
             data.insert(FOR_ADMINS.to_owned(), aside);
@@ -453,18 +449,18 @@ impl Describe for Inner {
     }
 }
 
-/// A session that may be gone.
+/// A socket that may be gone.
 #[derive(Clone)]
-pub(crate) struct WeakSession(Weak<Inner>);
+pub(crate) struct WeakSocket(Weak<Inner>);
 
-impl WeakSession {
-    /// The session, as long as its socket is connected.
-    pub(crate) fn upgrade(&self) -> Option<Session> {
-        self.0.upgrade().map(Session).filter(Session::is_connected)
+impl WeakSocket {
+    /// The socket, as long as it is connected.
+    pub(crate) fn upgrade(&self) -> Option<Socket> {
+        self.0.upgrade().map(Socket).filter(Socket::is_connected)
     }
 }
 
-impl fmt::Debug for Session {
+impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
             .field("id", &self.0.id)
@@ -474,10 +470,10 @@ impl fmt::Debug for Session {
     }
 }
 
-impl PartialEq for Session {
+impl PartialEq for Socket {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl Eq for Session {}
+impl Eq for Socket {}

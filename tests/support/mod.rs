@@ -10,7 +10,7 @@ use std::{collections::VecDeque, future::Future, net::SocketAddr, time::Duration
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use switchboard::{
-    Data, Gateway, Reply, Session, Switchboard,
+    Data, Gateway, Reply, Socket, Switchboard,
     server::{Builder, ServeError},
 };
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
@@ -265,11 +265,11 @@ impl Client {
 pub fn rooms() -> Gateway {
     Gateway::new("/")
         .on("marker", async || Reply::ack(&()))
-        .on("join", async |session: Session, Data(room): Data<String>| {
-            session.join(room).await.map(|()| Reply::ack(&true))
+        .on("join", async |socket: Socket, Data(room): Data<String>| {
+            socket.join(room).await.map(|()| Reply::ack(&true))
         })
-        .on("leave", async |session: Session, Data(room): Data<String>| {
-            session.leave(&room);
+        .on("leave", async |socket: Socket, Data(room): Data<String>| {
+            socket.leave(&room);
             Reply::ack(&true)
         })
 }

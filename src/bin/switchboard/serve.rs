@@ -5,11 +5,9 @@ use std::{fmt, io, net::SocketAddr, process, time::Duration};
 use switchboard::{
     Authenticate, Config, Switchboard,
     admin::BoundAdmin,
+    builtin,
     config::{self, AuthMode, Loaded, LogLevel, Running},
-    gateway::{
-        builtin,
-        interceptor::{Logging, Propagate},
-    },
+    interceptor::{Logging, Propagate},
     server::{Builder, ServeError},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};

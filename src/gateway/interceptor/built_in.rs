@@ -32,7 +32,7 @@ impl Interceptor for Propagate {
     ) -> BoxFuture<'a, Result<Outcome, Failure>> {
         Box::pin(async move {
             let outcome = next.run(event.clone()).await;
-            let Some(user) = event.session().user() else { return Ok(outcome) };
+            let Some(user) = event.socket().user() else { return Ok(outcome) };
             // The sender is one of the user's sockets: one emit to the user reaches all of them,
             // the sender once.
             Ok(outcome.map(|replies| {
@@ -64,8 +64,8 @@ impl Interceptor for Logging {
             let fault = outcome.as_ref().err().map(Fault::code);
             tracing::debug!(
                 event.name = event.name(),
-                socket.id = %event.session().id(),
-                namespace = event.session().namespace(),
+                socket.id = %event.socket().id(),
+                namespace = event.socket().namespace(),
                 elapsed_us = started.elapsed().as_micros() as u64,
                 fault = fault.map(Code::as_str),
                 "event handled"

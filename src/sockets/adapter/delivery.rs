@@ -9,7 +9,7 @@ use std::sync::{
 
 use serde::{Serialize, Serializer};
 use smallvec::SmallVec;
-use socketioxide::{SendError, SocketError, socket::Socket};
+use socketioxide::{SendError, SocketError, socket::Socket as RawSocket};
 use socketioxide_core::{
     Sid, Value,
     adapter::{BroadcastFlags, BroadcastOptions, Room},
@@ -243,7 +243,7 @@ fn size_of(packet: &Packet) -> Size {
 
 /// Whether the socket's queue is full, without sending anything: `emit` reserves a place in the
 /// queue before it serializes, and gives it back when that fails.
-fn is_queue_full(socket: &Socket<Adapter>) -> bool {
+fn is_queue_full(socket: &RawSocket<Adapter>) -> bool {
     struct Unserializable;
     impl Serialize for Unserializable {
         fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {

@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use socketioxide::{ProtocolVersion, socket::Socket};
+use socketioxide::{ProtocolVersion, socket::Socket as RawSocket};
 use socketioxide_core::{Sid, adapter::Room};
 
 use super::{Adapter, Describe, delivery::Reach};
@@ -20,7 +20,7 @@ use crate::id::SocketId;
 /// A socket of this node.
 pub(super) struct Member {
     pub(super) id: SocketId,
-    pub(super) socket: Weak<Socket<Adapter>>,
+    pub(super) socket: Weak<RawSocket<Adapter>>,
     pub(super) described_by: Weak<dyn Describe>,
     /// A client of version 2 knows itself by its connection.
     pub(super) is_known_by_connection: bool,
@@ -68,7 +68,7 @@ impl Members {
     /// off.
     pub(super) fn enter(
         &mut self,
-        socket: &Arc<Socket<Adapter>>,
+        socket: &Arc<RawSocket<Adapter>>,
         id: SocketId,
         described_by: Weak<dyn Describe>,
     ) -> bool {
@@ -134,7 +134,7 @@ impl Members {
     }
 
     /// Takes a socket off, unless another one has its connection by now.
-    pub(super) fn exit(&mut self, sid: Sid, socket: &Weak<Socket<Adapter>>) -> Option<Member> {
+    pub(super) fn exit(&mut self, sid: Sid, socket: &Weak<RawSocket<Adapter>>) -> Option<Member> {
         if !self.by_sid.get(&sid)?.socket.ptr_eq(socket) {
             return None;
         }
@@ -147,7 +147,7 @@ impl Members {
         self.by_sid.len()
     }
 
-    pub(super) fn sockets(&self) -> Vec<Arc<Socket<Adapter>>> {
+    pub(super) fn sockets(&self) -> Vec<Arc<RawSocket<Adapter>>> {
         self.by_sid.values().filter_map(|member| member.socket.upgrade()).collect()
     }
 

@@ -19,7 +19,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use socketioxide::{SocketIo, handler::FromConnectParts, socket::Socket};
+use socketioxide::{SocketIo, handler::FromConnectParts, socket::Socket as RawSocket};
 use socketioxide_core::{Sid, Str, adapter::Room};
 
 use super::{Adapter, interest};
@@ -135,7 +135,7 @@ impl Adapters {
     ///
     /// # Errors
     /// `unavailable` if there are too many namespaces, or this one has just been removed.
-    pub(crate) fn enter(&self, socket: &Arc<Socket<Adapter>>) -> Result<Entering, Fault> {
+    pub(crate) fn enter(&self, socket: &Arc<RawSocket<Adapter>>) -> Result<Entering, Fault> {
         let mut entering = {
             let adapters = self.by_namespace.read();
             let adapter = adapters.get(socket.ns()).ok_or_else(Fault::internal)?;
@@ -209,7 +209,7 @@ impl Drop for Entering {
     }
 }
 
-fn io_of(socket: &Arc<Socket<Adapter>>) -> SocketIo<Adapter> {
+fn io_of(socket: &Arc<RawSocket<Adapter>>) -> SocketIo<Adapter> {
     match SocketIo::from_connect_parts(socket, &None) {
         Ok(io) => io,
         Err(never) => match never {},
@@ -287,7 +287,7 @@ impl Adapter {
 
     /// Whether the socket is in the namespace of this adapter: socketioxide does not say it, but a
     /// socket's rooms are those of its own adapter.
-    fn is_adapter_of(&self, socket: &Socket<Self>) -> bool {
+    fn is_adapter_of(&self, socket: &RawSocket<Self>) -> bool {
         self.local.add_all(socket.id, PROBE);
         let belongs = socket.rooms().contains(&PROBE);
         if belongs {

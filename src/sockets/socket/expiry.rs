@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::{Session, WeakSession};
+use super::{Socket, WeakSocket};
 use crate::sockets::node::Context;
 
 /// How long before the expiry the client is told.
@@ -74,7 +74,7 @@ impl<T> Deadlines<T> {
 pub(crate) struct Expiry(Arc<Inner>);
 
 struct Inner {
-    deadlines: Mutex<Deadlines<WeakSession>>,
+    deadlines: Mutex<Deadlines<WeakSocket>>,
     changed: Notify,
     context: Weak<Context>,
 }
@@ -95,29 +95,29 @@ impl Expiry {
     }
 
     /// Watches this socket's token, if it expires, in the place of the one before.
-    pub(super) fn watch_token_of(&self, session: &Session) {
-        self.set(session, Step::Notice);
+    pub(super) fn watch_token_of(&self, socket: &Socket) {
+        self.set(socket, Step::Notice);
     }
 
     /// The socket has left.
-    pub(super) fn forget(&self, session: &Session) {
-        if let Some(due) = session.0.deadline.lock().take() {
+    pub(super) fn forget(&self, socket: &Socket) {
+        if let Some(due) = socket.0.deadline.lock().take() {
             self.change(|deadlines| deadlines.remove(&due));
         }
     }
 
-    fn set(&self, session: &Session, step: Step) {
-        let mut deadline = session.0.deadline.lock();
+    fn set(&self, socket: &Socket, step: Step) {
+        let mut deadline = socket.0.deadline.lock();
         let before = deadline.take();
-        let left = time_left(session).filter(|_| session.is_connected());
+        let left = time_left(socket).filter(|_| socket.is_connected());
         *deadline = self.change(|deadlines| {
             before.iter().for_each(|due| deadlines.remove(due));
-            deadlines.add(session.downgrade(), step, left?, Instant::now())
+            deadlines.add(socket.downgrade(), step, left?, Instant::now())
         });
         self.0.changed.notify_one();
     }
 
-    fn change<R>(&self, change: impl FnOnce(&mut Deadlines<WeakSession>) -> R) -> R {
+    fn change<R>(&self, change: impl FnOnce(&mut Deadlines<WeakSocket>) -> R) -> R {
         let mut deadlines = self.0.deadlines.lock();
         let changed = change(&mut deadlines);
         if let Some(context) = self.0.context.upgrade() {
@@ -140,40 +140,40 @@ impl Expiry {
                 () = self.0.changed.notified() => continue,
             }
             let due = self.change(|deadlines| deadlines.take_due(Instant::now()));
-            for (step, session) in due {
-                let Some(session) = session.upgrade() else { continue };
+            for (step, socket) in due {
+                let Some(socket) = socket.upgrade() else { continue };
                 // Once more for the end if it is not there yet: the two clocks do not run quite alike.
-                let left = time_left(&session).unwrap_or_default();
+                let left = time_left(&socket).unwrap_or_default();
                 if step == Step::Notice || !left.is_zero() {
-                    self.set(&session, Step::End);
+                    self.set(&socket, Step::End);
                 }
-                act(step, &session);
+                act(step, &socket);
             }
         }
     }
 }
 
-/// The session's token as of now decides: it may have been replaced since the deadline was set.
-fn act(step: Step, session: &Session) {
-    let Some(left) = time_left(session) else { return };
+/// The socket's token as of now decides: it may have been replaced since the deadline was set.
+fn act(step: Step, socket: &Socket) {
+    let Some(left) = time_left(socket) else { return };
     match step {
         // A second more, because the two clocks that are compared here do not run quite alike.
         Step::Notice if left <= NOTICE + Duration::from_secs(1) => {
             let notice = json!({ "seconds": left.as_secs_f64().round() as u64 });
-            if let Err(error) = session.emit("auth:expiring", &notice) {
+            if let Err(error) = socket.emit("auth:expiring", &notice) {
                 tracing::error!(%error, "cannot announce that a token expires");
             }
         }
         Step::End if left.is_zero() => {
-            tracing::debug!(socket.id = %session.id(), "socket has outlived its token");
-            session.disconnect(false);
+            tracing::debug!(socket.id = %socket.id(), "socket has outlived its token");
+            socket.disconnect(false);
         }
         Step::Notice | Step::End => {}
     }
 }
 
-fn time_left(session: &Session) -> Option<Duration> {
-    let at = session.expires_at()?;
+fn time_left(socket: &Socket) -> Option<Duration> {
+    let at = socket.expires_at()?;
     Some(at.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
