@@ -8,6 +8,7 @@
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
+use bench_support::result::Result;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -25,7 +26,8 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::Result;
+/// The argument that makes this program the server.
+pub(crate) const ARGUMENT: &str = "serve-floor";
 
 const OPEN: &str = r#"0{"sid":"floor","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
 

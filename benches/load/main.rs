@@ -1,81 +1,90 @@
-//! The benchmark: starts servers, loads them, and prints what a message costs each of them.
+//! The benchmark of one node: starts servers, loads them, and prints what a message costs each of
+//! them.
 //!
-//! `cargo bench --bench load`; see `benches/README.md` for what is measured and how.
+//! `cargo bench --bench load`; see `benches/README.md` for what is measured and how. The generator,
+//! the accounts and the options are in `benches/support`. A module imports only from those above it:
+//! `floor` and `plain` (servers to compare with), `servers` (what is measured), `scenario`, `report`.
 
-mod fleet;
 mod floor;
-mod options;
 mod plain;
-mod process;
 mod report;
-mod run;
 mod scenario;
-mod tally;
-mod wire;
+mod servers;
 
-use std::{env, process::ExitCode};
+use std::{env, process::ExitCode, time::Duration};
 
-use options::Options;
-use report::Report;
-use scenario::{Sample, Value};
-
-type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+use bench_support::{
+    benchmark::{self, Benchmark},
+    generator::Times,
+    options::Usage,
+    result::Result,
+    server::Spec,
+    table::Table,
+};
+use scenario::{Scenario, Value};
 
 fn main() -> ExitCode {
-    let done = match env::args().nth(1).as_deref() {
-        Some(process::SERVE_PLAIN) => plain::serve().map(|()| true),
-        Some(process::SERVE_FLOOR) => floor::serve().map(|()| true),
-        _ => benchmark(),
-    };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Runs everything; false if a run failed.
-fn benchmark() -> Result<bool> {
-    let Some(options) = Options::parse(env::args().skip(1))? else {
-        println!("{}", options::HELP);
-        return Ok(true);
-    };
-    if options.list {
-        options.scenarios.iter().for_each(|scenario| println!("{}", scenario.name()));
-        return Ok(true);
-    }
-    for scenario in &options.scenarios {
-        scenario.check_limits()?;
-    }
-    let mut report = Report::new(&options.servers);
-    for scenario in &options.scenarios {
-        for repetition in 0..options.repetitions {
-            // Each repetition begins with another server, so that none is always the first.
-            for turn in 0..options.servers.len() {
-                let number = (turn + repetition) % options.servers.len();
-                let spec = &options.servers[number];
-                let samples = scenario.repeat_once(spec, options.times);
-                samples.iter().for_each(|sample| progress(repetition, &spec.name, sample));
-                report.add(number, samples);
+    let mut arguments: Vec<String> = env::args().skip(1).collect();
+    let served = match arguments.first().map(String::as_str) {
+        Some(plain::ARGUMENT) => plain::serve(),
+        Some(floor::ARGUMENT) => floor::serve(),
+        _ => {
+            // Cargo gives `--bench` for `cargo bench`, and not when it only tests that benches work.
+            let all = arguments.len();
+            arguments.retain(|argument| argument != "--bench");
+            if arguments.len() == all {
+                arguments.push("--quick".to_owned());
             }
+            return benchmark::main::<Load>(arguments);
         }
+    };
+    if let Err(error) = served {
+        eprintln!("{error}");
     }
-    print!("{}", if options.markdown { report.markdown() } else { report.text() });
-    let failures = report.failures();
-    if failures > 0 {
-        eprintln!("{failures} runs failed");
-    }
-    Ok(failures == 0)
+    ExitCode::FAILURE
 }
 
-fn progress(repetition: usize, server: &str, Sample { measure, value }: &Sample) {
-    let result = match value {
-        Value::Traffic(measured) => format!("{:.2} µs", measured.cpu_micros),
-        Value::Memory(kilobytes) => format!("{kilobytes:.2} kB"),
-        Value::Failed(reason) => format!("FAILED: {reason}"),
+struct Load;
+
+impl Benchmark for Load {
+    type Scenario = Scenario;
+    type Value = Value;
+
+    const USAGE: Usage = Usage {
+        about: "Measures what servers pay for a message and for a connection",
+        server: "--server",
+        servers: servers::HELP,
+        times: Times { warm_up: Duration::from_millis(500), measured: Duration::from_millis(3000) },
+        quick_times: Times {
+            warm_up: Duration::from_millis(50),
+            measured: Duration::from_millis(200),
+        },
     };
-    eprintln!("{:>2} {server:<10} {measure}: {result}", repetition + 1);
+
+    fn usual_servers(quick: bool) -> &'static [&'static str] {
+        if quick { &["plain", "floor", "w0", "w2"] } else { &["plain", "floor", "w0", "w1", "w2"] }
+    }
+
+    fn server(name: &str) -> Result<Spec> {
+        servers::server(name)
+    }
+
+    fn scenarios(quick: bool) -> Vec<Scenario> {
+        scenario::all(quick)
+    }
+
+    fn in_short(value: &Value) -> String {
+        match value {
+            Value::Traffic(figures) => format!("{:.2} µs", figures.cpu_micros),
+            Value::Memory(kilobytes) => format!("{kilobytes:.2} kB"),
+        }
+    }
+
+    fn text(table: &Table<Value>) -> String {
+        report::text(table)
+    }
+
+    fn markdown(table: &Table<Value>) -> String {
+        report::markdown(table)
+    }
 }

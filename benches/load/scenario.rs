@@ -1,22 +1,22 @@
 //! What is measured: the scenarios, and one repetition of each.
 
-use std::{
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{thread::sleep, time::Duration};
 
-use crate::{
-    Result,
+use bench_support::{
+    benchmark::{self, each_pace},
     fleet::Fleet,
-    process::{Server, Spec, open_files_limit},
-    run::{Measurement, Pace, Run, Times},
-    wire::Kind,
+    generator::{Generator, Order, Pace, Times},
+    groups::Groups,
+    message::Kind,
+    process::Listening,
+    result::Result,
+    server::Spec,
+    table::Sample,
 };
 
 /// Messages between clients that connect once; each pace is measured on its own.
-#[derive(Clone, Debug)]
 pub(crate) struct Traffic {
-    pub(crate) name: &'static str,
+    name: &'static str,
     kind: Kind,
     groups: usize,
     members: usize,
@@ -25,7 +25,6 @@ pub(crate) struct Traffic {
     open: u32,
 }
 
-#[derive(Clone, Debug)]
 pub(crate) enum Scenario {
     Traffic(Traffic),
     /// The memory of clients that are connected and silent.
@@ -34,20 +33,21 @@ pub(crate) enum Scenario {
     },
 }
 
-/// What one repetition of a scenario gave, under the name that the table has for it.
-#[derive(Clone, Debug)]
-pub(crate) struct Sample {
-    pub(crate) measure: String,
-    pub(crate) value: Value,
-}
-
-#[derive(Clone, Debug)]
 pub(crate) enum Value {
-    Traffic(Measurement),
+    Traffic(Figures),
     /// kB of resident memory for each connection.
     Memory(f64),
-    /// The run is void, and why.
-    Failed(String),
+}
+
+pub(crate) struct Figures {
+    /// Of the server, for each delivery.
+    pub(crate) cpu_micros: f64,
+    pub(crate) per_second: f64,
+    /// CPU of the server and of this program, as shares of one core.
+    pub(crate) server_cores: f64,
+    pub(crate) own_cores: f64,
+    /// The share of deliveries that overtook an earlier one.
+    pub(crate) overtaking: f64,
 }
 
 /// All scenarios; with `quick` of a size that shows whether they work, not what they cost.
@@ -66,15 +66,16 @@ pub(crate) fn all(quick: bool) -> Vec<Scenario> {
     ]
 }
 
-impl Scenario {
-    pub(crate) fn name(&self) -> &'static str {
+impl benchmark::Scenario for Scenario {
+    type Value = Value;
+
+    fn name(&self) -> String {
         match self {
-            Self::Traffic(traffic) => traffic.name,
-            Self::Idle { .. } => "idle",
+            Self::Traffic(traffic) => traffic.name.to_owned(),
+            Self::Idle { .. } => "idle".to_owned(),
         }
     }
 
-    /// How many clients connect.
     fn clients(&self) -> usize {
         match self {
             Self::Traffic(traffic) => traffic.groups * traffic.members,
@@ -82,34 +83,40 @@ impl Scenario {
         }
     }
 
-    /// Refuses to start what the limit of open files would end in the middle.
-    pub(crate) fn check_limits(&self) -> Result<()> {
-        let (needed, limit) = (self.clients() + 100, open_files_limit()?);
-        if needed > limit {
-            let name = self.name();
-            let advice = format!("{name}: raise the limit of open files: ulimit -n {needed}");
-            return Err(advice.into());
-        }
-        Ok(())
-    }
-
-    /// Runs the scenario once against a fresh process of the server.
-    pub(crate) fn repeat_once(&self, spec: &Spec, times: Times) -> Vec<Sample> {
+    fn repeat_once(&self, server: &Spec, times: Times) -> Vec<Sample<Value>> {
         match self {
-            Self::Traffic(traffic) => traffic.repeat_once(spec, times),
+            Self::Traffic(traffic) => traffic.repeat_once(server, times),
             Self::Idle { clients } => {
-                let value = match idle(spec, *clients, times.warm_up * 4) {
-                    Ok(kilobytes) => Value::Memory(kilobytes),
-                    Err(error) => Value::Failed(error.to_string()),
-                };
-                vec![Sample { measure: "idle websocket, RSS in kB".to_owned(), value }]
+                let memory = idle(server, *clients, times.warm_up * 4);
+                let result = memory.map(Value::Memory).map_err(|error| error.to_string());
+                vec![Sample { measure: "idle websocket, RSS in kB".to_owned(), result }]
             }
         }
     }
 }
 
 impl Traffic {
-    fn repeat_once(&self, spec: &Spec, times: Times) -> Vec<Sample> {
+    fn repeat_once(&self, spec: &Spec, times: Times) -> Vec<Sample<Value>> {
+        let groups = Groups::of_neighbours(self.groups, self.members);
+        each_pace(
+            self.paces(),
+            || self.connect(spec),
+            |(server, fleet), pace| {
+                let generator = Generator::new(fleet, &groups, self.kind, Order::InTurn, ());
+                let window = generator.measure(pace, times, spec.keeps_order, || server.cpu())?;
+                let cpu = window.after - window.before;
+                Ok(Value::Traffic(Figures {
+                    cpu_micros: window.micros_each(cpu),
+                    per_second: window.per_second(),
+                    server_cores: cpu.as_secs_f64() / window.length,
+                    own_cores: window.own_cores,
+                    overtaking: window.overtaking,
+                }))
+            },
+        )
+    }
+
+    fn paces(&self) -> Vec<(String, Pace)> {
         let closed = self.closed.iter().map(|in_flight| {
             let few = match self.closed.first() {
                 Some(most) if most == in_flight => String::new(),
@@ -118,34 +125,11 @@ impl Traffic {
             (format!("{}, closed{few}", self.name), Pace::Closed(*in_flight))
         });
         let open = (format!("{}, open", self.name), Pace::Open(self.open));
-        let paces: Vec<_> = closed.chain([open]).collect();
-        let (server, mut fleet) = match self.connect(spec) {
-            Ok(connected) => connected,
-            Err(error) => {
-                let failed = Value::Failed(error.to_string());
-                let sample = |(measure, _)| Sample { measure, value: failed.clone() };
-                return paces.into_iter().map(sample).collect();
-            }
-        };
-        let mut samples = Vec::new();
-        for (measure, pace) in paces {
-            let run = Run::new(&mut fleet, &server, self.kind, (self.groups, self.members));
-            let value = match run.measure(pace, times) {
-                Ok(measured) => judge(measured, spec),
-                Err(error) => Value::Failed(error.to_string()),
-            };
-            let failed = matches!(value, Value::Failed(_));
-            samples.push(Sample { measure, value });
-            if failed {
-                // What is still under way would be taken for messages of the next pace.
-                break;
-            }
-        }
-        samples
+        closed.chain([open]).collect()
     }
 
-    fn connect(&self, spec: &Spec) -> Result<(Server, Fleet)> {
-        let server = Server::start(spec)?;
+    fn connect(&self, spec: &Spec) -> Result<(Listening, Fleet)> {
+        let server = spec.start()?;
         let auth = |client: usize| match self.kind {
             Kind::Echo => format!(r#"{{"userId":"u{client}"}}"#),
             Kind::Events => format!(r#"{{"userId":"u{}"}}"#, client / self.members),
@@ -153,38 +137,20 @@ impl Traffic {
                 format!(r#"{{"userId":"u{client}","room":"r{}"}}"#, client / self.members)
             }
         };
-        let fleet = Fleet::connect(&|_| server.address, self.groups * self.members, &auth)?;
+        let fleet = Fleet::connect(&|_| server.address(), self.groups * self.members, &auth)?;
         // A server may tell the client before it has joined the rooms.
         sleep(Duration::from_millis(200));
         Ok((server, fleet))
     }
 }
 
-/// A lost or repeated delivery voids the run; so does a wrong order where order is promised.
-fn judge(measured: Measurement, spec: &Spec) -> Value {
-    let Measurement { missing, duplicate, overtaking, delivered, .. } = measured;
-    if missing > 0 || duplicate > 0 || (overtaking > 0 && spec.keeps_order()) {
-        Value::Failed(format!(
-            "{missing} deliveries missing, {duplicate} twice, {overtaking} out of order, \
-             {delivered} arrived"
-        ))
-    } else {
-        Value::Traffic(measured)
-    }
-}
-
 /// The memory of a connection: what the server has more with them all than it had before.
 fn idle(spec: &Spec, clients: usize, settle: Duration) -> Result<f64> {
-    let server = Server::start(spec)?;
+    let server = spec.start()?;
     sleep(settle);
     let before = server.rss()?;
     let auth = |client: usize| format!(r#"{{"userId":"u{client}"}}"#);
-    let mut fleet = Fleet::connect(&|_| server.address, clients, &auth)?;
-    let settled = Instant::now() + settle;
-    while Instant::now() < settled {
-        fleet.receive(Duration::from_millis(50), |client, _| {
-            Err(format!("idle client {client} got an event").into())
-        })?;
-    }
+    let mut fleet = Fleet::connect(&|_| server.address(), clients, &auth)?;
+    fleet.stay_silent(settle)?;
     Ok((server.rss()?.saturating_sub(before)) as f64 / clients as f64)
 }

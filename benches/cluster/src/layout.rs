@@ -1,8 +1,9 @@
 //! The scenarios: who is connected to which node, who sends, and who is to receive.
 
-use std::collections::HashMap;
-
-use crate::wire::Kind;
+use bench_support::{
+    groups::{Dice, Group, Groups},
+    message::Kind,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -26,22 +27,10 @@ pub(crate) struct Scenario {
     pub(crate) open: u32,
 }
 
-pub(crate) struct Client {
-    pub(crate) node: usize,
-    /// None: an idle one.
-    pub(crate) group: Option<usize>,
-}
-
-/// A user or a room.
-pub(crate) struct Group {
-    pub(crate) members: usize,
-    /// Always the same client, so that the order of its messages can be checked.
-    pub(crate) sender: usize,
-}
-
 pub(crate) struct Layout {
-    pub(crate) clients: Vec<Client>,
-    pub(crate) groups: Vec<Group>,
+    pub(crate) groups: Groups,
+    /// The node of each client.
+    pub(crate) nodes: Vec<usize>,
 }
 
 /// All scenarios; with `quick` a part that shows whether they work.
@@ -69,7 +58,7 @@ pub(crate) fn all(quick: bool) -> Vec<Scenario> {
 }
 
 impl Scenario {
-    pub(crate) fn name(&self) -> String {
+    pub(crate) fn called(&self) -> String {
         let what = match self.shape {
             Shape::Users => "user emit",
             Shape::UsersBesideIdle => return "user emit, 2 nodes and an idle one".to_owned(),
@@ -96,54 +85,36 @@ impl Scenario {
     }
 
     pub(crate) fn layout(&self) -> Layout {
-        let (groups, members): (usize, fn(usize) -> usize) = match self.shape {
+        let (count, members): (usize, fn(usize) -> usize) = match self.shape {
             Shape::Users | Shape::UsersBesideIdle => (200, |_| 2),
             Shape::LargeRooms => (4, |_| 100),
             Shape::SmallRooms => (200, |group| 3 + group % 2),
         };
-        let mut clients = Vec::new();
-        let mut first = HashMap::new();
-        for group in 0..groups {
-            first.insert(group, clients.len());
+        let (mut nodes, mut of_client, mut first) = (Vec::new(), Vec::new(), Vec::new());
+        for group in 0..count {
+            first.push(nodes.len());
             // The second member is not always the neighbour of the first.
             let step = 1 + group / self.nodes % self.nodes.saturating_sub(1).max(1);
             let step = if self.kind() == Kind::User { step } else { 1 };
             for member in 0..members(group) {
-                let node = (group + member * step) % self.nodes;
-                clients.push(Client { node, group: Some(group) });
+                nodes.push((group + member * step) % self.nodes);
+                of_client.push(Some(group));
             }
         }
-        let addressed = clients.len();
+        let addressed = nodes.len();
         if self.has_idle() {
-            clients.extend((0..20).map(|_| Client { node: self.nodes, group: None }));
+            nodes.extend([self.nodes; 20]);
+            of_client.extend([None; 20]);
         }
         let mut dice = Dice::default();
-        let group = |group| Group {
+        let groups = first.into_iter().enumerate().map(|(group, first)| Group {
             members: members(group),
             sender: match self.kind() {
                 // Somebody else, anywhere.
                 Kind::User => dice.below(addressed),
-                _ => first[&group],
+                _ => first,
             },
-        };
-        Layout { groups: (0..groups).map(group).collect(), clients }
-    }
-}
-
-/// Random enough, and the same in every run.
-pub(crate) struct Dice(u64);
-
-impl Default for Dice {
-    fn default() -> Self {
-        Self(0x9e37_79b9_7f4a_7c15)
-    }
-}
-
-impl Dice {
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
+        });
+        Layout { groups: Groups { groups: groups.collect(), of_client }, nodes }
     }
 }
