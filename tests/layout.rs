@@ -1,0 +1,111 @@
+//! The layout of the source: what may import what.
+//!
+//! The rows stand in `ARCHITECTURE.md`; here every file is held to them, and the page to the files.
+
+#[path = "layout/crates.rs"]
+mod crates;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use crates::{Crate, Name};
+
+/// Modules of one folder, each with those beside it that it uses, and where.
+type Beside = BTreeMap<String, BTreeMap<String, String>>;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn page() -> String {
+    std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md")
+}
+
+/// The lines of the page's block that begins with the fence and this word.
+fn block(page: &str, word: &str) -> Vec<String> {
+    let fence = format!("```{word}");
+    let lines = page.lines().skip_while(|line| *line != fence).skip(1);
+    let lines: Vec<_> = lines.take_while(|line| *line != "```").map(str::to_owned).collect();
+    assert!(!lines.is_empty(), "ARCHITECTURE.md has no block {fence}");
+    lines
+}
+
+/// The height of each module of the root: the number of its row, from below.
+fn rows() -> BTreeMap<String, usize> {
+    let rows = block(&page(), "rows");
+    let mut heights = BTreeMap::new();
+    for (height, row) in rows.iter().rev().enumerate() {
+        let modules = row.split('|').next().expect("modules");
+        for module in modules.split_whitespace() {
+            assert!(heights.insert(module.to_owned(), height).is_none(), "{module} is there twice");
+        }
+    }
+    heights
+}
+
+/// A file as it is called from the repository's root.
+fn shown(file: &Path) -> std::path::Display<'_> {
+    file.strip_prefix(root()).unwrap_or(file).display()
+}
+
+/// What the children of a module use of one another.
+fn beside(read: &Crate, parent: &Name) -> Beside {
+    let mut beside = Beside::new();
+    for (name, module) in &read.modules {
+        let Some([child, ..]) = name.strip_prefix(parent.as_slice()) else { continue };
+        for used in read.uses(name) {
+            if let Some([other, ..]) = used.strip_prefix(parent.as_slice())
+                && other != child
+            {
+                let place = format!("{} uses {}", shown(&module.file), used.join("::"));
+                beside.entry(child.clone()).or_default().entry(other.clone()).or_insert(place);
+            }
+        }
+    }
+    beside
+}
+
+#[test]
+fn every_module_imports_only_from_rows_below_it() {
+    let read = Crate::read(&root().join("src/lib.rs"));
+    let heights = rows();
+    let declared: BTreeSet<_> = heights.keys().cloned().collect();
+    let there: BTreeSet<_> = read.modules[&Vec::new()].children.iter().cloned().collect();
+    assert_eq!(declared, there, "ARCHITECTURE.md lists the modules that there are");
+    let mut wrong = Vec::new();
+    for (module, used) in beside(&read, &Vec::new()) {
+        for (other, place) in used {
+            if heights[&other] >= heights[&module] {
+                wrong.push(place);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "these imports lead upwards or sideways:\n{}", wrong.join("\n"));
+}
+
+/// The block `modules` of the page, made from the first sentence of each file. A page that is out of
+/// date gets it from what this prints.
+#[test]
+fn the_page_lists_the_modules() {
+    let read = Crate::read(&root().join("src/lib.rs"));
+    let rows = block(&page(), "rows");
+    let modules = rows.iter().flat_map(|row| row.split('|').next().expect("modules").split(' '));
+    let mut listed = Vec::new();
+    for module in modules.filter(|module| !module.is_empty()) {
+        let name = vec![module.to_owned()];
+        let line = |depth: usize, name: &Name| {
+            let indented = format!("{:depth$}{}", "", name.last().expect("a name"));
+            format!("{indented:<20}{}", read.modules[name].about).trim_end().to_owned()
+        };
+        listed.push(line(0, &name));
+        let mut children = read.modules[&name].children.clone();
+        children.sort();
+        for child in children {
+            listed.push(line(2, &vec![module.to_owned(), child]));
+        }
+    }
+    let stands = block(&page(), "modules");
+    assert_eq!(stands, listed, "the block is to be:\n{}\n", listed.join("\n"));
+}
