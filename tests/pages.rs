@@ -1,0 +1,155 @@
+//! What the pages for people point to, name and show is there.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use switchboard::{Gateway, Switchboard};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every page of the repository.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = Vec::new();
+    let mut folders = vec![root().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() && !["target", "node_modules"].contains(&&*name) {
+                // What begins with a dot belongs to tools.
+                folders.extend((!name.starts_with('.')).then_some(path));
+            } else if name.ends_with(".md") {
+                pages.push(path);
+            }
+        }
+    }
+    assert!(pages.contains(&root().join("docs/configuration.md")), "{pages:?}");
+    pages
+}
+
+/// The lines of a page that are no code.
+fn prose(page: &str) -> impl Iterator<Item = &str> {
+    let outside = page.split("\n```").step_by(2);
+    outside.flat_map(str::lines)
+}
+
+/// The contents of the code blocks of this language.
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    let start = format!("```{language}\n");
+    let starts = page.match_indices(&start).map(|(at, _)| at + start.len());
+    starts.filter_map(|at| page[at..].split("```").next()).collect()
+}
+
+/// What may follow `#` in a link to this page: its headings, as GitHub turns them into anchors.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let titles = prose(page).filter(|line| line.starts_with('#'));
+    let anchor = |title: &str| {
+        let title = title.trim_start_matches('#').trim().to_lowercase();
+        let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    titles.map(anchor).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut seen = 0;
+    for page in pages() {
+        let folder = page.parent().expect("a file is in a folder");
+        let text = read(&page);
+        let lines: Vec<&str> = prose(&text).collect();
+        let links = lines.iter().flat_map(|line| line.split("](").skip(1));
+        for link in links.filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { page.clone() } else { folder.join(path) };
+            assert!(target.exists(), "{} links to {link}", page.display());
+            let is_there = || anchors(&read(&target)).contains(anchor);
+            assert!(anchor.is_empty() || is_there(), "{} links to {link}", page.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "{seen}");
+}
+
+#[test]
+fn every_command_of_the_server_has_its_flags() {
+    let mut seen = 0;
+    for page in pages() {
+        let text = read(&page);
+        for line in blocks(&text, "sh").into_iter().flat_map(str::lines) {
+            let line = line.split(" #").next().unwrap_or_default();
+            let mut words = line.split_whitespace();
+            if !words.next().is_some_and(|program| Path::new(program).ends_with("switchboard")) {
+                continue;
+            }
+            let words: Vec<&str> = words.collect();
+            let name = words.first().filter(|word| !word.starts_with('-'));
+            let help = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+                .args(name)
+                .arg("--help")
+                .output()
+                .expect("the binary runs");
+            let page = page.display();
+            assert!(help.status.success(), "{page}: {line}");
+            let help = String::from_utf8_lossy(&help.stdout).into_owned();
+            let known: Vec<&str> = help.split([' ', ',', '\n', '=']).collect();
+            for flag in words.iter().filter(|word| word.starts_with("--")) {
+                assert!(known.contains(flag), "{page}: {line}: {flag}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5, "{seen}");
+}
+
+/// The first cells of all rows of the tables on the page for operators.
+fn rows_for_operators() -> Vec<String> {
+    let page = read(&root().join("docs/operations.md"));
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| "));
+    rows.filter_map(|row| Some(row.split(" |").next()?.to_owned())).collect()
+}
+
+#[test]
+fn operators_find_every_alert() {
+    let rules = read(&root().join("deploy/prometheus/rules.yml"));
+    let alerts: Vec<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 10, "{alerts:?}");
+    let rows = rows_for_operators();
+    for alert in alerts {
+        let alert = format!("`{alert}`");
+        assert!(rows.iter().any(|row| row.contains(&alert)), "{alert} has no row");
+    }
+}
+
+#[tokio::test]
+async fn operators_find_every_reason_why_a_client_is_cut_or_refused() {
+    let server = Switchboard::builder().gateway(Gateway::new("/")).build().expect("it is valid");
+    let metrics = server.metrics().await;
+    let reasons = |metric: &str| -> Vec<String> {
+        let start = format!("{metric}{{reason=\"");
+        let labels =
+            metrics.lines().filter_map(|line| line.strip_prefix(&*start)?.split('"').next());
+        labels.map(str::to_owned).collect()
+    };
+    let rows = rows_for_operators();
+    for metric in ["switchboard_connections_cut_total", "switchboard_requests_refused_total"] {
+        let reasons = reasons(metric);
+        assert!(reasons.len() > 5, "{metric}: {reasons:?}");
+        for reason in reasons {
+            assert!(rows.contains(&format!("`{reason}`")), "{metric}: {reason} has no row");
+        }
+    }
+}
