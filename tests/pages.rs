@@ -114,6 +114,45 @@ fn every_command_of_the_server_has_its_flags() {
     assert!(seen >= 5, "{seen}");
 }
 
+/// What stands between backticks, on one line.
+fn code(page: &str) -> impl Iterator<Item = &str> {
+    prose(page).flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+/// The file that a piece of code names, if it names one: a module (`edge::stream`), a test with
+/// clients (`drain.test.mjs`), or a path.
+fn named(code: &str) -> Option<Vec<PathBuf>> {
+    let is_name =
+        |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    if code.contains("::") && code.split("::").all(is_name) {
+        return Some(vec![root().join(format!("src/{}.rs", code.replace("::", "/")))]);
+    }
+    if code.ends_with(".mjs") && !code.contains(['/', ' ']) {
+        return Some(
+            ["clients", "operators"]
+                .map(|folder| root().join("tests").join(folder).join(code))
+                .into(),
+        );
+    }
+    let is_path = ["src/", "tests/", "docs/", "deploy/", "benches/"]
+        .iter()
+        .any(|start| code.starts_with(start));
+    (is_path && !code.contains([' ', '<', '*'])).then(|| vec![root().join(code)])
+}
+
+#[test]
+fn every_file_that_contributors_are_sent_to_is_there() {
+    let mut seen = 0;
+    for page in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = read(&root().join(page));
+        for (code, files) in code(&text).filter_map(|code| Some((code, named(code)?))) {
+            assert!(files.iter().any(|file| file.exists()), "{page} names {code}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 100, "{seen}");
+}
+
 /// The first cells of all rows of the tables on the page for operators.
 fn rows_for_operators() -> Vec<String> {
     let page = read(&root().join("docs/operations.md"));
