@@ -6,7 +6,7 @@
 
 pub(crate) mod broker;
 pub(crate) mod codec;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub(crate) mod marks;
 mod members;

@@ -53,7 +53,7 @@ mod compression;
 mod connection;
 mod cors;
 mod frames;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod inbound;
 mod load;

@@ -52,7 +52,7 @@ mod telemetry;
 pub mod users;
 
 pub use auth::{Identity, Jwt};
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub use cluster::fuzzing as cluster_fuzzing;
 pub use config::Config;
 pub use fault::{Code, Fault};

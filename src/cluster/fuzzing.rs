@@ -1,10 +1,10 @@
-//! What the fuzz targets of the wire formats drive. Compiled for them alone.
+//! What the fuzz targets of the wire formats drive, and, with fewer inputs, a test.
 
 use bytes::Bytes;
 
 use super::{
+    codec::{Wire, event_to_packet},
     message::{Envelope, Message},
-    wire::{Wire, event_to_packet},
 };
 use crate::{
     config::WireProtocol,
@@ -38,5 +38,21 @@ pub fn wire(sharded: bool, channel: u8, frame: &[u8]) {
     if let Ok((channel, frame)) = theirs.encode("/", &message, Some("ours")) {
         let read = ours.decode("/", &channel, &frame.into(), &|_| true);
         assert!(matches!(read, Ok(Some(_))), "what is written is not understood: {read:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_frame_panics(
+            sharded in any::<bool>(),
+            channel in any::<u8>(),
+            frame in prop::collection::vec(any::<u8>(), 0..60),
+        ) {
+            super::wire(sharded, channel, &frame);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What the fuzz targets in `fuzz/` drive. Compiled for them alone.
+//! What the fuzz targets of the edge drive, and, with fewer inputs, a test.
 
 use std::{
     net::Ipv4Addr,
@@ -24,8 +24,8 @@ use super::{
 use crate::id::SocketId;
 
 /// A connection that takes all that is written, and gives what it was made with.
-pub(super) struct Memory {
-    pub(super) written: Vec<u8>,
+struct Memory {
+    written: Vec<u8>,
     sent: std::collections::VecDeque<u8>,
 }
 
@@ -101,7 +101,7 @@ fn through(bytes: &[u8], sizes: &[u8]) -> (Vec<u8>, Vec<u8>) {
         }
     }
     let _ = Pin::new(&mut io).poll_flush(&mut cx);
-    (io.written(), read)
+    (io.inner().written.clone(), read)
 }
 
 /// Any split of any bytes equals the unsplit result.
@@ -125,4 +125,24 @@ pub fn bodies(body: &[u8]) {
     rewrite::body_v4(body.clone(), &mut data);
     rewrite::body_v3(body.clone(), false, &mut data);
     rewrite::body_v3(body, true, &mut data);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_split_changes_nothing(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            sizes in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            super::frames(&bytes, &sizes);
+        }
+
+        #[test]
+        fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            super::bodies(&body);
+        }
+    }
 }

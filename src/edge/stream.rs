@@ -164,11 +164,11 @@ impl<S> EdgeIo<S> {
     }
 }
 
-#[cfg(fuzzing)]
-impl EdgeIo<super::fuzzing::Memory> {
-    /// What the client has got.
-    pub(super) fn written(&self) -> Vec<u8> {
-        self.inner.written.clone()
+#[cfg(any(test, fuzzing))]
+impl<S> EdgeIo<S> {
+    /// The connection itself.
+    pub(super) fn inner(&self) -> &S {
+        &self.inner
     }
 }
 
