@@ -1,4 +1,4 @@
-//! What the fuzz targets of the wire formats drive, and, with fewer inputs, a test.
+//! What the fuzz targets of the wire formats drive. A test drives it too, with fewer inputs.
 
 use bytes::Bytes;
 

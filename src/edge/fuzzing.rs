@@ -1,4 +1,4 @@
-//! What the fuzz targets of the edge drive, and, with fewer inputs, a test.
+//! What the fuzz targets in `fuzz/` drive. A test drives it too, with fewer inputs.
 
 use std::{
     net::Ipv4Addr,
