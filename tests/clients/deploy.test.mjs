@@ -36,11 +36,20 @@ async function accepted(args, env) {
   assert.equal(err, "");
   return {
     out,
-    seconds(section, key) {
-      const [, value] = new RegExp(`\\[${section}\\][^[]*?\\n${key} = "(.*?)"`).exec(out);
-      return seconds(value);
-    },
+    seconds: (section, key) => seconds(valueOf(out, section, key)),
+    bytes: (section, key) => bytes(valueOf(out, section, key)),
   };
+}
+
+function valueOf(out, section, key) {
+  const [, value] = new RegExp(`\\[${section}\\]\\n(?:.+\\n)*?${key} = "(.*?)"`).exec(out);
+  return value;
+}
+
+/** A size as the configuration or Kubernetes writes it. */
+function bytes(text) {
+  const [, number, unit] = /^(\d+)(B|KB|kB|MB|GB|Ki|Mi|Gi|KiB|MiB|GiB)$/.exec(text);
+  return number * (unit.includes("i") ? 1024 : 1000) ** "BKMG".indexOf(unit[0].toUpperCase());
 }
 
 function seconds(text) {
@@ -112,6 +121,14 @@ describe("deploy/kubernetes", () => {
     const { seconds: configured, out } = await accepted(args, await withSecrets(environment(container)));
     assert.match(out, /^listen = "0\.0\.0\.0:3000"$/m);
     assert.ok(terminationGracePeriodSeconds > configured("drain", "timeout"));
+  });
+
+  it("has memory for all that may wait, and for the connections beside it", async () => {
+    const { containers: [container] } = await pod(`${KUBERNETES}/base/deployment.yaml`);
+    const args = withConfig(container.args, "/etc/switchboard/switchboard.toml", join(ROOT, KUBERNETES, "base/switchboard.toml"));
+    const { bytes: configured } = await accepted(args, await withSecrets(environment(container)));
+    const waits = configured("limits", "max_buffered_bytes") + configured("edge", "max_bodies") + configured("redis", "pending_max");
+    assert.ok(waits <= 0.6 * bytes(container.resources.limits.memory), `${waits} bytes may wait`);
   });
 
   it("opens the administration port to those with a key", async () => {
