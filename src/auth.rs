@@ -1,8 +1,8 @@
-//! Who a client is: finds the token that it shows, verifies it, and says what the token allows.
+//! Who a client is: finds its token, verifies it, and says what the token allows.
 //!
-//! [`Jwt`] holds the keys and turns a token into an [`Identity`]; [`identify`] applies the
-//! configured [`AuthMode`] to a connection. Which algorithms a token may use is decided by the kind
-//! of each key, never by the token.
+//! [`Jwt`] holds the keys and turns a token into an [`Identity`]. [`identify`] applies the
+//! configured [`AuthMode`] to a connection. The kind of each key decides which algorithms a token
+//! may use; the token itself never does.
 
 mod claims;
 mod identity;

@@ -7,8 +7,8 @@
 //!
 //! In the file a secret may also stand in a file of its own, named by `<key>_file`
 //! (`auth.hs256_secret_file`, `edge.secrets_file`, `admin.api_keys_file`, `admin_ui.password_file`,
-//! `redis.url_file`): one a
-//! line where several are possible, blanks around them ignored.
+//! `redis.url_file`). Such a file holds one secret a line where the key takes several; blanks
+//! around them are ignored.
 
 #[cfg(feature = "server")]
 mod address;
@@ -60,8 +60,8 @@ pub use units::parse_duration;
 
 pub use crate::payload::Parser;
 
-/// The secret that `--dev` uses when no other is configured. Everybody knows it, so a
-/// configuration that names it without `--dev` is refused.
+/// The secret of `--dev` when no other is configured. Everybody knows it, so a configuration that
+/// names it without `--dev` is refused.
 pub const DEV_SECRET: &str = "switchboard-development-secret-do-not-use-in-production";
 
 /// The whole configuration. See the [module](self).
@@ -82,10 +82,10 @@ pub struct Config {
     /// random, new at each start.
     #[serde(with = "serde_with::unset")]
     pub node_id: Option<String>,
-    /// Threads that serve connections, at most 1024. Default 0: everything runs on one thread; with
-    /// N connections are spread over N more.
+    /// Threads that serve connections, at most 1024. Default 0: everything runs on one thread. With
+    /// N, connections are spread over N more threads.
     pub workers: usize,
-    /// What is written to the log, and how.
+    /// Importance and shape of the log lines.
     pub log: Log,
     /// The transport, as in Socket.IO.
     pub engine: Engine,
@@ -93,7 +93,7 @@ pub struct Config {
     pub auth: Auth,
     /// The link to the other nodes.
     pub redis: Redis,
-    /// Between the client and Socket.IO: session ids, proxies, slow handshakes.
+    /// Protections between the client and Socket.IO: session ids, proxies, slow clients.
     pub edge: Edge,
     /// Connection state recovery.
     pub recovery: Recovery,
@@ -101,7 +101,7 @@ pub struct Config {
     pub users: Users,
     /// Rooms of the built-in gateway.
     pub rooms: Rooms,
-    /// What one client may use.
+    /// The most that clients may use.
     pub limits: Limits,
     /// How a node stops.
     pub drain: Drain,
@@ -111,7 +111,7 @@ pub struct Config {
     pub admin_ui: AdminUi,
     /// TLS on the public port.
     pub tls: Tls,
-    /// Where spans go.
+    /// The export of spans.
     pub traces: Traces,
 }
 
@@ -144,10 +144,10 @@ impl Default for Config {
 #[cfg(feature = "server")]
 impl Config {
     /// The configuration as a TOML file, secrets masked. [`load()`] understands it, but refuses a
-    /// masked secret rather than use the mask as one.
+    /// masked secret: the mask must not become the secret.
     pub fn to_masked_toml(&self) -> String {
-        // Every value is a string, a number, a boolean or a list of strings, and no table comes
-        // before a plain key: nothing here that TOML cannot say.
+        // TOML can express all of it: every value is a string, a number, a boolean or a list of
+        // strings, and no table comes before a plain key.
         toml::to_string(self).expect("a configuration is always valid TOML")
     }
 }

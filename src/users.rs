@@ -1,7 +1,7 @@
 //! The user directory: which user has which sockets on which node.
 //!
-//! `UserDirectory` is the seam: in memory for one node, in Redis for a cluster. `Directory` is
-//! the handle that the rest of the server holds; the choice is a value made once at start.
+//! `UserDirectory` is the seam: in memory for one node, in Redis for a cluster. `Directory` is the
+//! handle that the rest of the server holds. The choice is made once, at the start.
 
 #[cfg(test)]
 mod conformance;
@@ -39,8 +39,8 @@ pub struct UserSocket {
     /// When it was accepted.
     #[serde(serialize_with = "as_millis")]
     pub connected_at: SystemTime,
-    /// `websocket` or `polling`. That a socket of another node was upgraded is known within about
-    /// five seconds.
+    /// `websocket` or `polling`. The upgrade of a socket on another node shows within about five
+    /// seconds.
     pub transport: Cow<'static, str>,
 }
 
@@ -49,7 +49,7 @@ fn as_millis<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S
     serializer.serialize_u64(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// How many sockets a user may have, and what happens to one too many.
+/// How many sockets a user may have, and the fate of a socket too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct UserLimit {
     /// 0 = no limit.
@@ -68,8 +68,8 @@ impl From<LimitReached> for Fault {
     }
 }
 
-/// What other nodes hold is not known: Redis does not answer in time, refuses to, or has lost its
-/// data and is being told again.
+/// The sockets on other nodes are not known: Redis does not answer in time, refuses to, or has lost
+/// its data and is being told again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the user directory in Redis cannot tell just now")]
 pub(crate) struct Unknown;
@@ -86,7 +86,7 @@ impl From<Unknown> for Fault {
 pub struct UserPage {
     /// Each user with the number of its sockets.
     pub users: Vec<(UserId, usize)>,
-    /// Where the next page starts; none after the last.
+    /// The start of the next page. `None` after the last.
     pub next: Option<UserId>,
 }
 
@@ -95,8 +95,8 @@ pub struct UserPage {
 /// Exact: a socket is listed from the moment `enter` succeeds until `leave`, whatever the order in
 /// which the calls of different sockets interleave. A socket is known by its namespace and id.
 pub(crate) trait UserDirectory: Send + Sync + 'static {
-    /// Lists a socket, if the user may have one more. Checked and listed in one step. Answers with
-    /// the sockets that have to go for it; these are no longer listed.
+    /// Lists a socket, if the user may have one more; check and listing are one step. Returns the
+    /// sockets that have to go for it. These are no longer listed.
     fn enter(
         &self,
         user: UserId,
@@ -110,11 +110,11 @@ pub(crate) trait UserDirectory: Send + Sync + 'static {
     /// The sockets of a user in the whole cluster, oldest first.
     fn sockets(&self, user: &str) -> BoxFuture<'_, Result<Vec<UserSocket>, Unknown>>;
 
-    /// For each of these users whether it has a socket, or lost its last one less than the grace
-    /// time ago.
+    /// Whether each of these users is online: it has a socket, or lost its last one less than the
+    /// grace time ago.
     fn online(&self, users: Vec<UserId>) -> BoxFuture<'_, Result<Vec<bool>, Unknown>>;
 
-    /// Users with at least one socket: at most `limit` of them, from `cursor` on (included). What
+    /// Users with at least one socket: at most `limit`, from `cursor` on (included). A user that
     /// left a moment ago may still be counted.
     fn users(
         &self,
@@ -125,36 +125,35 @@ pub(crate) trait UserDirectory: Send + Sync + 'static {
     /// How many users have sockets on this node.
     fn users_here(&self) -> usize;
 
-    /// What went wrong, and what was made good, by name. Nothing: it keeps no count.
+    /// Counts of failures and repairs, by name. Empty if the directory keeps no count.
     fn troubles(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
 
-    /// Why nothing can be told to the other nodes just now; none: it can.
+    /// Why the other nodes cannot be told anything just now. `None` if they can.
     fn trouble(&self) -> Option<String> {
         None
     }
 
-    /// Whether everybody who is connected here is listed for the other nodes, a moment ago at the
-    /// latest.
+    /// Whether every user connected here is listed for the other nodes, or was a moment ago.
     fn is_complete(&self) -> bool {
         true
     }
 
-    /// The nodes that live.
+    /// The live nodes.
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeInfo>, Unknown>>;
 
-    /// The node leaves the cluster: whatever it holds is no longer listed, and it neither. Who
-    /// enters later is known to this node only.
+    /// The node leaves the cluster: it and its sockets are no longer listed. Sockets that enter
+    /// later are known to this node only.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
-/// The sockets of this node themselves, as far as the directory has to do with them.
+/// The sockets of this node, as far as the directory needs them.
 pub(crate) trait Here: Send + Sync + 'static {
-    /// Disconnects a socket from its namespace, on whatever node: its user has more than it may.
+    /// Disconnects a socket, on whatever node: its user has more sockets than it may have.
     fn disconnect(&self, socket: &UserSocket);
 
-    /// `websocket` or `polling`, just now; none if the socket is not one of this node.
+    /// `websocket` or `polling`, as of now. `None` if the socket is not on this node.
     fn transport(&self, socket: &UserSocket) -> Option<&'static str>;
 }
 

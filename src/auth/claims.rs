@@ -1,5 +1,5 @@
-//! What the claims of a token must say, and the identity that they make. No keys, no clock: the
-//! signature was verified before, the time is an argument.
+//! The rules for a token's claims, and the identity that the claims make. No keys, no clock: the
+//! signature was verified before, and the time is an argument.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,7 @@ use crate::{config, fault::Fault, names::rooms::RoomPattern};
 /// Longest user id, in bytes.
 const MAX_USER_ID: usize = 255;
 
-/// What is asked of the claims.
+/// The rules that claims are held to.
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
     pub(super) audience: Option<String>,
@@ -117,7 +117,7 @@ fn may_join(claim: Option<&Value>) -> Result<Vec<RoomPattern>, Fault> {
     list(claim, pattern).ok_or_else(|| refuse(refusal::MAY_JOIN))
 }
 
-/// A list of what `read` understands, all of it; without the claim an empty one.
+/// A list in which `read` understands every item. Empty if the claim is missing.
 fn list<T>(claim: Option<&Value>, read: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
     match claim {
         None => Some(Vec::new()),

@@ -1,4 +1,4 @@
-//! Who a socket belongs to, and what that allows.
+//! The owner of a socket, and what the owner may do.
 
 use std::{sync::Arc, time::SystemTime};
 

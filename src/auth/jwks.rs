@@ -23,13 +23,13 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ANSWER: usize = 1024 * 1024;
 /// How long keys are kept when the provider does not say.
 const USUAL_AGE: Duration = Duration::from_secs(10 * 60);
-/// What a provider may say at least: it is not to be asked for every token.
+/// Shortest time that a provider may name. It is not to be asked for every token.
 const MIN_AGE: Duration = Duration::from_secs(60);
-/// And at most: a key that was taken back ends some day.
+/// Longest time that a provider may name. A key that was withdrawn has to end some day.
 const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-/// Rest between two fetches while there are keys: unknown key ids are free to invent.
+/// Rest between two fetches while there are keys. Anybody can invent unknown key ids.
 const REST: Duration = Duration::from_secs(10);
-/// Rest while there are none, so nobody can connect.
+/// Rest while there are no keys. Nobody can connect then.
 const REST_WITHOUT_KEYS: Duration = Duration::from_secs(1);
 
 /// The published keys, fetched when needed. Clones share them.
@@ -40,7 +40,7 @@ struct Inner {
     url: Url,
     client: Client,
     cache: Mutex<Cache>,
-    /// Held while fetching, so that one question is asked for all who wait.
+    /// Held while fetching, so that one request serves all tokens that wait.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -65,26 +65,26 @@ impl Jwks {
     /// The keys with this id; without an id, all of them. None if the provider does not have it.
     pub(super) async fn find(&self, kid: Option<&str>, now: Instant) -> Result<Vec<Key>, Fault> {
         if self.0.cache.lock().knows(kid) {
-            // If somebody is fetching already, the old keys are good enough meanwhile.
+            // While another task fetches, the old keys are good enough.
             if let Ok(_turn) = self.0.turn.try_lock() {
                 self.fetch_if_due(kid, now).await;
             }
         } else {
-            // Whatever is being fetched may hold the key, so wait for that first.
+            // The fetch under way may bring the key, so wait for it first.
             let _turn = self.0.turn.lock().await;
             self.fetch_if_due(kid, now).await;
         }
         self.0.cache.lock().find(kid).ok_or_else(refusal::keys_unavailable)
     }
 
-    /// Only for who holds the turn.
+    /// Called only by the holder of the turn.
     async fn fetch_if_due(&self, kid: Option<&str>, now: Instant) {
         {
             let mut cache = self.0.cache.lock();
             if !cache.wants_a_fetch(kid, now) {
                 return;
             }
-            // Before the fetch, so that a dropped future counts as an attempt too.
+            // Set before the fetch, so that a dropped future counts as an attempt too.
             cache.attempted = Some(now);
         }
         match self.fetch().await {
@@ -97,7 +97,7 @@ impl Jwks {
     }
 
     async fn fetch(&self) -> Result<(Vec<Published>, Duration), String> {
-        // The cause says more than the error alone, and the URL may hold a secret.
+        // The cause says more than the error. The URL is left out: it may hold a secret.
         let plain = |error: reqwest::Error| {
             let error = error.without_url();
             match std::error::Error::source(&error) {
@@ -137,7 +137,7 @@ struct Published {
     key: Key,
 }
 
-/// What was fetched and when. Decides; does no I/O and reads no clock.
+/// The last answer and its time. Decides; does no I/O and reads no clock.
 #[derive(Default)]
 struct Cache {
     keys: Option<Vec<Published>>,
@@ -158,7 +158,7 @@ impl Cache {
         self.matching(kid).next().is_some()
     }
 
-    /// `None` if nothing was ever fetched.
+    /// `None` if nothing was fetched yet.
     fn find(&self, kid: Option<&str>) -> Option<Vec<Key>> {
         self.keys.as_ref()?;
         Some(self.matching(kid).map(|published| published.key.clone()).collect())
@@ -193,7 +193,7 @@ fn age(headers: &HeaderMap) -> Duration {
     USUAL_AGE
 }
 
-/// The keys of an answer that can verify tokens; others, of whatever kind, are left out.
+/// The keys of an answer that can verify tokens. All others are left out.
 fn read(body: &[u8]) -> Result<Vec<Published>, String> {
     #[derive(Deserialize)]
     struct Set {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{config, fault::Fault};
 
-/// Longest token that is looked at, in bytes.
+/// Longest accepted token, in bytes.
 const MAX_TOKEN: usize = 8 * 1024;
 
 /// Verifies tokens. Cheap to clone; clones share their keys.
@@ -169,7 +169,7 @@ impl Jwt {
     pub async fn verify_at(&self, token: &str, now: SystemTime) -> Result<Identity, Fault> {
         let token = Token::parse(token)?;
         self.check_signature(&token).await?;
-        // Only now: claims of an unknown author are not worth reading.
+        // Claims are read last: those of an unknown author are not worth reading.
         let claims: Map<String, Value> = decoded(token.payload)?;
         self.0.rules.identity(claims, now)
     }
@@ -194,7 +194,7 @@ impl Jwt {
                 return Ok(());
             }
         }
-        // A published key is never symmetric, so such a token must not make us fetch any.
+        // A published key is never symmetric, so such a token must not cause a fetch.
         let is_symmetric = token.algorithm == Algorithm::HS256;
         let Some(jwks) = self.0.jwks.as_ref().filter(|_| !is_symmetric) else {
             return Err(refuse(if is_allowed { refusal::SIGNATURE } else { refusal::ALGORITHM }));

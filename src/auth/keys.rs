@@ -35,13 +35,13 @@ pub enum KeyError {
     /// No PEM block at all.
     #[error("holds no public key in PEM form (`-----BEGIN PUBLIC KEY-----`)")]
     NoKey,
-    /// A certificate, which says more than a key, all of which would be ignored.
+    /// A certificate. It says more than a key, and all of that would be ignored.
     #[error(
         "holds a certificate, which is not supported: take its key with \
          `openssl x509 -pubkey -noout`"
     )]
     Certificate,
-    /// A private key: it belongs to the issuer of the tokens alone.
+    /// A private key. It belongs to the issuer of the tokens alone.
     #[error("holds a private key, but only public keys belong here")]
     PrivateKey,
     /// A PEM block of another kind, or a broken one.
@@ -50,10 +50,10 @@ pub enum KeyError {
     /// A key that no supported algorithm uses.
     #[error("holds a key that is none of RSA (2048 to 8192 bits), EC P-256, EC P-384 and Ed25519")]
     Unsupported,
-    /// Not a URL. It is not repeated: it may hold a password.
+    /// Not a URL. The message does not repeat it, for it may hold a password.
     #[error("is not a URL")]
     Url,
-    /// Whoever can change the answer can make tokens, so it must come over TLS.
+    /// Not TLS. Anybody who can change the answer could make tokens.
     #[error("must start with https:// (http:// is for loopback only)")]
     InsecureUrl,
     /// The TLS client cannot be set up, for example because the system has no root certificates.
@@ -61,7 +61,7 @@ pub enum KeyError {
     Client(#[source] reqwest::Error),
 }
 
-/// A key, and what it verifies.
+/// A key, and the algorithms it verifies.
 #[derive(Clone)]
 pub(super) struct Key {
     algorithms: Vec<Algorithm>,
@@ -73,7 +73,7 @@ impl Key {
         Self::new(DecodingKey::from_secret(secret), HS256)
     }
 
-    /// All keys of a PEM file; other text between the blocks is ignored.
+    /// All keys of a PEM file. Other text between the blocks is ignored.
     pub(super) fn from_pem(pem: &[u8]) -> Result<Vec<Self>, KeyError> {
         let text = String::from_utf8_lossy(pem);
         let mut keys = Vec::new();
@@ -110,8 +110,8 @@ impl Key {
         key.ok_or(KeyError::Unsupported)
     }
 
-    /// A key of a JWKS, or `None` if it is not one to verify tokens with. Symmetric keys are not:
-    /// a published secret is none.
+    /// A key of a JWKS, or `None` if it does not verify tokens. Symmetric keys never do: a
+    /// published secret is no secret.
     pub(super) fn from_jwk(jwk: &Jwk) -> Option<Self> {
         let common = &jwk.common;
         if !matches!(common.public_key_use, None | Some(PublicKeyUse::Signature)) {
@@ -138,7 +138,7 @@ impl Key {
         (!key.algorithms.is_empty()).then_some(key)
     }
 
-    /// The curve shows in the length of the uncompressed point.
+    /// The length of the uncompressed point tells the curve.
     fn ec(key: DecodingKey) -> Option<Self> {
         match key.try_get_as_bytes().ok()?.len() {
             65 => Some(Self::new(key, P256)),
@@ -151,12 +151,12 @@ impl Key {
         Self { algorithms: algorithms.to_vec(), key }
     }
 
-    /// Whether tokens of this algorithm are for this key.
+    /// Whether this key verifies tokens of `algorithm`.
     pub(super) fn takes(&self, algorithm: Algorithm) -> bool {
         self.algorithms.contains(&algorithm)
     }
 
-    /// Whether the signature, in base64, is this key's, in an algorithm that it takes.
+    /// Whether this key made the signature (in base64), with an algorithm that the key allows.
     pub(super) fn verifies(&self, message: &str, signature: &str, algorithm: Algorithm) -> bool {
         self.takes(algorithm)
             && jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.key, algorithm)
@@ -170,7 +170,7 @@ fn has_a_supported_rsa_size(key: &DecodingKey) -> bool {
     modulus.is_ok_and(|modulus| is_supported_rsa_size(&modulus))
 }
 
-/// Whether signatures are verified at all for a key of this length.
+/// Whether keys of this length are supported.
 fn is_supported_rsa_size(modulus: &[u8]) -> bool {
     (256..=1024).contains(&modulus.iter().skip_while(|byte| **byte == 0).count())
 }

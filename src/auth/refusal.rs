@@ -1,5 +1,5 @@
-//! The sentences that a client may see when its token is refused. They never change with the
-//! token's content, and never hold any of it.
+//! The reasons a client may see when its token is refused. They are constant and never hold any
+//! part of the token.
 
 use crate::fault::{Code, Fault};
 
@@ -27,7 +27,7 @@ pub(super) fn refuse(sentence: &'static str) -> Fault {
     Fault::unauthorized(sentence)
 }
 
-/// The keys cannot be fetched: nothing is known against the token, so trying again is worth it.
+/// The keys cannot be fetched. Nothing speaks against the token, so trying again may help.
 pub(super) fn keys_unavailable() -> Fault {
     Fault::new(Code::Unavailable, "keys to verify the token cannot be fetched")
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 /// A token with these claims, signed with HS256. The claims are taken as they are: who wants `exp`
 /// or `iat` puts them in.
 pub fn sign_hs256(claims: &Map<String, Value>, secret: &[u8]) -> String {
-    // Fails only for claims that JSON cannot say, and for keys of another family.
+    // Fails only for claims that JSON cannot express, and for keys of another family.
     jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(secret))
         .expect("JSON can be signed with any secret")
 }

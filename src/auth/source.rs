@@ -1,4 +1,4 @@
-//! Where a client may put its token, and what its absence means.
+//! Where a client may put its token, and what a missing token means.
 
 use std::borrow::Cow;
 
@@ -43,7 +43,8 @@ pub fn find_token<'a>(sources: &TokenSources<'a>) -> Result<Option<Cow<'a, str>>
             let value = value.to_str().map_err(|_| refuse(refusal::MALFORMED))?;
             return filled(Cow::Borrowed(value[scheme.len()..].trim()));
         }
-        // Another scheme is for somebody else, such as a proxy in front. A token without any is not.
+        // Another scheme is meant for somebody else, such as a proxy. A token without a scheme is
+        // not.
         if scheme.len() == bytes.len() && bytes.iter().filter(|byte| **byte == b'.').count() == 2 {
             return Err(refuse(refusal::SCHEME));
         }

@@ -16,7 +16,7 @@ pub(super) const NO_FORWARDING: &str = "this version forwards no requests betwee
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The keys that the rule is about; the first is the one to blame.
+    /// The keys that the rule is about. The first is the one to blame.
     pub keys: &'static [&'static str],
     /// What the rule asks for.
     pub message: String,
@@ -64,8 +64,8 @@ impl Config {
         check
     }
 
-    /// The rules that a server breaks that is built by a program: that one listens where it wants to
-    /// and has middlewares of its own, so it needs no keys here.
+    /// The rules that a program's server breaks. Such a server chooses its own listener and has its
+    /// own middlewares, so it needs no keys here.
     pub(crate) fn broken_for_server(&self) -> Vec<Finding> {
         let mut check = Check::default();
         self.check_server(&mut check);
@@ -80,8 +80,7 @@ impl Config {
         self.check_traces(check, cfg!(feature = "otlp"));
     }
 
-    /// What there is a key for, and nothing that serves it. A file that has one of these keys is
-    /// refused before it comes to this.
+    /// Settings that nothing serves yet. The loader refuses such a key before this check.
     fn check_features(&self, check: &mut Check) {
         check.rule(&["recovery"], !self.recovery.enabled, NO_RECOVERY);
         check.rule(&["edge.advertise"], self.edge.advertise.is_none(), NO_FORWARDING);

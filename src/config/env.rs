@@ -1,4 +1,4 @@
-//! Settings from environment variables and flags, which are text: turned into the type of the key.
+//! Settings from environment variables and flags: text, turned into the type of the key.
 
 use std::ffi::OsString;
 
@@ -12,7 +12,7 @@ use super::{
 
 const PREFIX: &str = "SWITCHBOARD_";
 
-/// What others call something that is a setting here. Below the full names.
+/// Variables of other tools that mean a setting here. They are weaker than the full names.
 const SHORT_NAMES: [&str; 6] = [
     "PORT",
     "REDIS_URL",
@@ -25,13 +25,13 @@ const SHORT_NAMES: [&str; 6] = [
 /// Names the configuration file; not a setting itself.
 const CONFIG_FILE: &str = "SWITCHBOARD_CONFIG";
 
-/// Whether a variable could mean this server. The others are not even kept.
+/// Whether a variable could be a setting of this server. All others are dropped at once.
 pub(super) fn concerns_us(name: &str) -> bool {
     name.starts_with(PREFIX) || SHORT_NAMES.contains(&name)
 }
 
-/// Kubernetes and Docker describe a service called `switchboard` to its neighbours in variables of
-/// these names; they are not meant for the server.
+/// Whether Kubernetes or Docker made the variable. They describe a service called `switchboard` to
+/// its neighbours under these names, and do not address the server.
 fn is_service_link(name: &str, value: &str) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX) else { return false };
     rest == "SERVICE_HOST"
@@ -70,7 +70,7 @@ pub(super) fn settings(
     settings
 }
 
-/// The value of one of the short names, unless it is missing or empty.
+/// The value of a short name, unless it is missing or empty.
 pub(super) fn short_name<'a>(
     variables: &'a [(String, OsString)],
     name: &str,
@@ -101,7 +101,7 @@ pub(super) fn otlp_endpoint(
     if let Some((url, origin)) = of("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
         return Some((url.to_owned(), origin));
     }
-    // This one is for all signals, and each has a path below it.
+    // This variable serves all signals. Each signal has a path below it.
     let (url, origin) = of("OTEL_EXPORTER_OTLP_ENDPOINT")?;
     Some((format!("{}/v1/traces", url.trim_end_matches('/')), origin))
 }

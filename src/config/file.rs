@@ -33,11 +33,12 @@ fn parse(text: &str, path: &Path, schema: &Schema, problems: &mut Vec<Problem>) 
         path: path.to_owned(),
         line: Some(text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1),
     };
-    // Twice: once for the place of each key, once for its value.
+    // The text is parsed twice: for the place of each key, and for its value.
     let (places, errors) = DeTable::parse_recoverable(text);
     let values = match toml::from_str::<toml::Table>(text) {
         Ok(values) if errors.is_empty() => values,
-        // Only the message: the error's usual form shows the line, which may hold a secret.
+        // Only the message is taken: the error's usual form shows the line, which may hold a
+        // secret.
         Ok(_) | Err(_) => {
             problems.extend(errors.iter().map(|error| {
                 let at = error.span().map_or(0, |span| span.start);

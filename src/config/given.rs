@@ -1,4 +1,4 @@
-//! Single settings as they were read: which keys were given, with what, and where.
+//! The settings as they were read: which keys were given, their values, and where they stood.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
@@ -45,7 +45,7 @@ impl Given {
         nested(self.0.values().map(|setting| (setting.key.as_str(), setting.value.clone())))
     }
 
-    /// The texts that a key was given, one or several, without the empty one.
+    /// The non-empty texts of a key, one or several.
     pub(super) fn texts(&self, key: &str) -> impl Iterator<Item = &str> {
         texts(self.value(key))
     }
@@ -63,22 +63,22 @@ impl fmt::Debug for Given {
     }
 }
 
-/// What a file looked like, beside its settings.
+/// The shape of a file, beside its settings.
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
     pub(super) origin: Origin,
-    /// Nothing but blanks.
+    /// The file holds nothing but blanks.
     pub(super) is_empty: bool,
-    /// The last line is a whole one.
+    /// The file ends with a whole line.
     pub(super) ends_a_line: bool,
 }
 
-/// Files with secrets, each with a key that stands there.
+/// Files that hold secrets, each with a key that stands there.
 #[derive(Default)]
 pub(super) struct SecretFiles(BTreeMap<PathBuf, String>);
 
 impl SecretFiles {
-    /// Takes note of a setting as it was written.
+    /// Notes the file that a setting names for secrets, or the file where it stands as a secret.
     pub(super) fn note(&mut self, setting: &Setting) {
         let Setting { key, value, origin } = setting;
         let is_key = matches!(key.as_str(), "tls.key_file" | "redis.key_file");
@@ -102,7 +102,7 @@ impl SecretFiles {
         }
     }
 
-    /// Those that everybody on this machine can read.
+    /// The files that everybody on this machine can read.
     pub(super) fn open_to_everybody(&self) -> impl Iterator<Item = Problem> {
         self.0.iter().filter(|(path, _)| everybody_can_read(path)).map(|(path, key)| {
             let path = path.display();

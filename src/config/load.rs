@@ -1,5 +1,5 @@
-//! Merges flags, environment, file and defaults into one [`Config`], and names everything that is
-//! wrong with them at once.
+//! Merges flags, environment, file and defaults into one [`Config`], and names all problems at
+//! once.
 
 use std::{
     collections::BTreeSet,
@@ -97,16 +97,16 @@ impl fmt::Debug for Sources {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Loaded {
-    /// What holds.
+    /// The configuration in force.
     pub config: Config,
-    /// What works but is unwise; to be logged.
+    /// Settings that work but are unwise. The caller logs them.
     pub warnings: Vec<Problem>,
     pub(super) given: Given,
     pub(super) file: Option<Shape>,
 }
 
 impl Loaded {
-    /// A problem with a key that showed later, at the place where its value was read.
+    /// A problem with a key that was found later, at the place where its value was read.
     pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
         self.given.place(key, message)
     }
@@ -115,7 +115,7 @@ impl Loaded {
 /// Merges the sources: flags over environment over file over defaults.
 ///
 /// # Errors
-/// Everything that is wrong in any of the sources, even where a stronger one overrides it.
+/// Every problem in every source, even where a stronger source overrides it.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let mut loader = Loader::new();
     loader.read(sources);
@@ -127,8 +127,8 @@ struct Loader {
     given: Given,
     file: Option<Shape>,
     secret_files: SecretFiles,
-    /// Keys with a value that was refused: what the default in their place would break is not
-    /// worth a word.
+    /// Keys with a refused value. The default stands in for each, so a rule that it breaks is not
+    /// reported.
     refused: BTreeSet<String>,
     problems: Vec<Problem>,
 }
@@ -164,8 +164,8 @@ impl Loader {
         self.layer(settings);
     }
 
-    /// `PORT`, which is the port of whatever `listen` has become so far, `REDIS_URL`, and what
-    /// OpenTelemetry calls the endpoint.
+    /// `PORT`, `REDIS_URL` and OpenTelemetry's endpoint. `PORT` replaces the port of `listen` as
+    /// the weaker sources left it.
     fn short_names(&mut self, variables: &[(String, OsString)]) -> Vec<Setting> {
         let mut settings = Vec::new();
         if let Some((text, origin)) = env::short_name(variables, "PORT", &mut self.problems) {
@@ -252,7 +252,7 @@ impl Loader {
                 Some(Value::Integer(_)) => "must be a whole number, 0 or more".into(),
                 Some(Value::Float(_)) => "must be a number".into(),
                 Some(Value::Boolean(_)) => "must be true or false".into(),
-                // The usual message quotes what it found.
+                // The usual message would quote the value, which is a secret.
                 _ if is_secret(&setting.key)
                     && !setting.value.is_str()
                     && !is_strings(&setting.value) =>
@@ -265,7 +265,7 @@ impl Loader {
     }
 
     fn config_so_far(&self) -> Config {
-        // Each setting was read alone before, and none changes the meaning of another.
+        // Each setting was read alone before, and no setting changes the meaning of another.
         Config::deserialize(self.given.table()).unwrap_or_default()
     }
 
@@ -275,16 +275,17 @@ impl Loader {
             config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, config.listen.port()));
             if let Some(admin) = &mut config.admin_listen {
                 admin.set_ip(Ipv4Addr::LOCALHOST.into());
-                // Whoever asks for the public port that administration has by default gets it.
+                // A public port equal to the default port of administration moves administration
+                // away.
                 if admin.port() == config.listen.port() && !self.given.contains("admin_listen") {
                     admin.set_port(0);
                 }
             }
-            // No balancer stands in front of it.
+            // No balancer stands in front of a development server.
             if !self.given.contains("drain.grace") {
                 config.drain.grace = Duration::ZERO;
             }
-            // Nor is there another node that could not take everybody at once.
+            // No other node has to take over its clients little by little.
             if !self.given.contains("drain.spread") {
                 config.drain.spread = Duration::ZERO;
             }
@@ -302,7 +303,7 @@ impl Loader {
         }
         let check = config.check();
         for Finding { keys, message } in check.errors {
-            // A key that is not served yet cannot be changed either.
+            // A key that is not served yet cannot break a rule either.
             let spurious = keys.iter().any(|key| self.refused.contains(*key));
             if !spurious && not_yet(keys[0]).is_none() {
                 self.problems.push(self.given.place(keys[0], message));
@@ -335,7 +336,8 @@ fn is_strings(value: &Value) -> bool {
     value.as_array().is_some_and(|list| list.iter().all(Value::is_str))
 }
 
-/// The secret, or one a line, of the file that a `<key>_file` names; the empty string is no file.
+/// The secret, or one secret a line, of the file named by a `<key>_file`. An empty path means no
+/// file.
 fn secret_in_file(path: &Value, amount: Amount) -> Result<Value, String> {
     let path = path.as_str().ok_or("must be the path of a file")?;
     let text = match path {

@@ -1,6 +1,6 @@
-//! `docs/configuration.md` says what the code does: every key is there, with its default.
+//! Holds `docs/configuration.md` to the code: every key is there, with its default.
 //!
-//! A new key needs a row in the table of its section; a test that fails says which one.
+//! A new key needs a row in the table of its section. The failing test names the key.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::{
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
 
-/// What the page says of one key.
+/// A key as the page describes it.
 struct Row {
     default: String,
     values: String,
@@ -46,7 +46,7 @@ fn rows() -> BTreeMap<String, Row> {
     rows
 }
 
-/// Rules between keys that a single one would break.
+/// Keys that have to be set beside another, or a rule breaks.
 const AROUND: &[(&str, &str)] = &[
     ("auth.hs256_secret", "\"a secret of at least thirty-two bytes\""),
     ("admin_ui.enabled", "true"),
@@ -61,7 +61,7 @@ fn file_with(key: &str, statement: &str) -> String {
     format!("{around}{statement}\n")
 }
 
-/// A configuration with this value for one key; fails if it is no value for it.
+/// A configuration with this value for one key. Panics if the key does not take the value.
 fn parsed(table: toml::Table) -> Config {
     Config::deserialize(table).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -70,7 +70,7 @@ fn key_as_written(key: &str, value: &str) -> toml::Table {
     format!("{key} = {value}").parse().unwrap_or_else(|error| panic!("{key}: {error}"))
 }
 
-/// What the loader makes of this as the whole file.
+/// Loads this text as a configuration file.
 pub(super) fn load_text(text: &str) -> Result<Loaded, ConfigErrors> {
     let name = format!("switchboard-page-{}-{:?}", std::process::id(), std::thread::current().id());
     let file = std::env::temp_dir().join(name);
@@ -80,7 +80,7 @@ pub(super) fn load_text(text: &str) -> Result<Loaded, ConfigErrors> {
     loaded
 }
 
-/// What the loader says against it.
+/// The loader's complaint about the text.
 fn refusal(text: &str) -> Option<String> {
     load_text(text).err().map(|errors| errors.to_string())
 }
@@ -124,7 +124,7 @@ fn values_that_are_listed_are_taken_and_no_others() {
             let refused = refusal(&file_with(&key, &statement(value)));
             refused.filter(|refused| refused.starts_with(&format!("{key}: ")))
         };
-        // A list of names and nothing else: `a`, `b`.
+        // The cell is a list of names and nothing else: `a`, `b`.
         let names: Vec<&str> =
             values.split(", ").filter_map(|v| v.strip_prefix('`')?.strip_suffix('`')).collect();
         let is_list = names.iter().all(|name| !name.contains(['[', '`', ':', '"']));

@@ -1,4 +1,5 @@
-//! The configured password: only its bcrypt hash is kept, whichever way it was written.
+//! The configured password. Only its bcrypt hash is kept, whether it was given as plain text or
+//! hash.
 
 use std::str::FromStr;
 
@@ -7,16 +8,16 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Secret;
 
-/// What bcrypt looks at; the rest would be ignored silently.
+/// The length that bcrypt reads, in bytes. It silently ignores the rest.
 const LONGEST: usize = 72;
 
-/// How costly the hash of a plain password is made: once at the start, once for each login.
+/// The cost of the hash of a plain password. It is paid once at the start and once for each login.
 const OWN_COST: u32 = 10;
 
-/// A hash that costs more keeps a node busy for seconds at each attempt.
+/// The highest accepted cost. A higher one keeps a node busy for seconds at each attempt.
 const HIGHEST_COST: u32 = 15;
 
-/// Why a configured password is not one.
+/// Why a configured password cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum Unusable {
     #[error(
@@ -33,7 +34,7 @@ pub(crate) enum Unusable {
     TooLong,
 }
 
-/// How a configured password is written.
+/// The two ways to write a password.
 enum Written<'a> {
     Plain(&'a str),
     Hash(&'a str),
@@ -44,7 +45,7 @@ impl<'a> Written<'a> {
         let text = password.expose();
         let is_bcrypt =
             |text: &str| ["$2a$", "$2b$", "$2y$"].iter().any(|kind| text.starts_with(kind));
-        // The others that `htpasswd` and `mkpasswd` make.
+        // Other hashes that `htpasswd` and `mkpasswd` make.
         let is_other = |text: &str| {
             let kinds = ["$apr1$", "$1$", "$5$", "$6$", "$y$", "$argon2", "{SHA}"];
             kinds.iter().any(|kind| text.starts_with(kind))
@@ -81,7 +82,7 @@ pub(crate) fn check(password: &Secret) -> Result<(), Unusable> {
 pub(crate) struct Password(Box<str>);
 
 impl Password {
-    /// Hashes a password that is written in plain, which takes some 50 ms.
+    /// Hashes a plain password, which takes some 50 ms.
     pub(crate) fn new(username: &str, password: &Secret) -> Result<Self, Unusable> {
         let hash = match Written::read(password)? {
             Written::Hash(hash) => hash.to_owned(),
@@ -91,7 +92,7 @@ impl Password {
                 digest.update(username);
                 let mut salt = [0; 16];
                 salt.copy_from_slice(&digest.finalize()[..16]);
-                // Refused are only costs that ours is not.
+                // Only a cost out of range is refused, and ours is in range.
                 let parts = bcrypt::hash_with_salt(plain, OWN_COST, salt);
                 parts.map_err(|_| Unusable::BrokenHash)?.to_string()
             }
@@ -99,12 +100,13 @@ impl Password {
         Ok(Self(hash.into()))
     }
 
-    /// Whether this is the password. Takes as long as the cost says: not on a thread that serves.
+    /// Whether this is the password. Takes as long as the cost says, so not for a thread that
+    /// serves.
     pub(crate) fn is(&self, attempt: &str) -> bool {
         bcrypt::verify(attempt, &self.0).unwrap_or(false)
     }
 
-    /// What only who knows the configuration, or guesses the password, can know.
+    /// The hash. Only somebody who knows the configuration, or guesses the password, can know it.
     pub(crate) fn hash(&self) -> &str {
         &self.0
     }
@@ -114,7 +116,7 @@ impl Password {
 mod tests {
     use super::*;
 
-    /// Of `secret`: by bcryptjs 2.4.3, and twice by crypt(3) of glibc.
+    /// Hashes of `secret`: by bcryptjs 2.4.3, and twice by crypt(3) of glibc.
     const HASHES: [&str; 3] = [
         "$2a$10$DGtC9o3LExjjpIR79j/bluiyPEaDM6uXXBlWS/SI0nmq0mU8UjQxG",
         "$2b$04$qinhysOrWgqO2nYx5jnvJOboDVD8uJMWRz4S1uUDOCGgRkzX/4Sua",

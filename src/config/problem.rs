@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where it was read.
+//! A problem with a configuration, and the place where it was read.
 
 use std::{fmt, path::PathBuf};
 
@@ -30,7 +30,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong: `engine.ping_timeout: must be more than 0 (switchboard.toml:7)`.
+/// One problem: `engine.ping_timeout: must be more than 0 (switchboard.toml:7)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     key: Option<String>,
@@ -74,12 +74,12 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration; never empty, a line each.
+/// All problems of a configuration, one a line. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub(super) Vec<Problem>);
 
 impl ConfigErrors {
-    /// The problems: what could not be read first, then broken rules.
+    /// The problems: unreadable values first, then broken rules.
     pub fn problems(&self) -> &[Problem] {
         &self.0
     }

@@ -1,7 +1,7 @@
-//! Which changes a running server may take when its configuration is loaded again.
+//! The changes that a running server may take when its configuration is loaded again.
 //!
 //! A file is often replaced in two steps, and a signal may come between them. Half a file must not
-//! open a server: whatever protects it is taken away only by a file that says so.
+//! open a server: a protection ends only by a file that says so.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use super::{
     schema::{RELOADED, Schema, is_secret},
 };
 
-/// The configuration of a running server: what it started with, and what it has taken since.
+/// The configuration of a running server: as it was at the start, and as it is now.
 #[derive(Debug)]
 pub struct Running {
     started: Loaded,
@@ -29,11 +29,11 @@ impl Running {
         Self { started: loaded.clone(), current: loaded }
     }
 
-    /// Loads the configuration again. It is not in use before [`take`](Self::take).
+    /// Loads the configuration again. It comes into use with [`take`](Self::take).
     ///
     /// # Errors
-    /// Everything that is wrong with it, and everything that it would silently take away from what
-    /// protects the server: keys, the mode, limits.
+    /// Every problem, and every protection of the server (keys, the mode, limits) that the new
+    /// configuration would silently take away.
     pub fn load_again(&self, sources: &Sources) -> Result<Loaded, ConfigErrors> {
         let loaded = load(sources)?;
         let mut problems = self.cut_file(&loaded);
@@ -47,15 +47,14 @@ impl Running {
         }
     }
 
-    /// Keys that differ from what the server started with, although it takes their values at a
-    /// start only.
+    /// Keys that changed since the start, and whose values are read at a start only.
     pub fn needs_restart(&self, loaded: &Loaded) -> Vec<String> {
         let at_the_start = |key: &&str| !RELOADED.contains(key);
         let changed = |key: &&str| differs(&self.started.given, &loaded.given, key);
         let schema = Schema::new();
         let mut keys: Vec<String> =
             schema.keys().filter(at_the_start).filter(changed).map(str::to_owned).collect();
-        // The session ids of the clients that are connected are signed with some secret.
+        // Configured secrets are gone, but they sign the session ids of the connected clients.
         if loaded.config.edge.secrets.is_empty() && !self.started.config.edge.secrets.is_empty() {
             keys.push("edge.secrets".into());
         }
@@ -95,7 +94,7 @@ impl Running {
         problems
     }
 
-    /// A file with a secret may be cut, too, and what is left is one that can be guessed.
+    /// A file with a secret may be cut off, too. The rest would be a secret that can be guessed.
     fn cut_secrets(&self, loaded: &Loaded) -> Vec<Problem> {
         let mut problems = Vec::new();
         for key in RELOADED.iter().filter(|key| is_secret(key)) {

@@ -1,8 +1,8 @@
-//! `switchboard.toml` is a sample of the configuration: it loads, and every key is in it with its
+//! Holds the sample `switchboard.toml` to the code: it loads, and every key is in it with its
 //! default, switched off.
 //!
-//! A new key needs two lines in its section: a sentence, and `#key = default`. A test that fails
-//! says which key it is.
+//! A new key needs two lines in its section: a sentence, and `#key = default`. The failing test
+//! names the key.
 
 use toml::{Table, Value};
 
@@ -10,8 +10,7 @@ use super::{Config, Sources, load, page::load_text, schema::Schema};
 
 const SAMPLE: &str = include_str!("../../switchboard.toml");
 
-/// The statement that a line switches off, if it is one: `#key = value`. A sentence has a blank
-/// after its `#`.
+/// The statement that a line switches off: `#key = value`. A sentence has a blank after its `#`.
 fn statement(line: &str) -> Option<&str> {
     line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
 }

@@ -1,4 +1,4 @@
-//! What the loader knows of the keys: which exist, which hold secrets, which are not served yet.
+//! The keys as the loader knows them: which exist, which hold secrets, which are not served yet.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use super::{
     problem::{Origin, Problem},
 };
 
-/// Keys, or whole sections, that this version does not serve yet, each with the reason. They are
-/// refused by name, so that nobody relies on what is not there; those that have a default already
-/// may be given it.
+/// Keys, or whole sections, that this version does not serve yet, each with the reason. Giving one
+/// is an error that names it, so that nobody relies on a missing feature. A key that has a default
+/// may be set to it.
 pub const NOT_YET: &[(&str, &str)] = &[
     ("recovery", NO_RECOVERY),
     ("edge.advertise", NO_FORWARDING),
@@ -30,8 +30,7 @@ pub const NOT_YET: &[(&str, &str)] = &[
 const NO_STREAMS: &str = "this version does not speak the format of Redis streams";
 const NO_STORE: &str = "this version stores no messages";
 
-/// What a running server takes from a configuration that is loaded again. Everything else needs a
-/// new start.
+/// The keys that a running server takes from a reloaded configuration. All others need a restart.
 pub const RELOADED: &[&str] = &[
     "log.level",
     "auth.mode",
@@ -61,7 +60,7 @@ pub(super) fn not_yet(key: &str) -> Option<&'static str> {
     NOT_YET.iter().find(|(entry, _)| covers(entry)).map(|(_, reason)| *reason)
 }
 
-/// Keys under the names that they once had, which are still understood.
+/// Former names of keys, which are still understood.
 const FORMER: [(&str, &str); 1] = [("engine.legacy_polling", "engine.legacy")];
 
 /// The key that a former name stands for.
@@ -69,8 +68,8 @@ pub(super) fn renamed(key: &str) -> Option<&'static str> {
     FORMER.iter().find(|(former, _)| *former == key).map(|(_, key)| *key)
 }
 
-/// Secrets, which may stand in a file of their own, named by `<key>_file`. One a line where the
-/// key takes several.
+/// Keys that hold secrets. A secret may stand in a file of its own, named by `<key>_file`, one a
+/// line where the key takes several.
 pub(super) const SECRETS: &[(&str, Amount)] = &[
     ("auth.hs256_secret", Amount::Several),
     ("edge.secrets", Amount::Several),
@@ -90,7 +89,7 @@ pub(super) fn is_secret(key: &str) -> bool {
     SECRETS.iter().any(|(secret, _)| *secret == key)
 }
 
-/// Whether text for this key is a list even though its default is not written as one.
+/// Whether text for this key is a list, even though its default is not written as one.
 pub(super) fn is_list(key: &str) -> bool {
     SECRETS.contains(&(key, Amount::Several))
 }
@@ -101,7 +100,7 @@ pub(super) fn secret_named_by(key: &str) -> Option<(&'static str, Amount)> {
     SECRETS.iter().find(|(known, _)| *known == secret).copied()
 }
 
-/// The keys that exist, read off the defaults.
+/// The existing keys, read off the defaults.
 pub(super) struct Schema {
     defaults: BTreeMap<String, Value>,
 }
@@ -140,8 +139,8 @@ impl Schema {
         self.defaults.get(key)
     }
 
-    /// The refusal of a key: it is not served yet, or else the known one is named that looks most
-    /// like it, as a whole or in its last part (a key in the wrong section).
+    /// The refusal of a key. It says that the key is not served yet, or else names the most similar
+    /// known key. Similar is the whole name, or its last part (a key in the wrong section).
     pub(super) fn unknown(&self, origin: Origin, key: &str) -> Problem {
         if let Some(reason) = not_yet(key) {
             return Problem::new(origin, key, format!("not available yet ({reason})"));

@@ -27,12 +27,12 @@ const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// `[log]`: what is written to the log, and how.
+/// `[log]`: what is logged, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Log {
-    /// The least important lines that are still written. Default `info`; the variable `RUST_LOG`
+    /// The least important level that is still written. Default `info`; the variable `RUST_LOG`
     /// wins.
     pub level: LogLevel,
     /// Default `text`.
@@ -45,7 +45,7 @@ impl Default for Log {
     }
 }
 
-/// How important a log line must be to be written.
+/// The importance of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)] // the names say it
@@ -76,7 +76,7 @@ impl LogLevel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// For people.
+    /// Lines for people.
     Text,
     /// One JSON object a line.
     Json,
@@ -165,8 +165,8 @@ pub enum Transport {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Edge {
-    /// Address at which the other nodes reach this one, such as `10.0.0.5:3000`. Default unset:
-    /// found out.
+    /// Address at which other nodes reach this one, such as `10.0.0.5:3000`. Default unset:
+    /// determined at the start.
     #[serde(with = "serde_with::unset")]
     pub advertise: Option<String>,
     /// Secrets that sign session ids: the first signs, all verify. Default none: one is made at
@@ -179,19 +179,19 @@ pub struct Edge {
     /// Time for a client to send its request. Default 10 s; more than 0.
     #[serde(with = "units::duration")]
     pub handshake_timeout: Duration,
-    /// How long a connection may refuse to take what is sent to it. Default 30 s; more than 0.
+    /// How long a client may take nothing of what is sent to it. Default 30 s; more than 0.
     #[serde(with = "units::duration")]
     pub stall_timeout: Duration,
-    /// Bytes per second that a client has to take while something waits for it, on the average of
+    /// Bytes per second that a client has to take while data waits for it, on the average of
     /// `stall_timeout`. Default 1 kB (1000); 0: any byte will do.
     #[serde(with = "units::size")]
     pub min_read_rate: u64,
-    /// Bytes that bodies of requests may take together while they are read; one of
+    /// Bytes that request bodies may take together while they are read. One body of
     /// [`Engine::max_payload`] is always allowed. Default 256 MiB; 0: no limit.
     #[serde(with = "units::size")]
     pub max_bodies: u64,
-    /// The same for clients of one address; as long as no proxy is trusted, all behind one proxy
-    /// have its address. Default 64 MiB; 0: no limit.
+    /// The same for the clients of one address. Without trusted proxies all clients behind one
+    /// proxy share its address. Default 64 MiB; 0: no limit.
     #[serde(with = "units::size")]
     pub max_bodies_per_address: u64,
 }
@@ -241,7 +241,7 @@ pub struct Users {
     pub offline_after: Duration,
     /// Sockets that a user may have in the whole cluster. Default 0: no limit.
     pub max_sockets: usize,
-    /// What happens to a socket too many. Default `reject`.
+    /// The fate of a socket over the limit. Default `reject`.
     pub over_limit: OverLimit,
 }
 
@@ -256,7 +256,7 @@ impl Default for Users {
     }
 }
 
-/// What happens to a socket too many.
+/// The fate of a socket over the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OverLimit {
@@ -282,7 +282,7 @@ impl Default for Rooms {
     }
 }
 
-/// `[limits]`: what one client, or all together, may use.
+/// `[limits]`: the most that one client, or all together, may use.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -303,8 +303,8 @@ pub struct Limits {
     pub max_namespaces: usize,
     /// Longest name of an event, in bytes. Default 128; 0: no limit.
     pub max_event_name: usize,
-    /// Bytes that may wait on this node, for clients and from them; over it the clients for whom
-    /// the most is held are closed as slow consumers. Default 1 GB; 0: no limit.
+    /// Bytes that may wait on this node, for clients and from them. Over it, the clients for which
+    /// the most waits are closed as slow consumers. Default 1 GB; 0: no limit.
     #[serde(with = "units::size")]
     pub max_buffered_bytes: u64,
 }
@@ -332,7 +332,7 @@ pub struct Drain {
     /// Time from the signal to the end of the process, at most. Default 30 s; more than 0.
     #[serde(with = "units::duration")]
     pub timeout: Duration,
-    /// Time in which `/readyz` is 503 already and everything else goes on as before, so that load
+    /// Time in which `/readyz` already answers 503 and everything else goes on, so that load
     /// balancers notice before anybody is turned away. Default 2 s; 0 with `--dev`.
     #[serde(with = "units::duration")]
     pub grace: Duration,

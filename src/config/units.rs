@@ -31,8 +31,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is longer than a century"))
 }
 
-/// The shortest way to write a duration, in the largest unit that leaves no rest. Below a
-/// millisecond it is cut off.
+/// The shortest way to write a duration: in the largest unit that leaves no rest. Fractions of a
+/// millisecond are cut off.
 fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     match millis {

@@ -1,4 +1,4 @@
-//! What every user directory does. Each implementation runs all of it.
+//! The behaviour of every user directory. Each implementation runs all of it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,7 +8,7 @@ use std::{
 use super::{LimitReached, UserDirectory, UserLimit, UserSocket};
 use crate::id::{NodeId, SocketId, UserId};
 
-/// How long a test waits for what it expects.
+/// Longest wait of a test for an expected state.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Waits until a condition holds; the test fails if it takes too long.

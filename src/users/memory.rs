@@ -19,14 +19,14 @@ use crate::{
     id::{SocketId, UserId},
 };
 
-/// Users and their sockets under one lock, so that a count and what follows from it are one step.
+/// Users and their sockets under one lock, so that a count and its consequences are one step.
 #[derive(Default)]
 struct Listing {
     /// Sorted, for paging. A user is here only while it has sockets; nearly always one or two.
     users: BTreeMap<UserId, SmallVec<[UserSocket; 1]>>,
 }
 
-/// What a change of the listing meant for the user.
+/// The effect of a change on the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     None,
@@ -92,13 +92,13 @@ pub(crate) struct MemoryDirectory {
 struct State {
     listing: Listing,
     transitions: Transitions,
-    /// Where changes of presence are told; none: nobody wants to know.
+    /// Takes changes of presence. `None` if nobody listens.
     sink: Option<PresenceSink>,
-    /// Those that have left are looked through when there are so many.
+    /// The number of departed users at which they are looked through.
     look_at: usize,
 }
 
-/// So few users that have left are not looked through.
+/// Below this number departed users are not looked through.
 const FEW: usize = 64;
 
 impl MemoryDirectory {
@@ -110,7 +110,7 @@ impl MemoryDirectory {
 }
 
 impl State {
-    /// Notes what a change means for the user. Answers when somebody has to be told of it.
+    /// Notes what a change means for the user. Returns a time if a listener has to be told then.
     fn note(&mut self, user: &UserId, change: Change) -> Option<Instant> {
         match change {
             Change::None => None,
@@ -127,7 +127,7 @@ impl State {
                 if self.sink.is_some() {
                     return Some(due);
                 }
-                // With nobody to tell there is no timer: who is over is forgotten now and then.
+                // Without a listener there is no timer: departed users are forgotten now and then.
                 if self.transitions.leaving() >= self.look_at {
                     self.transitions.expire(now);
                     self.look_at = FEW.max(2 * self.transitions.leaving());
@@ -169,8 +169,8 @@ impl UserDirectory for MemoryDirectory {
             state.note(user, change)
         };
         let (Some(due), Ok(runtime)) = (due, tokio::runtime::Handle::try_current()) else { return };
-        // One short task for each user that leaves and only if somebody wants to know: simpler than
-        // a timer wheel, and gone after `offline_after`.
+        // One short task for each user that leaves, and only if there is a listener. It is simpler
+        // than a timer wheel, and gone after `offline_after`.
         let state = Arc::downgrade(&self.state);
         runtime.spawn(async move {
             tokio::time::sleep_until(due.into()).await;

@@ -16,11 +16,11 @@ use crate::id::NodeId;
 pub struct NodeInfo {
     /// The node's name.
     pub id: NodeId,
-    /// The name of this run of it: another one after each start.
+    /// The name of this run of the node. Each start makes a new one.
     pub incarnation: String,
     /// `switchboard`.
     pub kind: String,
-    /// Where the other nodes reach it.
+    /// The address at which other nodes reach it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     /// Its sockets.
@@ -30,7 +30,7 @@ pub struct NodeInfo {
     /// When it started.
     #[serde(serialize_with = "super::as_millis")]
     pub started_at: SystemTime,
-    /// How long ago it gave a sign of life.
+    /// Time since its last sign of life.
     #[serde(rename = "last_seen_ms", serialize_with = "duration_as_millis")]
     pub last_seen: Duration,
 }
@@ -42,29 +42,29 @@ fn duration_as_millis<S: serde::Serializer>(
     serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// What `kind` says of our own.
+/// The `kind` of our own nodes.
 pub(crate) const KIND: &str = "switchboard";
 
-/// What this node says of itself.
+/// This node's description of itself.
 #[derive(Clone)]
 pub(crate) struct Itself {
     pub(crate) id: NodeId,
-    /// Another one at each start, though the name be configured; no zero bytes.
+    /// New at each start, even if the name is configured. Holds no zero bytes.
     pub(crate) incarnation: String,
     pub(crate) address: Option<String>,
     pub(crate) started_at: SystemTime,
-    /// Counts all of its sockets, anonymous ones included.
+    /// Counts all sockets of the node, anonymous ones included.
     pub(crate) sockets: Arc<dyn Fn() -> usize + Send + Sync>,
 }
 
 impl Itself {
-    /// Starts now.
+    /// The start time is now.
     pub(crate) fn new(id: NodeId, sockets: Arc<dyn Fn() -> usize + Send + Sync>) -> Self {
         let incarnation = format!("{}.{}", id.as_str().replace('\0', "?"), NodeId::random());
         Self { id, incarnation, address: None, started_at: SystemTime::now(), sockets }
     }
 
-    /// As others see it, just now.
+    /// The node as others see it now.
     pub(crate) fn info(&self, users: usize) -> NodeInfo {
         NodeInfo {
             id: self.id.clone(),

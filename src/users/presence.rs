@@ -1,4 +1,5 @@
-//! Who came online and who went offline, seen through a grace time: a reload of a page is neither.
+//! Users coming online and going offline, seen through a grace time: the reload of a page is
+//! neither.
 //!
 //! [`Transitions`] decides and does nothing else: no clock, no I/O.
 
@@ -13,11 +14,11 @@ use tokio::sync::Notify;
 
 use crate::id::UserId;
 
-/// A user came online or went offline. Online with the first socket; offline when
-/// `users.offline_after` has passed since the last one left and none came back.
+/// A user came online or went offline. Online begins with the first socket. Offline begins when
+/// `users.offline_after` has passed since the last socket left and none came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presence {
-    /// The user's first socket is there.
+    /// The user has its first socket.
     Online(UserId),
     /// The user has had no socket for the grace time.
     Offline(UserId),
@@ -31,13 +32,13 @@ impl Presence {
     }
 }
 
-/// How many changes may wait to be told, each of another user.
+/// Longest queue of untold changes, each of another user.
 const MAX_UNTOLD: usize = 65_536;
 
-/// Where changes of presence go, in the order in which they happen.
+/// The queue of presence changes, in the order in which they happen.
 ///
-/// A change that is undone before it was told is not told, so that who comes and goes does not make
-/// the queue of a slow listener grow. If it is too long even so, the oldest is dropped.
+/// A change that is undone before it was told is not told. So users that come and go do not grow
+/// the queue of a slow listener. If it is too long even so, the oldest change is dropped.
 #[derive(Clone, Default)]
 pub(crate) struct PresenceSink(Arc<Untold>);
 
@@ -73,7 +74,10 @@ impl Changes {
             self.dropped += 1;
             if self.dropped.is_power_of_two() {
                 let dropped = self.dropped;
-                tracing::error!(dropped, "changes of presence come faster than they are taken");
+                tracing::error!(
+                    dropped,
+                    "presence changes dropped: they come faster than their listener takes them"
+                );
             }
         }
     }
@@ -91,12 +95,12 @@ impl PresenceSink {
         self.0.came.notify_one();
     }
 
-    /// What has not been told yet.
+    /// The next untold change, if there is one.
     pub(crate) fn try_next(&self) -> Option<Presence> {
         self.0.changes.lock().take()
     }
 
-    /// The next change that has not been told yet. For one listener.
+    /// Waits for the next untold change. For one listener.
     pub(crate) async fn next(&self) -> Presence {
         loop {
             if let Some(presence) = self.try_next() {
@@ -107,11 +111,11 @@ impl PresenceSink {
     }
 }
 
-/// The users that are online as far as others were told.
+/// The users that others were told are online.
 pub(crate) struct Transitions {
     offline_after: Duration,
     online: HashSet<UserId>,
-    /// Users whose last socket has left, and when that becomes "offline".
+    /// Users whose last socket has left, and the time at which each goes offline.
     leaving: HashMap<UserId, Instant>,
 }
 
@@ -120,13 +124,13 @@ impl Transitions {
         Self { offline_after, online: HashSet::new(), leaving: HashMap::new() }
     }
 
-    /// The user's first socket is there.
+    /// The user has its first socket.
     pub(crate) fn came(&mut self, user: &UserId) -> Option<Presence> {
         self.leaving.remove(user);
         self.online.insert(user.clone()).then(|| Presence::Online(user.clone()))
     }
 
-    /// The user's last socket has left. Answers when to call [`Transitions::expire`].
+    /// The user's last socket has left. Returns the time to call [`Transitions::expire`].
     pub(crate) fn left(&mut self, user: &UserId, now: Instant) -> Instant {
         let due = now + self.offline_after;
         self.leaving.insert(user.clone(), due);
@@ -138,7 +142,7 @@ impl Transitions {
         self.leaving.get(user).is_some_and(|due| *due > now)
     }
 
-    /// How many have left and were not forgotten.
+    /// The number of users that have left and are not forgotten yet.
     pub(crate) fn leaving(&self) -> usize {
         self.leaving.len()
     }

@@ -1,16 +1,15 @@
-//! The directory of a cluster: in Redis, exact, and healed by what each node holds itself.
+//! The directory of a cluster: in Redis, exact, and repaired from each node's own knowledge.
 //!
-//! * `keys`, `entry`: what stands where; `scripts`: what Redis does with it, in one step each.
-//! * `mirror`: what this node holds. Leaving is a change of the mirror, so it never waits.
-//! * `worker`: one task that tells Redis, in order for each `bucket` (`tell`); what it could not
-//!   tell, `repair` makes good by comparing a bucket with the mirror.
-//! * `footing`: whether Redis can be told anything; `retell`: what changes about sockets that are listed.
-//! * `beat`: leases and users whose grace time is over; `sweep`: what nodes have left that are gone.
-//! * `ask`: questions; `standing`: whether the answers can be believed; `page`, `roster`: answers,
-//!   put together.
+//! * `keys`, `entry`: the layout of the data; `scripts`: the operations on it, each one step in
+//! Redis. * `mirror`: the sockets of this node. Leaving is a change of the mirror, so it never
+//! waits. * `worker`: one task that tells Redis, in order for each `bucket` (`tell`). `repair`
+//! compares a   bucket with the mirror and makes good what could not be told. * `footing`: whether
+//! Redis can be told anything; `retell`: changes of listed sockets. * `beat`: leases, and users
+//! whose grace time is over; `sweep`: the entries of dead nodes. * `ask`: questions; `standing`:
+//! whether the answers can be believed; `page`, `roster`: building   the answers.
 //!
-//! A node is known by its incarnation: a name that no other run of it has. Who was taken for dead
-//! goes on under a new one, so what is being swept never comes back.
+//! A node is known by its incarnation, a name that no other run of it has. A node that was taken
+//! for dead goes on under a new incarnation, so entries being swept never come back.
 
 mod ask;
 mod beat;
@@ -61,7 +60,7 @@ use worker::Worker;
 
 /// The link to Redis, as far as the directory needs it.
 pub(crate) trait Source: Send + Sync + 'static {
-    /// A connection; none while the link is down.
+    /// A connection. `None` while the link is down.
     fn commands(&self) -> Option<Commands>;
 
     /// The state of the link, now and from now on.
@@ -81,19 +80,19 @@ impl Source for crate::link::client::Redis {
 /// How the directory behaves.
 pub(crate) struct RedisOptions {
     pub(crate) itself: Itself,
-    /// `redis.key_prefix`: what the keys of this cluster start with, after a name of our own.
+    /// `redis.key_prefix`: the keys of this cluster start with our own name and then this.
     pub(crate) key_prefix: String,
-    /// How long a node that gives no sign of life keeps its sockets. Renewed three times as often.
+    /// How long a silent node keeps its sockets. Renewed three times as often.
     pub(crate) lease: Duration,
     pub(crate) offline_after: Duration,
-    /// How long an answer of Redis is waited for.
+    /// Longest wait for an answer of Redis.
     pub(crate) patience: Duration,
-    /// What Redis refuses; none where everything is allowed.
+    /// The commands that Redis refuses. `None` where everything is allowed.
     pub(crate) rights: Option<Arc<Rights>>,
-    /// Where changes of presence go. All nodes of a cluster have one, or none has: each tells those
-    /// that it brings about.
+    /// Takes changes of presence. Either all nodes of a cluster have one or none has, for each node
+    /// reports the changes that it causes.
     pub(crate) presence: Option<PresenceSink>,
-    /// Who goes when several nodes let in too many, since they could not ask.
+    /// The limit that decides who goes after several nodes admitted too many without asking.
     pub(crate) limit: UserLimit,
     /// The sockets themselves.
     pub(crate) here: Arc<dyn Here>,
@@ -104,16 +103,16 @@ impl RedisOptions {
     pub(crate) const LEASE: Duration = Duration::from_secs(15);
 }
 
-/// What went wrong, and what was made good.
+/// Counts of failures and repairs.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// Commands that failed or were not answered in time.
     pub(crate) failures: AtomicU64,
-    /// Entries that nobody of us wrote.
+    /// Entries of an unknown format.
     pub(crate) malformed: AtomicU64,
-    /// Sockets let in without asking Redis.
+    /// Sockets admitted without asking Redis.
     pub(crate) admitted_alone: AtomicU64,
-    /// Sockets of other nodes that were removed because their node is gone.
+    /// Sockets removed because their node is gone.
     pub(crate) swept: AtomicU64,
     /// Buckets that Redis had lost.
     pub(crate) lost: AtomicU64,
@@ -127,7 +126,7 @@ impl Counters {
     }
 }
 
-/// What the worker is asked to do.
+/// The operations of the worker.
 enum Op {
     Enter {
         user: UserId,
@@ -140,14 +139,14 @@ enum Op {
         user: UserId,
         socket: UserSocket,
     },
-    /// Entries are written anew: each as it was and as it is.
+    /// Writes entries anew: each as it was and as it is.
     Retell {
         bucket: usize,
         entries: Vec<(Vec<u8>, Vec<u8>)>,
     },
     /// A sweep left users without sockets in this bucket.
     Emptied(usize),
-    /// What this node had listed in this bucket is lost.
+    /// Redis has lost this node's entries of this bucket.
     Torn(usize),
     Close(oneshot::Sender<()>),
 }
@@ -155,10 +154,10 @@ enum Op {
 type Entered = Result<Vec<UserSocket>, LimitReached>;
 type Answer = oneshot::Sender<Entered>;
 
-/// Ops that wait for the worker; what is too much is made good by a repair.
+/// Longest queue of operations. A repair makes good what does not fit.
 const MAX_OPS: usize = 65_536;
 
-/// What the handle and the worker share.
+/// The state that the handle and the worker share.
 struct Shared {
     itself: Itself,
     keys: Keys,
@@ -167,7 +166,7 @@ struct Shared {
     counters: Counters,
     patience: Duration,
     rights: Option<Arc<Rights>>,
-    /// Buckets of which ops did not fit, one bit each.
+    /// Buckets of operations that did not fit, one bit each.
     overflow: AtomicU64,
 }
 
@@ -181,8 +180,8 @@ impl Shared {
     }
 }
 
-/// Keeps everything in Redis. Dropped without [`close`](UserDirectory::close) it is to the other
-/// nodes as if it had crashed.
+/// Keeps everything in Redis. If it is dropped without [`close`](UserDirectory::close), the other
+/// nodes see a crash.
 pub(crate) struct RedisDirectory {
     shared: Arc<Shared>,
     source: Arc<dyn Source>,
@@ -190,7 +189,7 @@ pub(crate) struct RedisDirectory {
 }
 
 impl RedisDirectory {
-    /// Starts at once, whatever the state of the link. To be called inside a tokio runtime.
+    /// Starts at once, whatever the state of the link. Must be called inside a tokio runtime.
     pub(crate) fn start(source: Arc<dyn Source>, options: RedisOptions) -> Self {
         let (ops, asked) = mpsc::channel(MAX_OPS);
         let shared = Arc::new(Shared {
@@ -208,16 +207,16 @@ impl RedisDirectory {
         Self { shared, source, ops }
     }
 
-    /// Tells the worker; dropped if it is behind by too much, which a repair makes good. To be
-    /// called under the lock of the mirror, so that Redis hears of it in the order in which it
-    /// happened.
+    /// Queues an operation for the worker. It is dropped if the queue is full, and a repair makes
+    /// that good. Must be called under the lock of the mirror, so that Redis hears of changes in
+    /// their order.
     fn tell(&self, user: &str, op: Op) {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.ops.try_send(op) {
             self.shared.overflow.fetch_or(1 << bucket_of(user), Ordering::AcqRel);
         }
     }
 
-    /// What went wrong so far.
+    /// The counts so far.
     #[cfg(test)]
     pub(crate) fn counters(&self) -> &Counters {
         &self.shared.counters
@@ -233,7 +232,7 @@ impl RedisDirectory {
         if let Ok(Ok(entered)) = tokio::time::timeout(self.shared.patience, &mut answered).await {
             return entered;
         }
-        // The worker decides under the same lock: either it was first, or it will see our decision.
+        // The worker decides under the same lock: it was first, or it will see our decision.
         let mut mirror = self.shared.mirror.lock();
         if let Ok(entered) = answered.try_recv() {
             return entered;
@@ -251,7 +250,7 @@ impl Itself {
     }
 }
 
-/// More users at once would keep Redis from its other work.
+/// Longest page. More users at once would keep Redis from its other work.
 const LONGEST_PAGE: usize = 1000;
 
 impl UserDirectory for RedisDirectory {
@@ -260,7 +259,7 @@ impl UserDirectory for RedisDirectory {
         let number = {
             let mut mirror = self.shared.mirror.lock();
             let number = mirror.ask(user.clone(), socket.clone());
-            // A worker that has ended drops the answer, and we decide ourselves.
+            // A worker that has ended drops the answer. We decide ourselves then.
             let asked = user.clone();
             self.tell(&user, Op::Enter { user: asked, socket, number, limit, answer });
             number
@@ -300,7 +299,7 @@ impl UserDirectory for RedisDirectory {
         Box::pin(async move {
             let mut nodes = self.living().await?;
             let itself = self.shared.itself.info(self.users_here());
-            // Of itself a node knows better than its last beat.
+            // A node knows itself better than its last beat does.
             if let Some(node) =
                 nodes.iter_mut().find(|node| self.shared.itself.is(node.incarnation.as_bytes()))
             {
@@ -334,7 +333,7 @@ impl UserDirectory for RedisDirectory {
     fn close(&self) -> BoxFuture<'_, ()> {
         let (done, closed) = oneshot::channel();
         Box::pin(async move {
-            // A worker that has ended drops it, and has closed before.
+            // A worker that has ended drops this; it has closed before.
             let _ = self.ops.send(Op::Close(done)).await;
             let _ = closed.await;
         })

@@ -14,7 +14,7 @@ struct Provider(Arc<ProviderState>);
 
 #[derive(Default)]
 struct ProviderState {
-    /// What it answers; without it, 503.
+    /// Its answer; without one, 503.
     answer: Mutex<Option<String>>,
     asked: AtomicUsize,
 }

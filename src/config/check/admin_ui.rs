@@ -3,7 +3,7 @@
 use super::Check;
 use crate::config::{Config, password};
 
-/// Why a configured namespace cannot be the hidden one, if so.
+/// Whether a configured namespace can be the hidden one.
 ///
 /// # Errors
 /// The rule that it breaks.
@@ -16,7 +16,7 @@ pub(crate) fn check_namespace(namespace: &str) -> Result<(), String> {
 }
 
 impl Config {
-    /// What is off is not looked at.
+    /// Checks the section. Nothing is checked while the Admin UI is off.
     pub(super) fn check_admin_ui(&self, check: &mut Check) {
         let ui = &self.admin_ui;
         if !ui.enabled {
@@ -50,7 +50,7 @@ mod tests {
 
     use crate::config::{AdminUi, Config, Secret};
 
-    /// The rules that an Admin UI breaks when it is changed like this.
+    /// The rules that an Admin UI breaks after this change.
     fn broken(change: impl FnOnce(&mut AdminUi)) -> Vec<String> {
         let mut config =
             Config { admin_ui: AdminUi::new("admin", "a long password"), ..Config::default() };

@@ -18,7 +18,7 @@ pub struct AdminUi {
     pub enabled: bool,
     /// The namespace that the page connects to. Default `/admin`, the page's own default.
     pub namespace: String,
-    /// Who may enter. Default unset; obligatory.
+    /// The name to log in with. Default unset; obligatory.
     #[serde(with = "serde_with::unset")]
     pub username: Option<String>,
     /// The password, or its bcrypt hash (`$2a$`, `$2b$` or `$2y$`). Default unset; obligatory, and
@@ -29,7 +29,7 @@ pub struct AdminUi {
     pub mode: AdminUiMode,
     /// Whether the page can only look. Default false.
     pub read_only: bool,
-    /// What the page calls this node. Default unset: its name in the cluster.
+    /// The name of this node on the page. Default unset: its name in the cluster.
     #[serde(with = "serde_with::unset")]
     pub server_id: Option<String>,
     /// How long a login lasts, after which the page asks for the password again. Default 12 h;
@@ -54,7 +54,7 @@ impl Default for AdminUi {
 }
 
 impl AdminUi {
-    /// Enabled, for who knows these; the password may be a bcrypt hash.
+    /// Enabled, with this login. The password may be a bcrypt hash.
     pub fn new(username: impl Into<String>, password: impl Into<String>) -> Self {
         Self {
             enabled: true,
@@ -69,9 +69,9 @@ impl AdminUi {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AdminUiMode {
-    /// The servers, how many clients and sockets they have, and how much they transfer.
+    /// The servers, the numbers of their clients and sockets, and their traffic.
     Production,
-    /// That, and each socket with its rooms, data and events, as it happens. While somebody looks
-    /// this costs about as much again as what it shows.
+    /// As `Production`, and each socket with its rooms, data and events as they happen. While a
+    /// page is open this about doubles the cost of everything it shows.
     Development,
 }

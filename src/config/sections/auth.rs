@@ -9,12 +9,12 @@ use crate::{
     secret::{SecretUrl, Secrets},
 };
 
-/// `[auth]`: who may connect. Keys of several kinds may be configured together.
+/// `[auth]`: who may connect. Several kinds of keys may be configured together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Auth {
-    /// Whether a token is asked for. Default `optional`; without any key this means `none`, see
+    /// Whether clients need a token. Default `optional`; without any key this means `none`, see
     /// [`effective_mode`](Self::effective_mode).
     pub mode: AuthMode,
     /// Shared secrets for HS256: the first signs, all verify (rotation). A string or a list.
@@ -28,21 +28,21 @@ pub struct Auth {
     /// Address of a JWKS; https, except on loopback. Default unset.
     #[serde(with = "serde_with::unset")]
     pub jwks_url: Option<SecretUrl>,
-    /// What `aud` of a token must be or contain. Default unset: not checked.
+    /// Required value, or member, of a token's `aud`. Default unset: not checked.
     #[serde(with = "serde_with::unset")]
     pub audience: Option<String>,
-    /// What `iss` of a token must be. Default unset: not checked.
+    /// Required value of a token's `iss`. Default unset: not checked.
     #[serde(with = "serde_with::unset")]
     pub issuer: Option<String>,
-    /// Difference between clocks that is forgiven in `exp` and `nbf`. Default 10 s.
+    /// Tolerated difference between clocks in `exp` and `nbf`. Default 10 s.
     #[serde(with = "units::duration")]
     pub leeway: Duration,
     /// The claim that holds the user's id. Default `sub`.
     pub user_claim: String,
     /// Whether a socket ends with its token. Default true.
     pub revalidate: bool,
-    /// Whether the claim `rooms` of a token may name rooms that the server keeps for itself: those
-    /// of other users, of socket ids, `authenticated`. Default false: such a token is refused.
+    /// Whether a token's claim `rooms` may name reserved rooms: those of other users, of socket
+    /// ids, `authenticated`. Default false: such a token is refused.
     pub reserved_rooms: bool,
 }
 
@@ -64,12 +64,12 @@ impl Default for Auth {
 }
 
 impl Auth {
-    /// Whether there is anything a token could be verified with.
+    /// Whether a key is configured.
     pub fn has_key(&self) -> bool {
         !self.hs256_secret.is_empty() || self.public_key_file.is_some() || self.jwks_url.is_some()
     }
 
-    /// The mode that holds: `optional` without a key is `none`.
+    /// The mode in force: `optional` without a key is `none`.
     pub fn effective_mode(&self) -> AuthMode {
         match self.mode {
             AuthMode::Optional if !self.has_key() => AuthMode::None,
@@ -84,8 +84,8 @@ impl Auth {
 pub enum AuthMode {
     /// Tokens are ignored, every socket is anonymous.
     None,
-    /// Without a token a socket is anonymous; a token that is not valid is refused.
+    /// A socket without a token is anonymous. An invalid token is refused.
     Optional,
-    /// No socket without a valid token.
+    /// Every socket needs a valid token.
     Required,
 }

@@ -9,8 +9,9 @@ use serde::{
 
 use super::units;
 
-/// The session id as a cookie, as Node.js sends it with the handshake of a client that polls, for load
-/// balancers that keep a client on its node by a cookie. Nothing here reads it.
+/// The session id as a cookie, sent with the handshake of a polling client as Node.js does. It is
+/// for load balancers that keep a client on its node by a cookie. Switchboard itself never reads
+/// it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -23,22 +24,22 @@ pub struct Cookie {
     pub http_only: bool,
     /// Whether browsers send it over TLS only. Default false; [`SameSite::None`] needs it.
     pub secure: bool,
-    /// Which pages' requests it goes with. Default `lax`.
+    /// Which pages' requests carry it. Default `lax`.
     pub same_site: SameSite,
     /// How long browsers keep it, in whole seconds. Default 0: until they are closed.
     #[serde(with = "units::duration")]
     pub max_age: Duration,
 }
 
-/// Which pages' requests a cookie goes with.
+/// The pages whose requests carry a cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SameSite {
-    /// Those of the same site.
+    /// Pages of the same site.
     Strict,
-    /// As well when a link leads there from elsewhere.
+    /// Pages of the same site, and links from other sites.
     Lax,
-    /// Those of every page. Browsers take it over TLS only.
+    /// All pages. Browsers take such a cookie over TLS only.
     None,
 }
 
@@ -56,12 +57,12 @@ impl Default for Cookie {
 }
 
 impl Cookie {
-    /// A cookie of this name, with the defaults of Node.js for the rest.
+    /// A cookie with this name, and the defaults of Node.js for the rest.
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
     }
 
-    /// What stands behind `name=value` in the header.
+    /// The attributes that follow `name=value` in the header.
     pub(crate) fn attributes(&self) -> String {
         let mut attributes = String::new();
         if !self.max_age.is_zero() {
@@ -82,7 +83,7 @@ impl Cookie {
         attributes
     }
 
-    /// What browsers would not take, as a sentence.
+    /// Why browsers would refuse the cookie, as a sentence.
     pub(in crate::config) fn problem(&self) -> Option<&'static str> {
         let is_token =
             |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);

@@ -12,13 +12,13 @@ pub enum Legacy {
     Off,
     /// By websocket. Those that begin with polling are refused.
     Websocket,
-    /// By both transports, as in Node.js with `allowEIO3`. A client that polls takes its session's
-    /// id, which is a secret, for the public id of its socket.
+    /// By both transports, as in Node.js with `allowEIO3`. A polling client of this kind takes the
+    /// session id, which is a secret, for the public id of its socket.
     All,
 }
 
 impl Legacy {
-    /// Also what `legacy_polling` was: true or false.
+    /// Also takes the former values of `legacy_polling`: true or false.
     pub(super) fn deserialize_former<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Self, D::Error> {

@@ -23,33 +23,32 @@ pub struct Redis {
     pub protocol: WireProtocol,
     /// Start of every channel, as `key` of the Node.js adapters. Default `socket.io`.
     pub key_prefix: String,
-    /// How long an answer is waited for, of Redis or of the other nodes. Default 5 s; more than 0.
+    /// Longest wait for an answer of Redis or of other nodes. Default 5 s; more than 0.
     #[serde(with = "units::duration")]
     pub request_timeout: Duration,
-    /// How long a Redis that says nothing is waited for before the link is made anew. Default 10 s;
-    /// more than 0.
+    /// Longest silence of Redis before the link is made anew. Default 10 s; more than 0.
     #[serde(with = "units::duration")]
     pub silence_timeout: Duration,
-    /// How much is kept for other nodes while the link to Redis is down: bytes of messages and their
-    /// channels. The oldest of too many are dropped and counted. Default 16 MiB; 0 keeps nothing.
+    /// Bytes of messages and channels kept for other nodes while the link to Redis is down. Beyond
+    /// it the oldest are dropped and counted. Default 16 MiB; 0 keeps nothing.
     #[serde(with = "units::size")]
     pub pending_max: u64,
-    /// How long it is kept. Default 10 s; 0 keeps nothing.
+    /// How long such a message is kept. Default 10 s; 0 keeps nothing.
     #[serde(with = "units::duration")]
     pub pending_age: Duration,
     /// PEM file with the authorities that TLS trusts. Default unset: those of the system.
     #[serde(with = "serde_with::unset")]
     pub ca_file: Option<PathBuf>,
-    /// PEM file with the certificate that is shown to Redis. Default unset: none.
+    /// PEM file with the certificate shown to Redis. Default unset: none.
     #[serde(with = "serde_with::unset")]
     pub cert_file: Option<PathBuf>,
     /// PEM file with its private key. Default unset: none.
     #[serde(with = "serde_with::unset")]
     pub key_file: Option<PathBuf>,
-    /// Which channels are listened to. Default `interest`.
+    /// The channels to listen to. Default `interest`.
     pub subscribe: Subscribe,
-    /// What becomes of clients that may have missed messages of other nodes while the link was
-    /// down. Default `disconnect`.
+    /// The fate of clients that may have missed messages of other nodes while the link was down.
+    /// Default `disconnect`.
     pub missed: OnMissed,
 }
 
@@ -91,22 +90,22 @@ pub enum WireProtocol {
     Streams,
 }
 
-/// Which channels a node listens to.
+/// The channels that a node listens to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subscribe {
-    /// Those of rooms with local members.
+    /// The channels of rooms with local members.
     Interest,
     /// All of them.
     All,
 }
 
-/// What becomes of clients that may have missed messages of other nodes.
+/// The fate of clients that may have missed messages of other nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnMissed {
-    /// Their connections are closed, so that they know and come back.
+    /// Their connections are closed, so that they notice and reconnect.
     Disconnect,
-    /// Nothing; they are not told.
+    /// They stay and are not told.
     Ignore,
 }

@@ -1,21 +1,21 @@
-//! `[traces]`: where the spans of a node go, and which.
+//! `[traces]`: where the spans of a node go, and which spans there are.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{config::serde_with, secret::SecretUrl};
 
-/// `[traces]`: where the spans of a node go, and which. Needs the cargo feature `otlp`.
+/// `[traces]`: where the spans of a node go, and which spans there are. Needs the cargo feature
+/// `otlp`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Traces {
-    /// URL that takes spans by OTLP over HTTP, such as `http://collector:4318`; without a path
-    /// `/v1/traces` is meant. Default unset: there are no spans.
+    /// URL that takes spans by OTLP over HTTP, such as `http://collector:4318`; the default path is
+    /// `/v1/traces`. Default unset: no spans.
     #[serde(with = "serde_with::unset")]
     pub endpoint: Option<SecretUrl>,
-    /// How much of what starts a trace here is sampled, from 0 to 1; what belongs to a trace of
-    /// somebody else is sampled if that one is. Default 1. The variable `OTEL_TRACES_SAMPLER`
-    /// wins.
+    /// Share of the traces started here that is sampled, from 0 to 1. A trace started elsewhere is
+    /// sampled if its origin says so. Default 1. The variable `OTEL_TRACES_SAMPLER` wins.
     pub sample_ratio: f64,
     /// Whether a trace that a client names (`traceparent`) is taken. Default true.
     pub from_clients: bool,

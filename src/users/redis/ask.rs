@@ -1,7 +1,8 @@
 //! Questions to Redis, and whether the answers can be believed.
 //!
-//! An answer is worth something if the data is what this node knows (its epoch), and if every node
-//! that lives vouches for the bucket by its mark: then what a node holds is in it. Of its own
+//! An answer counts if the data has the epoch that this node knows, and if every live node vouches
+//! for the bucket by its mark: the bucket then holds all sockets of that node. Each node knows its
+//! own sockets without asking.
 //! sockets a node knows itself.
 
 use std::time::Instant;
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::id::UserId;
 
-/// What Redis said, and what the nodes were just then.
+/// An answer of Redis, and the nodes at that moment.
 struct Answered {
     answers: Vec<RedisResult<Value>>,
     roster: Roster,
@@ -27,8 +28,8 @@ struct Answered {
 /// Why there is no answer.
 enum Doubt {
     Unknown,
-    /// A node that lives has no mark in a bucket: it lists its sockets just now, or what it had
-    /// listed is lost. A node that comes or goes may look like that for a moment.
+    /// A live node has no mark in the bucket: it is listing its sockets just now, or its entries
+    /// are lost. A node that comes or goes may look like that for a moment.
     Torn,
 }
 
@@ -38,7 +39,7 @@ impl From<Unknown> for Doubt {
     }
 }
 
-/// Asks once more if a node came or went just then.
+/// Asks a second time if a node came or went meanwhile.
 async fn surely<T>(
     ask: impl Future<Output = Result<T, Doubt>>,
     again: impl Future<Output = Result<T, Doubt>>,
@@ -53,8 +54,8 @@ async fn surely<T>(
 type Names = Vec<Vec<u8>>;
 
 impl RedisDirectory {
-    /// Asks, and what the nodes are just then. Where nodes may not do all that they have to do,
-    /// nobody can say what is missing.
+    /// Asks the question, and for the nodes at that moment. Without all rights in Redis nobody can
+    /// say what is missing.
     async fn ask(&self, mut groups: Vec<Vec<Cmd>>) -> Result<Answered, Unknown> {
         if self.shared.rights.as_ref().is_some_and(|rights| rights.refuses_data()) {
             return Err(Unknown);
@@ -77,7 +78,7 @@ impl RedisDirectory {
         })
     }
 
-    /// Whether what a bucket lists of the other nodes is what they hold; with `own`, of this one, too.
+    /// Whether a bucket lists all sockets of the other nodes; with `own`, those of this node, too.
     fn believe(
         &self,
         bucket: usize,
@@ -95,7 +96,7 @@ impl RedisDirectory {
         let lacks = standing.lacks(bucket);
         drop(standing);
         if !mine.is_empty() && !lacks {
-            // If it does not fit, the next beat finds out.
+            // If the queue is full, the next beat finds out.
             let _ = self.ops.try_send(Op::Torn(bucket));
         }
         if !others.is_empty() || (own && !mine.is_empty()) {
@@ -170,7 +171,7 @@ impl RedisDirectory {
         }
     }
 
-    /// Whether each user is online. Who has a socket here is, whatever Redis knows.
+    /// Whether each user is online. A user with a socket here is, whatever Redis knows.
     pub(super) async fn are_online(&self, users: &[UserId]) -> Result<Vec<bool>, Unknown> {
         let mut online: Vec<bool> = {
             let mirror = self.shared.mirror.lock();

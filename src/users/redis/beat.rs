@@ -1,5 +1,5 @@
-//! Leases, and the look at all buckets that goes with each beat: nodes that are gone, users whose
-//! grace time is over, and whether everybody is listed.
+//! Leases, and the look at all buckets with each beat: dead nodes, users whose grace time is over,
+//! and missing entries of this node.
 
 use std::collections::HashSet;
 
@@ -20,10 +20,11 @@ use crate::{id::NodeId, link::condition::in_words, users::Presence};
 /// How many users go offline in one step.
 const STEP: usize = 500;
 
-/// Own entries (-1: they are lost), ms until the next user is due, users offline now, incarnations with entries.
+/// Own entries (-1: lost), ms until the next user is due, users offline now, incarnations with
+/// entries.
 type Tick = (i64, i64, Vec<Vec<u8>>, Vec<Name>);
 
-/// An incarnation as it stands in Redis, where anything may stand.
+/// An incarnation as it stands in Redis, where any bytes may stand.
 type Name = Vec<u8>;
 
 /// The end of a beat.
@@ -35,23 +36,23 @@ pub(super) struct Beaten {
 /// A look at a bucket.
 pub(super) struct Look {
     bucket: usize,
-    /// How often the bucket was told something before.
+    /// How many things the bucket was told before.
     told: u64,
-    /// How many sockets of this node are in it, if Redis was told of all of them.
+    /// The number of this node's sockets in it, if Redis was told of all of them.
     count: Option<usize>,
     answer: RedisResult<Value>,
 }
 
 impl Worker {
-    /// When there is something to do next.
+    /// The time of the next action.
     pub(super) fn next_timer(&self) -> Instant {
         let beat = (!self.beating).then_some(self.next_beat);
         let buckets = self.buckets.iter().filter_map(|bucket| bucket.next_timer(self.alive));
-        // A beat that is under way ends within the patience, and then the next one has its time.
+        // A beat under way ends within the patience. The next one gets its time then.
         buckets.chain(beat).min().unwrap_or_else(|| Instant::now() + PAUSE)
     }
 
-    /// Does what is due. `counts` are those of the mirror, if all ops were taken.
+    /// Does the due actions. `counts` are the mirror's, if all operations were taken.
     pub(super) fn timers(&mut self, counts: Option<Vec<Option<usize>>>) {
         let now = Instant::now();
         self.take_overflow();
@@ -66,7 +67,7 @@ impl Worker {
         let due = (0..BUCKETS).filter(|&at| self.buckets[at].due.is_some_and(|due| due <= now));
         let due: Vec<_> = due.map(|bucket| (bucket, None)).collect();
         for (bucket, _) in &due {
-            // Set anew by the look. If Redis cannot be asked the next beat finds them.
+            // The look sets it anew. If Redis cannot be asked, the next beat finds these users.
             self.buckets[*bucket].due = None;
         }
         if !due.is_empty() && self.access().is_some() {
@@ -91,15 +92,15 @@ impl Worker {
         beat.arg(millis(self.lease));
         beat.arg(u8::from(self.alive)).arg(self.former.as_deref().unwrap_or_default());
         beat.arg(NodeId::random().as_str());
-        // A node that is new has listed all it has: nothing. It says so before others know it, so
-        // that nobody waits for it.
+        // A new node has no sockets, so everything is listed. It says so before others know it, and
+        // they need not wait for it.
         let marks: Vec<_> = match self.generation == 0 && !self.alive {
             true => (0..BUCKETS).map(|bucket| vec![self.mark(bucket)]).collect(),
             false => Vec::new(),
         };
         self.beating = true;
         self.jobs.push(Box::pin(async move {
-            // What fails is found by the first look.
+            // The first look finds a failure.
             access.run(marks).await;
             Done::Beaten(Beaten { sent, answer: access.run_one(beat).await })
         }));
@@ -121,7 +122,7 @@ impl Worker {
                 self.shared.standing.lock().heard(&epoch, living.iter(), now, self.lease);
                 self.epoch = epoch;
                 self.succeeded();
-                // Found by a look before this beat was sent: whoever had entries then was known.
+                // A look before this beat found them, so every owner of entries was known by then.
                 let strangers = std::mem::take(&mut self.strangers);
                 let is_unknown = |node: &Name| !living.contains(node) && !dying.contains(node);
                 self.condemn(strangers.into_iter().filter(is_unknown).collect());
@@ -140,19 +141,20 @@ impl Worker {
         }
     }
 
-    /// This node was taken for dead, or Redis has lost its data: goes on under a new name, as the
+    /// This node was taken for dead, or Redis has lost its data. The node takes a new name, for the
     /// old one is being swept, and lists everything again.
     fn rise(&mut self, epoch: &[u8]) {
         tracing::warn!(
             node.id = %self.shared.itself.id,
-            "Redis does not know this node any more; its sockets are listed again"
+            "Redis no longer knows this node; listing its sockets again"
         );
         self.generation += 1;
         let next = format!("{}~{}", self.shared.itself.incarnation, self.generation);
         self.former = Some(std::mem::replace(&mut self.incarnation, next));
         (self.alive, self.owes_sweep) = (false, true);
         if self.epoch == epoch {
-            // Swept: its users may have been called offline, so that they are here is news.
+            // The entries were swept, so others may have been told that these users went offline.
+            // Their presence is news again.
             self.shared.mirror.lock().forget_known();
         }
         let now = Instant::now();
@@ -162,7 +164,8 @@ impl Worker {
         self.note_behind();
     }
 
-    /// Looks after buckets: users that are due, entries of nodes, and whether ours are all there.
+    /// Looks after buckets: users that are due, entries of unknown nodes, missing entries of this
+    /// one.
     fn look(&mut self, buckets: Vec<(usize, Option<usize>)>) {
         let Some(access) = self.any_access() else { return };
         let looks = buckets.into_iter().map(|(bucket, count)| {
@@ -201,13 +204,13 @@ impl Worker {
         }
     }
 
-    /// A user has left from here.
+    /// A user's last socket here has left.
     pub(super) fn left_from(&mut self, bucket: usize) {
         self.buckets[bucket].left_from(self.grace, Instant::now());
     }
 
-    /// Names under which nobody lives have entries: from a node that was cut off just when it wrote,
-    /// or from before a loss of data.
+    /// Marks names as dying that have entries but no live node. A node that was cut off while
+    /// writing leaves such entries, and so does a loss of data.
     fn condemn(&mut self, strangers: Vec<Name>) {
         let Some(access) = self.any_access() else { return };
         if strangers.is_empty() {
@@ -215,15 +218,15 @@ impl Worker {
         }
         let mut add = redis::cmd("SADD");
         add.arg(&self.shared.keys.nodes()[1]).arg(strangers);
-        // What fails is found again by the next look.
+        // The next look finds a failure again.
         tokio::spawn(async move { access.run_one(add).await });
     }
 
-    /// Removes what dead nodes have left, beside everything else.
+    /// Removes the entries of dead nodes, in the background.
     fn sweep(&mut self, mut dying: Vec<Name>) {
         let is_busy = self.sweeping.as_ref().is_some_and(|sweeping| !sweeping.is_finished());
         let (Some(ops), Some(access)) = (self.ops.upgrade(), self.any_access()) else { return };
-        // Our own former name only after everything is listed under the new one: nobody is to go
+        // Our own former name waits until everything is listed under the new one: no user is to go
         // offline meanwhile.
         let is_mending = self.buckets.iter().any(|bucket| bucket.is_dirty());
         dying.retain(|node| !is_mending || !self.shared.itself.is(node));
@@ -241,11 +244,11 @@ impl Worker {
     /// Leaves the cluster: removes everything of this node at once.
     pub(super) async fn leave_cluster(&mut self) {
         let Some(access) = self.any_access() else { return };
-        // Long enough for a node that starts meanwhile to look after it.
+        // Long enough for a node that starts meanwhile to take the data over.
         let forget = self.lease + self.grace;
         let mut close = call(&SCRIPTS.close, self.shared.keys.nodes());
         close.arg(&self.incarnation).arg(millis(forget));
-        // If anything fails from here on another node does it.
+        // After a failure from here on, another node does it.
         let Ok(answer) = access.run_one(close).await else { return };
         let Ok((is_last, gone)) = <(bool, Vec<Name>)>::from_redis_value(answer) else { return };
         let Some(ops) = self.ops.upgrade() else { return };
@@ -257,9 +260,9 @@ impl Worker {
 }
 
 struct BeatAnswer {
-    /// Another one after a loss of data.
+    /// A new one after a loss of data.
     epoch: Vec<u8>,
-    /// Who lives and who is dying; none if this node was taken for dead.
+    /// The live and the dying nodes. `None` if this node was taken for dead.
     nodes: Option<(HashSet<Name>, Vec<Name>)>,
 }
 

@@ -1,4 +1,4 @@
-//! One bucket as the worker sees it: what is to be told of it, and what is known about it.
+//! One bucket as the worker sees it: what Redis has to be told, and what is known about it.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -6,32 +6,32 @@ use tokio::time::Instant;
 
 use super::Op;
 
-/// After a failure the next attempt waits so long.
+/// Pause after a failure.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
-/// Users that go offline at nearly the same time are told of together.
+/// Users that go offline within this time are told together.
 const COALESCE: Duration = Duration::from_millis(20);
 
-/// Only one thing at a time is said to Redis about a bucket, which keeps the order; about several
-/// buckets at once, so that nobody waits for the users of another.
+/// One bucket. Redis is told one thing at a time about it, which keeps the order. Several buckets
+/// are told at once, so that no user waits for those of another bucket.
 pub(super) struct Bucket {
-    /// What is to be told, in order.
+    /// Operations to tell, in order.
     pub(super) waiting: VecDeque<Op>,
-    /// Something is being said to Redis about it.
+    /// Redis is being told something about the bucket.
     pub(super) busy: bool,
-    /// How often something was.
+    /// How many times Redis was told something.
     pub(super) told: u64,
-    /// Redis may not have what the mirror has. Nothing is told to it until that is made good.
+    /// Redis and the mirror may differ. Redis is told nothing until a repair has made that good.
     dirty: bool,
-    /// It became dirty, once more perhaps, while a repair was under way.
+    /// The bucket became dirty again while a repair was under way.
     again: bool,
-    /// Not to be repaired before.
+    /// Earliest time of the next repair.
     pub(super) retry_at: Instant,
-    /// At the last look Redis had not as many entries as this node has sockets.
+    /// The last look found another number of entries than this node has sockets.
     differs: bool,
-    /// When the next user that left from here is offline.
+    /// When the next user that left from here goes offline.
     pub(super) due: Option<Instant>,
-    /// When the last one is.
+    /// When the last such user goes offline.
     due_until: Instant,
 }
 
@@ -54,7 +54,7 @@ impl Bucket {
         self.dirty
     }
 
-    /// Redis may not have what the mirror has of it; to be made good after a pause.
+    /// Redis and the mirror may differ. A repair follows after a pause.
     pub(super) fn spoil(&mut self, now: Instant) {
         if !self.dirty {
             self.dirty = true;
@@ -63,13 +63,13 @@ impl Bucket {
         self.again = self.busy;
     }
 
-    /// The same, to be made good at once.
+    /// As [`spoil`](Self::spoil), with a repair at once.
     pub(super) fn spoil_now(&mut self, now: Instant) {
         self.spoil(now);
         self.retry_at = now;
     }
 
-    /// Something is said to Redis about it from now on.
+    /// Redis begins to be told something about the bucket.
     pub(super) fn begin(&mut self) {
         self.busy = true;
         self.told += 1;
@@ -91,38 +91,38 @@ impl Bucket {
         }
     }
 
-    /// Whether there is a repair to be done by now.
+    /// Whether a repair is due.
     pub(super) fn wants_repair(&self, now: Instant) -> bool {
         self.dirty && self.retry_at <= now
     }
 
-    /// When there is something to do next; `alive`: a repair could be done.
+    /// The time of the next action. `alive`: a repair would be possible.
     pub(super) fn next_timer(&self, alive: bool) -> Option<Instant> {
         let repair = (self.dirty && !self.busy && alive).then_some(self.retry_at);
         [self.due, repair].into_iter().flatten().min()
     }
 
-    /// A user has left from here, and is offline after `grace`.
+    /// A user's last socket here has left. The user is offline after `grace`.
     pub(super) fn left_from(&mut self, grace: Duration, now: Instant) {
         let due = now + grace + COALESCE;
         self.due = Some(self.due.map_or(due, |before| before.min(due)));
-        // Redis has its own clock, so some room.
+        // Redis has a clock of its own, so leave some room.
         self.due_until = due + PAUSE;
     }
 
-    /// In so many ms the next user is offline, if there is one.
+    /// The next user goes offline in `wait` ms, if there is one.
     pub(super) fn wait_for_due(&mut self, wait: i64, now: Instant) {
-        // Others wait for those that left from them, and every beat looks after all.
+        // Other nodes wait for the users that left from them, and every beat looks after all.
         self.due = u64::try_from(wait)
             .ok()
             .filter(|_| now < self.due_until)
             .map(|wait| now + Duration::from_millis(wait) + COALESCE);
     }
 
-    /// Redis has `own` entries of this node, and the node has `count` sockets.
+    /// Compares the `own` entries that Redis has of this node with its `count` sockets.
     pub(super) fn compare(&mut self, count: usize, own: usize, now: Instant) {
         let differs = count != own;
-        // Twice, as a socket that another node has thrown out needs a moment to go.
+        // Two looks must agree: a socket that another node has thrown out needs a moment to go.
         if differs && self.differs && !self.dirty {
             self.spoil_now(now);
         }

@@ -1,5 +1,5 @@
-//! How a user's sockets stand in Redis: entries that sort by user and then by age. Where they stand
-//! says `keys`.
+//! A user's sockets as they stand in Redis: entries that sort by user and then by age. `keys` says
+//! where they stand.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use crate::{
     users::UserSocket,
 };
 
-/// Never to be changed: nodes of different versions find each other's users by it.
+/// The number of buckets. It must never change: nodes of different versions find users by it.
 pub(super) const BUCKETS: usize = 64;
 
 /// The bucket of a user: FNV-1a, the same on every node.
@@ -18,8 +18,8 @@ pub(super) fn bucket_of(user: &str) -> usize {
     ((hash ^ (hash >> 32)) % BUCKETS as u64) as usize
 }
 
-/// The user as it starts an entry: zero bytes escaped, two of them at the end. So no user's is the
-/// start of another's, and they sort as the users do.
+/// The start of a user's entries: zero bytes escaped, two of them at the end. So no user's start
+/// begins another's, and entries sort as the users do.
 pub(super) fn encode_user(user: &str) -> Vec<u8> {
     let mut encoded = Vec::with_capacity(user.len() + 2);
     for byte in user.bytes() {
@@ -32,7 +32,7 @@ pub(super) fn encode_user(user: &str) -> Vec<u8> {
     encoded
 }
 
-/// The first thing after every entry of a user.
+/// The first possible text after all entries of a user.
 pub(super) fn after_user(encoded: &[u8]) -> Vec<u8> {
     let mut after = encoded.to_vec();
     if let Some(last) = after.last_mut() {
@@ -41,7 +41,7 @@ pub(super) fn after_user(encoded: &[u8]) -> Vec<u8> {
     after
 }
 
-/// The user of an encoded one, or none if it is not one.
+/// The user of an encoded start. `None` if it is not one.
 pub(super) fn decode_user(encoded: &[u8]) -> Option<UserId> {
     let (user, rest) = split_user(encoded)?;
     rest.is_empty().then_some(user)
@@ -87,7 +87,7 @@ pub(super) struct Entry {
     pub(super) socket: UserSocket,
 }
 
-/// Reads an entry; none if nobody of us wrote it.
+/// Reads an entry. `None` if the format is unknown.
 pub(super) fn decode(entry: &[u8]) -> Option<Entry> {
     let (user, rest) = split_user(entry)?;
     let rest = std::str::from_utf8(rest).ok()?;

@@ -1,4 +1,4 @@
-//! Whether Redis can be told anything, and what is said of it when not.
+//! Whether Redis can be told anything, and the log lines about it.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use tokio::time::Instant;
 use super::{Counters, bucket::PAUSE, scripts::Access, worker::Worker};
 use crate::link::condition::in_words;
 
-/// That data gets lost again and again is logged so often.
+/// Pause between two warnings about lost data.
 const WARN_AGAIN: Duration = Duration::from_secs(60);
 
-/// Whether anything can be told to Redis.
+/// Whether Redis can be told anything.
 pub(super) enum Footing {
     Firm(Access),
-    /// When the beat that is under way is answered.
+    /// After the answer to the beat under way.
     Soon,
     No,
 }
 
-/// What was logged, so that it is logged once.
+/// What was logged already, so that it is logged once.
 #[derive(Default)]
 pub(super) struct Said {
-    /// A failure, and its end was not.
+    /// A failure was logged, and its end was not.
     failure: bool,
     loss: Option<Instant>,
     policy: Option<String>,
@@ -31,12 +31,12 @@ pub(super) struct Said {
 impl Worker {
     pub(super) fn footing(&mut self) -> Footing {
         let Some(access) = self.any_access() else {
-            // The link tells that it is down. Before there was one nothing has failed.
+            // The link itself reports that it is down. Before the first link nothing has failed.
             Counters::add(&self.shared.counters.failures, usize::from(self.was_linked));
             return Footing::No;
         };
         self.was_linked = true;
-        // Else its sockets might be listed after they were swept.
+        // Otherwise sockets might be listed after they were swept.
         if self.alive && !self.unsure && self.last_beat.elapsed() <= self.lease / 2 {
             return Footing::Firm(access);
         }
@@ -58,12 +58,12 @@ impl Worker {
         }
     }
 
-    /// A connection, whatever is known of it.
+    /// A connection, whatever the lease.
     pub(super) fn any_access(&self) -> Option<Access> {
         self.source.commands().map(|commands| self.shared.access(commands))
     }
 
-    /// A command failed. The next beat tells whether it is a matter of one bucket or of everything.
+    /// A command failed. The next beat tells whether one bucket or all of Redis is affected.
     pub(super) fn failed(&mut self, error: &RedisError) {
         Counters::add(&self.shared.counters.failures, 1);
         if !self.unheard && self.last_beat.elapsed() > PAUSE {
@@ -86,12 +86,12 @@ impl Worker {
         }
     }
 
-    /// Whether what is to be said to Redis about a bucket can be said; none: it can.
+    /// Notes why Redis cannot be told about a bucket. `None`: it can.
     pub(super) fn bucket_is(&self, bucket: usize, error: Option<&RedisError>) {
         self.shared.standing.lock().bucket_is(bucket, error.map(in_words));
     }
 
-    /// Redis has lost what it had of the bucket, or part of it.
+    /// Redis has lost some or all entries of the bucket.
     pub(super) fn torn(&mut self, bucket: usize) {
         if self.buckets[bucket].is_dirty() {
             return;
@@ -109,7 +109,7 @@ impl Worker {
         self.go_on_with(bucket);
     }
 
-    /// What Redis does when it is full, if it evicts the keys of the directory.
+    /// Warns if a full Redis would evict the keys of the directory.
     pub(super) fn evicts(&mut self, policy: Option<String>) {
         if let Some(policy) = policy.as_ref().filter(|_| policy != self.said.policy) {
             tracing::warn!(
@@ -123,7 +123,8 @@ impl Worker {
     }
 }
 
-/// The policy by which Redis evicts keys without an expiry; none if it does not, or does not say.
+/// The policy by which Redis evicts keys without an expiry. `None` if it evicts none, or does not
+/// say.
 pub(super) async fn evicting_policy(access: Access) -> Option<String> {
     let mut info = redis::cmd("INFO");
     info.arg("memory");
@@ -132,7 +133,7 @@ pub(super) async fn evicting_policy(access: Access) -> Option<String> {
     texts.iter().find_map(|text| evicting(text)).map(str::to_owned)
 }
 
-/// A Redis Cluster answers for each node.
+/// Collects the texts of an answer. A Redis Cluster answers for each node.
 fn read_texts(value: redis::Value, texts: &mut Vec<String>) {
     match value {
         redis::Value::Map(pairs) => {

@@ -11,8 +11,8 @@
 //! * `switchboard:PREFIX:{uN}:leaving`, a sorted set: users without sockets that are not offline
 //!   yet, by the time at which they will be, in ms.
 //!
-//! A Redis that is full may evict single keys. What belongs together is therefore in one key, and
-//! is lost with the marks that vouch for it: who reads a bucket sees whose marks are missing.
+//! A full Redis may evict single keys. So data that belongs together is in one key, and is lost
+//! with the marks that vouch for it: a reader of a bucket sees whose marks are missing.
 //!
 //! The nodes have two keys:
 //!
@@ -27,13 +27,13 @@ use super::entry::BUCKETS;
 pub(super) struct Keys {
     buckets: Vec<[String; 2]>,
     nodes: [String; 2],
-    /// For what is tried in ways that leave nothing.
+    /// The key for trials that leave nothing behind.
     probe: String,
 }
 
 impl Keys {
     pub(super) fn new(prefix: &str) -> Self {
-        // Redis Cluster takes the first braces for the hash tag, which are to be ours.
+        // Redis Cluster takes the first braces for the hash tag. These have to be ours.
         let prefix = prefix.replace('%', "%25").replace('{', "%7B");
         let key = |tag: &str, name: &str| format!("switchboard:{prefix}:{{{tag}}}:{name}");
         let of = |n: usize| ["sockets", "leaving"].map(|name| key(&format!("u{n}"), name));
@@ -44,12 +44,12 @@ impl Keys {
         }
     }
 
-    /// Those of a bucket: sockets and leaving.
+    /// The keys of a bucket: sockets and leaving.
     pub(super) fn bucket(&self, bucket: usize) -> &[String; 2] {
         &self.buckets[bucket]
     }
 
-    /// Those of the nodes: alive and dying.
+    /// The keys of the nodes: alive and dying.
     pub(super) fn nodes(&self) -> &[String; 2] {
         &self.nodes
     }
@@ -63,7 +63,7 @@ impl Keys {
 mod tests {
     use super::*;
 
-    /// What Redis Cluster hashes, as its specification says.
+    /// The hashed part of a key, by the specification of Redis Cluster.
     fn hashed(key: &str) -> &str {
         let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
         tag.map_or(key, |(tag, _)| if tag.is_empty() { key } else { tag })

@@ -1,4 +1,4 @@
-//! What this node holds: the truth about its own sockets, whatever became of Redis.
+//! The sockets of this node: the truth about them, whatever became of Redis.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,9 +14,9 @@ use crate::{
 struct Held {
     number: u64,
     socket: UserSocket,
-    /// Redis is being asked whether it may enter.
+    /// Redis is being asked whether the socket may enter.
     pending: bool,
-    /// Redis has listed it before.
+    /// Redis has listed the socket before.
     known: bool,
 }
 
@@ -26,10 +26,10 @@ type Bucket = HashMap<UserId, SmallVec<[Held; 1]>>;
 pub(super) struct Mirror {
     buckets: Vec<Bucket>,
     next: u64,
-    /// How many entries there are, and how many of them are pending, by bucket.
+    /// The numbers of entries and of pending ones, by bucket.
     sizes: Vec<usize>,
     pending: Vec<usize>,
-    /// Those that are listed as polling, by bucket; some may be gone.
+    /// The sockets listed as polling, by bucket. Some may be gone.
     polling: Vec<Vec<(UserId, u64)>>,
 }
 
@@ -42,9 +42,9 @@ impl Default for Mirror {
     }
 }
 
-/// A bucket beside what Redis has of it.
+/// The difference between a bucket and Redis's copy of it.
 pub(super) struct Difference {
-    /// All that are in, in the order of age for each user.
+    /// All admitted sockets, for each user in the order of age.
     pub(super) entries: Vec<OwnEntry>,
     /// Entries without a socket.
     pub(super) surplus: Vec<Vec<u8>>,
@@ -62,7 +62,7 @@ pub(super) struct OwnEntry {
 }
 
 impl Mirror {
-    /// Notes a socket that wants to enter. Answers the number of the entry.
+    /// Notes a socket that wants to enter. Returns the number of the entry.
     pub(super) fn ask(&mut self, user: UserId, socket: UserSocket) -> u64 {
         self.next += 1;
         let (number, bucket) = (self.next, bucket_of(&user));
@@ -94,7 +94,7 @@ impl Mirror {
         }
     }
 
-    /// Nobody can be sure any more that the others take these users for online.
+    /// The other nodes may not know any more that these users are online.
     pub(super) fn forget_known(&mut self) {
         let users = self.buckets.iter_mut().flat_map(HashMap::values_mut);
         users.flatten().for_each(|held| held.known = false);
@@ -107,7 +107,8 @@ impl Mirror {
         }
     }
 
-    /// Redis has refused it. Answers false if it is in all the same: nobody waited that long.
+    /// Redis has refused the socket. Returns false if it is in all the same, since nobody waited
+    /// that long.
     pub(super) fn refused(&mut self, user: &str, number: u64) -> bool {
         match self.is_pending(user, number) {
             Some(true) => {
@@ -119,7 +120,7 @@ impl Mirror {
         }
     }
 
-    /// Decides without Redis, by what this node holds. Answers with the sockets that go.
+    /// Decides without Redis, by the sockets of this node. Returns the sockets that have to go.
     pub(super) fn decide(
         &mut self,
         user: &str,
@@ -168,7 +169,7 @@ impl Mirror {
         Some(held.socket)
     }
 
-    /// The sockets of a user that are in.
+    /// The admitted sockets of a user.
     pub(super) fn sockets(&self, user: &str) -> Vec<UserSocket> {
         let sockets = self.buckets[bucket_of(user)].get(user).into_iter().flatten();
         sockets.filter(|held| !held.pending).map(|held| held.socket.clone()).collect()
@@ -191,8 +192,8 @@ impl Mirror {
         found
     }
 
-    /// Notes the transport of a socket, which has to be told. Answers with what is listed and what
-    /// is to be, if it is still here.
+    /// Notes the new transport of a socket, if it is still here. Returns the listed entry and the
+    /// one to list instead.
     pub(super) fn upgrade(
         &mut self,
         user: &str,
@@ -205,7 +206,7 @@ impl Mirror {
         Some((before, held.socket.clone()))
     }
 
-    /// Whether a socket of the user is in.
+    /// Whether an admitted socket of the user is here.
     pub(super) fn holds(&self, user: &str) -> bool {
         let mut sockets = self.buckets[bucket_of(user)].get(user).into_iter().flatten();
         sockets.any(|held| !held.pending)
@@ -216,13 +217,13 @@ impl Mirror {
         self.buckets.iter().map(HashMap::len).sum()
     }
 
-    /// How many sockets are in, by bucket; none for a bucket in which some are being asked for.
+    /// The numbers of admitted sockets, by bucket. `None` for a bucket with a pending one.
     pub(super) fn counts(&self) -> Vec<Option<usize>> {
         let buckets = self.sizes.iter().zip(&self.pending);
         buckets.map(|(size, pending)| (*pending == 0).then_some(*size)).collect()
     }
 
-    /// Compares a bucket with what Redis lists of this incarnation.
+    /// Compares a bucket with the entries that Redis lists for this incarnation.
     pub(super) fn compare(
         &self,
         bucket: usize,

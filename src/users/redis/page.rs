@@ -1,17 +1,17 @@
 //! A page of users in order, though they are spread over the buckets by a hash.
 //!
-//! [`Page`] decides whom to ask for how many and does nothing else: no I/O.
+//! [`Page`] decides which buckets to ask for how many users, and does nothing else: no I/O.
 
 use std::collections::BTreeMap;
 
 use super::entry::{BUCKETS, after_user, encode_user};
 use crate::{id::UserId, users::UserPage};
 
-/// A page that is being put together.
+/// A page under construction.
 pub(super) struct Page {
     limit: usize,
     found: BTreeMap<UserId, usize>,
-    /// Up to which user each bucket has been read; none: not at all, or to its end.
+    /// The last user read from each bucket. `None`: nothing was read, or all.
     read: Vec<Read>,
 }
 
@@ -23,27 +23,28 @@ enum Read {
 }
 
 impl Page {
-    /// From `cursor` on, at most `limit` users.
+    /// A page from `cursor` on, of at most `limit` users.
     pub(super) fn new(cursor: Option<&str>, limit: usize) -> Self {
         let from = cursor.map(encode_user).unwrap_or_default();
         Self { limit, found: BTreeMap::new(), read: vec![Read::From(from); BUCKETS] }
     }
 
-    /// How many users are asked for at once: the bucket's share of what is wanted, and some more,
-    /// so that two rounds are the exception.
+    /// How many users to ask of a bucket: its share of the page, and some more, so that two rounds
+    /// are the exception.
     pub(super) fn share(&self) -> usize {
         let share = (self.limit + 1).div_ceil(BUCKETS);
         share + 2 * share.isqrt() + 2
     }
 
-    /// Whom to ask next, and from where on, as it stands in Redis; nobody: it is complete.
+    /// The buckets to ask next, and the start in each as it stands in Redis. Empty: the page is
+    /// complete.
     pub(super) fn questions(&self) -> Vec<(usize, Vec<u8>)> {
-        // Whoever comes after this one is on the next page.
+        // Users after this one are on the next page.
         let last = self.found.keys().nth(self.limit);
         let question = |(bucket, read): (usize, &Read)| match read {
             Read::From(from) => Some((bucket, from.clone())),
             Read::UpTo(user) if last.is_none_or(|last| user < last) => {
-                // Without the bracket, which the script writes.
+                // Without the bracket: the script writes it.
                 Some((bucket, after_user(&encode_user(user))))
             }
             Read::UpTo(_) | Read::ToTheEnd => None,
@@ -51,7 +52,7 @@ impl Page {
         self.read.iter().enumerate().filter_map(question).collect()
     }
 
-    /// What a bucket answered: `complete` if it has no more.
+    /// Takes the answer of a bucket: `complete` if it has no more.
     pub(super) fn answered(&mut self, bucket: usize, users: Vec<(UserId, usize)>, complete: bool) {
         let last = users.last().map(|(user, _)| user.clone());
         self.read[bucket] = match last {
@@ -59,7 +60,7 @@ impl Page {
             _ => Read::ToTheEnd,
         };
         self.found.extend(users);
-        // Nobody further back can be on this page.
+        // Users further back cannot be on this page.
         while self.found.len() > self.limit + 1 {
             self.found.pop_last();
         }
@@ -79,7 +80,8 @@ mod tests {
     use super::{super::entry::bucket_of, *};
 
     proptest! {
-        /// However the users are spread, the page is the one of a sorted list, and few are asked for.
+        /// However the users are spread, the page equals that of a sorted list, and few users are
+        /// asked for.
         #[test]
         fn a_page_is_that_of_a_sorted_list(
             users in proptest::collection::btree_set("[a-d]{1,4}", 0..300),

@@ -1,4 +1,4 @@
-//! Making Redis list what this node holds.
+//! Repairs: Redis comes to list exactly the sockets of this node.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -13,7 +13,7 @@ use super::{
 /// How many entries one command reads or writes.
 const CHUNK: usize = 500;
 
-/// A bucket to be repaired.
+/// A bucket to repair.
 pub(super) struct Repair {
     pub(super) shared: Arc<Shared>,
     pub(super) access: Access,
@@ -23,24 +23,25 @@ pub(super) struct Repair {
     pub(super) limit: UserLimit,
 }
 
-/// What came of it.
+/// The outcome of a repair.
 #[derive(Default)]
 pub(super) struct Repaired {
     /// Entries that were missing or too many.
     pub(super) changes: usize,
-    /// Users that came online by it.
+    /// Users that came online by the repair.
     pub(super) online: Vec<Vec<u8>>,
-    /// Users have no socket any more.
+    /// Some users have no socket any more.
     pub(super) emptied: bool,
-    /// Entries of sockets that go, of whatever node, since their users have more than they may.
+    /// Entries of sockets that have to go, on whatever node: their users have more than they may
+    /// have.
     pub(super) over: Vec<Vec<u8>>,
-    /// Why it is to be done again.
+    /// The failure that makes another repair necessary.
     pub(super) failed: Option<RedisError>,
 }
 
 impl Repair {
-    /// Compares the bucket with what Redis lists of this node and makes good the difference, in
-    /// few round trips. Nothing else may be said about the bucket meanwhile.
+    /// Compares the bucket with Redis's entries of this node and makes good the difference, in few
+    /// round trips. Redis must be told nothing else about the bucket meanwhile.
     pub(super) async fn run(self) -> Repaired {
         let mut repaired = Repaired::default();
         let listed = match self.listed().await {
@@ -62,8 +63,8 @@ impl Repair {
             }
             leave
         });
-        // Those that are listed, too, so that nobody stays over the limit. The last one says that it
-        // is all, though there be nothing.
+        // Listed entries are sent, too, so that no user stays over the limit. The last chunk says
+        // that it is the end, even if it is empty.
         let chunks = match difference.entries.is_empty() {
             true => vec![&[][..]],
             false => difference.entries.chunks(CHUNK).collect::<Vec<_>>(),
@@ -107,7 +108,7 @@ impl Repair {
         command
     }
 
-    /// The entries that Redis has of this node in the bucket.
+    /// Redis's entries of this node in the bucket.
     async fn listed(&self) -> RedisResult<HashSet<Vec<u8>>> {
         let prefix = [b"h", self.incarnation.as_bytes(), &[0]].concat();
         let end = [b"(", &*after_user(&prefix)].concat();
@@ -130,7 +131,7 @@ impl Repair {
     }
 }
 
-/// The start of a call of `register`; sockets are added to it.
+/// The start of a call of `register`. Sockets are added to it.
 pub(super) fn call_register(
     keys: &[String],
     incarnation: &str,
@@ -145,7 +146,7 @@ pub(super) fn call_register(
     register
 }
 
-/// The name that a node had before this one, if it had another.
+/// The former name of a node, if it had one.
 fn former(incarnation: &str) -> Option<String> {
     let (run, number) = incarnation.rsplit_once('~')?;
     match number.parse::<u32>().ok()? {
@@ -165,7 +166,7 @@ fn a_name_says_which_one_it_follows() {
     }
 }
 
-/// What `register` answers: users that came online, and entries that go.
+/// The answer of `register`: users that came online, and entries of sockets that have to go.
 #[derive(Default)]
 pub(super) struct Registered {
     pub(super) online: Vec<Vec<u8>>,

@@ -1,8 +1,7 @@
-//! What changes about a socket while it is listed: a client that began by polling goes on by
-//! websocket.
+//! Changes of a listed socket: a client upgraded from polling to websocket.
 //!
-//! Most clients do that within a second of their connect, so it is told with the next beat, for all
-//! of them at once: the way of a login stays as short as it is.
+//! Most clients upgrade within a second of their connect. So the next beat tells of all of them at
+//! once, and the path of a login stays short.
 
 use super::{
     Op,
@@ -10,19 +9,20 @@ use super::{
     worker::Worker,
 };
 
-/// How many are written anew in one step.
+/// How many entries one step rewrites.
 const STEP: usize = 500;
 
 impl Worker {
-    /// Tells of those that have upgraded since the last beat. The rest of the bucket comes first.
+    /// Tells of the sockets that have upgraded since the last beat. Other waiting operations come
+    /// first.
     pub(super) fn retell(&mut self) {
         for bucket in 0..BUCKETS {
-            // Not beside a repair, which tells of all.
+            // Not beside a repair, which tells of all sockets.
             if self.buckets[bucket].is_dirty() {
                 continue;
             }
             let polling = self.shared.mirror.lock().polling(bucket);
-            // Not under the lock: this asks the namespaces, which have their own.
+            // Not under the lock: the namespaces that this asks have locks of their own.
             let upgraded: Vec<_> = polling
                 .into_iter()
                 .filter_map(|(user, number, socket)| {

@@ -1,4 +1,4 @@
-//! The nodes as they stand in Redis: what one says of itself, and the list of all.
+//! The nodes as they stand in Redis: the description of one, and the list of all.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{id::NodeId, users::NodeInfo};
 
-/// What a node says of itself, as it stands in Redis. Other versions may say more or less.
+/// A node's description of itself in Redis. Other versions may write more or less.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Description {
     id: String,
@@ -41,7 +41,7 @@ impl From<NodeInfo> for Description {
     }
 }
 
-/// Reads the answer of `nodes.lua`. Answers with the nodes in order, and how many could not be read.
+/// Reads the answer of `nodes.lua`. Returns the nodes in order, and the number of unreadable ones.
 pub(super) fn read_nodes(answer: Vec<Value>) -> (Vec<NodeInfo>, usize) {
     let mut answer = answer.into_iter();
     let now = answer.next().and_then(|now| u64::from_redis_value(now).ok()).unwrap_or(0);

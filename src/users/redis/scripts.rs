@@ -73,7 +73,7 @@ pub(super) fn call(script: &Script, keys: &[String]) -> Cmd {
     command
 }
 
-/// A connection, and how long an answer on it is waited for.
+/// A connection, and the longest wait for an answer on it.
 #[derive(Clone)]
 pub(super) struct Access {
     pub(super) commands: Commands,
@@ -88,8 +88,8 @@ impl Access {
         join_all(groups.into_iter().map(|group| self.run_group(group))).await
     }
 
-    /// Runs commands in order, in one round trip. They touch one slot of a Redis Cluster. Answers
-    /// for each.
+    /// Runs commands in order, in one round trip. They touch one slot of a Redis Cluster. Returns
+    /// an answer for each.
     pub(super) async fn run_group(&self, group: Vec<Cmd>) -> Vec<RedisResult<Value>> {
         let mut answers = self.in_order(&group).await;
         let is_unknown = |answer: &RedisResult<Value>| {
@@ -97,8 +97,8 @@ impl Access {
         };
         if let Some(first) = answers.iter().position(is_unknown) {
             self.load().await;
-            // All from there on once more, though some may have run: another node may have brought
-            // the scripts in between, and a leave must not end up before its enter.
+            // All from there on run once more, though some may have run: another node may have
+            // loaded the scripts in between, and a leave must not come before its enter.
             let again = self.in_order(&group[first..]).await;
             for (answer, again) in answers[first..].iter_mut().zip(again) {
                 if answer.is_err() || again.is_err() {
@@ -126,8 +126,8 @@ impl Access {
         answer.unwrap_or_else(|| Err((ErrorKind::Parse, "no answer").into()))
     }
 
-    /// Brings the scripts to Redis, in a Redis Cluster to every master. A failure shows when they
-    /// run.
+    /// Loads the scripts into Redis; in a Redis Cluster, into every master. A failure shows when
+    /// they run.
     async fn load(&self) {
         let loads = SCRIPTS.all().map(|script| {
             let mut load = redis::cmd("SCRIPT");
@@ -142,12 +142,12 @@ impl Access {
     }
 }
 
-/// All that the directory does in Redis, in ways that change nothing.
+/// All commands of the directory, in forms that change nothing.
 pub(crate) fn tries(prefix: &str) -> Vec<Try> {
     let keys = Keys::new(prefix);
     let ([sockets, leaving], [alive, dying]) = (keys.bucket(0), keys.nodes());
-    // For what cannot be done in such a way on the keys themselves. It is a set for the moment that
-    // this takes, so what makes no set of it is refused for that reason, or allowed.
+    // A key of its own, for commands that have no such form on the real keys. It is a set for a
+    // moment, so a command for another type fails for that reason if it is allowed.
     let probe = keys.probe();
     vec![
         Try::new("SCRIPT|LOAD", &[SCRIPTS.nodes.code]),

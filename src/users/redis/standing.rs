@@ -1,4 +1,4 @@
-//! How this node stands with Redis: whether an answer can be believed, and what is wrong.
+//! This node's standing with Redis: whether an answer can be believed, and the current trouble.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -7,20 +7,20 @@ use std::{
 
 use super::entry::BUCKETS;
 
-/// What this node holds may be unlisted for so long before the node is said to be behind: a repair
-/// takes a few round trips.
+/// How long sockets may be unlisted before the node counts as behind. A repair takes a few round
+/// trips.
 const BEHIND: Duration = Duration::from_secs(5);
 
-/// The nodes as they stand in Redis, and the name of its data.
+/// The nodes as they stand in Redis, and the epoch of its data.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Roster {
     pub(super) epoch: Vec<u8>,
-    /// Incarnations that live, or whose lease is over and nobody has noticed.
+    /// Incarnations that live, or whose lease ended unnoticed.
     pub(super) living: Vec<Vec<u8>>,
 }
 
 impl Roster {
-    /// The fields of the hash; none if the epoch is lost, and so is everything.
+    /// Reads the fields of the hash. `None` if the epoch is lost, and with it everything.
     pub(super) fn read(fields: Vec<Vec<u8>>) -> Option<Self> {
         let (epochs, living): (Vec<_>, Vec<_>) =
             fields.into_iter().partition(|field| field.first() == Some(&0));
@@ -29,7 +29,7 @@ impl Roster {
     }
 }
 
-/// The name of a run of a node, without the mark that tells under which name it goes on.
+/// The name of a run of a node, without the mark of its later names.
 fn run_of(incarnation: &[u8]) -> &[u8] {
     let Some(at) = incarnation.iter().rposition(|&byte| byte == b'~') else { return incarnation };
     let is_number =
@@ -37,30 +37,30 @@ fn run_of(incarnation: &[u8]) -> &[u8] {
     if is_number { &incarnation[..at] } else { incarnation }
 }
 
-/// What the worker knows, for everybody who asks.
+/// The worker's knowledge, for every reader.
 #[derive(Default)]
 pub(super) struct Standing {
-    /// The name of the data in Redis; another one after a loss. None: not heard yet.
+    /// The epoch of the data in Redis; a new one after a loss. `None`: not heard yet.
     epoch: Option<Vec<u8>>,
     /// The runs of nodes that lived at the last beat.
     lived: HashSet<Vec<u8>>,
-    /// Those that lived when the data was lost and have not written since, and until when each of
-    /// them is waited for.
+    /// Runs that lived when the data was lost and have not written since, each with the end of the
+    /// wait for it.
     awaited: HashMap<Vec<u8>, Instant>,
-    /// Why Redis does not do what it is asked to.
+    /// Why Redis does not work.
     outage: Option<String>,
-    /// Why nothing can be told of these buckets, though the rest works: in a Redis Cluster each is
-    /// somewhere else.
+    /// Why Redis cannot be told about these buckets, though the rest works. In a Redis Cluster each
+    /// bucket may be on another server.
     faults: BTreeMap<usize, String>,
-    /// Buckets of which Redis may not have what this node holds, one bit each, and since when there
-    /// are some.
+    /// Buckets that Redis may not have as this node does, one bit each, and the time since there
+    /// are any.
     behind: u64,
     behind_since: Option<Instant>,
 }
 
 impl Standing {
-    /// A beat was answered. After a loss of data each node that lived has to list its sockets again;
-    /// one that does not within the lease is gone.
+    /// A beat was answered. After a loss of data each node that lived has to list its sockets
+    /// again. A node that does not within the lease is gone.
     pub(super) fn heard<'a>(
         &mut self,
         epoch: &[u8],
@@ -78,7 +78,7 @@ impl Standing {
         self.awaited.retain(|run, until| *until > now && !self.lived.contains(run));
     }
 
-    /// An answer came: nodes that have come since the last beat are remembered.
+    /// Takes an answer: nodes that came since the last beat are remembered.
     pub(super) fn saw(&mut self, roster: &Roster) {
         if self.epoch.as_ref() != Some(&roster.epoch) {
             return;
@@ -90,12 +90,12 @@ impl Standing {
         }
     }
 
-    /// Redis does not do what it is asked to.
+    /// Redis does not work.
     pub(super) fn failed(&mut self, why: String) {
         self.outage = Some(why);
     }
 
-    /// Why nothing can be told of a bucket; none: it can.
+    /// Notes why Redis cannot be told about a bucket. `None`: it can.
     pub(super) fn bucket_is(&mut self, bucket: usize, fault: Option<String>) {
         match fault {
             Some(why) => self.faults.insert(bucket, why),
@@ -103,19 +103,19 @@ impl Standing {
         };
     }
 
-    /// Of these buckets Redis may not have what this node holds.
+    /// Notes the buckets that Redis may not have as this node does.
     pub(super) fn is_behind(&mut self, buckets: u64, now: Instant) {
         self.behind = buckets;
         self.behind_since = (buckets != 0).then(|| self.behind_since.unwrap_or(now));
     }
 
-    /// Whether Redis may not have what this node holds of a bucket.
+    /// Whether Redis may not have the bucket as this node does.
     pub(super) fn lacks(&self, bucket: usize) -> bool {
         self.behind & (1 << bucket) != 0
     }
 
-    /// Whether the data in Redis is what this node knows, and every node has written into it.
-    /// `roster` is as of the answer.
+    /// Whether the data in Redis has the known epoch and every node has written into it. `roster`
+    /// is as of the answer.
     pub(super) fn believes(&self, roster: &Roster, now: Instant) -> bool {
         let is_back = |run: &Vec<u8>| roster.living.iter().any(|name| run_of(name) == run);
         self.outage.is_none()
@@ -123,7 +123,7 @@ impl Standing {
             && self.awaited.iter().all(|(run, until)| *until <= now || is_back(run))
     }
 
-    /// Why Redis does not do what it is asked to; none: it does.
+    /// Why Redis does not work. `None`: it does.
     pub(super) fn trouble(&self) -> Option<String> {
         let of_some = || {
             let (count, why) = (self.faults.len(), self.faults.values().next()?);
@@ -132,7 +132,7 @@ impl Standing {
         self.outage.clone().or_else(of_some)
     }
 
-    /// Whether everybody who is connected here is listed, a moment ago at the latest.
+    /// Whether every user connected here is listed, or was a moment ago.
     pub(super) fn is_complete(&self, now: Instant) -> bool {
         self.outage.is_none()
             && self.behind_since.is_none_or(|since| now.duration_since(since) <= BEHIND)

@@ -1,4 +1,4 @@
-//! Removing what nodes have left that are gone.
+//! Removes the entries of dead nodes.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use super::{
     worker::millis,
 };
 
-/// How many entries are swept in one step.
+/// How many entries one step sweeps.
 const STEP: usize = 500;
 
-/// Removes what a dead node has left. Others may do the same at the same time. Where no node is left
-/// to look after it, everything is forgotten after `forget`.
+/// Removes the entries of a dead node. Other nodes may do so at the same time. If no node is left
+/// to look after the data, Redis forgets all of it after `forget`.
 pub(super) async fn sweep_node(
     shared: &Shared,
     access: &Access,
@@ -44,7 +44,7 @@ pub(super) async fn sweep_node(
             };
             swept += removed;
             if emptied > 0 {
-                // One that does not fit is found by the next beat.
+                // If the queue is full, the next beat finds it.
                 let _ = ops.try_send(Op::Emptied(bucket));
             }
             if removed == STEP {
@@ -59,6 +59,6 @@ pub(super) async fn sweep_node(
     let _ = access.run_one(done).await;
     if swept > 0 && !shared.itself.is(node) {
         let node = String::from_utf8_lossy(node);
-        tracing::info!(node.id = %node, sockets = swept, "node {node} is gone, its sockets are removed");
+        tracing::info!(node.id = %node, sockets = swept, "node {node} is gone; its sockets were removed");
     }
 }

@@ -1,4 +1,4 @@
-//! Telling Redis who has come and who has gone, and what follows from its answers.
+//! Tells Redis of sockets that come and go, and acts on its answers.
 
 use redis::{FromRedisValue, RedisResult, Value};
 
@@ -14,7 +14,7 @@ use crate::{
     users::{LimitReached, Presence, UserLimit},
 };
 
-/// A call and what is to be done with its answer.
+/// A call, and the receiver of its answer.
 pub(super) enum Asked {
     Enter {
         user: UserId,
@@ -22,7 +22,7 @@ pub(super) enum Asked {
         limit: UserLimit,
         answer: Answer,
     },
-    /// One that is in: nobody waited for an answer.
+    /// A socket that is already in, for nobody waited for an answer.
     Register {
         user: UserId,
         number: u64,
@@ -74,7 +74,7 @@ impl Worker {
                     calls.push(retell);
                     asked.push(Asked::Retell);
                 }
-                // Those are about no single bucket.
+                // These concern no single bucket.
                 Op::Emptied(_) | Op::Torn(_) | Op::Close(_) => {}
             }
         }
@@ -87,8 +87,8 @@ impl Worker {
         }));
     }
 
-    /// Decides about everybody who waits to be told of, without Redis. A bucket that somebody left
-    /// or entered so is compared with the mirror later.
+    /// Decides without Redis about all sockets that wait. A bucket that changes this way is
+    /// compared with the mirror later.
     pub(super) fn decide_waiting(&mut self, at: usize) {
         let waiting = std::mem::take(&mut self.buckets[at].waiting);
         if !waiting.is_empty() {
@@ -129,7 +129,7 @@ impl Worker {
             Asked::Register { user, number, answer: reply } => {
                 let Some(Registered { online, over }) = self.sound(bucket, answer) else { return };
                 self.shared.mirror.lock().listed(&user, number);
-                // For whom nobody waits any more.
+                // Nobody waits for these any more.
                 let _ = reply.send(Ok(Vec::new()));
                 self.tell_all(&online, Presence::Online);
                 self.disconnect(&over);
@@ -164,7 +164,7 @@ impl Worker {
             .filter(|socket| socket.node == self.shared.itself.id)
             .map(|socket| (socket.namespace.clone(), socket.id))
             .collect();
-        // If nobody hears that they are to go they stay, and are listed again.
+        // If nobody hears that these sockets have to go, they stay and are listed again.
         if reply.send(Ok(gone)).is_ok() {
             for (namespace, id) in own {
                 mirror.leave(user, &namespace, id);
@@ -172,13 +172,14 @@ impl Worker {
         }
     }
 
-    /// These are more than their users may have. They are not listed any more, so each is told once.
+    /// Disconnects sockets that are more than their users may have. They are unlisted, so each is
+    /// told once.
     pub(super) fn disconnect(&self, over: &[Vec<u8>]) {
         for Entry { user, socket, .. } in self.decode_all(over) {
             tracing::info!(
                 socket.id = %socket.id, namespace = %socket.namespace, user.id = &*user,
                 node.id = %socket.node,
-                "socket goes: its user has more than it may, which nodes without Redis could not see"
+                "socket disconnected: its user has too many, admitted by nodes that were without Redis"
             );
             self.shared.mirror.lock().leave(&user, &socket.namespace, socket.id);
             self.here.disconnect(&socket);
@@ -191,7 +192,7 @@ impl Worker {
         decoded
     }
 
-    /// Lets a socket in, or not, without Redis.
+    /// Admits or refuses a socket without Redis.
     pub(super) fn decide(&mut self, user: &UserId, number: u64, limit: UserLimit, answer: Answer) {
         self.spoil(bucket_of(user));
         let mut mirror = self.shared.mirror.lock();
@@ -201,7 +202,7 @@ impl Worker {
         let _ = answer.send(mirror.decide(user, number, limit));
     }
 
-    /// The answer as it should be; anything else spoils the bucket.
+    /// The answer in its expected form. Any other form spoils the bucket.
     pub(super) fn sound<T: FromRedisValue>(
         &mut self,
         bucket: usize,
@@ -218,10 +219,10 @@ impl Worker {
     }
 }
 
-/// What `enter` answers.
+/// The answers of `enter`.
 enum EnterAnswer {
     Full,
-    /// What the node had listed in the bucket is lost.
+    /// Redis has lost this node's entries of the bucket.
     Torn,
     In {
         online: bool,

@@ -1,8 +1,8 @@
 //! The task that tells Redis what happens on this node.
 //!
-//! It never waits for one answer: what is said to Redis is a job, and the loop takes whatever
-//! comes next, an op, the end of a job or a timer. So a beat is sent when it is due, whatever else
-//! is under way, and a user waits for the users of the own bucket only.
+//! It never waits for one answer. Each exchange with Redis is a job, and the loop takes whatever
+//! comes next: an operation, the end of a job or a timer. So a beat is sent on time, and a user
+//! waits only for the users of the same bucket.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -31,10 +31,10 @@ use crate::{
     users::{Here, Presence, PresenceSink},
 };
 
-/// How many ops are taken at once.
+/// How many operations are taken at once.
 pub(super) const BATCH: usize = 512;
 
-/// So many ops wait for each bucket; what is too much is made good by a repair.
+/// Longest queue of a bucket. A repair makes good what does not fit.
 const MAX_WAITING: usize = 4096;
 
 pub(super) struct Worker {
@@ -54,15 +54,15 @@ pub(super) struct Worker {
     pub(super) beating: bool,
     /// The last beat failed.
     pub(super) unheard: bool,
-    /// The link was made anew since the last beat: Redis may have lost its data, and then nothing is
-    /// to be listed under the name that it has forgotten.
+    /// The link was made anew since the last beat. Redis may have lost its data, and nothing may be
+    /// listed under a name that it has forgotten.
     pub(super) unsure: bool,
-    /// Entries under the former name wait for the sweep that comes with a beat.
+    /// Entries under the former name wait for the sweep of the next beat.
     pub(super) owes_sweep: bool,
     pub(super) said: Said,
     /// There was a link before.
     pub(super) was_linked: bool,
-    /// Names under which nobody lived at the last look and that have entries.
+    /// Names that had entries but no live node at the last look.
     pub(super) strangers: HashSet<Vec<u8>>,
     pub(super) buckets: Vec<Bucket>,
     pub(super) grace: Duration,
@@ -73,7 +73,7 @@ pub(super) struct Worker {
     pub(super) jobs: FuturesUnordered<BoxFuture<'static, Done>>,
 }
 
-/// What a job has brought.
+/// The result of a job.
 pub(super) enum Done {
     Told {
         bucket: usize,
@@ -158,7 +158,7 @@ impl Worker {
                 }
                 () = sleep_until(timer) => {
                     let counts = {
-                        // Ops are sent under the lock.
+                        // Operations are sent under the lock.
                         let mirror = self.shared.mirror.lock();
                         asked.is_empty().then(|| mirror.counts())
                     };
@@ -171,7 +171,7 @@ impl Worker {
         }
     }
 
-    /// Takes ops. Answers whom to tell when the node has left, if it is to leave.
+    /// Takes operations. Returns where to report the node's departure, if it is to leave.
     fn take(&mut self, ops: &mut Vec<Op>) -> Option<oneshot::Sender<()>> {
         self.take_overflow();
         let mut touched = 0_u64;
@@ -214,7 +214,7 @@ impl Worker {
         closing
     }
 
-    /// Ops that did not fit are lost; what they were about is compared with the mirror.
+    /// Operations that did not fit are lost. Their buckets are compared with the mirror.
     pub(super) fn take_overflow(&mut self) {
         let lost = self.shared.take_overflow();
         for bucket in (0..BUCKETS).filter(|bucket| lost & (1 << bucket) != 0) {
@@ -222,12 +222,12 @@ impl Worker {
         }
     }
 
-    /// Goes on with every bucket.
+    /// Continues with every bucket.
     pub(super) fn go_on(&mut self) {
         (0..BUCKETS).for_each(|bucket| self.go_on_with(bucket));
     }
 
-    /// Says to Redis what is next to be said about a bucket, unless something is being said.
+    /// Tells Redis the next thing about a bucket, unless an exchange about it is under way.
     pub(super) fn go_on_with(&mut self, at: usize) {
         let now = Instant::now();
         let bucket = &self.buckets[at];
@@ -299,9 +299,10 @@ impl Worker {
         }
     }
 
-    /// The node leaves. What waits is not told any more: all of it would be removed at once.
+    /// The node leaves. Waiting operations are dropped: all entries are about to be removed at
+    /// once.
     async fn close(&mut self, mut asked: mpsc::Receiver<Op>, closing: oneshot::Sender<()>) {
-        // Whoever enters from now on is decided about by the handle.
+        // From now on the handle decides about sockets that enter.
         asked.close();
         while let Ok(op) = asked.try_recv() {
             self.take(&mut vec![op]);
@@ -318,7 +319,7 @@ impl Worker {
         let _ = closing.send(());
     }
 
-    /// Redis may not have what the mirror has of the bucket.
+    /// Redis may not have the bucket as the mirror does.
     pub(super) fn spoil(&mut self, bucket: usize) {
         self.buckets[bucket].spoil(Instant::now());
         self.note_behind();
@@ -361,7 +362,7 @@ impl Worker {
     }
 }
 
-/// A hundred years; sums of it with the time are exact in Lua.
+/// A hundred years. Sums of it with the time are exact in Lua.
 const MAX_GRACE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 pub(super) fn millis(duration: Duration) -> i64 {
