@@ -45,10 +45,10 @@ use problem::Problem;
 /// The largest body that is read, in bytes.
 const MAX_BODY: usize = 1 << 20;
 
-/// How long a request may take. Longer than the directory and the other nodes are waited for.
+/// Longest time for a request: longer than the waits for the directory and for other nodes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long one may take that waits for clients: as long as they are given, and a little.
+/// Longest time for a request that waits for clients: their longest timeout, and a little.
 const ACK_PATIENCE: Duration = Duration::from_millis(emit::MAX_ACK_TIMEOUT_MS + 5_000);
 
 /// All routes. `exposed`: hosts other than this one can reach the port.
@@ -57,7 +57,7 @@ fn router(server: Switchboard, exposed: bool) -> Router {
     let users = "/users/{id}";
     let api = Router::new()
         .route("/users", get(users::list))
-        // `online` is also the name of a user, perhaps.
+        // `online` may also be the name of a user.
         .route("/users/online", post(users::online).get(users::called_online))
         .route(users, get(users::show))
         .route(&format!("{users}/disconnect"), post(users::disconnect))
@@ -70,7 +70,7 @@ fn router(server: Switchboard, exposed: bool) -> Router {
         .route_layer(timeout(PATIENCE))
         .route("/emit", post(emit::emit).layer(timeout(ACK_PATIENCE)))
         .fallback(async || StatusCode::NOT_FOUND)
-        // Around the fallback, too: nobody finds out what there is without a key.
+        // Around the fallback, too: without a key nobody finds out which routes exist.
         .layer(from_fn_with_state(Guard::new(server.clone(), exposed), guard::check));
     Router::new()
         .route("/metrics", get(metrics))
@@ -85,7 +85,7 @@ async fn metrics(State(server): State<Switchboard>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], server.metrics().await)
 }
 
-/// An answer that says nothing but that it was done.
+/// An empty answer: the request was carried out.
 #[derive(Debug, Serialize, ToSchema)]
 struct Done {}
 
@@ -101,17 +101,17 @@ fn check_namespace(namespace: &str) -> Result<(), Problem> {
     }
 }
 
-/// Does something on every node, and says so if the other nodes may not have heard of it.
+/// Acts on every node. An error says that the other nodes may not have heard of it.
 async fn everywhere<T>(server: &Switchboard, act: impl FnOnce() -> T) -> Result<T, Problem> {
     server.reaching_all(act).await.map_err(|fault| {
         Problem::unavailable(format!(
-            "done on this node; elsewhere perhaps not: {}",
+            "done on this node, but perhaps not on the others: {}",
             fault.message()
         ))
     })
 }
 
-/// How a Node.js node is called that did not answer: it has no name of its own.
+/// The name for a silent Node.js node, which has none of its own.
 const NAMELESS: &str = "(node.js)";
 
 /// The names of the nodes that did not answer.

@@ -1,4 +1,4 @@
-//! The server: gateways and what surrounds them, built once and then served.
+//! The server: gateways and their surroundings, built once and then served.
 
 mod builder;
 mod drain;
@@ -72,18 +72,18 @@ struct Inner {
     adapters: Arc<Adapters>,
     directory: Directory,
     peers: Option<Arc<Peers>>,
-    /// Takes what other nodes say; none if there are none.
+    /// Handles the messages of other nodes. `None` if there are no others.
     relay: Option<Arc<Relay>>,
     redis: Option<(Redis, Arc<Rights>)>,
     wait_for_redis: bool,
-    /// Set when the link to the other nodes was made, or is being mended.
+    /// Set once the link to the other nodes was made, or is being mended.
     joined: OnceCell<()>,
-    /// None unless it is enabled.
+    /// `None` if it is not enabled.
     admin_ui: Option<AdminUi>,
     io: SocketIo<Adapter>,
     edge: Arc<Edge<Adapter>>,
     routes: axum::Router,
-    /// Who shows one may use the admin API.
+    /// The keys that open the admin API.
     api_keys: ArcSwap<Secrets>,
     /// The certificate, once a port is bound.
     tls: OnceLock<Tls>,
@@ -95,7 +95,7 @@ impl Switchboard {
         Builder::default()
     }
 
-    /// The name of this node.
+    /// The name of this node in the cluster.
     pub fn node(&self) -> &NodeId {
         self.0.context.node()
     }
@@ -144,7 +144,7 @@ impl Switchboard {
         let mut namespaces: HashSet<String> =
             sockets.iter().flatten().map(|socket| socket.namespace.to_string()).collect();
         if sockets.is_err() {
-            // Where the user may be, as far as this node can tell.
+            // All namespaces of this node, for the user may be in any of them.
             let adapters = self.0.adapters.all();
             namespaces.extend(adapters.iter().map(|adapter| adapter.namespace().to_string()));
         }
@@ -217,11 +217,11 @@ impl Switchboard {
         &self.0.config
     }
 
-    /// Says something to the other nodes, and waits until Redis has all of it.
+    /// Calls `say`, which speaks to the other nodes, and waits until Redis has all of it.
     ///
     /// # Errors
-    /// `unavailable` if it does not have it in time, refuses it, or the link is down; what was
-    /// meant for this node is done all the same.
+    /// `unavailable` if Redis does not confirm in time or refuses, or if the link is down. The
+    /// effect on this node holds all the same.
     pub(crate) async fn reaching_all<T>(&self, say: impl FnOnce() -> T) -> Result<T, Fault> {
         let Some(peers) = &self.0.peers else { return Ok(say()) };
         let reaching = peers.reaching();

@@ -1,5 +1,5 @@
-//! What the node counts and measures of itself, and its traces. It knows no socket: the parts that
-//! do the work tell it, in plain words, and `server::metrics` writes the counts down.
+//! Counts, durations and traces of the node. It knows no socket: the parts that do the work report
+//! to it in plain words, and `server::metrics` writes the counts down.
 
 pub(crate) mod durations;
 pub(crate) mod meters;

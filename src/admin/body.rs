@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use super::problem::{Problem, is_json};
 use crate::fault::Code;
 
-/// How long a client may take to send it.
+/// Longest time for a client to send a body.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A body as `T`. None at all is an empty object.
+/// A body as `T`. No body at all is an empty object.
 pub(super) struct Body<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
@@ -40,10 +40,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // Serde would take a list for an object whose fields have lost their names.
+    // Serde would take a list for an object without field names.
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(Problem::bad_request("the body must be a JSON object"));
     }
     serde_json::from_slice(bytes)
-        .map_err(|error| Problem::bad_request(format!("the body cannot be understood: {error}")))
+        .map_err(|error| Problem::bad_request(format!("the body is not valid: {error}")))
 }

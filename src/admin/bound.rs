@@ -1,4 +1,4 @@
-//! The admin port of a server: bound before anything runs, served as long as somebody waits.
+//! The admin port of a server: bound before anything runs, served until its future is dropped.
 
 use std::{convert::Infallible, net::SocketAddr};
 
@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 use crate::server::{ServeError, Switchboard};
 
-/// An admin port that has its address and is ready to be served.
+/// An admin port with its address, ready to be served.
 pub struct BoundAdmin {
     server: Switchboard,
     listener: TcpListener,
@@ -15,11 +15,11 @@ pub struct BoundAdmin {
 
 impl Switchboard {
     /// Binds an address for `/metrics` and the administration API, `/api/v1`. Port 0 takes a free
-    /// one, see [`BoundAdmin::local_addr`]. `admin_listen` of the configuration is not looked at;
-    /// the keys are those of its `admin.api_keys`.
+    /// one, see [`BoundAdmin::local_addr`]. The keys are those of `admin.api_keys` in the
+    /// configuration; `admin_listen` is not read.
     ///
     /// # Errors
-    /// If the address cannot be listened on, or others can reach it and there are no keys.
+    /// If the address cannot be listened on, or if other hosts can reach it and there are no keys.
     pub async fn bind_admin(&self, address: SocketAddr) -> Result<BoundAdmin, ServeError> {
         if !address.ip().is_loopback() && self.api_keys().is_empty() {
             return Err(ServeError::AdminKeys(address));
@@ -37,8 +37,8 @@ impl BoundAdmin {
         self.address
     }
 
-    /// Serves until the future is dropped, which ends the requests under way, too. Not ended by a
-    /// drain, so that one can be watched.
+    /// Serves until the future is dropped, which also ends the requests under way. A drain does not
+    /// end it, so that the drain can be watched.
     pub async fn serve(self) -> Infallible {
         let exposed = !self.address.ip().is_loopback();
         super::serve(self.listener, super::router(self.server, exposed)).await

@@ -1,4 +1,4 @@
-//! `POST /emit`: an event from outside, on the way that the events of handlers take.
+//! `POST /emit`: an event from outside, delivered as the events of handlers are.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::{
 /// The longest that clients may be given for an acknowledgement.
 pub(super) const MAX_ACK_TIMEOUT_MS: u64 = 60_000;
 
-/// An event and who gets it. Several targets are one audience: nobody gets it twice.
+/// An event and its audience. Several targets make one audience: no socket gets the event twice.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EmitRequest {
@@ -39,10 +39,10 @@ pub(super) struct EmitRequest {
     /// These sockets, by id.
     #[serde(default)]
     sockets: Vec<String>,
-    /// Everybody who is authenticated.
+    /// All authenticated sockets.
     #[serde(default)]
     authenticated: bool,
-    /// Everybody.
+    /// All sockets.
     #[serde(default)]
     all: bool,
     /// Not the sockets of these users.
@@ -51,7 +51,7 @@ pub(super) struct EmitRequest {
     /// Not the members of these rooms.
     #[serde(default)]
     except_rooms: Vec<String>,
-    /// The name of the event; not one that Socket.IO keeps for itself.
+    /// The name of the event. Names that Socket.IO reserves are refused.
     event: String,
     /// Its arguments.
     #[serde(default)]
@@ -73,18 +73,18 @@ struct AckRequest {
     timeout_ms: u64,
 }
 
-/// What the clients answered.
+/// The clients' answers.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AckReply {
     /// The first argument of each acknowledgement, in the order in which they came.
     #[schema(value_type = Vec<serde_json::Value>)]
     acks: Vec<Box<RawValue>>,
-    /// How many clients were asked, as far as their nodes said so.
+    /// The number of clients that were asked, as far as their nodes reported it.
     expected: usize,
-    /// How many answered in time.
+    /// The number of clients that answered in time.
     received: usize,
-    /// Nodes that did not say how many they asked; `(node.js)` for each that has no name. Left out if
-    /// all did.
+    /// Nodes that did not report how many clients they asked; `(node.js)` for each nameless one.
+    /// Left out if all did.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing_nodes: Vec<String>,
 }
@@ -125,7 +125,7 @@ impl EmitRequest {
 
     fn audience(&self, server: &Switchboard) -> Emitter {
         let mut to = server.of(&self.namespace);
-        // An emitter without a target means everybody, and everybody includes all others.
+        // An emitter without a target means everybody, which includes all other targets.
         if !self.all {
             to = self.users.iter().fold(to, |to, user| to.user(user));
             to = self.rooms.iter().fold(to, |to, room| to.room(room.clone()));
@@ -142,12 +142,12 @@ impl EmitRequest {
 
 /// Emits an event to sockets of the whole cluster.
 #[utoipa::path(post, path = "/api/v1/emit", tag = "emit", request_body = EmitRequest, responses(
-    (status = 200, description = "With `ack`: what the clients answered", body = AckReply),
-    (status = 202, description = "On its way", body = Done),
+    (status = 200, description = "With `ack`: the clients' answers", body = AckReply),
+    (status = 202, description = "Emitted", body = Done),
     (status = 400, description = "Not understood, no target, or a reserved event", body = Problem),
     (status = 413, description = "The body is too large", body = Problem),
     (status = 415, description = "The body is not JSON", body = Problem),
-    (status = 503, description = "Emitted on this node; elsewhere perhaps not", body = Problem),
+    (status = 503, description = "Emitted on this node, but perhaps not on the others", body = Problem),
 ))]
 pub(super) async fn emit(
     State(server): State<Switchboard>,
@@ -164,7 +164,7 @@ pub(super) async fn emit(
     let answered = audience.emit_with_ack(&request.event, &arguments, timeout).await?;
     if !answered.cluster_asked {
         return Err(Problem::unavailable(
-            "emitted; but which other nodes there are is not known, so acknowledgements may be missing",
+            "emitted, but the other nodes are not known, so acknowledgements may be missing",
         ));
     }
     let missing_nodes = missing(&answered.missing_nodes, answered.missing_foreign);
@@ -174,7 +174,7 @@ pub(super) async fn emit(
         .into_response())
 }
 
-/// As JSON; what JSON cannot say is null.
+/// The argument as JSON, with null for anything that JSON cannot express.
 fn first_argument(ack: &Payload) -> Box<RawValue> {
     let first = ack.decode::<rmpv::Value>().unwrap_or(rmpv::Value::Nil);
     to_raw_value(&first).unwrap_or_else(|_| RawValue::NULL.to_owned())

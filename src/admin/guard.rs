@@ -1,5 +1,5 @@
-//! Who may use the API: whoever shows a key, or, where none is set, programs of this host. A
-//! browser is no such program: the pages that it shows come from elsewhere.
+//! Access to the API: for any client with a key, or, where no key is set, for programs of this
+//! host. A browser is no such program: its pages come from elsewhere.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use axum::{
 use super::Problem;
 use crate::{config::Secrets, server::Switchboard};
 
-/// Decides before anything is read.
+/// Decides before anything of the request is read.
 #[derive(Clone)]
 pub(super) struct Guard {
     server: Switchboard,
@@ -27,7 +27,7 @@ impl Guard {
 
     fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         let keys = self.server.api_keys();
-        // Keys that were taken away while the port is open to others open nothing.
+        // If the port is open to other hosts, removing all keys admits nobody.
         if !keys.is_empty() || self.exposed {
             return shows_a_key(headers, &keys);
         }
@@ -35,12 +35,12 @@ impl Guard {
     }
 }
 
-/// Asks the guard; a request that is not let in goes no further.
+/// Asks the guard. A refused request goes no further.
 pub(super) async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     match guard.admit(request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(problem) => {
-            tracing::debug!(path = request.uri().path(), "a request is not let in");
+            tracing::debug!(path = request.uri().path(), "request to the API refused");
             problem.into_response()
         }
     }
@@ -56,7 +56,7 @@ fn shows_a_key(headers: &HeaderMap, keys: &Secrets) -> Result<(), Problem> {
         .ok_or_else(|| {
             Problem::unauthorized("an API key is needed: Authorization: Bearer <key>", SCHEME)
         })?;
-    // All are compared, so that the time tells nothing of which one was nearly right.
+    // All keys are compared, so that the time does not tell which one was nearly right.
     if keys.iter().fold(false, |found, known| found | known.matches(key)) {
         return Ok(());
     }
@@ -64,8 +64,8 @@ fn shows_a_key(headers: &HeaderMap, keys: &Secrets) -> Result<(), Problem> {
     Err(Problem::unauthorized("this API key is not known", INVALID))
 }
 
-/// A page from elsewhere can have a browser send requests here, by an address or by a name of its
-/// own that leads here. The first has an `Origin`, the second a foreign `Host`.
+/// A foreign page can make a browser send requests here, by this address or by a name of its own
+/// that resolves to it. The first request has an `Origin`, the second a foreign `Host`.
 fn is_of_this_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     if headers.contains_key(header::ORIGIN) {
         return Err(Problem::forbidden(
@@ -76,12 +76,12 @@ fn is_of_this_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     match named.or_else(|| uri.host()).is_none_or(is_loopback) {
         true => Ok(()),
         false => Err(Problem::forbidden(
-            "only this host's own names lead to this API while admin.api_keys is not set",
+            "the Host header must name this host while admin.api_keys is not set",
         )),
     }
 }
 
-/// Whether a host, with a port or without, is this one.
+/// Whether a host, with or without a port, is this one.
 fn is_loopback(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => name,

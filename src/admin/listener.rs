@@ -1,5 +1,5 @@
-//! The connections of the admin port. There are few places, so one that is idle makes room for one
-//! that comes.
+//! The connections of the admin port. Places are few, so an idle connection makes room for a new
+//! one.
 
 use std::{
     collections::HashMap,
@@ -25,21 +25,21 @@ use tower_service::Service;
 
 use crate::edge::{Conversation, Impatient, Patience};
 
-/// Connections at one time. Each may cost a body, and there are few operators.
+/// Most connections at one time. Each may cost a body, and there are few operators.
 const MAX_CONNECTIONS: usize = 256;
 
-/// How long a connection may say nothing.
+/// Longest silence of a connection.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// How slowly it may read an answer.
+/// Slowest reading of an answer.
 const PATIENCE: Patience = Patience { timeout: SILENCE, min_rate: 1000 };
 
-/// What a connection does.
+/// The activity of a connection.
 #[derive(Debug)]
 struct Activity {
     /// A request is being answered.
     is_busy: AtomicBool,
-    /// Since when it is not, in milliseconds of the listener's clock.
+    /// The start of its idleness, in milliseconds of the listener's clock.
     idle_since: AtomicU64,
 }
 
@@ -59,8 +59,8 @@ pub(crate) async fn serve(listener: TcpListener, router: Router) -> Infallible {
 }
 
 async fn wait_after(error: &io::Error) {
-    tracing::debug!(%error, "cannot accept a connection for administration");
-    // Out of file descriptors, most likely, which passes only with time.
+    tracing::debug!(%error, "cannot accept a connection to the admin port");
+    // Out of file descriptors, most likely. Only time helps.
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
@@ -71,7 +71,7 @@ struct Places {
 }
 
 impl Places {
-    /// Serves a connection, as soon as there is a place.
+    /// Serves a connection once there is a place.
     async fn take(&mut self, stream: TcpStream, router: &Router) {
         while self.open.len() >= MAX_CONNECTIONS {
             if let Some(idle) = self.longest_idle() {
@@ -127,6 +127,6 @@ async fn converse(stream: TcpStream, router: Router, activity: Arc<Activity>, st
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
-        tracing::trace!(%error, "a connection for administration broke");
+        tracing::trace!(%error, "a connection to the admin port broke");
     }
 }

@@ -1,4 +1,4 @@
-//! `/nodes`: the nodes of the cluster that live.
+//! `/nodes`: the live nodes of the cluster.
 
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{Problem, millis};
 use crate::{server::Switchboard, users::NodeInfo};
 
-/// The nodes that live. Node.js nodes are not listed: they keep no lease.
+/// The live nodes. Node.js nodes are not listed, for they keep no lease.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Nodes {
     nodes: Vec<Node>,
@@ -18,7 +18,7 @@ struct Node {
     id: String,
     /// `switchboard`.
     kind: String,
-    /// Where the other nodes reach it.
+    /// The address at which other nodes reach it.
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<String>,
     /// Its sockets.
@@ -27,7 +27,7 @@ struct Node {
     users: usize,
     /// In milliseconds since 1970.
     started_at: u64,
-    /// How long ago it gave a sign of life, in milliseconds.
+    /// Time since its last sign of life, in milliseconds.
     last_seen_ms: u64,
 }
 
@@ -48,8 +48,8 @@ impl From<NodeInfo> for Node {
 /// The nodes of the cluster.
 #[utoipa::path(get, path = "/api/v1/nodes", tag = "nodes",
     responses(
-        (status = 200, description = "All that live", body = Nodes),
-        (status = 503, description = "Redis does not tell", body = Problem),
+        (status = 200, description = "The live nodes", body = Nodes),
+        (status = 503, description = "The user directory in Redis does not answer", body = Problem),
     ))]
 pub(super) async fn list(State(server): State<Switchboard>) -> Result<Json<Nodes>, Problem> {
     let nodes = server.nodes().await?;

@@ -1,5 +1,5 @@
-//! What is seen of the requests: how many, how long, with which answer, and a span for each that
-//! asks the API to do something.
+//! Measures the requests: their number, duration and status, and a span for each request to the
+//! API.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ pub(super) async fn observe(
     next: Next,
 ) -> Response {
     let context = server.context();
-    // Addresses that lead nowhere are chosen by who asks, and so are methods.
+    // Only the matched pattern is counted: clients choose unknown paths and methods at will.
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("other", MatchedPath::as_str);
     let method = match *request.method() {

@@ -28,7 +28,7 @@ use super::{emit, nodes, rooms, users};
 )]
 struct Description;
 
-/// A key is needed where `admin.api_keys` is set.
+/// The key, needed where `admin.api_keys` is set.
 struct ApiKey;
 
 impl Modify for ApiKey {
@@ -39,7 +39,7 @@ impl Modify for ApiKey {
     }
 }
 
-/// Serves it.
+/// Serves the description.
 pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
     Json(Description::openapi())
 }

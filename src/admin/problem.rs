@@ -1,4 +1,4 @@
-//! How a request fails: the fitting status, and `{"error": {code, message}}` whoever says no.
+//! Failures of requests: a fitting status, and `{"error": {code, message}}` from every layer.
 
 use axum::{
     Json,
@@ -22,7 +22,7 @@ pub(super) struct Problem {
     #[serde(skip)]
     #[schema(ignore)]
     status: StatusCode,
-    /// What a 401 says of the way to be let in.
+    /// The challenge of a 401: how to be let in.
     #[serde(skip)]
     #[schema(ignore)]
     challenge: Option<&'static str>,
@@ -30,8 +30,8 @@ pub(super) struct Problem {
 
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 struct Details {
-    /// What a program may act on: `unauthorized`, `forbidden`, `bad_request`, `too_large`,
-    /// `unavailable`, `timeout` or `internal`. The status says more.
+    /// A code for programs: `unauthorized`, `forbidden`, `bad_request`, `too_large`, `unavailable`,
+    /// `timeout` or `internal`. The status says more.
     #[schema(value_type = String)]
     code: Code,
     /// A sentence for people.
@@ -55,15 +55,15 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, message)
     }
 
-    /// Who asks is not known; `challenge` is what RFC 6750 calls so.
+    /// The client is unknown. `challenge` is the header value of RFC 6750.
     pub(super) fn unauthorized(message: &str, challenge: &'static str) -> Self {
         let problem = Self::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message);
         Self { challenge: Some(challenge), ..problem }
     }
 
-    /// What a layer refused that knows nothing of this API, with what it said.
+    /// The refusal of a layer that knows nothing of this API, with that layer's text.
     pub(super) fn of(status: StatusCode, said: &str) -> Self {
-        // A client can do the same about both.
+        // A client can react to both in the same way.
         let status = match status {
             StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
             status => status,
@@ -75,7 +75,7 @@ impl Problem {
             _ => Code::Internal,
         };
         let message = match status {
-            StatusCode::NOT_FOUND => "there is nothing at this address".to_owned(),
+            StatusCode::NOT_FOUND => "there is no such route".to_owned(),
             StatusCode::METHOD_NOT_ALLOWED => "this method is not allowed here".to_owned(),
             StatusCode::PAYLOAD_TOO_LARGE => format!("a body has {MAX_BODY} bytes at most"),
             StatusCode::GATEWAY_TIMEOUT => "not answered in time".to_owned(),
@@ -102,7 +102,7 @@ impl From<Fault> for Problem {
     }
 }
 
-/// What is emitted was given by who asks, so what is wrong with it is, too.
+/// The client chose the payload, so its faults are the client's.
 impl From<PayloadError> for Problem {
     fn from(error: PayloadError) -> Self {
         Self::bad_request(error.to_string())
@@ -128,7 +128,7 @@ pub(super) async fn as_json(response: Response) -> Response {
     }
     let (mut parts, body) = response.into_parts();
     let said = said(body).await;
-    // What else was said stays: `Allow`, for example.
+    // Other headers stay: `Allow`, for example.
     for of_the_body in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
         parts.headers.remove(of_the_body);
     }

@@ -1,4 +1,4 @@
-//! `/rooms`: who is in a room in the whole cluster, and sending them away.
+//! `/rooms`: the members of a room in the whole cluster, and disconnecting them.
 
 use axum::{
     Json,
@@ -35,19 +35,19 @@ impl Within {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Members {
     sockets: Vec<Member>,
-    /// Nodes that did not answer in time; `(node.js)` for each that has no name.
+    /// Nodes that did not answer in time; `(node.js)` for each nameless one.
     missing_nodes: Vec<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 struct Member {
     id: String,
-    /// As Node.js shows it, without what opens doors.
+    /// The handshake as Node.js shows it, without secrets.
     #[schema(value_type = Object)]
     handshake: Map<String, Value>,
-    /// All rooms that it is in.
+    /// All rooms of the socket.
     rooms: Vec<String>,
-    /// What the application keeps with it.
+    /// The application's data of the socket.
     #[schema(value_type = Object)]
     data: Map<String, Value>,
 }
@@ -60,7 +60,7 @@ impl From<RemoteSocket> for Member {
     }
 }
 
-/// A body that says nothing.
+/// An empty body.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
@@ -91,7 +91,7 @@ pub(super) async fn show(
     responses(
         (status = 200, description = "Done", body = Done),
         (status = 400, description = "Not understood", body = Problem),
-        (status = 503, description = "Done on this node; elsewhere perhaps not", body = Problem),
+        (status = 503, description = "Done on this node, but perhaps not on the others", body = Problem),
     ))]
 pub(super) async fn disconnect(
     State(server): State<Switchboard>,

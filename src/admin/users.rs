@@ -1,4 +1,4 @@
-//! `/users`: who is online in the whole cluster, and what can be done about it.
+//! `/users`: the users online in the whole cluster, and actions on their sockets.
 
 use std::collections::BTreeMap;
 
@@ -14,16 +14,16 @@ use crate::{
     names::rooms::is_reserved, server::Switchboard, sockets::emitter::Emitter, users::UserSocket,
 };
 
-/// The most users on a page, and the most that can be asked about at once.
+/// The most users on a page, and the most ids in one question.
 const MAX_USERS: usize = 1_000;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
-    /// How many users at most: 1 to 1000, by default 100.
+    /// The most users on the page: 1 to 1000, by default 100.
     limit: Option<usize>,
-    /// Where to go on: `next` of the page before.
+    /// The start of the page: `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Users {
 #[derive(Debug, Serialize, ToSchema)]
 struct UserCount {
     id: String,
-    /// How many there are.
+    /// The number of its sockets.
     sockets: usize,
 }
 
@@ -59,8 +59,8 @@ struct Socket {
     namespace: String,
     /// In milliseconds since 1970.
     connected_at: u64,
-    /// `websocket` or `polling`. That a socket of another node was upgraded is known within about
-    /// five seconds.
+    /// `websocket` or `polling`. The upgrade of a socket on another node shows within about five
+    /// seconds.
     transport: String,
 }
 
@@ -83,7 +83,7 @@ pub(super) struct OnlineRequest {
     ids: Vec<String>,
 }
 
-/// Which users are online: they have a socket, or lost the last one less than
+/// The users with whether each is online: it has a socket, or lost its last one less than
 /// `users.offline_after` ago.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Online {
@@ -99,14 +99,14 @@ pub(super) struct DisconnectRequest {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Disconnected {
-    /// How many sockets, on all nodes.
+    /// The number of sockets, on all nodes.
     disconnected: usize,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RoomsRequest {
-    /// At least one; not the rooms that the server keeps for itself.
+    /// At least one. Rooms that the server reserves are refused.
     rooms: Vec<String>,
     /// The namespace of the sockets.
     #[serde(default = "main_namespace")]
@@ -114,11 +114,11 @@ pub(super) struct RoomsRequest {
     namespace: String,
 }
 
-/// The users that are online, page by page.
+/// The users online, page by page.
 #[utoipa::path(get, path = "/api/v1/users", tag = "users", params(Page), responses(
     (status = 200, description = "A page", body = Users),
     (status = 400, description = "Not understood", body = Problem),
-    (status = 503, description = "Redis does not tell", body = Problem),
+    (status = 503, description = "The user directory in Redis does not answer", body = Problem),
 ))]
 pub(super) async fn list(
     State(server): State<Switchboard>,
@@ -134,12 +134,12 @@ pub(super) async fn list(
     Ok(Json(Users { users: users.collect(), next: page.next.map(|id| id.to_string()) }))
 }
 
-/// A user. One who is offline is no error.
+/// A user. An offline one is no error.
 #[utoipa::path(get, path = "/api/v1/users/{id}", tag = "users",
     params(("id" = String, Path, description = "The user's id")),
     responses(
         (status = 200, description = "The user", body = User),
-        (status = 503, description = "Redis does not tell", body = Problem),
+        (status = 503, description = "The user directory in Redis does not answer", body = Problem),
     ))]
 pub(super) async fn show(
     State(server): State<Switchboard>,
@@ -155,10 +155,10 @@ pub(super) async fn called_online(server: State<Switchboard>) -> Result<Json<Use
     show(server, Path("online".to_owned())).await
 }
 
-/// Which of these users are online.
+/// Whether each of these users is online.
 #[utoipa::path(post, path = "/api/v1/users/online", tag = "users", request_body = OnlineRequest, responses(
     (status = 200, description = "Each of them", body = Online),
-    (status = 503, description = "Redis does not tell", body = Problem),
+    (status = 503, description = "The user directory in Redis does not answer", body = Problem),
     (status = 400, description = "Not understood, or too many", body = Problem),
 ))]
 pub(super) async fn online(
@@ -181,7 +181,7 @@ pub(super) async fn online(
     responses(
         (status = 200, description = "How many sockets", body = Disconnected),
         (status = 400, description = "Not understood", body = Problem),
-        (status = 503, description = "Done on this node; elsewhere perhaps not", body = Problem),
+        (status = 503, description = "Done on this node, but perhaps not on the others", body = Problem),
     ))]
 pub(super) async fn disconnect(
     State(server): State<Switchboard>,
@@ -190,8 +190,13 @@ pub(super) async fn disconnect(
 ) -> Result<Json<Disconnected>, Problem> {
     let disconnected = server.disconnect_user(&id).await.map_err(|fault| {
         let why = fault.message();
-        tracing::warn!(user.id = id, reason, why, "a user is disconnected, elsewhere perhaps not");
-        Problem::unavailable(format!("done as far as it can be; elsewhere perhaps not: {why}"))
+        tracing::warn!(
+            user.id = id,
+            reason,
+            why,
+            "a user is disconnected, but perhaps not on all nodes"
+        );
+        Problem::unavailable(format!("done where possible, but perhaps not on all nodes: {why}"))
     })?;
     tracing::info!(user.id = id, sockets = disconnected, reason, "a user is disconnected");
     Ok(Json(Disconnected { disconnected }))
@@ -204,8 +209,8 @@ pub(super) async fn disconnect(
     responses(
         (status = 200, description = "Done", body = Done),
         (status = 400, description = "Not understood", body = Problem),
-        (status = 403, description = "A room that the server keeps for itself", body = Problem),
-        (status = 503, description = "Done on this node; elsewhere perhaps not", body = Problem),
+        (status = 403, description = "A room that the server reserves", body = Problem),
+        (status = 503, description = "Done on this node, but perhaps not on the others", body = Problem),
     ))]
 pub(super) async fn join(
     State(server): State<Switchboard>,
@@ -222,8 +227,8 @@ pub(super) async fn join(
     responses(
         (status = 200, description = "Done", body = Done),
         (status = 400, description = "Not understood", body = Problem),
-        (status = 403, description = "A room that the server keeps for itself", body = Problem),
-        (status = 503, description = "Done on this node; elsewhere perhaps not", body = Problem),
+        (status = 403, description = "A room that the server reserves", body = Problem),
+        (status = 503, description = "Done on this node, but perhaps not on the others", body = Problem),
     ))]
 pub(super) async fn leave(
     State(server): State<Switchboard>,
@@ -243,7 +248,7 @@ async fn change(
     if rooms.is_empty() || rooms.iter().any(String::is_empty) {
         return Err(Problem::bad_request("rooms: at least one, and none without a name"));
     }
-    // Emits to users and sockets depend on these.
+    // Emits to users and sockets depend on these rooms.
     let prefix = &server.config().users.room_prefix;
     if let Some(room) = rooms.iter().find(|room| is_reserved(room, prefix)) {
         return Err(Problem::forbidden(format!("the room {room:?} belongs to the server")));

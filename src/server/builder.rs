@@ -42,33 +42,33 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// Settings are out of range, contradict each other, or are about what this version cannot do.
+    /// Settings are out of range, contradict each other, or need a feature that this version lacks.
     #[error("the configuration cannot be used: {}", list(.0))]
     Config(Vec<Finding>),
     /// [`build`](Builder::build) was not called inside a tokio runtime.
     #[error("a server is built inside a tokio runtime, and there is none here")]
     NoRuntime,
-    /// Two gateways for one namespace, or a path that is none.
+    /// Two gateways have the same namespace, or a path is not valid.
     #[error("the gateway {path:?} cannot be added: {reason}")]
     Gateway {
         /// The gateway's path.
         path: String,
-        /// What is wrong with it.
+        /// Why it cannot be added.
         reason: String,
     },
     /// `redis.url` cannot be understood.
     #[error("redis.url: {0}")]
     Redis(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// `traces.endpoint` is set, and spans cannot be exported: most likely the library was built
+    /// `traces.endpoint` is set, and spans cannot be exported. Most likely the library was built
     /// without the cargo feature `otlp`.
     #[error(transparent)]
     Traces(Box<dyn std::error::Error + Send + Sync>),
     /// `engine.client_file` cannot be read.
     #[error("engine.client_file: cannot read {}", .path.display())]
     ClientFile {
-        /// Which file.
+        /// Its path.
         path: std::path::PathBuf,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
@@ -273,7 +273,7 @@ impl Builder {
             add(&io, Entrance::new(gateway, around.clone()))?;
         }
         if let Some(hidden) = hidden {
-            // Not for users: none of their middlewares, and no interceptor sees what admins do.
+            // The namespace is not for users: none of their middlewares and interceptors sees it.
             add(&io, Entrance::new(hidden.build(&[], &[]), around))?;
         }
         let links = health::Links {
@@ -333,8 +333,8 @@ fn add(io: &SocketIo<Adapter>, entrance: Entrance) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// How many bytes tungstenite reads at once. Small, because each idle connection keeps a buffer of
-/// this size; larger frames are read in more than one go.
+/// How many bytes tungstenite reads at once. The number is small, because each idle connection
+/// keeps a buffer of this size. Larger frames take several reads.
 const WS_READ_BUFFER: usize = 512;
 
 fn engine(config: &Config, parser: Parser) -> SocketIoBuilder {
@@ -348,7 +348,7 @@ fn engine(config: &Config, parser: Parser) -> SocketIoBuilder {
         .max_payload(engine.max_payload)
         .max_buffer_size(engine.max_buffered_packets)
         .ws_read_buffer_size(WS_READ_BUFFER)
-        // the edge has seen to it: what it has rewritten may be longer than what the client sent
+        // the edge has checked the size; a rewritten message may be longer than the client's
         .ws_max_message_size(usize::MAX)
         .ws_max_frame_size(usize::MAX);
     let builder = match (has(Transport::Polling), has(Transport::Websocket)) {
@@ -357,8 +357,8 @@ fn engine(config: &Config, parser: Parser) -> SocketIoBuilder {
         (false, _) => builder.transports([TransportType::Websocket]),
     };
     let max_payload = usize::try_from(engine.max_payload).unwrap_or(usize::MAX);
-    // Node.js limits each attachment and their number, and waits for them as long as the client is
-    // alive. Each of them may take as long as a client may be silent.
+    // Node.js limits the size and number of attachments, and waits for them as long as the client
+    // lives. Each attachment may take as long as a client may be silent.
     let attachments = ParserConfig::common()
         .max_incoming_binaries(MAX_ATTACHMENTS)
         .max_incoming_binary_buf_size(max_payload.saturating_mul(MAX_ATTACHMENTS))

@@ -1,4 +1,5 @@
-//! Leaving in good order: stop being ready, tell the clients, move them, wait, give up aloud.
+//! Stopping in good order: no longer ready, tell the clients, move them, wait, then give up with an
+//! error.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +8,14 @@ use serde_json::json;
 use super::{ServeError, Switchboard};
 use crate::edge::KillReason;
 
-/// How long the notice of a drain may travel before the first connection is cut.
+/// Time for the notice of a drain to travel before the first connection is cut.
 const NOTICE_HEAD_START: Duration = Duration::from_millis(100);
 
 impl Switchboard {
-    /// Drains the node. `/readyz` turns 503 at once. After `drain.grace` new handshakes get 503, and
-    /// clients hear `server:draining` and are closed at the transport, spread over `drain.spread`, so
-    /// that they reconnect elsewhere. Events under way finish. Draining twice waits for the same end.
+    /// Drains the node. `/readyz` turns 503 at once. After `drain.grace` new handshakes get 503,
+    /// and clients hear `server:draining`. Their connections are closed one by one over
+    /// `drain.spread`, so that they reconnect elsewhere. Events under way finish. A second call
+    /// waits for the same end.
     ///
     /// # Errors
     /// `DrainTimeout` if connections or handlers are left after `drain.timeout`.
@@ -22,7 +24,7 @@ impl Switchboard {
         let started = Instant::now();
         let drain = &inner.config.drain;
         let is_first = inner.context.start_draining();
-        // Balancers send newcomers here until they have asked for `/readyz` again.
+        // Balancers send new clients here until they have seen the 503 of `/readyz`.
         tokio::time::sleep(drain.grace).await;
         if is_first {
             inner.edge.start_draining();
@@ -37,7 +39,7 @@ impl Switchboard {
                     tracing::error!(%error, "cannot announce the drain");
                 }
             }
-            // The notice is queued; a wire that is cut takes what is queued with it.
+            // The notice is queued, and cutting a connection drops its queue.
             tokio::time::sleep(NOTICE_HEAD_START.min(drain.timeout / 2)).await;
             inner.context.wires().kill_all_spread(drain.spread, KillReason::Drain).await;
         }
@@ -63,7 +65,7 @@ impl Switchboard {
             tick.tick().await;
         }
         self.leave_cluster().await;
-        // Ends what runs until the end, such as the listener to presence.
+        // Ends tasks that run until the end, such as the listener to presence.
         self.0.context.stop.cancel();
         self.0.context.tasks.close();
         self.0.context.tasks.wait().await;

@@ -8,11 +8,11 @@ use crate::{
     pem::TlsError,
 };
 
-/// What is wrong with the files and keys that a configuration names, each with the setting to
-/// blame. [`Config::check`] looks at the settings alone.
+/// The faults of the files and keys that a configuration names, each with the setting to blame.
+/// [`Config::check`] reads the settings alone.
 pub fn check_files(config: &Config) -> Vec<(&'static str, String)> {
     let mut problems = Vec::new();
-    // One by one: each has something of its own that can be wrong.
+    // One by one, for each may have a fault of its own.
     let auth = &config.auth;
     let only_file = Auth { jwks_url: None, ..auth.clone() };
     let only_url = Auth { public_key_file: None, ..auth.clone() };

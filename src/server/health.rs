@@ -12,7 +12,7 @@ use crate::{
     users::Directory,
 };
 
-/// What leads out of this node.
+/// The links of this node to the outside.
 #[derive(Clone)]
 pub(crate) struct Links {
     pub(crate) peers: Option<Arc<Peers>>,
@@ -20,13 +20,13 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// One reason for each link that is down, and one for both if it is the same.
+    /// One reason for each link that is down, or one for both if it is the same.
     fn down(&self) -> Vec<String> {
         let frames = self.peers.as_ref().filter(|peers| !peers.is_up());
         let frames = frames.map(|peers| down("", peers.broker().reason()));
         let commands =
             self.commands.as_ref().filter(|commands| *commands.link().borrow() == Link::Down);
-        // Most often it is one outage, and each of the two may have heard of it first.
+        // Most often both have the same outage, and only one of them knows the reason yet.
         let commands = commands.map(|commands| match &frames {
             None => down(" for commands", commands.reason()),
             Some(frames) => match commands.reason() {
@@ -45,7 +45,7 @@ fn down(what: &str, reason: Option<String>) -> String {
     format!("redis link down{what}{reason}")
 }
 
-/// The routes. `/healthz`: the process serves. `/readyz`: and it wants new clients; otherwise 503
+/// The routes. `/healthz`: the process serves. `/readyz`: it also wants new clients; otherwise 503
 /// with the reasons.
 pub(crate) fn routes(context: Arc<Context>, links: Links, directory: Directory) -> Router {
     Router::new()
@@ -57,7 +57,7 @@ fn readiness(context: &Context, links: &Links, directory: &Directory) -> impl In
     let draining = context.is_draining().then(|| "draining".to_owned());
     let down = links.down();
     let refused = links.peers.as_deref().and_then(Peers::trouble);
-    // One of these is the reason for everything else.
+    // A link that is down or a refused command explains everything else.
     let directory = directory.trouble().filter(|_| down.is_empty() && refused.is_none());
     let directory = directory.map(|why| format!("user directory: {why}"));
     let reasons: Vec<String> =

@@ -1,4 +1,4 @@
-//! The parts of a node that face the other nodes, put together and started.
+//! The parts of a node that face the other nodes, assembled and started.
 
 use std::{
     collections::HashMap,
@@ -37,10 +37,10 @@ use crate::{
     },
 };
 
-/// A cluster inside one process: the nodes that are built with clones of it speak to each other as
-/// they would through Redis. For tests.
+/// A cluster inside one process, for tests. Nodes built with clones of it speak to each other as
+/// they would through Redis.
 ///
-/// Presence is told to the node that was built first.
+/// The node that was built first handles changes of presence.
 #[derive(Clone, Default)]
 pub struct LocalCluster(Arc<Mutex<Local>>);
 
@@ -49,13 +49,13 @@ struct Local {
     hub: MemoryHub,
     directory: Option<Arc<MemoryDirectory>>,
     names: HashMap<String, NodeId>,
-    /// By which the hub knows the nodes.
+    /// The hub's numbers for the nodes.
     members: HashMap<NodeId, u64>,
 }
 
 impl LocalCluster {
-    /// A node loses its way to the others, as when its connection to Redis breaks: it does not hear
-    /// them, and what it emits for their clients is dropped.
+    /// Cuts a node off from the others, as a broken connection to Redis does: it does not hear
+    /// them, and its emits for their clients are dropped.
     pub fn interrupt(&self, node: &NodeId) {
         let local = self.0.lock();
         if let Some(member) = local.members.get(node) {
@@ -63,7 +63,7 @@ impl LocalCluster {
         }
     }
 
-    /// The node has its way again.
+    /// Ends the interruption of a node.
     pub fn mend(&self, node: &NodeId) {
         let local = self.0.lock();
         if let Some(member) = local.members.get(node) {
@@ -78,11 +78,11 @@ impl std::fmt::Debug for LocalCluster {
     }
 }
 
-/// What a node needs of the cluster, if it is in one.
+/// The parts that a node of a cluster needs.
 pub(super) struct Faces {
     pub(super) peers: Option<Arc<Peers>>,
     pub(super) directory: Directory,
-    /// The link for commands, and what they are that Redis refuses.
+    /// The link for commands, and the commands that Redis refuses.
     pub(super) redis: Option<(Redis, Arc<Rights>)>,
 }
 
@@ -94,7 +94,7 @@ pub(super) struct NewFaces<'a> {
     pub(super) adapters: &'a Arc<Adapters>,
 }
 
-/// The sockets of this node; nothing once it has ended.
+/// The sockets of this node. Empty once the node has ended.
 struct OwnSockets(Weak<Adapters>);
 
 impl Here for OwnSockets {
@@ -196,7 +196,7 @@ impl Faces {
     }
 }
 
-/// Where Redis is, and what is to be expected of it.
+/// The Redis of a configuration, and its expected kind.
 pub(super) fn target(config: &Config, url: &SecretUrl) -> Result<Target, TargetError> {
     let redis = &config.redis;
     let timeouts = Timeouts { request: redis.request_timeout, silence: redis.silence_timeout };
@@ -219,13 +219,13 @@ pub(super) fn redis_broker(target: Target, config: &Config) -> (RedisBroker, Arc
 fn kind(config: &Config) -> Kind {
     match config.redis.protocol {
         WireProtocol::Sharded => Kind::Sharded,
-        // Streams are refused by the configuration.
+        // The configuration refuses streams.
         WireProtocol::Classic | WireProtocol::Streams => Kind::Classic,
     }
 }
 
-/// A node's name in messages. The directory gives a node that was taken for dead a new incarnation,
-/// marked by a tilde; on the wire it stays the same.
+/// A node's name in messages. A node that was taken for dead gets a new incarnation from the
+/// directory, marked by a tilde. Its name in messages stays the same.
 fn wire_id(incarnation: &str) -> String {
     incarnation.split('~').next().unwrap_or_default().to_owned()
 }
@@ -246,8 +246,8 @@ pub(super) fn new_peers(
 ) -> Arc<Peers> {
     let redis = &config.redis;
     let by_room = redis.subscribe == Subscribe::Interest;
-    // A sharded broker knows no patterns: there a node hears the common channel and its rooms in
-    // any case, and `all` says where its own broadcasts go.
+    // A sharded broker has no patterns: a node always hears the common channel and those of its
+    // rooms. `all` only says where its own broadcasts go.
     let hears_all = !by_room && redis.protocol == WireProtocol::Classic;
     Arc::new(Peers::new(NewPeers {
         wire: Wire::new(redis.protocol, &redis.key_prefix, &node, by_room),
@@ -260,7 +260,7 @@ pub(super) fn new_peers(
     }))
 }
 
-/// What takes the messages of other nodes; kept by the server.
+/// Makes the handler for messages of other nodes. The server keeps it.
 pub(super) fn relay(
     peers: &Arc<Peers>,
     adapters: &Arc<Adapters>,
@@ -270,7 +270,7 @@ pub(super) fn relay(
 ) -> Arc<Relay> {
     let mut router = matchit::Router::new();
     for (path, handlers) in handlers {
-        // A path that does not parse is refused where the gateway is added.
+        // Adding the gateway refuses a path that does not parse.
         let _ = router.insert(path, handlers);
     }
     let (adapters, peers, context) = (adapters.clone(), peers.clone(), context.clone());
@@ -280,7 +280,7 @@ pub(super) fn relay(
 }
 
 impl Switchboard {
-    /// Makes the link to the other nodes, once; what failed may be tried again.
+    /// Makes the link to the other nodes, once. After a failure it may be tried again.
     pub(super) async fn join_cluster(&self) -> Result<(), ServeError> {
         let inner = &*self.0;
         let (Some(peers), Some(relay)) = (&inner.peers, &inner.relay) else { return Ok(()) };
@@ -291,14 +291,15 @@ impl Switchboard {
         let inner = &*self.0;
         let context = &inner.context;
         let missed = relay.missed().clone();
-        // Weak, because the relay holds what holds the broker.
+        // Weak, because the relay holds the owner of the broker.
         let relay = Arc::downgrade(relay);
         let inbound = move |channel: &str, frame: &bytes::Bytes| {
             if let Some(relay) = relay.upgrade() {
                 relay.receive(channel, frame);
             }
         };
-        // First: started once more after the second one failed, it changes nothing.
+        // This comes first. If the second start fails and both are tried again, this one changes
+        // nothing.
         peers.broker().start(Arc::new(inbound), inner.wait_for_redis).await?;
         if let Some((redis, rights)) = &inner.redis {
             redis.start(inner.wait_for_redis).await?;
@@ -322,7 +323,7 @@ impl Switchboard {
         Ok(())
     }
 
-    /// Leaves the cluster: no longer counted, no longer listed.
+    /// Leaves the cluster: the node is no longer counted or listed.
     pub(super) async fn leave_cluster(&self) {
         if let Some(peers) = &self.0.peers {
             peers.broker().stop().await;

@@ -16,9 +16,9 @@ pub enum ServeError {
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Bind {
-        /// The address; several if the name that was given has several.
+        /// The address. There are several if a name was given that has several.
         address: String,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
@@ -30,12 +30,11 @@ pub enum ServeError {
     BindAdmin {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// Others can reach the address of the admin port, and there are no keys to tell who may use
-    /// it.
+    /// Other hosts can reach the admin port, and there are no keys to protect it.
     #[error("{0} is reachable from other hosts, so admin.api_keys must be set")]
     AdminKeys(SocketAddr),
     /// The certificate or its key cannot be used.
@@ -47,13 +46,12 @@ pub enum ServeError {
     /// A thread cannot be started.
     #[error("cannot start a worker thread: {0}")]
     Worker(#[source] io::Error),
-    /// Connections or handlers were still there when the time for draining was over; they are gone
-    /// now.
+    /// Connections or handlers were left when the time for draining was over. They are cut now.
     #[error("the drain took longer than drain.timeout")]
     DrainTimeout,
 }
 
-/// A server that has its address and is ready to serve.
+/// A server with its address, ready to serve.
 pub struct Bound {
     server: Switchboard,
     listener: TcpListener,
@@ -99,11 +97,11 @@ impl Bound {
         self.address
     }
 
-    /// Serves until `shutdown` ends, then drains: new clients are refused, the others are told and
-    /// moved elsewhere, handlers under way finish.
+    /// Serves until `shutdown` ends, then [drains](Switchboard::drain): new clients are refused,
+    /// the others are told and moved elsewhere, handlers under way finish.
     ///
     /// With `workers` set, connections are spread over that many threads, each with a runtime of
-    /// its own; otherwise everything runs on the caller's runtime. Dropping the future stops the
+    /// its own. Otherwise everything runs on the caller's runtime. Dropping the future stops the
     /// server at once.
     ///
     /// # Errors
@@ -112,29 +110,29 @@ impl Bound {
         let Self { server, listener, tls, .. } = self;
         let workers = Workers::start(server.0.config.workers).map_err(ServeError::Worker)?;
         let stop = CancellationToken::new();
-        // Stops accepting when this future is dropped, too.
+        // Accepting also stops when this future is dropped.
         let _stop_at_the_end = stop.clone().drop_guard();
         let until_drained = async {
             shutdown.await;
             server.drain().await
         };
-        // Goes on accepting while it drains: who comes is told to go elsewhere.
+        // Accepting goes on during the drain: new clients are told to go elsewhere.
         let drained = tokio::select! {
             drained = until_drained => drained,
             never = accept(server.clone(), listener, tls, stop.clone(), &workers) => match never {},
         };
         stop.cancel();
-        // After a drain that took too long nobody has left yet; a second time changes nothing.
+        // A drain that took too long has not left the cluster yet. A second leave changes nothing.
         server.leave_cluster().await;
         server.0.context.stop.cancel();
         workers.join().await;
-        // The last of all: whatever ended until here has its span.
+        // This is last, so that every span until here is exported.
         server.0.context.tracer().shutdown().await;
         drained
     }
 }
 
-/// Takes connections for ever.
+/// Accepts connections for ever.
 async fn accept(
     server: Switchboard,
     listener: TcpListener,
@@ -159,8 +157,8 @@ async fn accept(
     }
 }
 
-/// A connection that broke before it was accepted is nothing; being out of file descriptors is, and
-/// passes only with time.
+/// Pauses after a lack of file descriptors, which only time mends. A connection that broke before
+/// it was accepted needs no pause.
 async fn pause_after(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {

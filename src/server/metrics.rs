@@ -1,5 +1,5 @@
-//! What a scrape shows: names, labels and text, made from the node's [counts](crate::telemetry) and
-//! from what other parts keep anyway.
+//! The text of a scrape: names and labels, made from the node's [counts](crate::telemetry) and from
+//! numbers that other parts keep anyway.
 
 mod families;
 mod process;

@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::Switchboard;
 use crate::server::metrics::{Cluster, Process, Snapshot};
 
-/// How long a scrape waits for the directory: longer than Redis takes on a bad day, shorter than
+/// Longest wait of a scrape for the directory: longer than Redis takes on a bad day, shorter than
 /// Prometheus waits.
 const DIRECTORY_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Switchboard {
-    /// The metrics of this node in the text format of Prometheus: what `/metrics` of the admin port
-    /// serves, for programs that serve it elsewhere. Looks at every connection.
+    /// The metrics of this node in the text format of Prometheus, as `/metrics` of the admin port
+    /// serves them. For programs that serve them elsewhere. Looks at every connection.
     pub async fn metrics(&self) -> String {
         let inner = &*self.0;
         let nodes = tokio::time::timeout(DIRECTORY_PATIENCE, inner.directory.nodes()).await;

@@ -1,4 +1,4 @@
-//! Emitting into a cluster from outside of it.
+//! Emits into a cluster from outside of it.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,8 +12,8 @@ use crate::{
     sockets::{emitter::Emitter, node::Context},
 };
 
-/// Emits to the clients of a cluster without being a node of it: what `@socket.io/redis-emitter`
-/// is to Node.js. Any node understands it, ours and those of Node.js.
+/// Emits to the clients of a cluster without being a node of it, as `@socket.io/redis-emitter` does
+/// for Node.js. Nodes of Switchboard and of Node.js understand it.
 pub struct Publisher {
     context: Arc<Context>,
     peers: Arc<Peers>,
@@ -25,7 +25,7 @@ impl std::fmt::Debug for Publisher {
     }
 }
 
-/// Why something did not reach the cluster.
+/// Why a message did not reach the cluster.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -35,10 +35,10 @@ pub enum PublishError {
     /// Redis cannot be reached, or cannot be used.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// Redis does not tell who there is.
+    /// Redis does not say which nodes there are.
     #[error("{0}")]
     Unknown(String),
-    /// Redis does not let us publish.
+    /// Redis does not allow us to publish.
     #[error("{0}")]
     Refused(String),
     /// The link broke before everything was sent.
@@ -46,7 +46,7 @@ pub enum PublishError {
     Lost(u64),
 }
 
-/// How every emitter names itself, as in Node.js.
+/// The name of every emitter, as in Node.js.
 const NAME: &str = "emitter";
 
 impl Publisher {
@@ -72,11 +72,11 @@ impl Publisher {
         Emitter::elsewhere(self.context.clone(), namespace, Some(self.peers.clone()))
     }
 
-    /// How many nodes serve a namespace, of ours and of Node.js. With none nobody hears what is
-    /// emitted there.
+    /// How many nodes serve a namespace, of Switchboard and of Node.js. With none, nobody hears an
+    /// emit to it.
     ///
     /// # Errors
-    /// If Redis does not tell.
+    /// If Redis does not answer.
     pub async fn nodes(&self, namespace: &str) -> Result<usize, PublishError> {
         self.peers.serving(namespace).await.map_err(|error| match self.peers.trouble() {
             Some(trouble) => PublishError::Refused(trouble),
@@ -84,12 +84,12 @@ impl Publisher {
         })
     }
 
-    /// Waits until Redis has taken everything, and ends the connection. Answers how many nodes heard
-    /// it, each message counted by itself; none where Redis does not tell, as a Redis Cluster with
-    /// the classic format.
+    /// Waits until Redis has taken everything, and ends the connection. Returns how many nodes
+    /// heard the messages, each message counted by itself. `None` where Redis does not say, as a
+    /// Redis Cluster with the classic format.
     ///
     /// # Errors
-    /// If something was lost on the way.
+    /// If a message was lost on the way.
     pub async fn close(self) -> Result<Option<u64>, PublishError> {
         let broker = self.peers.broker();
         broker.stop().await;

@@ -1,8 +1,8 @@
 //! Threads that serve connections, each with a runtime of its own.
 //!
-//! A connection lives on one thread from beginning to end, so its packets are handled without
-//! passing between threads. One runtime that steals work costs more for each packet; the figures are
-//! in `benches/README.md`.
+//! A connection lives on one thread from beginning to end, so its packets never pass between
+//! threads. One runtime that steals work costs more for each packet; `benches/README.md` has the
+//! figures.
 
 use std::{
     future::Future,
@@ -20,10 +20,10 @@ use tokio::{
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Job = Box<dyn FnOnce(TcpStream) -> Task + Send>;
 
-/// How many connections may wait for a thread that is busy.
+/// How many connections may wait for a busy thread.
 const WAITING: usize = 256;
 
-/// The threads; none means the caller's runtime.
+/// The threads. None: the caller's runtime is used.
 pub(super) struct Workers {
     threads: Vec<Worker>,
     next: AtomicUsize,
@@ -40,8 +40,8 @@ impl Workers {
         Ok(Self { threads, next: AtomicUsize::new(0) })
     }
 
-    /// Serves a connection on one of the threads, in turn. Waits while the threads are behind; what
-    /// comes meanwhile waits in the queue of the listener.
+    /// Serves a connection on one of the threads, in turn. Waits while the threads are behind;
+    /// later connections wait in the queue of the listener then.
     pub(super) async fn run<F, Fut>(&self, stream: TcpStream, serve: F)
     where
         F: FnOnce(TcpStream) -> Fut + Send + 'static,
@@ -52,12 +52,12 @@ impl Workers {
             return;
         }
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.threads.len();
-        // The stream is registered with the runtime that accepted it; the worker's needs it anew.
+        // The stream is registered with the accepting runtime and has to move to the worker's.
         match stream.into_std() {
             Ok(stream) => {
                 let job: Job = Box::new(move |stream| Box::pin(serve(stream)));
                 let mut given = (stream, job);
-                // One that is stuck is passed over.
+                // A stuck thread is passed over.
                 for thread in self.threads.iter().cycle().skip(turn).take(self.threads.len()) {
                     match thread.connections.try_send(given) {
                         Ok(()) => return,
@@ -70,7 +70,7 @@ impl Workers {
         }
     }
 
-    /// Ends the threads and what still runs on them.
+    /// Ends the threads and everything that still runs on them.
     pub(super) async fn join(self) {
         let threads = self.threads.into_iter().map(|worker| {
             drop(worker.connections);
@@ -112,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    /// A connection, and the other end of it.
+    /// A connection, and its other end.
     async fn connection(listener: &TcpListener) -> (TcpStream, TcpStream) {
         let address = listener.local_addr().expect("it listens");
         let (ours, theirs) = tokio::join!(listener.accept(), TcpStream::connect(address));
@@ -134,7 +134,7 @@ mod tests {
             if futures_util::poll!(&mut handed_over).is_pending() {
                 break handed_over;
             }
-            // The thread takes some before it comes to the one that it is stuck with.
+            // The thread takes some before it reaches the connection that blocks it.
             assert!(others.len() <= 2 * WAITING, "the queue has an end");
         };
         release.send(()).expect("it waits for this");

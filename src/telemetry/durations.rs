@@ -5,26 +5,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Upper bounds of the buckets, in microseconds. What is above the last one has a bucket, too.
+/// Upper bounds of the buckets, in microseconds. One more bucket takes all longer durations.
 const BOUNDS_US: [u64; 15] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
     1_000_000, 2_500_000, 10_000_000,
 ];
 
-/// How long something took, each time.
+/// The durations of something.
 #[derive(Debug, Default)]
 pub(crate) struct Durations {
     buckets: [AtomicU64; BOUNDS_US.len() + 1],
     sum_ns: AtomicU64,
 }
 
-/// When something began.
+/// The start of a duration.
 #[derive(Clone, Copy)]
 pub(crate) struct Started(Option<Instant>);
 
 impl Started {
     pub(crate) fn now() -> Self {
-        // As in `Counter`; reading the clock is most of what counting costs.
+        // As in `Counter`. Reading the clock is most of the cost of counting.
         Self((!cfg!(uncounted)).then(Instant::now))
     }
 }
@@ -44,13 +44,13 @@ impl Durations {
         self.sum_ns.fetch_add(ns, Relaxed);
     }
 
-    /// The sum in seconds, the number of durations, and how many are in each bucket alone, by its
-    /// upper bound in seconds.
+    /// The sum in seconds, the number of durations, and the number in each bucket alone, by the
+    /// bucket's upper bound in seconds.
     pub(crate) fn read(&self) -> (f64, u64, Vec<(f64, u64)>) {
         let bounds = BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> =
             bounds.zip(self.buckets.iter().map(|count| count.load(Relaxed))).collect();
-        // Counted from the buckets, so that the last one and the count never disagree.
+        // Counted from the buckets, so that the last one and the count always agree.
         let count = buckets.iter().map(|(_, count)| count).sum();
         (self.sum_ns.load(Relaxed) as f64 / 1e9, count, buckets)
     }

@@ -1,5 +1,5 @@
-//! What a node counts: plain atomic numbers, so that counting costs an addition. Names, labels and
-//! text are made only when somebody scrapes, see `server::metrics`.
+//! The counts of a node: plain atomic numbers, so that counting costs an addition. Names, labels
+//! and text are made only for a scrape, see `server::metrics`.
 
 use std::{
     sync::{
@@ -27,7 +27,7 @@ impl Counter {
     }
 
     pub(crate) fn add(&self, more: u64) {
-        // Set by `benches/counting.sh` alone, to learn what counting costs.
+        // Only `benches/counting.sh` sets this, to learn the cost of counting.
         if !cfg!(uncounted) {
             self.0.fetch_add(more, Relaxed);
         }
@@ -38,7 +38,7 @@ impl Counter {
     }
 }
 
-/// A counter for each of a few names that are known beforehand.
+/// A counter for each of a few known names.
 #[derive(Debug)]
 pub(crate) struct Counters<const N: usize>([Counter; N]);
 
@@ -54,7 +54,7 @@ impl<const N: usize> Counters<N> {
     }
 }
 
-/// What the parts of this node count that count nothing for themselves.
+/// The counts of all parts of this node that keep none themselves.
 #[derive(Debug, Default)]
 pub(crate) struct Meters {
     /// Sockets that came into their namespace.
@@ -66,24 +66,24 @@ pub(crate) struct Meters {
     pub(crate) events_refused: Counters<{ Code::ALL.len() }>,
     /// Events that were queued for sockets of this node, each counted for each socket.
     pub(crate) events_sent: Counter,
-    /// What handlers replied.
+    /// Replies of handlers.
     pub(crate) replies: Counter,
     pub(crate) emits: Counters<{ TargetKind::NAMES.len() }>,
-    /// Clients of this node that were asked for an acknowledgement.
+    /// Acknowledgements requested from clients of this node.
     pub(crate) acks_asked: Counter,
-    /// Acknowledgements that they gave.
+    /// Acknowledgements received from them.
     pub(crate) acks_received: Counter,
     pub(crate) acks_awaited: AtomicU64,
-    /// How many sockets have a token that is waited for to expire.
+    /// Sockets whose token has an expiry that is watched.
     pub(crate) token_deadlines: AtomicUsize,
-    /// One more than how many sockets there were when the drain began. 0: it has not, or is in its
+    /// The number of sockets when the drain began, plus one. 0: there is no drain, or it is in its
     /// time of grace.
     pub(crate) drained_from: AtomicUsize,
     pub(crate) handlers: Mutex<Vec<Handling>>,
     pub(crate) requests: Requests,
 }
 
-/// How long the handler of one declared event takes.
+/// How long the handler of a declared event takes.
 #[derive(Debug)]
 pub(crate) struct Handling {
     pub(crate) namespace: String,
@@ -108,18 +108,18 @@ impl Meters {
         self.emits.0[to as usize].count();
     }
 
-    /// Counts as an emit that waits for acknowledgements, until it is dropped.
+    /// Counts an emit as waiting for acknowledgements until the result is dropped.
     pub(crate) fn awaits_acks(&self) -> impl Drop + use<'_> {
         self.acks_awaited.fetch_add(1, Relaxed);
         Awaiting(&self.acks_awaited)
     }
 
-    /// A drain begins with so many sockets.
+    /// A drain begins with this many sockets.
     pub(crate) fn drain_begins(&self, sockets: usize) {
         self.drained_from.store(sockets + 1, Relaxed);
     }
 
-    /// Counts a request of the admin port. `route` is the pattern, not what was asked for.
+    /// Counts a request of the admin port. `route` is the pattern, not the requested path.
     pub(crate) fn admin_answered(
         &self,
         method: &'static str,
@@ -131,7 +131,7 @@ impl Meters {
     }
 
     /// Shows the durations of an event that a gateway declares. `namespace` is the gateway's path,
-    /// not what a client asked for.
+    /// not the client's.
     pub(crate) fn show(&self, namespace: &str, event: &str, durations: Arc<Durations>) {
         let (namespace, event) = (namespace.to_owned(), event.to_owned());
         self.handlers.lock().push(Handling { namespace, event, durations });
@@ -146,7 +146,7 @@ impl Drop for Awaiting<'_> {
     }
 }
 
-/// The reasons as Node.js names them, because its dashboards are to work here, too.
+/// The reasons as Node.js names them, so that its dashboards work here, too.
 pub(crate) const DISCONNECT_REASONS: [&str; 7] = [
     "transport close",
     "transport error",
@@ -157,7 +157,7 @@ pub(crate) const DISCONNECT_REASONS: [&str; 7] = [
     "server shutting down",
 ];
 
-/// The name that Node.js has for it.
+/// The name of a reason in Node.js.
 pub(crate) fn reason_name(reason: DisconnectReason) -> &'static str {
     DISCONNECT_REASONS[reason_number(reason)]
 }
@@ -175,7 +175,7 @@ fn reason_number(reason: DisconnectReason) -> usize {
     }
 }
 
-/// Whom an emit is for, by the first of its targets.
+/// The audience of an emit, by the first of its targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TargetKind {
     Socket,

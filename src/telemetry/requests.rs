@@ -1,5 +1,5 @@
-//! How long the requests of the admin port take, by route and answer. Few and slow beside events,
-//! so a lock is cheap enough.
+//! Durations of requests of the admin port, by route and status. They are few and slow beside
+//! events, so a lock is cheap enough.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,13 +15,13 @@ type Kind = (&'static str, String, String);
 pub(crate) struct Requests(Mutex<BTreeMap<Kind, Arc<Durations>>>);
 
 impl Requests {
-    /// Counts one. The routes are those that exist, so there is an end of them.
+    /// Counts a request. Only existing routes are counted, so their number is bounded.
     pub(super) fn record(&self, method: &'static str, route: &str, status: &str, took: Duration) {
         let kind = (method, route.to_owned(), status.to_owned());
         self.0.lock().entry(kind).or_default().record(took);
     }
 
-    /// Shows `write` the durations of each kind of request: method, route and status.
+    /// Calls `write` with the durations of each kind of request: method, route and status.
     pub(crate) fn read<T>(
         &self,
         write: impl for<'a> FnOnce(&mut dyn Iterator<Item = ([&'a str; 3], &'a Durations)>) -> T,

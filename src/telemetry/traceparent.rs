@@ -1,9 +1,9 @@
-//! The context of a trace as it travels: the W3C header `traceparent`, which clients send with the
-//! handshake and nodes with a broadcast.
+//! The context of a trace as it travels: the W3C header `traceparent`. Clients send it with the
+//! handshake, and nodes with a broadcast.
 
 use std::fmt;
 
-/// Which trace something belongs to, and the span that caused it.
+/// A trace, and the span in it that is the cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TraceParent {
     trace: u128,
@@ -11,17 +11,17 @@ pub(crate) struct TraceParent {
     sampled: bool,
 }
 
-/// The length of version 00, which is all of it in this version and the start of it in later ones.
+/// The length of version 00. Later versions start with the same fields.
 const LENGTH: usize = 55;
 
 impl TraceParent {
-    /// None if one of the ids is zero, which stands for none.
+    /// `None` if one of the ids is zero, which means "no id".
     pub(crate) fn new(trace: u128, span: u64, sampled: bool) -> Option<Self> {
         (trace != 0 && span != 0).then_some(Self { trace, span, sampled })
     }
 
-    /// Reads `00-<32 digits>-<16 digits>-<2 digits>`. Of a later version the part that this one
-    /// has, too. Whatever is not exactly that is no context: no guess joins foreign traces.
+    /// Reads `00-<32 digits>-<16 digits>-<2 digits>`, and the same fields of a later version. Any
+    /// other text is no context: no guess joins foreign traces.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (head, rest) = text.split_at_checked(LENGTH)?;
         let mut fields = head.split('-');
@@ -63,7 +63,7 @@ impl fmt::Display for TraceParent {
     }
 }
 
-/// A number of exactly so many digits, in lower case as the standard has it.
+/// A number of exactly `digits` digits, in lower case as the standard demands.
 fn hex(text: &str, digits: usize) -> Option<u128> {
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     if text.len() != digits || !text.bytes().all(is_digit) {

@@ -1,10 +1,10 @@
-//! The spans of a node and how they hang together; exported by OTLP with the cargo feature `otlp`,
-//! nothing at all without it.
+//! The spans of a node and their order. The cargo feature `otlp` exports them; without it there are
+//! none.
 //!
 //! `connect` stands around the middleware of a namespace, `receive` around the handling of an
-//! event, `emit` is an event that somebody sends, `deliver` the same event on another node, and a
-//! request of the admin API has a span, too. `deploy/traces.md` says what each one holds. Never a
-//! payload, a token or a name of a room; the user's id only if `traces.user_ids` is set.
+//! event, `emit` is the emit of an event, and `deliver` is the same event on another node. A
+//! request of the admin API has a span, too. `deploy/traces.md` lists the content of each. No span
+//! holds a payload, a token or the name of a room; the user's id only if `traces.user_ids` is set.
 
 #[cfg(feature = "otlp")]
 mod export;
@@ -25,26 +25,26 @@ use crate::id::SocketId;
 pub(crate) struct Receiver<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) id: SocketId,
-    /// The trace in which it connected.
+    /// The trace of its connect.
     pub(crate) origin: &'a Origin,
 }
 
 /// Why spans cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TracesError {
-    /// The feature is not there.
+    /// The cargo feature is missing.
     #[cfg(not(feature = "otlp"))]
     #[error("traces.endpoint is set, but this program was built without the cargo feature `otlp`")]
     NotBuilt,
-    /// One of the variables that OpenTelemetry reads itself.
+    /// A variable that OpenTelemetry reads itself has an impossible value.
     #[cfg(feature = "otlp")]
     #[error("{name} is `{value}`, but only {possible} is possible")]
     Variable {
         /// Its name.
         name: &'static str,
-        /// What it is.
+        /// Its value.
         value: String,
-        /// What it may be.
+        /// The possible values.
         possible: &'static str,
     },
     /// The exporter refuses its settings.

@@ -1,4 +1,4 @@
-//! Writes families of metrics: a name, what it says, and a value for each label.
+//! Writes families of metrics: a name, a help text, and a value for each label.
 
 use std::fmt::Result;
 
@@ -33,7 +33,7 @@ impl Families<'_> {
         Ok(())
     }
 
-    /// A counter of something that has fractions, such as seconds.
+    /// A counter with fractions, such as seconds.
     pub(super) fn counter_of(&mut self, name: &str, help: &str, value: f64) -> Result {
         let mut family = self.family(name, help, MetricType::Counter)?;
         family.encode_counter::<NoLabelSet, f64, f64>(&value, None)
@@ -58,7 +58,7 @@ impl Families<'_> {
         Ok(())
     }
 
-    /// A gauge that says something by its labels and is always 1.
+    /// A gauge that is always 1. Its labels carry the information.
     pub(super) fn fact(&mut self, name: &str, help: &str, labels: &[(&str, &str); 2]) -> Result {
         let mut family = self.family(name, help, MetricType::Gauge)?;
         family.encode_family(labels)?.encode_gauge(&1_u64)

@@ -1,5 +1,5 @@
-//! What the operating system says of this process, under the names that every Prometheus client
-//! library uses. Nothing where there is no `/proc`.
+//! The operating system's figures for this process, under the names that every Prometheus client
+//! library uses. Empty where there is no `/proc`.
 
 use super::families::Families;
 
@@ -17,7 +17,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Reads them. Blocks for as long as it takes to count the open files.
+    /// Reads the figures. Blocks while the open files are counted.
     #[cfg(target_os = "linux")]
     pub(crate) fn read() -> Option<Self> {
         let read = || -> procfs::ProcResult<Self> {
@@ -47,17 +47,21 @@ impl Process {
     }
 
     pub(super) fn write(&self, to: &mut Families<'_>) -> std::fmt::Result {
-        to.counter_of("process_cpu_seconds", "CPU time that was used.", self.cpu_seconds)?;
+        to.counter_of("process_cpu_seconds", "CPU time used, in seconds.", self.cpu_seconds)?;
         let resident = self.resident_bytes as f64;
         to.gauge("process_resident_memory_bytes", "Memory in use (RSS).", resident)?;
         let virtual_memory = self.virtual_bytes as f64;
         to.gauge("process_virtual_memory_bytes", "Address space in use.", virtual_memory)?;
         to.gauge("process_open_fds", "Open files and connections.", self.open_fds as f64)?;
         if let Some(max) = self.max_fds {
-            to.gauge("process_max_fds", "How many there may be.", max as f64)?;
+            to.gauge("process_max_fds", "Most open files and connections allowed.", max as f64)?;
         }
         to.gauge("process_threads", "Threads.", self.threads as f64)?;
         let started = self.started_s;
-        to.gauge("process_start_time_seconds", "When it started, since 1970.", started)
+        to.gauge(
+            "process_start_time_seconds",
+            "Start of the process, in seconds since 1970.",
+            started,
+        )
     }
 }

@@ -37,28 +37,28 @@ pub(crate) struct Snapshot {
     /// Users with sockets on this node.
     pub(crate) users: usize,
     pub(crate) transports: TransportCounts,
-    /// None: a node that stands alone.
+    /// `None` for a node that stands alone.
     pub(crate) cluster: Option<Cluster>,
     pub(crate) process: Option<Process>,
 }
 
-/// What a node that is not alone shows beside it.
+/// Further numbers of a node in a cluster.
 pub(crate) struct Cluster {
     pub(crate) peers: Arc<Peers>,
     pub(crate) broker: BrokerCounts,
     /// How long published frames waited until they were confirmed.
     pub(crate) publish_waits: Option<Arc<Durations>>,
-    /// Nodes that live, if the directory answered.
+    /// Live nodes, if the directory answered.
     pub(crate) nodes: Option<usize>,
     /// How many commands Redis refuses.
     pub(crate) refused: usize,
-    /// Whether everybody who is connected here is listed for the others.
+    /// Whether all users connected here are listed for the other nodes.
     pub(crate) directory_complete: bool,
-    /// What the shared directory counts, by name; nothing if it is in memory.
+    /// The counts of the shared directory, by name. Empty if it is in memory.
     pub(crate) directory: Vec<(&'static str, u64)>,
 }
 
-/// The text has this media type.
+/// The media type of the text.
 pub(crate) const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
 
 impl Snapshot {
@@ -67,7 +67,7 @@ impl Snapshot {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self));
         let mut text = String::new();
-        // A string takes everything, and no family refuses to be written.
+        // A string takes everything, and every family can be written.
         if prometheus_text::encode(&mut text, &registry).is_err() {
             tracing::error!("the metrics cannot be written");
         }
@@ -80,38 +80,37 @@ impl Snapshot {
         let now = now.map(|(transport, count)| (transport, count as f64));
         let help = "Connections now, by transport.";
         to.gauges("switchboard_connections", help, "transport", now)?;
-        let help = "Websockets that are about to take over from polling.";
+        let help = "Upgrades from polling to websocket now under way.";
         to.gauge("switchboard_upgrades_pending", help, transports.upgrading as f64)?;
         let upgrades = [("done", transports.upgraded), ("failed", transports.upgrades_failed)];
-        let help = "Websockets that took over from polling, or meant to and did not.";
+        let help = "Upgrades from polling to websocket, by result.";
         to.counters("switchboard_upgrades", help, "result", upgrades)?;
         let refused = transports.refused.iter().map(|(reason, count)| (reason.as_str(), *count));
         let help = "HTTP requests of the transport that were refused, and those of pages that may \
                     not read the answer.";
         to.counters("switchboard_requests_refused", help, "reason", refused)?;
         let cut = transports.killed.iter().map(|(reason, count)| (reason.as_str(), *count));
-        let help = "Connections that the server cut, by the reason.";
+        let help = "Connections that the server cut, by reason.";
         to.counters("switchboard_connections_cut", help, "reason", cut)?;
 
         let help = "Sockets now; a client in two namespaces has two.";
         to.gauge("switchboard_sockets", help, self.sockets as f64)?;
         to.gauge("socket_io_connected", "As switchboard_sockets.", self.sockets as f64)?;
         to.gauge("switchboard_users", "Users with sockets on this node.", self.users as f64)?;
-        let help = "Namespaces that there are on this node now.";
+        let help = "Namespaces on this node now.";
         to.gauge("switchboard_namespaces", help, self.namespaces as f64)?;
         let deadlines = meters.token_deadlines.load(Relaxed) as f64;
-        let help = "Sockets whose token expires and is waited for.";
+        let help = "Sockets whose token has an expiry that the server watches.";
         to.gauge("switchboard_token_deadlines", help, deadlines)?;
         let connects = meters.connects.get();
-        to.counter("switchboard_connects", "Sockets that came into a namespace.", connects)?;
+        to.counter("switchboard_connects", "Sockets that connected to a namespace.", connects)?;
         to.counter("socket_io_connect", "As switchboard_connects_total.", connects)?;
         let refused = meters.connects_refused.named(Code::ALL.map(Code::as_str));
         let refused = refused.chain([("unknown_namespace", transports.unknown_namespaces)]);
-        let help =
-            "Sockets that were not let into a namespace, or asked for one that there is not.";
+        let help = "Connects to a namespace that were refused, by code.";
         to.counters("switchboard_connects_refused", help, "code", refused)?;
         let left = || meters.disconnects.named(DISCONNECT_REASONS);
-        let help = "Sockets that left, by the reason that Node.js has for it.";
+        let help = "Sockets that disconnected, by the reason that Node.js gives.";
         to.counters("switchboard_disconnects", help, "reason", left())?;
         let help = "As switchboard_disconnects_total.";
         to.counters("socket_io_disconnect", help, "reason", left())
@@ -120,27 +119,27 @@ impl Snapshot {
     fn events(&self, to: &mut Families<'_>) -> Result {
         let meters = self.context.meters();
         let received = meters.events_received.get();
-        to.counter("switchboard_events_received", "Events that clients sent.", received)?;
+        to.counter("switchboard_events_received", "Events received from clients.", received)?;
         let help = "As switchboard_events_received_total.";
         to.counter("socket_io_events_received", help, received)?;
         let refused = meters.events_refused.named(Code::ALL.map(Code::as_str));
-        let help = "Events that ended in an error, and replies that could not be sent.";
+        let help = "Events that ended in an error and replies that could not be sent, by code.";
         to.counters("switchboard_events_refused", help, "code", refused)?;
         let sent = meters.events_sent.get();
         let help = "Events queued for sockets of this node, each counted for every socket.";
         to.counter("switchboard_events_sent", help, sent)?;
         to.counter("socket_io_events_sent", "As switchboard_events_sent_total.", sent)?;
-        let help = "Acknowledgements and events that handlers replied.";
+        let help = "Replies of handlers: acknowledgements and events.";
         to.counter("switchboard_replies", help, meters.replies.get())?;
         let emits = meters.emits.named(TargetKind::NAMES);
-        let help = "Emits of this node, replies among them, by the kind of the first target.";
+        let help = "Emits of this node, replies included, by the kind of the first target.";
         to.counters("switchboard_emits", help, "target", emits)?;
         let awaited = meters.acks_awaited.load(Relaxed) as f64;
-        let help = "Emits that wait for acknowledgements now.";
+        let help = "Emits now waiting for acknowledgements.";
         to.gauge("switchboard_ack_waits", help, awaited)?;
-        let help = "Clients of this node that were asked for an acknowledgement.";
+        let help = "Acknowledgements requested from clients of this node.";
         to.counter("switchboard_acks_asked", help, meters.acks_asked.get())?;
-        let help = "Acknowledgements that they gave in time.";
+        let help = "Acknowledgements received in time from clients of this node.";
         to.counter("switchboard_acks_received", help, meters.acks_received.get())?;
         let handlers = meters.handlers.lock();
         let durations = handlers.iter().map(|handling| {
@@ -166,19 +165,19 @@ impl Snapshot {
         let progress = match (self.context.is_draining(), before) {
             (false, _) | (true, 0) => 0.0,
             (true, 1) => 1.0,
-            // One may have come in while it began.
+            // Another socket may have come in as the drain began.
             (true, before) => (1.0 - self.sockets as f64 / (before - 1) as f64).max(0.0),
         };
         to.gauge("switchboard_drain_progress", help, progress)?;
         if let Some(watch) = self.context.watch() {
-            let help = "What the Admin UI was not told because it was too much.";
+            let help = "Reports to the Admin UI dropped because there were too many.";
             to.counter("switchboard_admin_ui_missed", help, watch.missed())?;
         }
         let tasks = self.context.tasks.len() as f64;
-        let help = "Handlers that wait for something, and background tasks.";
+        let help = "Waiting handlers and background tasks.";
         to.gauge("switchboard_tasks", help, tasks)?;
         self.context.meters().requests.read(|durations| {
-            let help = "Time that requests of the admin port took.";
+            let help = "Duration of requests to the admin port.";
             let name = "switchboard_admin_request_duration_seconds";
             to.durations(name, help, ["method", "route", "status"], durations)
         })
@@ -189,33 +188,33 @@ impl Cluster {
     fn write(&self, to: &mut Families<'_>) -> Result {
         let (peers, broker) = (self.peers.counts(), &self.broker);
         let up = f64::from(u8::from(self.peers.is_up()));
-        to.gauge("switchboard_cluster_link_up", "1 while the link to the others is up.", up)?;
-        let help = "Links that were lost and made again.";
+        to.gauge("switchboard_cluster_link_up", "1 while the link to the other nodes is up.", up)?;
+        let help = "Reconnects of the link to the other nodes.";
         to.counter("switchboard_cluster_reconnects", help, broker.reconnects)?;
         if let Some(nodes) = self.nodes {
-            let help = "Nodes of ours that live; absent while Redis does not say.";
+            let help = "Live Switchboard nodes; absent while Redis does not answer.";
             to.gauge("switchboard_cluster_nodes", help, nodes as f64)?;
         }
         if !self.directory.is_empty() {
-            let help = "1 while everybody who is connected here is listed in Redis.";
+            let help = "1 while all users connected to this node are listed in Redis.";
             let complete = f64::from(u8::from(self.directory_complete));
             to.gauge("switchboard_directory_up", help, complete)?;
-            let help = "Commands that the node needs and may not run.";
+            let help = "Redis commands that the node needs and may not run.";
             to.gauge("switchboard_redis_refused_commands", help, self.refused as f64)?;
-            let help = "What went wrong with the user directory in Redis, and what was made good.";
+            let help = "Failures and repairs of the user directory in Redis, by kind.";
             let name = "switchboard_directory_troubles";
             to.counters(name, help, "kind", self.directory.iter().copied())?;
         }
         let load = |counter: &AtomicU64| counter.load(Relaxed);
-        let help = "Broadcasts meant for other nodes, those included that were lost on their way.";
+        let help = "Broadcasts for other nodes, including those lost on the way.";
         to.counter("switchboard_cluster_broadcasts_published", help, load(&peers.published))?;
-        let help = "Messages of other nodes that were applied here.";
+        let help = "Messages from other nodes that were applied here.";
         to.counter("switchboard_cluster_messages_applied", help, load(&peers.applied))?;
-        let help = "Broadcasts of other nodes that matched no socket here.";
+        let help = "Broadcasts from other nodes that matched no local socket.";
         to.counter("switchboard_cluster_messages_filtered", help, load(&peers.filtered))?;
         let help = "Frames handed to Redis.";
         to.counter("switchboard_cluster_frames_published", help, broker.published)?;
-        let help = "Frames received from Redis, one's own included.";
+        let help = "Frames received from Redis, this node's own included.";
         to.counter("switchboard_cluster_frames_received", help, broker.received)?;
         let dropped = [
             ("link_down", broker.dropped_down),
@@ -224,11 +223,11 @@ impl Cluster {
             ("unsendable", load(&peers.unsendable)),
             ("malformed", load(&peers.malformed)),
         ];
-        let help = "Messages that were lost: `malformed` ones of others, the rest of this node.";
+        let help = "Lost messages, by reason: `malformed` ones came from other nodes, the rest from this one.";
         to.counters("switchboard_cluster_dropped", help, "reason", dropped)?;
-        let help = "Frames that wait for Redis.";
+        let help = "Frames now waiting for Redis.";
         to.gauge("switchboard_cluster_queue_frames", help, broker.queued as f64)?;
-        let help = "The bytes of those.";
+        let help = "Bytes of the frames now waiting for Redis.";
         to.gauge("switchboard_cluster_queue_bytes", help, broker.queued_bytes as f64)?;
         let Some(waits) = &self.publish_waits else { return Ok(()) };
         let help = "Time from publishing a frame until Redis confirmed it.";

@@ -1,7 +1,7 @@
-//! The way to the collector: OTLP over HTTP, in batches, by a thread of its own. Serving never
-//! waits for it; what it cannot keep up with is dropped.
+//! The export to the collector: OTLP over HTTP, in batches, on a thread of its own. Serving never
+//! waits for it; spans that it cannot keep up with are dropped.
 //!
-//! OpenTelemetry's own variables hold where the configuration has no key: `OTEL_SERVICE_NAME`,
+//! OpenTelemetry's own variables apply where the configuration has no key: `OTEL_SERVICE_NAME`,
 //! `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TIMEOUT`,
 //! `OTEL_BSP_*`, and `OTEL_TRACES_SAMPLER`, which wins over `traces.sample_ratio`.
 
@@ -19,10 +19,10 @@ use crate::id::NodeId;
 
 const SERVICE_NAME: &str = "service.name";
 
-/// What the service is called if nobody says otherwise.
+/// The default name of the service.
 const SWITCHBOARD: &str = "switchboard";
 
-/// How long the end of the server waits for a collector that does not answer.
+/// Longest wait at the end of the server for a silent collector.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Starts to export to a URL.
@@ -41,7 +41,7 @@ pub(super) fn start(
         .map_err(TracesError::Exporter)?;
     let mut builder =
         SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource(node));
-    // The provider reads the variable itself; a sampler that is given here would win over it.
+    // The provider reads the variable itself. A sampler given here would win over it.
     if !is_set("OTEL_TRACES_SAMPLER") {
         let of_roots = Box::new(Sampler::TraceIdRatioBased(sample_ratio));
         builder = builder.with_sampler(Sampler::ParentBased(of_roots));
@@ -49,7 +49,7 @@ pub(super) fn start(
     Ok(builder.build())
 }
 
-/// Without a path the usual one is meant.
+/// The URL with the usual path if it has none.
 fn url(endpoint: &str) -> String {
     let path = endpoint.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
     match path {
@@ -64,7 +64,7 @@ pub(super) fn tracer(provider: &SdkTracerProvider) -> SdkTracer {
     provider.tracer_with_scope(scope.build())
 }
 
-/// Exports what is left. Blocks nobody else.
+/// Exports the remaining spans. Blocks no other task.
 pub(super) async fn shutdown(provider: SdkTracerProvider) {
     let ended = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(PATIENCE)).await;
     if let Ok(Err(error)) = ended {

@@ -1,4 +1,4 @@
-//! Without the feature: the same names, and nothing behind them.
+//! The same names without the feature: they do nothing.
 
 use std::future::Future;
 

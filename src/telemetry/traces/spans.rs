@@ -1,7 +1,7 @@
-//! The spans, made with the interface of OpenTelemetry and not through `tracing`: whether a trace
-//! is sampled is known before anything is built for it, each server has a provider of its own, and
-//! the lines of the log stay as they are. Names and attributes are those that the instrumentation
-//! of Socket.IO for Node.js has, where it has any.
+//! The spans, made with the interface of OpenTelemetry and not through `tracing`. So it is known
+//! whether a trace is sampled before anything is built for it, each server has a provider of its
+//! own, and the log stays as it is. Names and attributes are those of the instrumentation of
+//! Socket.IO for Node.js, where it has any.
 
 use std::{future::Future, str::FromStr, sync::Arc};
 
@@ -29,27 +29,27 @@ use crate::{
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
-/// Starts spans, if there is anybody who takes them.
+/// Starts spans, if there is a provider for them.
 #[derive(Clone, Default)]
 pub(crate) struct Tracer(Option<Arc<Enabled>>);
 
 struct Enabled {
     tracer: SdkTracer,
-    /// None if somebody else ends it.
+    /// The server's own provider. `None` if the program owns it.
     provider: Option<SdkTracerProvider>,
     from_clients: bool,
     user_ids: bool,
 }
 
 impl Tracer {
-    /// Exports to `traces.endpoint`, if there is one.
+    /// Exports to `traces.endpoint`, if it is set.
     pub(crate) fn new(config: &Config, node: &NodeId) -> Result<Self, TracesError> {
         let Some(endpoint) = &config.traces.endpoint else { return Ok(Self::default()) };
         let provider = export::start(endpoint.expose(), config.traces.sample_ratio, node)?;
         Ok(Self::with(&provider, Some(provider.clone()), &config.traces))
     }
 
-    /// Gives the spans to somebody else's provider.
+    /// Gives the spans to the program's provider.
     pub(crate) fn foreign(provider: &SdkTracerProvider, traces: &Traces) -> Self {
         Self::with(provider, None, traces)
     }
@@ -60,9 +60,9 @@ impl Tracer {
         Self(Some(Arc::new(Enabled { tracer, provider: own, from_clients, user_ids })))
     }
 
-    /// A socket asks to be let into a namespace. The trace is the one that the client names in the
-    /// CONNECT payload (`auth.traceparent`) or, because only some clients can set headers, in the
-    /// header of the request that opened the connection; else a new one.
+    /// A socket asks to be let into a namespace. The client may name the trace in the CONNECT
+    /// payload (`auth.traceparent`) or, as only some clients can set headers, in the header of the
+    /// request that opened the connection. Otherwise the trace is a new one.
     pub(crate) fn connect(
         &self,
         request: &Parts,
@@ -81,8 +81,8 @@ impl Tracer {
         (span, origin)
     }
 
-    /// An event is handled. `event` is its name if the gateway declares it; of others the name is
-    /// not told, because clients choose it.
+    /// An event is handled. `event` is its name if the gateway declares it. Other names are left
+    /// out, because clients choose them.
     pub(crate) fn receive(
         &self,
         socket: &Receiver<'_>,
@@ -107,7 +107,7 @@ impl Tracer {
         span
     }
 
-    /// Somebody emits an event. A span only inside of a sampled one: an emit starts no trace.
+    /// An event is emitted. The span exists only inside of a sampled one: an emit starts no trace.
     pub(crate) fn emit(
         &self,
         namespace: &str,
@@ -128,7 +128,8 @@ impl Tracer {
         span
     }
 
-    /// An event of another node is delivered here. A span only if that node sent a context.
+    /// An event of another node is delivered here. The span exists only if that node sent a
+    /// context.
     pub(crate) fn deliver<'a>(
         &self,
         namespace: &str,
@@ -160,7 +161,7 @@ impl Tracer {
         span
     }
 
-    /// What the current span stands for ended in this error.
+    /// The work of the current span ended in this error.
     pub(crate) fn failed(&self, code: Code) {
         if self.0.is_some() {
             Context::map_current(|current| {
@@ -173,7 +174,7 @@ impl Tracer {
         }
     }
 
-    /// Exports what is left, if the provider is the server's own.
+    /// Exports the remaining spans, if the provider is the server's own.
     pub(crate) async fn shutdown(&self) {
         let provider = self.0.as_ref().and_then(|enabled| enabled.provider.clone());
         if let Some(provider) = provider {
@@ -207,7 +208,7 @@ impl Enabled {
     }
 }
 
-/// A span that is under way, until it is dropped; or none.
+/// A span under way, until it is dropped; or none.
 pub(crate) struct Span(Option<Context>);
 
 impl Span {
@@ -231,7 +232,7 @@ impl Span {
         }
     }
 
-    /// What every span of the messaging kind says, and what this one adds.
+    /// The attributes of every messaging span, and the additions of this one.
     fn describe(
         &self,
         operation: &'static str,
@@ -256,7 +257,7 @@ impl Span {
         self.set(attributes);
     }
 
-    /// Does the work inside of the span, so that what it starts belongs to it.
+    /// Does the work inside of the span, so that spans started by it belong to it.
     pub(crate) fn around<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         match &self.0 {
             Some(context) => Either::Left(work.with_context(context.clone())),
@@ -264,7 +265,7 @@ impl Span {
         }
     }
 
-    /// The user that a handshake turned out to be, if spans may say so.
+    /// Notes the user of a handshake, if spans may hold it.
     pub(crate) fn of_user(&self, tracer: &Tracer, user: impl FnOnce() -> Option<UserId>) {
         if tracer.0.as_ref().is_some_and(|enabled| enabled.user_ids)
             && let Some(user) = user()
@@ -273,7 +274,7 @@ impl Span {
         }
     }
 
-    /// The answer that a request got.
+    /// Notes the status of a request's answer.
     pub(crate) fn answered(&self, status: http::StatusCode) {
         let Some(context) = &self.0 else { return };
         let span = context.span();
@@ -283,7 +284,7 @@ impl Span {
         }
     }
 
-    /// What other nodes are told, if the span is sampled.
+    /// The context for other nodes, if the span is sampled.
     pub(crate) fn traceparent(&self) -> Option<TraceParent> {
         let span = self.0.as_ref()?.span().span_context().clone();
         let trace = u128::from_be_bytes(span.trace_id().to_bytes());
@@ -292,7 +293,7 @@ impl Span {
     }
 }
 
-/// What was started inside may hold the context for longer than the work lasts.
+/// Tasks started inside may hold the context for longer than the work lasts.
 impl Drop for Span {
     fn drop(&mut self) {
         if let Some(context) = &self.0 {
@@ -301,20 +302,20 @@ impl Drop for Span {
     }
 }
 
-/// What the events of a socket have to do with the span of its `connect`.
+/// The relation of a socket's events to the span of its `connect`.
 pub(crate) struct Origin(Option<Box<Connected>>);
 
 struct Connected {
     context: SpanContext,
-    /// The client named a trace: its events belong to that. Otherwise each has a trace of its own,
-    /// with a link, because a trace for as long as a connection lasts is too large for anybody.
+    /// Whether the client named a trace, to which its events belong. Otherwise each event has a
+    /// trace of its own, with a link: a trace as long as a connection would be too large.
     is_parent: bool,
 }
 
 impl Origin {
     fn of(span: &Span, is_parent: bool) -> Self {
         let context = span.0.as_ref().map(|context| context.span().span_context().clone());
-        // A link to what nobody exports leads nowhere.
+        // A link to a span that is not exported leads nowhere.
         let worthwhile = context.filter(|context| is_parent || context.is_sampled());
         Self(worthwhile.map(|context| Box::new(Connected { context, is_parent })))
     }
@@ -332,7 +333,7 @@ fn is_ours(code: Code) -> bool {
     matches!(code, Code::Internal | Code::Timeout | Code::Unavailable)
 }
 
-/// The context that a client or a program tells. What is malformed is as good as not told.
+/// The context that a client or a program names. A malformed one is ignored.
 fn told_by(headers: &HeaderMap, auth: Option<&Json>) -> Option<SpanContext> {
     let in_auth = |name: &str| auth.and_then(|auth| auth.get(name)).and_then(Json::as_str);
     let in_header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
