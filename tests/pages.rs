@@ -153,6 +153,56 @@ fn every_file_that_contributors_are_sent_to_is_there() {
     assert!(seen > 100, "{seen}");
 }
 
+/// The source, with text that is broken over several lines put together again.
+fn source() -> String {
+    let mut source = String::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                source.push_str(&read(&path));
+            }
+        }
+    }
+    let joined = source.replace("\\\n", " ");
+    joined.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The rows of a section, as far as its next heading.
+fn rows_of<'a>(page: &'a str, title: &str) -> impl Iterator<Item = &'a str> {
+    let start = page.find(&format!("\n{title}\n")).unwrap_or_else(|| panic!("{title} is missing"));
+    let section = page[start + 1..].lines().skip(1);
+    section.take_while(|line| !line.starts_with("## ")).filter_map(|line| line.strip_prefix("| `"))
+}
+
+#[test]
+fn lines_of_the_log_that_pages_explain_are_written() {
+    let source = source();
+    let (mut seen, mut missing) = (0, Vec::new());
+    for (page, title) in [
+        ("docs/operations.md", "## Reload"),
+        ("docs/operations.md", "## The log"),
+        ("docs/redis.md", "## What its messages mean"),
+    ] {
+        let text = read(&root().join(page));
+        for row in rows_of(&text, title) {
+            // Something that is different each time stands for `…`.
+            let line = row.split('`').next().unwrap_or_default();
+            for part in line.split('…').map(|part| part.trim_matches([' ', ':', ',', '(', ')'])) {
+                if part.len() >= 8 && !source.contains(part) {
+                    missing.push(format!("{page}: {line}: {part}"));
+                }
+                seen += usize::from(part.len() >= 8);
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(seen > 25, "{seen}");
+}
+
 /// The first cells of all rows of the tables on the page for operators.
 fn rows_for_operators() -> Vec<String> {
     let page = read(&root().join("docs/operations.md"));
