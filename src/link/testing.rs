@@ -261,6 +261,10 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut way: watch::
 pub(crate) async fn cluster() -> [Server; 3] {
     let args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
     let nodes = [Server::with(&args).await, Server::with(&args).await, Server::with(&args).await];
+    for (node, epoch) in nodes.iter().zip(["1", "2", "3"]) {
+        // As `redis-cli --cluster create` does: masters of one epoch would settle later which is above.
+        node.command(&["CLUSTER", "SET-CONFIG-EPOCH", epoch]).await.unwrap();
+    }
     for (node, (first, last)) in nodes.iter().zip([(0, 5460), (5461, 10922), (10923, 16383)]) {
         let range = [first.to_string(), last.to_string()];
         node.command(&["CLUSTER", "ADDSLOTSRANGE", &range[0], &range[1]]).await.unwrap();
@@ -278,6 +282,28 @@ pub(crate) async fn cluster() -> [Server; 3] {
     nodes
 }
 
+/// Moves a slot from the last of [`cluster`]'s nodes to the first, as `redis-cli --cluster reshard`
+/// does. A pause lies before each node that is told.
+///
+/// The first node imports the slot, so that its epoch rises when it takes it. Otherwise a word of
+/// the last one, which is not told yet, could take it back for good.
+pub(crate) async fn move_slot([first, second, last]: &[Server; 3], slot: &str, pause: Duration) {
+    let new = my_id(first).await;
+    let old = my_id(last).await;
+    first.command(&["CLUSTER", "SETSLOT", slot, "IMPORTING", &old]).await.unwrap();
+    last.command(&["CLUSTER", "SETSLOT", slot, "MIGRATING", &new]).await.unwrap();
+    for node in [first, last, second] {
+        tokio::time::sleep(pause).await;
+        node.command(&["CLUSTER", "SETSLOT", slot, "NODE", &new]).await.unwrap();
+    }
+}
+
+/// What the other nodes of its cluster call it.
+async fn my_id(node: &Server) -> String {
+    let id = node.command(&["CLUSTER", "MYID"]).await.unwrap();
+    redis::from_redis_value(id).unwrap()
+}
+
 pub(crate) fn target(url: &str) -> Target {
     let second = Duration::from_secs(1);
     let timeouts = Timeouts { request: second * 2, silence: second * 2 };
@@ -292,8 +318,7 @@ pub(crate) async fn remove_last([first, second, last]: &[Server; 3]) {
         let _ = node.command(&["CLUSTER", "DELSLOTSRANGE", "10923", "16383"]).await;
     }
     first.command(&["CLUSTER", "ADDSLOTSRANGE", "10923", "16383"]).await.unwrap();
-    let id = last.command(&["CLUSTER", "MYID"]).await.unwrap();
-    let id: String = redis::from_redis_value(id).unwrap();
+    let id = my_id(last).await;
     for node in [first, second] {
         node.command(&["CLUSTER", "FORGET", &id]).await.unwrap();
     }

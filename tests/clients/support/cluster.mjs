@@ -47,7 +47,9 @@ export class Cluster {
   /** Waits until all are counted: before, a question would be answered by too few. */
   async complete(size = this.ours.length + this.nodes.length) {
     const counted = this.sharded ? "socket.io#/#" : "socket.io-request#/#";
-    await until(`${size} servers are counted`, async () => (await this.redis.listeners(counted, this)) === size, 15_000);
+    let last;
+    const said = () => this.ours.map((name) => `--- ${name} said:\n${this.servers[name].logs}`).join("\n");
+    await until(() => `${size} servers are counted, and not ${last}\n${said()}`, async () => (last = await this.redis.listeners(counted, this)) === size, 15_000);
   }
 
   /** Waits until the servers of those names hear of what is sent to the room. */

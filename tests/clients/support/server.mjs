@@ -216,26 +216,39 @@ export async function retryingBusyPorts(start) {
   }
 }
 
+// The ports that are given, and how far above each its reservation is. Neither are among those that
+// the system gives to outgoing connections: one of these would have taken the port of a server that
+// is between two lives.
+const FIRST = 10_000;
+const LAST = 14_500;
+const RESERVATION = 51_000;
+
 /**
- * Ports that were free a moment ago; all are held until all are known, so they differ. Below those
- * that the system gives to outgoing connections: one of these would have taken the port of a server
- * that is between two lives.
+ * Ports that nobody listens on, and that no other test process is given before this one ends: a test
+ * may stop its server, or its Redis, and start it again on the same port.
  */
 export async function freePorts(count) {
-  const holders = await Promise.all(Array.from({ length: count }, holdPort));
-  const ports = holders.map((holder) => holder.address().port);
-  await Promise.all(holders.map((holder) => new Promise((closed) => holder.close(closed))));
+  const ports = [];
+  while (ports.length < count) {
+    const port = randomInt(FIRST, LAST);
+    if (port === 10_080) continue; // `fetch` refuses it: Amanda's, by the standard's list of bad ports
+    const reservation = await listening(port + RESERVATION);
+    if (!reservation) continue;
+    const trial = await listening(port);
+    if (trial) {
+      await new Promise((closed) => trial.close(closed));
+      ports.push(port);
+    }
+    // It is kept, also of a port that is busy, and the system ends it together with this process.
+    reservation.unref();
+  }
   return ports;
 }
 
-async function holdPort() {
-  for (;;) {
-    const port = randomInt(10_000, 15_000);
-    if (port === 10_080) continue; // `fetch` refuses it: Amanda's, by the standard's list of bad ports
-    const holder = createServer().listen(port, "127.0.0.1");
-    const isBusy = await once(holder, "listening").then(() => false, (error) => error.code === "EADDRINUSE" || Promise.reject(error));
-    if (!isBusy) return holder;
-  }
+/** A listener on the port, or nothing if somebody else listens there. */
+async function listening(port) {
+  const listener = createServer().listen(port, "127.0.0.1");
+  return once(listener, "listening").then(() => listener, (error) => error.code === "EADDRINUSE" ? undefined : Promise.reject(error));
 }
 
 // What the developer has set for a server of their own must not leak into the tests.

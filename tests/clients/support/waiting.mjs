@@ -11,13 +11,16 @@ export function within(deadline, what, promise) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** Asks `condition` again and again until it is truthy, and returns its value. */
+/**
+ * Asks `condition` again and again until it is truthy, and returns its value. `what` is not there
+ * yet, as text or as a function that says it when the time is over.
+ */
 export async function until(what, condition, deadline = 5_000) {
   const end = Date.now() + deadline;
   for (;;) {
     const value = await condition();
     if (value) return value;
-    if (Date.now() > end) throw new Error(`waited ${deadline} ms in vain: ${what}`);
+    if (Date.now() > end) throw new Error(`waited ${deadline} ms in vain: ${typeof what === "function" ? what() : what}`);
     await pause(20);
   }
 }

@@ -75,11 +75,7 @@ async fn a_sharded_channel_is_heard_again_after_its_slot_has_moved() {
     let mut ann = node(&url, Kind::Sharded).await;
     ann.listen(&["foo", "bar"]).await;
     // `foo` is in slot 12182, at the last of the three
-    let id = nodes[0].command(&["CLUSTER", "MYID"]).await.unwrap();
-    let id: String = redis::from_redis_value(id).unwrap();
-    for index in [0, 2, 1] {
-        nodes[index].command(&["CLUSTER", "SETSLOT", "12182", "NODE", &id]).await.unwrap();
-    }
+    testing::move_slot(&nodes, "12182", Duration::ZERO).await;
     until("foo is heard", async || {
         ann.say("foo", "moved");
         ann.broker.counts().received > 0

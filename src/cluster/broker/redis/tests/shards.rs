@@ -7,10 +7,10 @@ use super::*;
 /// A channel at each of the three masters of [`testing::cluster`], and one more at the last.
 const CHANNELS: [&str; 4] = ["bar", "c", "foo", "a"];
 
-/// Numbers on a channel of each master, until `over`; how many there were.
-async fn numbers(from: &Node, over: impl AsyncFn() -> bool) -> usize {
-    let mut number = 0;
-    while !over().await {
+/// Numbers from `first` on, on a channel of each master, until `over`; the next one.
+async fn numbers(from: &Node, first: usize, over: impl AsyncFn(usize) -> bool) -> usize {
+    let mut number = first;
+    while !over(number).await {
         for channel in CHANNELS {
             from.say(channel, &number.to_string());
         }
@@ -45,7 +45,7 @@ async fn the_loss_of_a_master_touches_its_own_channels_alone() {
         nodes[2].kill();
         // longer than the cluster takes to find out
         let until_known = Instant::now() + Duration::from_secs(4);
-        let sent = numbers(&ann, async || Instant::now() > until_known).await;
+        let sent = numbers(&ann, 0, async |_| Instant::now() > until_known).await;
         for channel in &CHANNELS[..2] {
             assert_eq!(ann.listeners(channel).await, 1);
         }
@@ -91,24 +91,24 @@ async fn a_slot_that_moves_takes_its_channel_with_it_and_leaves_the_others_alone
     let url = format!("{},{}", nodes[0].url(), nodes[1].url());
     let [ann, mut bob] = [node(&url, Kind::Sharded).await, node(&url, Kind::Sharded).await];
     bob.listen(&CHANNELS).await;
-    let id = nodes[0].command(&["CLUSTER", "MYID"]).await.unwrap();
-    let id: String = redis::from_redis_value(id).unwrap();
     // `foo` is in slot 12182, at the last of the three
-    let moved = std::cell::Cell::new(None::<Instant>);
+    let is_moved = std::cell::Cell::new(false);
     let moving = async {
-        for index in [0, 2, 1] {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            nodes[index].command(&["CLUSTER", "SETSLOT", "12182", "NODE", &id]).await.unwrap();
-        }
-        moved.set(Some(Instant::now()));
+        testing::move_slot(&nodes, "12182", Duration::from_millis(200)).await;
+        is_moved.set(true);
     };
-    // The last number has to come, so it is said when all is quiet again.
-    let is_quiet = async || moved.get().is_some_and(|at| at.elapsed() > Duration::from_secs(2));
-    let (sent, ()) = tokio::join!(numbers(&ann, is_quiet), moving);
+    // The first of the three counts bob, so from now on he has to hear everything.
+    let is_taken_up = async |_| {
+        is_moved.get() && ann.broker.listeners(vec!["foo".into()]).await == Ok(vec![1])
+    };
+    let numbering = tokio::time::timeout(testing::DEADLINE, numbers(&ann, 0, is_taken_up));
+    let (lossy, ()) = tokio::join!(numbering, moving);
+    let lossy = lossy.expect("bob listens again");
+    let sent = numbers(&ann, lossy, async |number| number == lossy + 20).await;
     let [bar, c, foo, a] = heard(&mut bob, sent).await;
     let whole: Vec<_> = (0..sent).collect();
     assert!(bar == whole && c == whole && a == whole, "others lost something");
-    assert!(foo.is_sorted() && sent - foo.len() < 30, "{} of {sent}", foo.len());
+    assert!(foo.is_sorted() && foo.ends_with(&whole[lossy..]), "from {lossy} on: {foo:?}");
     for node in [&ann, &bob] {
         node.becomes(Link::Up).await;
     }
