@@ -188,7 +188,7 @@ impl Payload {
     pub(crate) fn size(&self) -> usize {
         match &self.value {
             Value::Str(text, attachments) => {
-                text.len() + attachments.iter().flatten().map(|bytes| bytes.len()).sum::<usize>()
+                text.len() + attachments.iter().flatten().map(Bytes::len).sum::<usize>()
             }
             Value::Bytes(bytes) => bytes.len(),
         }

@@ -192,10 +192,10 @@ impl SecretUrl {
             let (seed, next) = rest.split_at(end);
             match seed.rsplit_once('@').map(|(who, host)| (who.split_once(':'), host)) {
                 Some((Some((user, _)), host)) if !is_http => {
-                    shown.push_str(&format!("{user}:{MASK}@{host}"));
+                    shown.extend([user, ":", MASK, "@", host]);
                 }
                 // Whoever gives one thing only may have meant the password.
-                Some((_, host)) => shown.push_str(&format!("{MASK}@{host}")),
+                Some((_, host)) => shown.extend([MASK, "@", host]),
                 None => shown.push_str(seed),
             }
             rest = next;

@@ -252,9 +252,9 @@ async fn entry_7_a_refusal_is_a_message_and_nothing_else() {
     let mut expected = b"\x83\xa4type\x04\xa3nsp\xa3/no\xa4data\x81\xa7message".to_vec();
     let length = u8::try_from(reason.len()).expect("short");
     if length < 32 {
-        expected.push(0xa0 | length)
+        expected.push(0xa0 | length);
     } else {
-        expected.extend([0xd9, length])
+        expected.extend([0xd9, length]);
     }
     expected.extend(reason.as_bytes());
     assert_eq!(refusal, expected);

@@ -104,7 +104,7 @@ impl Traffic {
             |(server, fleet), pace| {
                 let generator = Generator::new(fleet, &groups, self.kind, Order::InTurn, ());
                 let window = generator.measure(pace, times, spec.keeps_order, || server.cpu())?;
-                let cpu = window.after - window.before;
+                let cpu = window.after.saturating_sub(window.before);
                 Ok(Value::Traffic(Figures {
                     cpu_micros: window.micros_each(cpu),
                     per_second: window.per_second(),

@@ -94,7 +94,7 @@ impl Doorkeeper {
     /// # Errors
     /// `unauthorized`; `rate_limited` if there were too many attempts.
     pub(crate) async fn admit(&self, shown: &Shown, from: Option<IpAddr>) -> Result<By, Fault> {
-        if let Some(id) = text(&shown.session_id)
+        if let Some(id) = text(shown.session_id.as_ref())
             && self.sessions.holds(id, SystemTime::now())
         {
             return Ok(By::Socket);
@@ -103,8 +103,8 @@ impl Doorkeeper {
         if !self.attempts.lock().tries(from, Instant::now()) {
             return Err(Fault::new(Code::RateLimited, "too many attempts, wait a minute"));
         }
-        let username = text(&shown.username).unwrap_or_default();
-        let password = text(&shown.password).unwrap_or_default();
+        let username = text(shown.username.as_ref()).unwrap_or_default();
+        let password = text(shown.password.as_ref()).unwrap_or_default();
         let is_known: bool = username.as_bytes().ct_eq(self.username.as_bytes()).into();
         let can_be = !password.is_empty() && password.len() <= LONGEST_ATTEMPT;
         // Judged for unknown names as well, so that the time says nothing about them.
@@ -128,8 +128,8 @@ impl Doorkeeper {
     }
 }
 
-fn text(value: &Option<serde_json::Value>) -> Option<&str> {
-    value.as_ref()?.as_str()
+fn text(value: Option<&serde_json::Value>) -> Option<&str> {
+    value?.as_str()
 }
 
 /// A place among those who wait, given back when it is dropped.

@@ -257,7 +257,7 @@ mod tests {
     fn a_clock_that_comes_round_loses_no_word() {
         let mut marks = Marks::default();
         let round = STEP * u32::MAX;
-        age(&mut marks, round - HORIZON - 2 * STEP);
+        age(&mut marks, round.checked_sub(HORIZON + 2 * STEP).unwrap());
         marks.mark("/", &to(&["a"]));
         age(&mut marks, Duration::from_secs(1));
         let places = marks.within(Duration::from_secs(2));

@@ -177,11 +177,11 @@ mod tests {
     #[test]
     fn what_one_address_takes_is_not_there_for_it_but_for_others() {
         let bodies = Bodies::new(BodyLimits { node: 0, address: 250_000 }, 100_000);
-        let _two = [0; 2].map(|_| read(&bodies, &[50_000, 50_000], ADA).expect("room"));
+        let two = [0; 2].map(|_| read(&bodies, &[50_000, 50_000], ADA).expect("room"));
         assert_eq!(read(&bodies, &[50_000, 50_000], ADA).err(), Some(Refusal::Busy));
         read(&bodies, &[50_000, 50_000], BOB).expect("somebody else");
         read(&bodies, &[8_000, 8_000], ADA).expect("a small one is not counted");
-        drop(_two);
+        drop(two);
         assert_eq!(taken(&bodies), (0, 0));
         read(&bodies, &[50_000, 50_000], ADA).expect("room again");
     }

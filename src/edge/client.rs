@@ -127,7 +127,7 @@ pub(super) fn serve<B>(
 fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     let said = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|said| said.to_str().ok());
     said.flat_map(|said| said.split(','))
-        .map(|tag| tag.trim())
+        .map(str::trim)
         .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == *etag)
 }
 

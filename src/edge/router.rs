@@ -191,7 +191,7 @@ impl<A: Adapter> Edge<A> {
         match closings {
             Some(closings) => drop(tokio::spawn(keep_house(Arc::downgrade(&edge), closings))),
             None => {
-                tracing::error!("two edges share their wires: one of them can't close sessions")
+                tracing::error!("two edges share their wires: one of them can't close sessions");
             }
         }
         edge

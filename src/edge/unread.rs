@@ -216,7 +216,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
         let this = self.get_mut();
         match Pin::new(&mut this.inner).poll_shutdown(cx) {
             Poll::Pending => this.stall(cx),
-            ready => ready,
+            Poll::Ready(done) => Poll::Ready(done),
         }
     }
 }

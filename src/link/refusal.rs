@@ -201,7 +201,7 @@ fn is_no_tls(error: &RedisError, text: &str) -> bool {
 
 /// A TLS server answers to plain text with an alert, which starts with this byte, or hangs up.
 fn is_tls_alert(text: &str) -> bool {
-    text.contains("\u{15}") || text.contains("\\u{15}") || text.contains("\\x15")
+    text.contains('\u{15}') || text.contains("\\u{15}") || text.contains("\\x15")
 }
 
 /// Nobody answers at the target, or it refuses us.

@@ -91,7 +91,7 @@ impl Crate {
             let child_folder = folder.join(&child);
             match (body, path) {
                 (Some(body), _) => {
-                    self.module(body, file, &child_folder, child_name, String::new())
+                    self.module(body, file, &child_folder, child_name, String::new());
                 }
                 (None, Some(path)) => {
                     let path = file.parent().expect("a folder").join(path);

@@ -66,9 +66,9 @@ impl Cookie {
     pub(crate) fn attributes(&self) -> String {
         let mut attributes = String::new();
         if !self.max_age.is_zero() {
-            attributes.push_str(&format!("; Max-Age={}", self.max_age.as_secs()));
+            attributes = format!("; Max-Age={}", self.max_age.as_secs());
         }
-        attributes.push_str(&format!("; Path={}", self.path));
+        attributes.extend(["; Path=", &self.path]);
         if self.http_only {
             attributes.push_str("; HttpOnly");
         }

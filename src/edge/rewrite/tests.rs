@@ -120,7 +120,7 @@ fn a_connect_error_gets_its_data() {
         ("/", r#"44{"message":"no"}"#, r#"44{"message":"no","data":{"code":1}}"#),
         ("/chat", r#"44/chat,{"message":"no"}"#, r#"44/chat,{"message":"no","data":{"code":1}}"#),
         ("/", r#"44{"message":"a,b}"}"#, r#"44{"message":"a,b}","data":{"code":1}}"#),
-        ("/", r#"44{}"#, r#"44{"data":{"code":1}}"#),
+        ("/", "44{}", r#"44{"data":{"code":1}}"#),
     ] {
         let spliced =
             text_packet(before.as_bytes(), false, &mut once(namespace, json!({ "code": 1 })));

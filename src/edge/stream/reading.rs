@@ -238,7 +238,7 @@ impl<S> EdgeIo<S> {
             buf.put_slice(&part);
         }
         if self.ready.is_empty() {
-            self.ready = Default::default(); // gives its memory back
+            self.ready = VecDeque::new(); // gives its memory back
         }
     }
 

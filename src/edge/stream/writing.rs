@@ -254,7 +254,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for EdgeIo<S> {
         ready!(this.write_pending(cx))?;
         match Pin::new(&mut this.inner).poll_shutdown(cx) {
             Poll::Pending => this.stall(cx),
-            ready => ready,
+            Poll::Ready(done) => Poll::Ready(done),
         }
     }
 }

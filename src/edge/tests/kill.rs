@@ -197,7 +197,7 @@ async fn a_drain_moves_everybody() {
     while gone < CLIENTS {
         match server.sees().await {
             Seen::Disconnect(..) => gone += 1,
-            other => panic!("{other:?} while draining"),
+            other @ Seen::Connect(_) => panic!("{other:?} while draining"),
         }
     }
     stop.cancel();

@@ -137,14 +137,14 @@ impl Server {
     pub(super) async fn sees_connect(&mut self) -> Sid {
         match self.sees().await {
             Seen::Connect(sid) => sid,
-            other => panic!("no connect but {other:?}"),
+            other @ Seen::Disconnect(..) => panic!("no connect but {other:?}"),
         }
     }
 
     pub(super) async fn sees_disconnect(&mut self, sid: Sid) {
         match self.sees().await {
             Seen::Disconnect(gone, _) => assert_eq!(gone, sid),
-            other => panic!("no disconnect but {other:?}"),
+            other @ Seen::Connect(_) => panic!("no disconnect but {other:?}"),
         }
     }
 

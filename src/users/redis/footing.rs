@@ -140,7 +140,7 @@ fn read_texts(value: redis::Value, texts: &mut Vec<String>) {
             pairs.into_iter().for_each(|(_, value)| read_texts(value, texts));
         }
         redis::Value::Array(values) => {
-            values.into_iter().for_each(|value| read_texts(value, texts))
+            values.into_iter().for_each(|value| read_texts(value, texts));
         }
         value => texts.extend(redis::from_redis_value::<String>(value)),
     }

@@ -98,9 +98,8 @@ async fn a_slot_that_moves_takes_its_channel_with_it_and_leaves_the_others_alone
         is_moved.set(true);
     };
     // The first of the three counts bob, so from now on he has to hear everything.
-    let is_taken_up = async |_| {
-        is_moved.get() && ann.broker.listeners(vec!["foo".into()]).await == Ok(vec![1])
-    };
+    let is_taken_up =
+        async |_| is_moved.get() && ann.broker.listeners(vec!["foo".into()]).await == Ok(vec![1]);
     let numbering = tokio::time::timeout(testing::DEADLINE, numbers(&ann, 0, is_taken_up));
     let (lossy, ()) = tokio::join!(numbering, moving);
     let lossy = lossy.expect("bob listens again");
