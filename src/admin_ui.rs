@@ -1,10 +1,10 @@
 //! The official Socket.IO Admin UI: a namespace that speaks the protocol of `@socket.io/admin-ui`.
 //!
-//! `auth` decides who may enter, `actions` is what the page can do, `feed` tells what it shows;
-//! `protocol` has the shapes, `stats` the numbers, `attention` knows whether anybody looks at all.
-//! The namespace is hidden: no token of a user opens it, and its sockets are not shown, counted or
-//! told of. Its events travel between the nodes as those of any other, so Node.js nodes that are
-//! instrumented appear on the page as well, and our nodes on theirs.
+//! `auth` decides who may enter, `actions` holds the page's actions, and `feed` sends what the page
+//! shows. `protocol` has the shapes, `stats` the numbers, and `attention` knows whether a page is
+//! open. The namespace is hidden: no user's token opens it, and its sockets are not shown, counted
+//! or reported. Its events travel between nodes like all others. So instrumented Node.js nodes
+//! appear on the page as well, and our nodes on theirs.
 
 mod actions;
 mod attention;
@@ -33,20 +33,20 @@ use crate::{
     sockets::{adapter::Adapters, emitter::Emitter, node::Context, socket::Socket, watch::Watch},
 };
 
-/// Marks a socket that showed the password, so that it gets a session id.
+/// Marks a socket that gave the password, so that it gets a session id.
 const LOGGED_IN: &str = "logged_in";
 
-/// Upgrades that may wait to be told.
+/// Most upgrades that may wait to be reported.
 const UPGRADES: usize = 1024;
 
 /// The Admin UI of one node.
 pub(crate) struct AdminUi {
     shared: Arc<Shared>,
-    /// Until it is started.
+    /// `None` once the feed has started.
     sources: Mutex<Option<Sources>>,
 }
 
-/// What its parts share.
+/// The state that the parts share.
 struct Shared {
     namespace: Box<str>,
     server_id: Box<str>,
@@ -57,14 +57,14 @@ struct Shared {
     adapters: Arc<Adapters>,
     peers: Option<Arc<Peers>>,
     attention: Attention,
-    /// What `attention` came to last.
+    /// The last answer of `attention`.
     looked_at: AtomicBool,
 }
 
-/// What an Admin UI is made from.
+/// The parts of an Admin UI.
 pub(crate) struct New<'a> {
     pub(crate) config: &'a config::AdminUi,
-    /// Those of the cluster, which may be none.
+    /// The secrets of the cluster. There may be none.
     pub(crate) secrets: Vec<Vec<u8>>,
     pub(crate) context: &'a Arc<Context>,
     pub(crate) adapters: &'a Arc<Adapters>,
@@ -103,7 +103,7 @@ impl AdminUi {
         Ok(Self { shared: Arc::new(shared), sources: Mutex::new(Some(sources)) })
     }
 
-    /// The namespace, to be served without the middleware and the interceptors of the others.
+    /// The namespace, without the middleware and interceptors of the others.
     pub(crate) fn gateway(&self) -> Gateway {
         let shared = self.shared.clone();
         let gateway =
@@ -129,7 +129,7 @@ impl AdminUi {
         }
     }
 
-    /// Starts to tell; once, and on the runtime of the caller.
+    /// Starts the feed, on the caller's runtime. A second call does nothing.
     pub(crate) fn start(&self) {
         if let Some(sources) = self.sources.lock().take() {
             let context = &self.shared.context;
@@ -152,7 +152,8 @@ impl Shared {
         match &admitted {
             Ok(By::Password) => handshake.socket().set(LOGGED_IN, &true)?,
             Ok(By::Socket) => {}
-            // Few from one address; what comes beyond fills no log.
+            // Attempts are limited, so these lines are few. The refusals beyond the limit must not
+            // fill the log.
             Err(fault) if fault.code() == Code::Unauthorized => {
                 tracing::warn!(?from, "somebody was not let into the admin UI");
             }
@@ -164,7 +165,7 @@ impl Shared {
         admitted.map(|by| tracing::info!(?from, ?by, "an admin comes"))
     }
 
-    /// Tells a newcomer what it may do and what there is.
+    /// Tells a new admin its possible actions, and the state of the cluster.
     fn welcome(self: Arc<Self>, session: &Socket) {
         let features = self.features();
         let greeted = (|| {
@@ -175,17 +176,17 @@ impl Shared {
             Ok::<_, Fault>(())
         })();
         if greeted.is_err() {
-            // Logged where it happened.
+            // Logged at the place of the failure.
             return session.disconnect(false);
         }
-        // From now on every node tells what happens; then what there is can be asked for.
+        // From now on every node reports what happens; then the present state can be asked for.
         self.look_here();
         if self.development {
             let (shared, session) = (self.clone(), session.clone());
             let listed = async move {
                 let sockets = shared.all_sockets().await;
                 if let Err(error) = session.emit("all_sockets", &sockets) {
-                    tracing::error!(%error, "an admin does not get the list of sockets");
+                    tracing::error!(%error, "cannot send an admin the list of sockets");
                 }
             };
             let stop = self.context.stop.clone();

@@ -1,11 +1,12 @@
 //! The link to Redis: where it is, how it is reached, how it is kept.
 //!
-//! `target` reads the URL and opens connections, with the files of `tls`; `probe` tells whether one is
-//! alive and, with `whereabouts` and `view`, still goes to the right server; `ranges` reads which nodes
-//! of a Redis Cluster have which slots. `link` keeps a connection for commands and mends it; `state` is
-//! what is known and said of a link; `backoff` is the pause between two attempts. `rights` finds out
-//! what we may not do, `condition` says what keeps a Redis that answers from doing it, `refusal` says
-//! in words why there is no link, and `greeting` asks for them.
+//! `target` reads the URL and opens connections, with the files of `tls`. `probe` tells whether a
+//! connection is alive and, with `whereabouts` and `view`, whether it still goes to the right
+//! server. `ranges` reads which nodes of a Redis Cluster have which slots. `client` keeps a
+//! connection for commands and mends it. `state` holds the state of a link and its log lines;
+//! `backoff` is the pause between two attempts. `rights` finds out which commands are refused.
+//! `condition` names the trouble of a Redis that answers and does not work. `refusal` says in words
+//! why there is no link, and `greeting` asks for the reason.
 
 pub(crate) mod backoff;
 pub(crate) mod client;

@@ -1,11 +1,11 @@
 //! The arguments of an event or an acknowledgement, encoded as they travel.
 //!
-//! A payload that is passed on unchanged is never decoded: cloning it shares the bytes. Typed
-//! values are encoded once, in the text format that nearly all clients speak; for servers that use
-//! the MessagePack parser it is converted at the last moment.
+//! A payload that is passed on unchanged is never decoded: a clone shares the bytes. Typed values
+//! are encoded once, in the text format that nearly all clients speak. For servers with the
+//! MessagePack parser the text is converted at the last moment.
 //!
-//! What leaves for a client is something that the official parser takes. So what is encoded here is
-//! checked once, and what a client sent is checked before anybody gets to see it.
+//! Every payload that leaves for a client is one that the official parser takes. So a payload
+//! encoded here is checked once, and a client's payload is checked before anybody sees it.
 
 mod check;
 mod decode;
@@ -45,13 +45,14 @@ pub enum PayloadError {
     /// The arguments do not have the shape of the type asked for.
     #[error("the arguments do not have the expected shape: {0}")]
     Decode(Box<dyn std::error::Error + Send + Sync>),
-    /// Lists and maps are nested in one another too deeply.
+    /// The value has lists and maps nested too deeply.
     #[error("lists and maps may be nested {MAX_DEPTH} deep at most")]
     TooDeep,
-    /// More binary values than the official client takes: it would drop its connection.
+    /// The value has more binary parts than the official client takes; it would drop its
+    /// connection.
     #[error("an event has {MAX_ATTACHMENTS} attachments at most")]
     TooManyAttachments,
-    /// An event name that Socket.IO keeps for itself, see [`is_reserved_event`].
+    /// Socket.IO reserves the event name, see [`is_reserved_event`].
     #[error("the event name {0:?} is reserved by Socket.IO")]
     ReservedEvent(String),
 }
@@ -90,7 +91,7 @@ impl From<PayloadError> for Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Parser {
-    /// Socket.IO's own: JSON, binary as attachments. What every client speaks by itself.
+    /// Socket.IO's own format: JSON, binary as attachments. Every client speaks it by default.
     #[default]
     Json,
     /// `socket.io-msgpack-parser` on both sides.
@@ -100,7 +101,7 @@ pub enum Parser {
 /// The arguments of an event or an acknowledgement. Cheap to clone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Payload {
-    /// An array. Text with its attachments, or MessagePack.
+    /// An array: text with its attachments, or MessagePack.
     value: Value,
     /// Whether the array starts with the event's name.
     named: bool,
@@ -147,13 +148,13 @@ impl Payload {
         Ok(Self { value, named: name.is_some() })
     }
 
-    /// What a client sent: an array that starts with the event's name. To be
+    /// The event of a client: an array that starts with the event's name. It must be
     /// [checked](Self::checked) before it is shown to anybody.
     pub(crate) fn received(value: Value) -> Self {
         Self { value: name::unwrapped(value), named: true }
     }
 
-    /// What a client answered: an array of arguments alone.
+    /// The acknowledgement of a client: an array of arguments alone.
     ///
     /// # Errors
     /// As [`checked`](Self::checked).
@@ -161,16 +162,15 @@ impl Payload {
         Self { value, named: false }.checked()
     }
 
-    /// What was written by this node or for it, and is known to be right.
+    /// A payload written by this node or for it, known to be right.
     pub(crate) fn of_packet(value: Value, named: bool) -> Self {
         Self { value, named }
     }
 
-    /// The same payload, if it may be passed on: the official parser, every other node and this one
-    /// can read it.
+    /// The same payload, if it may be passed on: the official parser and every node can read it.
     ///
     /// # Errors
-    /// Names what is wrong with it.
+    /// The fault of the payload.
     pub(crate) fn checked(self) -> Result<Self, ReadError> {
         check::received(&self.value, self.named)?;
         if self.named && self.event_name().is_some_and(|name| is_reserved_event(&name)) {
@@ -184,7 +184,7 @@ impl Payload {
         &self.value
     }
 
-    /// Its bytes, attachments included.
+    /// Its size in bytes, attachments included.
     pub(crate) fn size(&self) -> usize {
         match &self.value {
             Value::Str(text, attachments) => {
@@ -291,7 +291,8 @@ impl Payload {
         Ok(Self { value, named: false })
     }
 
-    /// The first argument alone, as the arguments of an acknowledgement; none if there is none.
+    /// The first argument alone, as the arguments of an acknowledgement. Empty if there are no
+    /// arguments.
     ///
     /// # Errors
     /// `Decode` if the payload came from a client and is malformed.
@@ -319,12 +320,12 @@ impl Payload {
         Ok(Self { value, named: false })
     }
 
-    /// What stands behind the name, or behind the bracket if there is no name.
+    /// The text after the name, or after the bracket if there is no name.
     fn after_head<'a>(&self, text: &'a str) -> Option<&'a str> {
         if self.named { name::after(text) } else { text.trim_ascii_start().strip_prefix('[') }
     }
 
-    /// How many arguments there are, and their bytes.
+    /// The number of arguments, and their bytes.
     fn arguments_of<'a>(&self, bytes: &'a [u8]) -> Result<(usize, &'a [u8]), ReadError> {
         let (length, rest) = msgpack::array(bytes).ok_or(ReadError::NoList)?;
         if !self.named {

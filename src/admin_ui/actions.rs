@@ -1,5 +1,5 @@
-//! What the page can do: emit to sockets, put them into rooms or take them out, disconnect them; one
-//! socket, the members of a room or everybody in a namespace, on every node.
+//! The page's actions: emitting to sockets, moving them into and out of rooms, disconnecting them.
+//! An action is for one socket, the members of a room or a whole namespace, on every node.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     sockets::emitter::Emitter,
 };
 
-/// What an action got: the arguments in their order, some of which may be missing.
+/// The arguments of an action, in order. Some may be missing.
 struct Asked(std::vec::IntoIter<Tree>);
 
 impl Asked {
@@ -37,7 +37,7 @@ impl Asked {
             .ok_or_else(|| Fault::bad_request(format!("{what} is not a room")))
     }
 
-    /// A room or a socket's id. None, as JavaScript understands it: everybody.
+    /// A room or a socket's id. A missing, null or empty one means everybody, as in JavaScript.
     fn filter(&mut self) -> Result<Option<Room>, Fault> {
         match self.0.next().unwrap_or(Tree::Nil) {
             Tree::Nil => Ok(None),
@@ -50,10 +50,12 @@ impl Asked {
 }
 
 impl Shared {
-    /// The sockets of a namespace that an action is for.
+    /// The target sockets of an action in a namespace.
     fn targets(&self, namespace: &str, filter: Option<Room>, act: &str) -> Result<Emitter, Fault> {
         if namespace == &*self.namespace {
-            return Err(Fault::forbidden("the admin namespace is not touched by its own actions"));
+            return Err(Fault::forbidden(
+                "these actions do not work on the admin namespace itself",
+            ));
         }
         tracing::info!(namespace, ?filter, "an admin {act}");
         let emitter = self.of(namespace);
@@ -94,7 +96,8 @@ impl Shared {
     }
 }
 
-/// Adds the actions. Node.js answers none of them; an acknowledgement here says that it is done.
+/// Adds the actions. Node.js acknowledges none of them; here an acknowledgement says that it is
+/// done.
 pub(super) fn add(gateway: Gateway, shared: &Arc<Shared>) -> Gateway {
     type Action = fn(&Shared, Asked) -> Result<(), Fault>;
     let actions: [(&str, Action); 4] = [

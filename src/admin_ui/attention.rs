@@ -1,20 +1,20 @@
-//! Whether anybody looks, on whatever node. While nobody does, a node tells nothing.
+//! Whether an admin is connected to any node. Otherwise a node reports nothing.
 //!
-//! A node with an admin says so to the others every now and then; they believe it for a while. Node.js
-//! nodes do not say it, so while there are any in the namespace somebody may always be looking. No
-//! clock: the time comes in.
+//! A node with an admin says so to the others every now and then, and they believe it for a while.
+//! Node.js nodes do not say it, so while the namespace has any of them an admin may always be
+//! there. No clock: the time is an argument.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How often a node with an admin says so.
+/// The time between two messages of a node with an admin.
 pub(super) const PERIOD: Duration = Duration::from_secs(3);
 
-/// How long the others believe it: two of these messages may be lost.
+/// The time for which other nodes believe such a message. Two of them may get lost.
 const BELIEVED: Duration = Duration::from_secs(10);
 
-/// Who may be looking.
+/// The places where admins may be.
 #[derive(Debug, Default)]
 pub(super) struct Attention(Mutex<Known>);
 

@@ -1,7 +1,7 @@
-//! Who may use the Admin UI: a name and a password, or a session id that was given for them.
+//! Access to the Admin UI: by a name and a password, or by a session id that was given for them.
 //!
-//! Nothing to do with the tokens of users. Attempts are few at a time and few from one address, and
-//! the work of judging a password is not done on a thread that serves clients.
+//! Users' tokens play no part. Attempts are limited, at a time and for each address. Passwords are
+//! hashed on threads that serve no clients.
 
 mod attempts;
 mod sessions;
@@ -28,16 +28,16 @@ use crate::{
     fault::{Code, Fault},
 };
 
-/// Passwords that are judged at the same time.
+/// Passwords checked at the same time.
 const AT_ONCE: usize = 2;
 
-/// Attempts that may wait for that.
+/// Attempts that may wait for a check.
 const WAITING: usize = 16;
 
-/// A longer password is not judged.
+/// Longest password that is checked, in bytes.
 const LONGEST_ATTEMPT: usize = 1024;
 
-/// What a page shows in its CONNECT packet. What is missing or no text does not count.
+/// The credentials in a page's CONNECT packet. A missing member, or one that is no text, is `None`.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Shown {
@@ -46,15 +46,15 @@ pub(crate) struct Shown {
     session_id: Option<serde_json::Value>,
 }
 
-/// By what somebody was let in.
+/// The credential that let an admin in.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    /// It gets a session id.
+    /// The admin gets a session id.
     Password,
     Socket,
 }
 
-/// Lets in, or does not.
+/// Decides who may enter.
 pub(crate) struct Doorkeeper {
     username: Box<str>,
     password: Password,
@@ -65,7 +65,7 @@ pub(crate) struct Doorkeeper {
 }
 
 impl Doorkeeper {
-    /// `secrets`: those of the cluster, which may be none.
+    /// `secrets` are those of the cluster. There may be none.
     ///
     /// # Errors
     /// If there are no credentials, or the password is not one.
@@ -86,7 +86,7 @@ impl Doorkeeper {
         })
     }
 
-    /// A session id for somebody who knows the password.
+    /// A session id for an admin who gave the password.
     pub(crate) fn new_session(&self) -> String {
         self.sessions.sign(SystemTime::now())
     }
@@ -99,7 +99,7 @@ impl Doorkeeper {
         {
             return Ok(By::Socket);
         }
-        // A failure until it is known to be none: who goes before that has tried, too.
+        // Counted as a failure before the check, so that a client that leaves early has tried, too.
         if !self.attempts.lock().tries(from, Instant::now()) {
             return Err(Fault::new(Code::RateLimited, "too many attempts, wait a minute"));
         }
@@ -107,7 +107,8 @@ impl Doorkeeper {
         let password = text(shown.password.as_ref()).unwrap_or_default();
         let is_known: bool = username.as_bytes().ct_eq(self.username.as_bytes()).into();
         let can_be = !password.is_empty() && password.len() <= LONGEST_ATTEMPT;
-        // Judged for unknown names as well, so that the time says nothing about them.
+        // The password is checked for unknown names as well, so that the time tells nothing about
+        // them.
         if can_be && self.judge(password).await? && is_known {
             self.attempts.lock().succeeded(from);
             return Ok(By::Password);
@@ -132,7 +133,7 @@ fn text(value: Option<&serde_json::Value>) -> Option<&str> {
     value?.as_str()
 }
 
-/// A place among those who wait, given back when it is dropped.
+/// A place among the waiting attempts, given back when it is dropped.
 struct Place<'a>(&'a AtomicUsize);
 
 impl<'a> Place<'a> {
@@ -162,7 +163,7 @@ mod tests {
     }
 
     fn doorkeeper() -> Doorkeeper {
-        // Of `secret`, with the lowest cost.
+        // The hash of `secret`, with the lowest cost.
         let hash = bcrypt::hash("secret", 4).expect("a hash");
         Doorkeeper::new(&config::AdminUi::new("admin", hash), &[]).expect("a doorkeeper")
     }

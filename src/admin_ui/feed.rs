@@ -1,6 +1,6 @@
-//! Tells the admins of the whole cluster what happens here: the numbers every two seconds, and, in
-//! development mode, what happens to each socket. One task, which waits for nobody: an admin that
-//! reads too slowly is cut off like any other client.
+//! Reports this node to the admins of the whole cluster: the numbers every two seconds, and, in
+//! development mode, each change of a socket. One task, which waits for nobody: an admin that reads
+//! too slowly is cut off like any other client.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -28,20 +28,20 @@ use crate::{
     },
 };
 
-/// How often the numbers are told, as in Node.js.
+/// The time between two reports of the numbers, as in Node.js.
 const STATS_PERIOD: Duration = Duration::from_secs(2);
 
-/// More sockets than these are not listed to an admin who comes.
+/// Most sockets that are listed to a new admin.
 const SOCKETS_LISTED: usize = 10_000;
 
-/// Says to the other nodes of ours that there is an admin here.
+/// The event that tells our other nodes that an admin is here.
 pub(super) const LOOKING: &str = "switchboard:admin-looks";
 
-/// What the task takes from.
+/// The inputs of the task.
 pub(super) struct Sources {
-    /// None: in production mode.
+    /// `None` in production mode.
     pub(super) happenings: Option<Happenings>,
-    /// Sockets of which a websocket took over from polling.
+    /// Sockets whose client upgraded to websocket.
     pub(super) upgrades: mpsc::Receiver<Sid>,
 }
 
@@ -134,7 +134,7 @@ impl Feed {
     }
 }
 
-/// The next thing that happens; never, if nothing is told.
+/// The next change. Waits for ever if none are reported.
 async fn next(happenings: &mut Option<Happenings>) -> Option<Happening> {
     match happenings {
         Some(happenings) => happenings.recv().await,
@@ -146,8 +146,8 @@ impl Shared {
     /// Sends an event to the admins of all nodes.
     fn tell_admins<T: Serialize>(&self, event: &str, data: &T) {
         if let Err(error) = self.of(&self.namespace).emit(event, data) {
-            // Such as a client's event that is as deep as one may be, which is told in a list.
-            tracing::debug!(event, %error, "the admins cannot be told");
+            // For example a client's event of the greatest depth, which would lie in a list here.
+            tracing::debug!(event, %error, "cannot report to the admins");
         }
     }
 
@@ -155,7 +155,7 @@ impl Shared {
         self.looked_at.load(Ordering::Relaxed)
     }
 
-    /// Acts on what is known of who looks.
+    /// Starts or stops the reports, by what is known of the admins.
     pub(super) fn weigh_attention(&self) {
         let is_paid = self.attention.is_paid(Instant::now());
         self.looked_at.store(is_paid, Ordering::Relaxed);
@@ -164,7 +164,7 @@ impl Shared {
         }
     }
 
-    /// Looks whether there is an admin here, and if so tells the other nodes.
+    /// Checks whether an admin is here, and if so tells the other nodes.
     pub(super) fn look_here(&self) {
         let admins = self.adapters.get(&self.namespace).map_or(0, |adapter| adapter.len());
         self.attention.here(admins > 0);
@@ -172,12 +172,12 @@ impl Shared {
         if admins > 0
             && let Err(error) = self.of(&self.namespace).server_side_emit(LOOKING, &())
         {
-            tracing::error!(%error, "the other nodes do not hear of the admin");
+            tracing::error!(%error, "cannot tell the other nodes of the admin");
         }
     }
 
-    /// Looks, again and again, whether Node.js nodes have the namespace, too. While that cannot be
-    /// known it stays as it was. A task of its own, because Redis may take its time.
+    /// Checks again and again whether Node.js nodes have the namespace, too. Without an answer the
+    /// last one stands. It is a task of its own, because Redis may take its time.
     pub(super) async fn look_for_nodejs(self: Arc<Self>) {
         let Some(peers) = &self.peers else { return };
         let mut look = interval(attention::PERIOD);
@@ -198,7 +198,7 @@ impl Shared {
             let namespace = adapter.namespace().to_string();
             let answers = self.of(&namespace).fetch_descriptions().await;
             let answers = answers.unwrap_or_else(|fault| {
-                // What this node knows without the others is better than nothing.
+                // The sockets of this node alone are better than nothing.
                 tracing::warn!(%namespace, %fault, "an admin sees the sockets of this node alone");
                 Answers::of(adapter.describe_here(Selection::default().into()))
             });

@@ -1,4 +1,4 @@
-//! What the Admin UI is sent, in the words of `@socket.io/admin-ui` 0.5. No logic beyond shapes.
+//! The messages to the Admin UI, in the shapes of `@socket.io/admin-ui` 0.5. No logic beyond that.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,14 +13,14 @@ use crate::{
     sockets::watch::FOR_ADMINS,
 };
 
-/// `config`: what the page may offer.
+/// `config`: the features that the page may offer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Config {
     pub(super) supported_features: Vec<Feature>,
 }
 
-/// Something that the page may offer. Those with an M act on rooms, on all nodes.
+/// A feature that the page may offer. Those with an M act on rooms, on all nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(super) enum Feature {
@@ -33,7 +33,7 @@ pub(super) enum Feature {
     Mdisconnect,
     /// The charts of the dashboard come from [`ServerStats::aggregated_events`].
     AggregatedEvents,
-    /// Sockets, rooms and events are told one by one.
+    /// Sockets, rooms and events are reported one by one.
     AllEvents,
 }
 
@@ -87,8 +87,8 @@ pub(super) struct AggregatedEvent {
 #[serde(rename_all = "camelCase")]
 pub(super) struct SerializedSocket {
     id: String,
-    /// What sockets of one client have in common. A node that does not tell admins has no word on
-    /// it; then the socket is its own client.
+    /// An id that all sockets of one client share. A node that reports nothing to admins does not
+    /// know it; then each socket counts as a client.
     client_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     transport: Option<String>,
@@ -98,7 +98,7 @@ pub(super) struct SerializedSocket {
     rooms: Vec<Tree>,
 }
 
-/// Members of a handshake that the page is sent; what the client authenticated with is not.
+/// Members of a handshake that the page gets. The client's credentials are left out.
 const SHOWN: [&str; 8] =
     ["address", "headers", "query", "issued", "secure", "time", "url", "xdomain"];
 
@@ -108,7 +108,7 @@ impl SerializedSocket {
         let aside = data.remove(FOR_ADMINS);
         let text = |name: &str| Some(aside.as_ref()?.get(name)?.as_str()?.to_owned());
         if let Some(user) = text("user") {
-            // What the application calls so is the application's.
+            // If the application has data of this name, that stays.
             data.entry("user").or_insert(user.into());
         }
         if id.parse::<SocketId>().is_err()
@@ -117,7 +117,7 @@ impl SerializedSocket {
             handshake.insert("address".to_owned(), address);
         }
         handshake.retain(|name, _| SHOWN.contains(&name.as_str()));
-        // The page reads into these without looking whether they are there.
+        // The page reads members of these without a check that they exist.
         for name in ["headers", "query"] {
             handshake.entry(name).or_insert_with(|| Map::new().into());
         }
@@ -134,15 +134,15 @@ impl SerializedSocket {
     }
 }
 
-/// Behind which address a socket of a Node.js node is, as its own admin UI tells it. Our nodes know
-/// which proxies to believe.
+/// The client's address behind a proxy, for a socket of a Node.js node, as the Node.js package
+/// derives it. Our own nodes know which proxies to believe.
 fn proxied_address(handshake: &Map<String, Json>) -> Option<Json> {
     let headers = handshake.get("headers")?;
     let header = |name| headers.get(name).filter(|value| value.is_string());
     header("cf-connecting-ip").or_else(|| header("x-forwarded-for")).cloned()
 }
 
-/// `socket_updated`, when a websocket has taken over from polling.
+/// `socket_updated` after an upgrade to websocket.
 #[derive(Debug, Serialize)]
 pub(super) struct TransportUpdate<'a> {
     pub(super) id: &'a str,
@@ -150,7 +150,7 @@ pub(super) struct TransportUpdate<'a> {
     pub(super) transport: &'a str,
 }
 
-/// `socket_updated`, when the application has changed the data of a socket.
+/// `socket_updated` after the application has changed the data of a socket.
 #[derive(Debug, Serialize)]
 pub(super) struct DataUpdate<'a> {
     pub(super) id: &'a str,
@@ -158,7 +158,7 @@ pub(super) struct DataUpdate<'a> {
     pub(super) data: &'a Map<String, Json>,
 }
 
-/// A time as JSON has it in JavaScript.
+/// A time in the JSON form of JavaScript.
 pub(super) fn timestamp(at: SystemTime) -> String {
     iso_date(i64::try_from(millis(at)).unwrap_or_default()).unwrap_or_default()
 }

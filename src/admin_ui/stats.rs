@@ -1,5 +1,5 @@
-//! The numbers of this node that the Admin UI draws: gathered while somebody looks, as differences
-//! between two looks. No clock: the time comes in.
+//! This node's numbers for the Admin UI, as differences between two moments. Gathered only while an
+//! admin is connected. No clock: the time is an argument.
 
 use std::time::{Instant, SystemTime};
 
@@ -9,12 +9,12 @@ use crate::{
     sockets::{adapter::Adapters, node::Context},
 };
 
-/// What a node says of itself.
+/// The numbers of a node.
 pub(super) struct Stats {
     server_id: Box<str>,
     hostname: Box<str>,
     started: Instant,
-    /// What had passed at the last look.
+    /// The traffic up to the last call.
     seen: Traffic,
 }
 
@@ -28,12 +28,12 @@ impl Stats {
         }
     }
 
-    /// Nobody looks: what has happened up to now will not be told.
+    /// No admin is connected: the traffic up to now will not be reported.
     pub(super) fn pass(&mut self, context: &Context) {
         self.seen = context.wires().traffic();
     }
 
-    /// The node as it is now, and what has happened since the last call.
+    /// The node as it is now, and its traffic since the last call.
     pub(super) fn take(
         &mut self,
         context: &Context,

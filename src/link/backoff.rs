@@ -16,8 +16,8 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// The pause before the next attempt: 50 ms, doubled each time up to 2 s, and of that a random
-    /// half to whole, lest all nodes of a cluster come at once.
+    /// The pause before the next attempt: 50 ms, doubled each time up to 2 s. A random part of up
+    /// to half is taken off, so that the nodes of a cluster do not come all at once.
     pub(crate) fn next(&mut self) -> Duration {
         let full = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);

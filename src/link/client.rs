@@ -1,4 +1,4 @@
-//! A connection for commands that is kept.
+//! A lasting connection for commands.
 
 #[cfg(test)]
 mod tests;
@@ -47,7 +47,7 @@ impl Redis {
     /// first failure is mended, too.
     ///
     /// # Errors
-    /// If the first attempt fails, unless `wait`.
+    /// If the first attempt fails, unless `wait` is set.
     pub(crate) async fn start(&self, wait: bool) -> Result<(), LinkError> {
         let shared = &self.0;
         let first = match shared.connect().await {
@@ -85,7 +85,7 @@ impl Redis {
         self.0.state.watch()
     }
 
-    /// Why there is no connection; none while there is one.
+    /// Why there is no connection. `None` while there is one.
     pub(crate) fn reason(&self) -> Option<String> {
         self.0.state.reason()
     }
@@ -97,18 +97,18 @@ impl fmt::Debug for Redis {
     }
 }
 
-/// A connection, and what tells that it was lost.
+/// A connection, and the signal of its loss.
 struct Open {
     commands: Commands,
     closed: CancellationToken,
-    /// Of a Redis Cluster, when it was opened.
+    /// The masters of a Redis Cluster at the time of opening.
     masters: Option<Vec<String>>,
 }
 
 /// How a connection ended.
 enum End {
     Lost(RedisError),
-    /// A Redis Cluster has other masters now, or other files are to be used.
+    /// The Redis Cluster has other masters now, or the TLS files have changed.
     Outdated,
 }
 
@@ -134,7 +134,7 @@ impl Shared {
             if let Some(current) = open.take() {
                 let lost = match self.until_over(&current).await {
                     End::Lost(error) => error,
-                    // It goes on until there is another one.
+                    // The old connection serves until there is a new one.
                     End::Outdated => {
                         open = Some(self.connect().await.unwrap_or(current));
                         continue;
@@ -163,9 +163,9 @@ impl Shared {
                 () = commands.refused() => End::Lost(read_only()),
                 error = probe::until_dead(one, self.target.wanted(), &life) => End::Lost(error),
             },
-            // The driver mends the connections to the nodes by itself; what is asked is whether any
-            // node of it answers. Which nodes there are it learns from any of them, which may be one
-            // that was removed.
+            // The driver mends the connections to the nodes by itself. We only ask whether any node
+            // answers. The driver learns the nodes from any of them, even from one that was
+            // removed.
             Way::Cluster(all) => tokio::select! {
                 error = probe::until_dead(AnyNode(all), Wanted::anything(), &life) => {
                     End::Lost(error)
@@ -176,7 +176,7 @@ impl Shared {
     }
 }
 
-/// A cluster as seen by a question that any of its nodes may answer.
+/// A cluster, for a question that any of its nodes may answer.
 struct AnyNode(redis::cluster_async::ClusterConnection);
 
 impl redis::aio::ConnectionLike for AnyNode {

@@ -1,4 +1,4 @@
-//! Commands with an answer, whatever kind of Redis it is.
+//! Commands with an answer, for every kind of Redis.
 
 use redis::{
     Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection,
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone)]
 pub(crate) struct Commands {
     pub(super) way: Way,
-    /// A write was refused, since the server is a replica.
+    /// Set once a write was refused because the server is a replica.
     refused: CancellationToken,
 }
 
@@ -29,7 +29,7 @@ impl Commands {
         Self { way: Way::Cluster(connection), refused: CancellationToken::new() }
     }
 
-    /// Runs one command. In a Redis Cluster its first key says where.
+    /// Runs one command. In a Redis Cluster its first key tells the node.
     pub(crate) async fn run<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
         let answer = match &mut self.way {
             Way::Single(connection) => command.query_async(connection).await,
@@ -38,8 +38,8 @@ impl Commands {
         answer.inspect_err(|error| self.note(error))
     }
 
-    /// Runs commands whose keys are in one slot, in order and in one round trip. Answers for each;
-    /// one that fails does not stop the next.
+    /// Runs commands whose keys are in one slot, in order and in one round trip. Returns an answer
+    /// for each; a failed one does not stop the next.
     pub(crate) async fn run_in_order(
         &self,
         commands: &[Cmd],

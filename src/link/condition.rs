@@ -1,8 +1,8 @@
-//! What keeps a Redis that answers from doing what it is asked to.
+//! The trouble of a Redis that answers and does not work.
 
 use redis::RedisError;
 
-/// The codes that say so, and what they mean for who runs the server.
+/// Codes of such trouble, and their meaning for an operator.
 const CONDITIONS: [(&str, &str); 9] = [
     ("OOM", "it is full (maxmemory) and may evict nothing, so nothing can be written"),
     ("MISCONF", "it could not save its data, and takes no writes (stop-writes-on-bgsave-error)"),
@@ -15,11 +15,10 @@ const CONDITIONS: [(&str, &str); 9] = [
     ("NOPERM", "the user lacks a right; docs/redis.md has those that are needed"),
 ];
 
-/// The error in words, with the code in front if Redis gave one that says what is the matter.
-/// Neither arguments nor anything secret is in it.
+/// The error in words, after its code if that is one of ours. Holds no arguments and no secrets.
 pub(crate) fn in_words(error: &RedisError) -> String {
     let (code, detail) = (error.code().unwrap_or_default(), error.detail().unwrap_or_default());
-    // Redis 6.2 wraps what happens inside of a script into an error of its own.
+    // Redis 6.2 wraps an error inside of a script into another one.
     let is_it = |name: &str| code == name || detail.contains(&format!("-{name} "));
     match CONDITIONS.iter().find(|(name, _)| is_it(name)) {
         Some((name, meaning)) => format!("{name}: {meaning}"),

@@ -3,29 +3,29 @@
 /// Why the link cannot be made. The text names the address without its password.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// Nobody answers there.
+    /// The server does not answer.
     #[error("cannot reach Redis at {address}")]
     Unreachable {
-        /// Where.
+        /// The address.
         address: String,
-        /// What the driver says.
+        /// The error of the driver.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// It answers, and does not want us.
+    /// The server answers and refuses us.
     #[error("the Redis at {address} refuses: {reason}")]
     Refused {
-        /// Where.
+        /// The address.
         address: String,
         /// Why, and what can be done about it.
         reason: String,
     },
-    /// It answers, but cannot do what is needed.
+    /// The server answers, and lacks something that is needed.
     #[error("the Redis at {address} cannot be used: {reason}")]
     Unfit {
-        /// Where.
+        /// The address.
         address: String,
-        /// What is missing.
+        /// The missing thing.
         reason: String,
     },
 }

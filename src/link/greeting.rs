@@ -1,9 +1,9 @@
-//! What somebody says who hangs up at once.
+//! The last words of a server that hangs up at once.
 //!
-//! The driver sends several commands in one go, and when the connection is closed before all of them
-//! are answered, it says "broken pipe" and throws away what was answered: that there are too many
-//! clients, or that a proxy does not know the command. So the greeting alone is sent once more, by
-//! itself, and without a login.
+//! The driver sends several commands in one go. If the connection is closed before all of them are
+//! answered, it reports "broken pipe" and drops the answers: that there are too many clients, or
+//! that a proxy does not know the command. So the greeting alone is sent once more, without a
+//! login.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use tokio::{
 
 const PATIENCE: Duration = Duration::from_secs(1);
 const GREETING: &[u8] = b"*1\r\n$5\r\nHELLO\r\n";
-/// An error of Redis is shorter.
+/// Longest answer that is read, in bytes. Errors of Redis are shorter.
 const MOST: usize = 512;
 
-/// The error that is answered there, if any.
+/// The error that the server answers, if any.
 pub(super) async fn refusal(node: &ConnectionAddr) -> Option<RedisError> {
     let asked = async {
         match node {
@@ -49,13 +49,13 @@ fn read(answer: &[u8]) -> Option<RedisError> {
     let line = answer.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
     let line = String::from_utf8_lossy(&line[..line.len().min(MOST)]);
     match line.chars().next()? {
-        // Somebody who knows us and asks for the login would answer that one, too.
+        // A server that only misses the login gave no reason.
         '-' if line.starts_with("-NOAUTH") => None,
         '-' => {
             let (code, detail) = line[1..].split_once(' ').unwrap_or((&line[1..], ""));
             Some(redis::make_extension_error(code.to_owned(), Some(detail.to_owned())))
         }
-        // All is well now.
+        // The server greets well now.
         '%' | '*' => None,
         _ => Some((ErrorKind::Parse, "it does not speak the protocol").into()),
     }

@@ -1,4 +1,4 @@
-//! Tells whether a connection to Redis is alive and still of use.
+//! Whether a connection to Redis is alive and still useful.
 
 use std::{
     collections::HashMap,
@@ -16,11 +16,11 @@ use super::whereabouts::Wanted;
 
 /// The pause between two questions.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// An answer is waited for in such steps.
+/// An answer is awaited in such steps.
 const STEP: Duration = Duration::from_millis(250);
 
-/// What Redis says of itself. `HELLO` is the one question that every user may ask at any time,
-/// while Redis loads its data or is busy with a script, too.
+/// Redis's description of itself. Every user may ask `HELLO` at any time, even while Redis loads
+/// its data or is busy with a script.
 #[derive(Debug)]
 pub(crate) struct Hello {
     /// `standalone`, `cluster` or `sentinel`.
@@ -29,16 +29,16 @@ pub(crate) struct Hello {
 }
 
 impl Hello {
-    /// Some servers that are compatible have further words for masters.
+    /// Whether it is a replica. Some compatible servers have further words for masters.
     pub(crate) fn is_replica(&self) -> bool {
         matches!(self.role.as_str(), "replica" | "slave")
     }
 }
 
-/// Asks for it.
+/// Asks for the description.
 ///
 /// # Errors
-/// If there is no answer in time, or one that is none.
+/// If there is no answer in time, or an unreadable one.
 pub(crate) async fn hello<C: ConnectionLike>(connection: &mut C) -> RedisResult<Hello> {
     let answer: HashMap<String, Value> = redis::cmd("HELLO").query_async(connection).await?;
     let text = |key: &str| {
@@ -50,13 +50,13 @@ pub(crate) async fn hello<C: ConnectionLike>(connection: &mut C) -> RedisResult<
     Ok(Hello { mode: text("mode"), role: text("role") })
 }
 
-/// The signs of life of a connection.
+/// The signs of life on a connection.
 #[derive(Debug)]
 pub(crate) struct Life {
-    /// Without a sign for so long it is dead.
+    /// The connection is dead after this time without a sign.
     silence: Duration,
-    /// How much has arrived unasked. Answers queue up behind a burst of frames, and a connection
-    /// that delivers is alive.
+    /// Counts frames that arrive unasked. Answers queue up behind a burst of frames, and a
+    /// connection that delivers is alive.
     heard: Arc<AtomicU64>,
 }
 
@@ -65,13 +65,13 @@ impl Life {
         Self::with_frames(silence, Arc::default())
     }
 
-    /// Of a connection on which something arrives unasked, counted in `heard`.
+    /// The signs on a connection whose unasked frames are counted in `heard`.
     pub(crate) fn with_frames(silence: Duration, heard: Arc<AtomicU64>) -> Self {
         Self { silence, heard }
     }
 }
 
-/// Asks again and again and ends with the reason once the connection is of no use any more.
+/// Asks again and again. Ends with the reason once the connection is of no use any more.
 pub(crate) async fn until_dead<C: ConnectionLike>(
     mut connection: C,
     mut wanted: Wanted,
@@ -85,14 +85,14 @@ pub(crate) async fn until_dead<C: ConnectionLike>(
             Some(Ok(hello)) if wanted.is_master() && hello.is_replica() => return replica(),
             Some(Ok(_)) => {
                 waited = Duration::ZERO;
-                // Twice, since what is compared changes while it is compared.
+                // Asked twice, since the right server changes while it is compared.
                 let wrong = answered(wanted.is_wrong(&mut connection), life, &mut waited).await;
                 match wrong.flatten() {
                     Some(reason) if was_wrong => return reason,
                     wrong => was_wrong = wrong.is_some(),
                 }
             }
-            // The driver is less patient.
+            // The driver gives up sooner than we do.
             Some(Err(error)) if error.is_timeout() => {}
             Some(Err(error)) => return error,
             None => return silent(),
@@ -100,8 +100,8 @@ pub(crate) async fn until_dead<C: ConnectionLike>(
     }
 }
 
-/// The answer, or none once it was waited too long. Only steps in which this process ran are
-/// counted: one that was stopped for a minute finds on the connection what has come meanwhile.
+/// The answer, or `None` after too long a wait. Only steps in which this process ran are counted: a
+/// process that was stopped for a minute still finds the answers on the connection.
 async fn answered<T>(
     answer: impl Future<Output = T>,
     life: &Life,
@@ -126,12 +126,12 @@ fn silent() -> RedisError {
     (ErrorKind::Io, "no answer in time").into()
 }
 
-/// What is said of a server that is a replica.
+/// The error for a server that is a replica.
 pub(super) fn replica() -> RedisError {
     (ErrorKind::Client, "it is a replica").into()
 }
 
-/// The same, with its master if we may know.
+/// The same error, with the replica's master if we may know it.
 pub(super) async fn replica_of<C: ConnectionLike>(connection: &mut C) -> RedisError {
     let role: RedisResult<(String, String, u16)> = async {
         let role: Vec<Value> = redis::cmd("ROLE").query_async(connection).await?;

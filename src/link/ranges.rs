@@ -2,11 +2,11 @@
 
 use redis::{ErrorKind, RedisError, RedisResult, Value, aio::ConnectionLike};
 
-/// Slots that follow one another, and who has them.
+/// Consecutive slots, and their nodes.
 #[derive(Debug)]
 pub(crate) struct Range {
     pub(crate) first: usize,
-    /// The last one, which belongs to it.
+    /// The last slot, included.
     pub(crate) last: usize,
     pub(crate) master: Member,
     pub(crate) replicas: Vec<Member>,
@@ -15,17 +15,17 @@ pub(crate) struct Range {
 /// A node of the cluster.
 #[derive(Debug)]
 pub(crate) struct Member {
-    /// As the cluster announces it, and empty if it does not.
+    /// The host that the cluster announces. Empty if it announces none.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// Old and odd servers tell none.
+    /// The node's id. Old and unusual servers do not tell it.
     pub(crate) id: Option<String>,
 }
 
-/// Asks a node.
+/// Asks a node for the ranges.
 ///
 /// # Errors
-/// If it does not answer, or owns no slot and knows nobody who does.
+/// If it does not answer, or owns no slot and knows no owner.
 pub(crate) async fn read(connection: &mut impl ConnectionLike) -> RedisResult<Vec<Range>> {
     parse(&redis::cmd("CLUSTER").arg("SLOTS").query_async(connection).await?)
 }
@@ -60,7 +60,7 @@ fn member(node: &Value) -> RedisResult<Member> {
     Ok(Member { host: host.unwrap_or_default(), port: redis::from_redis_value_ref(port)?, id })
 }
 
-/// It is no such answer.
+/// The error for an unexpected answer.
 pub(crate) fn not_slots() -> RedisError {
     (ErrorKind::UnexpectedReturnType, "CLUSTER SLOTS was not understood").into()
 }

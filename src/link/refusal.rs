@@ -1,4 +1,4 @@
-//! Why there is no link to Redis, in words for who runs the server.
+//! Why there is no link to Redis, in words for an operator.
 
 #[cfg(test)]
 mod tests;
@@ -11,7 +11,7 @@ use rustls::{AlertDescription, CertificateError, pki_types::UnixTime};
 use super::target::Target;
 use crate::link::LinkError;
 
-/// What the error means, and what can be done about it. Nothing secret is in it.
+/// The meaning of the error, and a remedy. Holds no secrets.
 pub(crate) fn explain(target: &Target, error: &RedisError) -> String {
     match error.code() {
         Some(code) => refused(target, code, error),
@@ -21,7 +21,7 @@ pub(crate) fn explain(target: &Target, error: &RedisError) -> String {
     }
 }
 
-/// The same of a link that was up.
+/// The same for a link that was up.
 pub(crate) fn explain_loss(target: &Target, error: &RedisError) -> String {
     match is_hang_up(error) {
         true => "the connection was closed by the other side".to_owned(),
@@ -29,11 +29,11 @@ pub(crate) fn explain_loss(target: &Target, error: &RedisError) -> String {
     }
 }
 
-/// Of what answers, but not in the way of Redis 6 and later.
+/// For a server that answers, but not as Redis 6 and later do.
 const NO_HELLO: &str = "it does not know the command HELLO: it is older than Redis 6.2, or a proxy \
                         that knows some commands only, such as twemproxy (nutcracker)";
 
-/// What Redis has answered.
+/// The meaning of an error that Redis answered.
 fn refused(target: &Target, code: &str, error: &RedisError) -> String {
     let user = target.user();
     let detail = error.detail().unwrap_or_default();
@@ -69,10 +69,10 @@ fn refused(target: &Target, code: &str, error: &RedisError) -> String {
     format!("{error} ({hint})")
 }
 
-/// Why there was no answer at all, as far as it can be told.
+/// Why there was no answer at all, as far as the error tells.
 fn unreached(target: &Target, error: &RedisError) -> Option<String> {
     let text = error.to_string();
-    // Of several it is one, and which one the driver does not say.
+    // With several addresses, the driver does not say which one failed.
     let at = match target.is_single() {
         true => format!("at {}", target.address()),
         false => "there".to_owned(),
@@ -107,7 +107,7 @@ fn unreached(target: &Target, error: &RedisError) -> Option<String> {
     }
 }
 
-/// What is wrong with a certificate, ours or theirs.
+/// The fault of a certificate, ours or the server's.
 fn of_certificate(error: &RedisError) -> Option<String> {
     let tls: &rustls::Error = cause(error)?.get_ref()?.downcast_ref()?;
     Some(match tls {
@@ -126,7 +126,7 @@ fn of_certificate(error: &RedisError) -> Option<String> {
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied,
         ) => format!("it does not take the certificate of redis.cert_file ({tls})"),
-        // As TLS 1.2 says it.
+        // TLS 1.2 reports it so.
         rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => format!(
             "perhaps it wants a certificate of its clients, redis.cert_file and redis.key_file \
              ({tls})"
@@ -145,7 +145,7 @@ fn of_theirs(error: &CertificateError) -> String {
         format!("{} d {} h", hours / 24, hours % 24)
     };
     match error {
-        // By the driver's words these would be seconds since 1970.
+        // The driver's own text would give seconds since 1970.
         ExpiredContext { time, not_after } => {
             format!("its certificate has expired {} ago", apart(*time, *not_after))
         }
@@ -164,12 +164,12 @@ fn of_theirs(error: &CertificateError) -> String {
     }
 }
 
-/// The words of an error of ours or of the driver, without its kind.
+/// The text of an error of ours or of the driver, without its kind.
 fn plain(error: &RedisError) -> String {
     let kind = error.kind();
     let text = error.to_string().replacen(&format!(" - {kind:?}"), "", 1);
     match kind {
-        // Ours are one sentence.
+        // Our own errors are one sentence.
         ErrorKind::Client => text.replacen(": ", " ", 1),
         _ => text,
     }
@@ -181,12 +181,12 @@ fn cause(error: &RedisError) -> Option<&io::Error> {
     shared.downcast_ref()
 }
 
-/// Whether the connection is over, so that nothing more can be asked on it.
+/// Whether the connection has ended, so that no more questions are possible.
 pub(crate) fn is_of_connection(error: &RedisError) -> bool {
     error.is_io_error() || error.is_connection_dropped()
 }
 
-/// Somebody was there, and closed the connection.
+/// Whether a server was there and closed the connection.
 pub(super) fn is_hang_up(error: &RedisError) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     cause(error).is_some_and(|cause| {
@@ -194,17 +194,19 @@ pub(super) fn is_hang_up(error: &RedisError) -> bool {
     })
 }
 
-/// A server without TLS takes a greeting for the start of a command, and waits for its end.
+/// Whether the server speaks no TLS. It takes the greeting for the start of a command, and waits
+/// for the rest.
 fn is_no_tls(error: &RedisError, text: &str) -> bool {
     error.is_timeout() || text.contains("InvalidContentType") || text.contains("corrupt message")
 }
 
-/// A TLS server answers to plain text with an alert, which starts with this byte, or hangs up.
+/// Whether the server speaks TLS only. It answers plain text with an alert, which starts with this
+/// byte, or hangs up.
 fn is_tls_alert(text: &str) -> bool {
     text.contains('\u{15}') || text.contains("\\u{15}") || text.contains("\\x15")
 }
 
-/// Nobody answers at the target, or it refuses us.
+/// The error for a target that does not answer or refuses us.
 pub(crate) fn link_error(target: &Target, error: &RedisError) -> LinkError {
     let (address, reason) = (target.address(), explain(target, error));
     let answers = error.code().is_some()
@@ -219,7 +221,7 @@ pub(crate) fn link_error(target: &Target, error: &RedisError) -> LinkError {
     }
 }
 
-/// Whether Redis says that we may not do it. From a script it says so in other words.
+/// Whether the user lacks a right. Inside a script Redis says so in other words.
 pub(crate) fn is_of_rights(error: &RedisError) -> bool {
     error.code() == Some("NOPERM")
         || error.detail().is_some_and(|detail| {

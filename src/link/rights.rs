@@ -1,8 +1,9 @@
-//! Whether Redis lets this node do what it has to do.
+//! Whether Redis allows this node all commands that it needs.
 //!
-//! A user of Redis may lack the right to a command, a key or a channel. Some of that shows only when
-//! it is needed, and some never: a refused `PUBLISH` is an emit that other nodes do not hear. So all
-//! of it is tried, at the start and again and again, in ways that change nothing.
+//! A user of Redis may lack the right to a command, a key or a channel. Some of that shows only
+//! when the command is needed, and some never: a refused `PUBLISH` is an emit that other nodes do
+//! not hear. So all commands are tried, at the start and again and again, in forms that change
+//! nothing.
 
 use std::{
     collections::BTreeMap,
@@ -17,11 +18,11 @@ use super::{
     refusal::{is_of_connection, is_of_rights},
 };
 
-/// How often all is tried; while something is refused it is looked more often whether it still is.
+/// The time between two rounds of trials, at most. With a refusal the rounds come more often.
 const EVERY: Duration = Duration::from_secs(5);
 const EVERY_WHILE_REFUSED: Duration = Duration::from_secs(1);
 
-/// Something that the node does, in a way that does no harm.
+/// A command that the node needs, in a harmless form.
 pub(crate) struct Try {
     /// The command, as the documentation of rights names it.
     name: &'static str,
@@ -39,7 +40,7 @@ impl Try {
     }
 }
 
-/// What is refused to this node.
+/// The commands refused to this node.
 #[derive(Debug)]
 pub(crate) struct Rights {
     user: String,
@@ -47,28 +48,28 @@ pub(crate) struct Rights {
     refused: Mutex<Refused>,
 }
 
-/// Who found out that a command is refused.
+/// How a refusal was found out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum By {
-    /// It was tried.
+    /// A trial was refused.
     Trying,
-    /// It was needed, then. What is tried stands for all channels, and this one may be another; so
-    /// it is believed for a while.
+    /// A needed command was refused at this time. A trial stands for all channels, and this may be
+    /// another one, so the refusal is believed for a while.
     Needing(Instant),
 }
 
-/// How long it is believed.
+/// How long such a refusal is believed.
 const BELIEVED: Duration = Duration::from_secs(10);
 
 type Refused = BTreeMap<&'static str, By>;
 
 impl Rights {
-    /// Of a user. Nothing is known to be refused yet.
+    /// The rights of a user, before any refusal.
     pub(crate) fn new(user: &str, address: String) -> Self {
         Self { user: user.to_owned(), address, refused: Mutex::default() }
     }
 
-    /// The commands that are refused, in a sentence; none: all is allowed.
+    /// The refused commands, in a sentence. `None`: all are allowed.
     pub(crate) fn trouble(&self) -> Option<String> {
         let refused = self.refused();
         let named = refused.join(", ");
@@ -80,13 +81,13 @@ impl Rights {
         self.refused.lock().keys().copied().collect()
     }
 
-    /// Whether something is refused that has to do with data, and not with channels alone.
+    /// Whether a refused command concerns data, and not channels alone.
     pub(crate) fn refuses_data(&self) -> bool {
         let is_of_channels = |command: &str| command.contains("PUB") || command.contains("SUB");
         self.refused.lock().keys().any(|command| !is_of_channels(command))
     }
 
-    /// A command failed that was needed; whether it was refused, the error says.
+    /// A needed command failed. The error tells whether it was refused.
     pub(crate) fn note(&self, command: &'static str, error: &RedisError) {
         if is_of_rights(error) {
             let mut refused = self.refused.lock().clone();
@@ -95,7 +96,7 @@ impl Rights {
         }
     }
 
-    /// A command was done that nobody tries.
+    /// A command succeeded that has no trial.
     pub(crate) fn done(&self, command: &str) {
         let mut refused = self.refused.lock().clone();
         if refused.remove(command).is_some() {
@@ -103,7 +104,7 @@ impl Rights {
         }
     }
 
-    /// These are refused now. One line in the log when there are more, one when there are none.
+    /// Sets the refused commands. Logs one line when there are more, and one when there are none.
     fn now(&self, refused: Refused, error: Option<&RedisError>) {
         let (more, any) = {
             let mut before = self.refused.lock();
@@ -120,13 +121,13 @@ impl Rights {
             ),
             (_, None, _) if any => tracing::info!(
                 redis.address = %address, redis.user = %user,
-                "redis lets this node do all that it has to do"
+                "redis allows this node every command that it needs"
             ),
             _ => {}
         }
     }
 
-    /// Tries everything. If something is not answered, all is taken to be as before.
+    /// Tries all commands. Without an answer to some, everything stays as before.
     async fn check(&self, commands: &Commands, tries: &[Try], patience: Duration) {
         let asked = tries.iter().map(|one| {
             let mut commands = commands.clone();
@@ -138,13 +139,13 @@ impl Rights {
             return;
         }
         let mut refused = self.refused.lock().clone();
-        // What nobody tries is not found out here.
+        // Trials do not find out about commands that have none.
         refused.retain(|command, by| match by {
             By::Needing(since) => since.elapsed() < BELIEVED,
             By::Trying => !tries.iter().any(|one| one.name == *command),
         });
         let mut first = None;
-        // Another error comes from how it was tried: where it is needed it would be done.
+        // Any other error comes from the harmless form: the command itself would work.
         for (one, answer) in tries.iter().zip(&answers) {
             if let Err(error) = answer
                 && is_of_rights(error)
@@ -156,7 +157,7 @@ impl Rights {
         self.now(refused, first);
     }
 
-    /// Tries everything, at once and then again and again, for as long as the future lives.
+    /// Tries all commands, at once and then again and again, for as long as the future lives.
     pub(crate) async fn watch(
         &self,
         commands: impl Fn() -> Option<Commands>,
@@ -203,7 +204,7 @@ mod tests {
         let trouble = "redis refuses GET, PUBSUB|NUMSUB, ZREM to the user \"app\"";
         assert_eq!(rights.trouble().as_deref(), Some(trouble));
         server.command(&["ACL", "SETUSER", "app", "~b", "+zrem", "+pubsub|numsub"]).await.unwrap();
-        // Of another kind than needed: an error, and no refusal.
+        // A key of another kind: an error, and no refusal.
         server.command(&["SET", "a", "text"]).await.unwrap();
         check().await;
         assert_eq!(rights.trouble(), None);

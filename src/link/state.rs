@@ -1,7 +1,7 @@
 //! The state of one link, why it is down, and the log lines of its changes.
 //!
-//! One line when it is lost, one when it is back, and between them one for each reason why it cannot
-//! be made again: not one for each try. Nothing secret is in them.
+//! One line when the link is lost, one when it is back, and between them one for each new reason:
+//! not one for each attempt. Nothing secret is in them.
 
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,11 @@ use tracing::{debug, info, warn};
 pub(crate) enum Link {
     /// Not started yet, or lost and being mended.
     Down,
-    /// What goes by it travels; for a broker, every topic is listened to, too.
+    /// Connected. For a broker, every topic is subscribed to, too.
     Up,
 }
 
-/// So many reasons of one outage are logged; a Redis that gives more has said enough.
+/// Most reasons of one outage that are logged.
 const REASONS: usize = 8;
 
 pub(crate) struct LinkState {
@@ -30,14 +30,14 @@ pub(crate) struct LinkState {
 
 struct Outage {
     since: Instant,
-    /// What stood in the log, the first one first.
+    /// The reasons in the log, the first one first.
     said: Vec<String>,
-    /// The one of the last try.
+    /// The reason of the last attempt.
     reason: String,
 }
 
 impl LinkState {
-    /// Down, and nothing is logged yet. `what` travels there: `frames` or `commands`.
+    /// A link that is down, with nothing logged yet. `what` is its use: `frames` or `commands`.
     pub(crate) fn new(what: &'static str, address: String) -> Self {
         Self { what, address, link: watch::Sender::new(Link::Down), outage: Mutex::new(None) }
     }
@@ -46,7 +46,7 @@ impl LinkState {
         self.link.subscribe()
     }
 
-    /// Why it is down; none while it is up, and before the first try.
+    /// Why it is down. `None` while it is up, and before the first attempt.
     pub(crate) fn reason(&self) -> Option<String> {
         self.outage.lock().as_ref().map(|outage| outage.reason.clone())
     }
@@ -63,7 +63,7 @@ impl LinkState {
         self.link.send_replace(Link::Up);
     }
 
-    /// Lost, or not made, and why.
+    /// The link was lost, or not made, for this reason.
     pub(crate) fn down(&self, reason: &str) {
         self.link.send_replace(Link::Down);
         let (address, link, error) = (&self.address, self.what, reason);
@@ -89,7 +89,7 @@ impl LinkState {
             return Said::First;
         };
         reason.clone_into(&mut outage.reason);
-        // Of several connections each has its own, in any combination.
+        // Each of several connections has its own reason, in any combination.
         let said = &mut outage.said;
         let new: Vec<_> =
             reason.split("; ").filter(|part| !said.iter().any(|said| said == part)).collect();
@@ -100,17 +100,17 @@ impl LinkState {
         Said::New(outage.since.elapsed().as_millis() as u64)
     }
 
-    /// Ended by us.
+    /// We ended the link.
     pub(crate) fn end(&self) {
         self.link.send_replace(Link::Down);
     }
 }
 
-/// What a reason is to the log.
+/// How the log takes a reason.
 #[derive(Debug, PartialEq)]
 enum Said {
     First,
-    /// Another than before, so many milliseconds after the first.
+    /// A new reason, this many milliseconds after the first.
     New(u64),
     Before,
 }

@@ -1,5 +1,5 @@
-//! Where Redis is: `parse` reads it from `redis.url`, `open` opens connections to it, after `sentinel`
-//! has asked who the master is.
+//! The place of Redis: `parse` reads it from `redis.url`, and `open` opens connections to it, after
+//! `sentinel` has asked for the master.
 
 mod error;
 mod open;
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::pem::TlsError;
 
-/// How long Redis is waited for.
+/// The longest waits for Redis.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
     /// To connect, TLS and login included, and for the answer to a command.
@@ -39,7 +39,7 @@ impl Default for Timeouts {
     }
 }
 
-/// Where Redis is. Opens connections there; keeps none.
+/// The place of Redis. Opens connections to it and keeps none.
 #[derive(Clone)]
 pub(crate) struct Target {
     place: Place,
@@ -59,17 +59,17 @@ enum Place {
 }
 
 impl Target {
-    /// What is wrong with the files of TLS.
+    /// The faults of the TLS files.
     pub(crate) fn problems(&self) -> Vec<TlsError> {
         self.tls.as_ref().map(|tls| tls.problems()).unwrap_or_default()
     }
 
-    /// The same, waited for in another way.
+    /// The same target with other timeouts.
     pub(crate) fn with_timeouts(self, timeouts: Timeouts) -> Self {
         Self { timeouts, ..self }
     }
 
-    /// The same, for a user who may listen to these channels.
+    /// The same target, for a user who may listen to these channels.
     pub(crate) fn with_channels(self, channels: Channels) -> Self {
         Self { channels: Some(channels), ..self }
     }
@@ -93,17 +93,17 @@ impl Target {
             .set_response_timeout(Some(self.timeouts.request))
     }
 
-    /// As whom Redis knows us.
+    /// The user that we log in as.
     pub(crate) fn user(&self) -> &str {
         self.settings.username().unwrap_or("default")
     }
 
-    /// Whether it is reached by TLS.
+    /// Whether connections use TLS.
     pub(crate) fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// Where, for logs: hosts, ports and paths, nothing secret.
+    /// The address for logs: hosts, ports and paths, no secrets.
     pub(crate) fn address(&self) -> String {
         let list = |nodes: &[ConnectionAddr]| {
             nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
@@ -125,13 +125,14 @@ impl Target {
         matches!(self.place, Place::Cluster(_))
     }
 
-    /// What the server of a connection has to be and to remain: we write, so a replica is of no
-    /// use, and all nodes have to be at one server, or in one cluster.
+    /// The requirements on the server of a connection. We write, so a replica is of no use. All
+    /// nodes must use one server, or one cluster.
     pub(crate) fn wanted(&self) -> Wanted {
         Wanted::of(self.clone())
     }
 
-    /// The nodes of a Redis Cluster that the configuration names, in any order; none for others.
+    /// The nodes of a Redis Cluster that the configuration names, in any order. `None` for other
+    /// kinds.
     pub(super) fn seeds(&self) -> Option<Vec<Address>> {
         let Place::Cluster(seeds) = &self.place else { return None };
         let mut seeds: Vec<_> = seeds
@@ -147,8 +148,8 @@ impl Target {
         Some(seeds)
     }
 
-    /// Ends when a Redis Cluster has other masters than these, or files of TLS have changed, of which
-    /// the driver would use the old ones for each node that comes back.
+    /// Ends when a Redis Cluster has other masters than these, or when TLS files have changed: the
+    /// driver would use the old files for each node that comes back.
     pub(super) async fn until_cluster_changes(&self, masters: Option<Vec<String>>) {
         for second in 1_u64.. {
             tokio::time::sleep(Duration::from_secs(1)).await;

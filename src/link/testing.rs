@@ -27,7 +27,7 @@ use super::{
 };
 use crate::secret::SecretUrl;
 
-/// How long a test waits for what must come.
+/// Longest wait of a test for an expected state.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 
 /// One redis-server, or redis-sentinel.
@@ -98,7 +98,7 @@ impl Server {
         target(&self.url())
     }
 
-    /// As by a crash.
+    /// Ends it as a crash does.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -110,7 +110,7 @@ impl Server {
         self.answers().await;
     }
 
-    /// Stops it as a debugger does: connections stay, nothing is answered.
+    /// Stops it as a debugger does: connections stay, and there are no answers.
     pub(crate) fn freeze(&self) {
         self.signal("-STOP");
     }
@@ -136,7 +136,7 @@ impl Server {
         }
     }
 
-    /// To this one, whatever it is.
+    /// A connection, whatever kind of server it is.
     async fn connect(&self) -> redis::RedisResult<MultiplexedConnection> {
         let target = self.target();
         target.connect_node("127.0.0.1", self.port, &target.config()).await
@@ -154,7 +154,7 @@ impl Server {
         command.arg(&words[1..]).query_async(&mut connection).await
     }
 
-    /// Waits until it answers, and makes sure that it is this one that does.
+    /// Waits until it answers, and checks that this very process does.
     async fn answers(&mut self) {
         until("Redis listens", async || {
             tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_ok()
@@ -210,22 +210,22 @@ impl Network {
         Self { port: own, state }
     }
 
-    /// New connections go there from now on; those that are open stay where they are.
+    /// New connections go to this port from now on. Open ones stay where they are.
     pub(crate) fn point_to(&self, port: u16) {
         self.state.send_modify(|way| way.to = port);
     }
 
-    /// A round trip takes so long from now on.
+    /// A round trip takes this long from now on.
     pub(crate) fn delay(&self, round_trip: Duration) {
         self.state.send_modify(|way| way.delay = round_trip / 2);
     }
 
-    /// Nothing is carried any more, and nobody is told.
+    /// Carries nothing any more, without closing connections.
     pub(crate) fn stall(&self) {
         self.state.send_modify(|way| way.stalled = true);
     }
 
-    /// What was held back goes on.
+    /// Carries again, the held-back bytes first.
     pub(crate) fn flow(&self) {
         self.state.send_modify(|way| way.stalled = false);
     }
@@ -311,7 +311,7 @@ pub(crate) fn target(url: &str) -> Target {
 }
 
 /// Takes the last of [`cluster`]'s nodes out of it, as `redis-cli --cluster` does by `reshard` and
-/// `del-node`: it goes on by itself.
+/// `del-node`. The node itself goes on.
 pub(crate) async fn remove_last([first, second, last]: &[Server; 3]) {
     last.command(&["CLUSTER", "DELSLOTSRANGE", "10923", "16383"]).await.unwrap();
     for node in [first, second] {

@@ -1,7 +1,7 @@
-//! The files of TLS: authorities, and the certificate that is shown to Redis.
+//! The TLS files: authorities, and the certificate that is shown to Redis.
 //!
 //! They are read again for each new connection, since certificates are renewed while a server runs.
-//! Files that cannot be used are said once, and the ones before go on being used.
+//! Unusable files are logged once, and the former ones stay in use.
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +19,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use super::target::TargetError;
 use crate::pem::{TlsError, read_chain, read_key, unusable};
 
-/// Which files, as the configuration names them: `redis.ca_file` and so on.
+/// The files that the configuration names: `redis.ca_file` and so on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TlsFiles {
     pub(crate) ca: Option<PathBuf>,
@@ -28,10 +28,11 @@ pub(crate) struct TlsFiles {
 }
 
 impl TlsFiles {
-    /// These, and those of the URL.
+    /// These files, and those of the URL.
     ///
     /// # Errors
-    /// If both name one, and not the same; or a certificate without a key, or the reverse.
+    /// If both name different files of one kind, or if there is a certificate without a key, or the
+    /// reverse.
     pub(super) fn with(&self, url: [Option<String>; 3]) -> Result<Self, TargetError> {
         let [ca, cert, key] = url.map(|path| path.map(PathBuf::from));
         let one = |name, setting: &Option<PathBuf>, url: Option<PathBuf>| match (setting, url) {
@@ -54,7 +55,7 @@ impl TlsFiles {
     }
 }
 
-/// The files, and what stood in them when they were last of use.
+/// The files, and their last usable contents.
 pub(super) struct Tls {
     files: TlsFiles,
     read: Mutex<Read>,
@@ -63,11 +64,11 @@ pub(super) struct Tls {
 #[derive(Default)]
 struct Read {
     inside: Option<Arc<Inside>>,
-    /// What could not be used, and was said.
+    /// The logged fault of the present files.
     bad: Option<String>,
 }
 
-/// What stands in the files.
+/// The contents of the files.
 #[derive(PartialEq)]
 struct Inside {
     ca: Option<Vec<u8>>,
@@ -79,7 +80,7 @@ impl Tls {
         Self { files, read: Mutex::default() }
     }
 
-    /// What is wrong with the files.
+    /// The faults of the files.
     pub(super) fn problems(&self) -> Vec<TlsError> {
         let Self { files, .. } = self;
         let ca = files.ca.as_deref().and_then(|path| authorities(path).err());
@@ -104,11 +105,11 @@ impl Tls {
         ca.into_iter().chain(pair).collect()
     }
 
-    /// For a new connection; nothing if there are no files. The authorities of the system are
-    /// trusted if there is no file of them.
+    /// The certificates for a new connection; `None` without files. Without a file of authorities
+    /// those of the system are trusted.
     ///
     /// # Errors
-    /// If the files were never of use.
+    /// If the files were never usable.
     pub(super) fn certificates(&self) -> Result<Option<TlsCertificates>, RedisError> {
         if self.files.is_empty() {
             return Ok(None);
@@ -124,7 +125,7 @@ impl Tls {
         }
     }
 
-    /// Whether the files hold something else now than they did for the connection before.
+    /// Whether the contents differ from those of the connection before.
     pub(super) fn changed(&self) -> bool {
         let mut read = self.read.lock();
         let before = read.inside.clone();
@@ -149,7 +150,7 @@ impl Tls {
                 None => {
                     let is_new = read.inside.replace(Arc::new(found)).is_some();
                     if is_new {
-                        tracing::info!("the files of TLS for Redis have changed and are used");
+                        tracing::info!("the TLS files for Redis have changed and are in use");
                     }
                     read.bad = None;
                     return;
@@ -160,7 +161,7 @@ impl Tls {
         if read.bad.as_ref() != Some(&bad) && read.inside.is_some() {
             tracing::warn!(
                 error = bad,
-                "the files of TLS for Redis have changed and cannot be used; those before are"
+                "the TLS files for Redis have changed and cannot be used; the former ones stay in use"
             );
         }
         read.bad = Some(bad);

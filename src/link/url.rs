@@ -1,4 +1,4 @@
-//! The parts of `redis.url`, before they mean anything. No error repeats what was written.
+//! The parts of `redis.url`, before they mean anything. No error repeats the text.
 
 use super::target::TargetError;
 
@@ -16,7 +16,7 @@ pub(super) struct Url<'a> {
 }
 
 impl<'a> Url<'a> {
-    /// Splits at each `scheme://`, and those into their parts.
+    /// Splits the text at each `scheme://`, and the pieces into their parts.
     pub(super) fn all(text: &'a str) -> Result<Vec<Self>, TargetError> {
         seeds(text).into_iter().map(Self::one).collect()
     }
@@ -75,7 +75,7 @@ fn seeds(text: &str) -> Vec<&str> {
     }
 }
 
-/// `%41` is `A`. Empty is none.
+/// Decodes `%41` to `A`. An empty text is `None`.
 fn decoded(text: &str) -> Result<Option<String>, TargetError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -1,8 +1,8 @@
-//! Which masters a Redis Cluster has, as most of its nodes see it.
+//! The masters of a Redis Cluster, as most of its nodes see them.
 //!
-//! A node that was removed may go on by itself: reset, it is a cluster of its own without a slot; cut
-//! off or forgotten by the others, it still takes itself for one of them. So no single node is
-//! believed, not even one that the configuration names.
+//! A removed node may go on by itself. A reset one is a cluster of its own without a slot; one that
+//! was cut off or forgotten still takes itself for a member. So no single node is believed, not
+//! even one that the configuration names.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -19,12 +19,12 @@ use super::{
 /// Host and port.
 pub(super) type Address = (String, u16);
 
-/// So many nodes are asked.
+/// Most nodes that are asked.
 const MOST: usize = 8;
-/// Once one has answered, the others are waited for so long.
+/// Longest wait for the others once one node has answered.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// A master, known by its id; old and odd servers tell none.
+/// A master, known by its id. Old and unusual servers do not tell it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Master {
     pub(super) id: Option<String>,
@@ -48,7 +48,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Who the masters are, whatever their slots.
+    /// The names of the masters, whatever their slots.
     pub(super) fn keys(&self) -> Vec<String> {
         let mut keys: Vec<_> = self.masters.iter().map(Master::key).collect();
         keys.sort_unstable();
@@ -64,10 +64,10 @@ impl View {
         self.has(id) || self.replicas.iter().any(|replica| replica == id)
     }
 
-    /// Asks one node, which was reached at `host`: one that does not announce its own means that.
+    /// Asks one node, which was reached at `host`. An answer without a host means this one.
     ///
     /// # Errors
-    /// If it does not answer, or owns no slot and knows nobody who does.
+    /// If it does not answer, or owns no slot and knows no owner.
     pub(super) async fn read(
         connection: &mut impl redis::aio::ConnectionLike,
         host: &str,
@@ -87,15 +87,15 @@ impl View {
     }
 }
 
-/// Connections to those who are asked, kept from one time to the next.
+/// Connections to the asked nodes, kept from one time to the next.
 #[derive(Default)]
 pub(super) struct Witnesses(Mutex<HashMap<Address, MultiplexedConnection>>);
 
 impl Witnesses {
-    /// Asks the seeds, and the masters that they name, and takes what most of them say.
+    /// Asks the seeds and the masters that they name, and takes the view of most.
     ///
     /// # Errors
-    /// If none of them answers with a master.
+    /// If no answer names a master.
     pub(super) async fn ask(&self, target: &Target, seeds: &[Address]) -> RedisResult<View> {
         let mut asked: Vec<Address> = Vec::new();
         let mut asking = FuturesUnordered::new();
@@ -148,7 +148,7 @@ impl Witnesses {
     }
 }
 
-/// The view that most share; of several the one with more slots, then always the same.
+/// The view that most nodes share. Of several, the one with more slots; then always the same.
 fn most(views: Vec<View>) -> Option<View> {
     let mut votes: HashMap<Vec<String>, usize> = HashMap::new();
     for view in &views {

@@ -1,13 +1,13 @@
 //! Whether a connection is still on the right server.
 //!
-//! A connection outlives the reasons for which it was made: a virtual address, a Kubernetes Service
-//! or a Sentinel leads to another server from some moment on, a node leaves its cluster, and the
-//! server at the other end goes on answering. So what is right now is found out again and again, once
-//! for all connections of a target, and each of them compares itself with that.
+//! A connection outlives the reasons for which it was made. A virtual address, a Kubernetes Service
+//! or a Sentinel begins to lead to another server, or a node leaves its cluster, and the server at
+//! the other end goes on answering. So the right server is found out again and again, once for all
+//! connections of a target, and each connection compares itself with it.
 //!
-//! For one Redis: a connection is opened in the ordinary way and listens to a channel with a name of
-//! its own. A server that has a listener on that channel is the one to which the way leads. For a Redis
-//! Cluster: it is what most of its nodes say.
+//! For one Redis, a new connection is opened in the ordinary way and listens to a channel with a
+//! unique name. The right server is the one with a listener on that channel. For a Redis Cluster,
+//! the right nodes are those that most of its nodes name.
 
 #[cfg(test)]
 mod tests;
@@ -33,28 +33,28 @@ use super::{
     view::{Address, View, Witnesses},
 };
 
-/// How often it is found out.
+/// The time between two rounds.
 const EVERY: Duration = Duration::from_secs(3);
-/// Two for each connection that is given up.
+/// Most doubts. A connection that is given up raises two.
 const DOUBTS: u32 = 12;
 
-/// Where channels with names of our own may be.
+/// The possible places of channels with unique names.
 #[derive(Debug, Clone)]
 pub(crate) struct Channels {
-    /// How their names start.
+    /// The start of their names.
     pub(crate) prefix: String,
     /// `SSUBSCRIBE` instead of `SUBSCRIBE`.
     pub(crate) sharded: bool,
 }
 
-/// What is known of the right server.
+/// The knowledge about the right server.
 #[derive(Default)]
 pub(super) struct Whereabouts {
     known: Mutex<Option<Arc<Known>>>,
     asked: Mutex<Option<Instant>>,
     asking: AtomicBool,
-    /// A connection has found itself to be right. Before that it may be that there is a proxy which
-    /// does not tell who listens; so only so much is concluded, and then nothing more.
+    /// A connection has found itself on the right server. Before that a proxy may hide the
+    /// listeners, so only a limited number of doubts counts.
     proven: AtomicBool,
     doubts: AtomicU32,
     witnesses: Witnesses,
@@ -89,13 +89,13 @@ impl Mark {
     }
 }
 
-/// What the server of a connection has to be.
+/// The requirements on the server of a connection.
 #[derive(Clone)]
 pub(crate) struct Wanted {
     target: Option<Target>,
     /// A replica will do.
     any_role: bool,
-    /// The id of the node in its cluster; none if it does not tell.
+    /// The id of the node in its cluster. `None` inside if it does not tell.
     id: Option<Option<String>>,
 }
 
@@ -105,13 +105,13 @@ impl Wanted {
         Self { target: Some(target), any_role: false, id: None }
     }
 
-    /// Anything that answers.
+    /// Any server that answers.
     pub(crate) fn anything() -> Self {
         Self { target: None, any_role: true, id: None }
     }
 
-    /// Of a Redis Cluster any node that belongs to it: classic channels are known to all of them, and
-    /// a master that has changed places with its replica is as good as before.
+    /// Of a Redis Cluster, any member. All members know classic channels, and a master that has
+    /// changed places with its replica is as good as before.
     pub(crate) fn or_replica(self) -> Self {
         Self { any_role: true, ..self }
     }
@@ -120,7 +120,8 @@ impl Wanted {
         !self.any_role
     }
 
-    /// Why the server at the other end is not the right one; none if it is, or nobody knows.
+    /// Why the server at the other end is not the right one. `None` if it is, or if that is
+    /// unknown.
     pub(super) async fn is_wrong(
         &mut self,
         connection: &mut impl ConnectionLike,
@@ -140,7 +141,7 @@ impl Wanted {
             }
             Known::Cluster(view) => !self.is_in(view, connection).await?,
         };
-        // It is known anew each few seconds, and then the old mark is gone.
+        // The mark changes every few seconds, and an answer about a former one does not count.
         let current = whereabouts.known.lock().clone();
         let is_current = current.is_some_and(|current| Arc::ptr_eq(&current, &known));
         (wrong && is_current).then(|| match &*known {
@@ -163,7 +164,7 @@ impl Wanted {
             Some(Some(id)) if view.masters.iter().all(|master| master.id.is_some()) => {
                 Some(if self.any_role { view.has_member(id) } else { view.has(id) })
             }
-            // Without its name: whether it sees what the others see.
+            // The node does not know its id, so its view is compared with the others'.
             _ => match View::read(connection, "").await {
                 Ok(own) => Some(own.masters.len() == view.masters.len()),
                 Err(error) => (error.kind() == ErrorKind::Client).then_some(false),
@@ -173,12 +174,12 @@ impl Wanted {
 }
 
 impl Whereabouts {
-    /// Whether it means something that a connection does not see the mark.
+    /// Whether it counts that a connection does not see the mark.
     fn believes(&self) -> bool {
         self.proven.load(Ordering::Relaxed) || self.doubts.fetch_add(1, Ordering::Relaxed) < DOUBTS
     }
 
-    /// Finds out in the background if what is known is old.
+    /// Finds the right server in the background if the knowledge is old.
     pub(super) fn refresh(&self, target: &Target) {
         let is_old = self.asked.lock().is_none_or(|asked| asked.elapsed() >= EVERY);
         if is_old && !self.asking.swap(true, Ordering::AcqRel) {
@@ -198,7 +199,7 @@ impl Whereabouts {
         match found {
             Ok(found) => *self.known.lock() = found.map(Arc::new),
             Err(error) => {
-                debug!(%error, "it is not known which Redis is the right one");
+                debug!(%error, "cannot find out which Redis is the right one");
                 *self.known.lock() = None;
             }
         }
@@ -209,7 +210,7 @@ impl Whereabouts {
     /// The masters of a Redis Cluster, asked for now.
     ///
     /// # Errors
-    /// If no node tells.
+    /// If no node answers.
     pub(super) async fn view(&self, target: &Target, seeds: &[Address]) -> RedisResult<View> {
         let view = self.witnesses.ask(target, seeds).await?;
         *self.known.lock() = Some(Arc::new(Known::Cluster(view.clone())));
@@ -226,12 +227,12 @@ impl Whereabouts {
     }
 }
 
-/// How long a server may have been the wrong one before that was found out: what is right is known anew
-/// every few seconds, a server is looked at twice, and each question has its time.
+/// Longest time on a wrong server before it is noticed: the right one is found out every few
+/// seconds, a server is checked twice, and each question takes time.
 pub(crate) const UNNOTICED: Duration = Duration::from_secs(10);
 
-/// Whether it says that the server is not, or no longer, the right one. It may have answered all the
-/// while.
+/// Whether the error says that the server is not, or no longer, the right one. It may have answered
+/// all the time.
 pub(crate) fn is_wrong_server(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Client
 }

@@ -1,5 +1,4 @@
-//! Whether a payload may be shown to anybody: the official parser takes it, and so do this node and
-//! all others.
+//! Whether a payload may be shown to anybody: the official parser and all nodes can read it.
 
 use std::collections::VecDeque;
 
@@ -14,7 +13,7 @@ use crate::{
     packet::{MAX_ATTACHMENTS, MAX_DEPTH, ReadError},
 };
 
-/// What a client sent. Text without attachments is looked over once, and nothing is allocated.
+/// Checks a client's payload. Text without attachments is read once, and nothing is allocated.
 pub(super) fn received(value: &Value, named: bool) -> Result<(), ReadError> {
     match value {
         Value::Str(text, attachments) => {
@@ -38,7 +37,7 @@ pub(super) fn received(value: &Value, named: bool) -> Result<(), ReadError> {
     }
 }
 
-/// A list, which begins with a name.
+/// Checks a list, which begins with a name if it is `named`.
 fn list(text: &str, named: bool) -> Result<(), ReadError> {
     let Some(elements) = text.trim_ascii_start().strip_prefix('[') else {
         return Err(match text.parse::<u64>() {
@@ -55,17 +54,17 @@ fn list(text: &str, named: bool) -> Result<(), ReadError> {
     }
 }
 
-/// No list: what stands in the place of an event that the engine could not have read.
+/// The error for a text that stands in place of an event that the engine could not have read.
 fn refused(bytes: &[u8]) -> Result<(), ReadError> {
     Err(if bytes == [NIL] { ReadError::TooDeep } else { ReadError::NoList })
 }
 
 const NIL: u8 = 0xc0;
 
-/// What was encoded here, which can only be too deep or have attachments that do not fit.
+/// Checks a payload encoded here. It can only be too deep, or have attachments that do not fit.
 pub(super) fn encoded(value: &Value) -> Result<(), ReadError> {
     let Value::Str(text, attachments) = value else { return Ok(()) };
-    // Each level takes two characters, and nearly nothing has so many of them.
+    // Each level takes two characters, and nearly no text has so many of them.
     let opening = |byte: &u8| matches!(byte, b'[' | b'{');
     if text.len() > 2 * MAX_DEPTH
         && text.as_bytes().iter().filter(|byte| opening(byte)).count() > MAX_DEPTH
@@ -76,7 +75,7 @@ pub(super) fn encoded(value: &Value) -> Result<(), ReadError> {
     if attachments.len() > MAX_ATTACHMENTS {
         return Err(ReadError::TooManyAttachments);
     }
-    // A map of the application's that looks like a placeholder would be taken for one.
+    // The parser would take an application's map for a placeholder if it looks like one.
     if placed(text, attachments)? == attachments.len() {
         Ok(())
     } else {
@@ -84,7 +83,7 @@ pub(super) fn encoded(value: &Value) -> Result<(), ReadError> {
     }
 }
 
-/// How many placeholders there are; each has its attachment.
+/// The number of placeholders. Each must have its attachment.
 fn placed(text: &str, attachments: &VecDeque<Bytes>) -> Result<usize, ReadError> {
     let tree: Tree = json::read(text)?;
     let mut placed = 0;

@@ -1,5 +1,5 @@
-//! Arguments as typed values. Text without attachments is read straight into its type; what has
-//! binary in it goes through untyped values.
+//! Arguments as typed values. Text without attachments is read straight into its type; arguments
+//! with binary parts go through untyped values.
 
 mod tree;
 
@@ -19,7 +19,8 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 /// Reads `["name",…]`, or a list without a name if it is not `named`.
 pub(super) fn text<T: DeserializeOwned>(text: &str, named: bool) -> Result<T, Failed> {
     strictly(text, named).or_else(|error| match mended(text) {
-        // Text that JavaScript cut in the middle of a character; rare, so looked at afterwards.
+        // JavaScript cut the text in the middle of a character. That is rare, so it is mended
+        // afterwards.
         Ok(Cow::Owned(mended)) => strictly(&mended, named).map_err(Failed::from),
         _ => Err(error.into()),
     })
@@ -34,7 +35,7 @@ fn strictly<T: DeserializeOwned>(text: &str, named: bool) -> serde_json::Result<
     }
 }
 
-/// Reads arguments that stand alone.
+/// Reads arguments without a name.
 pub(super) fn values<T: DeserializeOwned>(arguments: Vec<Tree>) -> Result<T, Failed> {
     let argument = if is_tuple::<T>() {
         Tree::Array(arguments)
@@ -45,13 +46,13 @@ pub(super) fn values<T: DeserializeOwned>(arguments: Vec<Tree>) -> Result<T, Fai
     Ok(T::deserialize(tree::Argument(argument))?)
 }
 
-/// The first argument as it is written; empty if there is none. `rest` is what follows the name and
-/// its comma.
+/// The first argument as it is written; empty if there is none. `rest` follows the name and its
+/// comma.
 pub(super) fn first_of_text(rest: &str) -> Result<&str, ReadError> {
     if rest.trim_ascii_start().starts_with(']') {
         return Ok("");
     }
-    // Only the first argument is read; what follows is nobody's business here.
+    // Only the first argument is read. The rest does not matter here.
     let mut reader = serde_json::Deserializer::from_str(rest);
     let first: &RawValue =
         serde::Deserialize::deserialize(&mut reader).map_err(|_| ReadError::Malformed)?;
@@ -94,7 +95,7 @@ impl<'de> Deserializer<'de> for All<'_, 'de> {
         self.reader.deserialize_seq(BehindTheName { visitor, named: self.named })
     }
 
-    /// A type around another one is read like that one.
+    /// A newtype is read like its inner type.
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         _: &'static str,

@@ -1,4 +1,4 @@
-//! The event's name, with which the arguments begin.
+//! The event's name, the start of the arguments.
 
 use std::borrow::Cow;
 
@@ -36,12 +36,12 @@ pub(super) fn of_msgpack(bytes: &[u8]) -> Option<Cow<'_, str>> {
     }
 }
 
-/// What stands behind the name in `["name",…]`: `,…]` or `]`.
+/// The text after the name in `["name",…]`: `,…]` or `]`.
 pub(super) fn after(text: &str) -> Option<&str> {
     split(text).map(|(_, rest)| rest)
 }
 
-/// The name as it is written, a text or a number, and what follows.
+/// The name as it is written (a text or a number), and the rest.
 fn split(text: &str) -> Option<(&str, &str)> {
     let name = text.trim_ascii_start().strip_prefix('[')?.trim_ascii_start();
     let end = match name.as_bytes().first()? {
@@ -62,7 +62,7 @@ fn split(text: &str) -> Option<(&str, &str)> {
     Some(name.split_at(end))
 }
 
-/// Takes an event out that the engine was given under another name. See [`WRAPPED`].
+/// Unwraps an event that the engine was given under another name. See [`WRAPPED`].
 pub(super) fn unwrapped(value: Value) -> Value {
     match value {
         Value::Str(text, attachments) => {
@@ -75,7 +75,7 @@ pub(super) fn unwrapped(value: Value) -> Value {
                 None => Value::Str(text, attachments),
             }
         }
-        // A list of two, the first of which is a text of three bytes.
+        // A list of two that starts with a text of three bytes.
         Value::Bytes(bytes) => match inside(&bytes, &[&[0x92, 0xa3], WRAPPED.as_bytes()]) {
             Some(inside) => Value::Bytes(bytes.slice_ref(inside)),
             None => Value::Bytes(bytes),

@@ -105,7 +105,7 @@ fn names_are_what_javascript_takes_for_one() {
     assert_eq!(text(&received("[1,2]").with_event("e").expect("renamed")), r#"["e",2]"#);
 }
 
-/// What the edge has wrapped is taken out again, and nothing else is.
+/// Unwraps every text that the edge has wrapped, and no other.
 #[test]
 fn an_event_under_another_name_is_taken_out() {
     let wrapped = |inside: &str| received(&format!("[\"\u{e000}\",{inside}]"));

@@ -1,4 +1,4 @@
-//! Values as JSON text, in the way that JavaScript writes it.
+//! Values as JSON text, written as JavaScript writes it.
 
 use bytes::Bytes;
 use rmpv::{Integer, Value as Tree};
@@ -24,7 +24,7 @@ pub(crate) struct Writer {
     attachments: Vec<Bytes>,
     /// Whether binary values become attachments.
     binary: bool,
-    /// A map of the application's looks like a placeholder for an attachment.
+    /// A map of the application looks like a placeholder for an attachment.
     has_stray: bool,
 }
 
@@ -35,10 +35,10 @@ impl Writer {
         Self { text, attachments: Vec::new(), binary: true, has_stray: false }
     }
 
-    /// What was written, as clients with Socket.IO's own parser get it.
+    /// The written text, for clients with Socket.IO's own parser.
     ///
     /// # Errors
-    /// If it is nothing that the official parser takes.
+    /// If the official parser would not take it.
     pub(crate) fn into_packet(self) -> Result<Value, ReadError> {
         if self.attachments.is_empty() {
             return Ok(Value::Str(self.text.into(), None));
@@ -186,7 +186,7 @@ impl Writer {
     }
 
     fn string(&mut self, text: &str) {
-        // Plain text needs no escapes and is nearly everything that travels.
+        // Nearly all text that travels is plain and needs no escapes.
         if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
             self.text.push('"');
             self.text.push_str(text);
@@ -214,7 +214,7 @@ impl Writer {
         self.text.push_str("]}");
     }
 
-    /// Dates are text, `undefined` is null; what else there is becomes a pair, as in Node.js.
+    /// Writes dates as text, `undefined` as null, and all others as a pair, as Node.js does.
     fn extension(&mut self, kind: i8, bytes: &[u8]) {
         match (kind, bytes.len()) {
             (-1, _) if timestamp(bytes).is_some() => {
@@ -223,7 +223,7 @@ impl Writer {
                     seconds.saturating_mul(1000).saturating_add(i64::from(nanos / 1_000_000)),
                 );
             }
-            // The dialect of notepack.io 2, as versions before 8 speak it.
+            // The dialect of notepack.io 2, as Node.js adapters before version 8 speak it.
             (0, 1) => self.text.push_str("null"),
             (0, 8) => self.date(i64::from_be_bytes(bytes.try_into().unwrap_or_default())),
             (0, _) => self.bytes(bytes),
@@ -240,7 +240,7 @@ impl Writer {
     fn date(&mut self, millis: i64) {
         match iso_date(millis) {
             Some(date) => self.string(&date),
-            // As JavaScript prints an invalid date.
+            // JavaScript prints an invalid date so.
             None => self.text.push_str("null"),
         }
     }
@@ -254,8 +254,8 @@ impl Writer {
     }
 }
 
-/// The kind of extension that notepack.io 2 writes for `undefined`, with one byte in it; JSON leaves
-/// such members out.
+/// The extension that notepack.io 2 writes for `undefined`, with one byte in it. JSON leaves such
+/// members out.
 const UNDEFINED: i8 = 0;
 
 fn is_undefined(value: &Tree) -> bool {

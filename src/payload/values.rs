@@ -1,4 +1,4 @@
-//! Arguments as values, with binary inline, and back as a packet with its attachments.
+//! Arguments as values with binary inline, and back as a packet with its attachments.
 
 use std::collections::VecDeque;
 
@@ -13,10 +13,10 @@ use crate::{
     packet::{MAX_ATTACHMENTS, MAX_DEPTH, PLACEHOLDER, ReadError},
 };
 
-/// An event, or the arguments of an acknowledgement, as clients with Socket.IO's own parser get it.
+/// An event or the arguments of an acknowledgement, for clients with Socket.IO's own parser.
 ///
 /// # Errors
-/// If it is nothing that the official parser takes.
+/// If the official parser would not take it.
 pub(crate) fn to_packet(values: &[Tree]) -> Result<Value, ReadError> {
     let mut writer = Writer::of_packet(64);
     writer.array(values, MAX_DEPTH - 1)?;
@@ -26,7 +26,7 @@ pub(crate) fn to_packet(values: &[Tree]) -> Result<Value, ReadError> {
 /// The values of a packet, the event's name first if it has one.
 ///
 /// # Errors
-/// If the packet is malformed, which one of a client can be.
+/// If the packet is malformed, as a client's may be.
 pub(crate) fn from_packet(packet: &Value) -> Result<Vec<Tree>, ReadError> {
     let tree = match packet {
         Value::Str(text, attachments) => {
@@ -48,10 +48,10 @@ pub(crate) fn from_packet(packet: &Value) -> Result<Vec<Tree>, ReadError> {
     }
 }
 
-/// Puts attachments in the place of their placeholders, as the official parser does: a map whose
-/// member `_placeholder` is true is one, whatever else it holds; all others are the application's.
+/// Puts attachments in place of their placeholders, as the official parser does. A map whose member
+/// `_placeholder` is true is one, whatever else it holds; all other maps are the application's.
 ///
-/// The same attachment may be meant more than once, but not so often that a small packet becomes a
+/// A packet may name one attachment several times, but not so often that a small packet becomes a
 /// large one.
 fn put_back(
     tree: &mut Tree,
@@ -76,7 +76,7 @@ fn put_back(
     }
 }
 
-/// Counts the placeholders, each of which has to have its attachment.
+/// Counts the placeholders. Each must have its attachment.
 pub(super) fn count_places(
     tree: &Tree,
     attachments: usize,
@@ -97,7 +97,7 @@ pub(super) fn count_places(
     }
 }
 
-/// Which attachment a map stands for, if it does.
+/// The attachment that a map stands for, if it does.
 fn placeholder(
     members: &[(Tree, Tree)],
     attachments: usize,
@@ -114,7 +114,7 @@ fn placeholder(
     number.map(Some).ok_or(ReadError::StrayPlaceholder)
 }
 
-/// In JavaScript the last one counts.
+/// The last member of the name. It wins in JavaScript.
 fn member<'a>(members: &'a [(Tree, Tree)], name: &str) -> Option<&'a Tree> {
     members.iter().rev().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value)
 }
@@ -126,7 +126,7 @@ fn index(number: &Tree) -> Option<usize> {
     }
 }
 
-/// `undefined`, as notepack.io 2 writes it: a member that has it is none, and in a list it is null.
+/// Replaces `undefined` of notepack.io 2: such a member is left out, and in a list it becomes null.
 fn define(tree: &mut Tree) {
     match tree {
         Tree::Array(values) => values.iter_mut().for_each(define),

@@ -1,4 +1,4 @@
-//! How often a client may fail: a window for each address. No clock: the time comes in.
+//! How often a client may fail: a window for each address. No clock: the time is an argument.
 
 use std::{
     collections::HashMap,
@@ -6,15 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Failures that an address may have in a window.
+/// Most failures of an address in a window.
 const FAILURES: u32 = 10;
 
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// How many addresses are remembered. While more than these fail, all others share one window.
+/// Most addresses that are remembered. While more than these fail, all others share one window.
 const ADDRESSES: usize = 1024;
 
-/// Who has failed lately.
+/// The recent failures.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
     by_address: HashMap<IpAddr, Window>,
@@ -34,7 +34,7 @@ impl Window {
 }
 
 impl Attempts {
-    /// Counts an attempt as a failure, unless there were too many: then it is none.
+    /// Counts an attempt as a failure and returns true, or returns false after too many failures.
     pub(crate) fn tries(&mut self, from: Option<IpAddr>, now: Instant) -> bool {
         let window = self.window(from, now);
         if window.failures >= FAILURES {
@@ -72,7 +72,7 @@ impl Attempts {
     }
 }
 
-/// Whoever has one address of version 6 has its whole network.
+/// The network of an address. The owner of one IPv6 address has its whole network.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

@@ -1,8 +1,8 @@
-//! Session ids: what a page shows instead of the password when it comes back, on whatever node.
+//! Session ids: a returning page shows one instead of the password, on any node.
 //!
-//! Nothing is stored. An id says until when it holds and is signed with a key that every node makes
-//! of its configuration, so a login on one node holds on all, and ends everywhere when the password
-//! is changed.
+//! Nothing is stored. An id holds its own end and is signed with a key that every node makes from
+//! its configuration. So a login on one node holds on all, and ends everywhere when the password
+//! changes.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,18 +15,18 @@ const EXPIRY_BYTES: usize = 8;
 const NONCE_BYTES: usize = 16;
 const TAG_BYTES: usize = 32;
 
-/// Says what is signed, so that the same secret can't be tricked into signing it for something else.
+/// Names the purpose in the signed text, so that a signature for another purpose is no session id.
 const PURPOSE: &[u8] = b"switchboard admin ui session\0";
 
-/// Signs and verifies.
+/// Signs and verifies session ids.
 pub(crate) struct Sessions {
-    /// The first signs, all verify.
+    /// The first key signs, all verify.
     keys: Vec<Hmac<Sha256>>,
     ttl: Duration,
 }
 
 impl Sessions {
-    /// `secrets` are those of the cluster, which may be none; `hash` is the password's.
+    /// `secrets` are those of the cluster (there may be none); `hash` is the password's.
     pub(crate) fn new(secrets: &[Vec<u8>], username: &str, hash: &str, ttl: Duration) -> Self {
         let none = [Vec::new()];
         let secrets = if secrets.is_empty() { &none } else { secrets };
@@ -40,7 +40,7 @@ impl Sessions {
         Self { keys: secrets.iter().map(key).collect(), ttl }
     }
 
-    /// An id that holds from now on.
+    /// A session id that is valid from now on.
     pub(crate) fn sign(&self, now: SystemTime) -> String {
         let mut signed = [0; EXPIRY_BYTES + NONCE_BYTES + TAG_BYTES];
         let expiry = seconds(now).saturating_add(self.ttl.as_secs().max(1));
@@ -51,14 +51,14 @@ impl Sessions {
         BASE64.encode(signed)
     }
 
-    /// Whether one of us has signed this, and it still holds.
+    /// Whether the id is signed by a node of ours and still valid.
     pub(crate) fn holds(&self, id: &str, now: SystemTime) -> bool {
         let Ok(signed) = BASE64.decode(id) else { return false };
         if signed.len() != EXPIRY_BYTES + NONCE_BYTES + TAG_BYTES {
             return false;
         }
         let (said, tag) = signed.split_at(EXPIRY_BYTES + NONCE_BYTES);
-        // every key is tried, whether or not one before it fits: how long it takes says nothing
+        // every key is tried, so that the time tells nothing
         let fits =
             self.keys.iter().fold(0, |fits, key| fits | sign(key, said).ct_eq(tag).unwrap_u8());
         let mut expiry = [0; EXPIRY_BYTES];

@@ -6,7 +6,7 @@ use tokio::{
 use super::*;
 use crate::link::testing::{Server, free_port, target};
 
-/// What is said of a server that cannot be reached, or refuses.
+/// The words for a server that cannot be reached, or refuses.
 async fn said(url: &str) -> String {
     let target = target(url);
     let error = target.connect(&target.config()).await.map(drop).unwrap_err();
@@ -15,7 +15,7 @@ async fn said(url: &str) -> String {
     format!("{error} {source}")
 }
 
-/// Somebody who answers each greeting with these bytes, and hangs up.
+/// A server that answers each greeting with these bytes, and hangs up.
 async fn somebody(answer: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

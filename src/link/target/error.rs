@@ -1,6 +1,6 @@
-//! What can be wrong with `redis.url`.
+//! The faults of a `redis.url`.
 
-/// Why a URL is not understood. None shows any part that may be secret.
+/// Why a URL is not understood. No variant holds a part that may be secret.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TargetError {
     #[error("must start with redis://, rediss://, unix:, redis+unix:// or redis+sentinel://")]

@@ -10,8 +10,8 @@ use redis::{
 use super::{Place, Target, node};
 use crate::link::{commands::Commands, greeting, probe, refusal::is_hang_up};
 
-/// How often the driver tries a command again in a Redis Cluster, some milliseconds apart, before it
-/// says why it cannot be done. By itself it would take minutes.
+/// How often the driver repeats a command in a Redis Cluster, some milliseconds apart, before it
+/// reports the failure. Its default would take minutes.
 const RETRIES: u32 = 8;
 
 impl Target {
@@ -19,7 +19,7 @@ impl Target {
     /// living master of the cluster. It speaks RESP3, so `config` may have a push sender.
     ///
     /// # Errors
-    /// If nobody answers, or refuses us, or there is no master.
+    /// If no server answers, it refuses us, or there is no master.
     pub(crate) async fn connect(
         &self,
         config: &AsyncConnectionConfig,
@@ -39,10 +39,10 @@ impl Target {
                         let masters = view.masters.into_iter().map(|master| master.address);
                         (masters.collect(), no_node())
                     }
-                    // Somebody who is no cluster at all is told so by what comes next.
+                    // If the server is no cluster at all, the next step says so.
                     Err(error) => (seeds, error),
                 };
-                // not all nodes of ours at one node of theirs
+                // so that our nodes do not all use one node of the cluster
                 nodes.shuffle(&mut rand::rng());
                 for (host, port) in nodes {
                     match self.connect_node(&host, port, config).await {
@@ -64,8 +64,9 @@ impl Target {
         }
     }
 
-    /// Opens a connection to one node of the cluster, with the same login and TLS. Without a host
-    /// it is the one of the first seed: a node that does not announce its own means "as you came".
+    /// Opens a connection to one node of the cluster, with the same login and TLS. An empty host
+    /// means the host of the first seed: a node that announces no host means "the one that you
+    /// used".
     ///
     /// # Errors
     /// If it does not answer, or refuses us.
@@ -94,7 +95,8 @@ impl Target {
             return self.connect(config).await.map(Commands::single);
         };
         self.ensure_crypto();
-        // The driver believes the first who answers, and goes back to these when it knows nobody.
+        // The driver believes the first node that answers, and returns to these seeds when it knows
+        // no node.
         let view = self.whereabouts.view(self, &seeds).await?;
         let masters = view.masters.iter().map(|master| &master.address);
         let masters = masters
@@ -143,8 +145,8 @@ impl Target {
         self.tls.as_ref().map_or(Ok(None), |tls| tls.certificates())
     }
 
-    /// The driver takes rustls' default provider of the process; without one, and with two compiled
-    /// in by somebody else's features, it would panic. Whoever has set one keeps it.
+    /// Sets rustls' default provider of the process, unless the program has set one. Without any,
+    /// the driver would panic where another crate's features compile two in.
     pub(super) fn ensure_crypto(&self) {
         if self.tls.is_some() {
             drop(rustls::crypto::aws_lc_rs::default_provider().install_default());

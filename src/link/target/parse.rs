@@ -29,10 +29,10 @@ impl Target {
     /// TLS trusts the authorities of the system, or those in the PEM file of `?ca=/path`, and shows
     /// the certificate of `?cert=/path` with `?key=/path`; or those of `files`.
     ///
-    /// The files are not looked at; [`problems`](Self::problems) does that.
+    /// The files are not read; [`problems`](Self::problems) does that.
     ///
     /// # Errors
-    /// If it is none of these. The error does not repeat the URL.
+    /// If the URL is none of these. The error does not repeat it.
     pub(crate) fn parse(url: &SecretUrl, files: &TlsFiles) -> Result<Self, TargetError> {
         let urls = Url::all(url.expose())?;
         let target = match urls[0].scheme {
@@ -119,7 +119,7 @@ fn settings(url: &Url<'_>, db: Option<&str>) -> Result<RedisConnectionInfo, Targ
         Some(Ok(db)) => db,
         Some(Err(_)) => return Err(TargetError::Database),
     };
-    // So that `CLIENT LIST` tells whose connection it is, from Redis 7.2 on.
+    // Names our connections in `CLIENT LIST`, from Redis 7.2 on.
     let mut settings = RedisConnectionInfo::default()
         .set_db(db.into())
         .set_protocol(ProtocolVersion::RESP3)

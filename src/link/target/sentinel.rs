@@ -1,4 +1,4 @@
-//! Asks Sentinels who the master is.
+//! Asks Sentinels for the master.
 
 use redis::{
     Client, ConnectionAddr, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError,
@@ -8,7 +8,7 @@ use redis::{
 use super::{Target, node, open::no_node};
 
 impl Target {
-    /// Asks one Sentinel after the other who the master is.
+    /// Asks one Sentinel after the other for the master.
     pub(super) async fn find_master(
         &self,
         sentinels: &[ConnectionAddr],
@@ -31,8 +31,8 @@ impl Target {
         sentinel: &ConnectionAddr,
         name: &str,
     ) -> RedisResult<Option<(String, u16)>> {
-        // First without a login: one is refused by a Sentinel that has no password. RESP2, since
-        // `HELLO 3` would be refused by one that has.
+        // The first attempt has no login, for a Sentinel without a password refuses one. It uses
+        // RESP2, for a Sentinel with a password refuses `HELLO 3`.
         let plain = RedisConnectionInfo::default();
         let login = self.settings.clone().set_db(0).set_protocol(ProtocolVersion::RESP2);
         match self.ask_sentinel_as(sentinel, plain, name).await {

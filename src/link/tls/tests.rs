@@ -63,7 +63,7 @@ impl Drop for Keys {
     }
 }
 
-/// What is said when it cannot be connected to.
+/// The error of a failed connection, in words.
 async fn said(target: &Target) -> String {
     let error = target.connect(&target.config()).await.map(drop).unwrap_err();
     explain(target, &error)

@@ -1,5 +1,4 @@
-//! Untyped values as typed ones, in the way in which JSON is read: an enum is a text, or a map with
-//! one member.
+//! Untyped values as typed ones, by the rules of JSON: an enum is a text, or a map with one member.
 
 use rmpv::Value as Tree;
 use serde::{
@@ -13,7 +12,7 @@ use serde::{
 
 pub(super) use rmpv::ext::Error as Failed;
 
-/// A value that is read.
+/// A value to be read.
 pub(super) struct Argument(pub(super) Tree);
 
 impl<'de> Deserializer<'de> for Argument {
@@ -39,7 +38,7 @@ impl<'de> Deserializer<'de> for Argument {
         }
     }
 
-    /// Binary is no text, though it may look like some.
+    /// Binary is no text, even if its bytes are.
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failed> {
         match self.0 {
             Tree::Binary(_) => Err(Failed::invalid_type(Unexpected::Other("binary"), &visitor)),
