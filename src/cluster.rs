@@ -1,8 +1,8 @@
-//! What the nodes of a cluster say to each other, and how it travels.
+//! The messages between the nodes of a cluster, and how they travel.
 //!
-//! `message` is the vocabulary; `wire` turns it into the bytes of the Node.js adapters and back,
-//! and nothing else; `broker` carries bytes from node to node and never looks into them. None of
-//! them knows a socket: applying what others say is the adapter's job.
+//! `message` is the vocabulary. `codec` turns it into the bytes of the Node.js adapters and back.
+//! `broker` carries bytes from node to node and never looks into them. None of them knows a socket:
+//! `sockets::relay` applies the messages of others.
 
 pub(crate) mod broker;
 pub(crate) mod codec;

@@ -1,8 +1,8 @@
 //! The vocabulary as bytes: the formats of `@socket.io/redis-adapter`, classic and sharded.
 //!
-//! Pure: bytes and channel names in, messages out, and back. Strict in what it writes, because a
-//! wrong message stops a Node.js node; lenient in what it reads, because anybody who reaches Redis
-//! can publish.
+//! Pure: bytes and channel names in, messages out, and back. Writing is strict, because a wrong
+//! message stops a Node.js node. Reading is lenient, because everybody who reaches Redis can
+//! publish.
 
 mod classic;
 mod fields;
@@ -31,19 +31,19 @@ use crate::{
 /// Why a frame is not a message.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DecodeError {
-    /// Neither of the encodings, or cut short.
+    /// The frame is in neither encoding, or is cut short.
     #[error("it is neither JSON nor MessagePack")]
     Malformed,
-    /// What its values are made of.
+    /// The frame's values are malformed.
     #[error(transparent)]
     Values(#[from] ReadError),
-    /// A member that the message cannot be without.
+    /// The frame lacks a necessary member.
     #[error("its member `{0}` is missing or has the wrong type")]
     Member(&'static str),
-    /// An event that no client may get: it would drop its connection.
+    /// The event may not reach a client, which would drop its connection.
     #[error("its event has a name that Socket.IO keeps for itself, or none")]
     EventName,
-    /// A newer node may speak.
+    /// The type is unknown. It may come from a newer node.
     #[error("type {0} is unknown")]
     UnknownType(i64),
 }
@@ -51,18 +51,18 @@ pub(crate) enum DecodeError {
 /// Why a message cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EncodeError {
-    /// The packet is not one.
+    /// The packet is malformed.
     #[error("the packet cannot be read")]
     Packet(#[source] ReadError),
-    /// This wire format has no words for it.
+    /// The wire format has no such message.
     #[error("the wire format has no such message")]
     NotInThisFormat,
 }
 
-/// How deep a frame may be nested: as deep as an event, and what is around it.
+/// Deepest nesting of a frame: that of an event, and what surrounds it.
 const FRAME_DEPTH: usize = MAX_DEPTH + 8;
 
-/// The name of an event, the rest of which is not read.
+/// The name of an event. The rest is not read.
 pub(crate) fn event_name(event: &Event) -> Option<&str> {
     match event {
         Event::Values(values) => values.first()?.as_str(),
@@ -70,7 +70,7 @@ pub(crate) fn event_name(event: &Event) -> Option<&str> {
     }
 }
 
-/// How this node writes and reads.
+/// How this node writes and reads messages.
 #[derive(Debug)]
 pub(crate) struct Wire {
     format: Format,
@@ -82,8 +82,8 @@ pub(crate) struct Wire {
 enum Format {
     Classic,
     Sharded {
-        /// Whether a broadcast to one room goes to the channel of the room, as Node.js does it in
-        /// its dynamic modes. If not, everything is on the common channel, which is always safe.
+        /// Whether a broadcast to one room goes to the channel of the room, as in the dynamic modes
+        /// of Node.js. Otherwise all frames are on the common channel, which is always safe.
         rooms: bool,
     },
 }
@@ -96,20 +96,20 @@ impl Wire {
     pub(crate) fn new(protocol: WireProtocol, prefix: &str, node: &str, rooms: bool) -> Self {
         let format = match protocol {
             WireProtocol::Sharded => Format::Sharded { rooms },
-            // Streams are refused by the configuration.
+            // The configuration refuses streams.
             WireProtocol::Classic | WireProtocol::Streams => Format::Classic,
         };
         Self { format, prefix: prefix.into(), node: node.into() }
     }
 
-    /// What a node listens to for as long as it serves a namespace; with `all`, every room too.
+    /// The topics of a node while it serves a namespace; with `all`, every room too.
     pub(crate) fn topics(&self, namespace: &str, all: bool) -> Vec<Topic> {
         let common: Channel = format!("{}#{namespace}#", self.prefix).into();
         let mut topics = self.answer_topics(namespace);
         match self.format {
             Format::Classic => {
                 topics.push(if all { Topic::Prefix(common) } else { Topic::Channel(common) });
-                // The last: whoever is counted here has to hear everything else.
+                // The last one, because a node that is counted must hear everything else.
                 topics.push(Topic::Channel(self.counted(namespace)));
             }
             Format::Sharded { .. } => topics.push(Topic::Channel(common)),
@@ -117,7 +117,7 @@ impl Wire {
         topics
     }
 
-    /// Where answers to this node's questions come in.
+    /// The topics on which answers to this node's questions arrive.
     pub(crate) fn answer_topics(&self, namespace: &str) -> Vec<Topic> {
         let own = Topic::Channel(self.own_channel(namespace, &self.node));
         match self.format {
@@ -129,7 +129,7 @@ impl Wire {
         }
     }
 
-    /// Whether what comes on a channel are answers to questions.
+    /// Whether a channel carries answers to questions.
     pub(crate) fn carries_answers(&self, channel: &str) -> bool {
         match self.format {
             Format::Classic => channel
@@ -157,7 +157,7 @@ impl Wire {
         }
     }
 
-    /// The channel that only this node listens to.
+    /// The channel to which only this node listens.
     pub(crate) fn own_channel(&self, namespace: &str, node: &str) -> Channel {
         match self.format {
             Format::Classic => format!("{}-response#{namespace}#{node}#", self.prefix).into(),
@@ -165,8 +165,8 @@ impl Wire {
         }
     }
 
-    /// The namespaces that a channel can belong to. More than one if there is a `#` in the name of
-    /// the namespace or of the room; the caller knows which one it serves.
+    /// The namespaces that a channel may belong to. There are several if the name of the namespace
+    /// or of the room has a `#`; the caller knows which one it serves.
     pub(crate) fn namespaces<'a>(
         &self,
         channel: &'a str,
@@ -180,7 +180,7 @@ impl Wire {
         rest.match_indices('#').map(|(at, _)| &rest[..at])
     }
 
-    /// Writes a message. `asker` is the node whose question an answer answers.
+    /// Writes a message. `asker` is the node that asked the answered question.
     ///
     /// # Errors
     /// If the format has no such message.
@@ -196,7 +196,7 @@ impl Wire {
         }
     }
 
-    /// Writes a broadcast of a packet as clients get it; the way that most messages go.
+    /// Writes a broadcast of a packet in its form for clients. Most messages are written here.
     ///
     /// # Errors
     /// If the packet is malformed.
@@ -216,8 +216,8 @@ impl Wire {
         }
     }
 
-    /// Reads a frame. None: nothing for this node, such as its own echo, or a message to a room
-    /// that `wants` does not want; such a frame is not even decoded.
+    /// Reads a frame. `None` if it is not for this node, such as its own echo, or a message to a
+    /// room that `wants` refuses. Such a frame is not even decoded.
     ///
     /// # Errors
     /// If it makes no sense.
@@ -234,7 +234,7 @@ impl Wire {
         }
     }
 
-    /// Whether a node id is this node's own. No id is nobody's.
+    /// Whether a node id is this node's own. A missing id is not.
     fn is_own(&self, node: Option<&str>) -> bool {
         node == Some(&self.node)
     }

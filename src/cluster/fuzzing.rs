@@ -1,4 +1,4 @@
-//! What the fuzz targets of the wire formats drive. A test drives it too, with fewer inputs.
+//! Entries for the fuzz targets of the wire formats. A test runs them too, with fewer inputs.
 
 use bytes::Bytes;
 
@@ -12,8 +12,8 @@ use crate::{
     payload::{from_packet, to_packet},
 };
 
-/// Reads a frame of any channel. What is understood as an event is made into a packet and back, and
-/// what is understood at all can be written again and is then understood as the same.
+/// Reads a frame of any channel. An event that is understood becomes a packet and is read back. A
+/// message that is understood can be written again, and is then understood as the same.
 pub fn wire(sharded: bool, channel: u8, frame: &[u8]) {
     let protocol = if sharded { WireProtocol::Sharded } else { WireProtocol::Classic };
     let ours = Wire::new(protocol, "k", "ours", true);

@@ -1,9 +1,9 @@
-//! To which rooms this node has said something lately, so that whoever may not have heard it can be
+//! The rooms to which this node has sent lately, so that sockets that may have missed it can be
 //! told apart from the others.
 //!
-//! A fixed table holds the time of the last word for each namespace and room, found by a hash that is
-//! the same on every node. Two rooms may share a place: then somebody is taken for concerned who is
-//! not. Nobody is overlooked.
+//! A fixed table holds the time of the last message for each namespace and room, found by a hash
+//! that is the same on every node. Two rooms may share a place. Then a socket counts as concerned
+//! that is not, but no concerned one is overlooked.
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -19,11 +19,11 @@ const PLACES: usize = 1 << 16;
 /// A set of places as one bit each, in bytes.
 const BITMAP: usize = PLACES / 8;
 
-/// The unit of time in the table. Its 32 bits last for two years, and come round without harm: what
-/// is old looks new for a moment.
+/// The unit of time in the table. Its 32 bits last for two years and wrap without harm: an old time
+/// looks new for a moment.
 const STEP: Duration = Duration::from_millis(16);
 
-/// What is older than this may be forgotten, so whoever asks for more is told all.
+/// The age from which marks may be forgotten. A question for more is answered with all places.
 pub(crate) const HORIZON: Duration = Duration::from_secs(3600);
 
 /// The hash of a namespace, or of a room in it, before it is cut to a place.
@@ -47,16 +47,16 @@ impl Hash {
         Self(mix(hash, text.len() as u64 + 1))
     }
 
-    /// The highest bits are those that every byte has a part in.
+    /// The place of the hash: its highest bits, in which every byte has a part.
     fn place(self) -> usize {
         (self.0 >> 48) as usize
     }
 }
 
-/// The times of the last words.
+/// The times of the last messages.
 pub(crate) struct Marks {
     began: Instant,
-    /// In steps since a moment that lies before the beginning, so that 0, "never", is long ago.
+    /// In steps since a moment before the start, so that 0, "never", is long ago.
     last: Box<[AtomicU32]>,
 }
 
@@ -69,11 +69,11 @@ impl Default for Marks {
 
 impl Marks {
     fn now(&self) -> u32 {
-        // Cut off on purpose: the numbers come round.
+        // Cut off on purpose: the numbers wrap.
         ((self.began.elapsed() + HORIZON + 2 * STEP).as_millis() / STEP.as_millis()) as u32
     }
 
-    /// Notes that something is about to be said to the sockets that `to` selects.
+    /// Notes that a message is about to go to the sockets that `to` selects.
     pub(crate) fn mark(&self, namespace: &str, to: &Selection) {
         let now = self.now();
         let namespace = Hash::namespace(namespace);
@@ -85,7 +85,7 @@ impl Marks {
         }
     }
 
-    /// Where something has been said within the last `age`.
+    /// The places that got a message within the last `age`.
     pub(crate) fn within(&self, age: Duration) -> Places {
         let mut places = Places::default();
         if age > HORIZON {
@@ -130,7 +130,7 @@ impl Places {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// Those that are here and not in `others`.
+    /// The places that are here and not in `others`.
     pub(crate) fn without(mut self, others: &Self) -> Self {
         self.0.iter_mut().zip(&*others.0).for_each(|(word, other)| *word &= !other);
         self
@@ -157,9 +157,9 @@ impl Places {
         }
     }
 
-    /// The opposite of [`to_text`](Self::to_text). None: it is none.
+    /// The opposite of [`to_text`](Self::to_text). `None` if the text is not valid.
     pub(crate) fn from_text(text: &str) -> Option<Self> {
-        // A longer one is refused before anything is made of it.
+        // A longer text is refused before it is decoded.
         let bytes = BASE64.decode(text.get(..text.len().min(2 * BITMAP))?).ok()?;
         let mut places = Self::default();
         if bytes.len() == BITMAP {
@@ -279,8 +279,8 @@ mod tests {
         }
     }
 
-    /// Nodes of different versions of this server must find the same places. Who changes the hash
-    /// changes the version of the questions, too.
+    /// Nodes of different versions of this server must find the same places. A change of the hash
+    /// needs a change of the version of the questions, too.
     #[test]
     fn the_hash_stays_what_it_is() {
         let place = |namespace, room| Hash::namespace(namespace).and(room).place();

@@ -1,7 +1,7 @@
-//! Which nodes of ours there have been lately.
+//! The nodes of ours that were there lately.
 //!
-//! A node that hangs is taken for dead when its lease is over, but Redis goes on counting it among
-//! those that listen. Whoever has known it does not take it for a node of another kind, which has no
+//! A node that hangs is taken for dead when its lease is over, but Redis still counts it as a
+//! listener. A node that remembers it does not take it for a node of another kind, which has no
 //! lease, and does not wait for its answers.
 
 use std::{
@@ -13,14 +13,14 @@ use parking_lot::Mutex;
 
 use crate::id::NodeId;
 
-/// How often it is looked who is there: well within a lease, so that a node is known before it can
-/// be taken for dead.
+/// The time between two looks at the list of nodes: well within a lease, so that a node is known
+/// before it can be taken for dead.
 pub(super) const LOOK: Duration = Duration::from_secs(5);
-/// A look that follows soon, and how many do so after the start.
+/// The time before an early look, and the number of early looks after the start.
 pub(super) const SOON: Duration = Duration::from_secs(2);
 pub(super) const FIRST_LOOKS: usize = 5;
-/// How long a node is remembered that is not there any more. A link of a node that hangs may last
-/// as long as Redis and the network let it.
+/// How long a departed node is remembered. A link of a node that hangs may last as long as Redis
+/// and the network allow.
 const MEMORY: Duration = Duration::from_secs(3600);
 
 /// Nodes by their ids on the wire.
@@ -30,12 +30,12 @@ pub(super) struct Acquaintances(Mutex<HashMap<String, Seen>>);
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     last: Instant,
-    /// Since when it is known not to be there.
+    /// The time since which it is known to be gone.
     gone: Option<Instant>,
 }
 
 impl Acquaintances {
-    /// Notes who is there, and lists who was and is not any more.
+    /// Notes the present nodes, and returns the former ones that are not there any more.
     pub(super) fn meet(&self, there: &HashMap<String, NodeId>, now: Instant) -> Vec<String> {
         let mut seen = self.0.lock();
         seen.extend(there.keys().map(|id| (id.clone(), Seen { last: now, gone: None })));
@@ -48,7 +48,7 @@ impl Acquaintances {
         .collect()
     }
 
-    /// Whether a node that is not there any more may have been until after `since`.
+    /// Whether a departed node may have lived after `since`.
     pub(super) fn has_lost_one(&self, since: Instant) -> bool {
         self.0.lock().values().any(|node| node.gone.is_some_and(|gone| gone >= since))
     }

@@ -1,7 +1,7 @@
 //! The vocabulary of a cluster, whatever the wire format.
 //!
-//! Names follow Socket.IO. Where the two wire formats say the same thing in two ways, here is the
-//! thing.
+//! Names follow Socket.IO. Where the two wire formats express one thing in two ways, it has one
+//! form here.
 
 use std::time::Duration;
 
@@ -21,16 +21,17 @@ pub(crate) struct Envelope {
     pub(crate) message: Message,
 }
 
-/// Which sockets of a namespace.
+/// A selection of sockets of a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Selection {
-    /// The members of any of these rooms; of none: every socket of the namespace.
+    /// The members of any of these rooms. Without rooms, every socket of the namespace.
     pub(crate) rooms: Vec<Room>,
-    /// But not the members of any of these.
+    /// Members of any of these rooms are left out.
     pub(crate) except: Vec<Room>,
 }
 
-/// In the words of socketioxide, where no rooms mean nobody unless the broadcast flag is set.
+/// The selection in socketioxide's form, where no rooms mean nobody unless the broadcast flag is
+/// set.
 impl From<Selection> for BroadcastOptions {
     fn from(Selection { rooms, except }: Selection) -> Self {
         let mut options = Self::default();
@@ -41,12 +42,12 @@ impl From<Selection> for BroadcastOptions {
     }
 }
 
-/// How a packet is to be delivered.
+/// Options for the delivery of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Flags {
-    /// May be dropped for sockets that are not ready.
+    /// Sockets that are not ready may be skipped.
     pub(crate) volatile: bool,
-    /// Whether to compress; nothing here does, it is passed on.
+    /// Whether to compress. It is only passed on here.
     pub(crate) compress: Option<bool>,
     /// How long acknowledgements are collected.
     pub(crate) timeout: Option<Duration>,
@@ -55,25 +56,26 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
-    /// What of an emit's options others have to know.
+    /// The options of an emit that other nodes have to know.
     pub(crate) fn of(options: &BroadcastOptions, trace: Option<TraceParent>) -> Self {
         Self { volatile: options.has_flag(BroadcastFlags::Volatile), trace, ..Self::default() }
     }
 }
 
-/// The name of a question, chosen by who asks.
+/// The name of a question, chosen by the asking node.
 pub(crate) type RequestId = String;
 
 /// An event's name and its arguments, binary inline.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
     Values(Vec<Tree>),
-    /// A whole array of MessagePack that starts with a name that clients may get. What most
-    /// messages are is not taken apart before it is known who gets it.
+    /// A whole array of MessagePack that starts with a valid event name. Most messages stay encoded
+    /// until their recipients are known.
     Encoded(Bytes),
 }
 
-/// What one node says to the others. `event` is the event's name and its arguments, binary inline.
+/// A message of one node to the others. `event` is the event's name and its arguments, binary
+/// inline.
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
     Broadcast {
@@ -81,7 +83,7 @@ pub(crate) enum Message {
         to: Selection,
         flags: Flags,
     },
-    /// Asked for: one [`Answer::ClientCount`], then an [`Answer::ClientAck`] for each client.
+    /// A question for one [`Answer::ClientCount`], then an [`Answer::ClientAck`] for each client.
     BroadcastWithAck {
         request: RequestId,
         event: Vec<Tree>,
@@ -100,22 +102,22 @@ pub(crate) enum Message {
         to: Selection,
         close: bool,
     },
-    /// Asked for: [`Answer::Sockets`].
+    /// A question for [`Answer::Sockets`].
     FetchSockets {
         request: RequestId,
         to: Selection,
     },
-    /// Asked for: [`Answer::Rooms`].
+    /// A question for [`Answer::Rooms`].
     AllRooms {
         request: RequestId,
     },
-    /// Asked for, by nodes before version 8: [`Answer::SocketIds`].
+    /// A question of nodes before version 8, for [`Answer::SocketIds`].
     SocketIds {
         request: RequestId,
         rooms: Vec<Room>,
     },
-    /// One socket joins, leaves or goes, as nodes before version 8 say it. Only the node that
-    /// holds it acts, and answers [`Answer::Done`].
+    /// One socket joins, leaves or is disconnected, in the form of nodes before version 8. Only the
+    /// node that holds it acts, and answers [`Answer::Done`].
     JoinOne {
         request: RequestId,
         socket: String,
@@ -131,7 +133,7 @@ pub(crate) enum Message {
         socket: String,
         close: bool,
     },
-    /// For the servers themselves. With a request id the first answer of each counts
+    /// An event for the servers themselves. With a request id the first answer of each counts
     /// ([`Answer::ServerSide`]).
     ServerSideEmit {
         request: Option<RequestId>,
@@ -144,8 +146,8 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    /// Whose clients hear of it, or which sockets are changed by it; none where it is no harm if it
-    /// is missing, because whoever asked notices.
+    /// The sockets that hear of the message, or are changed by it. `None` where a loss does no
+    /// harm, because the asking node notices.
     pub(crate) fn changes(&self) -> Option<&Selection> {
         match self {
             Self::Broadcast { to, flags, .. } => Some(to).filter(|_| !flags.volatile),
@@ -153,7 +155,7 @@ impl Message {
             | Self::Join { to, .. }
             | Self::Leave { to, .. }
             | Self::Disconnect { to, .. } => Some(to),
-            // Nodes of ours read the forms that name one socket, and never say them.
+            // Our nodes read the forms that name one socket, and never write them.
             Self::JoinOne { .. }
             | Self::LeaveOne { .. }
             | Self::DisconnectOne { .. }
@@ -166,25 +168,25 @@ impl Message {
     }
 }
 
-/// What a question is answered with.
+/// The answer to a question.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Answer {
-    /// Descriptions; from old nodes, and in answer to `SocketIds`, only ids.
+    /// Descriptions of sockets. Old nodes, and answers to `SocketIds`, give only ids.
     Sockets(Vec<Description>),
     SocketIds(Vec<String>),
     Rooms(Vec<Room>),
     Done,
-    /// None: called back without an argument.
+    /// The argument of the callback. `None`: it was called without one.
     ServerSide(Option<Tree>),
     ClientCount(usize),
-    /// None: called back without an argument.
+    /// The argument of the acknowledgement. `None`: it had none.
     ClientAck(Option<Tree>),
 }
 
 /// A socket as `fetchSockets` of Node.js shows it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Description {
-    /// A socket of ours can be told from one of Node.js: its id is a `SocketId`.
+    /// The id. A `SocketId` means a socket of ours, any other form one of Node.js.
     pub(crate) id: String,
     pub(crate) handshake: Map<String, Json>,
     pub(crate) rooms: Vec<Room>,

@@ -1,4 +1,5 @@
-//! The other nodes, as this one speaks to them: what it says, what it asks, who is there.
+//! The other nodes, as this one deals with them: messages, questions, and the list of present
+//! nodes.
 
 pub(crate) mod acks;
 pub(crate) mod nodes;
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{future::BoxFuture, id::NodeId, link::rights::Rights, link::state::Link};
 
-/// Lists the nodes of ours that are alive: the id on the wire, and the name.
+/// Lists the live nodes of ours: the id on the wire, and the name.
 pub(crate) type Roster = Arc<
     dyn Fn() -> BoxFuture<'static, Result<HashMap<String, NodeId>, Disconnected>> + Send + Sync,
 >;
@@ -35,17 +36,17 @@ pub(crate) type Roster = Arc<
 /// The namespace that every Node.js server has.
 const FIRST: &str = "/";
 
-/// How often a question looks whether the nodes that it waits for are still there.
+/// The time between two checks of a question whether the nodes that it waits for are still there.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// What went wrong between the nodes, since the start.
+/// Counts of messages between the nodes, since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     /// Frames that could not be read.
     pub(crate) malformed: AtomicU64,
     /// Messages that could not be written for the others.
     pub(crate) unsendable: AtomicU64,
-    /// Broadcasts received that no socket here was meant by.
+    /// Received broadcasts that matched no local socket.
     pub(crate) filtered: AtomicU64,
     /// Messages received and applied.
     pub(crate) applied: AtomicU64,
@@ -63,12 +64,12 @@ pub(crate) struct Peers {
     members: Acquaintances,
     strangers: Strangers,
     marks: Marks,
-    /// How often each namespace is served: while one takes over from another, twice.
+    /// How often each namespace is served: twice while one instance takes over from another.
     served: RwLock<HashMap<Box<str>, usize>>,
     /// One pattern for all rooms instead of a channel for each.
     hears_all: bool,
     timeout: Duration,
-    /// None where everything is allowed.
+    /// Refused commands. `None` where everything is allowed.
     rights: Option<Arc<Rights>>,
     counts: Counts,
 }
@@ -82,17 +83,17 @@ pub(crate) struct NewPeers {
     pub(crate) hears_all: bool,
     /// How long a question waits for answers.
     pub(crate) timeout: Duration,
-    /// What Redis refuses; none where everything is allowed.
+    /// Refused commands. `None` where everything is allowed.
     pub(crate) rights: Option<Arc<Rights>>,
 }
 
-/// What came back.
+/// The answers to a question.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     pub(crate) answers: Vec<Answer>,
     /// Nodes of ours that did not answer in time.
     pub(crate) missing: Vec<NodeId>,
-    /// Others that did not.
+    /// The number of other nodes that did not answer.
     pub(crate) missing_foreign: usize,
 }
 
@@ -146,7 +147,7 @@ impl Peers {
         self.rights.as_ref().map(|rights| rights.refused()).unwrap_or_default()
     }
 
-    /// Why the others cannot be reached though the link is there; none: they can.
+    /// Why the others cannot be reached although the link is up. `None`: they can.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.rights.as_ref()?.trouble()
     }
@@ -155,7 +156,7 @@ impl Peers {
         self.is_up() && self.trouble().is_none()
     }
 
-    /// From now on this node is counted as one that serves the namespace.
+    /// This node serves the namespace from now on, and is counted for it.
     pub(crate) fn serve(&self, namespace: &str) {
         *self.served.write().entry(namespace.into()).or_default() += 1;
         for topic in self.wire.topics(namespace, self.hears_all) {
@@ -163,9 +164,9 @@ impl Peers {
         }
     }
 
-    /// This node serves the namespace no more.
+    /// This node no longer serves the namespace.
     pub(crate) fn unserve(&self, namespace: &str) {
-        // The last that was listened to is left first: who is counted has to hear everything.
+        // In reverse order: as long as a node is counted it must hear everything.
         for topic in self.wire.topics(namespace, self.hears_all).iter().rev() {
             self.broker.unlisten(topic);
         }
@@ -178,21 +179,22 @@ impl Peers {
         }
     }
 
-    /// Hears answers about a namespace while the returned value lives. None if it is served here,
-    /// and so heard of anyway. A node serves a namespace from its first socket in it on.
+    /// Hears answers about a namespace while the returned value lives. `None` if the namespace is
+    /// served here and heard anyway. A node serves a namespace from its first socket in it on.
     pub(crate) async fn hear_answers(&self, namespace: &str) -> Option<Hearing<'_>> {
         if self.served.read().contains_key(namespace) {
             return None;
         }
         let hearing = Hearing { peers: self, topics: self.wire.answer_topics(namespace) };
         hearing.topics.iter().for_each(|topic| self.broker.listen(topic.clone()));
-        // At most as long as an answer may take: then it is not heard, and that is told.
+        // Waits no longer than an answer may take. After that the answer is not heard, and counts
+        // as missing.
         let _ = tokio::time::timeout(self.timeout, self.broker.settled(&hearing.topics)).await;
         Some(hearing)
     }
 
-    /// Ends when the node hears of these rooms of a namespace that it serves, or cannot because the
-    /// link is down, or it takes too long.
+    /// Ends when the node hears of these rooms of a namespace that it serves, when the link is
+    /// down, or when it takes too long.
     pub(crate) async fn settled(&self, namespace: &str, rooms: &[Room]) {
         let mut topics = self.wire.topics(namespace, self.hears_all);
         let room = |room: &Room| Topic::Channel(self.wire.room_channel(namespace, room));
@@ -200,7 +202,7 @@ impl Peers {
         let _ = tokio::time::timeout(self.timeout, self.broker.settled(&topics)).await;
     }
 
-    /// Listens to a room that has members here; where one pattern covers every room, nobody asks.
+    /// Listens to a room with local members. Does nothing where one pattern covers every room.
     pub(crate) fn listen(&self, namespace: &str, room: &str) {
         self.broker.listen(Topic::Channel(self.wire.room_channel(namespace, room)));
     }
@@ -212,7 +214,7 @@ impl Peers {
 
     /// Sends an event to the sockets of the other nodes.
     pub(crate) fn broadcast(&self, namespace: &str, packet: &Value, to: &Selection, flags: Flags) {
-        // What is volatile nobody counts on.
+        // Nobody relies on volatile events.
         if !flags.volatile {
             self.marks.mark(namespace, to);
         }
@@ -225,7 +227,7 @@ impl Peers {
         }
     }
 
-    /// Says something to the other nodes.
+    /// Sends a message to the other nodes.
     pub(crate) fn say(&self, namespace: &str, message: &Message) {
         if let Some(to) = message.changes() {
             self.marks.mark(namespace, to);
@@ -246,8 +248,8 @@ impl Peers {
     ) {
         match self.wire.encode(namespace, &Message::Answer { request, answer }, asker) {
             Ok((channel, frame)) => self.broker.publish(&channel, frame.into()),
-            // A question that does not say where its answer goes is malformed: the asker's fault,
-            // and no reason to fill our log.
+            // A question that does not say where its answer goes is malformed. That is the asker's
+            // fault, and no reason to fill our log.
             Err(_) => _ = self.counts.malformed.fetch_add(1, Ordering::Relaxed),
         }
     }
@@ -257,7 +259,7 @@ impl Peers {
         tracing::error!(namespace, %error, "not sent to the other nodes");
     }
 
-    /// Looks whether what is said from now on reaches the others.
+    /// Watches whether messages from now on reach the others.
     pub(crate) fn reaching(&self) -> Reaching<'_> {
         Reaching { peers: self, mark: self.broker.mark(), unsendable: self.unsendable() }
     }
@@ -266,8 +268,8 @@ impl Peers {
         self.counts.unsendable.load(Ordering::Relaxed)
     }
 
-    /// Looks from time to time who is there, so that nobody is unknown who is taken for dead. Soon
-    /// after the start, and after the first sight of a stranger, it is looked again at once.
+    /// Looks at the list of nodes from time to time, so that every node is known before it is taken
+    /// for dead. There are early looks after the start, and after the first sight of a stranger.
     pub(crate) async fn stay_acquainted(self: Arc<Self>) {
         let (mut looks, mut seen_before) = (0, false);
         loop {
@@ -278,7 +280,7 @@ impl Peers {
             }
             looks = (looks + 1).min(members::FIRST_LOOKS);
             let Ok((Census { foreign, .. }, _)) = self.census(FIRST).await else { continue };
-            // Once may be a node of ours that has just come and is not listed yet.
+            // A single sight may be a node of ours that has just come and is not listed yet.
             let is_sure = foreign > 0 && seen_before;
             if is_sure {
                 self.strangers.noticed();
@@ -287,7 +289,7 @@ impl Peers {
         }
     }
 
-    /// Who serves a namespace beside this node, and what they are called.
+    /// The nodes that serve a namespace beside this one, with their names.
     async fn census(
         &self,
         namespace: &str,
@@ -304,7 +306,7 @@ impl Peers {
         let (total, listeners) = listeners.split_first().unwrap_or((&0, &[]));
         let listens = ids.into_iter().zip(listeners).filter(|(_, count)| **count > 0);
         let ours: Vec<&String> = listens.map(|(id, _)| id).collect();
-        // One that is taken for dead may still be counted, which makes it none of the others.
+        // A node that is taken for dead may still be counted. It is none of the other kinds.
         let itself = usize::from(self.served.read().contains_key(namespace));
         let foreign = total.saturating_sub(ours.len() + itself);
         let living = ours.into_iter().filter(|id| names.contains_key(*id));
@@ -312,7 +314,7 @@ impl Peers {
         Ok((Census { named, foreign }, names))
     }
 
-    /// How many nodes that are not ours serve the namespace.
+    /// How many nodes of other kinds serve the namespace.
     ///
     /// # Errors
     /// If the link is down.
@@ -326,7 +328,7 @@ impl Peers {
     /// How many nodes serve the namespace, whatever their kind.
     ///
     /// # Errors
-    /// If Redis does not tell.
+    /// If Redis does not answer.
     pub(crate) async fn serving(&self, namespace: &str) -> Result<usize, Disconnected> {
         let listeners = self.broker.listeners(vec![self.wire.counted(namespace)]).await?;
         Ok(listeners.into_iter().sum())
@@ -335,7 +337,7 @@ impl Peers {
     /// Asks every node that serves the namespace and waits until all have answered, or time is up.
     ///
     /// # Errors
-    /// If it is not known who is there, or the question did not reach them.
+    /// If the present nodes are not known, or the question did not reach them.
     pub(crate) async fn ask(
         &self,
         namespace: &str,
@@ -358,7 +360,7 @@ impl Peers {
         while !waiting.is_over() {
             match self.next(&mut open, deadline).await {
                 Next::Answer((from, answer)) => {
-                    // Another one without a name cannot be told from a repeated one.
+                    // A further nameless answer cannot be told from a repeated one.
                     let is_wanted = from.is_some() || waiting.foreign() > 0;
                     if is_wanted && waiting.answered(from.as_deref()) {
                         answers.answers.push(answer);
@@ -395,7 +397,7 @@ impl std::fmt::Debug for Peers {
     }
 }
 
-/// Answers about a namespace that this node does not serve are heard.
+/// Hears answers about a namespace that this node does not serve.
 pub(crate) struct Hearing<'a> {
     peers: &'a Peers,
     topics: Vec<Topic>,
@@ -415,11 +417,11 @@ pub(crate) struct Reaching<'a> {
 }
 
 impl Reaching<'_> {
-    /// Waits until everything has been taken. If something else was lost meanwhile that is taken
-    /// for a failure, too.
+    /// Waits until every message has been taken. The loss of another message meanwhile counts as a
+    /// failure, too.
     ///
     /// # Errors
-    /// If it is not, or not in time.
+    /// If a message is not taken, or not in time.
     pub(crate) async fn all(self) -> Result<(), Disconnected> {
         let taken = self.peers.broker.taken(self.mark);
         let taken = tokio::time::timeout(self.peers.timeout, taken).await;

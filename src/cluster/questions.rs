@@ -1,4 +1,4 @@
-//! Questions to the other nodes that have no answer yet, and who is still waited for.
+//! Questions to the other nodes that have no answer yet, and the nodes that still have to answer.
 //!
 //! [`Waiting`] decides and does nothing else: no clock, no I/O.
 
@@ -12,26 +12,26 @@ use tokio::sync::mpsc;
 
 use super::message::{Answer, RequestId};
 
-/// An answer, and the node that gave it if it says so.
+/// An answer, and the name of the answering node if it gives one.
 pub(crate) type Answered = (Option<String>, Answer);
 
-/// The nodes that serve a namespace, this one left out.
+/// The nodes that serve a namespace, without this one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Census {
     /// Nodes of ours, by their ids on the wire.
     pub(crate) named: HashSet<String>,
-    /// How many others there are. They have no heartbeat and, in the classic format, their answers
-    /// have no name.
+    /// The number of other nodes. They have no heartbeat and, in the classic format, no name in
+    /// their answers.
     pub(crate) foreign: usize,
 }
 
-/// Who has still to answer one question.
+/// The nodes that have still to answer a question.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     named: HashSet<String>,
     foreign: usize,
     answered: HashSet<String>,
-    /// Answers of others that came before it was known how many there are.
+    /// Nameless answers that came before the number of other nodes was known.
     nameless: usize,
 }
 
@@ -40,13 +40,13 @@ impl Waiting {
         Self { named: census.named, foreign: census.foreign, answered: HashSet::new(), nameless: 0 }
     }
 
-    /// Waits for those that are there, and were not known to be before, unless they have answered.
+    /// Begins to wait for the present nodes, without those that have already answered.
     pub(crate) fn begin(&mut self, Census { mut named, foreign }: Census) {
         named.retain(|node| !self.answered.contains(node));
         (self.named, self.foreign) = (named, foreign.saturating_sub(self.nameless));
     }
 
-    /// Notes an answer. False: this node has answered before, so the answer does not count.
+    /// Notes an answer. Returns false for a second answer of a node, which does not count.
     pub(crate) fn answered(&mut self, from: Option<&str>) -> bool {
         let Some(from) = from else {
             self.nameless += 1;
@@ -62,7 +62,7 @@ impl Waiting {
         true
     }
 
-    /// Stops waiting for nodes that are not there any more.
+    /// Stops waiting for nodes that are gone.
     pub(crate) fn still_there(&mut self, census: &Census, foreign_at_first: usize) {
         self.named.retain(|node| census.named.contains(node));
         let died = foreign_at_first.saturating_sub(census.foreign);
@@ -74,7 +74,7 @@ impl Waiting {
         self.named.is_empty() && self.foreign == 0
     }
 
-    /// How many others did not answer.
+    /// How many other nodes did not answer.
     pub(crate) fn foreign(&self) -> usize {
         self.foreign
     }
@@ -87,11 +87,11 @@ impl Waiting {
     }
 }
 
-/// All known servers name the question in so many bytes, before the answer itself.
+/// The bytes within which all known servers name the question, before the answer itself.
 const HEAD: usize = 256;
 
-/// What may wait for who asked, and what one question may bring in all. Whoever can publish in
-/// Redis can answer, as often as it likes.
+/// Most answers that may wait for the asker, and most bytes that one question may bring in.
+/// Everybody who can publish in Redis can answer, any number of times.
 const MAX_WAITING: usize = 65_536;
 const MAX_BYTES: usize = 256 << 20;
 
@@ -102,7 +102,7 @@ pub(crate) struct Questions(Arc<Mutex<HashMap<RequestId, Asked>>>);
 #[derive(Debug)]
 struct Asked {
     answers: mpsc::Sender<Answered>,
-    /// How many bytes of answers are still taken.
+    /// The bytes of answers that are still accepted.
     bytes_left: usize,
 }
 
@@ -116,8 +116,8 @@ impl Questions {
         Question { id, answers, open: self.0.clone() }
     }
 
-    /// Whether a long answer can be to a question of this node, by a look at its beginning. What
-    /// cannot be seen there can be.
+    /// Whether a long frame may answer a question of this node, by a look at its beginning. If that
+    /// does not tell, the result is true.
     pub(crate) fn may_be_answered(&self, frame: &[u8]) -> bool {
         let head = &frame[..frame.len().min(HEAD)];
         let has = |text: &str| head.windows(text.len()).any(|part| part == text.as_bytes());
@@ -126,8 +126,8 @@ impl Questions {
         !open.is_empty() && !names_another()
     }
 
-    /// Hands over an answer that came in so many bytes. False: nobody asked, nobody waits any more,
-    /// or too much has come already; who gave it counts as one that did not answer.
+    /// Hands over an answer of this size. Returns false if nobody asked, nobody waits any more, or
+    /// too much has come already; then the node counts as one that did not answer.
     pub(crate) fn answer(
         &self,
         request: &str,

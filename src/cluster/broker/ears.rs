@@ -1,4 +1,4 @@
-//! The one place where frames are handed to the node: in turn, and never by a link that is gone.
+//! The one place where frames are handed to the node: in turn, and never by an abandoned link.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -14,18 +14,18 @@ use tracing::error;
 
 use super::Inbound;
 
-/// Hands frames to the node, one at a time, whichever connection they come from.
+/// Hands frames to the node, one at a time, from all connections.
 pub(super) struct Ears {
     inbound: Inbound,
     turn: Mutex<()>,
     received: AtomicU64,
 }
 
-/// The way of one connection to the node. A connection that was given up may still be at it; it
-/// delivers until its ear is closed.
+/// The path from one connection to the node. A connection that was given up may still deliver,
+/// until its ear is closed.
 pub(super) struct Ear {
     ears: Arc<Ears>,
-    /// Read and written by whoever has the turn.
+    /// Read and written by the holder of the turn.
     open: AtomicBool,
 }
 
@@ -34,7 +34,7 @@ impl Ears {
         Self { inbound, turn: Mutex::new(()), received: AtomicU64::new(0) }
     }
 
-    /// For a new connection.
+    /// An ear for a new connection.
     pub(super) fn open(self: &Arc<Self>) -> Ear {
         Ear { ears: self.clone(), open: AtomicBool::new(true) }
     }
@@ -45,8 +45,8 @@ impl Ears {
 }
 
 impl Ear {
-    /// Hands over a frame, unless the ear is closed. A panic in there is logged and goes no
-    /// further: it would end the connection's task without a word.
+    /// Hands over a frame, unless the ear is closed. A panic of the receiver is logged and stops
+    /// here, for it would silently end the connection's task.
     pub(super) fn hear(&self, channel: &str, frame: &Bytes) {
         let Ears { inbound, turn, received } = &*self.ears;
         let _turn = turn.lock();
@@ -55,11 +55,11 @@ impl Ear {
         }
         received.fetch_add(1, Ordering::Relaxed);
         if catch_unwind(AssertUnwindSafe(|| inbound(channel, frame))).is_err() {
-            error!("a frame of another node made this one panic; it is skipped");
+            error!("a frame from another node caused a panic and is skipped");
         }
     }
 
-    /// Afterwards nothing is handed over any more.
+    /// Afterwards no frame is handed over.
     pub(super) fn close(&self) {
         let _turn = self.ears.turn.lock();
         self.open.store(false, Ordering::Relaxed);

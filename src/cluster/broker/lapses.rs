@@ -1,7 +1,7 @@
-//! What may have been lost on the way between nodes, told once to whoever makes good for it.
+//! Possible losses between nodes, told once to the task that makes good for them.
 //!
-//! A link that is renewed leaves two kinds of gaps: frames of others that were not heard here, and
-//! frames of this node that the others may not have. Either is known by the time at which it began.
+//! A renewed link leaves two kinds of gaps: frames of others that were not heard here, and frames
+//! of this node that the others may lack. Each is known by the time at which it began.
 
 use std::{
     collections::VecDeque,
@@ -11,43 +11,43 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// The gaps that nobody has looked after yet. Many gaps become one that begins with the first, so
-/// it stays small however long nobody looks.
+/// The gaps that are not handled yet. Many gaps become one that begins with the first, so this
+/// stays small for as long as nobody asks.
 #[derive(Debug, Default)]
 pub(crate) struct Lapses {
     open: Mutex<Lapse>,
     wake: Notify,
-    /// From when until when frames waited to be sent, in the order of the ends.
+    /// The times between which frames waited to be sent, in the order of the ends.
     delays: Mutex<VecDeque<(Instant, Instant)>>,
 }
 
-/// What is sent later than this was late, and is remembered; of many times that follow each other
-/// closely one is made.
+/// The delay from which a frame counts as late and is remembered. Times that follow each other
+/// closely become one.
 const LATE: Duration = Duration::from_millis(100);
 const DELAYS: usize = 32;
 
-/// From when on frames may be missing.
+/// The time from which frames may be missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Lapse {
-    /// What others published since then may not have been heard here.
+    /// Frames that others published since then may not have been heard here.
     pub(crate) unheard: Option<Instant>,
-    /// What this node published since then may not have reached the others.
+    /// Frames that this node published since then may not have reached the others.
     pub(crate) unsaid: Option<Instant>,
 }
 
 impl Lapses {
-    /// What others published since then may not have been heard here. Said when everything is
-    /// listened to again, so that what comes afterwards is heard.
+    /// Frames that others published since then may not have been heard here. Called once everything
+    /// is listened to again, so that later frames are heard.
     pub(crate) fn unheard(&self, since: Instant) {
         self.add(Lapse { unheard: Some(since), unsaid: None });
     }
 
-    /// What this node published since then may not have reached the others.
+    /// Frames that this node published since then may not have reached the others.
     pub(crate) fn unsaid(&self, since: Instant) {
         self.add(Lapse { unheard: None, unsaid: Some(since) });
     }
 
-    /// What was published then has been sent only now.
+    /// Frames published then have been sent only now.
     pub(crate) fn sent(&self, published: Instant, now: Instant) {
         if now.duration_since(published) < LATE {
             return;
@@ -66,14 +66,14 @@ impl Lapses {
         }
     }
 
-    /// When the oldest frame was published that may have been sent after `time`.
+    /// The publishing time of the oldest frame that may have been sent after `time`.
     pub(crate) fn published_before(&self, time: Instant) -> Instant {
         let delays = self.delays.lock();
         let after = delays.iter().filter(|(_, sent)| *sent >= time);
         after.map(|(published, _)| *published).fold(time, Instant::min)
     }
 
-    /// Puts back what could not be made good for.
+    /// Puts back a lapse that could not be made good.
     pub(crate) fn add(&self, lapse: Lapse) {
         let mut open = self.open.lock();
         *open = Lapse {
@@ -84,7 +84,7 @@ impl Lapses {
         self.wake.notify_one();
     }
 
-    /// What is to be made good for, once there is something.
+    /// Waits for a lapse and returns it.
     pub(crate) async fn next(&self) -> Lapse {
         loop {
             let lapse = std::mem::take(&mut *self.open.lock());

@@ -23,10 +23,10 @@ use crate::{
     link::{LinkError, state::Link},
 };
 
-/// Frames that wait for a node; more are dropped, as by a Redis whose reader is too slow.
+/// Most frames that wait for a node. More are dropped, as Redis does for a slow reader.
 const WAITING: usize = 65_536;
 
-/// The place where the nodes meet. Clones are the same place.
+/// The meeting place of the nodes. Clones are the same place.
 #[derive(Clone, Default)]
 pub(crate) struct MemoryHub(Arc<Mutex<Members>>);
 
@@ -39,13 +39,13 @@ struct Members {
 #[derive(Default)]
 struct Member {
     topics: HashMap<Topic, usize>,
-    /// Once the node is linked.
+    /// Set once the node is linked.
     frames: Option<mpsc::Sender<(Channel, Bytes)>>,
     way: Arc<Way>,
     interrupted: Option<Interrupted>,
 }
 
-/// What a node sees of its way to the others.
+/// A node's view of its path to the others.
 struct Way {
     link: watch::Sender<Link>,
     lapses: Lapses,
@@ -57,10 +57,10 @@ impl Default for Way {
     }
 }
 
-/// While it lasts nothing is carried.
+/// Set while nothing is carried.
 struct Interrupted {
     since: Instant,
-    /// The first frame of the node that was dropped.
+    /// The time of the first dropped frame of the node.
     dropped: Option<Instant>,
 }
 
@@ -79,7 +79,7 @@ impl Member {
 }
 
 impl MemoryHub {
-    /// One more node.
+    /// Adds a node.
     pub(crate) fn join(&self) -> MemoryBroker {
         let mut members = self.0.lock();
         members.joined += 1;
@@ -99,7 +99,7 @@ impl MemoryHub {
         }
     }
 
-    /// A node loses its way to the others: it hears nothing, and what it publishes is dropped.
+    /// Cuts a node off from the others: it hears nothing, and its frames are dropped.
     pub(crate) fn interrupt(&self, id: u64) {
         self.member(id, |member| {
             let interrupted = Interrupted { since: Instant::now(), dropped: None };
@@ -108,7 +108,7 @@ impl MemoryHub {
         });
     }
 
-    /// It has it again, and hears what may have been lost.
+    /// Ends the interruption. The node hears what may have been lost.
     pub(crate) fn mend(&self, id: u64) {
         self.member(id, |member| {
             let Some(Interrupted { since, dropped }) = member.interrupted.take() else { return };
@@ -128,7 +128,7 @@ impl MemoryHub {
     }
 }
 
-/// One node's way to the others in the same process.
+/// A node's path to the others in the same process.
 pub(crate) struct MemoryBroker {
     id: u64,
     hub: MemoryHub,
@@ -141,7 +141,7 @@ pub(crate) struct MemoryBroker {
 }
 
 impl MemoryBroker {
-    /// By which the hub knows it.
+    /// The hub's number for the node.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }

@@ -1,11 +1,10 @@
 //! Frames by the publish and subscribe of Redis.
 //!
-//! `outgoing` holds what is to be published, `interest` what is to be listened to, both whether there
-//! is a link or not. They travel on lanes: one, or one for each master of a Redis Cluster with sharded
-//! channels (`shards`, `routes`). A lane has two connections, each with a task that keeps it: one on
-//! which is published (`speaking`) and one that listens (`listening`). Redis closes a connection that
-//! listens when too much waits for it, and that must not end the other. `health` knows which of them
-//! are up.
+//! `outgoing` holds the frames to publish and `interest` the topics to listen to, with or without a
+//! link. Both travel on lanes: one lane, or one for each master of a Redis Cluster with sharded
+//! channels (`shards`, `routes`). A lane has two connections, each kept by a task: one publishes
+//! (`speaking`), the other listens (`listening`). Redis closes a listening connection when too much
+//! waits for it, and that must not end the other. `health` knows which connections are up.
 
 mod elsewhere;
 mod health;
@@ -74,10 +73,10 @@ use crate::{
     telemetry::durations::Durations,
 };
 
-/// How long a node that leaves tries to send what waits.
+/// Longest time for a leaving node to send its waiting frames.
 const FLUSH: Duration = Duration::from_secs(3);
 
-/// Which commands of Redis.
+/// The commands of Redis to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// `PUBLISH`, `SUBSCRIBE`, `PSUBSCRIBE`.
@@ -109,8 +108,8 @@ impl Kind {
         }
     }
 
-    /// What a broker does in Redis, on channels that nobody listens to. That it may listen shows by
-    /// itself: without it there is no link.
+    /// The commands of a broker, on channels without listeners. The right to listen needs no trial:
+    /// without it there is no link.
     pub(crate) fn tries(self, prefix: &str) -> Vec<Try> {
         let kinds: &[&str] = match self {
             Self::Classic => &["", "-request", "-response"],
@@ -124,11 +123,11 @@ impl Kind {
     }
 }
 
-/// The way to the other nodes by Redis.
+/// The path to the other nodes through Redis.
 ///
-/// When a master is replaced, or the slot of a sharded channel moves, the lane that it concerns is made
+/// When a master is replaced, or the slot of a sharded channel moves, the lane concerned is made
 /// anew: the link is [`Link::Down`] for a moment. Sharded channels in a cluster need all masters;
-/// classic ones do with any.
+/// classic ones need any.
 pub(crate) struct RedisBroker(Arc<Node>);
 
 struct Node {
@@ -141,13 +140,12 @@ struct Node {
     interest: Interest,
     counters: Counters,
     big: BigFrames,
-    /// By their numbers. Those that are over stay, which is little: a lane for each time that a
-    /// master was replaced.
+    /// The lanes by number. Ended lanes stay, which costs little: one for each replaced master.
     lanes: RwLock<Vec<Arc<Lane>>>,
     routes: ArcSwap<Routes>,
-    /// Somebody wants to know who owns what.
+    /// Asks for the owners of the slots.
     astray: Notify,
-    /// It was asked.
+    /// Signals that they were asked for.
     rerouted: watch::Sender<()>,
     ears: OnceLock<Arc<Ears>>,
     started: AtomicBool,
@@ -164,7 +162,7 @@ struct Counters {
 }
 
 impl RedisBroker {
-    /// Not linked until it is started.
+    /// A broker without a link, until it is started.
     pub(crate) fn new(target: Target, kind: Kind, rights: Arc<Rights>, pending: Pending) -> Self {
         let health = Health::new(LinkState::new("frames", target.address()));
         let lapses = Arc::new(Lapses::default());
@@ -196,8 +194,8 @@ impl RedisBroker {
 }
 
 impl Broker for RedisBroker {
-    /// A second start while the first is in force changes nothing. Dropped before it ends, the
-    /// future leaves a broker that is never linked.
+    /// A second start while the first is in force changes nothing. If the future is dropped before
+    /// it ends, the broker is never linked.
     fn start(&self, inbound: Inbound, wait: bool) -> BoxFuture<'_, Result<(), LinkError>> {
         Box::pin(async move {
             let node = &self.0;
@@ -274,7 +272,7 @@ impl Broker for RedisBroker {
         Some(self.0.counters.publish_waits.clone())
     }
 
-    /// Waits 3 s at most. Afterwards the broker can't be started again.
+    /// Waits 3 s at most. The broker cannot be started again afterwards.
     fn stop(&self) -> BoxFuture<'_, ()> {
         self.0.leave_all();
         Box::pin(async {
@@ -320,7 +318,7 @@ impl Node {
         let works =
             lanes.is_empty() || opened.iter().any(|(one, other)| one.is_ok() && other.is_ok());
         if !works && !wait {
-            // Whoever starts the node is told, and nothing is tried again.
+            // The caller gets the error, and there is no second attempt.
             let errors = opened.into_iter().flat_map(|(one, other)| [one.err(), other.err()]);
             let first = errors.flatten().next();
             return first.map_or(Ok(()), |error| Err(self.refusal(error)));
@@ -344,7 +342,7 @@ impl Node {
         Ok(())
     }
 
-    /// What was opened; what was not is mended from now on.
+    /// Returns the opened link. A failed one is mended from now on.
     fn or_lost<T>(
         &self,
         lane: &Lane,
@@ -355,7 +353,7 @@ impl Node {
         opened.map_err(lost).ok()
     }
 
-    /// The links of a lane are kept, until it is over or the node leaves.
+    /// Keeps the links of a lane, until it has ended or the node leaves.
     fn spawn(
         self: &Arc<Self>,
         lane: Arc<Lane>,
@@ -363,7 +361,7 @@ impl Node {
         speaker: Option<Arc<Speaker>>,
         listener: Option<Listener>,
     ) {
-        // Now, so that whoever has started it finds it linked.
+        // Done before the tasks run, so that the caller of `start` finds the lane linked.
         if let Some(speaker) = &speaker {
             self.begin_speaking(&lane, speaker);
         }
@@ -406,7 +404,7 @@ impl Node {
         self.tasks.close();
     }
 
-    /// Each lane counts its own channels; one without a link does not hinder the others.
+    /// Asks each lane for its own channels. A lane without a link does not stop the others.
     async fn listeners(&self, channels: &[Channel]) -> Result<Vec<usize>, Disconnected> {
         let routes = self.routes.load_full();
         let lanes = self.lanes.read().clone();
@@ -432,7 +430,7 @@ impl Node {
         Ok(sums)
     }
 
-    /// Whether Redis tells to how many it has given a frame.
+    /// Whether Redis reports how many listeners got a frame.
     fn counts_everybody(&self) -> bool {
         self.kind == Kind::Sharded || !self.target.is_cluster()
     }
@@ -444,7 +442,7 @@ impl Node {
         }
     }
 
-    /// The same of a link that was up.
+    /// The words for the loss of a link that was up.
     fn explain_loss(&self, error: &RedisError) -> String {
         explain_loss(&self.target, error)
     }

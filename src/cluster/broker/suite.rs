@@ -37,7 +37,7 @@ macro_rules! conformance {
 }
 pub(super) use conformance;
 
-/// Everything that does not need prefixes, one after the other.
+/// All claims that need no prefixes, one after the other.
 pub(super) async fn all(make: &impl AsyncFn() -> Arc<dyn Broker>) {
     frames_arrive_in_order(make).await;
     a_node_hears_itself(make).await;
@@ -179,7 +179,7 @@ pub(super) async fn nodes_that_listen_are_counted(make: &impl AsyncFn() -> Arc<d
     assert!(bob.broker.listeners(vec!["count.both".into()]).await.is_err());
 }
 
-/// Again and again: what another node says after `settled` is heard.
+/// Again and again: every frame that another node sends after `settled` is heard.
 pub(super) async fn settled_means_heard(make: &impl AsyncFn() -> Arc<dyn Broker>) {
     let [ann, mut bob] = two(make).await;
     for round in 0..200 {

@@ -132,8 +132,9 @@ fn one(wire: &Wire, request: &str, kind: u8, socket: &str, room: &str) -> Tree {
     ])
 }
 
-/// Always on the common channel: nodes of version 7.0 hear no other (pitfall 22). Ours carry the
-/// node's id as one member more, which Node.js leaves alone, so that a question can wait for names.
+/// Always on the common channel, for nodes of version 7.0 hear no other (pitfall 22). Our answers
+/// have the node's id as one more member, which Node.js ignores, so that a question can wait for
+/// names.
 fn answer(wire: &Wire, namespace: &str, request: &str, answer: &Answer) -> Frame {
     let channel = format!("{}-response#{namespace}#", wire.prefix);
     let id = ("requestId", Tree::from(request));
@@ -207,12 +208,12 @@ fn read_broadcast(
     frame: &Bytes,
     wants: &dyn Fn(&str) -> bool,
 ) -> Result<Option<Envelope>, DecodeError> {
-    // First, because it costs least.
+    // First, because it is the cheapest check.
     let from = msgpack::first_text(frame);
     if wire.is_own(from) {
         return Ok(None);
     }
-    // The room is a filter and no target; text and number look alike in it.
+    // The room is a filter and no target. A number and a text look alike in it.
     let wanted = room.is_empty()
         || wants(room)
         || (room.parse::<f64>().is_ok() && wants(&format!("{NUMERIC_ROOM}{room}")));
@@ -238,7 +239,7 @@ fn read_broadcast(
     Ok(Some(Envelope { from, message: Message::Broadcast { event, to, flags } }))
 }
 
-/// The members of a packet. Its event is passed over, and looked at when all else is right.
+/// The members of a packet. Its event is skipped, and read when all else is right.
 #[derive(Default)]
 struct Packet<'a> {
     kind: Option<i64>,
@@ -252,7 +253,7 @@ fn read_packet<'a>(reader: &mut Reader<'a>) -> Result<Packet<'a>, DecodeError> {
     for _ in 0..length {
         let name = match reader.token()? {
             Token::Text(name) => name,
-            // none that is known, but no reason to lose the message either
+            // an unknown member, and no reason to lose the message
             other => {
                 reader.value_of(&other, FRAME_DEPTH - 2)?;
                 b""
@@ -275,7 +276,7 @@ fn read_packet<'a>(reader: &mut Reader<'a>) -> Result<Packet<'a>, DecodeError> {
 }
 
 impl Packet<'_> {
-    /// The event, which is a part of `frame`, if clients may get it.
+    /// The event, a part of `frame`, if clients may get it.
     fn event(&self, frame: &Bytes) -> Result<Event, DecodeError> {
         fields::is_event(self.kind)?;
         let data = self.data.ok_or(DecodeError::Member("data"))?;
@@ -297,7 +298,7 @@ fn read_request(frame: &[u8]) -> Result<Envelope, DecodeError> {
     let request = || fields.text("requestId").map(str::to_owned);
     let socket = || fields.text("sid").map(str::to_owned);
     let selection = || fields.map("opts").and_then(Fields::selection);
-    // The old form is the one without options.
+    // The old form has no options.
     let is_old = fields.some("opts").is_none();
     let room = || fields.rooms_of_one("room");
     let kind = fields.get("type").and_then(Tree::as_i64).ok_or(DecodeError::Member("type"))?;
@@ -316,7 +317,7 @@ fn read_request(frame: &[u8]) -> Result<Envelope, DecodeError> {
         4 => Message::Disconnect { to: selection()?, close: fields.truthy("close") },
         5 => Message::FetchSockets { request: request()?, to: selection()? },
         6 => Message::ServerSideEmit {
-            // Whether it is there decides, not what it is; an id that is no text names nobody.
+            // The member's presence decides, not its value. An id that is no text names nobody.
             request: fields.get("requestId").map(|id| id.as_str().unwrap_or_default().to_owned()),
             event: fields.list("data")?.to_vec(),
         },

@@ -1,4 +1,4 @@
-//! The members that both formats share: how they are read, and how they are written.
+//! The members that both formats share: reading and writing them.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::{
     telemetry::traceparent::TraceParent,
 };
 
-/// The member of a broadcast's options that names its trace: ours alone, and Node.js leaves it
-/// alone, as it does with every member that it does not know. Only where a trace is sampled.
+/// The member of a broadcast's options that names its trace, only where a trace is sampled. It is
+/// ours alone; Node.js ignores unknown members.
 const TRACE: &str = "traceparent";
 
 /// The members of a map.
@@ -29,12 +29,12 @@ impl<'a> Fields<'a> {
         tree.as_map().map(|members| Self(members)).ok_or(DecodeError::Malformed)
     }
 
-    /// The member, if it is there at all. Null is there (pitfall 5).
+    /// The member, if it exists. It may be null (pitfall 5).
     pub(super) fn get(self, name: &str) -> Option<&'a Tree> {
         self.0.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value)
     }
 
-    /// The member, if it is there and not null.
+    /// The member, if it exists and is not null.
     pub(super) fn some(self, name: &str) -> Option<&'a Tree> {
         self.get(name).filter(|value| !value.is_nil())
     }
@@ -53,7 +53,7 @@ impl<'a> Fields<'a> {
         Ok(list)
     }
 
-    /// A list of rooms; missing or null is none.
+    /// A list of rooms. A missing or null member is an empty one.
     pub(super) fn rooms(self, name: &'static str) -> Result<Vec<Room>, DecodeError> {
         if self.some(name).is_none() {
             return Ok(Vec::new());
@@ -84,7 +84,7 @@ impl<'a> Fields<'a> {
         Ok(Selection { rooms: self.rooms("rooms")?, except: self.rooms("except")? })
     }
 
-    /// Flags, leniently: what is not understood is not set.
+    /// The flags. One that is not understood is not set.
     pub(super) fn flags(self) -> Flags {
         let trace = self.get(TRACE).and_then(Tree::as_str).and_then(TraceParent::parse);
         let Ok(flags) = self.map("flags") else { return Flags { trace, ..Flags::default() } };
@@ -124,7 +124,7 @@ pub(super) fn event_of(packet: Fields<'_>) -> Result<Vec<Tree>, DecodeError> {
     Ok(event.to_vec())
 }
 
-/// Whether clients may get an event that starts so. JavaScript takes numbers for names, too.
+/// Whether clients may get an event that starts like this. JavaScript takes numbers for names, too.
 pub(super) fn is_event_name(first: Option<&Tree>) -> Result<(), DecodeError> {
     match first {
         Some(Tree::Integer(_)) => Ok(()),
@@ -133,7 +133,7 @@ pub(super) fn is_event_name(first: Option<&Tree>) -> Result<(), DecodeError> {
     }
 }
 
-/// A room's name, in which a number is marked as one.
+/// The name of a room. A number is marked as one.
 pub(crate) fn read_room(room: &Tree) -> Option<Room> {
     let numeric = |number: String| Room::Owned(format!("{NUMERIC_ROOM}{number}"));
     match room {
@@ -144,7 +144,7 @@ pub(crate) fn read_room(room: &Tree) -> Option<Room> {
     }
 }
 
-/// A room as Node.js has it.
+/// A room in the form of Node.js.
 pub(crate) fn write_room(room: &str) -> Tree {
     let Some(number) = room.strip_prefix(NUMERIC_ROOM) else { return Tree::from(room) };
     match (number.parse::<i64>(), number.parse::<f64>()) {
@@ -154,7 +154,7 @@ pub(crate) fn write_room(room: &str) -> Tree {
     }
 }
 
-/// The name of a room in a channel; a number is written out.
+/// The name of a room in a channel. A number is written out.
 pub(super) fn room_text(room: &str) -> &str {
     room.strip_prefix(NUMERIC_ROOM).unwrap_or(room)
 }
@@ -228,7 +228,7 @@ fn to_json(tree: &Tree) -> Result<Json, DecodeError> {
     serde_json::from_str(&text).map_err(|_| DecodeError::Malformed)
 }
 
-/// JSON text of a tree of ours; what is nested too deeply becomes null.
+/// JSON text of a tree of ours. Values nested too deeply become null.
 pub(super) fn write_json(tree: &Tree) -> Vec<u8> {
     to_json_text(tree, FRAME_DEPTH).map_or_else(|_| b"{}".to_vec(), String::into_bytes)
 }

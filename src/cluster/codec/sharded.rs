@@ -1,4 +1,4 @@
-//! The sharded format: one shape for everything, JSON unless there is binary in it.
+//! The sharded format: one shape for every message, in JSON unless it has binary parts.
 
 use rmpv::Value as Tree;
 
@@ -126,8 +126,8 @@ pub(super) fn encode(
     Ok((wire.counted(namespace), frame(wire, namespace, kind, Some(data))))
 }
 
-/// Whether the text ends as ours do. Most frames that a node hears on its rooms are its own, and
-/// this spares it to read them.
+/// Whether the text ends as our own frames do. Most frames that a node hears on its rooms are its
+/// own, and this saves reading them.
 fn is_own_echo(wire: &Wire, namespace: &str, frame: &[u8]) -> bool {
     let strip = |text: &mut &[u8], end: &str| match text.strip_suffix(end.as_bytes()) {
         Some(rest) => {
@@ -154,7 +154,8 @@ pub(super) fn decode(
     }
     let tree = fields::read_either(frame)?;
     let fields = Fields::of(&tree)?;
-    // Without a namespace it belongs to none: messages of version 8.2, which 8.3 ignores, too.
+    // A message without a namespace belongs to none. Version 8.2 sends them, and 8.3 ignores them,
+    // too.
     if fields.get("nsp").and_then(Tree::as_str) != Some(namespace) {
         return Ok(None);
     }

@@ -1,7 +1,7 @@
-//! Events between the wire and the clients: values with binary inline on one side, the text of a
-//! packet with its attachments on the other.
+//! Events between the wire and the clients. One side has values with binary inline, the other the
+//! text of a packet with its attachments.
 //!
-//! Numbers, dates and what JSON lacks come out as JavaScript would print them (sections 3.4 and 9
+//! Numbers, dates and values that JSON lacks come out as JavaScript prints them (sections 3.4 and 9
 //! of the wire specification).
 
 use rmpv::Value as Tree;
@@ -16,7 +16,7 @@ use crate::{
     payload::{Writer, from_packet, to_packet},
 };
 
-/// [`to_packet`] for an event that may still be as it was read.
+/// [`to_packet`] for an event that may still be encoded.
 ///
 /// # Errors
 /// If it is nested too deeply.
@@ -31,8 +31,8 @@ pub(crate) fn event_to_packet(event: &Event) -> Result<Value, ReadError> {
     }
 }
 
-/// [`from_packet`] as MessagePack. Text without attachments, which is nearly everything, goes
-/// there without a tree in between.
+/// [`from_packet`] as MessagePack. Text without attachments, which is nearly all, needs no tree in
+/// between.
 ///
 /// # Errors
 /// As there.
@@ -57,7 +57,7 @@ fn transcode(text: &str, out: &mut Vec<u8>) -> serde_json::Result<()> {
     reader.end()
 }
 
-/// Writes the value that it visits.
+/// Writes each visited value.
 struct Transcode<'a>(&'a mut Vec<u8>);
 
 impl Transcode<'_> {

@@ -1,4 +1,4 @@
-//! Acknowledgements of clients of other nodes: asked for, and collected.
+//! Acknowledgements of clients of other nodes: asking for them, and collecting them.
 
 use std::{
     collections::HashMap,
@@ -41,23 +41,23 @@ pub(crate) struct ClientAcks {
     open: Question,
 }
 
-/// What clients of other nodes said.
+/// The acknowledgements of clients of other nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
-    /// How many clients were asked, as far as their nodes said so.
+    /// The number of clients that were asked, as far as their nodes reported it.
     pub(crate) expected: usize,
     /// The first argument of each acknowledgement.
     pub(crate) acks: Vec<Option<rmpv::Value>>,
-    /// Nodes of ours that did not say how many they asked.
+    /// Nodes of ours that did not report how many clients they asked.
     pub(crate) missing: Vec<NodeId>,
     pub(crate) missing_foreign: usize,
-    /// Whether it is known which nodes there are. If not, any may be missing.
+    /// Whether the present nodes are known. If not, any may be missing.
     pub(crate) counted: bool,
 }
 
 impl ClientAcks {
-    /// Collects until every client that is still there has answered, or time is up. While it is
-    /// not known who is there, what comes is taken.
+    /// Collects until every client that is still there has answered, or time is up. While the
+    /// present nodes are not known, every answer is taken.
     pub(crate) async fn collect(mut self, timeout: Duration) -> Collected {
         let deadline = Instant::now() + timeout;
         let mut collected = Collected::default();
@@ -71,8 +71,8 @@ impl ClientAcks {
         };
         let mut foreign = census.foreign;
         let mut waiting = Waiting::new(census);
-        // By node, because the clients of one that died are not waited for. Foreign nodes of the
-        // classic format have no name and share an entry.
+        // By node, because the clients of a dead node are not waited for. Nodes of other kinds have
+        // no name in the classic format and share an entry.
         let mut owed: HashMap<Option<String>, i64> = HashMap::new();
         while !collected.counted || !waiting.is_over() || owed.values().any(|owed| *owed > 0) {
             match self.peers.next(&mut self.open, deadline).await {

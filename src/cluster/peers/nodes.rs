@@ -1,8 +1,8 @@
-//! What nodes of ours say to each other alone, about the messages that may be missing: who was
-//! there, and what each has said since when.
+//! Messages between nodes of ours alone, about possible losses: which nodes were there, and what
+//! each has sent since when.
 //!
-//! It travels in a namespace that no client can enter, so Node.js servers and nodes of ours that know
-//! nothing of it do not even hear it. Ages are said, never times: each node has a clock of its own.
+//! They travel in a namespace that no client can enter, so Node.js servers and older nodes of ours
+//! do not even hear them. They hold ages and never times: each node has a clock of its own.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,25 +19,26 @@ use crate::cluster::{
     message::{Answer, Message, RequestId},
 };
 
-/// The namespace of the nodes. Those of clients start with a slash.
+/// The namespace of the nodes. The namespaces of clients start with a slash.
 pub(crate) const NODES: &str = "switchboard";
 
-/// Whether a node of this name on the wire is one of ours: those have a name and a run, with a dot in
-/// between. Node.js servers have letters and digits, and emitters no name of their own.
+/// Whether a node of this name on the wire is one of ours. Ours have a name and a run, with a dot
+/// in between. Node.js servers have letters and digits, and emitters no name of their own.
 pub(crate) fn is_of_ours(id: &str) -> bool {
     id.contains('.')
 }
 
-/// What a node says to another.
+/// A message of one node to another.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Word {
-    /// To whom have you said something within this time? Answered with [`Said`].
+    /// Asks for the rooms that got a message within this time. The answer is [`Said`].
     WhatWasSaid(Duration),
-    /// What I have said there may not have reached you, until so long ago. Answered at all.
+    /// Messages to these places may not have reached you, until this long ago. Any answer will do.
     Unsaid(Places, Duration),
 }
 
-/// The version of the words, of the hash behind the places too. Who does not know it answers nothing.
+/// The version of these messages, and of the hash behind the places. A node that does not know it
+/// does not answer.
 const VERSION: u64 = 1;
 const WHAT_WAS_SAID: &str = "what was said";
 const UNSAID: &str = "unsaid";
@@ -54,7 +55,7 @@ impl Word {
         }
     }
 
-    /// None: a node of another version speaks, or somebody who is no node.
+    /// Reads an event. `None` if it comes from another version, or from no node.
     pub(crate) fn of_event(event: &[Tree]) -> Option<Self> {
         let millis = |age: &Tree| age.as_u64().map(Duration::from_millis);
         let (name, rest) = event.split_first()?;
@@ -70,11 +71,11 @@ impl Word {
     }
 }
 
-/// What a node answers to [`Word::WhatWasSaid`].
+/// The answer of a node to [`Word::WhatWasSaid`].
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Said {
     pub(crate) places: Places,
-    /// Others that are no nodes of ours have spoken lately, and what they said nobody knows.
+    /// Others that are no nodes of ours have sent messages lately, and nobody knows which.
     pub(crate) strangers: bool,
 }
 
@@ -90,11 +91,11 @@ impl Said {
     }
 }
 
-/// When somebody was noticed last who is no node of ours: a Node.js server, or an emitter.
+/// The last sight of a sender that is no node of ours: a Node.js server, or an emitter.
 #[derive(Debug)]
 pub(super) struct Strangers {
     began: Instant,
-    /// In ms since then, and one more; 0 is never.
+    /// In ms since then, plus one. 0 is never.
     last: AtomicU64,
 }
 
@@ -116,16 +117,16 @@ impl Strangers {
     }
 }
 
-/// Who there is beside this node.
+/// The others beside this node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Company {
-    /// The other nodes of ours that live, by their ids on the wire.
+    /// The other live nodes of ours, by their ids on the wire.
     pub(crate) nodes: HashSet<String>,
-    /// One that was there at the time asked for is not any more.
+    /// A node that was there at the given time is gone.
     pub(crate) has_lost_one: bool,
-    /// Servers that are not ours, now. One of ours that has just come may be among them.
+    /// The number of present servers of other kinds. A new node of ours may be among them.
     pub(crate) foreign: usize,
-    /// Somebody who is no node of ours was noticed lately.
+    /// A sender that is no node of ours was noticed lately.
     pub(crate) strangers: bool,
 }
 
@@ -134,12 +135,12 @@ impl Peers {
         &self.marks
     }
 
-    /// Hears what other nodes say as such. To be called once.
+    /// Listens to the namespace of the nodes. To be called once.
     pub(crate) fn listen_to_nodes(&self) {
         self.wire.topics(NODES, false).into_iter().for_each(|topic| self.broker.listen(topic));
     }
 
-    /// A frame came of somebody who is no node of ours.
+    /// A frame came from a sender that is no node of ours.
     pub(crate) fn heard_stranger(&self) {
         self.strangers.noticed();
     }
@@ -148,10 +149,10 @@ impl Peers {
         self.strangers.were_there()
     }
 
-    /// Who is there, and whether somebody is not who was at `since`.
+    /// The present nodes, and whether one has gone since `since`.
     ///
     /// # Errors
-    /// If it is not known.
+    /// If the present nodes are not known.
     pub(crate) async fn company(&self, since: Instant) -> Result<Company, Disconnected> {
         if !self.can_ask() {
             return Err(Disconnected);
@@ -165,7 +166,7 @@ impl Peers {
         })
     }
 
-    /// Says something to these nodes and gives what they answer within `patience`.
+    /// Sends a message to these nodes and returns their answers within `patience`.
     pub(crate) async fn ask_nodes(
         &self,
         mut nodes: HashSet<String>,

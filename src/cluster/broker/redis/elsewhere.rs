@@ -1,4 +1,4 @@
-//! How many listen at the other nodes of a Redis Cluster. Some do so at a replica: the driver
+//! The listeners at the other nodes of a Redis Cluster. Some listen at a replica: the driver
 //! `ioredis` takes any node, and a master may have become one.
 
 use std::collections::HashMap;
@@ -11,8 +11,8 @@ use tracing::debug;
 use super::{super::Channel, lane::Address, slots::Slots};
 use crate::link::target::Target;
 
-/// The nodes that we do not publish through. Connected when they are asked; one that does not
-/// answer is skipped, since whoever listened there does not hear us either.
+/// The nodes that we do not publish through, connected when they are asked. A silent node is
+/// skipped, since its listeners do not hear us either.
 pub(super) struct Elsewhere {
     target: Target,
     own: Address,
@@ -24,7 +24,7 @@ impl Elsewhere {
         Self { target, own, connections: Mutex::default() }
     }
 
-    /// The counts of each of them. Which they are is asked each time: they come and go.
+    /// The counts of each node. The nodes come and go, so they are listed each time.
     pub(super) async fn count(
         &self,
         own: &MultiplexedConnection,

@@ -1,4 +1,4 @@
-//! Whether the link is up: every connection that it is made of, and the reasons of those that are not.
+//! The state of the link, made of all its connections, and the reasons of those that are down.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::link::state::Link;
 use crate::link::state::LinkState;
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Side {
     Speaking,
@@ -31,11 +31,11 @@ struct Parts {
 }
 
 struct Lane {
-    /// What it is called where there are others.
+    /// The lane's name, where there are several.
     name: Option<String>,
     /// The parts that are down.
     down: BTreeSet<Side>,
-    /// Why the last one is; empty if that is not known yet.
+    /// Why the last of them is down. Empty if that is not known yet.
     reason: String,
 }
 
@@ -48,7 +48,7 @@ impl Health {
         self.state.watch()
     }
 
-    /// Why it is down.
+    /// Why the link is down.
     pub(super) fn reason(&self) -> Option<String> {
         self.state.reason()
     }
@@ -58,7 +58,7 @@ impl Health {
         self.parts.lock().mended
     }
 
-    /// These are the lanes now, with their names. Those that are new are down.
+    /// Sets the present lanes, with their names. New ones are down.
     pub(super) fn lanes(&self, lanes: &[(usize, Option<String>)]) {
         let mut parts = self.parts.lock();
         parts.lanes.retain(|lane, _| lanes.iter().any(|(known, _)| known == lane));
@@ -83,12 +83,12 @@ impl Health {
         });
     }
 
-    /// Nothing is known of any lane.
+    /// No lane is known.
     pub(super) fn unreachable(&self, reason: &str) {
         self.state.down(reason);
     }
 
-    /// Ended by us.
+    /// We ended the link.
     pub(super) fn end(&self) {
         self.parts.lock().ended = true;
         self.state.end();
@@ -96,7 +96,7 @@ impl Health {
 
     fn change(&self, lane: usize, change: impl FnOnce(&mut Lane)) {
         let mut parts = self.parts.lock();
-        // One that was given up has nothing to say any more.
+        // Reports of a lane that was given up do not count.
         if let Some(lane) = parts.lanes.get_mut(&lane) {
             change(lane);
             self.tell(&mut parts);

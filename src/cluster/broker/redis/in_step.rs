@@ -1,12 +1,12 @@
-//! Answers that belong to their questions, on a connection where Redis says things that look like
-//! answers.
+//! Answers that belong to their questions, on a connection where Redis may send what looks like an
+//! answer.
 //!
-//! When the cluster moves a slot, Redis tells whoever listens to one of its channels that he has left
-//! it, in the words in which it answers `SUNSUBSCRIBE`. The driver takes that for the answer to the
+//! When the cluster moves a slot, Redis tells a listener to one of its channels that it has left
+//! it, in the words of an answer to `SUNSUBSCRIBE`. The driver takes that for the answer to the
 //! oldest question, and from then on may give each question the answer of another. So questions are
-//! asked one after the other here, and each time a last one is asked whose answer can be told from all
-//! others. If it is not the right one, the questions are asked once more; all that is asked on such a
-//! connection may be asked twice.
+//! asked one after the other here, and each round ends with a question whose answer is
+//! unmistakable. If that answer is wrong, the round is repeated. So every command on such a
+//! connection may run twice.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,17 +18,17 @@ use tokio::{sync::Mutex, time::sleep};
 
 use crate::link::refusal::is_of_connection;
 
-/// So often answers may be out of step before the connection is given up.
+/// Most rounds with wrong answers before the connection is given up.
 const TRIES: u32 = 8;
-/// Nothing is asked for so long, and each time twice as long, so that answers without a question come
-/// in between, and are thrown away.
+/// The pause before a repetition, doubled each time. Answers without a question arrive in it, and
+/// are thrown away.
 const SILENCE: Duration = Duration::from_millis(10);
 
-/// Clones share the connection.
+/// A connection with such answers. Clones share it.
 #[derive(Clone)]
 pub(super) struct InStep {
     connection: MultiplexedConnection,
-    /// How often it was asked. None where Redis never speaks like that.
+    /// The number of rounds. `None` where Redis never sends such messages.
     turn: Option<Arc<Mutex<u64>>>,
 }
 
@@ -37,7 +37,7 @@ impl InStep {
         Self { connection, turn: needed.then(Arc::default) }
     }
 
-    /// For commands to which this does not apply.
+    /// The plain connection, for commands without this trouble.
     pub(super) fn plain(&self) -> MultiplexedConnection {
         self.connection.clone()
     }
@@ -109,7 +109,8 @@ fn name(turn: u64) -> String {
     format!("in-step-{turn}")
 }
 
-/// One that every user may ask who may ask who listens. The answer repeats the name.
+/// The last question of a round, allowed to every user that may ask for listeners. The answer
+/// repeats the name.
 fn question(turn: u64) -> Cmd {
     let mut question = redis::cmd("PUBSUB");
     question.arg("SHARDNUMSUB").arg(name(turn));

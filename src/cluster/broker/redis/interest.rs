@@ -1,4 +1,4 @@
-//! What is to be listened to, and what of it Redis has been told, lane by lane.
+//! The topics to listen to, and which of them Redis was told of, lane by lane.
 
 #[cfg(test)]
 mod tests;
@@ -10,10 +10,10 @@ use tokio::sync::{Notify, watch};
 
 use super::{super::Topic, routes::Routes};
 
-/// Topics with the number of their listeners. Changes are collected until somebody takes them.
+/// Topics with the number of their listeners. Changes are collected until a lane takes them.
 pub(super) struct Interest {
     state: Mutex<State>,
-    /// Changes are in force, or a lane has lost its link.
+    /// Signals that changes are in force, or that a lane has lost its link.
     progress: watch::Sender<()>,
 }
 
@@ -26,16 +26,16 @@ struct State {
 
 #[derive(Default)]
 struct Lane {
-    /// Topics whose count went to or from zero since changes were taken, or that came from another
-    /// lane.
+    /// Topics whose count went to or from zero since the last changes were taken, or that came from
+    /// another lane.
     changed: Vec<Topic>,
     wake: Arc<Notify>,
-    /// Goes up with each of these.
+    /// Goes up with each change.
     version: u64,
-    /// What is in force.
+    /// The version in force.
     confirmed: u64,
     linked: bool,
-    /// Since when topics that came from another lane may have been missed.
+    /// The time since which topics from another lane may have missed frames.
     gap: Option<Instant>,
 }
 
@@ -47,12 +47,12 @@ struct Entry {
     changed: bool,
 }
 
-/// What Redis is to be told.
+/// Changes that Redis has to be told.
 #[derive(Default)]
 pub(super) struct Changes {
     pub(super) listen: Vec<Topic>,
     pub(super) unlisten: Vec<Topic>,
-    /// Since when some of it may have been missed.
+    /// The time since which their topics may have missed frames.
     pub(super) gap: Option<Instant>,
     pub(super) version: u64,
 }
@@ -72,7 +72,7 @@ impl Interest {
         Self { state: Mutex::new(state), progress: watch::Sender::new(()) }
     }
 
-    /// One lane more. Lanes are never removed.
+    /// Adds a lane. Lanes are never removed.
     pub(super) fn add_lane(&self) {
         self.state.lock().lanes.push(Lane::default());
     }
@@ -103,7 +103,7 @@ impl Interest {
         }
     }
 
-    /// Everything on the lane, for a link that has been told nothing yet.
+    /// All topics of the lane, for a new link.
     pub(super) fn everything(&self, lane: usize) -> Changes {
         let mut state = self.state.lock();
         let State { topics, lanes, .. } = &mut *state;
@@ -118,16 +118,16 @@ impl Interest {
         Changes { listen, unlisten: Vec::new(), gap, version }
     }
 
-    /// What Redis has been told to listen to on the lane.
+    /// The topics that Redis was told to listen to on the lane.
     pub(super) fn told(&self, lane: usize) -> Vec<Topic> {
         let state = self.state.lock();
         let told = state.topics.iter().filter(|(_, entry)| entry.lane == lane && entry.told);
         told.map(|(topic, _)| topic.clone()).collect()
     }
 
-    /// What has changed on the lane since the last time, once something has; a topic left and taken
-    /// up again in between has not. Dropped after it has returned, only
-    /// [`everything`](Self::everything) makes good for it.
+    /// Waits for changes on the lane and returns them. A topic left and taken up again in between
+    /// has not changed. Changes that were returned and dropped are lost; only
+    /// [`everything`](Self::everything) makes good for that.
     pub(super) async fn changes(&self, lane: usize) -> Changes {
         loop {
             if let Some(changes) = self.take(lane) {
@@ -167,7 +167,7 @@ impl Interest {
         Some(changes)
     }
 
-    /// Redis has done all of it.
+    /// Redis has carried out all changes.
     pub(super) fn confirm(&self, lane: usize, changes: &Changes) {
         let mut state = self.state.lock();
         let lane = &mut state.lanes[lane];
@@ -176,7 +176,7 @@ impl Interest {
         self.progress.send_replace(());
     }
 
-    /// Redis has not done all of it: these topics are still to be listened to.
+    /// Redis has not carried out all changes: these topics have to be listened to later.
     pub(super) fn again(&self, lane: usize, topics: &[Topic], gap: Option<Instant>) {
         let mut state = self.state.lock();
         let State { topics: known, lanes, .. } = &mut *state;
@@ -195,8 +195,8 @@ impl Interest {
         self.progress.send_replace(());
     }
 
-    /// From now on topics are on these lanes. `sound` is the time up to which each lane has heard
-    /// everything; none if it never heard anything.
+    /// Moves topics to these lanes. `sound` is the time up to which each lane has heard everything;
+    /// `None` if it never heard anything.
     pub(super) fn reroute(&self, routes: Routes, sound: &[Option<Instant>]) {
         let mut state = self.state.lock();
         state.routes = routes;
@@ -216,8 +216,8 @@ impl Interest {
         self.progress.send_replace(());
     }
 
-    /// Ends when every call before it about these topics is in force, or waits for a link. Lanes that
-    /// carry none of them are not waited for.
+    /// Ends when every earlier call about these topics is in force, or waits for a link. Other
+    /// lanes are not waited for.
     pub(super) fn settled(&self, topics: &[Topic]) -> impl Future<Output = ()> + use<'_> {
         let mut progress = self.progress.subscribe();
         let wanted: Vec<(usize, u64)> = {
@@ -235,7 +235,7 @@ impl Interest {
                     !lane.linked || lane.confirmed >= *wanted
                 })
             });
-            // The sender is in `self`.
+            // The wait cannot fail: the sender is in `self`.
             let _ = in_force.await;
         }
     }

@@ -1,4 +1,4 @@
-//! A lane: where some of the channels are, and how connections to it are opened.
+//! A lane: some of the channels, and the opening of connections for them.
 
 use std::{sync::Arc, time::Instant};
 
@@ -11,31 +11,31 @@ use tokio_util::sync::CancellationToken;
 use super::{Kind, slots::Slots, sound::Sound, speaker::Speaker};
 use crate::link::{probe, target::Target, whereabouts::Wanted};
 
-/// Host, empty if the cluster does not announce it, and port.
+/// Host (empty if the cluster does not announce it) and port.
 pub(super) type Address = (String, u16);
 
-/// Where.
+/// The server of a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
-    /// The one Redis, or any master of a cluster: there classic channels are everywhere, and all go
-    /// through one master, since only then the order of frames is kept.
+    /// The one Redis, or any master of a cluster. Classic channels are on all masters, and all
+    /// frames go through one of them, since only that keeps their order.
     Any,
     /// This master of a cluster.
     Master(Address),
-    /// The slots that have no owner.
+    /// No server: the slots that have no owner.
     Nowhere,
 }
 
 pub(super) struct Lane {
     pub(super) number: usize,
     pub(super) place: Place,
-    /// While there is a link for publishing.
+    /// Set while there is a link for publishing.
     pub(super) speaker: ArcSwapOption<Speaker>,
-    /// Up to when everything was heard; none if it never was.
+    /// The time up to which everything was heard. `None` if nothing ever was.
     pub(super) sound: Mutex<Option<Sound>>,
-    /// When the link that listens was lost the last time.
+    /// When the listening link was last lost.
     pub(super) deaf_since: Mutex<Option<Instant>>,
-    /// Nothing is on this lane any more.
+    /// Cancelled when no channel is on this lane any more.
     pub(super) over: CancellationToken,
 }
 
@@ -48,7 +48,7 @@ pub(super) enum OpenError {
     Unfit(String),
 }
 
-/// A connection, and to which node of a cluster it goes if any would do.
+/// A connection, and its node in a cluster if any node would do.
 pub(super) struct Opened {
     pub(super) connection: MultiplexedConnection,
     pub(super) own: Option<Address>,
@@ -63,7 +63,7 @@ impl Lane {
     /// Opens a connection.
     ///
     /// # Errors
-    /// If nobody answers, or it is no Redis of the kind that is meant.
+    /// If no server answers, or it is another kind of Redis than expected.
     pub(super) async fn connect(
         &self,
         target: &Target,
@@ -74,7 +74,7 @@ impl Lane {
             Place::Nowhere => Err(no_owner().into()),
             Place::Master(address) => Ok(Opened { connection: at(address).await?, own: None }),
             Place::Any if target.is_cluster() => {
-                // any living one, and not the same for all nodes of ours
+                // any live one, but not the same for all our nodes
                 let mut masters = slots(target).await?.masters;
                 masters.shuffle(&mut rand::rng());
                 let mut last = no_owner();
@@ -95,7 +95,7 @@ impl Lane {
     }
 }
 
-/// What the server of a connection has to be.
+/// The requirements on the server of a connection.
 pub(super) fn wanted(target: &Target, kind: Kind) -> Wanted {
     match (kind, target.is_cluster()) {
         (Kind::Classic, true) => target.wanted().or_replica(),
@@ -110,7 +110,7 @@ pub(super) async fn slots(target: &Target) -> Result<Slots, OpenError> {
     Ok(Slots::read(&mut any).await?)
 }
 
-/// Whether it is what the URL says.
+/// Whether the server is of the kind that the URL says.
 async fn fits(connection: &mut MultiplexedConnection, target: &Target) -> Result<(), OpenError> {
     let unfit = |reason: &str| Err(OpenError::Unfit(reason.to_owned()));
     match (probe::hello(connection).await?.mode.as_str(), target.is_cluster()) {
@@ -123,7 +123,7 @@ async fn fits(connection: &mut MultiplexedConnection, target: &Target) -> Result
     }
 }
 
-/// Whether it has the commands.
+/// Whether the server has the commands.
 pub(super) async fn knows(
     connection: &mut MultiplexedConnection,
     kind: Kind,
@@ -131,7 +131,7 @@ pub(super) async fn knows(
     if kind != Kind::Sharded {
         return Ok(());
     }
-    // the question itself, since forks of Redis count their versions in other ways
+    // the command itself is tried, since forks of Redis number their versions differently
     let mut question = redis::cmd("PUBSUB");
     let answer: RedisResult<Value> = question.arg("SHARDNUMSUB").query_async(connection).await;
     match answer {

@@ -1,4 +1,4 @@
-//! A connection that listens.
+//! A listening connection.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::link::{
     whereabouts::Wanted,
 };
 
-/// Channels in one command, and commands in one pipeline, so that Redis is not held up by us.
+/// Most channels in a command, and commands in a pipeline, so that Redis is not held up by us.
 const CHUNK: usize = 500;
 
 pub(super) struct Listener {
@@ -32,15 +32,15 @@ pub(super) struct Listener {
     wanted: Wanted,
     signs: Arc<Signs>,
     closed: CancellationToken,
-    /// Up to when everything was heard that was listened to.
+    /// The time up to which all frames of its topics were heard.
     pub(super) sound: Sound,
 }
 
-/// What could not be listened to now, and why.
+/// The topics that could not be listened to now, and why.
 pub(super) type NotNow = Option<(Vec<Topic>, RedisError)>;
 
 impl Listener {
-    /// Nothing is listened to yet.
+    /// Opens a connection without any topic.
     pub(super) async fn open(
         target: &Target,
         kind: Kind,
@@ -59,7 +59,7 @@ impl Listener {
         Ok(Self { kind, connection, life, wanted, signs, closed, sound })
     }
 
-    /// Ends when the connection is lost, or of no use any more.
+    /// Ends when the connection is lost, or is of no use any more.
     pub(super) async fn until_lost(&self) -> RedisError {
         let connection = Watched { connection: self.connection.clone(), sound: self.sound.clone() };
         tokio::select! {
@@ -68,8 +68,7 @@ impl Listener {
         }
     }
 
-    /// Channels that are not listened to any more because the cluster has moved them, once there are
-    /// some.
+    /// Waits for channels that the cluster has moved away, and returns them.
     pub(super) async fn moved(&self) -> Vec<Topic> {
         self.signs.moved().await
     }
@@ -79,15 +78,15 @@ impl Listener {
         self.closed.is_cancelled()
     }
 
-    /// Nothing is heard of it any more.
+    /// Silences the connection.
     pub(super) fn give_up(&self) {
         self.signs.ear.close();
     }
 
-    /// Listens to what is new and leaves what is no longer wanted.
+    /// Listens to new topics and leaves others.
     ///
     /// # Errors
-    /// If Redis does not do so; then the connection is over.
+    /// If Redis does not comply. The connection has ended then.
     pub(super) async fn apply(&self, changes: &Changes) -> RedisResult<NotNow> {
         match self.kind {
             Kind::Classic => {
@@ -98,7 +97,7 @@ impl Listener {
             Kind::Sharded => {
                 let not_now = self.sharded(&changes.listen, "SSUBSCRIBE").await?;
                 self.signs.leaving(&changes.unlisten);
-                // What has moved was left by that.
+                // Redis has already left the channels that have moved.
                 let left = self.sharded(&changes.unlisten, "SUNSUBSCRIBE").await;
                 self.signs.have_left();
                 left.and(Ok(not_now))
@@ -131,7 +130,7 @@ impl Listener {
         Ok(())
     }
 
-    /// One command a channel, since channels of one command must be of one slot.
+    /// One command a channel, since all channels of a command must be in one slot.
     async fn sharded(&self, topics: &[Topic], verb: &str) -> RedisResult<NotNow> {
         let mut not_now: NotNow = None;
         for chunk in topics.chunks(CHUNK) {
@@ -152,7 +151,7 @@ impl Listener {
     }
 }
 
-/// Glob characters are escaped, then everything may follow.
+/// The pattern for a prefix: its glob characters are escaped, and anything may follow.
 fn pattern(start: &str) -> String {
     let mut pattern = String::with_capacity(start.len() + 1);
     for character in start.chars() {

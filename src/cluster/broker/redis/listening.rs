@@ -1,4 +1,4 @@
-//! Keeps the connections that listen, and tells Redis what to.
+//! Keeps the listening connections, and tells Redis the topics.
 
 use std::{
     convert::Infallible,
@@ -24,12 +24,12 @@ use crate::link::{
     whereabouts::{UNNOTICED, is_wrong_server},
 };
 
-/// When Redis closes the connection that listens it has often closed those of the others, too: after
-/// a message that is too big, or when it ends. They need a moment to come back and hear us.
+/// Redis often closes the listening connections of all nodes at once: after a message that is too
+/// big, or when it ends. The others need a moment to come back and hear us.
 const OTHERS_TOO: Duration = Duration::from_millis(50);
 
 impl Node {
-    /// Opens a connection on which everything is listened to.
+    /// Opens a connection and listens to all topics.
     pub(super) async fn open_listener(
         &self,
         lane: &Lane,
@@ -105,7 +105,7 @@ impl Node {
         }
     }
 
-    /// Tells Redis what changes, until that fails.
+    /// Tells Redis of changes, until that fails.
     async fn follow(&self, lane: &Lane, listener: &Listener) -> RedisError {
         let mut pause = Backoff::default();
         loop {
@@ -113,7 +113,8 @@ impl Node {
             match self.apply(lane, listener, &changes).await {
                 Ok(None) => pause.reset(),
                 Ok(Some(error)) => {
-                    // What has moved is looked for, and goes to another lane or is tried again.
+                    // Channels that have moved are looked for. They go to another lane, or are
+                    // tried again.
                     let mut rerouted = self.rerouted.subscribe();
                     self.lost_way(&error);
                     let pause = pause.next();
@@ -131,7 +132,7 @@ impl Node {
         }
     }
 
-    /// What the cluster has moved elsewhere is to be listened to there, or here if it is back.
+    /// Takes up channels that the cluster has moved: at their new owner, or here if they are back.
     async fn take_up_moved(&self, lane: &Lane, listener: &Listener) -> Infallible {
         loop {
             let topics = listener.moved().await;
@@ -140,7 +141,7 @@ impl Node {
         }
     }
 
-    /// Answers why some of it cannot be done now; then it is still to be done.
+    /// Applies changes. Returns why some of them have to wait, if so.
     async fn apply(
         &self,
         lane: &Lane,
@@ -160,17 +161,17 @@ impl Node {
         }
     }
 
-    /// Others count nodes by their subscriptions, so those end before anything else does.
+    /// Unsubscribes before anything else ends, for others count nodes by their subscriptions.
     async fn leave(&self, lane: &Lane, listener: &Listener) {
         let everything =
             Changes { unlisten: self.interest.told(lane.number), ..Changes::default() };
         if let Err(error) = listener.apply(&everything).await {
-            debug!(%error, "left without a word");
+            debug!(%error, "could not unsubscribe before leaving");
         }
         listener.give_up();
     }
 
-    /// Everything is listened to again; what was published since then may have been missed.
+    /// All topics are listened to again. Frames published since then may have been missed.
     fn tell_gap(&self, since: Option<Instant>) {
         if let Some(since) = since {
             self.lapses.unheard(since);

@@ -1,9 +1,8 @@
 //! The frames that wait to be published: bounded, in order, one queue for each lane.
 //!
-//! A frame that was not sent when its lane lost the link waits for the next link, for a while and up
-//! to a size; so do frames that come while there is none. Of too many the oldest are dropped: what is
-//! left is whole from some moment on, and that moment is told. A frame that was sent and not answered
-//! may have arrived. It is never sent again.
+//! Without a link frames wait for a while and up to a size. Of too many, the oldest are dropped:
+//! the rest is complete from some moment on, and that moment is told. A frame that was sent and not
+//! answered may have arrived. It is never sent again.
 
 mod flight;
 #[cfg(test)]
@@ -25,26 +24,26 @@ use super::{
     routes::Routes,
 };
 
-/// What may wait on a lane that is linked. A link that lags behind by so much is as good as down.
+/// Most frames that wait on a linked lane. A link that lags behind by more is as good as down.
 const MAX_FRAMES: usize = 65_536;
 const MAX_BYTES: usize = 64 << 20;
-/// What goes out at once: enough to fill the wire, little enough to be answered within the deadline
-/// of an answer over 5 Mbit/s, too.
+/// Most frames in a batch: enough to fill the connection, and few enough to be answered in time
+/// over 5 Mbit/s, too.
 const BATCH_FRAMES: usize = 4096;
 const BATCH_BYTES: usize = 1 << 20;
 const BIG: usize = 256 << 10;
 
-/// One of them.
+/// A frame that waits.
 pub(super) struct Frame {
     pub(super) channel: Box<str>,
     pub(super) payload: Bytes,
     pub(super) since: Instant,
-    /// The lane on which it was published, where it is accounted for.
+    /// The lane on which it was published. That lane accounts for it.
     home: usize,
 }
 
 impl Frame {
-    /// Whether it may be too big for Redis. No sane limit is below.
+    /// Whether it may be too big for Redis. Any sane limit is above this.
     pub(super) fn is_big(&self) -> bool {
         self.payload.len() >= BIG
     }
@@ -54,7 +53,7 @@ impl Frame {
     }
 }
 
-/// What is kept for a link that is down.
+/// The bounds of the frames kept for a link that is down.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pending {
     pub(crate) max: usize,
@@ -72,7 +71,7 @@ pub(super) struct Outgoing {
     pending: Pending,
     lapses: Arc<Lapses>,
     state: Mutex<State>,
-    /// Frames have left, or landed.
+    /// Signals that frames have left, or landed.
     progress: watch::Sender<()>,
 }
 
@@ -82,9 +81,9 @@ struct State {
     routes: Routes,
     queues: Vec<Queue>,
     counts: FrameCounts,
-    /// There was a link once; so others may rely on hearing this node.
+    /// There was a link before, so others may rely on hearing this node.
     was_linked: bool,
-    /// When the oldest frame was published of which the others are to be told that it is lost.
+    /// The publishing time of the oldest lost frame that the others have to be told of.
     lost_since: Option<Instant>,
 }
 
@@ -93,15 +92,15 @@ struct Queue {
     frames: VecDeque<Frame>,
     bytes: usize,
     linked: bool,
-    /// Nothing is taken out.
+    /// Nothing leaves the queue.
     held: bool,
-    /// Nothing is taken out before.
+    /// Nothing leaves the queue before this time.
     not_before: Option<Instant>,
-    /// How many are on their way.
+    /// The number of frames on their way.
     flying: usize,
     /// Goes up when slots leave this lane.
     generation: u64,
-    /// How many frames were published here; of these, how many have left, and were lost.
+    /// The number of frames published here; of these, the numbers that left and that were lost.
     pushed: u64,
     settled: u64,
     lost: u64,
@@ -110,15 +109,15 @@ struct Queue {
 
 #[derive(Default, PartialEq, Eq)]
 enum Gate {
-    /// Not started, or ended: nothing is kept.
+    /// Not started, or ended: no frame is kept.
     #[default]
     Closed,
     Open,
-    /// Nothing comes in any more; what is there goes out.
+    /// No frame comes in, and waiting ones go out.
     Sealed,
 }
 
-/// What became of frames, since the start.
+/// The fates of frames since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct FrameCounts {
     pub(super) published: u64,
@@ -127,14 +126,14 @@ pub(super) struct FrameCounts {
     pub(super) dropped_full: u64,
 }
 
-/// Why a frame is lost.
+/// Why a frame was lost.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lost {
-    /// No link, for too long or for too much.
+    /// There was no link for too long, or too much waited.
     Down,
     /// The link lags behind.
     Full,
-    /// Sent and not answered, or refused.
+    /// The frame was sent and not answered, or was refused.
     Unsure,
 }
 
@@ -162,7 +161,7 @@ impl Outgoing {
         self.state.lock().gate = Gate::Open;
     }
 
-    /// Nothing is taken any more, what is there goes out.
+    /// Takes no more frames. Waiting ones go out.
     pub(super) fn seal(&self) {
         let mut state = self.state.lock();
         if state.gate == Gate::Open {
@@ -171,7 +170,7 @@ impl Outgoing {
         state.queues.iter().for_each(|queue| queue.wake.notify_one());
     }
 
-    /// Drops what could not be sent.
+    /// Drops the frames that could not be sent.
     pub(super) fn end(&self) {
         let mut state = self.state.lock();
         state.gate = Gate::Closed;
@@ -181,7 +180,7 @@ impl Outgoing {
         self.changed(state);
     }
 
-    /// One lane more. Lanes are never removed.
+    /// Adds a lane. Lanes are never removed.
     pub(super) fn add_lane(&self) {
         self.state.lock().queues.push(Queue::default());
     }
@@ -199,13 +198,13 @@ impl Outgoing {
         self.changed(state);
     }
 
-    /// Nothing is sent on the lane for so long.
+    /// Sends nothing on the lane for this time.
     pub(super) fn hold_back(&self, lane: usize, time: Duration) {
         let mut state = self.state.lock();
         state.queues[lane].not_before = Some(Instant::now() + time);
     }
 
-    /// What waits for too long is dropped.
+    /// Drops frames that have waited for too long.
     pub(super) fn expire(&self) {
         let mut state = self.state.lock();
         state.trim(self.pending);
@@ -218,8 +217,8 @@ impl Outgoing {
         state.gate != Gate::Open && state.queues[lane].frames.is_empty()
     }
 
-    /// What waits on a lane that is linked, once something does, up to the size of a batch; `None`
-    /// when it is sealed and empty. For one caller a lane. Dropping the future loses nothing.
+    /// Waits for frames on a linked lane and returns up to a batch of them; `None` when it is
+    /// sealed and empty. For one caller a lane. Dropping the future loses nothing.
     pub(super) async fn batch(&self, lane: usize) -> Option<Flight<'_>> {
         loop {
             let (wake, not_before) = {
@@ -243,8 +242,8 @@ impl Outgoing {
         }
     }
 
-    /// Holds the lanes that would lose channels by these routes, and waits until what is on its way
-    /// there has landed, or `patience` is over. [`reroute`](Self::reroute) ends it.
+    /// Holds the lanes that would lose channels by these routes, and waits until their frames on
+    /// the way have landed, or until `patience` is over. [`reroute`](Self::reroute) ends it.
     pub(super) async fn hold(&self, losing: &[usize], patience: Duration) {
         let mut progress = self.progress.subscribe();
         for &lane in losing {
@@ -257,7 +256,7 @@ impl Outgoing {
         let _ = tokio::time::timeout(patience, landed).await;
     }
 
-    /// From now on channels are on these lanes, and so are the frames that wait.
+    /// Moves channels and their waiting frames to these lanes.
     pub(super) fn reroute(&self, routes: Routes) {
         let mut state = self.state.lock();
         state.routes = routes;
@@ -265,7 +264,7 @@ impl Outgoing {
         moving.resize_with(state.queues.len(), Vec::new);
         let State { routes, queues, .. } = &mut *state;
         for (lane, queue) in queues.iter_mut().enumerate() {
-            // Whatever is on its way may be about channels that others take over now.
+            // Frames on their way may be about channels that another lane takes over now.
             queue.generation += u64::from(queue.held);
             queue.held = false;
             if queue.frames.iter().all(|frame| routes.lane(&frame.channel) == lane) {
@@ -283,7 +282,7 @@ impl Outgoing {
             if !frames.is_empty() {
                 queue.bytes += frames.iter().map(Frame::size).sum::<usize>();
                 queue.frames.extend(frames);
-                // stable, and times never go back: the order within a channel stays
+                // the sort is stable and times never go back, so the order within a channel stays
                 queue.frames.make_contiguous().sort_by_key(|frame| frame.since);
             }
             queue.wake.notify_one();
@@ -292,17 +291,17 @@ impl Outgoing {
         self.changed(state);
     }
 
-    /// The present, to be compared with by [`taken`](Self::taken).
+    /// The present moment, for [`taken`](Self::taken).
     pub(super) fn mark(&self) -> Mark {
         let state = self.state.lock();
         Mark(state.queues.iter().map(|queue| (queue.pushed, queue.lost)).collect())
     }
 
-    /// Ends when every frame that was published since on these lanes has left. Lanes on which
-    /// nothing was published are not waited for.
+    /// Ends when every frame published since on these lanes has left. Lanes without such frames are
+    /// not waited for.
     ///
     /// # Errors
-    /// If one was lost.
+    /// If a frame was lost.
     pub(super) async fn taken(&self, since: Mark) -> Result<(), Disconnected> {
         let until = self.mark();
         let mut progress = self.progress.subscribe();
@@ -315,7 +314,7 @@ impl Outgoing {
                 !concerned(lane, *pushed) || queue.settled >= *pushed
             })
         });
-        // The sender is in `self`.
+        // The wait cannot fail: the sender is in `self`.
         let _ = left.await;
         let state = self.state.lock();
         let mut lanes = until.0.iter().zip(&state.queues).enumerate();
@@ -329,14 +328,14 @@ impl Outgoing {
         self.state.lock().counts
     }
 
-    /// How many frames and bytes wait.
+    /// The numbers of waiting frames and bytes.
     pub(super) fn waiting(&self) -> (usize, usize) {
         let state = self.state.lock();
         let frames = state.queues.iter().map(|queue| queue.frames.len()).sum();
         (frames, state.queues.iter().map(|queue| queue.bytes).sum())
     }
 
-    /// Tells who waits, and of what is lost.
+    /// Wakes those that wait, and reports a loss.
     fn changed(&self, mut state: MutexGuard<'_, State>) {
         let lost = state.lost_since.take();
         drop(state);
@@ -348,7 +347,7 @@ impl Outgoing {
 }
 
 impl State {
-    /// Who is to be told that there is something; none if it was lost, or something else was.
+    /// Queues a frame. Returns whom to wake; `None` if this frame or another was lost.
     fn push(&mut self, frame: Frame, pending: Pending) -> Option<Arc<Notify>> {
         let lane = frame.home;
         let lanes = self.queues.len();
@@ -366,7 +365,7 @@ impl State {
                 return None;
             }
         } else if frame.size() > pending.max {
-            // it would push out everything else, in vain
+            // it would push out all others, in vain
             self.lose(&frame, Lost::Down);
             return None;
         }
@@ -380,7 +379,7 @@ impl State {
         None
     }
 
-    /// Drops what is too old or too much, on lanes without a link.
+    /// Drops frames that are too old or too many, on lanes without a link.
     fn trim(&mut self, pending: Pending) {
         let now = Instant::now();
         for lane in 0..self.queues.len() {
@@ -406,7 +405,7 @@ impl State {
         }
     }
 
-    /// Whether there was one.
+    /// Drops the first frame of a lane. Returns whether there was one.
     fn drop_first(&mut self, lane: usize) -> bool {
         let queue = &mut self.queues[lane];
         let Some(frame) = queue.frames.pop_front() else { return false };
@@ -444,7 +443,7 @@ impl State {
             bytes += frame.size();
             bytes <= BATCH_BYTES && !frame.is_big()
         };
-        // one frame goes out whatever its size, and a big one alone
+        // one frame goes out whatever its size; a big one goes alone
         let count = queue.frames.iter().take(BATCH_FRAMES).take_while(fits).count().max(1);
         let batch: Vec<_> = queue.frames.drain(..count).collect();
         queue.bytes -= batch.iter().map(Frame::size).sum::<usize>();

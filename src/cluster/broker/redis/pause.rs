@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use crate::link::backoff::Backoff;
 
-/// A connection that lasted so long was not lost because it was made too soon.
+/// A connection that lasted this long was not lost because it was made too soon.
 const LASTED: Duration = Duration::from_secs(1);
-/// So many that did not last are made anew at once.
+/// The number of short-lived connections that are made anew at once.
 const AT_ONCE: u32 = 5;
 
-/// None at first: a Redis that closed one connection takes the next at once, and what is published
-/// meanwhile is missed. Growing where a connection cannot be made, or again and again does not last,
-/// as while the slots of a cluster are moved.
+/// There is no pause at first: a Redis that closed one connection takes the next at once, and
+/// frames published meanwhile are missed. The pause grows where connections cannot be made, or do
+/// not last, as while slots of a cluster are moved.
 #[derive(Default)]
 pub(super) struct Pause {
     again: bool,
@@ -20,7 +20,7 @@ pub(super) struct Pause {
 }
 
 impl Pause {
-    /// Before the next attempt.
+    /// The pause before the next attempt.
     pub(super) fn next(&mut self) -> Duration {
         match std::mem::replace(&mut self.again, true) {
             true => self.backoff.next(),
@@ -28,7 +28,7 @@ impl Pause {
         }
     }
 
-    /// A connection was lost that had lasted so long.
+    /// A connection was lost after this time.
     pub(super) fn lasted(&mut self, time: Duration) {
         if time >= LASTED {
             *self = Self::default();

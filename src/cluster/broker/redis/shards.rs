@@ -1,8 +1,9 @@
 //! Keeps a lane for each master of a Redis Cluster with sharded channels, and each channel on the lane
 //! of the master that owns its slot.
 //!
-//! Which these are is asked when something does not work, and from time to time. A lane whose master
-//! has lost its slots is given up; what waited on it goes to the new owner. The others do not notice.
+//! The owners are asked for when something does not work, and from time to time. A lane whose
+//! master has lost its slots is given up, and its waiting frames go to the new owner. Other lanes
+//! do not notice.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,13 +21,13 @@ use super::{
     slots::{SLOTS, Slots},
 };
 
-/// How often it is asked who owns what, without a reason, and with one.
+/// The time between two questions for the owners: without a reason, and with one.
 const EVERY: Duration = Duration::from_secs(10);
 const AT_MOST_EVERY: Duration = Duration::from_millis(50);
-/// How long a master that is linked is waited for.
+/// Longest wait for the answer of a linked master.
 const ANSWERS: Duration = Duration::from_millis(500);
-/// How long the frames that are on their way to a master that loses slots are waited for, lest the
-/// new owner gets later ones first.
+/// Longest wait for frames on their way to a master that loses slots. Otherwise the new owner might
+/// get later ones first.
 const LANDING: Duration = Duration::from_millis(250);
 
 impl Node {
@@ -35,7 +36,7 @@ impl Node {
         self.kind == super::Kind::Sharded && self.target.is_cluster()
     }
 
-    /// Asks who owns what when somebody does not find his way, and from time to time.
+    /// Asks for the owners when a task finds a wrong one, and from time to time.
     pub(super) async fn keep_shards(self: Arc<Self>, ears: Arc<Ears>) {
         loop {
             let _ = timeout(EVERY, self.astray.notified()).await;
@@ -58,7 +59,7 @@ impl Node {
         }
     }
 
-    /// Asks those who are linked, then any.
+    /// Asks the linked masters, then any node.
     async fn slots(&self) -> Result<Slots, OpenError> {
         let mut lanes = self.lanes.read().clone();
         lanes.shuffle(&mut rand::rng());
@@ -71,7 +72,7 @@ impl Node {
         lane::slots(&self.target).await
     }
 
-    /// Puts each channel on the lane of its owner. Answers the lanes that are new.
+    /// Puts each channel on the lane of its owner. Returns the new lanes.
     pub(super) async fn reroute(&self, slots: &Slots) -> Vec<Arc<Lane>> {
         let mut new = Vec::new();
         let owners: Vec<usize> = slots
@@ -99,13 +100,13 @@ impl Node {
             return new;
         }
         let losing = before.losing(&routes);
-        // A master that is gone takes nothing any more; what it has not answered stays that way.
+        // A master that is gone takes no more frames, and its missing answers stay missing.
         self.outgoing.hold(&losing, LANDING).await;
         self.use_routes(routes, &owners);
         new
     }
 
-    /// Nobody owns anything any more, as far as we know.
+    /// No owner of any slot is known any more.
     pub(super) fn forget_shards(&self) {
         self.use_routes(Routes::default(), &[]);
     }
@@ -146,14 +147,14 @@ impl Node {
         }
     }
 
-    /// Something is not where it was thought to be.
+    /// A channel is not where it was thought to be.
     pub(super) fn lost_way(&self, error: &RedisError) {
         if self.is_spread() && error.is_cluster_error() {
             self.astray.notify_one();
         }
     }
 
-    /// A connection was lost, or not made, and why.
+    /// A connection was lost, or not made, for this reason.
     pub(super) fn lost(&self, lane: &Lane, side: Side, reason: String) {
         if self.stop.is_cancelled() {
             return;

@@ -1,4 +1,4 @@
-//! What connections tell unasked: frames, and that they are done for.
+//! Unasked messages of connections: frames, and the end of the connection.
 
 use std::{
     collections::HashSet,
@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::super::{Channel, Topic, ears::Ear};
 use crate::link::target::Target;
 
-/// For a connection that cancels `closed` when it was closed. Answers may queue up behind frames, or
-/// wait for a Redis that hangs; so none has a deadline of its own: whether all is well, the probe
-/// finds out.
+/// The settings of a connection that cancels `closed` at its end. Answers may queue up behind
+/// frames, or wait for a Redis that hangs, so they have no deadline of their own. The probe finds
+/// out whether the connection is alive.
 pub(super) fn config(
     target: &Target,
     closed: CancellationToken,
@@ -34,14 +34,14 @@ pub(super) fn config(
     })
 }
 
-/// What a connection that listens tells.
+/// The unasked messages of a listening connection.
 pub(super) struct Signs {
     pub(super) ear: Ear,
-    /// How much has arrived.
+    /// The number of arrived messages.
     pub(super) heard: Arc<AtomicU64>,
-    /// Channels that we leave, until Redis confirms.
+    /// Channels that we are leaving, until Redis confirms.
     leaving: Mutex<HashSet<Channel>>,
-    /// Channels that we did not leave, and that Redis tells nothing of any more.
+    /// Channels that we did not leave, and that the cluster has moved away.
     moved: Mutex<Vec<Topic>>,
     wake: Notify,
 }
@@ -52,18 +52,18 @@ impl Signs {
         Self { ear, heard, leaving, moved, wake }
     }
 
-    /// Redis is about to confirm that these were left.
+    /// Redis is about to confirm that these channels were left.
     pub(super) fn leaving(&self, topics: &[Topic]) {
         let names = topics.iter().map(|topic| Channel::from(topic.name()));
         self.leaving.lock().extend(names);
     }
 
-    /// It has.
+    /// Redis has confirmed it.
     pub(super) fn have_left(&self) {
         self.leaving.lock().clear();
     }
 
-    /// The channels that the cluster has moved elsewhere, once there are some.
+    /// Waits for channels that the cluster has moved away, and returns them.
     pub(super) async fn moved(&self) -> Vec<Topic> {
         loop {
             let moved = std::mem::take(&mut *self.moved.lock());
@@ -74,8 +74,7 @@ impl Signs {
         }
     }
 
-    /// Called by the connection's task, so frames arrive in the order of the wire without a further
-    /// hop.
+    /// Called by the connection's task, so that frames arrive in their order without a further hop.
     pub(super) fn on_push(&self, push: PushInfo) {
         let mut parts = push.data.into_iter();
         match push.kind {
@@ -92,7 +91,7 @@ impl Signs {
             self.ear.hear(channel, &Bytes::from(frame));
         }
     }
-    /// By us, or because the cluster has moved the slot elsewhere.
+    /// The channel was left: by us, or because the cluster has moved its slot.
     fn left(&self, channel: Option<Value>) {
         let name = channel.and_then(|name| redis::from_redis_value::<String>(name).ok());
         let Some(name) = name.map(Channel::from) else { return };

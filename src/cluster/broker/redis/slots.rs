@@ -1,4 +1,4 @@
-//! Which master of a Redis Cluster owns which slot.
+//! The slots of a Redis Cluster and the masters that own them.
 
 use redis::{RedisResult, aio::MultiplexedConnection};
 
@@ -20,7 +20,7 @@ impl Slots {
     /// Asks a node of the cluster.
     ///
     /// # Errors
-    /// If it does not answer, or not with the masters of a cluster.
+    /// If it does not answer, or does not name masters of a cluster.
     pub(super) async fn read(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
         let mut slots = Self { owners: vec![None; SLOTS], masters: Vec::new(), nodes: Vec::new() };
         for Range { first, last, master, replicas } in ranges::read(connection).await? {
@@ -43,7 +43,7 @@ fn address(member: &Member) -> Address {
     (member.host.clone(), member.port)
 }
 
-/// Where it stands in the list, from now on if it does not yet.
+/// The place of an address in the list. A new one is added.
 fn place(list: &mut Vec<Address>, address: Address) -> usize {
     list.iter().position(|known| *known == address).unwrap_or_else(|| {
         list.push(address);
@@ -51,7 +51,7 @@ fn place(list: &mut Vec<Address>, address: Address) -> usize {
     })
 }
 
-/// CRC16 (XMODEM) of the name, or of what stands between its first `{` and the next `}`.
+/// CRC16 (XMODEM) of the name, or of the part between its first `{` and the next `}`.
 pub(super) fn slot(name: &str) -> usize {
     let tag = name.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
     let hashed = tag.map(|(tag, _)| tag).filter(|tag| !tag.is_empty()).unwrap_or(name);

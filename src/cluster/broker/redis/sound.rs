@@ -1,4 +1,4 @@
-//! Since when a connection may have failed to deliver.
+//! The time since which a connection may have failed to deliver.
 
 use std::{
     sync::Arc,
@@ -8,9 +8,9 @@ use std::{
 use parking_lot::Mutex;
 use redis::{Cmd, Pipeline, RedisFuture, Value, aio::ConnectionLike};
 
-/// The time up to which a connection is known to have delivered all that was published. Redis
-/// answers in order, on the same connection; so whoever has the answer to a question has everything
-/// from before the question.
+/// The time up to which a connection is known to have delivered everything. Redis answers in order,
+/// on the same connection. So an answer proves that everything from before its question has
+/// arrived.
 #[derive(Clone)]
 pub(super) struct Sound(Arc<Mutex<Instant>>);
 
@@ -24,8 +24,8 @@ impl Sound {
         *self.0.lock()
     }
 
-    /// It has answered, and may have been at the wrong server for as long as that: nothing that was
-    /// heard since then is all that was published.
+    /// The connection has answered, but may have been at the wrong server for this time. Frames of
+    /// that time may be missing.
     pub(super) fn doubt(&self, time: Duration) {
         let mut until = self.0.lock();
         *until = until.checked_sub(time).unwrap_or(*until);
@@ -37,7 +37,7 @@ impl Sound {
     }
 }
 
-/// A connection whose answers are such signs.
+/// A connection whose answers set the time.
 pub(super) struct Watched<C> {
     pub(super) connection: C,
     pub(super) sound: Sound,

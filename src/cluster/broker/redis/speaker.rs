@@ -1,4 +1,4 @@
-//! A connection on which is published.
+//! A publishing connection.
 
 use std::pin::pin;
 
@@ -17,26 +17,26 @@ use super::{
 };
 use crate::link::{client::closed_by_redis, target::Target};
 
-/// What is answered as one. When a connection is lost, what is not answered is not known to have
-/// arrived; so this is little.
+/// The number of frames that are answered together. When a connection is lost, unanswered frames
+/// may not have arrived, so this is small.
 const PIECE_FRAMES: usize = 128;
 const PIECE_BYTES: usize = 64 << 10;
 
 pub(super) struct Speaker {
     kind: Kind,
     pub(super) connection: MultiplexedConnection,
-    /// For classic channels in a cluster.
+    /// Set for classic channels in a cluster.
     elsewhere: Option<Elsewhere>,
     pub(super) closed: CancellationToken,
     tells: Tells,
 }
 
-/// What Redis said to a batch.
+/// Redis's answer to a batch.
 #[derive(Default)]
 pub(super) struct Said {
-    /// To how many connections Redis gave the frames.
+    /// The number of connections that Redis gave the frames to.
     pub(super) delivered: u64,
-    /// Why the first was refused, and why the first is to be tried again.
+    /// Why the first frame was refused, and why the first has to be tried again.
     pub(super) refused: Option<RedisError>,
     pub(super) not_now: Option<RedisError>,
 }
@@ -51,10 +51,10 @@ impl Speaker {
         Ok(Self { kind, connection: opened.connection, elsewhere, closed, tells: Tells::default() })
     }
 
-    /// Sends frames in order, and notes what became of each.
+    /// Sends frames in order, and notes the fate of each.
     ///
     /// # Errors
-    /// If an answer did not come; then the connection is over.
+    /// If an answer did not come. The connection has ended then.
     pub(super) async fn send(&self, flight: &mut Flight<'_>) -> RedisResult<Said> {
         let mut said = Said::default();
         let mut lost = None;
@@ -62,7 +62,7 @@ impl Speaker {
         let mut waiting = FuturesUnordered::new();
         for piece in pieces(frames, fates) {
             let mut asking = Box::pin(self.ask(frames, piece));
-            // The first poll puts it in line; so all are, in order.
+            // The first poll puts a piece in line, so this keeps their order.
             match futures_util::poll!(&mut asking) {
                 std::task::Poll::Ready((piece, answers)) => {
                     lost = note(&mut said, fates, piece, answers).err().or(lost);
@@ -93,10 +93,10 @@ impl Speaker {
         (piece, answers)
     }
 
-    /// The size at which Redis closes connections that listen.
+    /// The size at which Redis closes listening connections.
     ///
     /// # Errors
-    /// If the connection is over.
+    /// If the connection has ended.
     pub(super) async fn limit(&self) -> RedisResult<Limit> {
         self.tells.ask(self.connection.clone()).await
     }
@@ -104,7 +104,7 @@ impl Speaker {
     /// How many nodes listen to each of the channels.
     ///
     /// # Errors
-    /// If Redis does not tell, or the connection is over.
+    /// If Redis does not tell, or the connection has ended.
     pub(super) async fn listeners(&self, channels: &[Channel]) -> RedisResult<Vec<usize>> {
         let question = match self.kind {
             Kind::Classic => "NUMSUB",
@@ -119,7 +119,7 @@ impl Speaker {
         };
         let counting = pin!(async { tokio::try_join!(here, elsewhere) });
         let (mut sums, counts) = tokio::select! {
-            // one that is over must not be kept alive by a question
+            // a question must not keep a lost connection alive
             () = self.closed.cancelled() => return Err(closed_by_redis()),
             counted = counting => counted?,
         };
@@ -130,7 +130,7 @@ impl Speaker {
     }
 }
 
-/// The frames that are to be sent, in pieces, by their places.
+/// The frames to send, in pieces, by their places.
 fn pieces(frames: &[Frame], fates: &[Fate]) -> Vec<Vec<usize>> {
     let mut pieces = vec![Vec::new()];
     let mut bytes = 0;
@@ -174,7 +174,7 @@ fn note(
     Ok(())
 }
 
-/// Redis has not done it, and may do it a moment later, here or where the channel is now.
+/// Redis has not done it, and may do it a moment later, here or at the channel's new owner.
 pub(super) fn is_not_now(error: &RedisError) -> bool {
     error.is_cluster_error() || matches!(error.code(), Some("BUSY" | "LOADING" | "MASTERDOWN"))
 }

@@ -1,4 +1,4 @@
-//! Keeps the connections on which is published, and sends what waits.
+//! Keeps the publishing connections, and sends the waiting frames.
 
 use std::{
     pin::pin,
@@ -27,13 +27,13 @@ use crate::link::{
     whereabouts::{UNNOTICED, is_wrong_server},
 };
 
-/// A link for publishing and one that listens, lost within so long, were lost together.
+/// A publishing and a listening link that are lost within this time were lost together.
 const TOGETHER: Duration = Duration::from_secs(3);
-/// How long the other nodes are waited for at most.
+/// Longest wait for the other nodes.
 const OTHERS: Duration = Duration::from_secs(2);
 
-/// How long nothing is sent after an outage that all nodes had. They come back by pauses that grow
-/// as ours, none of which is much longer than the outage; who is not back yet would not hear it.
+/// The pause in sending after an outage of all nodes. The others come back by growing pauses, none
+/// of which is much longer than the outage. A node that is not back yet would not hear the frames.
 fn until_others_are_back(outage: Duration) -> Duration {
     (outage * 2 + Duration::from_millis(50)).min(OTHERS)
 }
@@ -44,14 +44,15 @@ impl Node {
         Ok(Arc::new(speaker))
     }
 
-    /// From now on what waits is sent.
+    /// Sends waiting frames from now on.
     pub(super) fn begin_speaking(&self, lane: &Lane, speaker: &Arc<Speaker>) {
         lane.speaker.store(Some(speaker.clone()));
         self.outgoing.linked(lane.number, true);
         self.health.up(lane.number, Side::Speaking);
     }
 
-    /// `open` has begun to speak. Ends when the node has left and nothing waits any more.
+    /// Keeps the publishing connection, beginning with `open`. Ends when the node has left and no
+    /// frame waits.
     pub(super) async fn keep_speaking(&self, lane: &Lane, mut open: Option<Arc<Speaker>>) {
         let mut pause = Pause::default();
         let mut lost_at: Option<Instant> = None;
@@ -62,7 +63,7 @@ impl Node {
                 let wanted = lane::wanted(&self.target, self.kind);
                 let until_dead = probe::until_dead(speaker.connection.clone(), wanted, &life);
                 let lost = tokio::select! {
-                    // First, so that every answer that has come is taken note of.
+                    // First, so that every answer that has come is noted.
                     biased;
                     sent = self.send_all(lane, &speaker) => sent.err(),
                     () = speaker.closed.cancelled() => Some(closed_by_redis()),
@@ -76,7 +77,7 @@ impl Node {
                 if is_wrong_server(&error)
                     && let Some(since) = Instant::now().checked_sub(UNNOTICED)
                 {
-                    // It took what was published, and passed it on to nobody.
+                    // The server took the frames, and passed them on to nobody.
                     self.lapses.unsaid(since);
                 }
                 self.lost(lane, Side::Speaking, self.explain_loss(&error));
@@ -103,7 +104,7 @@ impl Node {
         }
     }
 
-    /// One batch after the other: that is the one order in which this node is heard.
+    /// Sends one batch after the other: this is the one order in which others hear this node.
     async fn send_all(&self, lane: &Lane, speaker: &Speaker) -> RedisResult<()> {
         let mut pause = Backoff::default();
         let mut is_down = false;
@@ -112,8 +113,8 @@ impl Node {
             let batch = match futures_util::poll!(&mut batch) {
                 Poll::Ready(batch) => batch,
                 Poll::Pending => {
-                    // What could not be sent has gone to another lane; or it was dropped, and the
-                    // next one will tell.
+                    // Refused frames have gone to another lane; or they were dropped, and the next
+                    // batch will tell.
                     if std::mem::take(&mut is_down) {
                         self.health.up(lane.number, Side::Speaking);
                     }
@@ -133,7 +134,7 @@ impl Node {
                 }
                 continue;
             };
-            // One channel that has moved is not the end of the world.
+            // One channel that has moved does not end the link.
             let mut rerouted = self.rerouted.subscribe();
             let lasts = !(error.is_cluster_error() && pause.is_fresh());
             self.lost_way(&error);
@@ -168,7 +169,7 @@ impl Node {
         }
     }
 
-    /// Redis did not take a frame, though it could. The first time it is logged.
+    /// Redis could have taken a frame and refused it. Logs the first time.
     fn refused(&self, error: &RedisError) {
         if is_of_rights(error) {
             self.rights.note(self.kind.publish(), error);

@@ -145,7 +145,7 @@ async fn a_redis_that_hangs_for_too_long_is_down_and_what_was_not_sent_waits() {
     assert_eq!(ann.broker.counts().queued, 9);
     server.thaw();
     ann.becomes(Link::Up).await;
-    // What Redis had taken before it hung was said to a subscriber that is gone.
+    // Redis gave the frames that it had taken before it hung to a subscriber that is gone.
     for count in 0..9 {
         ann.hears("a", &count.to_string()).await;
     }
@@ -204,7 +204,7 @@ async fn publishing_and_listening_do_not_share_their_fate() {
         }
         ann.say("a", &format!("{round}"));
         bob.hears("a", &format!("{round}")).await;
-        // Only those who listen are cut, and at once they listen again.
+        // Only listeners are cut, and they listen again at once.
         kill(&server, "pubsub").await;
         for node in [&ann, &bob] {
             until("it is mended", async || node.broker.counts().reconnects == 2 * round + 2).await;

@@ -1,7 +1,7 @@
 //! Frames that Redis cannot pass on.
 //!
-//! Redis closes a connection that listens when more waits for it than `client-output-buffer-limit
-//! pubsub` allows. A frame above that limit closes the connection of every node that listens, and
+//! Redis closes a listening connection when more waits for it than `client-output-buffer-limit
+//! pubsub` allows. A frame above that limit closes the connection of every listening node, and
 //! arrives nowhere. So it is refused, where Redis tells the limit.
 
 use std::{
@@ -21,22 +21,22 @@ use super::{
 };
 use crate::link::refusal::is_of_connection;
 
-/// A connection that is closed so soon after a big frame was closed because of it.
+/// A connection that closes this soon after a big frame was closed because of it.
 const SOON: Duration = Duration::from_secs(2);
-/// Where the limit is not known, nothing is sent for so long after a big frame: who was closed because
-/// of it needs a moment to come back.
+/// The pause after a big frame where the limit is not known. A node that was closed because of it
+/// needs a moment to come back.
 const REST: Duration = Duration::from_millis(25);
-/// At most one line in the log in so long.
+/// The time between two log lines.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// What is known of big frames.
+/// The knowledge about big frames.
 #[derive(Default)]
 pub(super) struct BigFrames {
     last: Mutex<Option<Big>>,
     told: Mutex<Option<Instant>>,
 }
 
-/// One that was sent.
+/// A big frame that was sent.
 struct Big {
     size: usize,
     channel: Box<str>,
@@ -44,7 +44,7 @@ struct Big {
     limit: Limit,
 }
 
-/// The size at which Redis closes a connection that listens.
+/// The size at which Redis closes a listening connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Limit {
     Bytes(usize),
@@ -65,7 +65,7 @@ impl BigFrames {
     }
 }
 
-/// Whether Redis tells its limits: until it has refused to.
+/// Whether Redis tells its limits. True until it has refused to.
 pub(super) struct Tells(AtomicBool);
 
 impl Default for Tells {
@@ -75,11 +75,11 @@ impl Default for Tells {
 }
 
 impl Node {
-    /// Refuses a big frame that no node could hear, and notes one that perhaps can't be. Such a frame
-    /// comes alone.
+    /// Refuses a big frame that no node could hear, and notes one that perhaps cannot be heard.
+    /// Such a frame comes alone.
     ///
     /// # Errors
-    /// If the connection is over.
+    /// If the connection has ended.
     pub(super) async fn refuse_too_big(
         &self,
         flight: &mut Flight<'_>,
@@ -89,7 +89,7 @@ impl Node {
             return Ok(());
         };
         let size = frame.payload.len();
-        // Asked each time: it may be changed while Redis runs, and big frames are rare.
+        // Asked each time: the limit may change while Redis runs, and big frames are rare.
         let limit = speaker.limit().await?;
         if let Limit::Bytes(limit) = limit
             && size >= limit
@@ -111,7 +111,7 @@ impl Node {
         Ok(())
     }
 
-    /// What was sent on the lane may have been too big.
+    /// Pauses the lane if its last frame may have been too big.
     pub(super) fn rest_after_big(&self, lane: usize, flight: &Flight<'_>) {
         let is_big = flight.frames.first().is_some_and(Frame::is_big);
         let last = || self.big.last.lock().as_ref().map(|big| big.limit);
@@ -120,7 +120,7 @@ impl Node {
         }
     }
 
-    /// Redis has closed a connection that listens: because of a big frame of ours?
+    /// Redis has closed a listening connection. Logs it if a big frame of ours may be the cause.
     pub(super) fn closed_after_big(&self) {
         let last = self.big.last.lock().take();
         let Some(Big { size, channel, limit, .. }) = last.filter(|big| big.sent.elapsed() < SOON)
@@ -147,7 +147,7 @@ impl Tells {
     /// Asks for the limit.
     ///
     /// # Errors
-    /// If the connection is over.
+    /// If the connection has ended.
     pub(super) async fn ask(&self, mut connection: MultiplexedConnection) -> RedisResult<Limit> {
         if !self.0.load(Ordering::Relaxed) {
             return Ok(Limit::Unknown);
@@ -167,7 +167,8 @@ impl Tells {
     }
 }
 
-/// Of the class `pubsub` in `normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60`.
+/// The limit of the class `pubsub` in `normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432
+/// 8388608 60`.
 fn hard_limit(limits: &str) -> Limit {
     let mut words = limits.split_whitespace().skip_while(|word| *word != "pubsub").skip(1);
     match words.next().and_then(|word| word.parse().ok()) {

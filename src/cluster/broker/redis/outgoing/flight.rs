@@ -1,21 +1,21 @@
-//! Frames on their way to Redis, and what became of each.
+//! Frames on their way to Redis, and the fate of each.
 
 use std::collections::HashSet;
 
 use super::{Frame, Gate, Lost, Outgoing};
 
-/// What became of a frame that was on its way.
+/// The fate of a frame on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// No answer: it may have arrived.
     Unsure,
     Taken,
     Refused,
-    /// Not taken, and it may be tried again.
+    /// Redis did not take it, and a second attempt is allowed.
     NotNow,
 }
 
-/// A batch on its way. Dropped, it has landed: each frame is accounted for by its fate.
+/// A batch on its way. When it is dropped, it has landed: each frame is accounted for by its fate.
 pub(crate) struct Flight<'a> {
     outgoing: &'a Outgoing,
     lane: usize,
@@ -41,11 +41,12 @@ impl Drop for Flight<'_> {
         let mut state = self.outgoing.state.lock();
         let queue = &mut state.queues[self.lane];
         queue.flying -= self.frames.len();
-        // The channel may be with another lane by now, and others of its frames sent there.
+        // The channel may have moved to another lane by now, and later frames may have been sent
+        // there.
         let moved = queue.generation != self.generation || state.gate == Gate::Closed;
         let mut overtaken = HashSet::new();
         let any_again = self.fates.contains(&Fate::NotNow);
-        // From the last to the first, since what goes back goes to the front.
+        // From the last to the first, for returned frames go to the front.
         for (frame, fate) in self.frames.drain(..).zip(self.fates.drain(..)).rev() {
             if any_again && matches!(fate, Fate::Taken | Fate::Unsure) {
                 overtaken.insert(frame.channel.clone());

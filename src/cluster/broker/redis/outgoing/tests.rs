@@ -81,7 +81,7 @@ async fn of_too_much_that_waits_the_oldest_is_dropped_and_told() {
     assert_eq!((outgoing.waiting(), outgoing.counts().dropped_down), ((3, 9), 1));
     let since = lapses.next().await.unsaid.unwrap();
     assert!(since >= before && since <= after);
-    // one that is too big for itself pushes nobody out
+    // a frame that is too big for the queue pushes no other out
     outgoing.push("e", Bytes::from_static(b"1234567890"));
     assert_eq!((outgoing.waiting(), outgoing.counts().dropped_down), ((3, 9), 2));
     outgoing.linked(0, true);
@@ -125,7 +125,7 @@ async fn a_frame_that_is_not_taken_now_keeps_its_place() {
     outgoing.push("d", Bytes::new());
     flight.fates = vec![Fate::Taken, Fate::NotNow, Fate::NotNow, Fate::Taken];
     drop(flight);
-    // of `b` a later one was taken, so the first can't come any more
+    // a later frame of `b` was taken, so the first cannot come any more
     assert_eq!(outgoing.counts().dropped_down, 1);
     assert_eq!(land(batch(&outgoing, 0), Fate::Taken), "cd");
 }

@@ -1,4 +1,4 @@
-//! Frames above what Redis keeps for a connection that listens.
+//! Frames above the size that Redis keeps for a listening connection.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Sharded channels in a Redis Cluster: what the loss of one master, or of a slot, does to the rest.
+//! Sharded channels in a Redis Cluster: the effect of losing one master, or a slot, on the others.
 
 use std::time::Duration;
 
