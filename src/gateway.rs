@@ -9,6 +9,7 @@ pub(crate) mod entrance;
 pub mod event;
 #[expect(clippy::module_inception, reason = "the type that the module is about has its own file")]
 mod gateway;
+pub mod handle;
 pub mod handler;
 pub mod handshake;
 pub mod interceptor;
@@ -18,6 +19,6 @@ pub mod reply;
 pub use event::{Data, Event};
 pub use gateway::Gateway;
 pub(crate) use gateway::{Inner, Route};
-pub use handler::handle;
+pub use handle::handle;
 pub use handshake::{Authenticate, Handshake};
 pub use reply::{Replies, Reply};

@@ -61,4 +61,4 @@ pub use gateway::{
 };
 pub use payload::Payload;
 pub use server::Switchboard;
-pub use sockets::Socket;
+pub use sockets::{Audience, Socket};

@@ -1,6 +1,8 @@
 //! The sockets of this node, and everything that leaves for sockets, here and on other nodes.
 
 pub mod adapter;
+pub mod audience;
+pub(crate) mod door;
 pub mod emitter;
 pub(crate) mod farewell;
 pub(crate) mod missed;
@@ -9,4 +11,5 @@ pub(crate) mod relay;
 pub(crate) mod socket;
 pub(crate) mod watch;
 
+pub use audience::Audience;
 pub use socket::Socket;

@@ -103,7 +103,7 @@ trait SocketNamed {
 
 impl SocketNamed for switchboard::sockets::emitter::Emitter {
     fn socket_named(self, id: &str) -> Self {
-        self.room(id.to_owned())
+        self.socket(id.parse().expect("the id of a socket"))
     }
 }
 

@@ -9,7 +9,8 @@ use crate::{
     fault::Fault,
     future::BoxFuture,
     gateway::{
-        handler::{Handle, Handler, IntoHandle},
+        handle::{Handle, IntoHandle},
+        handler::Handler,
         handshake::Middleware,
         interceptor::Interceptor,
     },

@@ -21,7 +21,6 @@ use std::{
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use socketioxide::socket::DisconnectReason;
-use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions};
 
 use crate::{
     edge::{KillReason, Load},
@@ -30,13 +29,12 @@ use crate::{
         Inner as Gateway, Route,
         event::Event,
         interceptor,
-        reply::{Outcome, Parts, Reply, Target},
+        reply::{Addressee, Outcome, Parts, Reply},
     },
-    names::rooms::AUTHENTICATED,
     packet::ReadError,
     payload::{Payload, PayloadError},
     rate::Bucket,
-    sockets::{adapter::Adapter, socket::Socket},
+    sockets::{audience::Audience, socket::Socket},
     telemetry::{durations::Started, meters::Meters, traces::Receiver},
 };
 
@@ -340,62 +338,34 @@ impl Inbox {
     }
 
     fn send(&self, reply: Reply, ack_id: &mut Option<i64>) {
-        if reply.target == Target::Ack && ack_id.is_none() {
+        if reply.addressee == Addressee::Ack && ack_id.is_none() {
             return;
         }
-        let sent = match reply.payload {
-            Err(error) => Err(Fault::from(&*error)),
-            Ok(payload) => self
-                .route_out(payload, reply.target, reply.except_sender, reply.volatile, ack_id)
-                .map_err(Fault::from),
-        };
-        match sent {
+        match self.send_out(reply, ack_id) {
             Err(fault) => self.refuse(ack_id.take(), &fault),
             Ok(()) => self.meters().into_iter().for_each(|meters| meters.replies.count()),
         }
     }
 
-    fn route_out(
-        &self,
-        payload: Payload,
-        target: Target,
-        except_sender: bool,
-        volatile: bool,
-        ack_id: &mut Option<i64>,
-    ) -> Result<(), PayloadError> {
-        let adapter: &Arc<Adapter> = self.socket.adapter();
-        let user_room = |user: &str| adapter.context().user_room(user);
-        let mut options = BroadcastOptions::new(self.socket.sid());
-        let mut except_sender = except_sender;
-        match target {
-            Target::Ack => {
+    fn send_out(&self, reply: Reply, ack_id: &mut Option<i64>) -> Result<(), Fault> {
+        let payload = reply.payload.map_err(|error| Fault::from(&*error))?;
+        let me = self.socket.id();
+        let audience = match reply.addressee {
+            Addressee::Ack => {
                 let Some(id) = ack_id.take() else { return Ok(()) };
-                return self.socket.acknowledge(id, payload);
+                return Ok(self.socket.acknowledge(id, payload)?);
             }
-            Target::Sender if except_sender => return Ok(()),
-            Target::Sender => return self.socket.emit_payload(payload, volatile),
-            Target::UserOthers => {
+            Addressee::Sender if reply.except_sender => return Ok(()),
+            Addressee::Sender => Audience::nobody().socket(me),
+            Addressee::UserOthers => {
                 let Some(user) = self.socket.user() else { return Ok(()) };
-                except_sender = true;
-                options.rooms.push(user_room(&user).into());
+                Audience::nobody().user(user).except_socket(me)
             }
-            Target::User(user) => options.rooms.push(user_room(&user).into()),
-            // No rooms are nobody, not everybody.
-            Target::Rooms(rooms) if rooms.is_empty() => return Ok(()),
-            Target::Rooms(rooms) => options.rooms.extend(rooms),
-            Target::Authenticated => options.rooms.push(AUTHENTICATED.into()),
-            Target::All => options.add_flag(BroadcastFlags::Broadcast),
-        }
-        if except_sender {
-            // With this flag the socket whose id the options carry is left out.
-            options.add_flag(BroadcastFlags::Broadcast);
-        } else {
-            options.sid = None;
-        }
-        if volatile {
-            options.add_flag(BroadcastFlags::Volatile);
-        }
-        adapter.emit(payload, options)
+            Addressee::Audience(audience) if reply.except_sender => audience.except_socket(me),
+            Addressee::Audience(audience) => audience,
+        };
+        let audience = if reply.volatile { audience.volatile() } else { audience };
+        Ok(self.socket.send(payload, &audience)?)
     }
 
     /// Tells the client what went wrong, if it waits for an acknowledgement.

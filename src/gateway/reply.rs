@@ -15,26 +15,21 @@ use crate::{
     fault::Fault,
     id::UserId,
     payload::{Payload, PayloadError},
+    sockets::audience::Audience,
 };
 
-/// Who gets a reply.
+/// Who gets a reply, as the handler of an event says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Target {
+pub enum Addressee {
     /// The acknowledgement of the event, if the client asked for one.
     Ack,
     /// The socket that sent the event.
     Sender,
     /// The other sockets of the sender's user, on every node. Nobody if the sender is anonymous.
     UserOthers,
-    /// All sockets of this user, on every node.
-    User(UserId),
-    /// All members of these rooms, each once.
-    Rooms(SmallVec<[Room; 2]>),
-    /// All sockets of the namespace that are authenticated.
-    Authenticated,
-    /// All sockets of the namespace.
-    All,
+    /// These sockets of the namespace.
+    Audience(Audience),
 }
 
 /// One acknowledgement or one event, and who gets it.
@@ -49,25 +44,30 @@ pub enum Target {
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub(crate) payload: Result<Payload, Arc<PayloadError>>,
-    pub(crate) target: Target,
+    pub(crate) addressee: Addressee,
     pub(crate) except_sender: bool,
     pub(crate) volatile: bool,
 }
 
 impl Reply {
-    fn new(payload: Result<Payload, PayloadError>, target: Target) -> Self {
-        Self { payload: payload.map_err(Arc::new), target, except_sender: false, volatile: false }
+    fn new(payload: Result<Payload, PayloadError>, addressee: Addressee) -> Self {
+        Self {
+            payload: payload.map_err(Arc::new),
+            addressee,
+            except_sender: false,
+            volatile: false,
+        }
     }
 
     /// The acknowledgement's arguments: one, or several from a tuple. Only the first acknowledgement
     /// of an event is sent, and none if the client did not ask for it.
     pub fn ack<T: Serialize + ?Sized>(data: &T) -> Self {
-        Self::new(Payload::ack(data), Target::Ack)
+        Self::new(Payload::ack(data), Addressee::Ack)
     }
 
     /// An acknowledgement with arguments that are encoded already.
     pub fn ack_payload(payload: Payload) -> Self {
-        Self::new(Ok(payload), Target::Ack)
+        Self::new(Ok(payload), Addressee::Ack)
     }
 
     /// An event to the sender; other targets by the methods below. A tuple gives several arguments.
@@ -75,13 +75,20 @@ impl Reply {
     /// A name that Socket.IO keeps for itself, or data that cannot be serialized, makes the event
     /// fail with the code `internal` when the reply is sent; the log names the cause.
     pub fn event<T: Serialize + ?Sized>(name: &str, data: &T) -> Self {
-        Self::new(Payload::event(name, data), Target::Sender)
+        Self::new(Payload::event(name, data), Addressee::Sender)
     }
 
     /// An event to the sender with arguments that are encoded already, such as those of an event
     /// that came in.
     pub fn event_payload(name: &str, payload: &Payload) -> Self {
-        Self::new(payload.with_event(name), Target::Sender)
+        Self::new(payload.with_event(name), Addressee::Sender)
+    }
+
+    /// To an audience, the sender too if it belongs to it.
+    #[must_use]
+    pub fn to(mut self, audience: Audience) -> Self {
+        self.addressee = Addressee::Audience(audience);
+        self
     }
 
     /// To the members of `room`, the sender too if it is one.
@@ -92,37 +99,34 @@ impl Reply {
 
     /// To the members of `rooms`, each once.
     #[must_use]
-    pub fn to_rooms(mut self, rooms: impl IntoIterator<Item = impl Into<Room>>) -> Self {
-        self.target = Target::Rooms(rooms.into_iter().map(Into::into).collect());
-        self
+    pub fn to_rooms(self, rooms: impl IntoIterator<Item = impl Into<Room>>) -> Self {
+        let rooms = rooms.into_iter().map(Into::into);
+        self.to(rooms.fold(Audience::nobody(), Audience::room))
     }
 
     /// To all sockets of `user`, on every node.
     #[must_use]
-    pub fn to_user(mut self, user: impl Into<UserId>) -> Self {
-        self.target = Target::User(user.into());
-        self
+    pub fn to_user(self, user: impl Into<UserId>) -> Self {
+        self.to(Audience::nobody().user(user))
     }
 
     /// To the other sockets of the sender's user, on every node.
     #[must_use]
     pub fn to_user_others(mut self) -> Self {
-        self.target = Target::UserOthers;
+        self.addressee = Addressee::UserOthers;
         self
     }
 
     /// To everybody in the namespace who is authenticated.
     #[must_use]
-    pub fn to_authenticated(mut self) -> Self {
-        self.target = Target::Authenticated;
-        self
+    pub fn to_authenticated(self) -> Self {
+        self.to(Audience::nobody().authenticated())
     }
 
     /// To everybody in the namespace.
     #[must_use]
-    pub fn to_all(mut self) -> Self {
-        self.target = Target::All;
-        self
+    pub fn to_all(self) -> Self {
+        self.to(Audience::everybody())
     }
 
     /// Not to the socket that sent the event, as `socket.to(room)` in Socket.IO.
@@ -141,8 +145,8 @@ impl Reply {
     }
 
     /// Who gets it.
-    pub fn target(&self) -> &Target {
-        &self.target
+    pub fn addressee(&self) -> &Addressee {
+        &self.addressee
     }
 
     /// The arguments; none if they could not be encoded.

@@ -1,6 +1,6 @@
-//! The one way out: every event and acknowledgement that leaves this node passes here.
+//! The sockets of one namespace: where events reach those of this node, and others hear of them.
 //!
-//! One adapter per namespace. It delivers to the sockets of this node through socketioxide's local
+//! It delivers to the sockets of this node through socketioxide's local
 //! adapter, cuts off a socket whose queue is full, and passes on to the other nodes what is meant
 //! for their sockets, too. What others say comes in through `relay`.
 
@@ -11,6 +11,7 @@ mod ids;
 mod interest;
 mod members;
 mod namespaces;
+mod reach;
 mod rooms;
 mod shown;
 
@@ -25,6 +26,7 @@ use std::{
 };
 
 pub(crate) use delivery::Delivered;
+pub(crate) use ids::transport_of;
 use interest::Interest;
 use members::Members;
 use namespaces::Stage;
@@ -50,7 +52,6 @@ use crate::{
     id::SocketId,
     payload::{Payload, PayloadError},
     sockets::node::Context,
-    telemetry::traceparent::TraceParent,
 };
 
 /// How long the packet that says goodbye may travel, a polling client's next request included,
@@ -144,27 +145,6 @@ impl Adapter {
         self.peers.as_ref()
     }
 
-    /// Sends an event to the sockets that `options` select, on every node.
-    pub(crate) fn emit(
-        &self,
-        payload: Payload,
-        options: BroadcastOptions,
-    ) -> Result<(), PayloadError> {
-        if self.is_retired()
-            && let Some(successor) = self.successor()
-        {
-            return successor.emit(payload, options);
-        }
-        let span = self.context.trace_emit(self.namespace(), &payload, &options);
-        let value = payload.into_wire(self.context.parser())?;
-        if !self.hidden {
-            self.context.count_emit(&options);
-        }
-        self.pass_on(&value, &options, span.traceparent());
-        self.deliver_here(value, options);
-        Ok(())
-    }
-
     /// Sends an encoded event to sockets of this node.
     pub(crate) fn deliver_here(
         &self,
@@ -178,18 +158,6 @@ impl Adapter {
             self.context.meters().events_sent.add(delivered.queued as u64);
         }
         delivered
-    }
-
-    /// Publishes an event for the sockets of other nodes, if it can be meant for any.
-    fn pass_on(
-        &self,
-        value: &socketioxide_core::Value,
-        options: &BroadcastOptions,
-        trace: Option<TraceParent>,
-    ) {
-        let Some(peers) = &self.peers else { return };
-        let Some(to) = self.elsewhere(options) else { return };
-        peers.broadcast(self.namespace(), value, &to, Flags::of(options, trace));
     }
 
     /// What `options` select on other nodes; none if only sockets of this node can be meant.
@@ -421,7 +389,10 @@ impl CoreAdapter<Emitter> for Adapter {
         options: BroadcastOptions,
     ) -> Result<(), BroadcastError> {
         if let PacketData::Event(value, _) | PacketData::BinaryEvent(value, _) = &packet.inner {
-            self.pass_on(value, &options, None);
+            let others = self.peers.as_ref().zip(self.elsewhere(&options));
+            if let Some((peers, to)) = others {
+                peers.broadcast(self.namespace(), value, &to, Flags::of(&options, None));
+            }
         }
         self.deliver(packet, options);
         Ok(())

@@ -5,20 +5,21 @@ mod cluster;
 use std::sync::Arc;
 
 use serde::Serialize;
-use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions, Room};
+use socketioxide_core::adapter::{BroadcastOptions, Room};
 
 pub use cluster::{Acks, Answers, RemoteSocket};
 
 use crate::{
     cluster::{
-        message::{Flags, Message, Selection},
+        message::{Message, Selection},
         peers::Peers,
     },
-    id::{SocketId, connection_known_as},
-    names::rooms::AUTHENTICATED,
+    id::{SocketId, UserId, connection_known_as},
     payload::{Payload, PayloadError},
     sockets::{
         adapter::{Adapter, Adapters},
+        audience::Audience,
+        door::{self, Start},
         node::Context,
     },
 };
@@ -34,7 +35,7 @@ pub struct Emitter {
     context: Arc<Context>,
     namespace: Arc<str>,
     place: Place,
-    options: BroadcastOptions,
+    audience: Audience,
 }
 
 /// Where the emit starts.
@@ -75,74 +76,79 @@ impl Emitter {
     }
 
     fn new(context: Arc<Context>, namespace: Arc<str>, place: Place) -> Self {
-        Self { context, namespace, place, options: Selection::default().into() }
+        Self { context, namespace, place, audience: Audience::everybody() }
     }
 
-    /// The members of a room.
-    pub fn room(mut self, room: impl Into<Room>) -> Self {
-        let room = self.own_room_or(room.into());
-        self.options.rooms.push(room);
+    /// This audience, in the place of what was named so far.
+    pub fn to(mut self, audience: Audience) -> Self {
+        self.audience = audience;
         self
     }
 
+    /// The members of a room.
+    pub fn room(self, room: impl Into<Room>) -> Self {
+        self.with(|audience| audience.room(room))
+    }
+
     /// The sockets of a user.
-    pub fn user(self, user: &str) -> Self {
-        let room = self.context.user_room(user);
-        self.room(room)
+    pub fn user(self, user: impl Into<UserId>) -> Self {
+        self.with(|audience| audience.user(user))
     }
 
     /// One socket.
     pub fn socket(self, id: SocketId) -> Self {
-        self.room(id.as_str().to_owned())
+        self.with(|audience| audience.socket(id))
     }
 
     /// One socket, by what its client sees as `socket.id`. A client of version 2 sees the id of its
     /// connection instead of the public one, and its socket is found by that, too, on whatever node.
     pub fn socket_known_as(self, id: &str) -> Self {
-        if id.parse::<SocketId>().is_err()
-            && let Some(sid) = connection_known_as(id, &self.namespace)
-        {
-            let id = SocketId::of_connection(sid, &self.namespace);
+        if let Ok(id) = id.parse() {
             return self.socket(id);
         }
-        // Of ours, or of a Node.js node.
-        self.room(id.to_owned())
+        match connection_known_as(id, &self.namespace) {
+            Some(sid) => {
+                let id = SocketId::of_connection(sid, &self.namespace);
+                self.socket(id)
+            }
+            // Perhaps that of a Node.js node.
+            None => self.room(id.to_owned()),
+        }
     }
 
     /// Everybody who is authenticated.
     pub fn authenticated(self) -> Self {
-        self.room(AUTHENTICATED)
+        self.with(Audience::authenticated)
     }
 
     /// Not the members of a room.
-    pub fn except_room(mut self, room: impl Into<Room>) -> Self {
-        let room = self.own_room_or(room.into());
-        self.options.except.push(room);
-        self
+    pub fn except_room(self, room: impl Into<Room>) -> Self {
+        self.with(|audience| audience.except_room(room))
     }
 
     /// Not the sockets of a user.
-    pub fn except_user(self, user: &str) -> Self {
-        let room = self.context.user_room(user);
-        self.except_room(room)
+    pub fn except_user(self, user: impl Into<UserId>) -> Self {
+        self.with(|audience| audience.except_user(user))
     }
 
     /// Not this socket.
     pub fn except_socket(self, id: SocketId) -> Self {
-        self.except_room(id.as_str().to_owned())
+        self.with(|audience| audience.except_socket(id))
     }
 
     /// Dropped for sockets that are not ready to take it: something waits for their client already,
     /// or it polls and no poll of its waits. As in Node.js.
-    pub fn volatile(mut self) -> Self {
-        self.options.add_flag(BroadcastFlags::Volatile);
-        self
+    pub fn volatile(self) -> Self {
+        self.with(Audience::volatile)
     }
 
     /// Only sockets of this node.
-    pub fn local(mut self) -> Self {
-        self.options.add_flag(BroadcastFlags::Local);
-        self
+    pub fn local(self) -> Self {
+        self.with(Audience::local)
+    }
+
+    fn with(self, change: impl FnOnce(Audience) -> Audience) -> Self {
+        Self { audience: change(self.audience), ..self }
     }
 
     /// Emits the event. A tuple gives several arguments. Emits of one node to one room arrive at
@@ -160,18 +166,7 @@ impl Emitter {
     /// As [`Emitter::emit`].
     pub fn emit_payload(self, payload: Payload) -> Result<(), PayloadError> {
         let this = self.of_today();
-        match &this.place {
-            Place::Here(adapter) => adapter.emit(payload, this.options),
-            Place::Elsewhere(peers) => {
-                let span = this.context.trace_emit(&this.namespace, &payload, &this.options);
-                this.context.count_emit(&this.options);
-                if let Some(peers) = peers.as_ref().filter(|_| !this.is_local()) {
-                    let flags = Flags::of(&this.options, span.traceparent());
-                    peers.broadcast(&this.namespace, payload.value(), &this.selection(), flags);
-                }
-                Ok(())
-            }
-        }
+        door::send(this.start(), payload, &this.audience, None)
     }
 
     /// Disconnects these sockets, on every node, and returns how many they were on this node. Each
@@ -179,8 +174,8 @@ impl Emitter {
     pub fn disconnect(self, close_transport: bool) -> usize {
         let this = self.of_today();
         this.tell(|to| Message::Disconnect { to, close: close_transport });
-        match this.place {
-            Place::Here(adapter) => adapter.disconnect_here(this.options, close_transport),
+        match &this.place {
+            Place::Here(adapter) => adapter.disconnect_here(this.rooms_meant(), close_transport),
             Place::Elsewhere(_) => 0,
         }
     }
@@ -191,8 +186,8 @@ impl Emitter {
         let rooms: Vec<Room> = rooms.into_iter().map(Into::into).collect();
         let this = self.of_today();
         this.tell(|to| Message::Join { to, rooms: rooms.clone() });
-        if let Place::Here(adapter) = this.place {
-            adapter.join_here(this.options, &rooms);
+        if let Place::Here(adapter) = &this.place {
+            adapter.join_here(this.rooms_meant(), &rooms);
         }
     }
 
@@ -201,8 +196,8 @@ impl Emitter {
         let rooms: Vec<Room> = rooms.into_iter().map(Into::into).collect();
         let this = self.of_today();
         this.tell(|to| Message::Leave { to, rooms: rooms.clone() });
-        if let Place::Here(adapter) = this.place {
-            adapter.leave_here(this.options, &rooms);
+        if let Place::Here(adapter) = &this.place {
+            adapter.leave_here(this.rooms_meant(), &rooms);
         }
     }
 
@@ -220,30 +215,34 @@ impl Emitter {
         self
     }
 
-    /// Ids are rooms, too; a version 2 client that is here may be named by the id that it knows.
-    fn own_room_or(&self, room: Room) -> Room {
+    fn start(&self) -> Start<'_> {
         match &self.place {
-            Place::Here(adapter) => adapter.own_room_or(room),
-            Place::Elsewhere(_) => room,
+            Place::Here(adapter) => Start::Here(adapter),
+            Place::Elsewhere(peers) => Start::Elsewhere {
+                context: &self.context,
+                namespace: &self.namespace,
+                peers: peers.as_ref(),
+            },
         }
     }
 
-    fn is_local(&self) -> bool {
-        self.options.has_flag(BroadcastFlags::Local)
+    fn rooms_meant(&self) -> BroadcastOptions {
+        door::lower(self.start(), &self.audience, None)
     }
 
-    fn selection(&self) -> Selection {
-        Selection { rooms: self.options.rooms.to_vec(), except: self.options.except.to_vec() }
+    /// What is meant on other nodes, if anything can be.
+    fn others(&self) -> Option<Selection> {
+        door::others(self.start(), &self.rooms_meant())
+    }
+
+    fn peers(&self) -> Option<&Arc<Peers>> {
+        self.start().peers()
     }
 
     /// Tells the other nodes something about their sockets among these.
     fn tell(&self, say: impl FnOnce(Selection) -> Message) {
-        match &self.place {
-            Place::Here(adapter) => adapter.tell(&self.options, say),
-            Place::Elsewhere(Some(peers)) if !self.is_local() => {
-                peers.say(&self.namespace, &say(self.selection()));
-            }
-            Place::Elsewhere(_) => {}
+        if let (Some(peers), Some(to)) = (self.peers(), self.others()) {
+            peers.say(&self.namespace, &say(to));
         }
     }
 }

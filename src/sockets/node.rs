@@ -7,7 +7,6 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
-use socketioxide_core::adapter::BroadcastOptions;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -15,12 +14,9 @@ use crate::{
     edge::Wires,
     id::NodeId,
     names::rooms::is_reserved,
-    payload::{Parser, Payload},
+    payload::Parser,
     sockets::watch::Watch,
-    telemetry::{
-        meters::{Meters, TargetKind},
-        traces::{Span, Tracer},
-    },
+    telemetry::{meters::Meters, traces::Tracer},
 };
 
 /// One node's surroundings.
@@ -132,17 +128,6 @@ impl Context {
         &self.tracer
     }
 
-    /// The span of an emit, if it happens inside of a sampled one.
-    pub(crate) fn trace_emit(
-        &self,
-        namespace: &str,
-        payload: &Payload,
-        options: &BroadcastOptions,
-    ) -> Span {
-        let target = || TargetKind::of(options, &self.user_prefix).name();
-        self.tracer.emit(namespace, payload, target)
-    }
-
     /// From now on the sockets of this node can be watched. Said once, when the server is built.
     pub(crate) fn set_watch(&self, watch: Watch) {
         let _ = self.watch.set(watch);
@@ -151,11 +136,6 @@ impl Context {
     /// What the sockets of this node can be watched through, whether or not somebody does.
     pub(crate) fn watch(&self) -> Option<&Watch> {
         self.watch.get()
-    }
-
-    /// Counts an emit of this node.
-    pub(crate) fn count_emit(&self, options: &BroadcastOptions) {
-        self.meters.emitted(TargetKind::of(options, &self.user_prefix));
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -16,11 +16,8 @@ pub(crate) use expiry::Expiry;
 use parking_lot::{Mutex, RwLock};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value as Json};
-use socketioxide::{TransportType, extract::SocketRef, socket::Socket as RawSocket};
-use socketioxide_core::{
-    Sid, Str,
-    adapter::{BroadcastFlags, BroadcastOptions, Room},
-};
+use socketioxide::{extract::SocketRef, socket::Socket as RawSocket};
+use socketioxide_core::{Sid, Str, adapter::Room};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -31,7 +28,9 @@ use crate::{
     names::rooms::AUTHENTICATED,
     payload::{Payload, PayloadError},
     sockets::{
-        adapter::{Adapter, Describe},
+        adapter::{Adapter, Describe, transport_of},
+        audience::Audience,
+        door::{self, Sender, Start},
         emitter::Emitter,
         watch::{FOR_ADMINS, What, client_id},
     },
@@ -200,19 +199,14 @@ impl Socket {
     /// If `data` cannot be serialized or the name is reserved. A socket that has gone, or reads too
     /// slowly and is being cut off, is no error.
     pub fn emit<T: Serialize + ?Sized>(&self, name: &str, data: &T) -> Result<(), PayloadError> {
-        self.emit_payload(Payload::event(name, data)?, false)
+        let me = Audience::nobody().socket(self.0.id);
+        self.send(Payload::event(name, data)?, &me)
     }
 
-    pub(crate) fn emit_payload(
-        &self,
-        payload: Payload,
-        volatile: bool,
-    ) -> Result<(), PayloadError> {
-        let mut options = BroadcastOptions::new(self.0.sid);
-        if volatile {
-            options.add_flag(BroadcastFlags::Volatile);
-        }
-        self.0.adapter.emit(payload, options)
+    /// Sends an event that this socket's handler emits.
+    pub(crate) fn send(&self, payload: Payload, audience: &Audience) -> Result<(), PayloadError> {
+        let sender = Sender { id: self.0.id, sid: self.0.sid };
+        door::send(Start::Here(&self.0.adapter), payload, audience, Some(sender))
     }
 
     pub(crate) fn acknowledge(&self, ack_id: i64, payload: Payload) -> Result<(), PayloadError> {
@@ -425,14 +419,6 @@ impl Socket {
     }
 }
 
-/// What its connection goes by, just now.
-pub(crate) fn transport_of(raw: &RawSocket<Adapter>) -> &'static str {
-    match raw.transport_type() {
-        TransportType::Websocket => "websocket",
-        TransportType::Polling => "polling",
-    }
-}
-
 impl Describe for Inner {
     fn describe(&self) -> Description {
         let mut data = self.data.lock().as_deref().cloned().unwrap_or_default();
@@ -462,7 +448,7 @@ impl WeakSocket {
 
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
+        f.debug_struct("Socket")
             .field("id", &self.0.id)
             .field("namespace", &self.0.namespace.as_str())
             .field("user", &self.user())

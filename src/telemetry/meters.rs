@@ -12,10 +12,9 @@ use std::{
 use http::StatusCode;
 use parking_lot::Mutex;
 use socketioxide::socket::DisconnectReason;
-use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions};
 
 use super::{durations::Durations, requests::Requests};
-use crate::{fault::Code, id::SocketId, names::rooms::AUTHENTICATED};
+use crate::fault::Code;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -192,40 +191,11 @@ impl TargetKind {
     pub(crate) fn name(self) -> &'static str {
         Self::NAMES[self as usize]
     }
-
-    pub(crate) fn of(options: &BroadcastOptions, user_prefix: &str) -> Self {
-        match options.rooms.first() {
-            Some(room) if room == AUTHENTICATED => Self::Authenticated,
-            Some(room) if room.starts_with(user_prefix) => Self::User,
-            Some(room) if room.parse::<SocketId>().is_ok() => Self::Socket,
-            Some(_) => Self::Room,
-            None if options.has_flag(BroadcastFlags::Broadcast) => Self::All,
-            None => Self::Socket,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_kind_of_a_target_is_that_of_the_first() {
-        let kind = |rooms: &[&str], broadcast: bool| {
-            let mut options = BroadcastOptions::default();
-            options.rooms.extend(rooms.iter().map(|room| (*room).to_owned().into()));
-            if broadcast {
-                options.add_flag(BroadcastFlags::Broadcast);
-            }
-            TargetKind::of(&options, "user:")
-        };
-        assert_eq!(kind(&[], true), TargetKind::All);
-        assert_eq!(kind(&[], false), TargetKind::Socket);
-        assert_eq!(kind(&[SocketId::random().as_str()], true), TargetKind::Socket);
-        assert_eq!(kind(&["authenticated"], true), TargetKind::Authenticated);
-        assert_eq!(kind(&["user:ada", "lobby"], true), TargetKind::User);
-        assert_eq!(kind(&["lobby", "user:ada"], true), TargetKind::Room);
-    }
 
     #[test]
     fn an_emit_that_waits_is_counted_as_long_as_it_waits() {

@@ -14,7 +14,7 @@ use crate::{
     future::BoxFuture,
     gateway::{
         event::Event,
-        reply::{Outcome, Target},
+        reply::{Addressee, Outcome},
     },
 };
 
@@ -37,8 +37,8 @@ impl Interceptor for Propagate {
             // the sender once.
             Ok(outcome.map(|replies| {
                 replies.map(move |mut reply| {
-                    if reply.target == Target::Sender && !reply.except_sender {
-                        reply.target = Target::User(user.clone());
+                    if reply.addressee == Addressee::Sender && !reply.except_sender {
+                        reply = reply.to_user(user.clone());
                     }
                     reply
                 })

@@ -2,10 +2,7 @@
 //! before it is queued: who takes too little is cut off, and who has something waiting is left out
 //! of what is volatile.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use serde::{Serialize, Serializer};
 use smallvec::SmallVec;
@@ -18,31 +15,9 @@ use socketioxide_core::{
 
 use super::{Adapter, members::Members};
 use crate::{
-    edge::{KillReason, Load, Room as Space, Size, Wires},
+    edge::{KillReason, Load, Room as Space, Size},
     id::SocketId,
 };
-
-/// Whether packets reach a socket, and what waits for its client.
-#[derive(Default)]
-pub(super) struct Reach {
-    /// Whether it is in the namespace; before that it only has rooms.
-    is_inside: AtomicBool,
-    /// Found out when it is first asked for.
-    load: OnceLock<Arc<Load>>,
-}
-
-impl Reach {
-    fn load(&self, sid: Sid, wires: &Wires) -> Option<&Arc<Load>> {
-        if !self.is_inside.load(Ordering::Acquire) {
-            return None;
-        }
-        if let Some(load) = self.load.get() {
-            return Some(load);
-        }
-        let load = wires.load(sid)?;
-        Some(self.load.get_or_init(|| load))
-    }
-}
 
 /// What became of an event on this node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Ids as others say them, and the sockets of this node that they mean.
 
+use socketioxide::{TransportType, socket::Socket as RawSocket};
 use socketioxide_core::{
     Sid,
     adapter::{BroadcastOptions, Room},
@@ -10,6 +11,14 @@ use crate::{
     cluster::message::Selection,
     id::{SocketId, connection_known_as},
 };
+
+/// How the connection of a socket travels, just now.
+pub(crate) fn transport_of(raw: &RawSocket<Adapter>) -> &'static str {
+    match raw.transport_type() {
+        TransportType::Websocket => "websocket",
+        TransportType::Polling => "polling",
+    }
+}
 
 impl Adapter {
     /// The public id of the socket that a connection has in this namespace.

@@ -14,7 +14,7 @@ use std::{
 use socketioxide::{ProtocolVersion, socket::Socket as RawSocket};
 use socketioxide_core::{Sid, adapter::Room};
 
-use super::{Adapter, Describe, delivery::Reach};
+use super::{Adapter, Describe, reach::Reach};
 use crate::id::SocketId;
 
 /// A socket of this node.

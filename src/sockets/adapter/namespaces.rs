@@ -22,7 +22,7 @@ use parking_lot::RwLock;
 use socketioxide::{SocketIo, handler::FromConnectParts, socket::Socket as RawSocket};
 use socketioxide_core::{Sid, Str, adapter::Room};
 
-use super::{Adapter, interest};
+use super::{Adapter, ids::transport_of, interest};
 use crate::{
     cluster::{
         message::{Message, Selection},
@@ -31,7 +31,7 @@ use crate::{
     edge::KillReason,
     fault::{Code, Fault},
     id::SocketId,
-    sockets::{node::Context, socket::transport_of},
+    sockets::node::Context,
 };
 
 /// How long a namespace of a pattern stays when nobody is in it any more.

@@ -1,6 +1,6 @@
 //! Questions to all nodes at once: who is there, in which rooms, and what do clients answer.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use futures_util::StreamExt;
 use rmpv::Value as Tree;
@@ -14,14 +14,17 @@ use crate::{
         broker::Disconnected,
         message::{Answer, Description, Flags, Message, Selection},
         peers::{
-            self, Peers,
+            self,
             acks::{ClientAcks, Collected},
         },
     },
     fault::{Code, Fault},
     id::NodeId,
     payload::{Payload, PayloadError, from_packet, to_packet},
-    sockets::watch::FOR_ADMINS,
+    sockets::{
+        door::{self, Submitted},
+        watch::FOR_ADMINS,
+    },
     telemetry::traceparent::TraceParent,
 };
 
@@ -60,6 +63,19 @@ pub struct Acks {
     /// down, or Redis does not tell who they are. Then acknowledgements, and nodes, may be missing
     /// that nobody can name.
     pub cluster_asked: bool,
+}
+
+impl Acks {
+    /// Nobody was asked.
+    fn of_nobody() -> Self {
+        Self {
+            acks: Vec::new(),
+            expected: 0,
+            missing_nodes: Vec::new(),
+            missing_foreign: 0,
+            cluster_asked: true,
+        }
+    }
 }
 
 /// A socket of any node, as `fetchSockets` of Socket.IO shows it.
@@ -156,15 +172,17 @@ impl Emitter {
         timeout: Duration,
     ) -> Result<Acks, PayloadError> {
         // Until the last acknowledgement.
-        let span = self.context.trace_emit(&self.namespace, &payload, &self.options);
-        self.context.count_emit(&self.options);
+        let event = event_of(&payload)?;
+        let Some(submitted) = door::submit(self.start(), payload, &self.audience, None)? else {
+            return Ok(Acks::of_nobody());
+        };
         let _waiting = self.context.meters().awaits_acks();
         let _hearing = match self.peers() {
             Some(peers) => peers.hear_answers(&self.namespace).await,
             None => None,
         };
         // Both are sent before any answer is waited for, so that the order of emits is kept.
-        let elsewhere = self.ask_clients_elsewhere(&payload, timeout, span.traceparent())?;
+        let elsewhere = self.ask_clients_elsewhere(event, timeout, submitted.traceparent());
         // Nobody is to be asked elsewhere, or nobody can be.
         let counted = self.peers().is_none() || self.others().is_none();
         let elsewhere = async {
@@ -174,8 +192,8 @@ impl Emitter {
             }
         };
         let (here, elsewhere) =
-            futures_util::future::join(self.ask_clients_here(payload, timeout), elsewhere).await;
-        let (mut acks, expected) = here?;
+            futures_util::future::join(self.ask_clients_here(submitted, timeout), elsewhere).await;
+        let (mut acks, expected) = here;
         acks.extend(elsewhere.acks.into_iter().filter_map(ack_of));
         Ok(Acks {
             acks,
@@ -188,26 +206,25 @@ impl Emitter {
 
     async fn ask_clients_here(
         &self,
-        payload: Payload,
+        submitted: Submitted,
         timeout: Duration,
-    ) -> Result<(Vec<Payload>, usize), PayloadError> {
-        let Place::Here(adapter) = &self.place else { return Ok((Vec::new(), 0)) };
-        let value = payload.into_wire(self.context.parser())?;
-        let (acks, expected) = adapter.ask_here(value, self.options.clone(), timeout);
-        Ok((acks.collect().await, expected))
+    ) -> (Vec<Payload>, usize) {
+        match door::deliver_asking(self.start(), submitted, timeout) {
+            Some((acks, expected)) => (acks.collect().await, expected),
+            None => (Vec::new(), 0),
+        }
     }
 
     fn ask_clients_elsewhere(
         &self,
-        payload: &Payload,
+        event: Vec<Tree>,
         timeout: Duration,
         trace: Option<TraceParent>,
-    ) -> Result<Option<ClientAcks>, PayloadError> {
-        let (Some(peers), Some(to)) = (self.peers(), self.others()) else { return Ok(None) };
-        let event = event_of(payload)?;
+    ) -> Option<ClientAcks> {
+        let (peers, to) = self.peers().zip(self.others())?;
         let flags = Flags { timeout: Some(timeout), trace, ..Flags::default() };
         let ask = |request| Message::BroadcastWithAck { request, event, to, flags };
-        Ok(peers.ask_clients(&self.namespace, ask))
+        peers.ask_clients(&self.namespace, ask)
     }
 
     /// Sends an event to the server programs of the other nodes, `serverSideEmit` of Socket.IO.
@@ -267,28 +284,12 @@ impl Emitter {
         peers.ask(&self.namespace, |request| question(request, to)).await
     }
 
-    fn peers(&self) -> Option<&Arc<Peers>> {
-        match &self.place {
-            Place::Here(adapter) => adapter.peers(),
-            Place::Elsewhere(peers) => peers.as_ref(),
-        }
-    }
-
-    /// What is meant on other nodes, if anything can be.
-    fn others(&self) -> Option<Selection> {
-        match &self.place {
-            Place::Here(adapter) => adapter.elsewhere(&self.options),
-            Place::Elsewhere(_) if self.is_local() => None,
-            Place::Elsewhere(_) => Some(self.selection()),
-        }
-    }
-
     fn of_this_node<T>(
         &self,
         list: impl FnOnce(&super::Adapter, BroadcastOptions) -> Vec<T>,
     ) -> Vec<T> {
         match &self.place {
-            Place::Here(adapter) => list(adapter, self.options.clone()),
+            Place::Here(adapter) => list(adapter, self.rooms_meant()),
             Place::Elsewhere(_) => Vec::new(),
         }
     }

@@ -39,7 +39,7 @@ pub(crate) async fn send(emit: Emit) -> Result<(), Box<dyn std::error::Error>> {
     let publisher = Publisher::connect(&config).await?;
     let emitter: Emitter = publisher.of(&namespace);
     let emitter = match target {
-        Target::User(user) => emitter.user(&user),
+        Target::User(user) => emitter.user(user),
         Target::Room(room) => emitter.room(room),
         Target::Authenticated => emitter.authenticated(),
         Target::All => emitter,

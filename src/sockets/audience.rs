@@ -1,0 +1,197 @@
+//! Whom an event is for, as one value: from a reply, an emitter or the HTTP API up to the
+//! [door](super::door), where it becomes rooms.
+
+use smallvec::SmallVec;
+use socketioxide_core::adapter::Room;
+
+use crate::{
+    id::{SocketId, UserId},
+    telemetry::meters::TargetKind,
+};
+
+/// One part of an [`Audience`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// One socket.
+    Socket(SocketId),
+    /// All sockets of a user.
+    User(UserId),
+    /// The members of a room.
+    Room(Room),
+    /// Every socket that is authenticated.
+    Authenticated,
+}
+
+/// Whom an event is for: the sockets of one namespace that belong to at least one of its targets,
+/// each once, without those that are left out. On every node, unless it is [`local`](Self::local).
+///
+/// ```
+/// use switchboard::Audience;
+///
+/// let team = Audience::everybody().room("team").user("ada").except_room("muted");
+/// assert_eq!(team.targets().map(<[_]>::len), Some(2));
+/// assert_eq!(Audience::everybody().targets(), None);
+/// assert!(Audience::nobody().is_nobody());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "nothing is sent by naming who gets it"]
+pub struct Audience {
+    to: To,
+    except: SmallVec<[Target; 1]>,
+    is_local: bool,
+    is_volatile: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum To {
+    Everybody,
+    AnyOf(SmallVec<[Target; 1]>),
+}
+
+impl Audience {
+    /// Every socket of the namespace. The first target that is added narrows it to that one, each
+    /// further target widens it again, as `to` does in Socket.IO.
+    pub fn everybody() -> Self {
+        Self::of(To::Everybody)
+    }
+
+    /// No socket, as long as no target is added.
+    pub fn nobody() -> Self {
+        Self::of(To::AnyOf(SmallVec::new()))
+    }
+
+    fn of(to: To) -> Self {
+        Self { to, except: SmallVec::new(), is_local: false, is_volatile: false }
+    }
+
+    /// And the sockets of this target.
+    pub fn to(mut self, target: Target) -> Self {
+        match &mut self.to {
+            To::Everybody => self.to = To::AnyOf(SmallVec::from_buf([target])),
+            To::AnyOf(targets) => targets.push(target),
+        }
+        self
+    }
+
+    /// And the members of a room.
+    pub fn room(self, room: impl Into<Room>) -> Self {
+        self.to(Target::Room(room.into()))
+    }
+
+    /// And the sockets of a user.
+    pub fn user(self, user: impl Into<UserId>) -> Self {
+        self.to(Target::User(user.into()))
+    }
+
+    /// And one socket.
+    pub fn socket(self, id: SocketId) -> Self {
+        self.to(Target::Socket(id))
+    }
+
+    /// And everybody who is authenticated.
+    pub fn authenticated(self) -> Self {
+        self.to(Target::Authenticated)
+    }
+
+    /// But not the sockets of this target.
+    pub fn except(mut self, target: Target) -> Self {
+        self.except.push(target);
+        self
+    }
+
+    /// But not the members of a room.
+    pub fn except_room(self, room: impl Into<Room>) -> Self {
+        self.except(Target::Room(room.into()))
+    }
+
+    /// But not the sockets of a user.
+    pub fn except_user(self, user: impl Into<UserId>) -> Self {
+        self.except(Target::User(user.into()))
+    }
+
+    /// But not one socket.
+    pub fn except_socket(self, id: SocketId) -> Self {
+        self.except(Target::Socket(id))
+    }
+
+    /// Only sockets of this node.
+    pub fn local(mut self) -> Self {
+        self.is_local = true;
+        self
+    }
+
+    /// Only sockets that are ready to take it: nothing waits for their client, and a client that
+    /// polls has a poll waiting. As in Node.js.
+    pub fn volatile(mut self) -> Self {
+        self.is_volatile = true;
+        self
+    }
+
+    /// The targets; none if the audience is everybody.
+    pub fn targets(&self) -> Option<&[Target]> {
+        match &self.to {
+            To::Everybody => None,
+            To::AnyOf(targets) => Some(targets),
+        }
+    }
+
+    /// The targets that are left out.
+    pub fn exceptions(&self) -> &[Target] {
+        &self.except
+    }
+
+    /// Whether only sockets of this node are meant.
+    pub fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    /// Whether sockets that are not ready are left out.
+    pub fn is_volatile(&self) -> bool {
+        self.is_volatile
+    }
+
+    /// Whether no socket is meant.
+    pub fn is_nobody(&self) -> bool {
+        self.targets().is_some_and(<[_]>::is_empty)
+    }
+
+    /// What metrics and spans call it, by its first target.
+    pub(crate) fn kind(&self) -> TargetKind {
+        match self.targets() {
+            None => TargetKind::All,
+            Some([Target::User(_), ..]) => TargetKind::User,
+            Some([Target::Room(_), ..]) => TargetKind::Room,
+            Some([Target::Authenticated, ..]) => TargetKind::Authenticated,
+            Some([Target::Socket(_), ..] | []) => TargetKind::Socket,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_target_narrows_and_the_next_widens() {
+        let audience = Audience::everybody().room("a").user("ada").except_room("b");
+        let targets = [Target::Room("a".into()), Target::User("ada".into())];
+        assert_eq!(audience.targets(), Some(&targets[..]));
+        assert_eq!(audience.exceptions(), [Target::Room("b".into())]);
+        assert!(!audience.is_nobody() && !Audience::everybody().is_nobody());
+        assert!(Audience::nobody().is_nobody());
+        assert!(!Audience::nobody().authenticated().is_nobody());
+    }
+
+    #[test]
+    fn it_is_called_by_its_first_target() {
+        let everybody = Audience::everybody;
+        assert_eq!(everybody().kind(), TargetKind::All);
+        assert_eq!(everybody().except_user("ada").kind(), TargetKind::All);
+        assert_eq!(everybody().socket(SocketId::random()).kind(), TargetKind::Socket);
+        assert_eq!(everybody().authenticated().kind(), TargetKind::Authenticated);
+        assert_eq!(everybody().user("ada").room("lobby").kind(), TargetKind::User);
+        // A room is one, however it is spelled.
+        assert_eq!(everybody().room("user:ada").user("ada").kind(), TargetKind::Room);
+    }
+}

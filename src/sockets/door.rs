@@ -1,0 +1,230 @@
+//! The door: every event that leaves for sockets goes out here, in two steps.
+//!
+//! [`submit`] takes an event and whom it is for. It encodes, traces and counts it, and the audience
+//! becomes rooms, here and nowhere else. [`deliver`] publishes what was submitted for other nodes and
+//! queues it for the sockets of this one. What is to happen to an event before anybody has it (a
+//! log, an order, a limit) belongs between the two.
+//!
+//! Events of other nodes come in through the [relay](super::relay), which only delivers. What a
+//! program does to the engine's own socket ([`Socket::raw`](crate::Socket::raw)) goes past the door.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::Stream;
+use socketioxide_core::{
+    Sid, Value,
+    adapter::{BroadcastFlags, BroadcastOptions, Room},
+};
+
+use super::{
+    adapter::Adapter,
+    audience::{Audience, Target},
+    node::Context,
+};
+use crate::{
+    cluster::{
+        message::{Flags, Selection},
+        peers::Peers,
+    },
+    id::SocketId,
+    names::rooms::AUTHENTICATED,
+    payload::{Payload, PayloadError},
+    telemetry::{traceparent::TraceParent, traces::Span},
+};
+
+/// Where an event starts.
+#[derive(Clone, Copy)]
+pub(crate) enum Start<'a> {
+    /// In a namespace of this node.
+    Here(&'a Arc<Adapter>),
+    /// In a namespace that only other nodes can have sockets in.
+    Elsewhere { context: &'a Context, namespace: &'a str, peers: Option<&'a Arc<Peers>> },
+}
+
+/// The socket whose handler sends an event. Its connection is known without a look.
+#[derive(Clone, Copy)]
+pub(crate) struct Sender {
+    pub(crate) id: SocketId,
+    pub(crate) sid: Sid,
+}
+
+/// An event on its way, past the first step.
+pub(crate) struct Submitted {
+    /// Its name and arguments, as clients get them.
+    value: Value,
+    to: BroadcastOptions,
+    /// Ends when the event has been delivered.
+    span: Span,
+}
+
+impl Submitted {
+    /// The trace that the event belongs to, if that is sampled.
+    pub(crate) fn traceparent(&self) -> Option<TraceParent> {
+        self.span.traceparent()
+    }
+}
+
+/// The first step: nothing has been sent yet. None if nobody is meant.
+///
+/// # Errors
+/// If the event cannot be encoded.
+pub(crate) fn submit(
+    start: Start<'_>,
+    payload: Payload,
+    audience: &Audience,
+    sender: Option<Sender>,
+) -> Result<Option<Submitted>, PayloadError> {
+    if audience.is_nobody() {
+        return Ok(None);
+    }
+    let context = start.context();
+    let span = context.tracer().emit(start.namespace(), &payload, || audience.kind().name());
+    let value = payload.into_wire(context.parser())?;
+    if !start.is_hidden() {
+        context.meters().emitted(audience.kind());
+    }
+    Ok(Some(Submitted { value, to: lower(start, audience, sender), span }))
+}
+
+/// The second step: other nodes first, so that an event is on its way to all before any client can
+/// react to it.
+pub(crate) fn deliver(start: Start<'_>, submitted: Submitted) {
+    let Submitted { value, to, span } = submitted;
+    if let (Some(peers), Some(others)) = (start.peers(), others(start, &to)) {
+        let flags = Flags::of(&to, span.traceparent());
+        peers.broadcast(start.namespace(), &value, &others, flags);
+    }
+    if let Start::Here(adapter) = start {
+        adapter.deliver_here(value, to);
+    }
+}
+
+/// The second step for an event that clients acknowledge, for the sockets of this node: the
+/// acknowledgements as they come, and how many clients were asked.
+pub(crate) fn deliver_asking(
+    start: Start<'_>,
+    submitted: Submitted,
+    timeout: Duration,
+) -> Option<(impl Stream<Item = Payload> + Send + use<>, usize)> {
+    let Start::Here(adapter) = start else { return None };
+    Some(adapter.ask_here(submitted.value, submitted.to, timeout))
+}
+
+/// Both steps.
+///
+/// # Errors
+/// As [`submit`].
+pub(crate) fn send(
+    start: Start<'_>,
+    payload: Payload,
+    audience: &Audience,
+    sender: Option<Sender>,
+) -> Result<(), PayloadError> {
+    // A namespace of a pattern may have gone and come again since the emit was begun.
+    if let Start::Here(adapter) = start
+        && adapter.is_retired()
+        && let Some(successor) = adapter.successor()
+    {
+        return send(Start::Here(&successor), payload, audience, sender);
+    }
+    if let Some(submitted) = submit(start, payload, audience, sender)? {
+        deliver(start, submitted);
+    }
+    Ok(())
+}
+
+/// An audience as rooms: the words of socketioxide and of the other nodes.
+pub(crate) fn lower(
+    start: Start<'_>,
+    audience: &Audience,
+    sender: Option<Sender>,
+) -> BroadcastOptions {
+    let is_sender = |target: &Target| {
+        sender.filter(|sender| matches!(target, Target::Socket(id) if *id == sender.id))
+    };
+    let mut to = BroadcastOptions::default();
+    // Without a room and without the flag for everybody nobody is selected.
+    if audience.is_nobody() {
+        return to;
+    }
+    match (audience.targets(), audience.exceptions()) {
+        // Options that name a connection and no room are for this socket alone.
+        (Some([one]), []) if let Some(sender) = is_sender(one) => to.sid = Some(sender.sid),
+        (targets, exceptions) => {
+            if let Some(targets) = targets {
+                to.rooms.extend(targets.iter().map(|target| start.room_of(target)));
+            } else {
+                to.add_flag(BroadcastFlags::Broadcast);
+            }
+            for exception in exceptions {
+                if let Some(sender) = is_sender(exception) {
+                    // With this flag the socket whose connection is named is left out.
+                    to.sid = Some(sender.sid);
+                    to.add_flag(BroadcastFlags::Broadcast);
+                } else {
+                    to.except.push(start.room_of(exception));
+                }
+            }
+        }
+    }
+    if audience.is_local() {
+        to.add_flag(BroadcastFlags::Local);
+    }
+    if audience.is_volatile() {
+        to.add_flag(BroadcastFlags::Volatile);
+    }
+    to
+}
+
+/// The sockets of other nodes among those that are meant; none if there can be none.
+pub(crate) fn others(start: Start<'_>, to: &BroadcastOptions) -> Option<Selection> {
+    match start {
+        Start::Here(adapter) => adapter.elsewhere(to),
+        Start::Elsewhere { .. } => {
+            let is_nobody = to.rooms.is_empty() && !to.has_flag(BroadcastFlags::Broadcast);
+            let is_local = to.has_flag(BroadcastFlags::Local);
+            (!is_nobody && !is_local)
+                .then(|| Selection { rooms: to.rooms.to_vec(), except: to.except.to_vec() })
+        }
+    }
+}
+
+impl<'a> Start<'a> {
+    pub(crate) fn context(self) -> &'a Context {
+        match self {
+            Self::Here(adapter) => adapter.context(),
+            Self::Elsewhere { context, .. } => context,
+        }
+    }
+
+    pub(crate) fn namespace(self) -> &'a str {
+        match self {
+            Self::Here(adapter) => adapter.namespace(),
+            Self::Elsewhere { namespace, .. } => namespace,
+        }
+    }
+
+    pub(crate) fn peers(self) -> Option<&'a Arc<Peers>> {
+        match self {
+            Self::Here(adapter) => adapter.peers(),
+            Self::Elsewhere { peers, .. } => peers,
+        }
+    }
+
+    fn is_hidden(self) -> bool {
+        matches!(self, Self::Here(adapter) if adapter.is_hidden())
+    }
+
+    fn room_of(self, target: &Target) -> Room {
+        match target {
+            Target::Socket(id) => Room::Owned(id.as_str().to_owned()),
+            Target::User(user) => Room::Owned(self.context().user_room(user)),
+            Target::Authenticated => Room::Borrowed(AUTHENTICATED),
+            // Ids are rooms, too, and a version 2 client goes by the id that it knows.
+            Target::Room(room) => match self {
+                Self::Here(adapter) => adapter.own_room_or(room.clone()),
+                Self::Elsewhere { .. } => room.clone(),
+            },
+        }
+    }
+}
