@@ -1,38 +1,39 @@
 //! The edge: everything between the TCP listener and socketioxide's service.
 //!
 //! ```text
-//! TCP, TLS ── listener ── http ──┬── polling ── paced ────────── requests ──┐
-//!                │               │     └ packets, splice                    ├── engine
-//!                └ other routes  └── websocket ─┬─ probe ─ stream ─ stream ──┘
-//!                                               └── frames, inbound, splice
-//!                          wires: all transports, by session
-//!                          load: what waits because of each of them
-//!                          stall, unread: who leaves what waits for too long
+//! TCP, TLS ── connection ──┬── router ──┬── polling ── paced ────── request ──┐
+//!                          │            │     └ packets, rewrite                ├── engine
+//!                          │            └── websocket ── probe ── stream ───────┘
+//!                          └ other routes         └ frames, inbound, rewrite
+//!
+//! transports     all transports, by session
+//! load           the memory that waits because of each client
+//! stall, unread  clients that leave waiting bytes for too long
 //! ```
 //!
-//! The engine is used as it is published. It is given a stream that is ours for each websocket, and
-//! requests that are ours for everything else, so what it leaves open is closed here: session ids
-//! that can't be stolen, public ids that are no part of them, upgrades that fail without harm,
-//! clients that are cut at once, refusals that a client can read.
+//! The engine is used as it is published. It gets a stream of ours for each websocket, and requests
+//! of ours for everything else. So the edge can close its gaps: session ids that cannot be stolen,
+//! public ids that are no part of them, upgrades that fail without harm, clients that are cut at
+//! once, refusals that a client can read.
 //!
 //! `serve_connection` is the way in, `Wires` the way to a session's transport from anywhere else.
 //!
-//! # What is relied on inside the engine
+//! # Relied-on internals of the engine
 //!
-//! None of this is promised by engineioxide 0.17.9 and socketioxide 0.18.9; it was read in their
-//! sources, and `tests/engine_contract.rs` has a test for each. This is why their versions are pinned.
+//! engineioxide 0.17.9 and socketioxide 0.18.9 promise none of this. It was read in their sources,
+//! and `tests/engine_contract.rs` has a test for each item. So their versions are pinned.
 //!
 //! 1. The OPEN packet is the first frame of a new websocket, a text frame `0{"sid":"…"`, and the
 //!    whole body of a polling handshake (after `<length>:` in Engine.IO 3).
-//! 2. A session of Engine.IO 4 is pinged at once. On a websocket that is the first frame `2`; by
-//!    polling it is all that the first poll brings, as long as the client can't have spoken. A `3`
-//!    that comes after it starts the interval.
-//! 3. A poll that waits has taken no packet: dropping its future loses nothing, and the next one
-//!    gets everything.
-//! 4. A packet `1` in a request closes its session, poll or not, and is harmless for one that has
-//!    ended. It closes a session even in the middle of an upgrade.
-//! 5. A websocket for a polling session reads `2probe`, writes `3probe`, reads `5`, and is the
-//!    session's transport from then on; frames that follow are read after that.
+//! 2. A session of Engine.IO 4 is pinged at once. On a websocket that is the first frame `2`. By
+//!    polling it is all that the first poll brings, while the client cannot have spoken. A later
+//!    `3` starts the interval.
+//! 3. A waiting poll has taken no packet: dropping its future loses nothing, and the next poll gets
+//!    everything.
+//! 4. A packet `1` in a request closes its session, with or without a waiting poll and even in the
+//!    middle of an upgrade. It is harmless for an ended session.
+//! 5. A websocket for a polling session reads `2probe`, writes `3probe`, and reads `5`. From then on
+//!    it is the session's transport. Later frames are read after that.
 //! 6. An error from the stream's reader closes the session; an error from its writer does not.
 //! 7. CONNECT_ERROR is `44[/namespace,]{"message":…}` as text, and `{type, nsp, data: {message}}`
 //!    in this order with the MessagePack parser; CONNECT is `40[/namespace,]{"sid":…}` and
@@ -40,11 +41,11 @@
 //! 8. Attachments of Engine.IO 3 polling are written as `b<base64>`.
 //! 9. An unknown session's status is not 200, and its body starts with `{"code":"1"`.
 //! 10. `Socket::emit` takes a place in the socket's queue before it serializes, and gives it back
-//!     when that fails: this is how `adapter` asks whether a queue is full.
+//!     when that fails. This is how `adapter` asks whether a queue is full.
 //! 11. A packet that did not fit into the answer to a poll is put aside. The next poll has it without
-//!     waiting, and a websocket that takes over does not look there: so `paced` asks before that.
-//! 12. A session of Engine.IO 4 is kept until `connect_timeout`, closed or not, unless a CONNECT of
-//!     its succeeds: so the edge says one before a session that has joined nothing ends.
+//!     waiting, and an upgrade does not look there. So `paced` polls before an upgrade.
+//! 12. A session of Engine.IO 4 is kept until `connect_timeout`, closed or not, unless a CONNECT
+//!     succeeds. So the edge sends one before a session that has joined nothing ends.
 
 mod admission;
 mod bodies;

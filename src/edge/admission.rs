@@ -10,14 +10,14 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// The limits on sessions; 0 stands for none.
+/// The limits on sessions. 0 means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Sessions at one time.
     pub(crate) max_connections: usize,
-    /// New sessions per second, on average; as many may come at once.
+    /// New sessions per second, on average. The same number may come at once.
     pub(crate) connections_per_second: u32,
-    /// Sessions at one time from one address (IPv6: from one /64, which is what a customer gets).
+    /// Sessions at one time from one address (IPv6: from one /64, the share of one customer).
     pub(crate) connections_per_address: usize,
 }
 
@@ -29,7 +29,7 @@ pub(super) enum Full {
     Address,
 }
 
-/// What a refused client may do: come back after so many seconds.
+/// The wait for a refused client, in seconds, before it comes back.
 impl Full {
     pub(super) const fn retry_after(self) -> Duration {
         match self {
@@ -93,7 +93,7 @@ impl Desk {
     }
 }
 
-/// Shared by all requests.
+/// The lock that all requests share.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Admission {
     desk: Arc<Mutex<Desk>>,
@@ -107,7 +107,7 @@ impl Admission {
         Ok(Permit { admission: self.clone(), address })
     }
 
-    /// From now on; who is in stays in.
+    /// Sets new limits. Admitted sessions stay.
     pub(super) fn set_limits(&self, limits: Limits) {
         self.desk.lock().limits = limits;
     }
@@ -126,7 +126,7 @@ impl Drop for Permit {
     }
 }
 
-/// What one customer has: an IPv4 address, or the /64 of an IPv6 address.
+/// The share of one customer: an IPv4 address, or the /64 of an IPv6 address.
 pub(super) fn customer(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

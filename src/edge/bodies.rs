@@ -1,5 +1,5 @@
-//! Bodies of requests, as long as they are read and worked on: how much memory they take, all
-//! together and those from one address. Somebody who never finishes theirs does not take it all.
+//! The memory of request bodies while they are read and handled: all together, and those from one
+//! address. A client that never finishes its body does not take it all.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 
 use super::{admission::customer, refusal::Refusal};
 
-/// A body up to this size is not counted: it takes no more than its connection takes anyway.
+/// Largest body that is not counted, in bytes. It takes no more than its connection takes anyway.
 const UNCOUNTED: usize = 16 * 1024;
 
-/// Bytes that bodies may take; 0 stands for no limit.
+/// Bytes that bodies may take. 0 means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BodyLimits {
     /// On the whole node.
@@ -27,7 +27,7 @@ struct Taken {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// What is taken at the moment, shared by all requests.
+/// The memory in use, shared by all requests.
 #[derive(Debug)]
 pub(super) struct Bodies {
     limits: BodyLimits,
@@ -37,13 +37,13 @@ pub(super) struct Bodies {
 }
 
 impl Bodies {
-    /// `largest`: bytes of one body. So much is allowed to everybody, whatever the limits are.
+    /// `largest`: bytes of one body. This much is always allowed, whatever the limits are.
     pub(super) fn new(limits: BodyLimits, largest: u64) -> Arc<Self> {
         let largest = usize::try_from(largest).unwrap_or(usize::MAX);
         Arc::new(Self { limits, largest, taken: Mutex::default() })
     }
 
-    /// A whole body. It counts until what is returned beside it is dropped.
+    /// Reads a whole body. It counts until the returned guard is dropped.
     pub(super) async fn read<B>(
         self: &Arc<Self>,
         mut body: B,
@@ -69,7 +69,7 @@ impl Bodies {
             }
             if length > whole.capacity() {
                 let room = (2 * whole.capacity()).clamp(length, self.largest);
-                // no more than was announced, unless there is more
+                // no more than was announced, unless more comes
                 let room = if announced >= length { room.min(announced) } else { room };
                 share.grow_to(room)?;
                 whole.reserve_exact(room - whole.len());
@@ -80,7 +80,7 @@ impl Bodies {
     }
 }
 
-/// One body's part of what is taken.
+/// One body's part of the memory in use.
 #[derive(Debug)]
 pub(super) struct Share {
     bodies: Arc<Bodies>,

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::compression::{self, Encoding};
 
-/// What Node.js serves below the path, and no request of the protocol is called.
+/// File names that Node.js serves below the path. No request of the protocol has such a name.
 const NAMES: [&str; 8] = [
     "socket.io.js",
     "socket.io.min.js",

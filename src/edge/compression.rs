@@ -1,9 +1,9 @@
 //! Compression of answers to polls, as in Node.js: from 1 kB on, by what the client accepts.
 //!
-//! The handshake, which holds the session's id, is shorter than that and never compressed. What is
-//! already in memory is compressed in memory: a large answer on a thread of its own, of which there
-//! are few, so that neither the other connections wait nor many compressors take memory. While all
-//! are busy answers leave as they are.
+//! The handshake, which holds the session's id, is shorter than that and never compressed. Short
+//! answers are compressed at once. A large one is compressed on another thread, and few at a time:
+//! other connections do not wait, and compressors take little memory. While all are busy, answers
+//! leave uncompressed.
 
 use std::io::Write;
 
@@ -15,13 +15,13 @@ use tokio::sync::Semaphore;
 /// Shorter answers are not worth it.
 const THRESHOLD: usize = 1024;
 
-/// Longer ones would hold up the other connections of a thread.
+/// Longer answers would hold up the other connections of a thread.
 const INLINE: usize = 32 * 1024;
 
 /// Large answers that are compressed at one time. Each takes about 300 kB, besides the answer.
 const AT_ONCE: usize = 4;
 
-/// How an answer may be packed.
+/// The encoding of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     Gzip,
@@ -50,7 +50,8 @@ impl Default for Compression {
 }
 
 impl Compression {
-    /// The answer to a request with these headers, packed if that is wanted and makes it shorter.
+    /// The answer to a request with these headers, compressed if the client takes it and it gets
+    /// shorter.
     pub(super) async fn apply(
         &self,
         answer: Response<Bytes>,
@@ -77,7 +78,7 @@ impl Compression {
     }
 }
 
-/// Packed, if that is shorter.
+/// The compressed body, if it is shorter.
 pub(super) fn compress(encoding: Encoding, body: &[u8]) -> Option<Vec<u8>> {
     let out = Vec::with_capacity(body.len() / 4);
     let packed = match encoding {
@@ -93,7 +94,7 @@ pub(super) fn compress(encoding: Encoding, body: &[u8]) -> Option<Vec<u8>> {
     packed.ok().filter(|packed| packed.len() < body.len())
 }
 
-/// The encodings that a client takes (RFC 9110, section 12.5.3), the one that it likes best first.
+/// The encodings that a client takes (RFC 9110, section 12.5.3), its favourite first.
 pub(super) fn accepted(headers: &HeaderMap) -> Vec<Encoding> {
     let mut weights = [(Encoding::Gzip, None, 0), (Encoding::Deflate, None, 1)];
     let mut any = None;

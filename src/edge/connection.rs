@@ -1,4 +1,4 @@
-//! TCP connections and what is spoken on them: the PROXY protocol of a trusted proxy, TLS, then HTTP.
+//! TCP connections and their protocols: the PROXY protocol of a trusted proxy, TLS, then HTTP.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
@@ -31,8 +31,8 @@ const LARGEST_HEAD: usize = 16 * 1024;
 /// Lines of a request's head. Node.js takes 2000; a session keeps those of its handshake.
 const MOST_HEADERS: usize = 256;
 
-/// Serves one connection: requests under the path go to the edge, all others to `other`. With `stop`
-/// it ends when the request under way is answered.
+/// Serves one connection: requests under the path go to the edge, all others to `other`. After
+/// `stop` it ends when the request under way is answered.
 pub(crate) async fn serve_connection<A: Adapter>(
     stream: TcpStream,
     peer: SocketAddr,
@@ -103,7 +103,7 @@ impl<A: Adapter> Connection<A> {
         };
         if let Err(error) = served {
             tracing::trace!(%error, "a connection broke");
-            // The connection still has what it has not written.
+            // Unwritten bytes are left in the connection.
             if let Some(unread) = conversation.unread() {
                 let reason = conversation.given_up().unwrap_or(KillReason::PollAborted);
                 self.edge.wires.kill_wire(unread.wire(), reason);

@@ -1,21 +1,22 @@
-//! Which pages of other origins may poll. Websockets are not bound by it, as in Node.js.
+//! The pages of other origins that may poll. As in Node.js, websockets are not restricted.
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
-/// Configured once; nothing configured leaves the browser's default: same origin only.
+/// The allowed origins, configured once. Without any the browser's default applies: same origin
+/// only.
 #[derive(Debug, Default)]
 pub(super) struct Cors {
     any: bool,
     origins: Vec<HeaderValue>,
-    /// Origins of which every port may.
+    /// Origins that may come from any port.
     hosts: Vec<Box<str>>,
 }
 
-/// How an origin ends of which every port may.
+/// The end of an origin that stands for every port.
 const ANY_PORT: &str = ":*";
 
-/// What the client must send, and a page may therefore ask for.
+/// The methods of the client, which a page may ask for.
 const METHODS: HeaderValue = HeaderValue::from_static("GET,POST");
 /// How long a browser may remember the answer to a preflight. Chromium caps it at two hours.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
@@ -23,8 +24,8 @@ const ANY: HeaderValue = HeaderValue::from_static("*");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 
 impl Cors {
-    /// `["*"]`: everybody, without credentials. Else exactly these origins, with credentials; one
-    /// that ends in `:*` stands for all its ports.
+    /// `["*"]`: every origin, without credentials. Otherwise exactly these origins, with
+    /// credentials; one that ends in `:*` stands for all its ports.
     pub(super) fn new(origins: &[String]) -> Self {
         Self {
             any: origins.iter().any(|origin| origin == "*"),
@@ -37,7 +38,7 @@ impl Cors {
         }
     }
 
-    /// The page that asks, if it is of another origin and may not.
+    /// The origin of the asking page, if it may not poll.
     pub(super) fn refused<'a>(&self, request: &'a HeaderMap) -> Option<&'a HeaderValue> {
         let origin = request.get(header::ORIGIN).filter(|origin| !self.lists(origin))?;
         let asked = request.get(header::HOST).map(HeaderValue::as_bytes);
@@ -97,7 +98,7 @@ fn vary(headers: &mut HeaderMap, on: HeaderName) {
     headers.append(header::VARY, on.into());
 }
 
-/// Whether a request asks what it may do rather than doing it.
+/// Whether a request asks for permission (CORS preflight).
 pub(super) fn is_preflight(method: &Method) -> bool {
     method == Method::OPTIONS
 }

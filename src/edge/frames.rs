@@ -1,4 +1,4 @@
-//! Where WebSocket frames begin and end (RFC 6455, section 5.2), found while their bytes pass by.
+//! The boundaries of WebSocket frames (RFC 6455, section 5.2), found while their bytes pass by.
 //! Looks at the 2 to 14 bytes of each header and at nothing else; decides nothing, buffers nothing.
 
 use super::load::Size;
@@ -10,16 +10,16 @@ pub(super) const CLOSE: u8 = 8;
 pub(super) const PING: u8 = 9;
 pub(super) const PONG: u8 = 10;
 
-/// The longest payload of a control frame.
+/// Longest payload of a control frame.
 pub(super) const CONTROL_PAYLOAD: u64 = 125;
 
 /// Whether a frame is the last one of its message.
 const FIN: u8 = 0x80;
 
-/// Bytes of payload in one frame to the engine.
+/// Most bytes of payload in one frame to the engine.
 pub(super) const LONGEST_FRAME: usize = 8 * 1024;
 
-/// Bytes of the longest header.
+/// Longest header, in bytes.
 pub(super) const LONGEST_HEADER: usize = 14;
 
 /// One frame's header, complete.
@@ -27,7 +27,7 @@ pub(super) const LONGEST_HEADER: usize = 14;
 pub(super) struct Header {
     /// Whether the message ends with this frame.
     pub(super) fin: bool,
-    /// Whether a bit is set that only an extension could explain.
+    /// Whether a bit is set that belongs to an extension.
     pub(super) reserved: bool,
     pub(super) opcode: u8,
     pub(super) mask: Option<[u8; 4]>,
@@ -92,7 +92,7 @@ impl Tracker {
         self.at_boundary() && !self.fragmented
     }
 
-    /// How many bytes can pass for certain without crossing into the next frame: the rest of the
+    /// The number of bytes that can pass without crossing into the next frame: the rest of the
     /// payload, or one byte of a header whose length is not known yet. 0 at a boundary.
     pub(super) fn until_boundary(&self) -> usize {
         match self.remaining {
@@ -101,8 +101,8 @@ impl Tracker {
         }
     }
 
-    /// Notes that `bytes` have passed: how many frames began in them, and how much of their payload
-    /// they are.
+    /// Notes that `bytes` have passed. Returns how many frames began in them, and how many of them
+    /// are payload.
     #[inline]
     pub(super) fn advance(&mut self, mut bytes: &[u8]) -> Size {
         let mut passed = Size::default();
@@ -126,7 +126,7 @@ impl Tracker {
         passed
     }
 
-    /// Adds a byte to a header that was cut; whether that completes it.
+    /// Adds a byte to a header that was cut. Returns whether it is complete now.
     #[cold]
     fn finish_header(&mut self, byte: u8) -> bool {
         self.header[usize::from(self.have)] = byte;
@@ -199,7 +199,7 @@ pub(super) fn client_header(opcode: u8, len: usize) -> ([u8; LONGEST_HEADER], us
     (out, at + 4) // the key is 0
 }
 
-/// Takes the mask off, or puts it on.
+/// Applies the mask, or removes it.
 pub(super) fn mask(payload: &mut [u8], key: [u8; 4]) {
     let (words, rest) = payload.as_chunks_mut::<4>();
     let word = u32::from_ne_bytes(key);

@@ -1,4 +1,4 @@
-//! What the fuzz targets in `fuzz/` drive. A test drives it too, with fewer inputs.
+//! Entries for the fuzz targets in `fuzz/`. A test runs them too, with fewer inputs.
 
 use std::{
     net::Ipv4Addr,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::id::SocketId;
 
-/// A connection that takes all that is written, and gives what it was made with.
+/// A connection that takes all writes, and gives prepared bytes.
 struct Memory {
     written: Vec<u8>,
     sent: std::collections::VecDeque<u8>,
@@ -62,8 +62,8 @@ impl AsyncRead for Memory {
     }
 }
 
-/// What the client gets when the engine writes `bytes` in pieces of these sizes, and what the engine
-/// reads when the client sends the same.
+/// The client's view when the engine writes `bytes` in pieces of these sizes, and the engine's view
+/// when the client sends the same.
 fn through(bytes: &[u8], sizes: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let peer = Ipv4Addr::LOCALHOST.into();
     let Ok(permit) = Admission::default().admit(peer, Instant::now()) else {
@@ -112,7 +112,7 @@ pub fn frames(bytes: &[u8], sizes: &[u8]) {
     assert_eq!(read, read_whole, "whole messages, however they came");
 }
 
-/// No polling body panics, and one that nobody waits to change passes as it is.
+/// No polling body panics, and one without an expected change passes unchanged.
 pub fn bodies(body: &[u8]) {
     let body = Bytes::copy_from_slice(body);
     assert_eq!(rewrite::body_v4(body.clone(), &mut |_: Kind, _: &str| None), body);

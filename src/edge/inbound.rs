@@ -1,11 +1,11 @@
-//! What a client sends, in the form in which the engine can read it.
+//! A client's packets, in the form that the engine can read.
 //!
-//! Socket.IO allows more than the engine and its parser read. A [`Reader`] is shown each whole
-//! Engine.IO packet of one client, by whichever transport it came, and says what the engine is to
-//! read in its place. Nearly all packets pass as they are, after a look at their beginning.
+//! Socket.IO allows more than the engine and its parser read. A [`Reader`] sees each whole
+//! Engine.IO packet of one client, from either transport, and says what the engine has to read in
+//! its place. Nearly all packets pass unchanged, after a look at their beginning.
 //!
-//! Pure: it decides by the packet and by the packets before it, and does nothing itself. Where
-//! Node.js (socket.io 4.8, engine.io 6.6) takes a packet, it is taken here; where it closes the
+//! Pure: it decides by the packet and by the packets before it, and does nothing itself. A packet
+//! that Node.js (socket.io 4.8, engine.io 6.6) takes is taken here. Where Node.js closes the
 //! connection, so does this.
 
 mod base64;
@@ -22,38 +22,39 @@ use msgpack::Read;
 
 use crate::packet::MAX_ATTACHMENTS;
 
-/// What the engine is to read in the place of a packet of a client.
+/// The replacement for a client's packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Inbound {
-    /// The packet as it came.
+    /// The packet passes unchanged.
     Pass,
     /// This text packet, the type of Engine.IO included (`42["name"]`).
     Text(Vec<u8>),
-    /// Binary that came as text, or is to be read in another form. By a websocket this is the whole
+    /// Binary that came as text, or that needs another form. On a websocket this is the whole
     /// payload of a binary frame.
     Binary(Bytes),
-    /// Nothing: the packet means nothing here, and does no harm.
+    /// The packet means nothing here and does no harm. The engine reads nothing.
     Ignore,
-    /// Nothing any more: no server could make sense of this, and the session is closed.
+    /// The packet makes no sense to any server. The session is closed.
     Close,
 }
 
-/// Reads the packets of one client, in the order in which it sent them. It goes with the session
-/// from polling to a websocket: a packet's attachments may come by another transport than itself.
+/// Reads the packets of one client, in the order in which it sent them. It moves with the session
+/// from polling to a websocket: a packet's attachments may come by another transport than the
+/// packet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reader {
     /// Engine.IO 3.
     v3: bool,
     /// Attachments of the last packet that are still to come.
     awaited: u64,
-    /// That packet had more of them than anybody takes. It was refused, and they are not kept.
+    /// That packet had too many attachments. It was refused, and they are dropped.
     refused: bool,
     /// The namespaces other than `/` that the client has asked to join, as hashes.
     asked: Vec<u64>,
     connects: Connects,
 }
 
-/// Who is told of each CONNECT to a namespace other than `/`, by the name of the namespace.
+/// Takes each CONNECT to a namespace other than `/`, by the name of the namespace.
 #[derive(Clone, Default)]
 pub(crate) struct Connects(Option<Arc<Told>>);
 
@@ -77,7 +78,7 @@ impl fmt::Debug for Connects {
     }
 }
 
-/// Readers that have read the same are the same, whoever listens.
+/// Readers are equal if they have read the same, whatever their listeners.
 impl PartialEq for Connects {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -86,7 +87,8 @@ impl PartialEq for Connects {
 
 impl Eq for Connects {}
 
-/// The client's word for more namespaces than these is taken on trust.
+/// Most namespaces of a client that are remembered. Beyond it, its packets are trusted to be in
+/// one.
 const NAMESPACES: usize = 64;
 
 impl Reader {
@@ -94,12 +96,12 @@ impl Reader {
         Self { v3, ..Self::default() }
     }
 
-    /// Tells of each CONNECT from now on.
+    /// Reports each CONNECT from now on.
     pub(super) fn tell(&mut self, connects: Connects) {
         self.connects = connects;
     }
 
-    /// A text packet: the payload of a text message on a websocket, or one packet of a body.
+    /// Reads a text packet: the payload of a text message on a websocket, or one packet of a body.
     pub(crate) fn text(&mut self, packet: &[u8]) -> Inbound {
         match packet {
             [b'4', message @ ..] => self.message(message),
@@ -108,18 +110,19 @@ impl Reader {
                 None => Inbound::Ignore,
             },
             [b'1', ..] | [b'2' | b'3'] => Inbound::Pass,
-            // A heartbeat may say something, and it does not matter what.
+            // A heartbeat may carry any text.
             [b'2', ..] if self.v3 => Inbound::Text(b"2".to_vec()),
             [b'2', rest @ ..] if rest != b"probe" => Inbound::Pass,
             [b'3', ..] if !self.v3 => Inbound::Text(b"3".to_vec()),
-            // What only a server says, and what belongs to an upgrade that is over or never began.
+            // Packets that only a server sends, or that belong to an upgrade that ended or never
+            // began.
             [b'0' | b'5' | b'6', ..] => Inbound::Ignore,
             _ => Inbound::Close,
         }
     }
 
-    /// The payload of a binary message on a websocket; in Engine.IO 3 the packet's type is its first
-    /// byte.
+    /// Reads the payload of a binary message on a websocket. In Engine.IO 3 its first byte is the
+    /// packet's type.
     pub(crate) fn binary(&mut self, payload: &[u8]) -> Inbound {
         let data = match payload {
             [4, data @ ..] if self.v3 => data,
@@ -162,7 +165,7 @@ impl Reader {
         }
     }
 
-    /// A packet of Socket.IO.
+    /// Reads a packet of Socket.IO.
     fn message(&mut self, message: &[u8]) -> Inbound {
         // Nothing may come between a packet and its attachments.
         let (Some(packet), 0) = (event::Packet::parse(message), self.awaited) else {
@@ -188,15 +191,15 @@ impl Reader {
             }
         }
         if packet.answers_nothing() {
-            // Its attachments are passed over with it.
+            // Its attachments are skipped, too.
             self.refused = true;
             return Inbound::Ignore;
         }
         packet.readable(self.v3)
     }
 
-    /// Whether the client has joined the packet's namespace, or does so now. Only those that it
-    /// never asked for are known here; from all others the engine keeps it away.
+    /// Whether the client has joined the packet's namespace, or joins it now. Only a namespace that
+    /// the client never asked for is found out here; the engine checks all others.
     fn knows(&mut self, packet: &event::Packet<'_>) -> bool {
         let namespace = packet.namespace_without_query(self.v3);
         if matches!(namespace, b"" | b"/") || self.asked.len() >= NAMESPACES {

@@ -1,11 +1,11 @@
-//! What waits on this node because of one client: events that its handlers have not come to, and
-//! packets that it has not taken.
+//! The memory that waits on this node because of one client: events for its handlers, and packets
+//! that it has not taken.
 //!
-//! A [`Load`] only counts, and says when it is too much: then the client is not read from, its
+//! A [`Load`] only counts, and says when it is too much. Then the client is not read from, its
 //! handlers pause, or it is cut. A [`Budget`] has the bounds, and the sum for the node.
 //!
-//! The sum is of memory: a packet for many clients is there once, so each of them has a share of it.
-//! A client's own bound is of what it has to take.
+//! The sum is of memory: a packet for many clients exists once, so each of them has a share of it.
+//! A client's own bound is of the bytes that it has to take.
 
 use std::sync::{
     Arc, OnceLock,
@@ -16,33 +16,33 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Reading from a client, and its handlers, pause when this part of what may wait for it waits.
+/// Reading from a client and its handlers pause when this part of its bound waits.
 const PAUSE_AT: usize = 8;
 
-/// And when so many bytes wait, however many may: enough to keep a fast connection busy.
+/// They also pause when this many bytes wait, whatever the bound. It keeps a fast connection busy.
 const PAUSE_AT_BYTES: usize = 1024 * 1024;
 
 /// Events that may wait for a client's handlers while it is read from.
 const EVENTS: usize = 256;
 
-/// While somebody waits for the client's acknowledgement, it is read from until so many times as
-/// much waits: the acknowledgement is behind its events.
+/// The factor for these pauses while a caller waits for the client's acknowledgement, which comes
+/// after the client's events.
 const FOR_AN_ANSWER: usize = 16;
 
-/// A client's part in the node's sum is told in steps of so many bytes, so that small packets touch
+/// The step in which a client's part enters the node's sum, in bytes. So small packets touch
 /// nothing that the connections share.
 const STEP: usize = 64 * 1024;
 
-/// How much may wait, and how much does on this node.
+/// The bounds of waiting memory, and the amount on this node.
 #[derive(Debug)]
 pub(crate) struct Budget {
     /// Packets that may wait for one client.
     packets: AtomicUsize,
     /// Bytes that may wait for one client.
     bytes: AtomicUsize,
-    /// Bytes that may wait on this node; 0 is no limit.
+    /// Bytes that may wait on this node. 0 means no limit.
     node: AtomicUsize,
-    /// Of all clients, in [`STEP`]s.
+    /// The sum of all clients, in [`STEP`]s.
     steps: AtomicUsize,
 }
 
@@ -53,14 +53,14 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Other bounds from now on: packets and bytes for each client, bytes for the node.
+    /// Sets new bounds: packets and bytes for each client, bytes for the node.
     pub(crate) fn set(&self, packets: usize, bytes: usize, node: usize) {
         self.packets.store(packets, Ordering::Relaxed);
         self.bytes.store(bytes, Ordering::Relaxed);
         self.node.store(node, Ordering::Relaxed);
     }
 
-    /// Another bound of the bytes for the node.
+    /// Sets a new bound for the node, in bytes.
     pub(crate) fn set_node(&self, bytes: usize) {
         self.node.store(bytes, Ordering::Relaxed);
     }
@@ -70,7 +70,7 @@ impl Budget {
         self.steps.load(Ordering::Relaxed).saturating_mul(STEP)
     }
 
-    /// Whether more waits than may, and how much that is.
+    /// The node's bound, if more waits than it allows.
     pub(super) fn limit_if_exceeded(&self) -> Option<usize> {
         let limit = self.node.load(Ordering::Relaxed);
         (limit > 0 && self.waiting() > limit).then_some(limit)
@@ -83,7 +83,7 @@ impl Budget {
     }
 }
 
-/// What becomes of a packet for a client.
+/// The room for a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
     /// There is room for it.
@@ -94,8 +94,8 @@ pub(crate) enum Room {
     NodeFull,
 }
 
-/// One client's counters. Held by its transport and by whatever sends to it or works for it, so it
-/// holds neither.
+/// One client's counters. Its transport holds them, and so does everything that sends to it or
+/// works for it, so they hold neither.
 #[derive(Debug)]
 pub(crate) struct Load {
     state: Mutex<State>,
@@ -130,13 +130,13 @@ impl Default for Load {
 }
 
 impl Load {
-    /// Counts for this node from now on. Said once, when the transport is made.
+    /// Counts in this node's sum from now on. Called once, when the transport is made.
     pub(super) fn count_for(&self, budget: &Arc<Budget>) {
         let _ = self.budget.set(Arc::clone(budget));
     }
 
-    /// A packet of `size` is about to be queued for this client and for `targets` clients in all.
-    /// If it does not fit it is not counted.
+    /// Counts a packet of `size` that is about to be queued for this client and for `targets`
+    /// clients in all. A packet that does not fit is not counted.
     pub(crate) fn submit(&self, size: Size, targets: usize) -> Room {
         let fits = self.change(|state, bounds| {
             if !state.has_room(size, bounds) {
@@ -154,15 +154,15 @@ impl Load {
         }
     }
 
-    /// So much has been written to the client, or taken by its poll.
+    /// This much has been written to the client, or taken by its poll.
     pub(super) fn taken(&self, size: Size) {
         if size.packets > 0 || size.bytes > 0 {
             self.change(|state, _| state.taken(size));
         }
     }
 
-    /// Nothing waits for the client: what has been counted was never queued, or is not what it was
-    /// counted as.
+    /// Nothing waits for the client. Any remaining count was never queued, or was counted in
+    /// another form.
     pub(super) fn all_taken(&self) {
         if self.is_waited_for() {
             self.change(|state, _| state.taken(Size { packets: usize::MAX, bytes: usize::MAX }));
@@ -174,18 +174,18 @@ impl Load {
         self.state.lock().packets > 0
     }
 
-    /// Whether the client would take a packet at once: nothing waits for it, and if it polls, a poll
-    /// does.
+    /// Whether the client would take a packet at once: nothing waits for it, and if it polls, a
+    /// poll is open.
     pub(crate) fn is_ready(&self) -> bool {
         !self.away.load(Ordering::Acquire) && !self.is_waited_for()
     }
 
-    /// The client polls, and a poll waits, or does not.
+    /// Sets whether the client polls and has no open poll.
     pub(super) fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Release);
     }
 
-    /// An event of so many bytes waits for a handler.
+    /// An event of this many bytes waits for a handler.
     pub(crate) fn queued(&self, bytes: usize) {
         self.change(|state, _| {
             state.events += 1;
@@ -202,17 +202,17 @@ impl Load {
         });
     }
 
-    /// An answer of so many bytes is written to the client from now on.
+    /// An answer of this many bytes is being written to the client.
     pub(super) fn answering(&self, bytes: usize) {
         self.change(|state, _| state.answers += bytes);
     }
 
-    /// An answer of so many bytes is written, or dropped.
+    /// An answer of this many bytes was written, or dropped.
     pub(super) fn answered(&self, bytes: usize) {
         self.change(|state, _| state.answers = state.answers.saturating_sub(bytes));
     }
 
-    /// A message that has come in part holds so many bytes, and held `before`.
+    /// An incomplete message holds this many bytes, and held `before` until now.
     pub(super) fn holds(&self, bytes: usize, before: usize) {
         if bytes / STEP != before / STEP {
             self.change(|state, _| {
@@ -221,13 +221,13 @@ impl Load {
         }
     }
 
-    /// Somebody waits for the client's acknowledgement, as long as what is returned lives.
+    /// Counts a caller that waits for the client's acknowledgement, until the result is dropped.
     pub(crate) fn await_answer(self: &Arc<Self>) -> AwaitedAnswer {
         self.change(|state, _| state.awaited += 1);
         AwaitedAnswer(Arc::clone(self))
     }
 
-    /// Whether the client is not to be read from for now. [`reader`](Self::reader) is woken when that
+    /// Whether the client must not be read from now. [`reader`](Self::reader) is woken when that
     /// ends.
     #[inline]
     pub(super) fn is_paused(&self) -> bool {
@@ -263,7 +263,7 @@ impl Load {
     async fn until(&self, done: impl Fn(&Self) -> bool) {
         loop {
             let mut relieved = std::pin::pin!(self.relieved.notified());
-            // before looking: what changes right after must not be missed
+            // before the check: a change right after it must not be missed
             relieved.as_mut().enable();
             if self.abandoned.load(Ordering::Acquire) || done(self) {
                 return;
@@ -272,7 +272,7 @@ impl Load {
         }
     }
 
-    /// The client is cut: nobody waits for it any more.
+    /// The client was cut: nobody waits for it any more.
     pub(super) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
         self.relieved.notify_waiters();
@@ -284,7 +284,7 @@ impl Load {
         let mut state = self.state.lock();
         let changed = change(&mut state, bounds);
         let (out_full, in_full) = (state.out_full(bounds), state.in_full(bounds));
-        // under the lock: two changes must not leave the older answer behind
+        // under the lock: of two changes the later must win
         let relieved = tell(&self.out_full, out_full);
         let relieved = tell(&self.in_full, in_full) || relieved;
         let steps = state.held() / STEP;
@@ -305,8 +305,8 @@ impl Load {
     }
 }
 
-/// Says whether something is too much. `true` if it is no longer. Nearly always nothing changes, and
-/// a look costs less than a write.
+/// Sets whether something is too much. Returns `true` if it no longer is. Nearly always nothing
+/// changes, and reading costs less than writing.
 #[inline]
 fn tell(is_full: &AtomicBool, now: bool) -> bool {
     let before = is_full.load(Ordering::Relaxed);
@@ -334,7 +334,7 @@ impl Drop for AwaitedAnswer {
     }
 }
 
-/// What a packet is to a client: itself and its attachments, and their bytes.
+/// The size of a packet for a client: the number of it and its attachments, and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) packets: usize,
@@ -356,29 +356,29 @@ impl Default for Bounds {
 /// The numbers behind a [`Load`].
 #[derive(Debug, Default)]
 struct State {
-    /// For the client.
+    /// Waiting for the client.
     packets: usize,
     bytes: usize,
-    /// What of `bytes` is held for this client alone.
+    /// The part of `bytes` that is held for this client alone.
     share: usize,
-    /// From the client, for its handlers.
+    /// Waiting for the handlers, from the client.
     events: usize,
     received: usize,
-    /// Of a message that has not come to its end.
+    /// Bytes of an incomplete message.
     partial: usize,
-    /// Of answers to its polls, until they are written.
+    /// Bytes of answers to its polls, until they are written.
     answers: usize,
-    /// Acknowledgements that somebody waits for.
+    /// Callers that wait for an acknowledgement.
     awaited: usize,
     progress: u32,
     was_out_full: bool,
     was_in_full: bool,
-    /// What the node's sum knows of.
+    /// The part in the node's sum.
     steps: usize,
 }
 
 impl State {
-    /// A single packet always fits: it may be as large as the application likes.
+    /// A single packet always fits: its size is up to the application.
     fn has_room(&self, size: Size, bounds: Bounds) -> bool {
         let waiting = self.bytes + self.answers;
         (self.packets == 0 && self.answers == 0) || waiting + size.bytes <= bounds.bytes
@@ -392,11 +392,11 @@ impl State {
             return;
         }
         let bytes = self.bytes.saturating_sub(size.bytes);
-        // in proportion: whose packet it was that was taken is not known
+        // in proportion, for it is not known whose packet was taken
         let all = self.bytes.max(1);
         self.share = match self.share.checked_mul(bytes) {
             Some(product) => product / all,
-            // Gigabytes: roughly will do.
+            // Gigabytes may be counted roughly.
             None => self.share / all * bytes,
         };
         self.bytes = bytes;
@@ -406,7 +406,7 @@ impl State {
         self.share + self.received + self.partial + self.answers
     }
 
-    /// Once too much waits, until it is half of that: a pause that ends with each packet is none.
+    /// True from the bound until half of it is left. Otherwise each packet would end the pause.
     fn out_full(&mut self, bounds: Bounds) -> bool {
         let (packets, bytes) = (bounds.packets / PAUSE_AT, pause_at_bytes(bounds));
         self.was_out_full = match self.was_out_full {

@@ -1,8 +1,8 @@
-//! Requests to the engine at the pace of the client and of its handlers: what polls take is counted,
-//! and what comes by POST is handed over in small parts, with pauses while too much waits.
+//! Requests to the engine at the pace of the client and of its handlers. Packets taken by polls are
+//! counted. The body of a POST is handed over in small parts, with pauses while too much waits.
 //!
-//! Also here, because the engine has to be asked in the right order: what it would forget in an
-//! upgrade, and the end of sessions that joined nothing.
+//! Two more things are here, because they need the right order of requests: packets that the engine
+//! would forget in an upgrade, and the end of sessions that joined nothing.
 
 use std::{future::Future, pin::pin, task::Poll, time::Duration};
 
@@ -22,14 +22,14 @@ use super::{
     transport::{Phase, Verdict, Wire},
 };
 
-/// Packets of a body that the engine is given at once.
+/// Packets of a body that the engine gets at once.
 const AT_ONCE: usize = 64;
 
-/// How long the engine may take to hear the farewell of a session.
+/// Longest time for the engine to hear the farewell of a session.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
 
 impl<A: Adapter> Edge<A> {
-    /// Asks the engine what it has to say to a client that polls. Dropped where it waits, it has
+    /// Polls the engine for packets to the client. If the future is dropped while it waits, it has
     /// taken nothing.
     pub(super) async fn ask_for_packets(
         &self,
@@ -37,8 +37,8 @@ impl<A: Adapter> Edge<A> {
         request: Request<()>,
     ) -> Response<Bytes> {
         let _asking = Asking::new(wire);
-        // Unconstrained: else the engine, which gives what it gets without waiting, would call its
-        // queue empty after 128 packets.
+        // Unconstrained. Otherwise the engine, which passes packets on without waiting, would take
+        // its queue for empty after 128 packets.
         let mut answer = pin!(unconstrained(self.ask_engine(request.map(|()| Full::default()))));
         let at_once = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
         let response = match at_once {
@@ -58,7 +58,7 @@ impl<A: Adapter> Edge<A> {
         response
     }
 
-    /// Gives the engine what the client has posted. Ends when there is room for more.
+    /// Gives the engine the body of a POST. Ends when there is room for more.
     pub(super) async fn give_packets(
         &self,
         wire: &Wire,
@@ -67,7 +67,7 @@ impl<A: Adapter> Edge<A> {
         body: Bytes,
     ) -> Result<Response<Bytes>, Refusal> {
         if wire.needs_farewell() && !packets::may_precede_connect(&body) {
-            // whatever the engine makes of this, it must not keep the session for it
+            // whatever the engine makes of this, it must not keep the session because of it
             self.say_farewell(wire, sid).await;
             self.enforce_connect_timeout(wire, sid);
         }
@@ -90,8 +90,8 @@ impl<A: Adapter> Edge<A> {
         }
     }
 
-    /// Waits while too much waits because of this client. Its pongs wait, too, so they are said in its
-    /// name as long as there are signs of life.
+    /// Waits while too much waits because of this client. Its pongs wait, too, so they are given in
+    /// its name as long as there are signs of life.
     async fn until_calm(&self, wire: &Wire, sid: Sid) {
         let mut progress = wire.load.progress().wrapping_sub(1);
         while wire.load.is_paused() && !wire.is_killed() {
@@ -108,8 +108,8 @@ impl<A: Adapter> Edge<A> {
         }
     }
 
-    /// Has the engine end its timer for a session that has joined no namespace, before the session
-    /// ends: see [`crate::sockets::farewell`].
+    /// Makes the engine end its timer for a session that has joined no namespace, before the
+    /// session ends. See [`crate::sockets::farewell`].
     pub(super) async fn say_farewell(&self, wire: &Wire, sid: Sid) {
         let (Some(body), Some(polling)) = (self.wires.farewell_body(wire), &wire.polling) else {
             return;
@@ -129,16 +129,16 @@ impl<A: Adapter> Edge<A> {
         timeout(FAREWELL_PATIENCE, heard).await.ok();
     }
 
-    /// In the place of the engine's timer, which the farewell has ended.
+    /// Replaces the engine's timer, which the farewell has ended.
     pub(super) fn enforce_connect_timeout(&self, wire: &Wire, sid: Sid) {
         if !wire.has_joined() {
             self.wires.cut_unless_joined(sid, self.options.connect_timeout);
         }
     }
 
-    /// The packets that the engine would forget in an upgrade, as frames: one that did not fit into
-    /// the answer to a poll is put aside for the next poll, and its websockets do not look there.
-    /// Takes the others that wait, too: they come after it. The client's last poll has to be over.
+    /// The packets that the engine would forget in an upgrade, as frames. A packet that did not fit
+    /// into the answer to a poll is put aside for the next poll, and the engine's websockets do not
+    /// look there. Also takes the packets behind it. The client's last poll must have ended.
     pub(super) async fn packets_before_upgrade(&self, wire: &Wire, sid: Sid) -> Vec<u8> {
         let mut out = Vec::new();
         self.polls_are_over(wire).await;
@@ -166,7 +166,7 @@ impl<A: Adapter> Edge<A> {
                 match wire.judge(opcode, &packet) {
                     Verdict::Replace(packet) => frames::server_frame(opcode, &packet, &mut out),
                     Verdict::Pass => frames::server_frame(opcode, &packet, &mut out),
-                    // nothing of this is expected from a session that polls
+                    // a polling session has no such packets
                     Verdict::Drop | Verdict::Answer(_) | Verdict::Opened(_) => {}
                 }
             }
@@ -185,7 +185,7 @@ impl<A: Adapter> Edge<A> {
     }
 }
 
-/// The engine is being asked for packets in the name of this client.
+/// The engine is being polled for this client.
 struct Asking<'a>(&'a Wire);
 
 impl<'a> Asking<'a> {

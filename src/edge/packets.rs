@@ -1,7 +1,7 @@
-//! Bodies of polling requests as the packets in them, and back into parts. Pure.
+//! The packets in bodies of polling requests, and dividing bodies into parts. Pure.
 //!
-//! Engine.IO 4 puts a byte between packets, binary is base64 behind a `b`. Engine.IO 3 puts
-//! `<length in UTF-16 units>:` before each, or, if a body has binary, `<0|1><digits><255>`.
+//! Engine.IO 4 puts a byte between packets, and binary is base64 behind a `b`. Engine.IO 3 puts
+//! `<length in UTF-16 units>:` before each packet, or, if a body has binary, `<0|1><digits><255>`.
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use super::{frames, load::Size, v3};
 /// Between two packets of an Engine.IO 4 body.
 pub(super) const SEPARATOR: u8 = 0x1e;
 
-/// What an answer to a poll is in packets and their bytes: exactly for Engine.IO 4, at least for 3.
+/// The packets and bytes of an answer to a poll: exact for Engine.IO 4, a minimum for 3.
 pub(super) fn size(body: &[u8], v3: bool) -> Size {
     if v3 {
         return Size { packets: 1, bytes: body.len() };
@@ -28,8 +28,7 @@ pub(super) fn size(body: &[u8], v3: bool) -> Size {
     })
 }
 
-/// Takes at most so many packets from the front of a body that a client has posted; all of them if it
-/// is Engine.IO 3.
+/// Takes at most `most` packets from the front of a client's body; all of them in Engine.IO 3.
 pub(super) fn split_off_first(body: &mut Bytes, most: usize, v3: bool) -> Bytes {
     let end = if v3 {
         None
@@ -47,7 +46,7 @@ pub(super) fn split_off_first(body: &mut Bytes, most: usize, v3: bool) -> Bytes 
     }
 }
 
-/// An Engine.IO 4 body with a NOOP in the place of each packet that is not for the client.
+/// An Engine.IO 4 body with a NOOP in place of each packet that the client must not get.
 pub(super) fn with_noops(body: &Bytes, mut is_hidden: impl FnMut(&[u8]) -> bool) -> Bytes {
     let mut is_hidden = |packet: &[u8]| match packet {
         [b'b', base64 @ ..] => BASE64.decode(base64).is_ok_and(|packet| is_hidden(&packet)),
@@ -60,7 +59,7 @@ pub(super) fn with_noops(body: &Bytes, mut is_hidden: impl FnMut(&[u8]) -> bool)
     packets.join(&SEPARATOR).into()
 }
 
-/// Whether all of a body is what a client may say before it has joined a namespace.
+/// Whether a client may send all of this body before it has joined a namespace.
 pub(super) fn may_precede_connect(body: &[u8]) -> bool {
     body.split(|byte| *byte == SEPARATOR).all(|packet| match packet {
         [b'b', base64 @ ..] => {
@@ -81,8 +80,8 @@ pub(super) fn is_msgpack_connect(packet: &[u8]) -> bool {
     matches!(packet, [0x82..=0x84, 0xa4, b't', b'y', b'p', b'e', 0, ..])
 }
 
-/// The packets of an engine's answer as the frames of a websocket. Without NOOPs, which end polls and
-/// mean nothing there. `None`: this is no such body.
+/// The packets of an engine's answer as websocket frames. NOOPs are left out: they end polls and
+/// mean nothing there. `None` if the body is malformed.
 pub(super) fn of_body(body: &[u8], v3: bool, is_binary: bool) -> Option<Vec<(u8, Vec<u8>)>> {
     let mut packets = match (v3, is_binary) {
         (false, _) => body
@@ -112,7 +111,8 @@ fn binary_v3(body: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
     packets.collect()
 }
 
-/// The engine writes attachments as `b<base64>`; in a frame their type is a byte in front.
+/// A text packet as a frame. The engine writes attachments as `b<base64>`; in a frame their type is
+/// a byte in front.
 fn text_v3(packet: &[u8]) -> Option<(u8, Vec<u8>)> {
     const MESSAGE: u8 = 4;
     Some(match packet {

@@ -1,5 +1,5 @@
-//! Who is at the other end: the address of the TCP connection, unless that is a proxy that we
-//! trust, in which case what it says.
+//! The address of the client: that of the TCP connection or, if a trusted proxy made the
+//! connection, the one that the proxy names.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Whether what `address` says of others is believed.
+/// Whether `address` is a trusted proxy.
 pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     let address = address.to_canonical();
     trusted.iter().any(|net| net.contains(&address))
@@ -16,9 +16,9 @@ pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
 
 /// The address of the client behind `peer`.
 ///
-/// `X-Forwarded-For` is read from its end, each entry believed only if the one after it (at first
-/// the connection itself) is a trusted proxy. A client can write there what it likes: that stands
-/// before the entry of the first trusted proxy and is never reached.
+/// `X-Forwarded-For` is read from its end. An entry is believed only if the next one (at first the
+/// connection itself) is a trusted proxy. A client's own entries stand before that of the first
+/// trusted proxy and are never reached.
 pub(super) fn client_address(
     peer: SocketAddr,
     headers: &HeaderMap,
@@ -39,7 +39,7 @@ pub(super) fn client_address(
     while trusts(&address)
         && let Some(said) = forwarded.next().and_then(parse)
     {
-        (address, port) = (said, 0); // which port the client has, nobody says
+        (address, port) = (said, 0); // nobody names the port
     }
     SocketAddr::new(address, port)
 }

@@ -1,4 +1,4 @@
-//! Sessions carried by HTTP requests.
+//! Sessions over HTTP requests.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -39,7 +39,7 @@ impl<A: Adapter> Edge<A> {
         let response = self.ask_engine(request.map(|()| Full::default())).await;
         let sid = rewrite::sid_of_open(response.body()).ok_or(Refusal::Internal)?;
         self.wires.register(sid, &wire);
-        // should the client be gone before it hears of its session, nobody else will close it
+        // if the client leaves before it hears of its session, nobody else closes it
         let watch = Watch::new(&self.wires, &wire);
         let id = self.ids.load().sign(sid);
         let body = std::str::from_utf8(response.body())
@@ -58,8 +58,8 @@ impl<A: Adapter> Edge<A> {
         Ok(answer(Response::from_parts(head, body.into())).map(Body::from))
     }
 
-    /// The engine pings as soon as a session is open, Node.js after the first interval. Nobody but
-    /// us knows of the session yet, so what it has to say is that ping.
+    /// Takes the engine's first ping away: the engine pings as soon as a session is open, Node.js
+    /// after the first interval. Only we know the session yet, so its first packet is that ping.
     async fn hide_first_ping(&self, sid: Sid) -> Result<(), Refusal> {
         let poll = request::internal(Method::GET, &self.options.path, false, "polling", sid)
             .ok_or(Refusal::Internal)?;
@@ -72,7 +72,7 @@ impl<A: Adapter> Edge<A> {
         Ok(())
     }
 
-    /// A poll: waits for something to say.
+    /// A poll: waits for packets to the client.
     pub(super) async fn poll(
         &self,
         sid: Sid,
@@ -96,7 +96,7 @@ impl<A: Adapter> Edge<A> {
         wire.seen(self.wires.now());
         let answer = match response {
             Some(response) => self.relay(&wire, response),
-            // Dropped where it waited, the engine's poll has taken nothing that it would lose.
+            // A poll that is dropped while it waits takes nothing from the engine.
             None if wire.is_over() => Ok(packet(&wire, CLOSE)),
             None => Ok(packet(&wire, NOOP)),
         };
@@ -115,8 +115,8 @@ impl<A: Adapter> Edge<A> {
         Ok(answer.map(Body::from))
     }
 
-    /// The turn of a request. One that comes while another is under way ends the session, as in
-    /// Node.js: nobody can say which of the two comes first.
+    /// The turn of a request. A second request of its kind ends the session, as in Node.js: the
+    /// order of the two is not known.
     fn turn<'a>(&self, wire: &Wire, turns: &'a Turns) -> Result<Turn<'a>, Refusal> {
         turns.take().ok_or_else(|| {
             self.wires.kill_wire(wire, KillReason::BadRequest);
@@ -124,7 +124,7 @@ impl<A: Adapter> Edge<A> {
         })
     }
 
-    /// What the engine has to say, as the client is to hear it.
+    /// The engine's answer in its form for the client.
     fn relay(&self, wire: &Wire, response: Response<Bytes>) -> Result<Response<Bytes>, Refusal> {
         let (head, body) = response.into_parts();
         if head.status != StatusCode::OK {
@@ -153,7 +153,7 @@ impl<A: Adapter> Edge<A> {
         Ok(answer(Response::from_parts(head, body)))
     }
 
-    /// What the client has to say.
+    /// A POST: packets of the client.
     pub(super) async fn post<B>(
         &self,
         sid: Sid,
@@ -194,7 +194,7 @@ impl<A: Adapter> Edge<A> {
         watch.over();
         let (head, body) = response?.into_parts();
         if leaves {
-            // its place is free at once, and not when it is missed
+            // its place is free at once, without waiting for a timeout
             self.wires.forget(&wire);
         }
         if head.status != StatusCode::OK {
@@ -210,18 +210,18 @@ impl<A: Adapter> Edge<A> {
         Ok(answer(Response::from_parts(head, body)).map(Body::from))
     }
 
-    /// A whole body, if it is not too large and does not take too long.
+    /// Reads a whole body, if it is not too large and does not take too long.
     async fn read<B>(&self, body: B, peer: IpAddr) -> Result<(Bytes, Share), Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     {
-        // who needs longer than this would be taken for dead anyway
+        // a slower client would be taken for dead anyway
         let patience = self.options.ping_interval + self.options.ping_timeout;
         timeout(patience, self.bodies.read(body, peer)).await.unwrap_or(Err(Refusal::TooSlow))
     }
 }
 
-/// The engine's errors are not for clients: the number is a string, or there is nothing.
+/// Replaces the engine's error, which has a text for a number, or nothing.
 fn refusal_of(body: &[u8]) -> Refusal {
     if body.starts_with(br#"{"code":"1""#) { Refusal::UnknownSession } else { Refusal::BadRequest }
 }
@@ -257,7 +257,7 @@ fn answer(mut response: Response<Bytes>) -> Response<Bytes> {
     response
 }
 
-/// Cuts the wire if it is dropped before its time is over: the client has broken off the request.
+/// Cuts the transport if it is dropped early: the client has broken off the request.
 struct Watch<'a> {
     wires: &'a Wires,
     wire: &'a Wire,
@@ -276,7 +276,7 @@ impl<'a> Watch<'a> {
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        // not one whose websocket is about to take over: that poll is over anyway
+        // not in an upgrade, where the poll is about to end anyway
         if !self.over && self.wire.phase() == Phase::Polling {
             self.wires.kill_wire(self.wire, KillReason::PollAborted);
         }

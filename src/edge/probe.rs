@@ -1,5 +1,5 @@
-//! The server's side of an upgrade from polling: `2probe` is answered with `3probe`, and `5`, with
-//! or without a probe before it, is the client's decision. Until then the session stays what it is.
+//! The server's side of an upgrade from polling. `2probe` is answered with `3probe`, and `5`, with
+//! or without a probe before it, is the client's decision. Until then the session stays as it is.
 
 use std::io;
 
@@ -10,26 +10,26 @@ use super::{
     transport::{Phase, Wire},
 };
 
-/// One websocket's hold on a session that polls: the wire is [`Phase::Probing`] by it and nobody
-/// else. Dropped, it gives the session back to polling, unless it was taken over.
+/// One websocket's exclusive claim on a polling session, whose phase is [`Phase::Probing`] then. If
+/// it is dropped, the session goes back to polling, unless the websocket took over.
 pub(super) struct Claim<'a> {
     wire: &'a Wire,
     held: bool,
 }
 
 impl<'a> Claim<'a> {
-    /// Holds nothing yet.
+    /// A claim that is not taken yet.
     pub(super) fn on(wire: &'a Wire) -> Self {
         Self { wire, held: false }
     }
 
-    /// An error if another websocket has it, or the session is no longer polling.
+    /// Takes the claim. An error if another websocket has it, or the session is no longer polling.
     fn take(&mut self) -> io::Result<()> {
         self.held |= self.wire.shift(Phase::Polling, Phase::Probing);
         if self.held { Ok(()) } else { Err(io::ErrorKind::AlreadyExists.into()) }
     }
 
-    /// The websocket is the session's transport from now on. `false` if it had no hold on it.
+    /// The websocket is the session's transport from now on. `false` if the claim was not taken.
     pub(super) fn take_over(&mut self) -> bool {
         let taken =
             std::mem::take(&mut self.held) && self.wire.shift(Phase::Probing, Phase::Websocket);
@@ -47,12 +47,12 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// Runs the probe and returns what the client has sent after its decision.
+/// Runs the probe and returns the bytes that the client has sent after its decision.
 ///
-/// The client's first word takes the claim. An error if the client closes, says anything else, or if
-/// another websocket is at it already.
+/// The client's first word takes the claim. An error if the client closes or says anything else, or
+/// if another websocket has the claim.
 ///
-/// Takes as long as the client takes; to be run with a timeout.
+/// Takes as long as the client takes, so it needs a timeout.
 pub(super) async fn run<S>(io: &mut S, claim: &mut Claim<'_>) -> io::Result<Vec<u8>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -64,8 +64,8 @@ where
             (frames::TEXT, b"2probe") => {
                 claim.take()?;
                 send(io, frames::TEXT, b"3probe").await?;
-                // After the answer, so that the client has it before its poll ends: else it polls
-                // again, and waits for that.
+                // After the answer, so that the client has it before its poll ends. Otherwise it
+                // would poll again and wait for that poll.
                 claim.wire.announce();
             }
             (frames::TEXT, b"5") => {
@@ -80,7 +80,8 @@ where
     }
 }
 
-/// A whole frame. What is said here fits into the shortest kind; anything longer is an error.
+/// Reads a whole frame. All words of a probe fit into the shortest kind; a longer frame is an
+/// error.
 async fn next_frame<S>(io: &mut S, unread: &mut Vec<u8>) -> io::Result<(u8, Vec<u8>)>
 where
     S: AsyncRead + Unpin,

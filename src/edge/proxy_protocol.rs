@@ -1,8 +1,8 @@
-//! The PROXY protocol of HAProxy, versions 1 and 2: what a proxy that passes bytes on without reading
-//! them says of the client, in front of its first byte.
+//! The PROXY protocol of HAProxy, versions 1 and 2. A proxy that passes bytes on without reading
+//! them names the client before the first byte.
 //!
-//! It is read from proxies that are trusted and from nobody else, whether or not they send it. So
-//! there is nothing to switch on, and nobody else can say where they come from.
+//! It is read from trusted proxies only, whether or not they send it. So there is nothing to switch
+//! on, and no other client can choose its address.
 //! Source: <https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt>.
 
 use std::{io, net::SocketAddr, time::Duration};
@@ -23,17 +23,17 @@ const LONGEST_TEXT: usize = 107;
 /// Bytes of a header of version 2 up to and with its length.
 const BINARY_HEAD: usize = 16;
 
-/// The longest header of version 2 that is taken, additions (TLVs) included. A proxy that says who the
-/// client is, over TLS, needs some hundred bytes.
+/// Longest accepted header of version 2, additions (TLVs) included. A proxy that names the client
+/// and its TLS needs some hundred bytes.
 const LONGEST_BINARY: usize = 4096;
 
-/// Between two looks at the first bytes, when a part of them has come.
+/// The pause between two looks at a part of the first bytes.
 const PIECES: Duration = Duration::from_millis(2);
 
-/// Takes the header off the stream, if there is one: the address of the client that it names. `None`
-/// if there is none, or if it speaks of no client, as those of health checks do.
+/// Takes the header off the stream and returns the client's address. `None` without a header, or
+/// with one that names no client, as health checks send it.
 ///
-/// Waits for the first bytes; to be run with a timeout.
+/// Waits for the first bytes, so it needs a timeout.
 ///
 /// # Errors
 /// If the stream ends, or starts like a header and is none.
@@ -78,7 +78,7 @@ async fn take(stream: &mut TcpStream, len: usize) -> io::Result<Vec<u8>> {
     Ok(header)
 }
 
-/// Looks at what has come until there is `enough` of it, and leaves it where it is.
+/// Peeks at the stream until there is `enough`, and leaves the bytes there.
 async fn peek_until(
     stream: &TcpStream,
     buffer: &mut [u8],
@@ -94,7 +94,7 @@ async fn peek_until(
             return Ok(seen);
         }
         if seen == before {
-            // A peek does not wait for more than there is, and does not say that nothing follows.
+            // A peek does not wait for more bytes, and does not report the end of the stream.
             if stream.ready(Interest::READABLE).await?.is_read_closed() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -104,7 +104,7 @@ async fn peek_until(
     }
 }
 
-/// Where the connection of the header comes from.
+/// The source address in the header.
 fn source(header: &[u8]) -> io::Result<Option<SocketAddr>> {
     match HeaderResult::parse(header) {
         HeaderResult::V1(Ok(header)) => Ok(match header.addresses {
@@ -112,7 +112,7 @@ fn source(header: &[u8]) -> io::Result<Option<SocketAddr>> {
             v1::Addresses::Tcp4(tcp) => Some((tcp.source_address, tcp.source_port).into()),
             v1::Addresses::Tcp6(tcp) => Some((tcp.source_address, tcp.source_port).into()),
         }),
-        // The proxy's own connection, a health check: it stands for nobody.
+        // The proxy's own connection, a health check, names no client.
         HeaderResult::V2(Ok(header)) if header.command == v2::Command::Local => Ok(None),
         HeaderResult::V2(Ok(header)) => Ok(match header.addresses {
             v2::Addresses::IPv4(ip) => Some((ip.source_address, ip.source_port).into()),

@@ -1,21 +1,22 @@
-//! Why a transport is cut, and why a request is refused. The names are labels of the metrics.
+//! Reasons for cutting a transport, and for refusing a request. The names are labels of the
+//! metrics.
 
-/// Why a transport was cut by us. The name is a label of the metrics.
+/// Why the server cut a transport. The name is a label of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum KillReason {
     /// The node is being drained.
     Drain = 1,
-    /// More packets waited for the client than may.
+    /// More waited for the client than is allowed.
     SlowConsumer,
-    /// Bytes waited for the client, and it did not take one of them in time.
+    /// The client took too little of the waiting bytes for too long.
     Stalled,
-    /// The client broke off a request, so what was in it or in its answer may be lost.
+    /// The client broke off a request. The request's content, or that of its answer, may be lost.
     PollAborted,
-    /// The client has not been heard of for longer than a heartbeat takes.
+    /// The client was silent for longer than a heartbeat takes.
     Vanished,
-    /// The client sent something that no client sends.
+    /// The client sent something that no client may send.
     BadRequest,
     /// The application asked for it.
     Requested,
@@ -56,7 +57,7 @@ impl KillReason {
 #[repr(u8)]
 #[non_exhaustive]
 pub enum RefuseReason {
-    /// Not a request that the protocol knows.
+    /// A request that the protocol does not know.
     BadRequest,
     /// A session id that is not ours, or of a session that has ended.
     UnknownSession,
@@ -72,12 +73,12 @@ pub enum RefuseReason {
     TooLarge,
     /// `max_bodies`, or `max_bodies_per_address`.
     Bodies,
-    /// A body that did not come to its end in time.
+    /// A body that did not arrive in time.
     TooSlow,
-    /// Something went wrong here.
+    /// An error of the server.
     Internal,
-    /// A page of an origin that `cors_origins` does not name. It is answered, and its browser keeps
-    /// the answer from it.
+    /// A page of an origin that `cors_origins` does not name. It gets an answer, and its browser
+    /// hides the answer from it.
     Origin,
 }
 

@@ -1,5 +1,5 @@
-//! How a request is refused: Engine.IO's numbered errors as JSON, written here, because the engine
-//! writes the numbers as strings and often nothing at all.
+//! Refusals of requests: Engine.IO's numbered errors as JSON. They are written here, because the
+//! engine writes the numbers as strings and often nothing at all.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ pub(super) enum Refusal {
     BadHandshakeMethod,
     BadRequest,
     UnsupportedProtocol,
-    /// Polling by scripts, for browsers that can do nothing else.
+    /// Polling by scripts, for very old browsers.
     Jsonp,
     TooLarge,
     TooSlow,
-    /// Bodies take as much memory as they may.
+    /// The bodies under way take too much memory.
     Busy,
     Draining,
     Full(Full),
@@ -43,8 +43,8 @@ impl Refusal {
         }
     }
 
-    /// Engine.IO has six numbers. What has none of its own is 3 if it is the client's fault, and
-    /// 4, not now, if it is ours; the status says more.
+    /// Engine.IO has six numbers. Other refusals use 3 for the client's fault and 4 ("not now") for
+    /// ours; the status says more.
     const fn code(self) -> u8 {
         match self {
             Self::UnknownTransport => 0,
@@ -108,8 +108,8 @@ impl Refusal {
         if let Some(after) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }
-        // The rest of a body like these is not worth reading. A proxy that keeps its connection to a
-        // node that leaves would go on sending newcomers here.
+        // These end the connection. The rest of such a body is not worth reading, and a proxy that
+        // keeps its connection to a draining node would go on sending new clients here.
         if matches!(self, Self::TooLarge | Self::TooSlow | Self::Busy | Self::Draining) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -1,4 +1,4 @@
-//! What a request asks for, and the copy of it that the engine gets.
+//! The parameters of a request, and its copy for the engine.
 
 use axum::extract::ConnectInfo;
 use bytes::{Bytes, BytesMut};
@@ -7,8 +7,8 @@ use http::{
 };
 use std::{borrow::Cow, net::SocketAddr};
 
-/// The parts of the query that the protocol knows, as Node.js reads them: names and values are
-/// decoded, of several parameters of one name the last one counts, an empty `sid` is none.
+/// The query parameters that the protocol knows, read as in Node.js: names and values are decoded,
+/// the last of several parameters with one name counts, and an empty `sid` is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Query<'a> {
     /// `EIO`
@@ -36,19 +36,19 @@ impl<'a> Query<'a> {
         parsed
     }
 
-    /// Whether the client speaks Engine.IO 3, which is what one speaks that says nothing.
+    /// Whether the client speaks Engine.IO 3, which is the default.
     pub(super) fn is_v3(&self) -> bool {
         self.version.as_deref() != Some("4")
     }
 }
 
-/// A handshake as the engine gets it, and keeps it as long as the session lives. `transport` is its
-/// name.
+/// A handshake in its form for the engine, which keeps it as long as the session lives. `transport`
+/// is its name.
 ///
-/// The engine reads the first of several parameters of one name and does not decode them. So it is
-/// told what was understood here, and then what is the application's, as it was.
+/// The engine reads the first of several parameters with one name and does not decode them. So it
+/// gets the parameters as understood here, and then the application's own, unchanged.
 ///
-/// Everything in it is copied: what hyper has parsed are slices of its read buffer, 16 kB that
+/// Everything in it is copied: what hyper has parsed are slices of its read buffer, whose 16 kB
 /// would stay allocated with them.
 pub(super) fn handshake(
     parts: &Parts,
@@ -82,7 +82,7 @@ fn belongs_to_the_protocol(parameter: &str) -> bool {
         .is_none_or(|(name, _)| matches!(&*name, "EIO" | "transport" | "sid" | "b64"))
 }
 
-/// A later request of a session, by the id under which the engine knows it.
+/// A later request of a session, with the engine's own id.
 pub(super) fn internal(
     method: Method,
     path: &str,

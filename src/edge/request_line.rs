@@ -1,14 +1,14 @@
-//! Characters in the query of a request that a client should have escaped and did not: `"`, `<` and
-//! `>`. hyper refuses them, and it is hyper that reads the request, so they are escaped before.
+//! Escapes `"`, `<` and `>` in the query of a request where a client has not done so. hyper refuses
+//! these characters, so they are escaped before hyper reads the request.
 //!
 //! ```text
 //! request line ── headers ── body ──┐
 //!      └──────── next request ──────┘
 //! ```
 //!
-//! Only bytes of a request line are changed, so its beginning has to be known for certain: it is the
-//! first byte of the connection, and the byte after a body of known length. Whenever more was read
-//! than that, the rest of the connection passes as it is.
+//! Only bytes of a request line are changed, so its beginning must be certain: it is the first byte
+//! of the connection, or the byte after a body of known length. If more was read than that, the
+//! rest of the connection passes unchanged.
 
 use std::{
     io,
@@ -26,10 +26,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// No request has been read since the last one ended.
 const NOT_READ: u64 = u64::MAX;
-/// What follows is no request, or nobody can say where one begins.
+/// No request follows, or its beginning is not known.
 const NO_REQUEST: u64 = u64::MAX - 1;
 
-/// How long the body of the request is that was read last. Clones are the same.
+/// The length of the body of the last request. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct BodyLength(Arc<AtomicU64>);
 
@@ -59,9 +59,9 @@ enum Place {
     Headers {
         line_is_empty: bool,
     },
-    /// So many bytes of it have come.
+    /// This many bytes of the body have come.
     Body(u64),
-    /// Nothing is looked at any more.
+    /// Bytes are not looked at any more.
     Beyond,
 }
 
@@ -91,13 +91,13 @@ fn escaped(byte: u8) -> Option<&'static [u8]> {
     }
 }
 
-/// A connection as hyper is to read it.
+/// A connection in its form for hyper.
 #[derive(Debug)]
 pub(super) struct Escaping<S> {
     inner: S,
     place: Place,
     length: BodyLength,
-    /// Escaped, and not read yet.
+    /// Escaped bytes that are not read yet.
     rest: BytesMut,
 }
 
@@ -109,7 +109,7 @@ impl<S> Escaping<S> {
         (stream, length)
     }
 
-    /// Whether the request that was read has ended, or it will not be known when it does.
+    /// Finds out whether the last request has ended, or whether its end cannot be known.
     fn look_for_the_end(&mut self) {
         let Place::Body(come) = self.place else { return };
         match self.length.0.load(Ordering::Acquire) {
@@ -123,7 +123,7 @@ impl<S> Escaping<S> {
         }
     }
 
-    /// Follows what has come. If any of it has to be escaped, all of it as it is to be read.
+    /// Follows new bytes. Returns all of them in escaped form if any needs it.
     fn follow(&mut self, came: &[u8]) -> Option<BytesMut> {
         let mut changed: Option<BytesMut> = None;
         for (at, byte) in came.iter().copied().enumerate() {

@@ -1,7 +1,7 @@
-//! Rewriting of what the engine sends, where the engine can't be told: the OPEN packet gets the
-//! client's own session id, a CONNECT the public id of its socket, a CONNECT_ERROR its `data`, binary
-//! for Engine.IO 3 polling the type that its encoder forgets. Pure functions over complete packets and bodies; whatever
-//! they do not recognise passes as it is.
+//! Changes in the engine's packets that the engine has no setting for. The OPEN packet gets the
+//! client's session id, a CONNECT the public id of its socket, a CONNECT_ERROR its `data`, and
+//! binary for Engine.IO 3 polling the type that its encoder forgets. Pure functions over complete
+//! packets and bodies; unknown ones pass unchanged.
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use socketioxide_core::Sid;
 use super::{packets::SEPARATOR, v3};
 use crate::id::SocketId;
 
-/// What the client is to hear in answer to a CONNECT.
+/// The answer to a CONNECT.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Answer {
     /// CONNECT with this id.
@@ -20,7 +20,7 @@ pub(super) enum Answer {
     Refused(Value),
 }
 
-/// The packets that may be answers.
+/// The kinds of such answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Connect,
@@ -36,7 +36,7 @@ impl Answer {
     }
 }
 
-/// Asked with the namespace of each CONNECT and CONNECT_ERROR; what it returns is spliced in.
+/// Called with the namespace of each CONNECT and CONNECT_ERROR. The result is spliced in.
 pub(super) trait Answers: FnMut(Kind, &str) -> Option<Answer> {}
 impl<F: FnMut(Kind, &str) -> Option<Answer>> Answers for F {}
 
@@ -53,8 +53,8 @@ fn sid_in_open(packet: &[u8]) -> Option<(usize, usize)> {
     (packet.get(start + LEN) == Some(&b'"')).then_some((start, start + LEN))
 }
 
-/// The body of a polling handshake with the id that the client is to use from now on. Engine.IO 3
-/// has the packet's length in front, which changes with it.
+/// The body of a polling handshake with the client's own session id. In Engine.IO 3 the packet's
+/// length stands in front and changes with it.
 pub(super) fn open_body(body: &str, id: &str, v3: bool, may_upgrade: bool) -> Option<String> {
     let packet = if v3 { body.split_once(':')?.1 } else { body };
     let (start, end) = sid_in_open(packet.as_bytes())?;
@@ -65,9 +65,9 @@ pub(super) fn open_body(body: &str, id: &str, v3: bool, may_upgrade: bool) -> Op
     Some(if v3 { format!("{}:{packet}", v3::utf16_len(&packet)) } else { packet })
 }
 
-/// A text packet of Engine.IO. `40{"sid":"…"}` or `40/chat,{"sid":"…"}` gets another id;
-/// `44{"message":"…"}` becomes `44{"message":"…","data":…}`, and in Engine.IO 3, as in Node.js, the
-/// data alone. `None` for everything else.
+/// A text packet of Engine.IO. `40{"sid":"…"}` or `40/chat,{"sid":"…"}` gets another id.
+/// `44{"message":"…"}` becomes `44{"message":"…","data":…}`; in Engine.IO 3, as in Node.js, the
+/// data alone. `None` for all other packets.
 pub(super) fn text_packet(packet: &[u8], v3: bool, answers: &mut impl Answers) -> Option<Vec<u8>> {
     let (kind, rest) = match packet {
         [b'4', b'0', rest @ ..] => (Kind::Connect, rest),
@@ -131,14 +131,14 @@ pub(super) fn msgpack_packet(packet: &[u8], answers: &mut impl Answers) -> Optio
 /// How many bytes of a packet [`may_be_answer`] looks at.
 pub(super) const ANSWER_START: usize = 7;
 
-/// Whether a packet that starts so can be an answer to a CONNECT.
+/// Whether a packet with this beginning can be an answer to a CONNECT.
 pub(super) fn may_be_answer(start: &[u8]) -> bool {
     [b"40".as_slice(), b"44", b"\x83\xa4type\0", b"\x83\xa4type\x04"]
         .iter()
         .any(|answer| start.starts_with(answer))
 }
 
-/// A MessagePack string and what follows it.
+/// A MessagePack string and the rest.
 fn string(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let (marker, rest) = bytes.split_first()?;
     let (len, rest) = match marker {
@@ -183,13 +183,13 @@ fn packet_v4(packet: &[u8], answers: &mut impl Answers) -> Option<Vec<u8>> {
     }
 }
 
-/// Whether the engine says good-bye in this body.
+/// Whether the engine closes the session in this body.
 pub(super) fn closes(body: &[u8], v3: bool) -> bool {
-    // in a longer Engine.IO 3 body it could as well be the end of somebody's text
+    // in a longer Engine.IO 3 body it could be the end of a text
     if v3 { body == b"1:1" } else { body == b"1" || body.ends_with(&[SEPARATOR, b'1']) }
 }
 
-/// Whether the client says good-bye in this body, wherever in it.
+/// Whether the client closes the session anywhere in this body.
 pub(super) fn leaves(body: &[u8], v3: bool) -> bool {
     if v3 { body == b"1:1" } else { body.split(|byte| *byte == SEPARATOR).any(|p| p == b"1") }
 }

@@ -1,4 +1,4 @@
-//! All HTTP below the path: who may come in, and which way a request goes.
+//! All HTTP below the path: admission of requests, and their ways.
 
 use std::{
     convert::Infallible,
@@ -40,7 +40,7 @@ use super::{
     transports::{Closing, Wires},
 };
 
-/// The engine and all that is on top of it.
+/// The engine and everything on top of it.
 pub(super) type Service<A> = SocketIoService<NotFoundService, A>;
 
 /// How clients of Engine.IO 3 may connect.
@@ -60,46 +60,47 @@ pub(crate) enum Legacy {
 pub(crate) struct EdgeOptions {
     /// `/socket.io/`
     pub(crate) path: String,
-    /// Stands in clear in every session id. No slash, no `&`, nothing that a query can't hold.
+    /// The node's name, readable in every session id. No slash, no `&`, nothing that a query cannot
+    /// hold.
     pub(crate) node_id: String,
-    /// Sign the session ids: the first signs, all verify. None: one is made up.
+    /// Secrets that sign the session ids: the first signs, all verify. Empty: one is made up.
     pub(crate) secrets: Vec<Vec<u8>>,
-    /// Between two pings of ours, and before the first one.
+    /// The time between two pings of ours, and before the first one.
     pub(crate) ping_interval: Duration,
-    /// For the answer to a ping.
+    /// The time for the answer to a ping.
     pub(crate) ping_timeout: Duration,
-    /// For a websocket to take over from polling, from its handshake to its last word.
+    /// The time for an upgrade, from the websocket's handshake to the client's decision.
     pub(crate) upgrade_timeout: Duration,
-    /// For a client to join its first namespace.
+    /// The time for a client to join its first namespace.
     pub(crate) connect_timeout: Duration,
-    /// Bytes of a request's body.
+    /// Largest body of a request, in bytes.
     pub(crate) max_payload: u64,
-    /// Bytes of all bodies that are being read.
+    /// Bytes of all bodies under way.
     pub(crate) max_bodies: BodyLimits,
     /// Whether clients may poll.
     pub(crate) polling: bool,
     /// Whether clients may use websockets.
     pub(crate) websocket: bool,
-    /// How clients of Engine.IO 3 may connect. Those that poll take the session id for the public
+    /// How clients of Engine.IO 3 may connect. The polling ones take the session id for the public
     /// id of their socket, and may give it away.
     pub(crate) legacy: Legacy,
-    /// Pages that may poll: none (same origin), listed (with credentials), or `["*"]`.
+    /// Origins of pages that may poll: none (same origin), listed (with credentials), or `["*"]`.
     pub(crate) cors_origins: Vec<String>,
-    /// The session id as a cookie: its name, and what stands behind the id in the header.
+    /// The session id as a cookie: its name, and the attributes behind the id.
     pub(crate) cookie: Option<(String, String)>,
     /// Whether answers to polls are compressed.
     pub(crate) compression: bool,
     /// The client that pages can load.
     pub(crate) client: Option<Arc<ClientFiles>>,
-    /// How many sessions there may be. May be changed while running.
+    /// The limits on sessions. They may change while running.
     pub(crate) limits: Limits,
-    /// Whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is believed.
     pub(crate) trusted_proxies: Vec<IpNet>,
-    /// For TLS, and for the head of a request.
+    /// The time for TLS, and for the head of a request.
     pub(crate) handshake_timeout: Duration,
-    /// Without a byte taken, while bytes wait.
+    /// The time in which a client has to take some of the waiting bytes.
     pub(crate) stall_timeout: Duration,
-    /// Bytes per second that a client takes on the average of that time, while bytes wait.
+    /// Bytes per second that it has to take on the average of that time.
     pub(crate) min_read_rate: u64,
 }
 
@@ -137,10 +138,10 @@ impl Default for EdgeOptions {
     }
 }
 
-/// Everything between the listener and the engine.
+/// The parts between the listener and the engine.
 pub(crate) struct Edge<A: Adapter> {
     pub(super) options: EdgeOptions,
-    /// The path without its last slash; below it, everything is ours.
+    /// The path without its last slash. The edge owns everything below.
     path: String,
     pub(super) service: Service<A>,
     pub(super) pace: Arc<Pace>,
@@ -153,7 +154,7 @@ pub(crate) struct Edge<A: Adapter> {
     draining: AtomicBool,
 }
 
-/// A request whose query and session id are good.
+/// A request whose query and session id are valid.
 struct Route {
     transport: Transport,
     v3: bool,
@@ -202,13 +203,13 @@ impl<A: Adapter> Edge<A> {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Other limits, for sessions to come.
+    /// Sets new limits, for later sessions.
     pub(crate) fn set_limits(&self, limits: Limits) {
         self.admission.set_limits(limits);
     }
 
-    /// Other secrets: the first signs, all verify. Who holds an id signed with one that is not in
-    /// the list any more has to connect anew.
+    /// Sets new secrets: the first signs, all verify. A client whose id was signed with a removed
+    /// secret has to connect anew.
     pub(crate) fn set_secrets(&self, secrets: &[Vec<u8>]) {
         self.ids.store(Arc::new(SessionIds::new(&self.options.node_id, secrets)));
     }
@@ -220,7 +221,7 @@ impl<A: Adapter> Edge<A> {
 
     /// Answers a request below the path. `peer` is the other end of the TCP connection.
     ///
-    /// Dropping the future of a poll closes its session, as the client's breaking it off does.
+    /// Dropping the future of a poll closes its session, as it does when the client breaks it off.
     pub(crate) async fn handle<B>(
         self: Arc<Self>,
         mut request: Request<B>,
@@ -279,10 +280,10 @@ impl<A: Adapter> Edge<A> {
         if let Some(id) = &query.sid {
             let sid = match self.ids.load().verify(id) {
                 Some(Owner::Here(sid)) => sid,
-                // the place from which a request can be forwarded to the node that it is for
+                // here a request could be forwarded to its node
                 Some(Owner::Elsewhere { .. }) | None => return Err(Refusal::UnknownSession),
             };
-            // how the session speaks was settled by its handshake
+            // the handshake has settled the session's protocol version
             if self.wires.get(sid).ok_or(Refusal::UnknownSession)?.v3 != v3 {
                 return Err(Refusal::BadRequest);
             }
@@ -304,11 +305,14 @@ impl<A: Adapter> Edge<A> {
         Ok(Route { transport, v3, sid: None })
     }
 
-    /// A page that may not poll sees nothing of the answer, so whoever runs the server is told.
+    /// Logs a refused origin. The page itself sees nothing of the answer.
     fn note_refused_origin(&self, headers: &HeaderMap) {
         if let Some(origin) = self.cors.refused(headers) {
             self.wires.count_refused(RefuseReason::Origin);
-            tracing::debug!(?origin, "a page that engine.cors_origins does not name wants to poll");
+            tracing::debug!(
+                ?origin,
+                "polling refused: engine.cors_origins does not name the page's origin"
+            );
         }
     }
 
@@ -317,17 +321,17 @@ impl<A: Adapter> Edge<A> {
         self.admission.admit(peer.ip(), Instant::now()).map_err(Refusal::Full)
     }
 
-    /// Has the engine answer an HTTP request. Waits only where the engine does: in a poll.
+    /// Makes the engine answer an HTTP request. Waits only where the engine does: in a poll.
     pub(super) async fn ask_engine(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
         let Ok(response): Result<_, Infallible> =
             tower_service::Service::call(&mut self.service.clone(), request).await;
         let (parts, body) = response.into_parts();
-        // the engine's bodies are in memory: nothing can go wrong in collecting them
+        // the engine's bodies are in memory, so collecting them cannot fail
         let body = body.collect().await.map(http_body_util::Collected::to_bytes);
         Response::from_parts(parts, body.unwrap_or_default())
     }
 
-    /// Says to the engine what the client would say.
+    /// Posts a packet to the engine in the client's name.
     pub(super) async fn post_to_engine(
         &self,
         sid: Sid,
@@ -352,14 +356,14 @@ impl<A: Adapter> Edge<A> {
         }
     }
 
-    /// The longest that a polling session can be silent while all is well.
+    /// Longest silence of a healthy polling session.
     fn longest_silence(&self) -> Duration {
-        // a quarter more, for requests that are on their way
+        // a quarter more, for requests on their way
         self.options.ping_interval + self.options.ping_timeout * 5 / 4
     }
 }
 
-/// Closes what has been cut, and cuts what has vanished.
+/// Closes cut sessions, and cuts silent ones.
 async fn keep_house<A: Adapter>(edge: Weak<Edge<A>>, mut closings: UnboundedReceiver<Closing>) {
     let Some(silence) = edge.upgrade().map(|edge| edge.longest_silence()) else { return };
     let mut sweep =

@@ -1,8 +1,8 @@
-//! The session id that a client gets: `<node>.<32 characters>`, signed, so that nobody who knows a
-//! socket's public id can speak for it.
+//! The client's session id: `<node>.<32 characters>`, signed, so that knowing a socket's public id
+//! is not enough to speak for it.
 //!
-//! The 32 characters are base64url of the engine's 12 bytes and of 12 bytes of
-//! HMAC-SHA256(secret, node, id). The node is in clear on purpose: a load balancer can route on it.
+//! The 32 characters are base64url of the engine's 12 bytes and of 12 bytes of HMAC-SHA256(secret,
+//! node, id). The node's name is readable on purpose: a load balancer can route by it.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use hmac::{Hmac, KeyInit, Mac};
@@ -14,15 +14,15 @@ const SID_BYTES: usize = 12;
 const TAG_BYTES: usize = 12;
 const SIGNED_CHARS: usize = 32;
 
-/// Says what is signed, so that the same secret can't be tricked into signing it for something else.
+/// Names the purpose in the signed text, so that a signature for another purpose is no session id.
 const PURPOSE: &[u8] = b"switchboard session id\0";
 
-/// Whose session a valid id names.
+/// The owner of a valid id.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Owner<'a> {
-    /// This node's.
+    /// This node.
     Here(Sid),
-    /// Another node's, which signs with the same secrets.
+    /// Another node that signs with the same secrets.
     Elsewhere {
         /// Its name.
         node: &'a str,
@@ -32,19 +32,19 @@ pub(super) enum Owner<'a> {
 /// Signs and verifies the ids of one node.
 pub(super) struct SessionIds {
     node: Box<str>,
-    /// The first signs, all verify.
+    /// The first key signs, all verify.
     keys: Vec<Hmac<Sha256>>,
 }
 
 impl SessionIds {
-    /// `secrets`: the first signs, all verify; without any, one is made up that nobody else has.
+    /// `secrets`: the first signs, all verify. Without any, a random one is made.
     pub(super) fn new(node: &str, secrets: &[Vec<u8>]) -> Self {
         let made_up = [rand::random::<[u8; 32]>().to_vec()];
         let secrets = if secrets.is_empty() { &made_up } else { secrets };
         Self { node: node.into(), keys: secrets.iter().map(|secret| key(secret)).collect() }
     }
 
-    /// The id under which the client knows the session.
+    /// The client's id for the session.
     pub(super) fn sign(&self, sid: Sid) -> String {
         let mut signed = [0; SID_BYTES + TAG_BYTES];
         // a `Sid` is 16 url-safe characters by its type, which are 12 bytes
@@ -53,7 +53,7 @@ impl SessionIds {
         format!("{}.{}", self.node, BASE64.encode(signed))
     }
 
-    /// `None` for everything that none of our keys has signed.
+    /// The owner of the id. `None` if none of our keys has signed it.
     pub(super) fn verify<'a>(&self, id: &'a str) -> Option<Owner<'a>> {
         let (node, signed) = id.rsplit_once('.')?;
         if signed.len() != SIGNED_CHARS {
@@ -62,7 +62,7 @@ impl SessionIds {
         let signed = BASE64.decode(signed).ok()?;
         let (sid, given) = signed.split_at_checked(SID_BYTES)?;
         let sid: Sid = BASE64.encode(sid).parse().ok()?;
-        // every key is tried, whether or not one before it fits: how long it takes says nothing
+        // every key is tried, so that the time tells nothing
         let fits = self
             .keys
             .iter()

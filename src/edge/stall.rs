@@ -1,4 +1,4 @@
-//! How long a peer may leave what waits for it: the same for websockets and for answers to requests.
+//! How long a peer may leave waiting bytes: the same for websockets and for answers to requests.
 
 use std::{
     pin::Pin,
@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::reasons::KillReason;
 
-/// How slowly a peer may read.
+/// The slowest allowed reading.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     /// While bytes wait, the time in which the peer has to take some.
@@ -19,7 +19,7 @@ pub(crate) struct Patience {
     pub(crate) min_rate: u64,
 }
 
-/// The time in which a peer has to take what waits.
+/// The time in which a peer has to take waiting bytes.
 #[derive(Debug)]
 pub(super) struct Stall {
     timer: Pin<Box<Sleep>>,
@@ -27,12 +27,12 @@ pub(super) struct Stall {
 }
 
 impl Stall {
-    /// Begins now. `written` counts the bytes that the peer has taken in all.
+    /// Begins now. `written` is the number of bytes that the peer has taken in all.
     pub(super) fn new(patience: Patience, written: u64) -> Self {
         Self { timer: Box::pin(sleep(patience.timeout)), written_before: written }
     }
 
-    /// Ready when the peer has taken too little for too long, with what that is called.
+    /// Ready with the reason when the peer has taken too little for too long.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,15 +1,15 @@
-//! The stream that the engine takes for its client's connection. The edge has the client's side of
-//! the websocket: the engine sees whole messages, and nothing else of the protocol.
+//! The stream that the engine takes for its client's connection. The edge keeps the client's side
+//! of the websocket: the engine sees whole messages, and nothing else of the protocol.
 //!
-//! To the engine ([`reading`]): frames become messages, each is put into a form that the engine
-//! reads, pings are answered here, and what no client may send ends the connection. The client is
-//! not read from while too much waits because of it, or while what we say to it waits.
+//! To the engine ([`reading`]): frames become messages in a form that the engine reads. Pings are
+//! answered here, and a violation of the protocol ends the connection. The client is not read from
+//! while too much waits because of it, or while our own words to it wait.
 //!
-//! To the client ([`writing`]): in the steady state bytes pass through, and of each frame only the
-//! header is looked at. While the [`Wire`] has an interest, whole frames are gathered and judged. A
-//! client that reads too slowly has its wire cut.
+//! To the client ([`writing`]): in the ordinary case bytes pass through, and only the header of
+//! each frame is looked at. While an answer to a CONNECT or the like is expected, whole frames are
+//! gathered and judged. A client that reads too slowly is cut.
 //!
-//! Buffers are there while they are needed: an idle connection has none.
+//! Buffers exist only while they are needed: an idle connection has none.
 
 mod messages;
 mod reading;
@@ -29,27 +29,27 @@ use super::{
 };
 use reading::{Ending, Held, Pause};
 
-/// How much a client may send, and how slowly it may read.
+/// The most that a client may send, and its slowest reading.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// Bytes of a message.
+    /// Largest message, in bytes.
     pub(super) max_message: usize,
-    /// How slowly it may read.
+    /// The slowest allowed reading.
     pub(super) patience: Patience,
-    /// For the client to join its first namespace.
+    /// The time for the client to join its first namespace.
     pub(super) connect_timeout: Duration,
     /// How long the engine waits for the answer to its ping.
     pub(super) ping_timeout: Duration,
 }
 
-/// What was said before the engine has the stream.
+/// Bytes from before the engine has the stream.
 #[derive(Debug, Default)]
 pub(super) struct Before {
-    /// The engine reads this first: whole frames.
+    /// Whole frames that the engine reads first.
     pub(super) to_engine: Vec<u8>,
-    /// What has been read from the client already.
+    /// Bytes that were already read from the client.
     pub(super) from_client: Vec<u8>,
-    /// The client gets this first: whole frames.
+    /// Whole frames that the client gets first.
     pub(super) to_client: Vec<u8>,
 }
 
@@ -63,36 +63,36 @@ pub(super) struct EdgeIo<S> {
     to_engine: Tracker,
     messages: Messages,
     reader: Reader,
-    /// What the engine reads next, before anything that comes from the client.
+    /// Bytes that the engine reads next, before any from the client.
     ready: VecDeque<Bytes>,
-    /// Only until the engine has heard what comes before.
+    /// Set only until the engine has heard the farewell before it.
     held: Option<Box<Held>>,
     /// Read from the client, and not looked at yet.
     unread: Vec<u8>,
-    /// Only while there is something to look at, or of ours to say.
+    /// Set only while frames are looked at, or our own words wait.
     slow: Option<Box<Slow>>,
-    /// Only while the client does not take what is written.
+    /// Set only while the client does not take written bytes.
     stalled: Option<Box<Stall>>,
-    /// Only while the client is not read from.
+    /// Set only while the client is not read from.
     paused: Option<Box<Pause>>,
-    /// The client has said its last.
+    /// Set once the client has said its last word.
     ending: Option<Box<Ending>>,
-    /// Of the bytes that the engine wants to write, some have had to wait since it was last done.
+    /// Some of the engine's bytes have had to wait since everything was last written.
     was_blocked: bool,
     written: u64,
 }
 
 #[derive(Default)]
 struct Slow {
-    /// The beginning of a frame to the client that is not whole yet.
+    /// The beginning of an incomplete frame to the client.
     gathered: Vec<u8>,
-    /// Judged, and taken from the engine, but not written yet. What we say goes here, too.
+    /// Judged frames that are taken from the engine and not written yet, and our own words.
     pending: BytesMut,
     /// The answer to the client's last ping. Those before it need none (RFC 6455, section 5.5.3).
     pong: Option<Vec<u8>>,
     /// A close frame of ours.
     close: Option<Vec<u8>>,
-    /// Something of ours is written and not flushed.
+    /// Some of our own words are written and not flushed.
     unflushed: bool,
 }
 
@@ -101,7 +101,7 @@ impl Slow {
         self.gathered.is_empty() && !self.has_to_write()
     }
 
-    /// Whether what we say to the client waits.
+    /// Whether our own words to the client wait.
     fn has_to_write(&self) -> bool {
         !self.pending.is_empty() || self.pong.is_some() || self.close.is_some() || self.unflushed
     }
@@ -155,7 +155,7 @@ impl<S> EdgeIo<S> {
         }
     }
 
-    /// The engine hears this in the client's name.
+    /// Gives the engine an answer in the client's name.
     fn answer(&mut self, payload: &[u8]) {
         let mut frame = Vec::with_capacity(payload.len() + 6);
         frames::client_frame(frames::TEXT, payload, &mut frame);

@@ -33,7 +33,7 @@ impl Tls {
         Ok(Self { cert_file, key_file, config })
     }
 
-    /// Everything that is wrong with the two files, each with the setting that names it.
+    /// All faults of the two files, each with the setting that names it.
     pub(crate) fn problems(cert_file: &Path, key_file: &Path) -> Vec<(&'static str, String)> {
         let blame = |setting| move |error: TlsError| vec![(setting, error.to_string())];
         match (read_chain(cert_file), read_key(key_file)) {
@@ -47,10 +47,10 @@ impl Tls {
         }
     }
 
-    /// Reads both files again; connections to come use them.
+    /// Reads both files again, for later connections.
     ///
     /// # Errors
-    /// As [`load`](Self::load); the certificate in use stays in use.
+    /// As [`load`](Self::load). The certificate in use stays in use.
     pub(crate) fn reload(&self) -> Result<(), TlsError> {
         self.config.store(read(&self.cert_file, &self.key_file)?);
         Ok(())

@@ -1,11 +1,11 @@
-//! What passes through the transports of a node, counted only if somebody wants to know.
+//! The traffic through the transports of a node, counted only for the Admin UI.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use socketioxide_core::Sid;
 use tokio::sync::mpsc::Sender;
 
-/// What has passed since the start.
+/// The traffic since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Traffic {
     /// Sessions that began.
@@ -50,7 +50,8 @@ impl Counted {
         self.bytes_out.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// Who wants to know of it and does not keep up misses it.
+    /// Reports a session that was upgraded to websocket. A listener that does not keep up misses
+    /// it.
     pub(super) fn upgraded(&self, sid: Sid) {
         let _ = self.upgrades.try_send(sid);
     }

@@ -1,6 +1,5 @@
-//! The handle to one client's transport, shared by everybody who may have to do with it: the
-//! requests or the stream that carry it, the middlewares that want an error spliced into it, and
-//! whoever cuts it.
+//! The handle to one client's transport. Requests and streams that carry it share it, and so do
+//! middlewares that splice an error into it, and everything that cuts it.
 
 mod outgoing;
 mod polling;
@@ -24,27 +23,28 @@ pub(super) use outgoing::Verdict;
 use outgoing::interest;
 pub(super) use polling::{Polling, Turn, Turns};
 
-/// How often a client may ask in a second to be let into a namespace, or show a new token; twice as
-/// often in a burst. No client of good will comes near.
+/// How many times a second a client may ask to join a namespace, or show a new token; twice as many
+/// in a burst. Honest clients stay far below.
 const ASKS_PER_SECOND: u32 = 100;
 
-/// How the client is connected right now.
+/// The present transport of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Phase {
     /// By HTTP requests.
     Polling,
-    /// By HTTP requests, while a websocket that wants to take over has sent its probe.
+    /// By HTTP requests, while a websocket has sent its probe.
     Probing,
     /// By a websocket.
     Websocket,
 }
 
-/// Whether the engine has seen the client in a namespace: until then a timer of its holds the session.
+/// Whether the engine has seen the client in a namespace. Until then a timer of the engine holds
+/// the session.
 mod joined {
     pub(super) const NOTHING: u8 = 0;
     pub(super) const A_NAMESPACE: u8 = 1;
-    /// None that the client knows of.
+    /// The engine has heard the farewell; the client itself has joined none.
     pub(super) const FAREWELL: u8 = 2;
 }
 
@@ -62,12 +62,12 @@ pub(super) struct Wire {
     killed: AtomicU8,
     pub(super) reader: AtomicWaker,
     pub(super) writer: AtomicWaker,
-    /// What waits because of this client.
+    /// The memory that waits because of this client.
     pub(super) load: Arc<Load>,
-    /// Of [`joined`].
+    /// One of [`joined`].
     joined: AtomicU8,
     answers: Mutex<Vec<(Box<str>, Answer)>>,
-    /// How often the client may ask to be let in.
+    /// Limits how often the client may ask to join.
     asks: Mutex<Bucket>,
     _permit: Permit,
 }
@@ -120,8 +120,8 @@ impl Wire {
         }
     }
 
-    /// `false` if the phase is not (or no longer) `from`. Whoever waits for that hears of it with
-    /// [`announce`](Self::announce).
+    /// Changes the phase. `false` if it is not (or no longer) `from`. [`announce`](Self::announce)
+    /// wakes those that wait for the change.
     pub(super) fn shift(&self, from: Phase, to: Phase) -> bool {
         let shifted = self
             .phase
@@ -138,7 +138,7 @@ impl Wire {
         self.killed.load(Ordering::Acquire) != 0
     }
 
-    /// `false` if somebody else was first.
+    /// Marks the transport as cut. `false` if that was done before.
     pub(super) fn mark_killed(&self, reason: KillReason) -> bool {
         let first = self
             .killed
@@ -153,7 +153,7 @@ impl Wire {
         first
     }
 
-    /// What reads the client's packets from a websocket on: it goes on where polling has ended.
+    /// The reader for the packets of a websocket. It continues where polling has ended.
     pub(super) fn take_reader(&self) -> Reader {
         match &self.polling {
             Some(polling) => std::mem::take(&mut *polling.reader.lock()),
@@ -170,7 +170,7 @@ impl Wire {
         self.joined.load(Ordering::Acquire) == joined::A_NAMESPACE
     }
 
-    /// The engine's timer for a session that has joined nothing is over.
+    /// The engine's timer for a session that has joined nothing has ended.
     pub(super) fn farewell_heard(&self) {
         self.joined.store(joined::FAREWELL, Ordering::Release);
         self.reader.wake();
@@ -186,8 +186,8 @@ impl Wire {
             && self.sid.get().is_some()
     }
 
-    /// Counts that the client asks to be let in, which may cost a signature and more. `false`: it has
-    /// asked too often.
+    /// Counts an attempt of the client to join, which may cost a signature and more. `false`: there
+    /// were too many.
     pub(super) fn may_ask(&self, now: Instant) -> bool {
         self.asks.lock().take(ASKS_PER_SECOND, now)
     }

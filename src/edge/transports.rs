@@ -1,4 +1,4 @@
-//! All transports of this node, by session. From here the rest of the server reaches them.
+//! All transports of this node, by session. The rest of the server reaches them here.
 
 mod counts;
 mod cut;
@@ -29,11 +29,11 @@ use counts::Counters;
 pub use counts::TransportCounts;
 use farewell::Farewell;
 
-/// How long an answer to CONNECT waits for its session to be known here. An Engine.IO 3 session is connected
-/// to `/` before its OPEN packet has come by, if only for an instant.
+/// How long an answer to CONNECT waits for its session to be known here. An Engine.IO 3 session
+/// connects to `/` a moment before its OPEN packet passes.
 const EARLY_PATIENCE: Duration = Duration::from_secs(30);
 
-/// A session that the engine has to be told to close, as if the client had.
+/// A session that the engine has to close, as if the client had closed it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Closing {
     pub(super) sid: Sid,
@@ -44,15 +44,15 @@ struct Shared {
     by_sid: DashMap<Sid, Arc<Wire>>,
     early: Mutex<HashMap<Sid, Early>>,
     counters: Counters,
-    /// Without a bound of its own: a session is named twice at most, once when it is cut, and then
-    /// it keeps its place until it is closed, and once when the stream that took it over ends.
+    /// Unbounded, but a session is named at most twice: when it is cut (it keeps its place until it
+    /// is closed), and when the stream that took it over ends.
     closing: UnboundedSender<Closing>,
-    /// For the edge's housekeeper, who takes it once.
+    /// For the edge's housekeeping task, which takes it once.
     closings: Mutex<Option<UnboundedReceiver<Closing>>>,
-    /// Only if somebody wants to know.
+    /// Set if the traffic is counted.
     traffic: OnceLock<Counted>,
     budget: Arc<Budget>,
-    /// Somebody is cutting those who hold the most.
+    /// Held while the largest clients are being cut.
     relieving: Mutex<()>,
     farewell: OnceLock<Farewell>,
     connects: OnceLock<Connects>,
@@ -101,20 +101,20 @@ impl Wires {
         self.shared.by_sid.is_empty()
     }
 
-    /// Gives `data` to the next CONNECT_ERROR of this session in `namespace`. To be called in a
-    /// connect middleware right before it returns its error.
+    /// Puts `data` into the next CONNECT_ERROR of this session in `namespace`. A connect middleware
+    /// calls this right before it returns its error.
     pub(crate) fn refuse_with(&self, sid: Sid, namespace: &str, data: Value) {
         self.answer(sid, namespace, Answer::Refused(data));
     }
 
-    /// Puts `id` in the place of the engine's id in the next CONNECT of this session in `namespace`.
-    /// To be called in a connect middleware right before it returns.
+    /// Puts `id` in place of the engine's id in the next CONNECT of this session in `namespace`. A
+    /// connect middleware calls this right before it returns.
     pub(crate) fn admit_as(&self, sid: Sid, namespace: &str, id: SocketId) {
         self.answer(sid, namespace, Answer::Admitted(id));
     }
 
     fn answer(&self, sid: Sid, namespace: &str, answer: Answer) {
-        // held while looking: `register` cannot slip in between and leave the answer behind
+        // held during the check: `register` cannot come in between and leave the answer behind
         let mut early = self.shared.early.lock();
         if let Some(wire) = self.get(sid) {
             return wire.expect_answer(namespace, answer);
@@ -125,14 +125,14 @@ impl Wires {
         entry.answers.push((namespace.into(), answer));
     }
 
-    /// Counts that the client of this session asks to be let into a namespace, or shows a new token.
-    /// `false`: it has asked too often.
+    /// Counts an attempt of the session's client to join a namespace, or to show a new token.
+    /// `false`: there were too many.
     pub(crate) fn may_ask(&self, sid: Sid) -> bool {
-        // A session is not known for an instant at its start.
+        // A session is unknown for a moment at its start.
         self.get(sid).is_none_or(|wire| wire.may_ask(Instant::now()))
     }
 
-    /// The address of the client, as told by the proxies that are trusted.
+    /// The address of the client, as trusted proxies name it.
     pub(crate) fn peer_addr(&self, sid: Sid) -> Option<IpAddr> {
         self.get(sid).map(|wire| wire.peer)
     }
@@ -158,13 +158,13 @@ impl Wires {
         }
     }
 
-    /// The bounds of what may wait, and what does.
+    /// The bounds of waiting memory, and its amount.
     pub(crate) fn budget(&self) -> &Budget {
         &self.shared.budget
     }
 
-    /// What waits because of this client. `None` if there is no such session (any more), and for an
-    /// instant at the beginning of an Engine.IO 3 session.
+    /// The memory that waits because of this client. `None` if there is no such session (any more),
+    /// and for a moment at the start of an Engine.IO 3 session.
     pub(crate) fn load(&self, sid: Sid) -> Option<Arc<Load>> {
         self.get(sid).map(|wire| Arc::clone(&wire.load))
     }
@@ -176,7 +176,7 @@ impl Wires {
         }
     }
 
-    /// The session is over, as far as the edge is concerned.
+    /// The session has ended, as far as the edge is concerned.
     pub(super) fn forget(&self, wire: &Wire) {
         if let Some(sid) = wire.sid.get() {
             let known = self.shared.by_sid.remove_if(sid, |_, known| std::ptr::eq(&**known, wire));
@@ -187,12 +187,12 @@ impl Wires {
         }
     }
 
-    /// The stream of a websocket is gone.
+    /// The stream of a websocket has ended.
     pub(super) fn stream_ended(&self, wire: &Wire) {
         self.forget(wire);
         if wire.polling.is_some() {
-            // cut in the middle of the engine's own part of the upgrade, the session would stay
-            // behind, neither polling nor websocket; closing one that has ended does no harm
+            // a session cut in the middle of the engine's part of the upgrade would stay behind,
+            // neither polling nor websocket; closing an ended one does no harm
             self.close_in_engine(wire);
         }
     }

@@ -1,9 +1,9 @@
 //! Answers to requests that their client does not read.
 //!
-//! [`Impatient`] stands around the connection, below HTTP: it gives up on a peer that takes too little
-//! of what is written. [`Unread`] is the answer to a poll until its last byte is written: it counts
-//! for its session, and if the connection ends before, so does the session, because what was in the
-//! answer is lost. A [`Conversation`] is what the two know of each other.
+//! [`Impatient`] wraps the connection, below HTTP. It gives up a peer that takes too little.
+//! [`Unread`] is the answer to a poll until its last byte is written. It counts for its session; if
+//! the connection ends before, the session ends, too, because part of the answer is lost. A
+//! [`Conversation`] connects the two.
 //!
 //! A websocket has a stream of its own for this, and is left alone here.
 
@@ -28,7 +28,7 @@ use super::{
     transport::Wire,
 };
 
-/// An answer to a poll of which something is not written yet.
+/// An answer to a poll that is not fully written yet.
 pub(super) struct Unread {
     wire: Arc<Wire>,
     bytes: usize,
@@ -59,7 +59,7 @@ impl Drop for Unread {
     }
 }
 
-/// Bytes that an [`Unread`] lives as long as.
+/// Bytes that keep an [`Unread`] alive.
 struct Counted {
     body: Bytes,
     _unread: Arc<Unread>,
@@ -71,24 +71,24 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// Goes with a response to the connection that it is written to.
+/// Travels with a response to the connection that writes it.
 #[derive(Clone)]
 struct OnItsWay(Weak<Unread>);
 
-/// What a connection and the requests on it know of each other. Clones are the same.
+/// The link between a connection and the requests on it. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Conversation(Arc<State>);
 
 #[derive(Default)]
 struct State {
-    /// It is no HTTP any more.
+    /// The connection speaks HTTP no more.
     is_upgraded: AtomicBool,
     unread: Mutex<Weak<Unread>>,
     given_up: Mutex<Option<KillReason>>,
 }
 
 impl Conversation {
-    /// This is about to be written.
+    /// This response is about to be written.
     pub(super) fn answers<B>(&self, response: &Response<B>) {
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
             self.0.is_upgraded.store(true, Ordering::Release);
@@ -98,12 +98,12 @@ impl Conversation {
         }
     }
 
-    /// The answer of which something is not written yet.
+    /// The answer that is not fully written yet.
     pub(super) fn unread(&self) -> Option<Arc<Unread>> {
         self.0.unread.lock().upgrade()
     }
 
-    /// Why the peer was given up on, if it was.
+    /// Why the peer was given up, if it was.
     pub(super) fn given_up(&self) -> Option<KillReason> {
         *self.0.given_up.lock()
     }
@@ -119,7 +119,7 @@ pub(crate) struct Impatient<S> {
     patience: Patience,
     conversation: Conversation,
     written: u64,
-    /// Only while the peer does not take what is written.
+    /// Set only while the peer does not take written bytes.
     stalled: Option<Box<Stall>>,
 }
 
@@ -128,7 +128,7 @@ impl<S> Impatient<S> {
         Self { inner, patience, conversation, written: 0, stalled: None }
     }
 
-    /// The peer takes nothing right now. Pending, until it has taken too little for too long, or the
+    /// The peer takes nothing now. Pending, until it has taken too little for too long, or the
     /// session of the answer is cut.
     fn stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if self.conversation.is_upgraded() {
@@ -203,7 +203,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match Pin::new(&mut this.inner).poll_flush(cx) {
-            // HTTP flushes when it has written all that it has.
+            // HTTP flushes once it has written everything.
             Poll::Ready(flushed) => {
                 this.stalled = None;
                 Poll::Ready(flushed)

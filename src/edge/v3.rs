@@ -1,12 +1,12 @@
-//! Bodies of Engine.IO 3, which say before each packet how long it is: `<length>:<packet>…` in units of
-//! UTF-16, or, if a packet is binary, `<0|1><digits of the length><255><packet>…` in bytes. Pure.
+//! Bodies of Engine.IO 3, with the length before each packet: `<length>:<packet>…` in UTF-16 units,
+//! or, if a packet is binary, `<0|1><digits of the length><255><packet>…` in bytes. Pure.
 
-/// The kind of a packet that is text, in a body with binary.
+/// The kind of a text packet, in a body with binary.
 pub(super) const STRING: u8 = 0;
 
 const END_OF_LENGTH: u8 = 0xff;
 
-/// The packets of a body of text. `None`: it is none.
+/// The packets of a text body. `None` if it is malformed.
 pub(super) fn texts(body: &[u8]) -> Option<Vec<&str>> {
     let mut rest = std::str::from_utf8(body).ok()?;
     let mut packets = Vec::new();
@@ -19,7 +19,7 @@ pub(super) fn texts(body: &[u8]) -> Option<Vec<&str>> {
     Some(packets)
 }
 
-/// The packets of a body with binary, each with its kind. `None`: it is none.
+/// The packets of a body with binary, each with its kind. `None` if it is malformed.
 pub(super) fn framed(body: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     let mut rest = body;
     let mut packets = Vec::new();
@@ -55,7 +55,7 @@ pub(super) fn utf16_len(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
-/// Where the first `units` UTF-16 units of `text` end.
+/// The end of the first `units` UTF-16 units of `text`.
 fn utf16_offset(text: &str, units: usize) -> Option<usize> {
     let mut left = units;
     for (offset, char) in text.char_indices() {

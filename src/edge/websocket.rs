@@ -1,5 +1,5 @@
 //! Websockets: the handshake, which is answered here so that the stream is ours, and the two ways
-//! to the engine: with a new session, or taking one over from polling.
+//! to the engine: with a new session, or as an upgrade from polling.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -66,7 +66,7 @@ impl<A: Adapter> Edge<A> {
         Ok(switching_protocols(accept))
     }
 
-    /// What all streams of this edge keep to.
+    /// The bounds for all streams of this edge.
     pub(super) fn pace(options: &EdgeOptions) -> Arc<Pace> {
         Arc::new(Pace {
             max_message: usize::try_from(options.max_payload).unwrap_or(usize::MAX),
@@ -76,7 +76,7 @@ impl<A: Adapter> Edge<A> {
         })
     }
 
-    /// From here on the engine runs the session.
+    /// Hands the stream to the engine, which runs the session from here on.
     fn give_to_engine<S>(&self, io: S, wire: Arc<Wire>, before: Before, request: Request<()>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -91,8 +91,8 @@ impl<A: Adapter> Edge<A> {
         }
     }
 
-    /// A websocket for a session that polls. The engine hears of it when the client has made up its
-    /// mind: whatever goes wrong before that does not touch the session.
+    /// A websocket for a polling session. The engine hears of it after the client's decision, so a
+    /// failure before that does not touch the session.
     async fn take_over<S>(&self, mut io: S, wire: Arc<Wire>, sid: Sid)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -110,7 +110,7 @@ impl<A: Adapter> Edge<A> {
             };
             match decided {
                 Some(Ok(rest)) if claim.take_over() => Some(rest),
-                // the claim, if there was one, is given back
+                // the claim, if it was taken, is given back
                 _ => None,
             }
         };
@@ -126,11 +126,11 @@ impl<A: Adapter> Edge<A> {
     }
 }
 
-/// Closes a websocket that is not wanted.
+/// Closes an unwanted websocket.
 async fn turn_away<S: AsyncWrite + Unpin>(mut io: S) {
     let mut close = Vec::with_capacity(4);
     frames::server_frame(frames::CLOSE, &CLOSE_NORMAL, &mut close);
-    // whether the client hears it makes no difference
+    // it does not matter whether the client hears it
     if io.write_all(&close).await.is_ok() {
         io.shutdown().await.ok();
     }

@@ -1,5 +1,5 @@
-//! Binary as text, read as leniently as Node.js reads it: in both alphabets, with line breaks or
-//! whatever else between its characters, with or without padding.
+//! Binary as text, read as leniently as in Node.js: both alphabets, other characters in between,
+//! with or without padding.
 
 use base64::{
     Engine,
@@ -8,7 +8,7 @@ use base64::{
     prelude::BASE64_STANDARD,
 };
 
-/// What is left when everything odd is taken away.
+/// The alphabet for text that is cleaned of all other characters.
 const BARE: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -16,7 +16,7 @@ const BARE: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The bytes of the packet `b<base64>`, in Engine.IO 3 `b4<base64>`; none if that is no message.
+/// The bytes of the packet `b<base64>`, in Engine.IO 3 `b4<base64>`. `None` if it is no message.
 pub(super) fn attachment(packet: &[u8], v3: bool) -> Option<Vec<u8>> {
     let text = if v3 { packet.strip_prefix(b"b4") } else { packet.strip_prefix(b"b") }?;
     Some(decode(text))
@@ -27,7 +27,7 @@ fn decode(text: &[u8]) -> Vec<u8> {
         let mut bare: Vec<u8> =
             text.iter().take_while(|byte| **byte != b'=').filter_map(|byte| digit(*byte)).collect();
         if bare.len() % 4 == 1 {
-            bare.pop(); // six bits are no byte
+            bare.pop(); // six bits make no byte
         }
         BARE.decode(bare).unwrap_or_default()
     })
@@ -43,7 +43,7 @@ fn digit(byte: u8) -> Option<u8> {
     }
 }
 
-/// The packet of an attachment, as the engine takes it.
+/// An attachment as a packet for the engine.
 pub(super) fn packet(bytes: &[u8], v3: bool) -> Vec<u8> {
     let mut packet = if v3 { "b4" } else { "b" }.to_owned();
     BASE64_STANDARD.encode_string(bytes, &mut packet);
@@ -54,7 +54,7 @@ pub(super) fn packet(bytes: &[u8], v3: bool) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// The right column is what `Buffer.from(text, "base64")` gives in Node.js.
+    /// The right column is the result of `Buffer.from(text, "base64")` in Node.js.
     #[test]
     fn text_is_read_as_in_node_js() {
         for (text, bytes) in [

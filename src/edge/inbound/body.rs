@@ -7,16 +7,16 @@ use bytes::Bytes;
 use super::{Inbound, Reader, base64};
 use crate::edge::{packets::SEPARATOR, v3};
 
-/// What the engine is to read in the place of a body.
+/// The replacement for a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::edge) struct Packets {
-    /// The packets that it is to read; there may be none.
+    /// The packets for the engine. There may be none.
     pub(in crate::edge) bytes: Bytes,
-    /// What follows them makes no sense, and the session is over.
+    /// The rest of the body makes no sense, and the session ends.
     pub(in crate::edge) closes: bool,
 }
 
-/// A packet as it stands in a body.
+/// A packet in a body.
 enum Packet<'a> {
     Text(Cow<'a, [u8]>),
     /// Of Engine.IO 3, its type included.
@@ -30,7 +30,7 @@ pub(in crate::edge) fn body(reader: &mut Reader, body: Bytes, binary: bool) -> P
         (true, false) => counted(&body),
         (true, true) => framed(&body),
     };
-    // What can't be divided into packets is left to the engine, which refuses it.
+    // The engine refuses a body that cannot be divided into packets.
     let Some(packets) = packets else { return Packets { bytes: body, closes: false } };
     let (mut read, mut changed, mut closes) = (Vec::with_capacity(packets.len()), false, false);
     for packet in packets {
@@ -62,7 +62,7 @@ enum Readable<'a> {
     Nothing,
 }
 
-/// None: the session is to be closed.
+/// The packet for the engine. `None`: the session has to be closed.
 fn readable<'a>(reader: &mut Reader, packet: Packet<'a>) -> Option<Readable<'a>> {
     let inbound = match &packet {
         Packet::Text(text) => reader.text(text),
@@ -77,7 +77,7 @@ fn readable<'a>(reader: &mut Reader, packet: Packet<'a>) -> Option<Readable<'a>>
         (Inbound::Binary(bytes), Packet::Text(text)) => {
             let data = if reader.v3 { &bytes[1..] } else { &bytes[..] };
             let encoded = base64::packet(data, reader.v3);
-            // Nearly always it was what the engine reads.
+            // Nearly always the text is already what the engine reads.
             match encoded == **text {
                 true => Readable::AsItIs(packet),
                 false => Readable::Instead(Packet::Text(encoded.into())),
@@ -96,7 +96,7 @@ fn write_separated(packets: &[Packet<'_>]) -> Bytes {
     packets.iter().map(Packet::bytes).collect::<Vec<_>>().join(&SEPARATOR).into()
 }
 
-/// Empty packets are passed over.
+/// The packets of an Engine.IO 3 body. Empty ones are skipped.
 fn counted(body: &[u8]) -> Option<Vec<Packet<'_>>> {
     let packets = v3::texts(body)?.into_iter().filter(|packet| !packet.is_empty());
     Some(packets.map(|packet| Packet::Text(packet.as_bytes().into())).collect())

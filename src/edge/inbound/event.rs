@@ -1,4 +1,4 @@
-//! Packets of Socket.IO's own parser, as far as they have to be read before the engine does.
+//! Packets of Socket.IO's own parser, as far as they are read before the engine does.
 
 use serde_json::{Map, Value as Json};
 
@@ -15,16 +15,16 @@ const BINARY_ACK: u8 = b'6';
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Packet<'a> {
     pub(super) kind: u8,
-    /// How many, as a packet with attachments says.
+    /// The number of attachments that the packet announces.
     pub(super) attachments: u64,
-    /// Empty for `/`, which is not written.
+    /// Empty for `/`, which is not written out.
     namespace: &'a [u8],
     id: &'a [u8],
     data: &'a [u8],
 }
 
 impl<'a> Packet<'a> {
-    /// None: no type, or attachments that are not counted.
+    /// Reads a packet. `None` without a type, or with attachments that are not counted.
     #[inline]
     pub(super) fn parse(message: &'a [u8]) -> Option<Self> {
         let (kind, mut rest) = message.split_first()?;
@@ -48,7 +48,7 @@ impl<'a> Packet<'a> {
         matches!(self.kind, BINARY_EVENT | BINARY_ACK)
     }
 
-    /// In Engine.IO 3 a query may stand behind the name.
+    /// The namespace's name. In Engine.IO 3 a query may follow it.
     #[inline]
     pub(super) fn namespace_without_query(&self, v3: bool) -> &'a [u8] {
         let query = || self.namespace.iter().position(|byte| *byte == b'?');
@@ -58,13 +58,13 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// An acknowledgement that does not say of what.
+    /// Whether this is an acknowledgement without an id.
     #[inline]
     pub(super) fn answers_nothing(&self) -> bool {
         matches!(self.kind, ACK | BINARY_ACK) && self.id.is_empty()
     }
 
-    /// What the engine is to read.
+    /// The replacement for the packet.
     #[inline]
     pub(super) fn readable(self, v3: bool) -> Inbound {
         let namespace = self.namespace_without_query(v3);
@@ -74,7 +74,7 @@ impl<'a> Packet<'a> {
                 let auth = payload(&self.namespace[namespace.len() + 1..]);
                 Inbound::Text(Packet { namespace, data: auth.as_bytes(), ..self }.written())
             }
-            // An event without a name, which nobody can have a handler for.
+            // No handler can exist for an event without a name.
             EVENT if self.data.is_empty() => Inbound::Ignore,
             EVENT | BINARY_EVENT => match name(self.data) {
                 Some(Name::Readable) if has_query => {
@@ -87,14 +87,14 @@ impl<'a> Packet<'a> {
                 }
                 None => Inbound::Close,
             },
-            // What only a server sends, and what nobody does.
+            // Types that only a server sends, or that do not exist.
             b'4' | b'7'.. | ..CONNECT => Inbound::Close,
             _ if has_query => Inbound::Text(Packet { namespace, ..self }.written()),
             _ => Inbound::Pass,
         }
     }
 
-    /// The event without its attachments, of which there are too many.
+    /// The event without its attachments, which are too many.
     pub(super) fn refused(self, v3: bool) -> Inbound {
         let namespace = self.namespace_without_query(v3);
         let data = format!("[\"{WRAPPED}\",{}]", self.attachments);
@@ -117,7 +117,7 @@ fn digits(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at(end)
 }
 
-/// In version 2 of Socket.IO a namespace's query is what later became the payload of CONNECT.
+/// The CONNECT payload for a query. Version 2 of Socket.IO has the query of a namespace instead.
 fn payload(query: &[u8]) -> String {
     let pairs = form_urlencoded::parse(query);
     let auth: Map<String, Json> =
@@ -128,11 +128,11 @@ fn payload(query: &[u8]) -> String {
 enum Name {
     /// The engine reads it.
     Readable,
-    /// Text with escapes, a number, or the name under which such events are kept.
+    /// Text with escapes, a number, or the name under which such events are wrapped.
     Other,
 }
 
-/// The name of an event; none if it has none, which nobody takes.
+/// The kind of an event's name. `None` without a name, which no server takes.
 #[inline]
 fn name(data: &[u8]) -> Option<Name> {
     let name = data.trim_ascii_start().strip_prefix(b"[")?.trim_ascii_start();

@@ -1,24 +1,23 @@
-//! Packets of the MessagePack parser: `{type, data, nsp, id}`, of which only the event's name has to
-//! be read here.
+//! Packets of the MessagePack parser: `{type, data, nsp, id}`. Only the event's name is read here.
 
 use crate::{
     msgpack::{self, Reader, Token},
     packet::{MAX_DEPTH, ReadError, WRAPPED},
 };
 
-/// What the engine reads at most: members of a packet, and levels of its data.
+/// The engine's limits: members of a packet, and levels of its data.
 const MEMBERS: usize = 20;
 const LEVELS: usize = 128;
 
 const NIL: u8 = 0xc0;
 
-/// What is to be done with a packet.
+/// The result of reading a packet.
 pub(super) enum Read<'a> {
-    /// The engine reads it, or nobody can.
+    /// The packet passes: the engine reads it, or no server can.
     AsItIs,
-    /// The engine reads it. The client asks to join this namespace.
+    /// The packet passes. The client asks to join this namespace.
     Connect(&'a [u8]),
-    /// The engine is to read this in its place.
+    /// The engine has to read this in its place.
     Instead(Vec<u8>),
 }
 
@@ -58,7 +57,7 @@ fn read_members(packet: &[u8]) -> Option<Read<'_>> {
         }
     }
     match (kind, replaced, namespace) {
-        // An event with attachments is one, too.
+        // An event with attachments is an event, too.
         (Some(2 | 5), Some((start, data, end)), _) => {
             Some(Read::Instead([&packet[..start], &data, &packet[end..]].concat()))
         }
@@ -81,7 +80,7 @@ fn text(value: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Whether the engine reads the event's name; what is no event, neither reads nor it.
+/// Whether the engine reads the event's name. True for data that is no event.
 fn has_readable_name(data: &[u8]) -> bool {
     let Some((1.., elements)) = msgpack::array(data) else { return true };
     match Reader::new(elements).token() {

@@ -1,5 +1,5 @@
-//! Packets as clients write them, and what the engine reads. What Node.js does with each of them is
-//! compared in `tests/clients/packet-reading.test.mjs`.
+//! Packets as clients write them, and their replacements for the engine.
+//! `tests/clients/packet-reading.test.mjs` compares each with Node.js.
 
 use bytes::Bytes;
 
@@ -270,7 +270,7 @@ mod bodies {
         assert_eq!(read(false, false, b"3\x1ex\x1e42[\"e\"]"), (b"3".to_vec(), true));
         assert_eq!(read(false, false, b""), (b"".to_vec(), true));
         assert_eq!(read(true, false, b"1:31:x"), (b"1:3".to_vec(), true));
-        // the engine knows what to do with a body that is none
+        // the engine handles a body that is malformed
         assert_eq!(read(true, false, b"nonsense"), (b"nonsense".to_vec(), false));
     }
 }

@@ -1,12 +1,11 @@
-//! Whole messages out of the bytes that a client sends (RFC 6455, sections 5.2 to 5.5).
+//! Whole messages out of a client's bytes (RFC 6455, sections 5.2 to 5.5).
 //!
-//! Pure: bytes go in, in any pieces, and messages come out. A message that comes in one piece is
-//! unmasked where it lies; any other is gathered, up to the limit and no further, however many
-//! fragments it is cut into.
+//! Pure: bytes go in, in any pieces, and messages come out. A message in one piece is unmasked in
+//! place. Any other is gathered up to the limit, whatever its number of fragments.
 
 use super::super::frames::{self, Header, LONGEST_HEADER};
 
-/// Something whole that the client has said.
+/// A complete part of the client's bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Said<'a> {
     /// A message, text or binary by its opcode, in the place where it came.
@@ -27,10 +26,10 @@ pub(super) struct Gathered {
     pub(super) payload: Vec<u8>,
 }
 
-/// What no client may send.
+/// A violation of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wrong {
-    /// A frame that the protocol does not allow, or not there.
+    /// A frame that the protocol does not allow, or does not allow here.
     Protocol,
     /// A message that is longer than the limit.
     TooLong,
@@ -49,14 +48,14 @@ impl Wrong {
 /// The state between two pieces.
 #[derive(Debug)]
 pub(super) struct Messages {
-    /// Bytes of a message.
+    /// Largest message, in bytes.
     limit: usize,
     /// A header that was cut.
     header: [u8; LONGEST_HEADER],
     have: u8,
-    /// The frame that has not come to its end.
+    /// The incomplete frame.
     frame: Option<Frame>,
-    /// The message that has not come to its end.
+    /// The incomplete message.
     message: Option<Box<Gathered>>,
     /// The payload of a control frame that was cut.
     control: Vec<u8>,
@@ -66,7 +65,7 @@ pub(super) struct Messages {
 struct Frame {
     fin: bool,
     opcode: u8,
-    /// Turned so that its first byte is for the next byte of the payload.
+    /// Rotated so that its first byte is for the next byte of the payload.
     mask: [u8; 4],
     remaining: usize,
 }
@@ -83,18 +82,18 @@ impl Messages {
         }
     }
 
-    /// Bytes of the message that has not come to its end.
+    /// Bytes of the incomplete message.
     pub(super) fn held(&self) -> usize {
         self.message.as_ref().map_or(0, |message| message.payload.len())
     }
 
-    /// Takes bytes from the front until something is whole. `None`: all bytes are taken.
+    /// Takes bytes from the front until something is complete. `None`: all bytes are taken.
     pub(super) fn next<'s, 'b: 's>(
         &'s mut self,
         bytes: &mut &'b mut [u8],
     ) -> Result<Option<Said<'s>>, Wrong> {
         if self.frame.is_none_or(|frame| frame.opcode < frames::CLOSE) {
-            self.control.clear(); // it was lent by the call before
+            self.control.clear(); // lent by the last call
         }
         loop {
             let frame = match self.frame {
@@ -111,7 +110,7 @@ impl Messages {
             let whole = n == frame.remaining;
             let is_control = frame.opcode >= frames::CLOSE;
             if whole && self.frame.is_none() && frame.fin && self.message_of(frame).is_none() {
-                // nothing of it has come before
+                // no byte of it has come before
                 return match frame.opcode {
                     frames::PING => Ok(Some(Said::Ping(part))),
                     frames::PONG => continue,
@@ -150,12 +149,12 @@ impl Messages {
         }
     }
 
-    /// The message that this frame goes on with.
+    /// The message that this frame continues.
     fn message_of(&self, frame: Frame) -> Option<&Gathered> {
         self.message.as_deref().filter(|_| frame.opcode < frames::CLOSE)
     }
 
-    /// Reads a header and checks it. `None`: it has not come to its end.
+    /// Reads a header and checks it. `None`: it is incomplete.
     fn begin(&mut self, bytes: &mut &mut [u8]) -> Result<Option<Frame>, Wrong> {
         let header = match Header::parse(bytes) {
             Some(header) if self.have == 0 => {

@@ -1,4 +1,4 @@
-//! To the engine: what the client says, in whole messages that the engine can read.
+//! To the engine: the client's words, in whole messages that the engine can read.
 
 use std::{
     cell::RefCell,
@@ -22,48 +22,48 @@ use super::{
     messages::{Messages, Said},
 };
 
-/// How much is read from a client at once. For each thread and not for each client: what is read is
-/// passed on or gathered before anybody else's turn comes.
+/// Most bytes of one read from a client. The buffer belongs to the thread: its content is passed on
+/// or gathered before the next client's turn.
 const READ_AT_ONCE: usize = 32 * 1024;
 
 thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_AT_ONCE].into());
 }
 
-/// How long the engine may take to say good-bye to a session that never joined a namespace.
+/// Longest time for the engine to hear the farewell of a session that never joined a namespace.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// "No status" is what a client hears that is closed without a reason: an empty close frame.
+/// "No status": an empty close frame, for a close without a reason.
 const NO_STATUS: u16 = 1005;
 
 /// "Invalid frame payload data": a text message that is no UTF-8.
 const NOT_TEXT: u16 = 1007;
 
-/// The client is not read from. Its answers to the engine's pings lie unread, too, so they are given
-/// in its name, as long as there are signs of life.
+/// The client is not read from. Its answers to the engine's pings lie unread, too, so they are
+/// given in its name as long as there are signs of life.
 pub(super) struct Pause {
     timer: Pin<Box<Sleep>>,
     progress: u32,
 }
 
-/// The client has said its last, or nobody listens any more.
+/// The client has said its last word, or nobody listens any more.
 pub(super) struct Ending {
     /// Its close frame, for the engine.
     close: Option<Bytes>,
-    /// What the engine reads in the end.
+    /// The end of the stream for the engine.
     end: Result<(), io::ErrorKind>,
     farewell: Farewell,
 }
 
-/// What comes after the farewell of a session that goes on.
+/// The bytes behind the farewell of a session that goes on.
 #[derive(Default)]
 pub(super) struct Held {
     ready: VecDeque<Bytes>,
     patience: Option<Pin<Box<Sleep>>>,
 }
 
-/// What ends the engine's timer for a session that has not joined a namespace: the timer would hold
-/// the session until it runs out.
+/// The packet that ends the engine's timer for a session that has not joined a namespace. The timer
+/// would hold the session until it runs out.
 enum Farewell {
     Due,
     Said(Pin<Box<Sleep>>),
@@ -71,7 +71,7 @@ enum Farewell {
 }
 
 impl<S> EdgeIo<S> {
-    /// Nothing more is read from the client. The first reason stays.
+    /// Stops reading from the client. The first reason stays.
     pub(super) fn end(&mut self, end: Result<(), io::ErrorKind>) {
         if self.ending.is_none() {
             let ending = Ending { close: None, end, farewell: Farewell::Due };
@@ -80,7 +80,7 @@ impl<S> EdgeIo<S> {
         }
     }
 
-    /// Ends it with a close frame of ours.
+    /// Ends the connection with a close frame of ours.
     fn close(&mut self, status: u16) {
         let payload = if status == NO_STATUS { Vec::new() } else { status.to_be_bytes().to_vec() };
         let mut frame = Vec::with_capacity(payload.len() + 2);
@@ -89,8 +89,7 @@ impl<S> EdgeIo<S> {
         self.end(Ok(()));
     }
 
-    /// Takes what the client has sent, and puts into `buf` what of it has room there; the rest is
-    /// `ready`.
+    /// Takes the client's bytes. Fills `buf` with as much as fits, and puts the rest into `ready`.
     fn take(&mut self, mut bytes: &mut [u8], buf: &mut ReadBuf<'_>) {
         let mut messages = std::mem::replace(&mut self.messages, Messages::new(0));
         let held = messages.held();
@@ -125,7 +124,7 @@ impl<S> EdgeIo<S> {
         self.messages = messages;
     }
 
-    /// The engine reads this when it has read what is before it.
+    /// Queues frames for the engine behind the earlier ones.
     fn queue(&mut self, frames: Bytes) {
         match &mut self.held {
             Some(held) => held.ready.push_back(frames),
@@ -139,9 +138,9 @@ impl<S> EdgeIo<S> {
         }
     }
 
-    /// A packet of a client that has joined nothing yet, other than one that joins something: the
-    /// engine may end the session for it, and would keep it for a while. What ends its timer comes
-    /// first, and the packet waits until that is heard.
+    /// Holds back a packet that joins nothing from a client that has joined nothing yet. The engine
+    /// may end the session for it, and would keep the session for a while. The farewell ends its
+    /// timer first, and the packet waits until that is heard.
     #[inline]
     fn look(&mut self, opcode: u8, payload: &[u8], more: &mut Vec<u8>) {
         if self.wire.needs_farewell() && self.held.is_none() {
@@ -157,8 +156,7 @@ impl<S> EdgeIo<S> {
         }
     }
 
-    /// Whether what waits for the farewell still has to wait. When it is over, what comes next is
-    /// ready.
+    /// Whether the packet behind the farewell still has to wait. Otherwise it is ready.
     fn holds(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(held) = &mut self.held else { return false };
         if self.wire.needs_farewell() {
@@ -170,7 +168,7 @@ impl<S> EdgeIo<S> {
         self.ready.append(&mut held.ready);
         self.held = None;
         if let Some(sid) = self.wire.sid.get() {
-            // the engine's timer is over, this one is in its place
+            // the engine's timer has ended, and this one replaces it
             self.wires.cut_unless_joined(*sid, self.pace.connect_timeout);
         }
         false
@@ -206,7 +204,7 @@ impl<S> EdgeIo<S> {
         }
     }
 
-    /// Puts a frame where the engine reads it: at once if there is room, and nothing is before it.
+    /// Puts a frame before the engine: at once if there is room and nothing is before it.
     fn put(&mut self, opcode: u8, payload: &[u8], buf: &mut ReadBuf<'_>, more: &mut Vec<u8>) {
         self.look(opcode, payload, more);
         if self.ready.is_empty()
@@ -223,7 +221,7 @@ impl<S> EdgeIo<S> {
         }
     }
 
-    /// Gives the engine what is ready: all that there is room for, or the rest of a frame.
+    /// Gives the engine the ready bytes: as much as fits, or the rest of a frame.
     fn serve(&mut self, buf: &mut ReadBuf<'_>, most: usize) {
         let mut most = most.min(buf.remaining());
         while most > 0
@@ -242,8 +240,8 @@ impl<S> EdgeIo<S> {
         }
     }
 
-    /// Of a connection that is cut off: what is ready and has begun to be read is read to its end;
-    /// what comes after it is dropped.
+    /// Serves a connection that is cut off: a frame that the engine has begun to read is read to
+    /// its end, and later ones are dropped.
     fn serve_last(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         if self.to_engine.between_messages() {
             self.ready.clear();
@@ -253,12 +251,12 @@ impl<S> EdgeIo<S> {
         true
     }
 
-    /// The client is not read from now. Pending, but for a pong in its name from time to time.
+    /// Waits while the client is not read from. Only a pong in its name comes from time to time.
     fn pause(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let load = &self.wire.load;
         load.reader.register(cx.waker());
         if !load.is_paused() {
-            // it ended before the waker was there
+            // the pause ended before the waker was set
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -266,11 +264,11 @@ impl<S> EdgeIo<S> {
             self.serve(buf, self.to_engine.until_boundary().max(1));
             return Poll::Ready(Ok(()));
         }
-        // twice in the time that an answer may take
+        // twice in the time for an answer
         let interval = self.pace.ping_timeout / 2;
         let progress = load.progress();
         let pause = self.paused.get_or_insert_with(|| {
-            // the pause itself is a sign of life: something came
+            // the pause itself is a sign of life: bytes came
             let progress = progress.wrapping_sub(1);
             Box::new(Pause { timer: Box::pin(sleep(interval)), progress })
         });
@@ -278,11 +276,11 @@ impl<S> EdgeIo<S> {
         pause.timer.as_mut().reset(Instant::now() + interval);
         let alive = std::mem::replace(&mut pause.progress, progress) != progress;
         if !alive {
-            // for the timer that was set again
+            // registers the waker for the timer that was set again
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        // before what is ready, which begins with a message
+        // before the ready bytes, which begin with a message
         let mut pong = Vec::with_capacity(7);
         frames::client_frame(frames::TEXT, b"3", &mut pong);
         let len = pong.len();
@@ -315,7 +313,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EdgeIo<S> {
         })
     }
 
-    /// The last that the engine reads: what ends its timer, the client's close frame, the end.
+    /// The last reads of the engine: the farewell, the client's close frame, the end.
     fn last(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.serve_last(buf) {
             return Poll::Ready(Ok(()));
@@ -362,21 +360,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for EdgeIo<S> {
         let before = buf.filled().len();
         loop {
             if this.wire.is_killed() {
-                // what waits to be written is not waited for
+                // waiting writes are not waited for
                 this.end(Err(io::ErrorKind::ConnectionReset));
                 if let Some(ending) = &mut this.ending {
                     ending.end = Err(io::ErrorKind::ConnectionReset);
                 }
                 return this.last(cx, buf);
             }
-            // while our own words wait for the client, it is not listened to
+            // while our own words wait for the client, it is not read from
             if this.slow.as_ref().is_some_and(|slow| slow.has_to_write()) {
                 ready!(this.say_now(cx))?;
                 if this.slow.as_ref().is_some_and(|slow| slow.has_to_write()) {
                     return Poll::Pending;
                 }
             }
-            // what the client has said before its last is heard
+            // the client's words before its last one are heard
             if this.ending.is_some() && this.ready.is_empty() && this.held.is_none() {
                 return this.last(cx, buf);
             }
@@ -398,7 +396,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for EdgeIo<S> {
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }
-            // nothing for the engine in what came: what it led to comes next
+            // nothing for the engine came; its consequences come next
         }
     }
 }

@@ -1,4 +1,4 @@
-//! To the client: what the engine writes, looked at where that is needed, and what we say ourselves.
+//! To the client: the engine's bytes, looked at where needed, and our own words.
 
 use std::{
     io,
@@ -20,29 +20,29 @@ use super::{
     EdgeIo,
 };
 
-/// A longer frame passes without being gathered, unless it starts as an answer to a CONNECT: such a
-/// one is as long as the namespace's name and the refusal's words.
+/// Longest frame that is always gathered. A longer one passes, unless it starts as an answer to a
+/// CONNECT: that is as long as the namespace's name and the refusal's text.
 const LONGEST_JUDGED: usize = 64 * 1024;
 
 impl<S> EdgeIo<S> {
-    /// The client takes nothing right now. Pending, until it has taken too little for too long.
+    /// The client takes nothing now. Pending, until it has taken too little for too long.
     fn stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         self.was_blocked = true;
         self.wire.writer.register(cx.waker());
-        self.check()?; // a kill may have come before the waker was there
+        self.check()?; // a kill may have come before the waker was set
         let (patience, written) = (self.pace.patience, self.written);
         let stalled = self.stalled.get_or_insert_with(|| Box::new(Stall::new(patience, written)));
         let reason = ready!(stalled.poll(cx, patience, written));
-        // the engine's writer ignores errors: its reader has to see one
+        // the engine's writer ignores errors, so its reader must see one
         self.wires.kill_wire(&self.wire, reason);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Of what was to be written nothing waits any more.
+    /// Everything is written.
     fn caught_up(&mut self) {
         self.stalled = None;
-        // Where the engine had to wait it looks whether all is out before it takes more from its
-        // queue; where it did not, its queue is empty.
+        // Where the engine had to wait, it flushes before it takes more from its queue. Where it
+        // did not, its queue is empty.
         if !std::mem::take(&mut self.was_blocked) {
             self.wire.load.all_taken();
         }
@@ -53,13 +53,13 @@ impl<S> EdgeIo<S> {
         self.wires.counted(|traffic| traffic.went(n));
     }
 
-    /// A connection that takes nothing any more is over: the engine's reader has to hear of it.
+    /// A connection that takes nothing any more has ended, and the engine's reader must hear of it.
     fn broke<T>(&mut self, error: io::Error) -> Poll<io::Result<T>> {
         self.end(Err(error.kind()));
         Poll::Ready(Err(error))
     }
 
-    /// Takes bytes until a frame is whole, then judges it. Returns how many were taken.
+    /// Takes bytes until a frame is complete, then judges it. Returns the number of taken bytes.
     fn gather(&mut self, bytes: &[u8]) -> usize {
         let slow = self.slow.get_or_insert_default();
         let mut rest = bytes;
@@ -104,7 +104,7 @@ impl<S> EdgeIo<S> {
             true => Verdict::Drop,
             false => self.wire.judge(header.opcode, payload),
         };
-        // not written yet, but not in the engine's queue either
+        // not written yet, but no longer in the engine's queue
         self.wire.load.taken(Size { packets: 1, bytes: frame.len() - header.len });
         let slow = self.slow.get_or_insert_default();
         match verdict {
@@ -123,7 +123,7 @@ impl<S> EdgeIo<S> {
         }
     }
 
-    /// Puts what we have to say between two frames, if this is between two frames.
+    /// Puts our own words between two frames, if this is such a place.
     fn say(&mut self) {
         let Some(slow) = &mut self.slow else { return };
         if self.to_client.at_boundary() {
@@ -136,7 +136,7 @@ impl<S> EdgeIo<S> {
 }
 
 impl<S: AsyncWrite + Unpin> EdgeIo<S> {
-    /// Writes as it is.
+    /// Writes bytes unchanged.
     fn pass(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.inner).poll_write(cx, bytes) {
             Poll::Ready(Ok(n)) => {
@@ -153,7 +153,7 @@ impl<S: AsyncWrite + Unpin> EdgeIo<S> {
     #[cold]
     fn write_judged(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.write_pending(cx))?;
-        // of a frame that began to pass unseen the rest passes unseen
+        // the rest of a frame that began to pass unseen passes unseen
         match self.to_client.until_boundary() {
             0 => {}
             n => return self.pass(cx, &bytes[..n.min(bytes.len())]),
@@ -189,8 +189,8 @@ impl<S: AsyncWrite + Unpin> EdgeIo<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes and flushes what we have to say. Ready also if it has to wait for its place between
-    /// two frames of the engine's: then the engine's writer sees to it.
+    /// Writes and flushes our own words. Also ready if they have to wait for a place between two
+    /// frames of the engine: the engine's writer writes them then.
     pub(super) fn say_now(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.write_pending(cx))?;
         if self.slow.as_ref().is_some_and(|slow| slow.unflushed) {
@@ -249,7 +249,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for EdgeIo<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.wire.is_killed() {
-            return Poll::Ready(Ok(())); // nothing to be polite about
+            return Poll::Ready(Ok(())); // a broken connection needs no goodbye
         }
         ready!(this.write_pending(cx))?;
         match Pin::new(&mut this.inner).poll_shutdown(cx) {

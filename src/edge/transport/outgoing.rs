@@ -1,4 +1,4 @@
-//! What of the packets to the client is looked at, and what becomes of it.
+//! Frames to the client that are looked at, and their fates.
 
 use std::sync::atomic::Ordering;
 
@@ -10,31 +10,30 @@ use crate::edge::{
     rewrite::{self, Answer, Kind},
 };
 
-/// The reasons to look at what the engine sends, in one number: 0 is the steady state, in which
-/// nothing is looked at. The low 16 bits count the answers that wait for their CONNECT or
-/// CONNECT_ERROR.
+/// The reasons to look at the engine's frames, in one number. 0 is the ordinary case, in which none
+/// is looked at. The low 16 bits count the answers that wait for their CONNECT or CONNECT_ERROR.
 pub(super) mod interest {
     pub(in crate::edge) const ANSWER: u32 = 1;
-    /// OPEN has not been seen, from which we learn the session's id.
+    /// OPEN has not come yet. It tells us the session's id.
     pub(in crate::edge) const OPEN: u32 = 1 << 16;
-    /// The ping that the engine sends at once, and Node.js only after an interval.
+    /// The engine's first ping, which it sends at once and Node.js only after an interval.
     pub(in crate::edge) const FIRST_PING: u32 = 1 << 17;
-    /// The answer to the probe, which the client got from us long ago.
+    /// The engine's answer to the probe. The client already has ours.
     pub(in crate::edge) const PROBE_ANSWER: u32 = 1 << 18;
-    /// The answer to the farewell, which the client knows nothing of.
+    /// The answer to the farewell, of which the client knows nothing.
     pub(in crate::edge) const FAREWELL_ANSWER: u32 = 1 << 19;
 }
 
-/// What becomes of a frame that the engine sends.
+/// The fate of a frame from the engine.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::edge) enum Verdict {
     Pass,
     Replace(Vec<u8>),
     /// It does not reach the client.
     Drop,
-    /// It does not reach the client, in whose name we answer.
+    /// It does not reach the client, and we answer in the client's name.
     Answer(&'static [u8]),
-    /// The session's id is this, and the frame passes.
+    /// It tells the session's id, and passes.
     Opened(Sid),
 }
 
@@ -51,7 +50,7 @@ impl Wire {
             && self.takes(interest::FAREWELL_ANSWER)
     }
 
-    /// Whether what the engine sends has to be looked at.
+    /// Whether the engine's frames have to be looked at.
     #[inline]
     pub(in crate::edge) fn has_interest(&self) -> bool {
         self.interest.load(Ordering::Acquire) != 0
@@ -62,12 +61,12 @@ impl Wire {
             && self.interest.fetch_and(!bit, Ordering::AcqRel) & bit != 0
     }
 
-    /// The engine is about to answer a probe that was answered by us.
+    /// The engine is about to answer a probe that we have answered.
     pub(in crate::edge) fn expect_probe_answer(&self) {
         self.interest.fetch_or(interest::PROBE_ANSWER, Ordering::AcqRel);
     }
 
-    /// The next CONNECT or CONNECT_ERROR of `namespace` gets what this answer says.
+    /// The next CONNECT or CONNECT_ERROR of `namespace` is changed by this answer.
     pub(in crate::edge) fn expect_answer(&self, namespace: &str, answer: Answer) {
         self.answers.lock().push((bare(namespace).into(), answer));
         self.interest.fetch_add(interest::ANSWER, Ordering::AcqRel);
@@ -119,7 +118,7 @@ impl Wire {
     }
 }
 
-/// The engine writes a namespace with a slash in front even where the application does not.
+/// The bare name. The engine writes a namespace with a slash even if the application does not.
 fn bare(namespace: &str) -> &str {
     namespace.strip_prefix('/').unwrap_or(namespace)
 }

@@ -1,4 +1,4 @@
-//! What only a session that began with polling has: its requests, one at a time, and what they wait for.
+//! The polling part of a transport: its requests, one at a time, and their waits.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -14,7 +14,7 @@ use tokio::{sync::Notify, time::timeout};
 use super::{Phase, Wire};
 use crate::edge::inbound::{self, Packets, Reader};
 
-/// What only a session that began with polling has.
+/// The polling part of a session that began with polling.
 #[derive(Debug, Default)]
 pub(in crate::edge) struct Polling {
     /// Notified at each change of the phase, and at the session's end.
@@ -22,15 +22,15 @@ pub(in crate::edge) struct Polling {
     over: AtomicBool,
     /// The client's poll, of which there is one at a time.
     pub(in crate::edge) poll: Turns,
-    /// What the client posts, one after the other.
+    /// The client's posts, one after the other.
     pub(in crate::edge) post: Turns,
-    /// When the client was last heard of, in milliseconds of the registry's clock.
+    /// The last sign of the client, in milliseconds of the registry's clock.
     last_seen_ms: AtomicU64,
     /// The engine is being asked for packets.
     asking: AtomicU32,
-    /// Reads what comes by requests.
+    /// Reads the packets of requests.
     pub(in crate::edge) reader: Mutex<Reader>,
-    /// The connection that an answer is written to, while its client does not read it.
+    /// The connection with an answer that the client does not read.
     pub(in crate::edge) unread: AtomicWaker,
 }
 
@@ -39,7 +39,7 @@ impl Polling {
         Self { reader: Mutex::new(Reader::new(v3)), ..Self::default() }
     }
 
-    /// The engine is being asked for packets, or is no longer.
+    /// The engine is being polled, or no longer.
     pub(in crate::edge) fn asking(&self, begins: bool) {
         match begins {
             true => self.asking.fetch_add(1, Ordering::AcqRel),
@@ -52,7 +52,7 @@ impl Polling {
     }
 }
 
-/// One request after the other: who comes while another one is under way has no turn.
+/// One request after the other: a second one at the same time gets no turn.
 #[derive(Debug, Default)]
 pub(in crate::edge) struct Turns(AtomicBool);
 
@@ -72,8 +72,8 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// How long a poll that comes during a probe and finds nothing waits for the end of the probe, before
-/// it is sent away, so that the client can stop polling. As in Node.js.
+/// How long an empty poll during a probe waits for the end of the probe, before it is answered so
+/// that the client can stop polling. As in Node.js.
 const PROBE_PATIENCE: Duration = Duration::from_millis(100);
 
 impl Wire {
@@ -84,7 +84,7 @@ impl Wire {
         }
     }
 
-    /// The session is over: no request and no websocket that would take over waits any longer.
+    /// The session has ended: no request waits any longer, and no websocket that would take over.
     pub(in crate::edge) fn end(&self) {
         if let Some(polling) = &self.polling {
             polling.over.store(true, Ordering::Release);
@@ -109,14 +109,14 @@ impl Wire {
         }
     }
 
-    /// Waits until a poll that has nothing to bring yet must not wait any longer: at the probe that
-    /// comes while it waits, a little after it came while one was on, and when the session goes over
-    /// to the websocket or ends.
+    /// Waits until an empty poll has to be answered: when a probe comes while the poll waits, a
+    /// little after the poll's start during a probe, and when the session moves to the websocket or
+    /// ends.
     pub(in crate::edge) async fn sends_polls_away(&self) {
         let Some(polling) = &self.polling else { return };
         let mut was_here_before = false;
         loop {
-            // before looking: a change right after that look is not missed
+            // before the check: a change right after it is not missed
             let moved = polling.moved.notified();
             if self.is_over() {
                 return;
@@ -134,14 +134,14 @@ impl Wire {
         }
     }
 
-    /// What the engine is to read in the place of a request's body of this type.
+    /// The replacement for a request's body of this type.
     pub(in crate::edge) fn read_body(&self, body: Bytes, kind: Option<&HeaderValue>) -> Packets {
         let Some(polling) = &self.polling else { return Packets { bytes: body, closes: true } };
         let binary = kind.is_some_and(|kind| kind == "application/octet-stream");
         inbound::body(&mut polling.reader.lock(), body, binary)
     }
 
-    /// The client was heard of.
+    /// The client gave a sign of life.
     pub(in crate::edge) fn seen(&self, now: Duration) {
         if let Some(polling) = &self.polling {
             polling.last_seen_ms.store(now.as_millis() as u64, Ordering::Relaxed);

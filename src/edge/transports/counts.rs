@@ -1,4 +1,4 @@
-//! What the transports of a node count.
+//! The counts of a node's transports.
 
 use std::sync::{
     Arc,
@@ -26,7 +26,8 @@ pub(super) struct Counters {
     pub(super) unknown_namespaces: Arc<AtomicU64>,
 }
 
-/// How the clients of this node are connected, and what has been cut or refused since its start.
+/// The connections of a node's clients, and the transports cut and requests refused since its
+/// start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransportCounts {
@@ -34,22 +35,22 @@ pub struct TransportCounts {
     pub polling: u64,
     /// Sessions connected by a websocket now.
     pub websocket: u64,
-    /// Websockets that are about to take over from polling now.
+    /// Upgrades from polling to websocket that are under way now.
     pub upgrading: u64,
-    /// Websockets that have taken over.
+    /// Upgrades that succeeded.
     pub upgraded: u64,
-    /// Websockets that meant to and did not.
+    /// Upgrades that failed.
     pub upgrades_failed: u64,
-    /// Transports cut by us.
+    /// Transports cut by the server, by reason.
     pub killed: Vec<(KillReason, u64)>,
-    /// Requests refused before the engine knew of them.
+    /// Requests refused before the engine knew of them, by reason.
     pub refused: Vec<(RefuseReason, u64)>,
-    /// Sockets that asked for a namespace that there is not.
+    /// Attempts to join a namespace that does not exist.
     pub unknown_namespaces: u64,
 }
 
 impl Wires {
-    /// How the clients of this node are connected, and what has been cut or refused since its start. Walks over all sessions.
+    /// The present counts. Walks over all sessions.
     pub(crate) fn counts(&self) -> TransportCounts {
         let counters = &self.shared.counters;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -67,8 +68,8 @@ impl Wires {
         }
     }
 
-    /// Counts from now on the CONNECTs to namespaces that `exists` does not know. Said once, before
-    /// there are sessions.
+    /// Counts the CONNECTs to namespaces that `exists` does not know. Called once, before there are
+    /// sessions.
     pub(crate) fn count_unknown_namespaces(
         &self,
         exists: impl Fn(&str) -> bool + Send + Sync + 'static,
@@ -82,18 +83,18 @@ impl Wires {
         let _ = self.shared.connects.set(connects);
     }
 
-    /// Who is told of the CONNECTs of clients.
+    /// Takes the CONNECTs of clients.
     pub(in crate::edge) fn connects(&self) -> Connects {
         self.shared.connects.get().cloned().unwrap_or_default()
     }
 
-    /// Counts from now on what passes, and names each session of which a websocket took over from
-    /// polling, as long as there is room in the channel. Said once, before there are sessions.
+    /// Counts the traffic from now on, and reports each session that was upgraded to websocket
+    /// while the channel has room. Called once, before there are sessions.
     pub(crate) fn count_traffic(&self, upgrades: Sender<Sid>) {
         let _ = self.shared.traffic.set(Counted::new(upgrades));
     }
 
-    /// What has passed, if it is counted.
+    /// The traffic, if it is counted.
     pub(crate) fn traffic(&self) -> Traffic {
         self.shared.traffic.get().map(Counted::so_far).unwrap_or_default()
     }

@@ -16,17 +16,16 @@ use crate::edge::{
 };
 
 impl Wires {
-    /// Cuts the transport of this session. To the engine it looks like a reset connection
-    /// (websocket) or a client that says good-bye (polling), so it takes its ordinary way from
-    /// there: the disconnect handlers run, the socket leaves its rooms. The client sees a lost
-    /// connection and comes back.
+    /// Cuts the transport of this session. The engine sees a reset connection (websocket) or a
+    /// client that closes (polling), and does the rest: the disconnect handlers run, the socket
+    /// leaves its rooms. The client sees a lost connection and comes back.
     ///
-    /// `false` if there is no such session (any more), or if it has been cut before.
+    /// `false` if there is no such session (any more), or if it was cut before.
     pub(crate) fn kill(&self, sid: Sid, reason: KillReason) -> bool {
         self.get(sid).is_some_and(|wire| self.kill_wire(&wire, reason))
     }
 
-    /// Cuts every session there is, in random order, evenly over `spread`; then those that have
+    /// Cuts every session in random order, evenly over `spread`, and then the sessions that have
     /// come in the meantime.
     pub(crate) async fn kill_all_spread(&self, spread: Duration, reason: KillReason) {
         let mut sids = self.all();
@@ -34,7 +33,7 @@ impl Wires {
         let start = tokio::time::Instant::now();
         let step = spread.checked_div(sids.len() as u32).unwrap_or_default();
         for (n, sid) in (0..).zip(sids) {
-            // from one step on: who is first has time to hear why, too
+            // from the first step on, so that even the first client has time to hear why
             sleep_until(start + step * (n + 1)).await;
             self.kill(sid, reason);
         }
@@ -56,8 +55,8 @@ impl Wires {
         true
     }
 
-    /// Too much waits on this node: cuts the clients for whom the most is held, until what is left
-    /// is well below the limit.
+    /// Too much waits on this node: cuts the clients for which the most is held, until the rest is
+    /// well below the limit.
     pub(crate) fn relieve(&self) {
         let Some(limit) = self.shared.budget.limit_if_exceeded() else { return };
         let Some(_only) = self.shared.relieving.try_lock() else { return };
@@ -98,8 +97,8 @@ impl Wires {
         });
     }
 
-    /// The engine has given up this session: its client has not answered a ping in time. A websocket
-    /// is closed by the engine; of a session that polls nobody else would be told.
+    /// The engine has given up this session: its client did not answer a ping in time. The engine
+    /// closes a websocket; a polling session has to be cut here.
     pub(crate) fn timed_out(&self, sid: Sid) {
         if let Some(wire) = self.get(sid)
             && wire.phase() != Phase::Websocket

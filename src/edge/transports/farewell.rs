@@ -8,8 +8,8 @@ use socketioxide_core::Sid;
 use super::Wires;
 use crate::edge::{frames, transport::Wire};
 
-/// The packet that ends the engine's timer for a session that has joined no namespace, in the forms
-/// in which clients send packets.
+/// The packet that ends the engine's timer for a session that has joined no namespace, in each form
+/// of a client's packets.
 #[derive(Debug)]
 pub(super) struct Farewell {
     namespace: Box<str>,
@@ -18,8 +18,8 @@ pub(super) struct Farewell {
 }
 
 impl Wires {
-    /// Names the packet that ends the engine's timer for a session that has joined no namespace:
-    /// text, or binary. Said once, before there are sessions.
+    /// Sets the packet that ends the engine's timer for a session that has joined no namespace:
+    /// text, or binary. Called once, before there are sessions.
     pub(crate) fn set_farewell(&self, namespace: &str, packet: &[u8], is_text: bool) {
         let opcode = if is_text { frames::TEXT } else { frames::BINARY };
         let mut frame = Vec::with_capacity(packet.len() + 14);
@@ -44,14 +44,14 @@ impl Wires {
         }
     }
 
-    /// What the engine has to read before a websocket ends, as a frame.
+    /// The packet that the engine reads before a websocket ends, as a frame.
     pub(in crate::edge) fn farewell_frame(&self, wire: &Wire) -> Option<Bytes> {
         let farewell = self.shared.farewell.get().filter(|_| wire.needs_farewell())?;
         wire.expect_farewell_answer();
         Some(farewell.frame.clone())
     }
 
-    /// The same as the body of a request.
+    /// The same packet as the body of a request.
     pub(in crate::edge) fn farewell_body(&self, wire: &Wire) -> Option<Bytes> {
         let farewell = self.shared.farewell.get().filter(|_| wire.needs_farewell())?;
         wire.expect_farewell_answer();
