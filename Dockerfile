@@ -4,6 +4,8 @@ COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY benches benches
 COPY examples examples
+# Cargo wants to see it, and builds it for tests alone.
+COPY tests/kit tests/kit
 # With traces, which cost nothing before `traces.endpoint` is set.
 RUN cargo build --release --locked --bin switchboard --features otlp
 

@@ -7,11 +7,9 @@ use std::{collections::BTreeSet, time::Duration};
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::{
-    Client, Server,
+    Client, RedisServer, Server,
     admin::{Admin, Answer},
-    by_name,
-    redis::Redis,
-    until, within,
+    by_name, until, within,
 };
 use switchboard::{
     Config, Data, Gateway, Reply, Socket, Switchboard,
@@ -290,7 +288,7 @@ async fn a_room_is_shown_and_sent_away_on_both_nodes() {
 
 #[tokio::test]
 async fn nodes_are_listed_and_a_lost_link_is_said() {
-    let mut redis = Redis::start().await;
+    let mut redis = RedisServer::start().await;
     let on = |name: &'static str| {
         let url = SecretUrl::new(redis.url());
         builder(move |config| {

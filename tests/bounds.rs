@@ -6,7 +6,7 @@ mod support;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use support::{Client, DEADLINE, Server, admin::Admin, by_name, redis::Redis, until, within};
+use support::{Client, DEADLINE, RedisServer, Server, admin::Admin, by_name, until, within};
 use switchboard::{
     Authenticate, Config, Data, Fault, Gateway, Handshake, Identity, Jwt, Reply, Socket,
     Switchboard, builtin, config::SecretUrl,
@@ -20,7 +20,7 @@ type Counts = BTreeMap<&'static str, f64>;
 struct Watched {
     server: Server,
     admin: Admin,
-    redis: Option<Redis>,
+    redis: Option<RedisServer>,
 }
 
 impl Watched {
@@ -29,14 +29,14 @@ impl Watched {
     }
 
     async fn on_redis(gateway: Gateway, configure: impl FnOnce(&mut Config)) -> Self {
-        let redis = Redis::start().await;
+        let redis = RedisServer::start().await;
         Self::start(gateway, configure, Some(redis)).await
     }
 
     async fn start(
         gateway: Gateway,
         configure: impl FnOnce(&mut Config),
-        redis: Option<Redis>,
+        redis: Option<RedisServer>,
     ) -> Self {
         let mut config = Config::default();
         config.drain.grace = Duration::ZERO;
@@ -51,12 +51,13 @@ impl Watched {
     async fn counts(&self) -> Counts {
         let metrics = self.admin.scrape().await;
         let gauge = |name| metrics.value(name, &[]);
-        let channels = self.redis.as_ref().map_or(0, |redis| {
-            let listed = redis.cli(&["PUBSUB", "CHANNELS", "socket.io*"]);
-            // By these a link hears itself; each has a name of its own, and they change.
-            let channels = listed.lines().filter(|name| !name.starts_with("socket.io#here-"));
-            channels.filter(|name| !name.is_empty()).count()
-        });
+        let mut listed = match &self.redis {
+            Some(redis) => redis.ask(&["PUBSUB", "CHANNELS", "socket.io*"]).await,
+            None => Vec::<String>::new(),
+        };
+        // By these a link hears itself; each has a name of its own, and they change.
+        listed.retain(|name| !name.starts_with("socket.io#here-"));
+        let channels = listed.len();
         BTreeMap::from([
             ("connections", {
                 let of = |transport| {

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Client, Server, by_name, redis::Redis, rooms, until, within};
+use support::{Client, RedisServer, Server, by_name, rooms, until, within};
 use switchboard::{
     Config, Data, Gateway, Payload, Reply, Socket, Switchboard,
     config::{OverLimit, SecretUrl, Subscribe, WireProtocol},
@@ -27,7 +27,7 @@ const CLASSIC: Link = Link::Redis(WireProtocol::Classic, Subscribe::Interest);
 /// Nodes that are one server.
 struct Cluster {
     nodes: Vec<Server>,
-    redis: Option<Redis>,
+    redis: Option<RedisServer>,
 }
 
 fn gateway() -> Gateway {
@@ -52,7 +52,8 @@ impl Cluster {
         build: impl Fn(Builder, usize) -> Builder,
     ) -> Self {
         let local = LocalCluster::default();
-        let redis = if let Link::Redis(..) = link { Some(Redis::start().await) } else { None };
+        let redis =
+            if let Link::Redis(..) = link { Some(RedisServer::start().await) } else { None };
         let mut nodes = Vec::new();
         for number in 0..count {
             let mut config = Config::default();
@@ -399,7 +400,7 @@ async fn a_join_past_the_api_is_found(link: Link) {
 
 #[tokio::test]
 async fn a_start_that_failed_may_be_tried_again() {
-    let mut redis = Redis::start().await;
+    let mut redis = RedisServer::start().await;
     redis.kill();
     let mut config = Config::default();
     config.redis.url = Some(SecretUrl::new(redis.url()));
@@ -407,7 +408,7 @@ async fn a_start_that_failed_may_be_tried_again() {
     for _ in 0..2 {
         assert!(matches!(server.bind("127.0.0.1:0").await, Err(ServeError::Redis(_))));
     }
-    redis.restart();
+    redis.restart().await;
     let mut bound = None;
     until("Redis is back", async || {
         bound = server.bind("127.0.0.1:0").await.ok();
@@ -415,7 +416,8 @@ async fn a_start_that_failed_may_be_tried_again() {
     })
     .await;
     until("the node is counted", async || {
-        redis.cli(&["PUBSUB", "NUMSUB", "socket.io-request#/#"]).ends_with('1')
+        let numsub = ["PUBSUB", "NUMSUB", "socket.io-request#/#"];
+        redis.ask::<Vec<(String, usize)>>(&numsub).await[0].1 == 1
     })
     .await;
 }

@@ -8,11 +8,9 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde::{Serialize, Serializer};
@@ -20,11 +18,12 @@ use socketioxide::{
     ParserConfig, SendError, SocketError, SocketIo, SocketIoBuilder, extract::SocketRef,
     handler::ConnectHandler, service::SocketIoService, socket::DisconnectReason,
 };
-use tokio::io::DuplexStream;
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{Message, protocol::Role},
+use test_kit::{
+    waiting::{eventually, within},
+    websocket::WebSocket,
 };
+use tokio::io::DuplexStream;
+use tokio_tungstenite::tungstenite::Message;
 use tower_service::Service as _;
 
 type Engine = SocketIoService<engineioxide::service::NotFoundService>;
@@ -44,21 +43,6 @@ fn engine_of(builder: SocketIoBuilder) -> (Engine, SocketIo, Arc<AtomicUsize>) {
 
 fn engine() -> (Engine, SocketIo, Arc<AtomicUsize>) {
     engine_of(SocketIo::builder())
-}
-
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let limited = tokio::time::timeout(Duration::from_secs(5), future).await;
-    limited.unwrap_or_else(|_| panic!("took too long: {what}"))
-}
-
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    within(what, async {
-        let mut tick = tokio::time::interval(Duration::from_millis(2));
-        while !condition() {
-            tick.tick().await;
-        }
-    })
-    .await;
 }
 
 fn request(
@@ -122,25 +106,26 @@ fn websocket(engine: &Engine, sid: Option<&str>) -> impl Future<Output = Client>
     let accepted = engine.clone().call((theirs, request));
     async move {
         accepted.await.expect("accepted");
-        WebSocketStream::from_raw_socket(ours, Role::Client, None).await
+        WebSocket::over(ours).await
     }
 }
 
-type Client = WebSocketStream<DuplexStream>;
+type Client = WebSocket<DuplexStream>;
 
-async fn frame(client: &mut Client) -> String {
-    let frame = within("a frame", client.next()).await.expect("open").expect("well formed");
-    frame.into_text().expect("a text frame").to_string()
-}
-
-async fn say(client: &mut Client, packet: &str) {
-    client.send(Message::text(packet)).await.expect("open");
+/// The next packet in binary; none of those before it counts.
+async fn binary(client: &mut Client) -> Bytes {
+    loop {
+        let message = client.next().await.expect("open");
+        if message.is_binary() {
+            return message.into_data();
+        }
+    }
 }
 
 #[tokio::test]
 async fn entry_1_open_comes_first_and_names_the_session_first() {
     let (engine, ..) = engine();
-    let open = frame(&mut websocket(&engine, None).await).await;
+    let open = websocket(&engine, None).await.hears().await;
     assert!(open.starts_with("0{\"sid\":\""), "{open}");
     assert_eq!(sid_of(&open).len(), 16);
     let (_, open) = ask(&engine, request("GET", 4, None, "")).await;
@@ -155,8 +140,8 @@ async fn entry_1_open_comes_first_and_names_the_session_first() {
 async fn entry_2_a_session_is_pinged_at_once() {
     let (engine, ..) = engine();
     let mut client = websocket(&engine, None).await;
-    frame(&mut client).await;
-    assert_eq!(frame(&mut client).await, "2");
+    client.hears().await;
+    assert_eq!(client.hears().await, "2");
     let (_, open) = ask(&engine, request("GET", 4, None, "")).await;
     assert_eq!(poll(&engine, &sid_of(&open)).await, "2", "and nothing with it");
 }
@@ -182,14 +167,14 @@ async fn entry_4_a_close_packet_ends_a_session_and_harms_no_other() {
     let waiting = engine.clone().call(request("GET", 4, Some(&first), ""));
     post(&engine, &first, "1").await;
     within("the poll ends", waiting).await.expect("infallible");
-    until("the disconnect handler has run", || left.load(Ordering::SeqCst) == 1).await;
+    eventually("the disconnect handler has run", || left.load(Ordering::SeqCst) == 1).await;
     assert_eq!(post(&engine, &first, "1").await, 400, "a session that has ended");
     // in the middle of an upgrade
     let mut probe = websocket(&engine, Some(&second)).await;
-    say(&mut probe, "2probe").await;
-    assert_eq!(frame(&mut probe).await, "3probe");
+    probe.say("2probe").await;
+    assert_eq!(probe.hears().await, "3probe");
     post(&engine, &second, "1").await;
-    until("the disconnect handler has run", || left.load(Ordering::SeqCst) == 2).await;
+    eventually("the disconnect handler has run", || left.load(Ordering::SeqCst) == 2).await;
 }
 
 #[tokio::test]
@@ -198,11 +183,11 @@ async fn entry_5_an_upgrade_is_probed_and_then_frames_are_read() {
     let sid = polling_session(&engine).await;
     let mut client = websocket(&engine, Some(&sid)).await;
     for packet in ["2probe", "5", "2", "42[\"early\"]"] {
-        say(&mut client, packet).await;
+        client.say(packet).await;
     }
-    assert_eq!(frame(&mut client).await, "3probe");
+    assert_eq!(client.hears().await, "3probe");
     io.emit("hello", &1).await.expect("emitted");
-    assert_eq!(frame(&mut client).await, "42[\"hello\",1]");
+    assert_eq!(client.hears().await, "42[\"hello\",1]");
     assert_ne!(ask(&engine, request("GET", 4, Some(&sid), "")).await.0, 200, "polling is over");
 }
 
@@ -210,11 +195,11 @@ async fn entry_5_an_upgrade_is_probed_and_then_frames_are_read() {
 async fn entry_6_the_end_of_the_reader_ends_the_session() {
     let (engine, _, left) = engine();
     let mut client = websocket(&engine, None).await;
-    frame(&mut client).await;
-    say(&mut client, "40").await;
-    while !frame(&mut client).await.starts_with("40{") {}
+    client.hears().await;
+    client.say("40").await;
+    while !client.hears().await.starts_with("40{") {}
     drop(client);
-    until("the disconnect handler has run", || left.load(Ordering::SeqCst) == 1).await;
+    eventually("the disconnect handler has run", || left.load(Ordering::SeqCst) == 1).await;
 }
 
 async fn refuse(_: SocketRef) -> Result<(), std::fmt::Error> {
@@ -226,10 +211,10 @@ async fn entry_7_a_refusal_is_a_message_and_nothing_else() {
     let (engine, io, _) = engine();
     io.ns("/no", (async || {}).with(refuse));
     let mut client = websocket(&engine, None).await;
-    frame(&mut client).await;
-    say(&mut client, "40/no,").await;
+    client.hears().await;
+    client.say("40/no,").await;
     let refusal = loop {
-        let packet = frame(&mut client).await;
+        let packet = client.hears().await;
         if packet != "2" {
             break packet;
         }
@@ -240,15 +225,10 @@ async fn entry_7_a_refusal_is_a_message_and_nothing_else() {
     let (engine, io) = SocketIo::builder().with_parser(ParserConfig::msgpack()).build_svc();
     io.ns("/no", (async || {}).with(refuse));
     let mut client = websocket(&engine, None).await;
-    frame(&mut client).await;
+    client.hears().await;
     let connect = b"\x82\xa4type\x00\xa3nsp\xa3/no";
-    client.send(Message::binary(connect.to_vec())).await.expect("open");
-    let refusal = loop {
-        let frame = within("a frame", client.next()).await.expect("open").expect("well formed");
-        if frame.is_binary() {
-            break frame.into_data();
-        }
-    };
+    client.send(Message::binary(connect.to_vec())).await;
+    let refusal = binary(&mut client).await;
     let mut expected = b"\x83\xa4type\x04\xa3nsp\xa3/no\xa4data\x81\xa7message".to_vec();
     let length = u8::try_from(reason.len()).expect("short");
     if length < 32 {
@@ -265,10 +245,10 @@ async fn entry_7_a_connect_is_the_engines_id_and_nothing_else() {
     let (engine, io, _) = engine();
     io.ns("/in", async || {});
     let mut client = websocket(&engine, None).await;
-    let sid = sid_of(&frame(&mut client).await);
-    say(&mut client, "40/in,").await;
+    let sid = sid_of(&client.hears().await);
+    client.say("40/in,").await;
     let admitted = loop {
-        let packet = frame(&mut client).await;
+        let packet = client.hears().await;
         if packet != "2" {
             break packet;
         }
@@ -278,15 +258,10 @@ async fn entry_7_a_connect_is_the_engines_id_and_nothing_else() {
     let (engine, io) = SocketIo::builder().with_parser(ParserConfig::msgpack()).build_svc();
     io.ns("/in", async || {});
     let mut client = websocket(&engine, None).await;
-    let sid = sid_of(&frame(&mut client).await);
+    let sid = sid_of(&client.hears().await);
     let connect = b"\x82\xa4type\x00\xa3nsp\xa3/in";
-    client.send(Message::binary(connect.to_vec())).await.expect("open");
-    let admitted = loop {
-        let frame = within("a frame", client.next()).await.expect("open").expect("well formed");
-        if frame.is_binary() {
-            break frame.into_data();
-        }
-    };
+    client.send(Message::binary(connect.to_vec())).await;
+    let admitted = binary(&mut client).await;
     let mut expected = b"\x83\xa4type\x00\xa3nsp\xa3/in\xa4data\x81\xa3sid\xb0".to_vec();
     expected.extend(sid.as_bytes());
     assert_eq!(admitted, expected);
@@ -360,11 +335,11 @@ async fn entry_11_a_packet_put_aside_comes_with_the_next_poll_at_once_and_with_n
     assert!(bytes(response.expect("infallible")).await.starts_with(b"42[\"n\",2"));
     // This is the fault that the edge goes around. If it is mended, so much the better.
     let mut client = websocket(&engine, Some(&sids[1])).await;
-    say(&mut client, "2probe").await;
-    say(&mut client, "5").await;
-    assert_eq!(frame(&mut client).await, "3probe");
+    client.say("2probe").await;
+    client.say("5").await;
+    assert_eq!(client.hears().await, "3probe");
     io.emit("n", &3).await.expect("emitted");
-    assert_eq!(frame(&mut client).await, "42[\"n\",3]", "and the second one never comes");
+    assert_eq!(client.hears().await, "42[\"n\",3]", "and the second one never comes");
 }
 
 #[tokio::test]
@@ -381,16 +356,16 @@ async fn entry_12_a_session_that_has_joined_nothing_is_kept_until_a_connect_succ
             .body(())
             .expect("a request");
         engine.clone().call((theirs, request)).await.expect("accepted");
-        let mut client = WebSocketStream::from_raw_socket(ours, Role::Client, None).await;
-        frame(&mut client).await;
+        let mut client = WebSocket::over(ours).await;
+        client.hears().await;
         if joins {
-            say(&mut client, "40/other,").await;
-            while !frame(&mut client).await.starts_with("40/other,") {}
+            client.say("40/other,").await;
+            while !client.hears().await.starts_with("40/other,") {}
         }
         drop(client);
         held
     };
     let (joined, not) = (kept(true).await, kept(false).await);
-    until("the engine lets go", || joined.upgrade().is_none()).await;
+    eventually("the engine lets go", || joined.upgrade().is_none()).await;
     assert!(not.upgrade().is_some(), "mended: the edge need not say farewell any more");
 }

@@ -11,11 +11,9 @@ use std::{
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::{
-    Server,
+    RedisServer, Server,
     admin::{Admin, Metrics},
-    by_name,
-    redis::Redis,
-    until, within,
+    by_name, until, within,
 };
 use switchboard::{
     Config, Fault, Gateway, Handshake, Reply, Switchboard,
@@ -267,7 +265,7 @@ async fn users_are_counted_until_their_last_socket_has_left() {
 
 #[tokio::test]
 async fn a_node_filters_what_others_say_and_not_its_own_echo() {
-    let redis = Redis::start().await;
+    let redis = RedisServer::start().await;
     let node = || {
         let url = SecretUrl::new(redis.url());
         start(builder(move |config| config.redis.url = Some(url)))
@@ -433,7 +431,7 @@ async fn requests_of_the_admin_port_are_timed_by_route_and_answer() {
 
 #[tokio::test]
 async fn what_travels_between_nodes_is_counted_on_both() {
-    let redis = Redis::start().await;
+    let redis = RedisServer::start().await;
     let node = || {
         let url = SecretUrl::new(redis.url());
         start(builder(move |config| {
@@ -477,7 +475,7 @@ async fn what_travels_between_nodes_is_counted_on_both() {
     })
     .await;
     assert_eq!(at_home.scrape().await.value("switchboard_cluster_queue_frames", &[]), 0.0);
-    redis.restart();
+    redis.restart().await;
     until("the link is up again", async || {
         let metrics = at_home.scrape().await;
         metrics.value("switchboard_cluster_link_up", &[]) == 1.0
@@ -502,7 +500,7 @@ async fn the_process_is_described() {
 
 /// A scrape that has everything there is.
 async fn all_metrics() -> Metrics {
-    let redis = Redis::start().await;
+    let redis = RedisServer::start().await;
     let url = SecretUrl::new(redis.url());
     let mut admin_ui = AdminUi::new("admin", "a long password");
     admin_ui.mode = AdminUiMode::Development;

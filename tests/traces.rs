@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Client, Server, admin::Admin, by_name, redis::Redis, within};
+use support::{Client, RedisServer, Server, admin::Admin, by_name, within};
 use switchboard::{
     Code, Config, Data, Fault, Gateway, Handshake, Reply, Socket, Switchboard,
     config::{SecretUrl, WireProtocol},
@@ -95,7 +95,7 @@ fn is_child_of(child: &Span, parent: &Span) {
 async fn a_trace_goes_through_the_cluster(link: Option<WireProtocol>) {
     let collector = Collector::start().await;
     let local = LocalCluster::default();
-    let redis = if link.is_some() { Some(Redis::start().await) } else { None };
+    let redis = if link.is_some() { Some(RedisServer::start().await) } else { None };
     let mut nodes = Vec::new();
     for name in ["here", "there"] {
         let mut config = config(&collector);

@@ -180,12 +180,13 @@ fn is_no_answer(error: &RedisError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use test_kit::redis::RedisServer;
+
     use super::*;
-    use crate::link::testing::Server;
 
     #[tokio::test]
     async fn what_is_refused_is_found_out_and_named_and_so_is_that_it_is_allowed_again() {
-        let server = Server::start().await;
+        let server = RedisServer::start().await;
         let user = ["ACL", "SETUSER", "app", "on", ">pw", "~a", "&x", "-@all", "+hello", "+get"];
         server.command(&user).await.unwrap();
         let far =

@@ -2,23 +2,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
+
+use test_kit::waiting::until;
 
 use super::{LimitReached, UserDirectory, UserLimit, UserSocket};
 use crate::id::{NodeId, SocketId, UserId};
-
-/// Longest wait of a test for an expected state.
-pub(super) const DEADLINE: Duration = Duration::from_secs(20);
-
-/// Waits until a condition holds; the test fails if it takes too long.
-pub(super) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let start = Instant::now();
-    while !holds().await {
-        assert!(start.elapsed() < DEADLINE, "waited in vain until {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
 
 /// A socket; a greater number is younger.
 pub(super) fn socket(number: u32, namespace: &str) -> UserSocket {

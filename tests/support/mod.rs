@@ -1,45 +1,24 @@
 //! A server in this process and a small Socket.IO client, so that tests can tell stories.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses a part of it")]
 
 pub mod admin;
-pub mod redis;
 
-use std::{collections::VecDeque, future::Future, net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr};
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::SinkExt as _;
 use serde_json::{Value, json};
 use switchboard::{
     Data, Gateway, Reply, Socket, Switchboard,
     server::{Builder, ServeError},
 };
-use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{client::IntoClientRequest, protocol::Message},
+use test_kit::websocket::WebSocket;
+pub use test_kit::{
+    redis::RedisServer,
+    waiting::{DEADLINE, until, within},
 };
-
-/// The longest that anything here may take. Reached only when a test fails.
-pub const DEADLINE: Duration = Duration::from_secs(10);
-
-/// Waits for `future`, and fails the test with `what` if it takes too long.
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("took too long: {what}"),
-    }
-}
-
-/// Waits until `condition` holds.
-pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    within(what, async {
-        let mut tick = tokio::time::interval(Duration::from_millis(5));
-        while !condition().await {
-            tick.tick().await;
-        }
-    })
-    .await;
-}
+use tokio::{sync::oneshot, task::JoinHandle};
+use tokio_tungstenite::tungstenite::Message;
 
 /// A server on a free port of this machine.
 pub struct Server {
@@ -92,7 +71,7 @@ impl Server {
 
 /// A client with one namespace.
 pub struct Client {
-    websocket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    websocket: WebSocket,
     namespace: String,
     pub id: String,
     heard: VecDeque<(String, Vec<Value>)>,
@@ -107,24 +86,14 @@ impl Client {
 
     /// With these headers in the request that opens the connection.
     pub async fn open_with(address: SocketAddr, headers: &[(&'static str, &str)]) -> Self {
-        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
-        let mut request = url.into_client_request().expect("a URL");
-        for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().expect("a header"));
-        }
-        let (websocket, _) =
-            within("the handshake", connect_async(request)).await.expect("a websocket");
-        let mut client = Self {
-            websocket,
+        Self {
+            websocket: WebSocket::open_with(address, headers).await,
             namespace: "/".into(),
             id: String::new(),
             heard: VecDeque::new(),
             acks: VecDeque::new(),
             next_ack: 0,
-        };
-        let open = client.packet().await.expect("OPEN");
-        assert!(open.starts_with("0{"), "not OPEN: {open}");
-        client
+        }
     }
 
     /// Connects to a namespace of this connection.
@@ -151,7 +120,7 @@ impl Client {
     }
 
     pub async fn send(&mut self, packet: impl Into<String>) {
-        self.websocket.send(Message::text(packet.into())).await.expect("the connection is open");
+        self.websocket.say(&packet.into()).await;
     }
 
     pub async fn emit(&mut self, event: &str, data: Value) {
@@ -227,21 +196,19 @@ impl Client {
     }
 
     pub async fn close(mut self) {
-        let _ = self.websocket.close(None).await;
+        let _ = self.websocket.stream.close(None).await;
     }
 
     /// The next packet; heartbeats are answered on the way. None: the connection has ended.
     pub async fn packet(&mut self) -> Option<String> {
         loop {
-            match within("a packet", self.websocket.next()).await {
-                Some(Ok(Message::Text(text))) if text == "2" => {
-                    if self.websocket.send(Message::text("3")).await.is_err() {
-                        return None;
-                    }
+            match self.websocket.next().await? {
+                Message::Text(text) if text == "2" => {
+                    self.websocket.stream.send(Message::text("3")).await.ok()?;
                 }
-                Some(Ok(Message::Text(text))) => return Some(text.to_string()),
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
-                Some(Ok(_)) => {}
+                Message::Text(text) => return Some(text.to_string()),
+                Message::Close(_) => return None,
+                _ => {}
             }
         }
     }

@@ -1,13 +1,14 @@
 //! A Redis and the nodes on it, each a process of its own.
 
-use std::{net::SocketAddr, process::Command, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use bench_support::{process::Listening, result::Result, server::Spec};
+use bench_support::{proc, process::Listening, result::Result, server::Spec};
+use test_kit::redis::RedisServer;
 
 pub(crate) struct Nodes {
     // Before Redis, so that no node is left to look for it.
     nodes: Vec<Listening>,
-    redis: Listening,
+    redis: RedisServer,
 }
 
 /// CPU time so far.
@@ -18,9 +19,12 @@ pub(crate) struct Cpu {
 
 impl Nodes {
     pub(crate) fn start(spec: &Spec, nodes: usize) -> Result<Self> {
-        let redis = Listening::start("redis-server", redis)?;
+        // A node that falls behind in a closed loop is to be seen in the figures, not cut off.
+        let unbounded = ["--client-output-buffer-limit", "pubsub 0 0 0"];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let redis = runtime.block_on(RedisServer::with(&unbounded));
         let mut spec = spec.clone();
-        spec.variables.push(("REDIS_URL".to_owned(), format!("redis://{}", redis.address())));
+        spec.variables.push(("REDIS_URL".to_owned(), redis.url()));
         let nodes = (0..nodes).map(|_| spec.start()).collect::<Result<_>>()?;
         Ok(Self { nodes, redis })
     }
@@ -31,17 +35,6 @@ impl Nodes {
 
     pub(crate) fn cpu(&self) -> Result<Cpu> {
         let nodes = self.nodes.iter().map(Listening::cpu).collect::<Result<_>>()?;
-        Ok(Cpu { nodes, redis: self.redis.cpu()? })
+        Ok(Cpu { nodes, redis: proc::cpu(&self.redis.id().to_string())? })
     }
-}
-
-fn redis(address: SocketAddr) -> Command {
-    let mut command = Command::new("redis-server");
-    command
-        .args(["--port", &address.port().to_string(), "--bind", "127.0.0.1"])
-        .args(["--save", "", "--appendonly", "no"])
-        // A node that falls behind in a closed loop is to be seen in the figures, not cut off.
-        .args(["--client-output-buffer-limit", "pubsub 0 0 0"])
-        .current_dir(std::env::temp_dir());
-    command
 }

@@ -5,7 +5,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`result`] | the error of everything here |
-//! | `proc` | CPU time, memory and limits, as `/proc` tells them |
+//! | [`proc`] | CPU time, memory and limits, as `/proc` tells them |
 //! | [`process`] | a child process that listens |
 //! | [`server`] | what is measured, and a running one |
 //! | `frame`, [`message`] | the bytes of a websocket, and those of the scenarios' packets |
@@ -26,7 +26,7 @@ pub mod generator;
 pub mod groups;
 pub mod message;
 pub mod options;
-mod proc;
+pub mod proc;
 pub mod process;
 pub mod result;
 pub mod server;

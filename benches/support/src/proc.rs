@@ -8,7 +8,7 @@ use crate::result::Result;
 ///
 /// # Errors
 /// If `/proc` does not tell.
-pub(crate) fn own_cpu() -> Result<Duration> {
+pub fn own_cpu() -> Result<Duration> {
     cpu("self")
 }
 
@@ -17,7 +17,7 @@ pub(crate) fn own_cpu() -> Result<Duration> {
 ///
 /// # Errors
 /// If `/proc` does not tell.
-pub(crate) fn cpu(process: &str) -> Result<Duration> {
+pub fn cpu(process: &str) -> Result<Duration> {
     let mut nanoseconds = 0;
     for task in fs::read_dir(format!("/proc/{process}/task"))? {
         let Ok(line) = fs::read_to_string(task?.path().join("schedstat")) else {
@@ -42,7 +42,7 @@ fn ticks(process: &str) -> Result<Duration> {
 ///
 /// # Errors
 /// If `/proc` does not tell.
-pub(crate) fn rss(process: &str) -> Result<u64> {
+pub fn rss(process: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.split_whitespace().next());
@@ -53,7 +53,7 @@ pub(crate) fn rss(process: &str) -> Result<u64> {
 ///
 /// # Errors
 /// If `/proc` does not tell.
-pub(crate) fn open_files_limit() -> Result<usize> {
+pub fn open_files_limit() -> Result<usize> {
     let limits = fs::read_to_string("/proc/self/limits")?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let soft = line.and_then(|line| line.split_whitespace().next());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::Message;
 
-use super::support::{Poller, Seen, Server, eventually, options, rest_of, within};
+use super::support::{Poller, Seen, Server, Well as _, eventually, options, rest_of, within};
 use crate::edge::{EdgeOptions, KillReason};
 
 fn killed(server: &Server, reason: KillReason) -> u64 {
@@ -187,7 +187,8 @@ async fn a_drain_moves_everybody() {
     });
     let ends = sockets.into_iter().map(|ws| tokio::spawn(ws.ends())).collect::<Vec<_>>();
     server.edge.start_draining();
-    let refused = super::support::Ws::try_at(server.address, "EIO=4&transport=websocket").await;
+    let refused =
+        super::support::WebSocket::try_at(server.address, "EIO=4&transport=websocket").await;
     assert_eq!(refused.err().map(|(status, _)| status), Some(503));
     server.wires.kill_all_spread(Duration::from_millis(300), KillReason::Drain).await;
     for end in ends {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::support::{Poller, Server, Ws, options, request, url};
+use super::support::{Poller, Server, WebSocket, Well as _, options, request, url};
 use crate::edge::{EdgeOptions, Legacy};
 
 const UNSUPPORTED: &str = r#"{"code":5,"message":"Unsupported protocol version"}"#;
@@ -27,7 +27,7 @@ async fn legacy() -> Server {
 #[tokio::test]
 async fn a_websocket_is_welcome() {
     let mut server = Server::start().await;
-    let mut ws = Ws::at(server.address, "EIO=3&transport=websocket").await;
+    let mut ws = WebSocket::at(server.address, "EIO=3&transport=websocket").await;
     assert!(ws.hears().await.starts_with("0{"));
     assert_eq!(ws.hears().await, "40");
     server.sees_connect().await;

@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Message;
 
-use super::support::{Poller, Server, Ws};
+use super::support::{Poller, Server, WebSocket, Well as _};
 
 async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
     let mut chunk = [0; 4096];
@@ -48,7 +48,7 @@ async fn proxy(target: SocketAddr) -> SocketAddr {
 #[tokio::test]
 async fn a_websocket_works_in_pieces() {
     let mut server = Server::start().await;
-    let mut ws = Ws::open(proxy(server.address).await).await;
+    let mut ws = WebSocket::open(proxy(server.address).await).await;
     ws.say("40/closed,").await;
     assert!(ws.hears().await.contains(r#""data":{"code":"forbidden"}"#));
     ws.say("40").await;

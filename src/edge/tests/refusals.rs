@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::support::{Poller, Server, Ws, options};
+use super::support::{Poller, Server, WebSocket, Well as _, options};
 
 const REFUSED: &str =
     r#"44/closed,{"message":"forbidden: nobody may","data":{"code":"forbidden"}}"#;
@@ -12,7 +12,7 @@ const REFUSED: &str =
 #[tokio::test]
 async fn a_refusal_on_a_websocket_has_its_data() {
     let server = Server::start().await;
-    let mut ws = Ws::open(server.address).await;
+    let mut ws = WebSocket::open(server.address).await;
     for _ in 0..3 {
         ws.say("40/closed,").await;
         assert_eq!(ws.hears().await, REFUSED);
@@ -67,7 +67,7 @@ fn refused() -> Value {
 #[tokio::test]
 async fn a_msgpack_refusal_on_a_websocket_has_its_data() {
     let server = Server::with(options(), true).await;
-    let mut ws = Ws::open(server.address).await;
+    let mut ws = WebSocket::open(server.address).await;
     ws.send(Message::binary(msgpack(&json!({ "type": 0, "nsp": "/closed" })))).await;
     match ws.next().await {
         Some(Message::Binary(packet)) => assert_eq!(read(&packet), refused()),

@@ -8,7 +8,9 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::support::{Poller, Server, Ws, eventually, options, request, rest_of, url, within};
+use super::support::{
+    Poller, Server, WebSocket, Well as _, eventually, options, request, rest_of, url, within,
+};
 use crate::edge::{EdgeOptions, Limits};
 
 async fn ask(server: &Server, method: Method, query: &str) -> (u16, String) {
@@ -47,7 +49,7 @@ async fn a_transport_that_is_switched_off_is_unknown() {
     let server = Server::with(EdgeOptions { polling: false, ..options() }, false).await;
     let refused = ask(&server, Method::GET, "EIO=4&transport=polling").await;
     assert_eq!(refused, (400, r#"{"code":0,"message":"Transport unknown"}"#.into()));
-    Ws::open(server.address).await;
+    WebSocket::open(server.address).await;
 }
 
 #[tokio::test]
@@ -69,7 +71,7 @@ async fn a_full_server_says_so_before_the_engine_knows() {
         false,
     )
     .await;
-    let ws = Ws::open(server.address).await;
+    let ws = WebSocket::open(server.address).await;
     let _poller = Poller::open(server.address).await;
     let http = reqwest::Client::new();
     let refused =
@@ -77,13 +79,13 @@ async fn a_full_server_says_so_before_the_engine_knows() {
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key(header::RETRY_AFTER));
     assert_eq!(refused.text().await.expect("text"), r#"{"code":4,"message":"Server is full"}"#);
-    let refused = Ws::try_at(server.address, "EIO=4&transport=websocket").await.err();
+    let refused = WebSocket::try_at(server.address, "EIO=4&transport=websocket").await.err();
     assert_eq!(refused.map(|(status, _)| status), Some(503));
     drop(ws);
     eventually("a free place", || server.wires.all().len() == 1).await;
     // the place is given back with the last that holds it, an instant after the registry
     within("an open door", async {
-        while Ws::try_at(server.address, "EIO=4&transport=websocket").await.is_err() {}
+        while WebSocket::try_at(server.address, "EIO=4&transport=websocket").await.is_err() {}
     })
     .await;
 }
@@ -91,12 +93,12 @@ async fn a_full_server_says_so_before_the_engine_knows() {
 #[tokio::test]
 async fn limits_change_while_running() {
     let server = Server::start().await;
-    let _first = Ws::open(server.address).await;
+    let _first = WebSocket::open(server.address).await;
     server.edge.set_limits(Limits { connections_per_address: 1, ..Limits::default() });
-    let refused = Ws::try_at(server.address, "EIO=4&transport=websocket").await.err();
+    let refused = WebSocket::try_at(server.address, "EIO=4&transport=websocket").await.err();
     assert_eq!(refused.map(|(status, _)| status), Some(503));
     server.edge.set_limits(Limits::default());
-    Ws::open(server.address).await;
+    WebSocket::open(server.address).await;
 }
 
 #[tokio::test]

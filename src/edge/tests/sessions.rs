@@ -1,6 +1,6 @@
 //! Who holds a session id, and who only seems to.
 
-use super::support::{Poller, Server, Ws, options, request, url};
+use super::support::{Poller, Server, WebSocket, Well as _, options, request, url};
 use crate::edge::EdgeOptions;
 
 const UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
@@ -30,7 +30,7 @@ async fn a_session_can_not_be_taken_with_anything_but_its_own_id() {
         assert_eq!(thief.poll().await, (400, UNKNOWN.into()), "GET {guess}");
         assert_eq!(thief.post("1").await, (400, UNKNOWN.into()), "POST {guess}");
         let upgrade = format!("EIO=4&transport=websocket&sid={guess}");
-        let refused = Ws::try_at(server.address, &upgrade).await.err();
+        let refused = WebSocket::try_at(server.address, &upgrade).await.err();
         assert_eq!(refused, Some((400, UNKNOWN.into())), "upgrade {guess}");
     }
     poller.is_well().await;

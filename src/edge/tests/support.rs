@@ -1,10 +1,9 @@
 //! A server with an edge, and clients that speak the protocol byte by byte.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{Router, routing::get};
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use socketioxide::{
     ParserConfig, SocketIo,
@@ -14,37 +13,18 @@ use socketioxide::{
 };
 use socketioxide_core::Sid;
 use std::sync::Arc;
+pub(super) use test_kit::{
+    waiting::{eventually, within},
+    websocket::WebSocket,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
-    time::{sleep, timeout},
-};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, client::IntoClientRequest},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::{Edge, EdgeOptions, Wires, serve_connection};
-
-/// Longer than anything here takes, even on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(20);
-
-/// What has to happen. Panics if it does not.
-pub(super) async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("{what} did not happen"))
-}
-
-/// Waits until it is so.
-pub(super) async fn eventually(what: &str, so: impl Fn() -> bool) {
-    within(what, async {
-        while !so() {
-            sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
-}
 
 /// What the server's handlers have seen.
 #[derive(Debug, PartialEq, Eq)]
@@ -165,8 +145,8 @@ impl Server {
     }
 
     /// A websocket whose socket is in the main namespace.
-    pub(super) async fn websocket(&mut self) -> (Ws, Sid) {
-        let mut ws = Ws::open(self.address).await;
+    pub(super) async fn websocket(&mut self) -> (WebSocket, Sid) {
+        let mut ws = WebSocket::open(self.address).await;
         ws.say("40").await;
         let connected = ws.hears().await;
         assert!(connected.starts_with("40{"), "{connected}");
@@ -228,9 +208,9 @@ impl Poller {
         stream
     }
 
-    pub(super) async fn probe(&self) -> Ws {
+    pub(super) async fn probe(&self) -> WebSocket {
         let Self { address, id, version, .. } = self;
-        Ws::at(*address, &format!("EIO={version}&transport=websocket&sid={id}")).await
+        WebSocket::at(*address, &format!("EIO={version}&transport=websocket&sid={id}")).await
     }
 }
 
@@ -248,63 +228,14 @@ pub(super) async fn rest_of(mut stream: TcpStream) -> String {
     String::from_utf8_lossy(&read).into_owned()
 }
 
-/// A websocket client.
-pub(super) struct Ws {
-    pub(super) stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+/// A websocket to a [`Server`].
+pub(super) trait Well {
+    /// The session answers as it should, whatever was done to it.
+    async fn is_well(&mut self);
 }
 
-impl Ws {
-    /// A new session, its OPEN packet read.
-    pub(super) async fn open(address: SocketAddr) -> Self {
-        let mut ws = Self::at(address, "EIO=4&transport=websocket").await;
-        let open = ws.hears().await;
-        assert!(open.starts_with("0{"), "{open}");
-        ws
-    }
-
-    pub(super) async fn at(address: SocketAddr, query: &str) -> Self {
-        Self::try_at(address, query).await.expect("a websocket")
-    }
-
-    /// Or the status of the refusal.
-    pub(super) async fn try_at(address: SocketAddr, query: &str) -> Result<Self, (u16, String)> {
-        let url = url(address, query).replace("http:", "ws:");
-        let request = url.into_client_request().expect("a request");
-        match within("a handshake", connect_async(request)).await {
-            Ok((stream, _)) => Ok(Self { stream }),
-            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
-                let body = response.body().clone().unwrap_or_default();
-                Err((response.status().as_u16(), String::from_utf8_lossy(&body).into_owned()))
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    pub(super) async fn say(&mut self, text: &str) {
-        self.send(Message::text(text)).await;
-    }
-
-    pub(super) async fn send(&mut self, message: Message) {
-        within("sending", self.stream.send(message)).await.expect("sent");
-    }
-
-    pub(super) async fn hears(&mut self) -> String {
-        match self.next().await {
-            Some(Message::Text(text)) => text.as_str().to_owned(),
-            other => panic!("no text but {other:?}"),
-        }
-    }
-
-    pub(super) async fn next(&mut self) -> Option<Message> {
-        within("a message", self.stream.next()).await?.ok()
-    }
-
-    /// Whatever still comes, it comes to an end.
-    pub(super) async fn ends(mut self) {
-        within("the end", async { while let Some(Ok(_)) = self.stream.next().await {} }).await;
-    }
-
-    pub(super) async fn is_well(&mut self) {
+impl Well for WebSocket {
+    async fn is_well(&mut self) {
         self.say(r#"42["echo","well"]"#).await;
         assert_eq!(self.hears().await, r#"42["echo","well"]"#);
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::Message;
 
-use super::support::{Poller, Seen, Server, eventually, options, within};
+use super::support::{Poller, Seen, Server, Well as _, eventually, options, within};
 use crate::edge::{EdgeOptions, KillReason};
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn what_the_client_says_right_behind_its_decision_arrives() {
 }
 
 /// Ends a probe in some way, at each of its stages, and shows that nothing is lost by it.
-async fn the_session_survives<F>(stages: usize, end: impl Fn(super::support::Ws) -> F)
+async fn the_session_survives<F>(stages: usize, end: impl Fn(super::support::WebSocket) -> F)
 where
     F: Future<Output = ()>,
 {
@@ -163,6 +163,6 @@ async fn without_websockets_no_upgrade_is_offered() {
     assert!(body.contains(r#""upgrades":[]"#), "{body}");
     let poller = Poller::open(server.address).await;
     let query = format!("EIO=4&transport=websocket&sid={}", poller.id);
-    let refused = super::support::Ws::try_at(server.address, &query).await.err();
+    let refused = super::support::WebSocket::try_at(server.address, &query).await.err();
     assert_eq!(refused, Some((400, r#"{"code":0,"message":"Transport unknown"}"#.into())));
 }

@@ -1,7 +1,9 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::link::testing::{DEADLINE, Server, cluster, free_port, target};
+use test_kit::{free_port, redis::RedisServer, redis_cluster, waiting::DEADLINE};
+
+use crate::link::testing::{Reached as _, target};
 
 async fn start(target: Target, wait: bool) -> Result<(Redis, CancellationToken), LinkError> {
     let redis = Redis::new(target);
@@ -23,7 +25,7 @@ async fn ping(redis: &Redis) -> String {
 
 #[tokio::test]
 async fn the_connection_is_mended_when_redis_comes_back() {
-    let mut server = Server::start().await;
+    let mut server = RedisServer::start().await;
     let (redis, stop) = start(server.target(), false).await.unwrap();
     assert_eq!(ping(&redis).await, "PONG");
     server.kill();
@@ -38,7 +40,7 @@ async fn the_connection_is_mended_when_redis_comes_back() {
 
 #[tokio::test]
 async fn a_redis_that_hangs_is_noticed_within_five_seconds() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (redis, _stop) = start(server.target(), false).await.unwrap();
     server.freeze();
     let frozen = Instant::now();
@@ -63,7 +65,7 @@ async fn where_nobody_listens_the_start_fails_and_names_the_address() {
 
 #[tokio::test]
 async fn a_wrong_password_fails_the_start() {
-    let server = Server::with(&["--requirepass", "right"]).await;
+    let server = RedisServer::with(&["--requirepass", "right"]).await;
     let url = |password: &str| format!("redis://:{password}@127.0.0.1:{}", server.port);
     let error = start(target(&url("wr0ng")), false).await.unwrap_err();
     assert!(!format!("{error:?}").contains("wr0ng"), "{error:?}");
@@ -73,7 +75,7 @@ async fn a_wrong_password_fails_the_start() {
 
 #[tokio::test]
 async fn in_a_cluster_commands_go_where_their_key_is() {
-    let nodes = cluster().await;
+    let nodes = redis_cluster::start().await;
     let url = format!("{},{}", nodes[0].url(), nodes[1].url());
     let (redis, _stop) = start(target(&url), false).await.unwrap();
     let mut commands = redis.commands().unwrap();

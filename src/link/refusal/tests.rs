@@ -4,7 +4,9 @@ use tokio::{
 };
 
 use super::*;
-use crate::link::testing::{Server, free_port, target};
+use test_kit::{free_port, redis::RedisServer};
+
+use crate::link::testing::target;
 
 /// The words for a server that cannot be reached, or refuses.
 async fn said(url: &str) -> String {
@@ -58,7 +60,7 @@ async fn nobody_and_nowhere_are_named() {
 
 #[tokio::test]
 async fn a_redis_that_refuses_says_why() {
-    let server = Server::with(&["--requirepass", "right", "--maxclients", "2"]).await;
+    let server = RedisServer::with(&["--requirepass", "right", "--maxclients", "2"]).await;
     let url = |login: &str| format!("redis://{login}127.0.0.1:{}", server.port);
     let text = said(&url("")).await;
     assert!(text.contains("asks for a login") && !text.contains("cannot reach"), "{text}");

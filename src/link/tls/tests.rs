@@ -1,11 +1,12 @@
 use std::{path::PathBuf, process::Command};
 
+use test_kit::{free_port, redis::RedisServer};
+
 use super::*;
 use crate::{
     link::{
         refusal::explain,
         target::{Target, Timeouts},
-        testing::{Server, free_port},
     },
     secret::SecretUrl,
 };
@@ -40,12 +41,12 @@ impl Keys {
     }
 
     /// A Redis that asks for certificates, which is its default.
-    async fn server(&self) -> (Server, u16) {
+    async fn server(&self) -> (RedisServer, u16) {
         let port = free_port();
         let (cert, key, ca) = (self.file("redis.pem"), self.file("redis.key"), self.file("ca.pem"));
         let args = ["--tls-port", &port.to_string(), "--tls-cert-file", &cert];
         let more = ["--tls-key-file", &key, "--tls-ca-cert-file", &ca];
-        (Server::with(&[&args[..], &more[..]].concat()).await, port)
+        (RedisServer::with(&[&args[..], &more[..]].concat()).await, port)
     }
 
     fn target(&self, url: &str, [ca, cert, key]: [Option<&str>; 3]) -> Target {

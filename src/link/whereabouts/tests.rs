@@ -1,10 +1,16 @@
 use redis::Value;
+use test_kit::{
+    network::Network,
+    redis::RedisServer,
+    redis_cluster,
+    waiting::{DEADLINE, until},
+};
 
 use crate::link::{
     client::Redis,
     probe::{self, Life},
     state::Link,
-    testing::{DEADLINE, Network, Server, cluster, remove_last, target, until},
+    testing::{Reached as _, target},
     whereabouts::Channels,
 };
 
@@ -30,13 +36,13 @@ async fn set(redis: &Redis, key: &str) -> Option<()> {
     answer.ok().map(drop)
 }
 
-async fn get(server: &Server, key: &str) -> Value {
+async fn get(server: &RedisServer, key: &str) -> Value {
     server.command(&["GET", key]).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_replica_is_refused_and_so_is_a_master_that_becomes_one() {
-    let (master, server) = (Server::start().await, Server::start().await);
+    let (master, server) = (RedisServer::start().await, RedisServer::start().await);
     let port = master.port.to_string();
     let why = format!("it is a replica of 127.0.0.1:{port}");
 
@@ -53,7 +59,7 @@ async fn a_replica_is_refused_and_so_is_a_master_that_becomes_one() {
 
 #[tokio::test]
 async fn a_write_that_is_refused_ends_the_link_whatever_else_is_said() {
-    let (master, server) = (Server::start().await, Server::start().await);
+    let (master, server) = (RedisServer::start().await, RedisServer::start().await);
     let commands = server.commands().await;
     let port = master.port.to_string();
     server.command(&["REPLICAOF", "127.0.0.1", &port]).await.unwrap();
@@ -67,7 +73,7 @@ async fn a_write_that_is_refused_ends_the_link_whatever_else_is_said() {
 
 #[tokio::test]
 async fn a_link_follows_the_address_to_another_server() {
-    let (old, new) = (Server::start().await, Server::start().await);
+    let (old, new) = (RedisServer::start().await, RedisServer::start().await);
     let way = Network::to(old.port).await;
     let redis = linked(&format!("redis://127.0.0.1:{}", way.port)).await;
     assert!(is_up(&redis));
@@ -81,8 +87,8 @@ async fn a_link_follows_the_address_to_another_server() {
 
 #[tokio::test]
 async fn a_link_follows_the_sentinels_though_the_old_master_goes_on() {
-    let (old, new) = (Server::start().await, Server::start().await);
-    let sentinel = Server::sentinel(&old).await;
+    let (old, new) = (RedisServer::start().await, RedisServer::start().await);
+    let sentinel = RedisServer::sentinel(&old).await;
     let redis = linked(&format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port)).await;
     assert!(is_up(&redis));
     sentinel.command(&["SENTINEL", "REMOVE", "main"]).await.unwrap();
@@ -96,7 +102,7 @@ async fn a_link_follows_the_sentinels_though_the_old_master_goes_on() {
 
 #[tokio::test]
 async fn a_node_that_was_removed_from_its_cluster_is_left() {
-    let nodes = cluster().await;
+    let nodes = redis_cluster::start().await;
     // The one that goes is named first.
     let url = format!("{},{}", nodes[2].url(), nodes[0].url());
     let redis = linked(&url).await;
@@ -115,7 +121,7 @@ async fn a_node_that_was_removed_from_its_cluster_is_left() {
     };
     assert!(writes().await);
 
-    remove_last(&nodes).await;
+    redis_cluster::remove_last(&nodes).await;
     let error = until_dead(lane).await.unwrap().to_string();
     assert!(error.contains("no longer a master with slots"), "{error}");
     until("all is written again", writes).await;

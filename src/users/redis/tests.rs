@@ -11,6 +11,11 @@ mod presence;
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use test_kit::{
+    network::Network,
+    redis::RedisServer,
+    waiting::{DEADLINE, until},
+};
 use tokio::sync::watch;
 
 use super::{RedisDirectory, RedisOptions, Source};
@@ -19,11 +24,11 @@ use crate::{
     link::{
         commands::Commands,
         state::Link,
-        testing::{Network, Server, cluster as cluster_of_masters, target},
+        testing::{Reached as _, target},
     },
     users::{
         Here, Itself, Presence, PresenceSink, Unknown, UserDirectory, UserLimit, UserSocket,
-        conformance::{DEADLINE, Step, conformance, exact_under_any_interleaving, socket, until},
+        conformance::{Step, conformance, exact_under_any_interleaving, socket},
     },
 };
 
@@ -199,14 +204,14 @@ async fn until_equal<T: PartialEq>(
 }
 
 async fn on_one_server() -> (RedisDirectory, impl Sized) {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let node = Node::start("n1", server.commands().await);
     (node.directory, server)
 }
 
 async fn on_a_cluster() -> (RedisDirectory, impl Sized) {
-    let nodes = cluster_of_masters().await;
-    let seeds: Vec<String> = nodes.iter().map(Server::url).collect();
+    let nodes = test_kit::redis_cluster::start().await;
+    let seeds: Vec<String> = nodes.iter().map(RedisServer::url).collect();
     let target = target(&seeds.join(","));
     let commands = target.commands(&target.config()).await;
     let node = Node::start("n1", commands.expect("a connection"));
@@ -218,7 +223,7 @@ conformance!(redis_cluster, on_a_cluster());
 
 #[tokio::test]
 async fn the_directory_is_exact_under_any_interleaving() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let node = Node::start("n1", server.commands().await);
     for round in 0..60 {
         let step = || {
@@ -243,7 +248,7 @@ async fn the_directory_is_exact_under_any_interleaving() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_enter_at_once() {
     const MANY: u32 = 20_000;
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let node = Node::start("n1", server.commands().await);
     node.enter("warm", 0).await;
     let limit = UserLimit { max_sockets: 2, disconnect_oldest: false };

@@ -137,12 +137,14 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::link::testing::{self, until};
+    use test_kit::{redis_cluster, waiting::until};
+
+    use crate::link::testing;
 
     /// Slots move away and back while questions are asked.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn every_answer_belongs_to_its_question_while_slots_move() {
-        let [one, two, _three] = testing::cluster().await;
+        let [one, two, _three] = redis_cluster::start().await;
         let (told, mut left) = mpsc::unbounded_channel();
         let target = testing::target(&one.url());
         let config = target.config().set_push_sender(move |push: PushInfo| {

@@ -4,12 +4,18 @@ mod shards;
 use std::{process::Command, time::Instant};
 
 use futures_util::FutureExt as _;
+use test_kit::{
+    free_port,
+    redis::RedisServer,
+    redis_cluster,
+    waiting::{until, within},
+};
 
 use super::{
     super::suite::{self, Node},
     *,
 };
-use crate::link::testing::{self, Server, free_port, target, until};
+use crate::link::testing::{Reached as _, target};
 
 fn broker(target: Target, kind: Kind) -> Arc<dyn Broker> {
     let rights = Arc::new(Rights::new(target.user(), target.address()));
@@ -26,7 +32,7 @@ fn deaf() -> Inbound {
 
 /// Nodes on a server of their own, which lives as long as the function that makes them.
 async fn alone(kind: Kind) -> impl AsyncFn() -> Arc<dyn Broker> {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     async move || broker(server.target(), kind)
 }
 
@@ -44,7 +50,7 @@ mod sharded {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_cluster_carries_both_kinds_and_counts_everywhere() {
-    let nodes = testing::cluster().await;
+    let nodes = redis_cluster::start().await;
     let target = target(&format!("{},{}", nodes[0].url(), nodes[2].url()));
     suite::all(&async || broker(target.clone(), Kind::Classic)).await;
     suite::prefixes_are_plain_text(&async || broker(target.clone(), Kind::Classic)).await;
@@ -53,7 +59,7 @@ async fn a_redis_cluster_carries_both_kinds_and_counts_everywhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn classic_frames_travel_in_a_cluster_that_has_lost_a_master() {
-    let mut nodes = testing::cluster().await;
+    let mut nodes = redis_cluster::start().await;
     let url = format!("{},{}", nodes[0].url(), nodes[1].url());
     let [ann, mut bob] = [node(&url, Kind::Classic).await, node(&url, Kind::Classic).await];
     bob.listen(&["a"]).await;
@@ -70,12 +76,12 @@ async fn classic_frames_travel_in_a_cluster_that_has_lost_a_master() {
 /// The slot of a channel that is listened to moves to another master.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sharded_channel_is_heard_again_after_its_slot_has_moved() {
-    let nodes = testing::cluster().await;
+    let nodes = redis_cluster::start().await;
     let url = format!("{},{}", nodes[0].url(), nodes[1].url());
     let mut ann = node(&url, Kind::Sharded).await;
     ann.listen(&["foo", "bar"]).await;
     // `foo` is in slot 12182, at the last of the three
-    testing::move_slot(&nodes, "12182", Duration::ZERO).await;
+    redis_cluster::move_slot(&nodes, "12182", Duration::ZERO).await;
     until("foo is heard", async || {
         ann.say("foo", "moved");
         ann.broker.counts().received > 0
@@ -87,7 +93,7 @@ async fn a_sharded_channel_is_heard_again_after_its_slot_has_moved() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_crash_of_redis_every_topic_is_heard_again() {
-    let mut server = Server::start().await;
+    let mut server = RedisServer::start().await;
     let [ann, mut bob] =
         [node(&server.url(), Kind::Classic).await, node(&server.url(), Kind::Classic).await];
     bob.listen(&["a", "gone"]).await;
@@ -129,7 +135,7 @@ async fn after_a_crash_of_redis_every_topic_is_heard_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_hangs_for_too_long_is_down_and_what_was_not_sent_waits() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let mut ann = node(&server.url(), Kind::Classic).await;
     ann.listen(&["a"]).await;
     server.freeze();
@@ -158,7 +164,7 @@ async fn a_redis_that_hangs_for_too_long_is_down_and_what_was_not_sent_waits() {
 /// For less than `silence_timeout`, in each of the ways in which a Redis hangs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_hangs_for_a_moment_loses_nothing() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let [ann, mut bob] =
         [node(&server.url(), Kind::Classic).await, node(&server.url(), Kind::Classic).await];
     bob.listen(&["a"]).await;
@@ -183,13 +189,13 @@ async fn a_redis_that_hangs_for_a_moment_loses_nothing() {
 }
 
 /// The connections of a node, as Redis lists them: those that listen, or the others.
-async fn kill(server: &Server, kind: &str) {
+async fn kill(server: &RedisServer, kind: &str) {
     server.command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn publishing_and_listening_do_not_share_their_fate() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let [ann, mut bob] =
         [node(&server.url(), Kind::Classic).await, node(&server.url(), Kind::Classic).await];
     bob.listen(&["a"]).await;
@@ -225,7 +231,7 @@ async fn where_nobody_listens_the_start_is_refused_or_waits() {
     assert_eq!(refused.to_string(), format!("cannot reach Redis at 127.0.0.1:{port}"));
     assert!(!format!("{refused:?}").contains("s3cret"));
 
-    let mut server = Server::start().await;
+    let mut server = RedisServer::start().await;
     server.kill();
     let patient = broker(server.target(), Kind::Classic);
     patient.start(deaf(), true).await.unwrap();
@@ -237,9 +243,9 @@ async fn where_nobody_listens_the_start_is_refused_or_waits() {
 
 #[tokio::test]
 async fn a_redis_that_cannot_do_it_is_unfit() {
-    let member = Server::with(&["--cluster-enabled", "yes"]).await;
-    let plain = Server::start().await;
-    let old = Server::with(&["--rename-command", "PUBSUB", ""]).await;
+    let member = RedisServer::with(&["--cluster-enabled", "yes"]).await;
+    let plain = RedisServer::start().await;
+    let old = RedisServer::with(&["--rename-command", "PUBSUB", ""]).await;
     for (target, kind, reason) in [
         (member.target(), Kind::Classic, "name several nodes"),
         (target(&format!("{}?cluster=true", plain.url())), Kind::Classic, "not a node"),
@@ -253,7 +259,7 @@ async fn a_redis_that_cannot_do_it_is_unfit() {
 
 #[tokio::test]
 async fn a_panic_in_the_node_does_not_end_the_link() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let clumsy = broker(server.target(), Kind::Classic);
     let inbound = Arc::new(|_: &str, frame: &Bytes| assert!(!frame.is_empty()));
     clumsy.listen(suite::channel("a"));
@@ -267,7 +273,8 @@ async fn a_panic_in_the_node_does_not_end_the_link() {
 
 #[tokio::test]
 async fn a_socket_file_and_a_password_will_do() {
-    let server = Server::with(&["--unixsocket", "{dir}/r.sock", "--requirepass", "p@ss"]).await;
+    let server =
+        RedisServer::with(&["--unixsocket", "{dir}/r.sock", "--requirepass", "p@ss"]).await;
     let url = format!("redis+unix://:p%40ss@{}/r.sock", server.dir.display());
     let mut ann = node(&url, Kind::Classic).await;
     ann.listen(&["a"]).await;
@@ -290,7 +297,7 @@ async fn frames_travel_by_tls_and_only_to_a_known_authority() {
     assert!(made.status.success(), "{made:?}");
     let port = free_port();
     let file = |name: &str| keys.join(name).display().to_string();
-    let _server = Server::with(&[
+    let _server = RedisServer::with(&[
         "--tls-port",
         &port.to_string(),
         "--tls-cert-file",
@@ -313,16 +320,17 @@ async fn frames_travel_by_tls_and_only_to_a_known_authority() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_sentinels_frames_travel_again_when_the_master_is_replaced() {
-    let mut master = Server::start().await;
+    let mut master = RedisServer::start().await;
     let port = master.port.to_string();
     let replica =
-        Server::with(&["--replicaof", "127.0.0.1", &port, "--repl-diskless-sync-delay", "0"]).await;
+        RedisServer::with(&["--replicaof", "127.0.0.1", &port, "--repl-diskless-sync-delay", "0"])
+            .await;
     until("the replica follows", async || {
         let role = replica.command(&["ROLE"]).await.unwrap();
         format!("{role:?}").contains("connected")
     })
     .await;
-    let sentinel = Server::sentinel(&master).await;
+    let sentinel = RedisServer::sentinel(&master).await;
     until("the Sentinel knows the replica", async || {
         let known = sentinel.command(&["SENTINEL", "REPLICAS", "main"]).await.unwrap();
         format!("{known:?}").contains(&replica.port.to_string())

@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_many_sockets_get_in_as_may_whatever_the_node() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let mut nodes = Vec::new();
     for name in ["n1", "n2", "n3"] {
         nodes.push(Node::start(name, server.commands().await));
@@ -32,7 +32,7 @@ fn disconnect(nodes: &[Node], gone: &UserSocket) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_oldest_goes_whatever_its_node() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let mut nodes = Vec::new();
     for name in ["n1", "n2", "n3"] {
         nodes.push(Node::start(name, server.commands().await));
@@ -61,7 +61,7 @@ async fn the_oldest_goes_whatever_its_node() {
 
 #[tokio::test]
 async fn the_sockets_of_a_dead_node_are_removed_once() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (mut a, mut b) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     let mut dies = Node::start("n3", server.commands().await);
@@ -107,7 +107,7 @@ async fn the_sockets_of_a_dead_node_are_removed_once() {
 
 #[tokio::test]
 async fn a_node_that_starts_again_under_its_name_neither_inherits_nor_protects() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let first = Node::start("n1", server.commands().await);
     first.enter("ada", 1).await;
     first.enter("bob", 1).await;
@@ -121,7 +121,7 @@ async fn a_node_that_starts_again_under_its_name_neither_inherits_nor_protects()
 
 #[tokio::test]
 async fn a_node_that_goes_leaves_nothing_behind() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (goes, stays) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     stays.enter("ada", 1).await;
@@ -142,7 +142,7 @@ async fn a_node_that_goes_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn foreign_content_of_the_keys_does_no_harm() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let mut connection = server.connection().await;
     let node = Node::start("n1", server.commands().await);
     node.enter("ada", 1).await;
@@ -185,7 +185,7 @@ async fn foreign_content_of_the_keys_does_no_harm() {
 /// Also of those who leave just then.
 #[tokio::test]
 async fn an_upgrade_is_told_with_a_beat() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (a, b) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     let polls = |number| UserSocket { transport: "polling".into(), ..a.socket(number) };

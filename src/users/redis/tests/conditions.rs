@@ -4,13 +4,13 @@
 use super::*;
 use crate::{id::UserId, link::client::Redis};
 
-async fn run(server: &Server, words: &[&str]) {
+async fn run(server: &RedisServer, words: &[&str]) {
     server.command(words).await.unwrap_or_else(|error| panic!("{words:?}: {error}"));
 }
 
 /// Two nodes, one of them without a user: it only beats.
 async fn named_while_it_lasts(
-    server: &Server,
+    server: &RedisServer,
     code: &str,
     begin: &[&[&str]],
     end: &[&[&str]],
@@ -57,7 +57,7 @@ async fn named_while_it_lasts(
 
 #[tokio::test]
 async fn a_full_redis_is_named() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let begin: &[&[&str]] = &[&["CONFIG", "SET", "maxmemory", "1"]];
     let end: &[&[&str]] = &[&["CONFIG", "SET", "maxmemory", "0"]];
     named_while_it_lasts(&server, "OOM: ", begin, end, true).await;
@@ -65,7 +65,7 @@ async fn a_full_redis_is_named() {
 
 #[tokio::test]
 async fn a_redis_that_cannot_save_is_named() {
-    let server = Server::with(&["--enable-protected-configs", "yes"]).await;
+    let server = RedisServer::with(&["--enable-protected-configs", "yes"]).await;
     let directory = server.dir.display().to_string();
     let nowhere = server.dir.join("nowhere");
     std::fs::create_dir(&nowhere).expect("made");
@@ -91,7 +91,7 @@ async fn a_redis_that_cannot_save_is_named() {
 
 #[tokio::test]
 async fn a_redis_without_its_replicas_is_named() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let begin: &[&[&str]] = &[&["CONFIG", "SET", "min-replicas-to-write", "1"]];
     let end: &[&[&str]] = &[&["CONFIG", "SET", "min-replicas-to-write", "0"]];
     named_while_it_lasts(&server, "NOREPLICAS: ", begin, end, true).await;
@@ -99,7 +99,7 @@ async fn a_redis_without_its_replicas_is_named() {
 
 #[tokio::test]
 async fn a_redis_that_has_become_a_replica_is_named() {
-    let (server, master) = (Server::start().await, Server::start().await);
+    let (server, master) = (RedisServer::start().await, RedisServer::start().await);
     let port = master.port.to_string();
     let begin: &[&[&str]] = &[&["REPLICAOF", "127.0.0.1", &port]];
     let end: &[&[&str]] = &[&["REPLICAOF", "NO", "ONE"]];
@@ -109,7 +109,7 @@ async fn a_redis_that_has_become_a_replica_is_named() {
 
 #[tokio::test]
 async fn a_script_that_does_not_end_is_named() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     run(&server, &["CONFIG", "SET", "busy-reply-threshold", "50"]).await;
     let (a, b) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
@@ -138,11 +138,11 @@ async fn a_script_that_does_not_end_is_named() {
 /// may have to be made anew.
 #[tokio::test]
 async fn a_part_of_a_cluster_that_is_gone_is_named_and_listed_again() {
-    let mut masters = cluster_of_masters().await;
+    let mut masters = test_kit::redis_cluster::start().await;
     for master in &masters {
         run(master, &["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await;
     }
-    let seeds: Vec<String> = masters.iter().map(Server::url).collect();
+    let seeds: Vec<String> = masters.iter().map(RedisServer::url).collect();
     let link = Redis::new(target(&seeds.join(",")));
     link.start(false).await.expect("a link");
     let name = NodeId::named("n1");
@@ -184,7 +184,7 @@ async fn a_part_of_a_cluster_that_is_gone_is_named_and_listed_again() {
 /// What is no failure is not counted as one.
 #[tokio::test]
 async fn a_start_without_a_link_yet_counts_nothing() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let commands = server.commands().await;
     let source = TestSource::new(commands.clone());
     source.cut();
@@ -201,7 +201,7 @@ async fn a_start_without_a_link_yet_counts_nothing() {
 #[tokio::test]
 async fn a_redis_that_loads_its_data_is_named() {
     let slow = ["--appendonly", "yes", "--key-load-delay", "150"];
-    let mut server = Server::with(&slow).await;
+    let mut server = RedisServer::with(&slow).await;
     let fill = "for n = 1, 20000 do redis.call('SET', 'neighbour' .. n, n) end";
     run(&server, &["EVAL", fill, "0"]).await;
     server.kill();

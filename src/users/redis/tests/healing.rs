@@ -4,14 +4,14 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 
-async fn flush(server: &Server) {
+async fn flush(server: &RedisServer) {
     let mut connection = server.connection().await;
     redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.expect("flushed");
 }
 
 #[tokio::test]
 async fn what_redis_lost_is_listed_again() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (mut a, mut b) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     for number in 0..500 {
@@ -32,7 +32,7 @@ async fn what_redis_lost_is_listed_again() {
 
 #[tokio::test]
 async fn a_bucket_that_redis_lost_is_listed_again() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let node = Node::start("n1", server.commands().await);
     for number in 0..100 {
         node.enter("ada", number).await;
@@ -47,7 +47,7 @@ async fn a_bucket_that_redis_lost_is_listed_again() {
 
 #[tokio::test]
 async fn without_a_link_a_node_decides_alone_and_tells_later() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (mut a, b) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     a.enter("ada", 1).await;
@@ -86,7 +86,7 @@ async fn without_a_link_a_node_decides_alone_and_tells_later() {
 
 #[tokio::test]
 async fn a_redis_that_starts_again_empty_is_filled() {
-    let mut server = Server::start().await;
+    let mut server = RedisServer::start().await;
     let mut node = Node::start("n1", server.commands().await);
     for number in 0..50 {
         node.enter("ada", number).await;
@@ -106,7 +106,7 @@ async fn a_redis_that_starts_again_empty_is_filled() {
 
 #[tokio::test]
 async fn a_redis_that_does_not_answer_holds_nobody_up() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let node = Node::start("n1", server.commands().await);
     node.enter("ada", 1).await;
     let mut connection = server.connection().await;
@@ -123,7 +123,7 @@ async fn a_redis_that_does_not_answer_holds_nobody_up() {
 
 #[tokio::test]
 async fn a_node_taken_for_dead_comes_back() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (mut pauses, mut other) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     pauses.enter("ada", 1).await;
@@ -146,7 +146,7 @@ async fn a_node_taken_for_dead_comes_back() {
 /// A storm of logins while Redis hangs and is far away costs nobody the lease.
 #[tokio::test]
 async fn a_storm_of_logins_at_a_redis_that_hangs_calls_nobody_offline() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let way = Network::to(server.port).await;
     let (lease, patience) = (Duration::from_secs(6), Duration::from_secs(6));
     let far = target(&format!("redis://127.0.0.1:{}", way.port));
@@ -188,7 +188,7 @@ async fn a_storm_of_logins_at_a_redis_that_hangs_calls_nobody_offline() {
 /// A repair of many buckets takes a few round trips, not one after the other for each.
 #[tokio::test]
 async fn everything_is_listed_again_in_few_round_trips() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let way = Network::to(server.port).await;
     let far = target(&format!("redis://127.0.0.1:{}", way.port));
     let commands = far.connect(&far.config()).await.expect("a way");

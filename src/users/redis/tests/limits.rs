@@ -5,7 +5,7 @@ use super::*;
 /// Two nodes that let in two sockets of one user each while they could not ask, and come back one
 /// after the other. Answers with the sockets that were told to go, and those that stay.
 async fn let_in_by_both(limit: UserLimit, first: usize) -> (Vec<UserSocket>, Vec<UserSocket>) {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let how = || As { limit, ..As::default() };
     let nodes = [
         Node::start_as("n1", server.commands().await, how()),
@@ -75,7 +75,7 @@ async fn the_oldest_go_once_whoever_comes_back_first() {
 /// While what is listed under its former name has not been removed.
 #[tokio::test]
 async fn who_goes_on_under_a_new_name_is_not_counted_twice() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let limit = UserLimit { max_sockets: 1, disconnect_oldest: false };
     let node = Node::start_as("n1", server.commands().await, As { limit, ..As::default() });
     let entered = node.directory.enter("ada".into(), node.socket(1), limit).await;

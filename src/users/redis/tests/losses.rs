@@ -29,7 +29,7 @@ async fn says_nothing_false(asks: &Node, holds: &Node, what: &str) -> usize {
 
 #[tokio::test]
 async fn what_is_lost_is_unknown_until_every_node_has_written_again() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (a, b) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     a.enter("ada", 1).await;
@@ -58,7 +58,7 @@ async fn what_is_lost_is_unknown_until_every_node_has_written_again() {
 /// With the data goes the knowledge of who lived.
 #[tokio::test]
 async fn a_node_that_has_not_come_back_yet_is_waited_for() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (a, b) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     a.enter("ada", 1).await;
@@ -85,7 +85,7 @@ async fn a_node_that_has_not_come_back_yet_is_waited_for() {
 /// A user who comes into a bucket that is lost is let in, listed, and told of once.
 #[tokio::test]
 async fn who_comes_while_a_bucket_is_lost_is_listed() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let mut node = Node::start("n1", server.commands().await);
     node.enter("ada", 1).await;
     let mut lose = redis::cmd("DEL");
@@ -102,7 +102,7 @@ async fn who_comes_while_a_bucket_is_lost_is_listed() {
 /// just left.
 #[tokio::test]
 async fn the_last_node_leaves_nothing_for_ever() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (crashes, last) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     crashes.enter("ada", 1).await;

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn clusters_with_different_prefixes_share_nothing() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let limit = UserLimit { max_sockets: 1, disconnect_oldest: false };
     let start = async |name, key_prefix| {
         let how = As { key_prefix, limit, ..As::default() };

@@ -12,7 +12,7 @@ fn offline(user: &str) -> Presence {
 
 #[tokio::test]
 async fn a_user_is_online_once_and_offline_once() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (mut a, mut b) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     a.enter("ada", 1).await;
@@ -32,7 +32,7 @@ async fn a_user_is_online_once_and_offline_once() {
 
 #[tokio::test]
 async fn who_comes_back_on_another_node_within_the_grace_time_was_never_away() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (mut a, mut b) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     for round in 0..20 {
@@ -63,7 +63,7 @@ async fn who_comes_back_on_another_node_within_the_grace_time_was_never_away() {
 
 #[tokio::test]
 async fn a_user_whose_node_goes_and_who_comes_back_elsewhere_was_never_away() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (goes, mut stays) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     goes.enter("ada", 1).await;
@@ -75,7 +75,7 @@ async fn a_user_whose_node_goes_and_who_comes_back_elsewhere_was_never_away() {
 
 #[tokio::test]
 async fn a_user_is_online_on_every_node_until_the_grace_time_is_over() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await;
     let (a, b) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     a.enter("ada", 1).await;

@@ -3,8 +3,8 @@
 use super::*;
 
 /// Redis passes on nothing above 1 MB.
-async fn narrow() -> Server {
-    Server::with(&["--client-output-buffer-limit", "pubsub 1mb 1mb 0"]).await
+async fn narrow() -> RedisServer {
+    RedisServer::with(&["--client-output-buffer-limit", "pubsub 1mb 1mb 0"]).await
 }
 
 fn big() -> Bytes {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 
-/// A channel at each of the three masters of [`testing::cluster`], and one more at the last.
+/// A channel at each of the three masters of [`redis_cluster::start`], and one more at the last.
 const CHANNELS: [&str; 4] = ["bar", "c", "foo", "a"];
 
 /// Numbers from `first` on, on a channel of each master, until `over`; the next one.
@@ -34,7 +34,7 @@ async fn heard(node: &mut Node, wanted: usize) -> [Vec<usize>; 4] {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_loss_of_a_master_touches_its_own_channels_alone() {
     for full_coverage in ["no", "yes"] {
-        let mut nodes = testing::cluster().await;
+        let mut nodes = redis_cluster::start().await;
         for node in &nodes {
             let set = ["CONFIG", "SET", "cluster-require-full-coverage", full_coverage];
             node.command(&set).await.unwrap();
@@ -87,22 +87,21 @@ async fn the_loss_of_a_master_touches_its_own_channels_alone() {
 /// The slot of a channel that is listened to moves to another master, while numbers are sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_moves_takes_its_channel_with_it_and_leaves_the_others_alone() {
-    let nodes = testing::cluster().await;
+    let nodes = redis_cluster::start().await;
     let url = format!("{},{}", nodes[0].url(), nodes[1].url());
     let [ann, mut bob] = [node(&url, Kind::Sharded).await, node(&url, Kind::Sharded).await];
     bob.listen(&CHANNELS).await;
     // `foo` is in slot 12182, at the last of the three
     let is_moved = std::cell::Cell::new(false);
     let moving = async {
-        testing::move_slot(&nodes, "12182", Duration::from_millis(200)).await;
+        redis_cluster::move_slot(&nodes, "12182", Duration::from_millis(200)).await;
         is_moved.set(true);
     };
     // The first of the three counts bob, so from now on he has to hear everything.
     let is_taken_up =
         async |_| is_moved.get() && ann.broker.listeners(vec!["foo".into()]).await == Ok(vec![1]);
-    let numbering = tokio::time::timeout(testing::DEADLINE, numbers(&ann, 0, is_taken_up));
+    let numbering = within("bob listens again", numbers(&ann, 0, is_taken_up));
     let (lossy, ()) = tokio::join!(numbering, moving);
-    let lossy = lossy.expect("bob listens again");
     let sent = numbers(&ann, lossy, async |number| number == lossy + 20).await;
     let [bar, c, foo, a] = heard(&mut bob, sent).await;
     let whole: Vec<_> = (0..sent).collect();
