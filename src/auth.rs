@@ -9,6 +9,7 @@ mod identity;
 mod jwks;
 mod jwt;
 mod keys;
+pub(crate) mod millis;
 mod refusal;
 mod sign;
 mod source;

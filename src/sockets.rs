@@ -7,9 +7,11 @@ pub mod emitter;
 pub(crate) mod farewell;
 pub(crate) mod missed;
 pub(crate) mod node;
+pub mod record;
 pub(crate) mod relay;
 pub(crate) mod socket;
 pub(crate) mod watch;
 
 pub use audience::Audience;
+pub use record::SocketRecord;
 pub use socket::Socket;

@@ -2,15 +2,19 @@
 
 mod support;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, UNIX_EPOCH},
 };
 
 use serde_json::{Value, json};
 use support::{Server, admin::Admin, by_name, until, within};
 use switchboard::{
-    Code, Data, Event, Fault, Gateway, Handshake, Payload, Replies, Reply, Socket, Switchboard,
+    Code, Data, Event, Fault, Gateway, Handshake, Identity, Payload, Replies, Reply, Socket,
+    Switchboard, sockets::SocketRecord,
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -498,4 +502,32 @@ async fn rooms_joined_and_left_past_the_api_are_known() {
     assert_eq!(ada.ask("is_in", json!("b")).await, json!(true));
     ada.ask("join", json!("a")).await;
     assert_eq!(ada.ask("is_in", json!("a")).await, json!(true));
+}
+
+#[tokio::test]
+async fn a_socket_can_be_written_down_and_read() {
+    let expires = UNIX_EPOCH + Duration::from_secs(4_000_000_000);
+    let identity = Identity::user("ada").with_rooms(["team"]).with_expiry(expires);
+    let gateway = Gateway::new("/chat/{room}")
+        .middleware(move |handshake: Handshake| {
+            handshake.set_identity(identity.clone());
+            std::future::ready(Ok(()))
+        })
+        .on("record", async |socket: Socket| {
+            socket.set("seen", &[1, 2])?;
+            socket.join("lobby").await?;
+            Ok(Reply::ack(&socket.record()))
+        });
+    let server = Server::start(server(gateway)).await;
+    let (mut ada, id) = server.ask("/chat/1", json!({ "user": "ada" })).await;
+    let written = ada.ask("record", Value::Null).await;
+    let record: SocketRecord = serde_json::from_value(written.clone()).expect("it can be read");
+    assert_eq!(Ok(record.id.to_string()), id);
+    assert_eq!(record.namespace, "/chat/1");
+    assert_eq!(record.identity.user_id().map(|user| &**user), Some("ada"));
+    assert_eq!(record.identity.expires_at(), Some(expires));
+    let has = |room: &str| record.rooms.iter().any(|it| it == room);
+    assert!(has("team") && has("lobby") && has("user:ada") && has(record.id.as_str()));
+    assert_eq!(record.data["seen"], json!([1, 2]));
+    assert_eq!(serde_json::to_value(&record).expect("it can be written"), written);
 }

@@ -2,16 +2,19 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::millis;
 use crate::names::rooms::RoomPattern;
 
 /// Who a socket belongs to: a user, or nobody in particular.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     pub(super) user: Option<Arc<str>>,
     pub(super) rooms: Vec<String>,
     pub(super) may_join: Vec<RoomPattern>,
+    #[serde(with = "millis::option")]
     pub(super) expires_at: Option<SystemTime>,
     pub(super) claims: Map<String, Value>,
 }

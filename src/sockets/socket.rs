@@ -32,6 +32,7 @@ use crate::{
         audience::Audience,
         door::{self, Sender, Start},
         emitter::Emitter,
+        record::SocketRecord,
         watch::{FOR_ADMINS, What, client_id},
     },
     telemetry::traces::Origin,
@@ -329,6 +330,29 @@ impl Socket {
             watch.tell(&self.0.namespace, What::DataChanged { id: self.0.id, data });
         }
         Ok(())
+    }
+
+    /// Everything that this socket is beyond its connection, to be written down.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Reply, Socket};
+    ///
+    /// let gateway = Gateway::new("/").on("who", async |socket: Socket| {
+    ///     let record = socket.record();
+    ///     Reply::ack(&(record.id, record.rooms.len()))
+    /// });
+    /// ```
+    pub fn record(&self) -> SocketRecord {
+        let inner = &*self.0;
+        SocketRecord {
+            id: inner.id,
+            namespace: inner.namespace.to_string(),
+            identity: inner.identity.read().clone(),
+            rooms: self.rooms(),
+            data: inner.data.lock().as_deref().cloned().unwrap_or_default(),
+            connected_at: inner.connected_at,
+            traceparent: inner.origin.traceparent().map(|trace| trace.to_string()),
+        }
     }
 
     /// Whether the socket is still connected.

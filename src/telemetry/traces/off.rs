@@ -84,3 +84,10 @@ impl Span {
 
 /// No context.
 pub(crate) struct Origin;
+
+#[allow(clippy::unused_self, reason = "as with the feature")]
+impl Origin {
+    pub(crate) fn traceparent(&self) -> Option<TraceParent> {
+        None
+    }
+}

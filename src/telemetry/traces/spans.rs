@@ -287,10 +287,14 @@ impl Span {
     /// The context for other nodes, if the span is sampled.
     pub(crate) fn traceparent(&self) -> Option<TraceParent> {
         let span = self.0.as_ref()?.span().span_context().clone();
-        let trace = u128::from_be_bytes(span.trace_id().to_bytes());
-        let id = u64::from_be_bytes(span.span_id().to_bytes());
-        TraceParent::new(trace, id, true).filter(|_| span.is_sampled())
+        traceparent_of(&span).filter(|_| span.is_sampled())
     }
+}
+
+fn traceparent_of(span: &SpanContext) -> Option<TraceParent> {
+    let trace = u128::from_be_bytes(span.trace_id().to_bytes());
+    let id = u64::from_be_bytes(span.span_id().to_bytes());
+    TraceParent::new(trace, id, span.is_sampled())
 }
 
 /// Tasks started inside may hold the context for longer than the work lasts.
@@ -318,6 +322,11 @@ impl Origin {
         // A link to a span that is not exported leads nowhere.
         let worthwhile = context.filter(|context| is_parent || context.is_sampled());
         Self(worthwhile.map(|context| Box::new(Connected { context, is_parent })))
+    }
+
+    /// The trace, as it is written down with a socket.
+    pub(crate) fn traceparent(&self) -> Option<TraceParent> {
+        traceparent_of(&self.0.as_deref()?.context)
     }
 
     fn parent_and_link(&self) -> (Option<SpanContext>, Option<SpanContext>) {
