@@ -2,6 +2,7 @@
 
 mod builder;
 mod drain;
+mod error;
 mod files;
 mod health;
 mod join;
@@ -20,11 +21,14 @@ use arc_swap::ArcSwap;
 use socketioxide::SocketIo;
 use tokio::sync::OnceCell;
 
-pub use builder::{BuildError, Builder};
+pub use builder::Builder;
+pub use error::{BuildError, ServeError};
 pub use files::check_files;
 pub use join::LocalCluster;
-pub use listen::{Bound, LinkError, ServeError};
+pub use listen::Bound;
 pub use publisher::{PublishError, Publisher};
+
+pub use crate::link::LinkError;
 
 use crate::{
     admin_ui::AdminUi,

@@ -7,10 +7,8 @@ use toml::Value;
 use super::{
     given::Setting,
     problem::{Origin, Problem},
-    schema::{self, Schema},
+    schema::{self, PREFIX, Schema, variable_of},
 };
-
-const PREFIX: &str = "SWITCHBOARD_";
 
 /// Variables of other tools that mean a setting here. They are weaker than the full names.
 const SHORT_NAMES: [&str; 6] = [
@@ -38,11 +36,6 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || rest.starts_with("SERVICE_PORT")
         || rest.starts_with("PORT_")
         || (rest == "PORT" && value.contains("://"))
-}
-
-/// The name of a key's variable: `engine.ping_interval` is `SWITCHBOARD_ENGINE__PING_INTERVAL`.
-pub(super) fn variable_of(key: &str) -> String {
-    format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())
 }
 
 /// The settings of the `SWITCHBOARD_` variables.

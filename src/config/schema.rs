@@ -1,4 +1,5 @@
-//! The keys as the loader knows them: which exist, which hold secrets, which are not served yet.
+//! The keys as the loader knows them: which exist, what their variables are called, which hold
+//! secrets, which are not served yet.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,6 @@ use toml::{Table, Value};
 use super::{
     Config,
     check::{NO_FORWARDING, NO_RECOVERY},
-    env,
     problem::{Origin, Problem},
 };
 
@@ -100,6 +100,14 @@ pub(super) fn secret_named_by(key: &str) -> Option<(&'static str, Amount)> {
     SECRETS.iter().find(|(known, _)| *known == secret).copied()
 }
 
+/// How the names of environment variables start that are settings.
+pub(super) const PREFIX: &str = "SWITCHBOARD_";
+
+/// The name of a key's variable: `engine.ping_interval` is `SWITCHBOARD_ENGINE__PING_INTERVAL`.
+pub(super) fn variable_of(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())
+}
+
 /// The existing keys, read off the defaults.
 pub(super) struct Schema {
     defaults: BTreeMap<String, Value>,
@@ -163,7 +171,7 @@ impl Schema {
             .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
             .unwrap_or_default();
         let nearest = match origin {
-            Origin::Env(_) => env::variable_of(&nearest),
+            Origin::Env(_) => variable_of(&nearest),
             _ => nearest,
         };
         Problem::new(origin, key, format!("unknown key; the nearest known one is {nearest}"))

@@ -2,6 +2,9 @@
 
 use redis::{ErrorKind, RedisError, RedisResult, Value, aio::ConnectionLike};
 
+/// Host, empty if the cluster does not announce it, and port.
+pub(crate) type Address = (String, u16);
+
 /// Consecutive slots, and their nodes.
 #[derive(Debug)]
 pub(crate) struct Range {

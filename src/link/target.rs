@@ -17,8 +17,8 @@ pub(crate) use self::error::TargetError;
 #[cfg(feature = "server")]
 pub(crate) use self::parse::key_file;
 use super::{
+    ranges::Address,
     tls::Tls,
-    view::Address,
     whereabouts::{Channels, Wanted, Whereabouts},
 };
 use crate::pem::TlsError;

@@ -12,12 +12,9 @@ use redis::{RedisResult, aio::MultiplexedConnection};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    ranges::{self, Member, Range, not_slots},
+    ranges::{self, Address, Member, Range, not_slots},
     target::Target,
 };
-
-/// Host and port.
-pub(super) type Address = (String, u16);
 
 /// Most nodes that are asked.
 const MOST: usize = 8;

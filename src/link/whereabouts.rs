@@ -29,8 +29,9 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
+    ranges::Address,
     target::Target,
-    view::{Address, View, Witnesses},
+    view::{View, Witnesses},
 };
 
 /// The time between two rounds.

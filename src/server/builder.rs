@@ -10,13 +10,15 @@ use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 use tokio::sync::OnceCell;
 
 use super::{
-    Inner, Switchboard, health,
+    Inner, Switchboard,
+    error::BuildError,
+    health,
     join::{Faces, LocalCluster, NewFaces, relay},
 };
 use crate::{
     admin_ui::{self, AdminUi},
     cluster::peers::Peers,
-    config::{self, Config, Finding, Limits, Transport},
+    config::{self, Config, Limits, Transport},
     edge::{self, Edge, EdgeOptions},
     future::BoxFuture,
     gateway::{
@@ -37,49 +39,6 @@ use crate::{
     telemetry::traces::Tracer,
     users::{Itself, Presence, PresenceSink},
 };
-
-/// Why a server cannot be built.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// Settings are out of range, contradict each other, or need a feature that this version lacks.
-    #[error("the configuration cannot be used: {}", list(.0))]
-    Config(Vec<Finding>),
-    /// [`build`](Builder::build) was not called inside a tokio runtime.
-    #[error("a server is built inside a tokio runtime, and there is none here")]
-    NoRuntime,
-    /// Two gateways have the same namespace, or a path is not valid.
-    #[error("the gateway {path:?} cannot be added: {reason}")]
-    Gateway {
-        /// The gateway's path.
-        path: String,
-        /// Why it cannot be added.
-        reason: String,
-    },
-    /// `redis.url` cannot be understood.
-    #[error("redis.url: {0}")]
-    Redis(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// `traces.endpoint` is set, and spans cannot be exported. Most likely the library was built
-    /// without the cargo feature `otlp`.
-    #[error(transparent)]
-    Traces(Box<dyn std::error::Error + Send + Sync>),
-    /// `engine.client_file` cannot be read.
-    #[error("engine.client_file: cannot read {}", .path.display())]
-    ClientFile {
-        /// Its path.
-        path: std::path::PathBuf,
-        /// The error of the system.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The Admin UI has no credentials, or a password or namespace that cannot be used.
-    #[error("the admin UI cannot be served: {0}")]
-    AdminUi(String),
-}
-
-fn list(findings: &[Finding]) -> String {
-    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
 
 type OnPresence = Box<dyn Fn(Presence) -> BoxFuture<'static, ()> + Send + Sync>;
 

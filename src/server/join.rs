@@ -7,7 +7,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{ServeError, Switchboard, builder::BuildError};
+use super::{
+    Switchboard,
+    error::{BuildError, ServeError},
+};
 use crate::{
     cluster::{
         broker::{

@@ -5,51 +5,8 @@ use std::{convert::Infallible, future::Future, io, net::SocketAddr};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
 use tokio_util::sync::CancellationToken;
 
-use super::{Switchboard, workers::Workers};
+use super::{ServeError, Switchboard, workers::Workers};
 use crate::edge::{Tls, serve_connection};
-pub use crate::link::LinkError;
-
-/// Why a server stopped serving.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// The address cannot be listened on.
-    #[error("cannot listen on {address}")]
-    Bind {
-        /// The address. There are several if a name was given that has several.
-        address: String,
-        /// The error of the system.
-        #[source]
-        source: io::Error,
-    },
-    /// The name of the address cannot be looked up.
-    #[error("cannot look up the address to listen on")]
-    Address(#[source] io::Error),
-    /// The address of the admin port cannot be listened on.
-    #[error("cannot listen on {address} for administration (admin_listen; empty for none)")]
-    BindAdmin {
-        /// The address.
-        address: SocketAddr,
-        /// The error of the system.
-        #[source]
-        source: io::Error,
-    },
-    /// Other hosts can reach the admin port, and there are no keys to protect it.
-    #[error("{0} is reachable from other hosts, so admin.api_keys must be set")]
-    AdminKeys(SocketAddr),
-    /// The certificate or its key cannot be used.
-    #[error("cannot use the TLS certificate: {0}")]
-    Tls(Box<dyn std::error::Error + Send + Sync>),
-    /// Redis cannot be reached, or cannot be used.
-    #[error(transparent)]
-    Redis(#[from] LinkError),
-    /// A thread cannot be started.
-    #[error("cannot start a worker thread: {0}")]
-    Worker(#[source] io::Error),
-    /// Connections or handlers were left when the time for draining was over. They are cut now.
-    #[error("the drain took longer than drain.timeout")]
-    DrainTimeout,
-}
 
 /// A server with its address, ready to serve.
 pub struct Bound {

@@ -1,12 +1,14 @@
 //! The directory of a cluster: in Redis, exact, and repaired from each node's own knowledge.
 //!
-//! * `keys`, `entry`: the layout of the data; `scripts`: the operations on it, each one step in
-//! Redis. * `mirror`: the sockets of this node. Leaving is a change of the mirror, so it never
-//! waits. * `worker`: one task that tells Redis, in order for each `bucket` (`tell`). `repair`
-//! compares a   bucket with the mirror and makes good what could not be told. * `footing`: whether
-//! Redis can be told anything; `retell`: changes of listed sockets. * `beat`: leases, and users
-//! whose grace time is over; `sweep`: the entries of dead nodes. * `ask`: questions; `standing`:
-//! whether the answers can be believed; `page`, `roster`: building   the answers.
+//! * `keys`, `entry`: the layout of the data; `scripts`: the operations on it, each one step in Redis.
+//! * `mirror`: the sockets of this node. Leaving is a change of the mirror, so it never waits.
+//! * `worker`: one task that tells Redis, in order for each `bucket` (`tell`). `run` is its loop,
+//!   `jobs` the results that come back to it. `repair` compares a bucket with the mirror and makes
+//!   good what could not be told.
+//! * `footing`: whether Redis can be told anything; `retell`: changes of listed sockets.
+//! * `beat`: leases, and users whose grace time is over; `sweep`: the entries of dead nodes.
+//! * `ask`: questions; `standing`: whether the answers can be believed; `page`, `roster`: building
+//!   the answers.
 //!
 //! A node is known by its incarnation, a name that no other run of it has. A node that was taken
 //! for dead goes on under a new incarnation, so entries being swept never come back.
@@ -16,12 +18,14 @@ mod beat;
 mod bucket;
 mod entry;
 mod footing;
+mod jobs;
 mod keys;
 mod mirror;
 mod page;
 mod repair;
 mod retell;
 mod roster;
+mod run;
 mod scripts;
 mod standing;
 mod sweep;

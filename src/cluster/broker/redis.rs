@@ -14,7 +14,9 @@ mod lane;
 mod listener;
 mod listening;
 mod outgoing;
+mod output_limit;
 mod pause;
+mod place;
 mod routes;
 mod shards;
 mod signs;
@@ -51,9 +53,10 @@ pub(crate) use self::outgoing::Pending;
 use self::{
     health::Health,
     interest::Interest,
-    lane::{Lane, OpenError, Place},
+    lane::Lane,
     listener::Listener,
     outgoing::Outgoing,
+    place::{OpenError, Place},
     routes::{FIRST, Routes},
     speaker::Speaker,
     too_big::BigFrames,
@@ -301,7 +304,7 @@ impl Node {
     async fn start(self: &Arc<Self>, ears: &Arc<Ears>, wait: bool) -> Result<(), LinkError> {
         let mut lanes = vec![self.lanes.read()[FIRST].clone()];
         if self.is_spread() {
-            lanes = match lane::slots(&self.target).await {
+            lanes = match place::slots(&self.target).await {
                 Ok(slots) => self.reroute(&slots).await,
                 Err(error) if wait => {
                     self.health.unreachable(&self.explain(&error));

@@ -3,17 +3,18 @@
 
 use std::collections::HashSet;
 
-use redis::{Cmd, FromRedisValue, RedisResult, Value};
+use redis::{Cmd, FromRedisValue, Value};
 use tokio::time::Instant;
 
 use super::{
     bucket::PAUSE,
     entry::BUCKETS,
+    jobs::{Beaten, Done, Look},
     repair::call_register,
     roster::Description,
-    scripts::{SCRIPTS, call},
+    scripts::{SCRIPTS, call, millis},
     sweep::sweep_node,
-    worker::{Done, Worker, millis},
+    worker::Worker,
 };
 use crate::{id::NodeId, link::condition::in_words, users::Presence};
 
@@ -27,58 +28,7 @@ type Tick = (i64, i64, Vec<Vec<u8>>, Vec<Name>);
 /// An incarnation as it stands in Redis, where any bytes may stand.
 type Name = Vec<u8>;
 
-/// The end of a beat.
-pub(super) struct Beaten {
-    sent: Instant,
-    answer: RedisResult<Value>,
-}
-
-/// A look at a bucket.
-pub(super) struct Look {
-    bucket: usize,
-    /// How many things the bucket was told before.
-    told: u64,
-    /// The number of this node's sockets in it, if Redis was told of all of them.
-    count: Option<usize>,
-    answer: RedisResult<Value>,
-}
-
 impl Worker {
-    /// The time of the next action.
-    pub(super) fn next_timer(&self) -> Instant {
-        let beat = (!self.beating).then_some(self.next_beat);
-        let buckets = self.buckets.iter().filter_map(|bucket| bucket.next_timer(self.alive));
-        // A beat under way ends within the patience. The next one gets its time then.
-        buckets.chain(beat).min().unwrap_or_else(|| Instant::now() + PAUSE)
-    }
-
-    /// Does the due actions. `counts` are the mirror's, if all operations were taken.
-    pub(super) fn timers(&mut self, counts: Option<Vec<Option<usize>>>) {
-        let now = Instant::now();
-        self.take_overflow();
-        if !self.beating && now >= self.next_beat {
-            self.beat();
-            self.retell();
-            if self.access().is_some() {
-                let counts = counts.unwrap_or_else(|| vec![None; BUCKETS]);
-                self.look((0..BUCKETS).zip(counts).collect());
-            }
-        }
-        let due = (0..BUCKETS).filter(|&at| self.buckets[at].due.is_some_and(|due| due <= now));
-        let due: Vec<_> = due.map(|bucket| (bucket, None)).collect();
-        for (bucket, _) in &due {
-            // The look sets it anew. If Redis cannot be asked, the next beat finds these users.
-            self.buckets[*bucket].due = None;
-        }
-        if !due.is_empty() && self.access().is_some() {
-            self.look(due);
-        }
-        match self.any_access() {
-            Some(_) => self.go_on(),
-            None => self.pause(),
-        }
-    }
-
     /// Renews the lease.
     pub(super) fn beat(&mut self) {
         let interval = self.lease.mul_f64(rand::random_range(0.27..0.33));
@@ -166,7 +116,7 @@ impl Worker {
 
     /// Looks after buckets: users that are due, entries of unknown nodes, missing entries of this
     /// one.
-    fn look(&mut self, buckets: Vec<(usize, Option<usize>)>) {
+    pub(super) fn look(&mut self, buckets: Vec<(usize, Option<usize>)>) {
         let Some(access) = self.any_access() else { return };
         let looks = buckets.into_iter().map(|(bucket, count)| {
             let mut tick = call(&SCRIPTS.tick, self.shared.keys.bucket(bucket));

@@ -19,15 +19,6 @@ pub(super) enum Footing {
     No,
 }
 
-/// What was logged already, so that it is logged once.
-#[derive(Default)]
-pub(super) struct Said {
-    /// A failure was logged, and its end was not.
-    failure: bool,
-    loss: Option<Instant>,
-    policy: Option<String>,
-}
-
 impl Worker {
     pub(super) fn footing(&mut self) -> Footing {
         let Some(access) = self.any_access() else {
@@ -69,7 +60,7 @@ impl Worker {
         if !self.unheard && self.last_beat.elapsed() > PAUSE {
             self.next_beat = self.next_beat.min(Instant::now());
         }
-        if !std::mem::replace(&mut self.said.failure, true) {
+        if !std::mem::replace(&mut self.logged.failure, true) {
             tracing::warn!(
                 error = in_words(error),
                 "the user directory in Redis does not work; this node decides alone for now"
@@ -81,7 +72,7 @@ impl Worker {
     pub(super) fn succeeded(&mut self) {
         self.unheard = false;
         let is_whole = self.buckets.iter().all(|bucket| !bucket.is_dirty());
-        if is_whole && std::mem::take(&mut self.said.failure) {
+        if is_whole && std::mem::take(&mut self.logged.failure) {
             tracing::info!("the user directory in Redis works again");
         }
     }
@@ -97,8 +88,8 @@ impl Worker {
             return;
         }
         Counters::add(&self.shared.counters.lost, 1);
-        if self.said.loss.is_none_or(|at| at.elapsed() > WARN_AGAIN) {
-            self.said.loss = Some(Instant::now());
+        if self.logged.loss.is_none_or(|at| at.elapsed() > WARN_AGAIN) {
+            self.logged.loss = Some(Instant::now());
             tracing::warn!(
                 "Redis has lost part of the user directory, which is listed again; does it evict \
                  keys (maxmemory-policy)?"
@@ -111,7 +102,7 @@ impl Worker {
 
     /// Warns if a full Redis would evict the keys of the directory.
     pub(super) fn evicts(&mut self, policy: Option<String>) {
-        if let Some(policy) = policy.as_ref().filter(|_| policy != self.said.policy) {
+        if let Some(policy) = policy.as_ref().filter(|_| policy != self.logged.policy) {
             tracing::warn!(
                 redis.maxmemory_policy = policy,
                 "Redis evicts keys without an expiry when it is full: those of the user directory, \
@@ -119,7 +110,7 @@ impl Worker {
                  maxmemory-policy noeviction"
             );
         }
-        self.said.policy = policy;
+        self.logged.policy = policy;
     }
 }
 

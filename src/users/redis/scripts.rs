@@ -172,3 +172,8 @@ pub(crate) fn tries(prefix: &str) -> Vec<Try> {
         Try::new("SREM", &[probe, "x"]),
     ]
 }
+
+/// A time as the scripts take it.
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

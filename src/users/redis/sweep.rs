@@ -8,8 +8,7 @@ use tokio::sync::mpsc;
 use super::{
     Counters, Op, Shared,
     entry::BUCKETS,
-    scripts::{Access, SCRIPTS, call},
-    worker::millis,
+    scripts::{Access, SCRIPTS, call, millis},
 };
 
 /// How many entries one step sweeps.

@@ -5,32 +5,15 @@ use redis::{FromRedisValue, RedisResult, Value};
 use super::{
     Answer, Counters, Op,
     entry::{Entry, bucket_of, decode, encode, encode_user},
+    jobs::{Asked, Done},
     repair::{Registered, call_register},
-    scripts::{Access, SCRIPTS, call},
-    worker::{BATCH, Done, Worker, millis},
+    scripts::{Access, SCRIPTS, call, millis},
+    worker::{BATCH, Worker},
 };
 use crate::{
     id::UserId,
     users::{LimitReached, Presence, UserLimit},
 };
-
-/// A call, and the receiver of its answer.
-pub(super) enum Asked {
-    Enter {
-        user: UserId,
-        number: u64,
-        limit: UserLimit,
-        answer: Answer,
-    },
-    /// A socket that is already in, for nobody waited for an answer.
-    Register {
-        user: UserId,
-        number: u64,
-        answer: Answer,
-    },
-    Leave,
-    Retell,
-}
 
 impl Worker {
     /// Tells Redis the next ops of a bucket, in one go.

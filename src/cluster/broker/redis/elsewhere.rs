@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use redis::{RedisResult, aio::MultiplexedConnection};
 use tracing::debug;
 
-use super::{super::Channel, lane::Address, slots::Slots};
-use crate::link::target::Target;
+use super::{super::Channel, slots::Slots};
+use crate::link::{ranges::Address, target::Target};
 
 /// The nodes that we do not publish through, connected when they are asked. A silent node is
 /// skipped, since its listeners do not hear us either.

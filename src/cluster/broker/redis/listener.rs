@@ -10,7 +10,7 @@ use super::{
     Kind,
     in_step::InStep,
     interest::Changes,
-    lane::{self, Lane, OpenError},
+    place::{self, OpenError, Place},
     signs::{self, Signs},
     sound::{Sound, Watched},
     speaker::is_not_now,
@@ -44,18 +44,18 @@ impl Listener {
     pub(super) async fn open(
         target: &Target,
         kind: Kind,
-        lane: &Lane,
+        place: &Place,
         ears: &Arc<Ears>,
     ) -> Result<Self, OpenError> {
         let closed = CancellationToken::new();
         let signs = Arc::new(Signs::new(ears.open()));
         let told = signs.clone();
         let config = signs::config(target, closed.clone(), move |push| told.on_push(push));
-        let connection = lane.connect(target, &config).await?.connection;
+        let connection = place.connect(target, &config).await?.connection;
         let is_spread = kind == Kind::Sharded && target.is_cluster();
         let connection = InStep::new(connection, is_spread);
         let life = Life::with_frames(target.timeouts().silence, signs.heard.clone());
-        let (wanted, sound) = (lane::wanted(target, kind), Sound::now());
+        let (wanted, sound) = (place::wanted(target, kind), Sound::now());
         Ok(Self { kind, connection, life, wanted, signs, closed, sound })
     }
 

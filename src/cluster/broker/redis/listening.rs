@@ -11,13 +11,8 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use super::{
-    super::ears::Ears,
-    Node,
-    health::Side,
-    interest::Changes,
-    lane::{Lane, OpenError},
-    listener::Listener,
-    pause::Pause,
+    super::ears::Ears, Node, health::Side, interest::Changes, lane::Lane, listener::Listener,
+    pause::Pause, place::OpenError,
 };
 use crate::link::{
     backoff::Backoff,
@@ -35,7 +30,7 @@ impl Node {
         lane: &Lane,
         ears: &Arc<Ears>,
     ) -> Result<Listener, OpenError> {
-        let listener = Listener::open(&self.target, self.kind, lane, ears).await?;
+        let listener = Listener::open(&self.target, self.kind, &lane.place, ears).await?;
         let all = self.interest.everything(lane.number);
         let applied = tokio::select! {
             applied = listener.apply(&all) => applied,

@@ -16,7 +16,8 @@ use super::{
     super::ears::Ears,
     Node,
     health::Side,
-    lane::{self, Lane, OpenError, Place},
+    lane::Lane,
+    place::{self, OpenError, Place},
     routes::{FIRST, Routes},
     slots::{SLOTS, Slots},
 };
@@ -69,7 +70,7 @@ impl Node {
                 return Ok(slots);
             }
         }
-        lane::slots(&self.target).await
+        place::slots(&self.target).await
     }
 
     /// Puts each channel on the lane of its owner. Returns the new lanes.

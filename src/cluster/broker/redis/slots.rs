@@ -2,8 +2,7 @@
 
 use redis::{RedisResult, aio::MultiplexedConnection};
 
-use super::lane::Address;
-use crate::link::ranges::{self, Member, Range, not_slots};
+use crate::link::ranges::{self, Address, Member, Range, not_slots};
 
 pub(super) const SLOTS: usize = 16_384;
 

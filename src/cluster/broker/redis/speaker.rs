@@ -10,10 +10,10 @@ use super::{
     super::Channel,
     Kind,
     elsewhere::{Elsewhere, count},
-    lane::{Lane, OpenError, knows},
     outgoing::{Fate, Flight, Frame},
+    output_limit::{Limit, Tells},
+    place::{OpenError, Place, knows},
     signs,
-    too_big::{Limit, Tells},
 };
 use crate::link::{client::closed_by_redis, target::Target};
 
@@ -42,10 +42,14 @@ pub(super) struct Said {
 }
 
 impl Speaker {
-    pub(super) async fn open(target: &Target, kind: Kind, lane: &Lane) -> Result<Self, OpenError> {
+    pub(super) async fn open(
+        target: &Target,
+        kind: Kind,
+        place: &Place,
+    ) -> Result<Self, OpenError> {
         let closed = CancellationToken::new();
         let config = signs::config(target, closed.clone(), |_| {});
-        let mut opened = lane.connect(target, &config).await?;
+        let mut opened = place.connect(target, &config).await?;
         knows(&mut opened.connection, kind).await?;
         let elsewhere = opened.own.map(|own| Elsewhere::new(target.clone(), own));
         Ok(Self { kind, connection: opened.connection, elsewhere, closed, tells: Tells::default() })

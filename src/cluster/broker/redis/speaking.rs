@@ -14,9 +14,10 @@ use tracing::warn;
 use super::{
     Node,
     health::Side,
-    lane::{self, Lane, OpenError},
+    lane::Lane,
     outgoing::{Fate, Flight},
     pause::Pause,
+    place::{self, OpenError},
     speaker::{Said, Speaker},
 };
 use crate::link::{
@@ -40,7 +41,7 @@ fn until_others_are_back(outage: Duration) -> Duration {
 
 impl Node {
     pub(super) async fn open_speaker(&self, lane: &Lane) -> Result<Arc<Speaker>, OpenError> {
-        let speaker = Speaker::open(&self.target, self.kind, lane).await?;
+        let speaker = Speaker::open(&self.target, self.kind, &lane.place).await?;
         Ok(Arc::new(speaker))
     }
 
@@ -60,7 +61,7 @@ impl Node {
             if let Some(speaker) = open.take() {
                 let opened = Instant::now();
                 let life = Life::new(self.target.timeouts().silence);
-                let wanted = lane::wanted(&self.target, self.kind);
+                let wanted = place::wanted(&self.target, self.kind);
                 let until_dead = probe::until_dead(speaker.connection.clone(), wanted, &life);
                 let lost = tokio::select! {
                     // First, so that every answer that has come is noted.

@@ -1,0 +1,90 @@
+//! Why a server cannot be built, and why it stops serving.
+
+use std::{io, net::SocketAddr};
+
+use crate::{config::Finding, link::LinkError};
+
+/// Why a server cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Settings are out of range, contradict each other, or need a feature that this version lacks.
+    #[error("the configuration cannot be used: {}", list(.0))]
+    Config(Vec<Finding>),
+    /// [`build`](super::Builder::build) was not called inside a tokio runtime.
+    #[error("a server is built inside a tokio runtime, and there is none here")]
+    NoRuntime,
+    /// Two gateways have the same namespace, or a path is not valid.
+    #[error("the gateway {path:?} cannot be added: {reason}")]
+    Gateway {
+        /// The gateway's path.
+        path: String,
+        /// Why it cannot be added.
+        reason: String,
+    },
+    /// `redis.url` cannot be understood.
+    #[error("redis.url: {0}")]
+    Redis(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// `traces.endpoint` is set, and spans cannot be exported. Most likely the library was built
+    /// without the cargo feature `otlp`.
+    #[error(transparent)]
+    Traces(Box<dyn std::error::Error + Send + Sync>),
+    /// `engine.client_file` cannot be read.
+    #[error("engine.client_file: cannot read {}", .path.display())]
+    ClientFile {
+        /// Its path.
+        path: std::path::PathBuf,
+        /// The error of the system.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The Admin UI has no credentials, or a password or namespace that cannot be used.
+    #[error("the admin UI cannot be served: {0}")]
+    AdminUi(String),
+}
+
+fn list(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Why a server stopped serving.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address. There are several if a name was given that has several.
+        address: String,
+        /// The error of the system.
+        #[source]
+        source: io::Error,
+    },
+    /// The name of the address cannot be looked up.
+    #[error("cannot look up the address to listen on")]
+    Address(#[source] io::Error),
+    /// The address of the admin port cannot be listened on.
+    #[error("cannot listen on {address} for administration (admin_listen; empty for none)")]
+    BindAdmin {
+        /// The address.
+        address: SocketAddr,
+        /// The error of the system.
+        #[source]
+        source: io::Error,
+    },
+    /// Other hosts can reach the admin port, and there are no keys to protect it.
+    #[error("{0} is reachable from other hosts, so admin.api_keys must be set")]
+    AdminKeys(SocketAddr),
+    /// The certificate or its key cannot be used.
+    #[error("cannot use the TLS certificate: {0}")]
+    Tls(Box<dyn std::error::Error + Send + Sync>),
+    /// Redis cannot be reached, or cannot be used.
+    #[error(transparent)]
+    Redis(#[from] LinkError),
+    /// A thread cannot be started.
+    #[error("cannot start a worker thread: {0}")]
+    Worker(#[source] io::Error),
+    /// Connections or handlers were left when the time for draining was over. They are cut now.
+    #[error("the drain took longer than drain.timeout")]
+    DrainTimeout,
+}
