@@ -67,6 +67,16 @@ async function scene(t, cluster) {
   return { stream, returning };
 }
 
+/** The scene with a node that reaches Redis by a network of its own, and one that reaches it as usual. */
+async function nodesApart(t, protocol) {
+  const redis = await redisFor(t);
+  const way = await network(t, redis.port);
+  const config = (port) => ({ auth: { hs256_secret: SECRET }, redis: { url: `redis://127.0.0.1:${port}`, protocol } });
+  const a = await serverFor(t, { ...config(way.port), node_id: "a" });
+  const b = await serverFor(t, { ...config(redis.port), node_id: "b" });
+  return { way, a, b, streams: await scene(t, { redis, servers: { a, b } }) };
+}
+
 /** Both streams flow again to the other node, and to the own one nothing was lost. */
 async function assertHealed(t, { stream, returning }, since) {
   await Promise.all([stream.flows("remote", 20_000), returning.flows("remote", 20_000)]);
@@ -159,11 +169,7 @@ for (const protocol of ["classic", "sharded"]) {
     });
 
     it("a node's way to Redis swallows everything for 20 s, and nobody tells it", { timeout: 90_000 }, async (t) => {
-      const redis = await redisFor(t);
-      const way = await network(t, redis.port);
-      const config = (port) => ({ auth: { hs256_secret: SECRET }, redis: { url: `redis://127.0.0.1:${port}`, protocol } });
-      const [a, b] = [await serverFor(t, { ...config(way.port), node_id: "a" }), await serverFor(t, { ...config(redis.port), node_id: "b" })];
-      const streams = await scene(t, { redis, servers: { a, b } });
+      const { way, a, b, streams } = await nodesApart(t, protocol);
       const mark = a.logs.length;
       const over = performance.now() + 20_000;
       way.stall();
@@ -216,11 +222,7 @@ for (const protocol of ["classic", "sharded"]) {
     });
 
     it("a node's connections to Redis are reset", { timeout: 60_000 }, async (t) => {
-      const redis = await redisFor(t);
-      const way = await network(t, redis.port);
-      const config = (port) => ({ auth: { hs256_secret: SECRET }, redis: { url: `redis://127.0.0.1:${port}`, protocol } });
-      const [a, b] = [await serverFor(t, { ...config(way.port), node_id: "a" }), await serverFor(t, { ...config(redis.port), node_id: "b" })];
-      const streams = await scene(t, { redis, servers: { a, b } });
+      const { way, a, streams } = await nodesApart(t, protocol);
       const mark = a.logs.length;
       way.cut();
       await until("the node has noticed", () => lines({ logs: a.logs.slice(mark) }, /is down/).length >= 2);

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { TRANSPORTS, ack, connect, connectV2, connected, heard, open, openV2, refusal, upgraded } from "./support/clients.mjs";
+import { TRANSPORTS, ack, clientsOf, connect, connectV2, connected, echoedWhileUpgrading, heard, open, openV2, refusal } from "./support/clients.mjs";
 import { choppingProxy } from "./support/proxies.mjs";
 import { RawSocket } from "./support/raw.mjs";
 import { serverForThisFile } from "./support/server.mjs";
@@ -15,15 +15,7 @@ const server = await serverForThisFile({ auth: { hs256_secret: SECRET } });
 const DEADLINE = 30_000;
 
 const clients = {
-  ...Object.fromEntries(
-    Object.entries(TRANSPORTS).map(([name, transports]) => [
-      `4.x, ${name}`,
-      async (t, proxy) => {
-        const socket = await connect(t, proxy, { transports });
-        return transports.length > 1 ? upgraded(socket) : socket;
-      },
-    ]),
-  ),
+  ...clientsOf(server),
   "2.x, websocket only": (t, proxy) => connectV2(t, proxy),
 };
 
@@ -105,17 +97,7 @@ describe("through pieces of a few bytes the upgrade", () => {
   it("loses nothing of what is sent while it happens", async (t) => {
     const socket = open(await choppingProxy(t, server), { transports: ["polling", "websocket"] });
     t.after(() => socket.close());
-    const numbers = [];
-    socket.on("events", (number) => numbers.push(number));
-    await connected(socket);
-    let sent = 0;
-    while (socket.io.engine.transport.name === "polling" && sent < 10_000) {
-      socket.emit("events", sent++);
-      await new Promise(setImmediate);
-    }
-    await upgraded(socket);
-    socket.emit("events", sent++);
-    await until("all are back", () => numbers.length >= sent, DEADLINE);
-    assert.deepEqual(numbers, Array.from({ length: sent }, (_, number) => number));
+    const { sent, answered } = await echoedWhileUpgrading(await connected(socket), DEADLINE);
+    assert.deepEqual(answered, sent);
   });
 });

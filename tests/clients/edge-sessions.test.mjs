@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { describe, it } from "node:test";
 
-import { Inbox, TRANSPORTS, ack, connect, connectV2, disconnected, heard, upgraded } from "./support/clients.mjs";
+import { Inbox, ack, clientsOf, connect, connectV2, disconnected, heard, upgraded } from "./support/clients.mjs";
 import { declinedUpgrade, httpRequest, pollingUrl, rawSession } from "./support/raw.mjs";
 import { reconfigure, serverFor, serverForThisFile } from "./support/server.mjs";
 import { until } from "./support/waiting.mjs";
@@ -18,15 +18,7 @@ const sibling = await serverForThisFile({ node_id: "n2", edge: { secrets: [ONE] 
 const stranger = await serverForThisFile({ node_id: "n1", edge: { secrets: [OTHER] } });
 
 const victims = {
-  ...Object.fromEntries(
-    Object.entries(TRANSPORTS).map(([name, transports]) => [
-      `4.x, ${name}`,
-      async (t) => {
-        const socket = await connect(t, server, { transports });
-        return transports.length > 1 ? upgraded(socket) : socket;
-      },
-    ]),
-  ),
+  ...clientsOf(server),
   "4.x, websocket before polling": (t) => connect(t, server, { transports: ["websocket", "polling"] }),
   "2.x, websocket only": (t) => connectV2(t, server),
 };

@@ -26,6 +26,13 @@ async function survives(t, attack) {
   return attacker;
 }
 
+/** The same, where the attack is one frame of a connected socket. Gives the attacker. */
+const survivesFrame = (t, frame) => survives(t, async () => {
+  const attacker = await RawSocket.connected(t, server);
+  attacker.send(frame);
+  return attacker;
+});
+
 /** "closed" or "served", whichever comes; a connection that is open and does not answer is a failure. */
 async function closedOrServed(raw) {
   raw.send('4277["whoami"]');
@@ -50,11 +57,7 @@ describe("frames that are no packets harm their own connection at most", { concu
   };
   for (const [name, frame] of Object.entries(garbage)) {
     it(name, async (t) => {
-      const raw = await survives(t, async () => {
-        const attacker = await RawSocket.connected(t, server);
-        attacker.send(frame);
-        return attacker;
-      });
+      const raw = await survivesFrame(t, frame);
       // Either way is sane: to hang up, or to pass over it. To stop answering is not.
       await closedOrServed(raw);
     });
@@ -121,11 +124,7 @@ describe("what is valid, and too much", { concurrency: 4 }, () => {
   };
   for (const [name, frame] of Object.entries(floods)) {
     it(name, async (t) => {
-      const raw = await survives(t, async () => {
-        const attacker = await RawSocket.connected(t, server);
-        attacker.send(frame);
-        return attacker;
-      });
+      const raw = await survivesFrame(t, frame);
       await closedOrServed(raw);
     });
   }

@@ -3,22 +3,14 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { TRANSPORTS, ack, connect, connectV2, heard, upgraded } from "./support/clients.mjs";
+import { ack, clientsOf, connect, connectV2, echoedWhileUpgrading, heard } from "./support/clients.mjs";
 import { serverForThisFile } from "./support/server.mjs";
 import { until } from "./support/waiting.mjs";
 
 const server = await serverForThisFile();
 
 const clients = {
-  ...Object.fromEntries(
-    Object.entries(TRANSPORTS).map(([name, transports]) => [
-      `4.x, ${name}`,
-      async (t) => {
-        const socket = await connect(t, server, { transports });
-        return transports.length > 1 ? upgraded(socket) : socket;
-      },
-    ]),
-  ),
+  ...clientsOf(server),
   "2.x, websocket only": (t) => connectV2(t, server),
 };
 
@@ -91,17 +83,8 @@ for (const [name, connectClient] of Object.entries(clients)) {
 describe("a client that starts with polling", () => {
   it("loses nothing of what it sends while it is being upgraded", async (t) => {
     const socket = await connect(t, server, { transports: ["polling", "websocket"] });
-    const numbers = [];
-    socket.on("events", (number) => numbers.push(number));
-    let sent = 0;
-    while (socket.io.engine.transport.name === "polling" && sent < 10_000) {
-      socket.emit("events", sent++);
-      await new Promise(setImmediate);
-    }
-    await upgraded(socket);
-    socket.emit("events", sent++);
-    await until("all are back", () => numbers.length >= sent, 15_000);
-    assert.deepEqual(numbers, Array.from({ length: sent }, (_, number) => number));
+    const { sent, answered } = await echoedWhileUpgrading(socket);
+    assert.deepEqual(answered, sent);
   });
 });
 

@@ -3,7 +3,7 @@
 import { createRequire } from "node:module";
 import { io } from "socket.io-client";
 
-import { within } from "./waiting.mjs";
+import { until, within } from "./waiting.mjs";
 
 // The 2.x client is CommonJS and looks for a browser's globals when it is imported.
 const io2 = createRequire(import.meta.url)("socket.io-client-2");
@@ -76,6 +76,35 @@ export async function upgraded(socket) {
     await within(DEADLINE, "the upgrade to websocket", new Promise((resolve) => engine.once("upgrade", resolve)));
   }
   return socket;
+}
+
+/** 4.x clients over each of the transports, by name: functions that connect one to `server` or to another. */
+export const clientsOf = (server) => Object.fromEntries(
+  Object.entries(TRANSPORTS).map(([name, transports]) => [
+    `4.x, ${name}`,
+    async (t, to = server) => {
+      const socket = await connect(t, to, { transports });
+      return transports.length > 1 ? upgraded(socket) : socket;
+    },
+  ]),
+);
+
+/** Sends numbers until the socket has left polling behind, and one more; gives them, and what came back. */
+export async function echoedWhileUpgrading(socket, deadline = 15_000) {
+  const [sent, answered] = [[], []];
+  socket.on("events", (number) => answered.push(number));
+  const send = () => {
+    socket.emit("events", sent.length);
+    sent.push(sent.length);
+  };
+  while (socket.io.engine.transport.name === "polling" && sent.length < 10_000) {
+    send();
+    await new Promise(setImmediate);
+  }
+  await upgraded(socket);
+  send();
+  await until("all are back", () => answered.length >= sent.length, deadline);
+  return { sent, answered };
 }
 
 /** `emit` whose acknowledgement must come: its only argument, or all as a list if there are several. */
