@@ -1,5 +1,5 @@
-//! What a client is told when something goes wrong: a code it may act on, a sentence for people,
-//! and whether trying again can help. The cause stays in the log.
+//! Errors for clients: a code to act on, a sentence for people, and whether trying again can help.
+//! The cause stays in the log.
 
 use std::{borrow::Cow, fmt};
 
@@ -12,15 +12,15 @@ use serde::Serialize;
 pub enum Code {
     /// No token, or one that is not valid.
     Unauthorized,
-    /// Known, but not allowed.
+    /// The client is known, but not allowed to do this.
     Forbidden,
-    /// No handler has this event.
+    /// There is no handler for this event.
     UnknownEvent,
     /// The arguments do not have the shape that the handler asks for.
     BadRequest,
     /// Larger than a limit allows.
     TooLarge,
-    /// More than a limit allows in this time; later it works again.
+    /// More than a limit allows in this time. It works again later.
     RateLimited,
     /// The user has as many sockets as it may have.
     TooManySockets,
@@ -28,7 +28,7 @@ pub enum Code {
     Unavailable,
     /// Not answered in time.
     Timeout,
-    /// A defect on our side; the log knows more.
+    /// A defect of the server. The log knows more.
     Internal,
 }
 
@@ -92,27 +92,27 @@ impl Fault {
         Self { code, message: message.into(), retry: code.retry() }
     }
 
-    /// Known, but not allowed.
+    /// A fault with [`Code::Forbidden`].
     pub fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::Forbidden, message)
     }
 
-    /// No token, or one that is not valid.
+    /// A fault with [`Code::Unauthorized`].
     pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::Unauthorized, message)
     }
 
-    /// Arguments of the wrong shape.
+    /// A fault with [`Code::BadRequest`].
     pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::BadRequest, message)
     }
 
-    /// A defect on our side. Log the cause; the client gets this sentence only.
+    /// A fault with [`Code::Internal`] and a fixed sentence. The cause belongs into the log.
     pub fn internal() -> Self {
         Self::new(Code::Internal, "something went wrong on the server")
     }
 
-    /// What a client may act on.
+    /// The code, for programs.
     pub fn code(&self) -> Code {
         self.code
     }
@@ -122,8 +122,8 @@ impl Fault {
         &self.message
     }
 
-    /// The sentence if it is a fixed one. Others are made of what the client sent, and what clients
-    /// send is not written to the log.
+    /// The sentence if it is a fixed one. Others may quote the client, and clients' words do not go
+    /// into the log.
     pub(crate) fn for_log(&self) -> Option<&'static str> {
         match self.message {
             Cow::Borrowed(fixed) => Some(fixed),

@@ -1,5 +1,5 @@
-//! Whatever a client sends, others get only what the official parser takes. Driven by a fuzz target
-//! and, with fewer inputs, by a test.
+//! Whatever a client sends, others get only packets that the official parser takes. A fuzz target
+//! runs this, and, with fewer inputs, a test.
 
 use std::collections::VecDeque;
 
@@ -22,14 +22,14 @@ use crate::{
     payload::{Parser, Payload, from_packet, to_packet},
 };
 
-/// What a client sends: the payload of a message, and whether it is binary.
+/// A message of a client: its payload, and whether it is binary.
 pub type Message<'a> = (bool, &'a [u8]);
 
-/// Reads messages of a client as the edge, the engine and the payloads do, and passes on what is
-/// taken, in every way in which that is done. Returns how many events were taken.
+/// Reads messages of a client as the edge, the engine and the payloads do, and passes on the
+/// accepted ones in every possible way. Returns the number of accepted events.
 ///
 /// # Panics
-/// If somebody would get what the official parser refuses.
+/// If another client would get a packet that the official parser refuses.
 pub fn client(v3: bool, msgpack: bool, messages: &[Message<'_>]) -> usize {
     let mut reader = Reader::new(v3);
     let engine = Engine { msgpack, ..Engine::default() };
@@ -63,7 +63,7 @@ pub fn client(v3: bool, msgpack: bool, messages: &[Message<'_>]) -> usize {
     taken
 }
 
-/// The engine's parser, with the limits that it is given.
+/// The engine's parser, with its limits.
 #[derive(Default)]
 struct Engine {
     msgpack: bool,
@@ -121,7 +121,7 @@ fn event_is_safe(payload: &Payload) {
     let renamed = payload.with_event("events").expect("a payload that was checked");
     for payload in [payload.clone(), renamed] {
         for parser in [Parser::Json, Parser::MsgPack] {
-            // From one format to the other there may be too many attachments, which is an error.
+            // The other format may have too many attachments, which is an error.
             if let Ok(value) = payload.clone().into_wire(parser) {
                 official(Packet::event("/", value));
             }
@@ -148,7 +148,7 @@ fn ack_is_safe(payload: &Payload) {
     }
 }
 
-/// What the official parsers do with a packet.
+/// Decodes a packet as the official parsers do.
 fn official(packet: Packet) {
     let value = match &packet.inner {
         PacketData::Event(value, _) | PacketData::BinaryEvent(value, _) => value,
@@ -182,7 +182,7 @@ fn official_text(packet: &str, attachments: &VecDeque<Bytes>) {
     };
     let data = rest.trim_start_matches(|byte: char| byte.is_ascii_digit());
     serde_json::from_str::<IgnoredAny>(data).unwrap_or_else(|error| panic!("{error}: {packet}"));
-    // Deeper than a strict reader goes it would fail here.
+    // A strict reader would fail if the text is nested too deeply for it.
     let data: Json = serde_json::from_str(&mended(data).expect("JSON")).expect("JSON");
     let list = data.as_array().unwrap_or_else(|| panic!("no list: {packet}"));
     if matches!(kind, "2" | "5") {

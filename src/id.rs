@@ -1,9 +1,9 @@
 //! The names of things: sockets, nodes, users.
 //!
-//! A socket has two ids. [`SocketId`] is the public one: clients see it as `socket.id`, rooms and the
-//! directory use it, and every CONNECT gets a new one. The engine's session id ([`Sid`]) names the
-//! connection below, which may carry sockets of several namespaces; it stays inside the server. The
-//! `adapter` alone knows which belongs to which.
+//! A socket has two ids. [`SocketId`] is the public one: clients see it as `socket.id`, rooms and
+//! the directory use it, and every CONNECT gets a new one. The engine's session id ([`Sid`]) names
+//! the connection below, which may carry sockets of several namespaces. It stays inside the server.
+//! Only the adapter maps one to the other.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -12,23 +12,23 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 use socketioxide_core::Sid;
 
-/// Characters of an id, as in Node.js: others take a room with such a name for a socket's own.
+/// Characters of an id, as in Node.js, which takes a room with such a name for a socket's own.
 const LENGTH: usize = 20;
 
-/// Characters that are chosen; the others follow from them.
+/// Characters that are random. The others follow from them.
 const CHOSEN: usize = 16;
 
-/// Bytes that the chosen characters stand for.
+/// Bytes behind the random characters.
 const CHOSEN_BYTES: usize = CHOSEN / 4 * 3;
 
 /// Characters of a transport's session id behind the name of its node.
 const SIGNED: usize = 32;
 
-/// The public id of a socket, `socket.id` in the client: 20 url-safe characters, other ones in each
-/// namespace and after each CONNECT.
+/// The public id of a socket, `socket.id` in the client: 20 url-safe characters. Each namespace and
+/// each CONNECT has a new one.
 ///
-/// The last four follow from the first sixteen, so that the name of an ordinary room is not mistaken
-/// for an id. That keeps nobody from making one up: an id is a name and no proof of anything.
+/// The last four characters follow from the first sixteen, so that the name of an ordinary room is
+/// not mistaken for an id. Anybody can make an id up: it is a name and no proof of anything.
 ///
 /// A client of version 2 does not hear its id from the server. It calls itself by the id of its
 /// connection; see [`Emitter::socket_known_as`](crate::sockets::emitter::Emitter::socket_known_as).
@@ -41,8 +41,8 @@ impl SocketId {
         Self::of(rand::random())
     }
 
-    /// The id of a socket of version 2, whose client calls itself by the id of its connection. Every
-    /// node finds the one from the other, and nobody can go back.
+    /// The id of a socket of version 2, whose client calls itself by the id of its connection.
+    /// Every node derives the same one, and nobody can derive the connection's id from it.
     pub(crate) fn of_connection(sid: Sid, namespace: &str) -> Self {
         const PURPOSE: &[u8] = b"switchboard socket id\0";
         let hash = Sha256::new()
@@ -68,7 +68,7 @@ impl SocketId {
         bytes[..CHOSEN_BYTES].copy_from_slice(&chosen);
         bytes[CHOSEN_BYTES..].copy_from_slice(&check(&chosen));
         let mut id = [b'A'; LENGTH];
-        // 15 bytes are 20 characters.
+        // 15 bytes make 20 characters.
         let _ = BASE64.encode_slice(bytes, &mut id);
         Self(id)
     }
@@ -80,7 +80,7 @@ impl SocketId {
     }
 }
 
-/// What the last four characters stand for.
+/// The bytes behind the last four characters.
 fn check(chosen: &[u8; CHOSEN_BYTES]) -> [u8; 3] {
     let hash = fnv1a(chosen);
     let folded = hash ^ (hash >> 24) ^ (hash >> 48);
@@ -114,9 +114,10 @@ impl FromStr for SocketId {
     }
 }
 
-/// The connection that a client of version 2 means by its `socket.id`: the engine's id, or the
-/// transport's session id (`<node>.<32 characters>`) if it began by polling, in any namespace but
-/// `/` behind the namespace and `#`. The shape alone counts; there may be no such connection.
+/// The connection that a client of version 2 means by its `socket.id`. That is the engine's id, or
+/// the transport's session id (`<node>.<32 characters>`) if it began by polling. In any namespace
+/// but `/` the namespace and `#` stand in front. Only the form is checked; the connection may not
+/// exist.
 pub(crate) fn connection_known_as(text: &str, namespace: &str) -> Option<Sid> {
     let in_namespace = text.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('#'));
     let id = in_namespace.unwrap_or(text);
@@ -157,7 +158,7 @@ impl<'de> Deserialize<'de> for SocketId {
 pub struct NodeId(Arc<str>);
 
 impl NodeId {
-    /// A fresh name: 8 characters, lower case, fit for a URL.
+    /// A new name: 8 characters in lower case, fit for a URL.
     pub(crate) fn random() -> Self {
         const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
         let name: String =
@@ -223,7 +224,7 @@ mod tests {
         assert_eq!(id[..16].parse::<SocketId>(), Err(NotASocketId));
     }
 
-    /// Nodes of different versions find each other's sockets by it.
+    /// Nodes of different versions find each other's sockets by this id.
     #[test]
     fn the_id_of_a_connection_is_the_same_everywhere_and_for_ever() {
         let sid: Sid = "abcdefghijklmnop".parse().expect("16 characters");

@@ -1,4 +1,4 @@
-//! Numbers, dates and JSON as JavaScript means them, reads them and prints them.
+//! Numbers, dates and JSON as JavaScript reads and prints them.
 
 pub(crate) mod json;
 
@@ -23,7 +23,7 @@ pub(crate) fn timestamp(bytes: &[u8]) -> Option<(i64, u32)> {
     }
 }
 
-/// A time as `Date.prototype.toISOString` writes it; none outside of what JavaScript has dates for.
+/// A time as `Date.prototype.toISOString` writes it. `None` outside of JavaScript's range of dates.
 pub(crate) fn iso_date(millis: i64) -> Option<String> {
     const LIMIT: i64 = 8_640_000_000_000_000;
     if !(-LIMIT..=LIMIT).contains(&millis) {
@@ -42,7 +42,7 @@ pub(crate) fn iso_date(millis: i64) -> Option<String> {
 
 /// Year, month and day of a number of days since 1970, in the Gregorian calendar.
 fn civil(days: i64) -> (i64, i64, i64) {
-    // Counted from the first of March of the year 0, so that the leap day is the last of a year.
+    // Counted from 1 March of the year 0, so that the leap day is the last of a year.
     let shifted = days + 719_468;
     let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;

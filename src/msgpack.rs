@@ -1,5 +1,5 @@
-//! MessagePack as notepack.io 3 writes it, and a reader that is not afraid of what it reads. Knows
-//! nothing of what the values mean.
+//! MessagePack as notepack.io 3 writes it, and a reader for input that is not trusted. The values
+//! have no meaning here.
 
 use rmpv::{Integer, Value as Tree};
 use smallvec::SmallVec;
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Reads one value that fills the whole input. Allocates no more than the input's length allows,
-/// whatever lengths it declares.
+/// whatever lengths the input declares.
 pub(crate) fn read(bytes: &[u8]) -> Result<Tree, ReadError> {
     read_nested(bytes, MAX_DEPTH)
 }
@@ -23,7 +23,7 @@ pub(crate) fn read_nested(bytes: &[u8], depth: usize) -> Result<Tree, ReadError>
     Ok(value)
 }
 
-/// The text that a frame starts with, if it is an array whose first element is one: who sent it.
+/// The first element of a frame, if the frame is an array and the element a text: its sender.
 pub(crate) fn first_text(bytes: &[u8]) -> Option<&str> {
     let mut reader = Reader::new(bytes);
     match (reader.token().ok()?, reader.token().ok()?) {
@@ -32,7 +32,7 @@ pub(crate) fn first_text(bytes: &[u8]) -> Option<&str> {
     }
 }
 
-/// How many elements a list has, and what follows its header.
+/// The number of elements of a list, and the bytes after its header.
 pub(crate) fn array(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let mut reader = Reader::new(bytes);
     match reader.token().ok()? {
@@ -41,13 +41,13 @@ pub(crate) fn array(bytes: &[u8]) -> Option<(usize, &[u8])> {
     }
 }
 
-/// One value, or the start of one that holds others: so many elements, or pairs, follow.
+/// One value, or the start of one with others in it: the number of elements, or pairs, that follow.
 pub(crate) enum Token<'a> {
     Nil,
     Boolean(bool),
     Integer(Integer),
     Float(f64),
-    /// Of any bytes; JavaScript reads broken UTF-8 with replacement characters.
+    /// Any bytes; JavaScript reads broken UTF-8 with replacement characters.
     Text(&'a [u8]),
     Binary(&'a [u8]),
     Extension(i8, &'a [u8]),
@@ -55,7 +55,7 @@ pub(crate) enum Token<'a> {
     Map(usize),
 }
 
-/// What is left of the input.
+/// Reads values from the rest of the input.
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -65,7 +65,7 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    /// Nothing may be left.
+    /// Checks that nothing is left.
     pub(crate) fn end(&self) -> Result<(), ReadError> {
         if self.rest.is_empty() { Ok(()) } else { Err(ReadError::Malformed) }
     }
@@ -158,7 +158,7 @@ impl<'a> Reader<'a> {
             Token::Extension(kind, bytes) => Tree::Ext(kind, bytes.to_vec()),
             Token::Array(length) => {
                 let depth = deeper(depth)?;
-                // Each element takes a byte at least.
+                // Each element takes at least a byte.
                 let mut values = Vec::with_capacity(length.min(self.rest.len()));
                 for _ in 0..length {
                     values.push(self.value(depth)?);
@@ -176,12 +176,12 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// What has not been read.
+    /// The unread rest.
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// Passes over a value, however deep it is nested.
+    /// Skips a value, however deep it is nested.
     pub(crate) fn pass_over(&mut self) -> Result<(), ReadError> {
         let mut outstanding = 1_usize;
         while outstanding > 0 {
@@ -197,7 +197,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Passes over a value and gives its bytes.
+    /// Skips a value and returns its bytes.
     pub(crate) fn skip(&mut self, depth: usize) -> Result<&'a [u8], ReadError> {
         let start = self.rest;
         let held = match self.token()? {
@@ -213,16 +213,16 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// One level further down.
+/// One level deeper.
 ///
 /// # Errors
-/// If there is none.
+/// If no level is left.
 pub(crate) fn deeper(depth: usize) -> Result<usize, ReadError> {
     depth.checked_sub(1).ok_or(ReadError::TooDeep)
 }
 
-/// Writes a value as notepack.io 3 does: the smallest headers, and a number without fraction is an
-/// integer.
+/// Writes a value as notepack.io 3 does: with the smallest headers, and a number without a fraction
+/// as an integer.
 pub(crate) fn write(out: &mut Vec<u8>, value: &Tree) {
     match value {
         Tree::Array(values) => write_array(out, values),
@@ -246,11 +246,11 @@ pub(crate) fn write_array(out: &mut Vec<u8>, values: &[Tree]) {
     values.iter().for_each(|value| write(out, value));
 }
 
-/// The place of a header whose length is known only when its elements are written.
+/// The place of a header whose length is known only after its elements.
 pub(crate) struct Header(usize);
 
 impl Header {
-    /// Here, and for a short one.
+    /// Reserves the place here, for a short header.
     pub(crate) fn reserve(out: &mut Vec<u8>) -> Self {
         out.push(0);
         Self(out.len() - 1)
@@ -265,7 +265,7 @@ impl Header {
     }
 
     fn fill(self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-        // Written behind everything and brought here.
+        // A longer header is written at the end and brought here.
         let end = out.len();
         write(out);
         out[self.0] = out[end];
@@ -289,7 +289,7 @@ pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
     infallible(rmp::encode::write_str(out, text));
 }
 
-/// A vector takes whatever is written to it.
+/// Writing into a vector cannot fail.
 fn infallible<T, E>(written: Result<T, E>) {
     debug_assert!(written.is_ok(), "writing to memory cannot fail");
     drop(written);

@@ -1,4 +1,4 @@
-//! Names that Socket.IO or the server have a meaning for: rooms and events.
+//! Names with a meaning for Socket.IO or the server: rooms and events.
 
 pub mod events;
 pub mod rooms;

@@ -13,23 +13,23 @@ pub(crate) enum TlsError {
     /// The file can't be read, or is not PEM.
     #[error("cannot read `{}`: {source}", .path.display())]
     File {
-        /// Which one.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The error of the reader.
         source: pem::Error,
     },
     /// There is no certificate in the file.
     #[error("no certificate in `{}`", .0.display())]
     NoCertificate(PathBuf),
-    /// It is no certificate by which others can be trusted.
+    /// It is no certificate of an authority.
     #[error("a certificate in `{}` cannot be used: {source}", .path.display())]
     Authority {
-        /// Which file.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The error of rustls.
         source: rustls::Error,
     },
-    /// There is no key in the file that can be read without a password.
+    /// The file has no key that can be read without a password.
     #[error("no private key in `{}` (one that is encrypted cannot be used)", .0.display())]
     NoKey(PathBuf),
     /// They are not a pair.
@@ -47,13 +47,13 @@ pub(crate) enum TlsError {
         cert: PathBuf,
         /// The file with the key.
         key: PathBuf,
-        /// Why.
+        /// The error of rustls.
         source: rustls::Error,
     },
 }
 
 impl TlsError {
-    /// The file to blame; of a pair the key.
+    /// The file to blame: of a pair, the key.
     pub(crate) fn path(&self) -> &Path {
         match self {
             Self::File { path, .. } | Self::Authority { path, .. } => path,
@@ -80,7 +80,7 @@ pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> 
     })
 }
 
-/// What was wrong with a pair of files, of which each is well by itself.
+/// The error for a pair of files of which each is valid by itself.
 pub(crate) fn unusable(cert: &Path, key: &Path, error: rustls::Error) -> TlsError {
     let (cert, key) = (cert.to_owned(), key.to_owned());
     match error {

@@ -1,8 +1,9 @@
-//! How many events a socket may send: a bucket of tokens. No clock: the time comes in.
+//! The rate of a socket's events: a bucket of tokens. No clock: the time is an argument.
 
 use std::time::Instant;
 
-/// A bucket that holds twice its rate: `rate` events a second in the long run, bursts of twice that.
+/// A bucket with room for twice its rate: `rate` events a second in the long run, bursts of twice
+/// that.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     tokens: f32,

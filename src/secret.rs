@@ -1,11 +1,11 @@
-//! Values that are used but never shown.
+//! Secret values, which are used but never shown.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use subtle::ConstantTimeEq as _;
 
-/// What stands in place of a secret wherever one could be seen.
+/// The text shown in place of a secret.
 const MASK: &str = "***";
 
 /// A secret. Printed, logged or serialized it is `***`; only [`expose`](Self::expose) shows it.
@@ -23,7 +23,7 @@ impl Secret {
         &self.0
     }
 
-    /// Whether `candidate` is this secret, in a time that does not tell where they differ.
+    /// Whether `candidate` is this secret. The time does not tell where they differ.
     pub fn matches(&self, candidate: &str) -> bool {
         self.0.as_bytes().ct_eq(candidate.as_bytes()).into()
     }
@@ -53,34 +53,34 @@ impl Serialize for Secret {
     }
 }
 
-/// None, one or several secrets: where there are several, the first signs and all verify.
+/// Any number of secrets: the first signs and all verify.
 ///
-/// In the configuration a string or a list of strings; the empty string is none.
+/// In the configuration this is a string or a list of strings; the empty string means none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Secrets(Vec<Secret>);
 
 impl Secrets {
-    /// The one that signs.
+    /// The signing secret.
     pub fn first(&self) -> Option<&Secret> {
         self.0.first()
     }
 
-    /// All of them, the signing one first.
+    /// All secrets, the signing one first.
     pub fn iter(&self) -> std::slice::Iter<'_, Secret> {
         self.0.iter()
     }
 
-    /// How many there are.
+    /// The number of secrets.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// As it was written: one as a string, several as a list.
+    /// Serializes as it was written: one as a string, several as a list.
     pub(crate) fn serialize_one_or_many<S: Serializer>(
         &self,
         serializer: S,
@@ -139,7 +139,7 @@ impl<'de> de::Visitor<'de> for OneOrMany {
     }
 }
 
-/// The errors say nothing of the text itself.
+/// The errors do not quote the text.
 fn usable<E: de::Error>(text: String) -> Result<Secret, E> {
     match text.as_str() {
         "" => Err(E::custom("a secret must not be empty")),
@@ -148,8 +148,8 @@ fn usable<E: de::Error>(text: String) -> Result<Secret, E> {
     }
 }
 
-/// A URL that may hold a secret. Printed or serialized, its password is `***`, and so is what stands
-/// in front of `@` without a user, and, with `http` or `https`, all that follows `?`.
+/// A URL that may hold a secret. Printed or serialized, its password is `***`. So is the part
+/// before `@` if there is no user, and, with `http` or `https`, everything after `?`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(String);
 
@@ -164,18 +164,18 @@ impl SecretUrl {
         &self.0
     }
 
-    /// Whether there is anything that is not shown.
+    /// Whether the URL has a hidden part.
     pub fn has_secret(&self) -> bool {
         self.masked() != self.0
     }
 
-    /// Whether a secret is the mask itself, copied from what the server has shown.
+    /// Whether a secret is the mask itself, copied from the server's output.
     fn is_masked(&self) -> bool {
         [":***@", "//***@", "?***"].iter().any(|mask| self.0.contains(mask))
     }
 
-    /// The URL without its password: from the first `:` after each `://` to the last `@` before
-    /// the next. Greedy, since a password that was not encoded may hold any of `:`, `,` and `@`.
+    /// The URL without its password: from the first `:` after each `://` to the last `@` before the
+    /// next. Greedy, since a password that was not encoded may hold `:`, `,` and `@`.
     fn masked(&self) -> String {
         let is_http = self.0.starts_with("http:") || self.0.starts_with("https:");
         let (url, has_query) = match self.0.split_once('?') {
@@ -194,7 +194,7 @@ impl SecretUrl {
                 Some((Some((user, _)), host)) if !is_http => {
                     shown.extend([user, ":", MASK, "@", host]);
                 }
-                // Whoever gives one thing only may have meant the password.
+                // A single word before `@` may be the password.
                 Some((_, host)) => shown.extend([MASK, "@", host]),
                 None => shown.push_str(seed),
             }

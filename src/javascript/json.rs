@@ -7,7 +7,7 @@ use rmpv::Value as Tree;
 
 use crate::packet::{MAX_DEPTH, ReadError};
 
-/// What a text of JSON holds that strict readers refuse.
+/// The parts of a JSON text that strict readers refuse.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Oddities {
     /// Escapes that are half a character, by their place.
@@ -23,8 +23,8 @@ impl Oddities {
     }
 }
 
-/// Checks that a text is one value of JSON that is not nested too deeply, and names what is odd
-/// about it. One pass that allocates nothing for what is nearly everything.
+/// Checks that a text is one JSON value that is not nested too deeply, and returns its oddities.
+/// One pass, which allocates nothing for nearly all texts.
 ///
 /// # Errors
 /// `Malformed` or `TooDeep`.
@@ -35,19 +35,19 @@ pub(crate) fn check(text: &str) -> Result<Oddities, ReadError> {
 }
 
 /// Reads a value. Half a character becomes the replacement character, and a number that is too
-/// large null: the message is not lost for it (pitfall 14 of the wire specification).
+/// large becomes null, so that the message is not lost (pitfall 14 of the wire specification).
 ///
 /// # Errors
 /// `Malformed` or `TooDeep`.
 pub(crate) fn read(text: &str) -> Result<Tree, ReadError> {
     serde_json::from_str(text).or_else(|_| match mended(text)? {
         Cow::Owned(mended) => serde_json::from_str(&mended).map_err(|_| ReadError::Malformed),
-        // Strict readers have their own limit, which is the larger one.
+        // Strict readers have their own limit, which is larger.
         Cow::Borrowed(_) => Err(ReadError::Malformed),
     })
 }
 
-/// The text with what is odd about it replaced; borrowed if nothing is.
+/// The text with its oddities replaced. Borrowed if there are none.
 ///
 /// # Errors
 /// `Malformed` or `TooDeep`.
@@ -109,7 +109,7 @@ impl Scanner<'_> {
                 b'-' | b'0'..=b'9' => self.number()?,
                 _ => return Err(ReadError::Malformed),
             }
-            // Behind a value, or before the end of an empty list or map.
+            // After a value, or before the end of an empty list or map.
             loop {
                 self.space();
                 if depth == 0 {
@@ -174,7 +174,7 @@ impl Scanner<'_> {
         self.expect(b':')
     }
 
-    /// Behind the first quote.
+    /// Reads on after the first quote.
     fn string(&mut self) -> Result<(), ReadError> {
         loop {
             self.at += plain(&self.bytes[self.at..]);
@@ -219,9 +219,9 @@ impl Scanner<'_> {
         if self.at > start { Ok(self.at - start) } else { Err(ReadError::Malformed) }
     }
 
-    /// Behind the first character.
+    /// Reads on after the first character.
     fn number(&mut self) -> Result<(), ReadError> {
-        // Fewer digits than these before the point and no exponent are not too large.
+        // A number with fewer digits before the point and no exponent is not too large.
         const LONG: usize = 300;
         let start = self.at - 1;
         if self.bytes[start] != b'-' {
@@ -253,8 +253,8 @@ impl Scanner<'_> {
     }
 }
 
-/// How many bytes of a string certainly need no look, eight at a time: no quote, no backslash, no
-/// control character is among them.
+/// How many bytes of a string need no look, eight at a time: they hold no quote, no backslash and
+/// no control character.
 #[inline]
 fn plain(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 0xff;
@@ -276,7 +276,7 @@ fn plain(bytes: &[u8]) -> usize {
     length
 }
 
-/// The unit of UTF-16 that four digits are.
+/// The UTF-16 unit of four digits.
 fn unit(digits: &[u8]) -> Option<u16> {
     let digits = digits.get(..4)?;
     digits.iter().try_fold(0, |unit, digit| {
@@ -370,7 +370,8 @@ mod tests {
     }
 
     proptest! {
-        /// What serde_json takes is taken, and what is odd or broken is not taken by it.
+        /// Every text that serde_json takes is taken, and serde_json takes none that is odd or
+        /// broken.
         #[test]
         fn it_agrees_with_a_strict_reader(text in r#"[\[\]{}:,"\\ua-e0-9.eE+ \-é]{0,40}"#) {
             let strict = serde_json::from_str::<serde_json::Value>(&text).is_ok();

@@ -1,23 +1,23 @@
-//! Event names that Socket.IO keeps for itself.
+//! Event names that Socket.IO or the server reserves.
 
-/// The names, as in the official clients.
+/// The names that Socket.IO reserves, as in the official clients.
 pub const RESERVED_EVENTS: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
-/// The built-in gateway's event with which a client shows a new token. The token is shown to nobody
-/// else.
+/// The built-in gateway's event by which a client shows a new token. Interceptors and observers
+/// never see the token.
 pub(crate) const REFRESH: &str = "auth:refresh";
 
-/// Events that clients take for the server's own word.
+/// Events that clients take for the server's own.
 const SERVER_EVENTS: [&str; 3] = ["auth:expiring", "server:draining", "events"];
 
-/// Whether only the server sends an event of this name, so that no client may make it say that.
+/// Whether only the server may send this event. No client may make it do so.
 pub(crate) fn is_server_event(name: &str) -> bool {
     SERVER_EVENTS.contains(&name)
 }
 
-/// Whether no event may have this name: the official client drops its connection when it receives
-/// one that has.
+/// Whether Socket.IO reserves this name. The official client drops its connection when it receives
+/// such an event.
 pub fn is_reserved_event(name: &str) -> bool {
     RESERVED_EVENTS.contains(&name)
 }

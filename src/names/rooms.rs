@@ -1,4 +1,4 @@
-//! Names of rooms: which a pattern allows, and which no client may join.
+//! Names of rooms: patterns, and rooms that no client may join.
 
 use std::{fmt, str::FromStr};
 
@@ -9,20 +9,19 @@ use crate::{
     id::SocketId,
 };
 
-/// Starts the name of a room that a Node.js program knows by a number. For Node.js `101` and
-/// `"101"` are two rooms (pitfall 12 of the wire specification), so they have two names here.
+/// The first character of a room that a Node.js program names by a number. `101` and `"101"` are
+/// two rooms in Node.js (pitfall 12 of the wire specification), so they have two names here.
 pub const NUMERIC_ROOM: char = '\0';
 
-/// The room of every socket that has shown a valid token.
+/// The room of every socket with a valid token.
 pub const AUTHENTICATED: &str = "authenticated";
 
-/// Whether the server keeps a room for itself, so that no client may join or leave it: the room of
-/// a user (`room_prefix`, by default `user:`, and its id), `authenticated`, and whatever is a
-/// [`SocketId`], since each socket is in the room of its own id. A name that starts with a null
-/// character stands for a room that Node.js programs know by a number.
+/// Whether the server reserves a room, so that no client may join or leave it. Reserved are the
+/// room of a user (`room_prefix`, by default `user:`, and the user's id), `authenticated`, and
+/// every [`SocketId`], since each socket is in the room of its own id. A name that starts with a
+/// null character means a room that Node.js programs name by a number.
 ///
-/// It does not matter whether there is a socket with this id: it may be on another node, or connect
-/// a moment later.
+/// A socket with this id need not exist: it may be on another node, or connect a moment later.
 pub fn is_reserved(room: &str, room_prefix: &str) -> bool {
     room == AUTHENTICATED
         || room.starts_with(room_prefix)
@@ -30,10 +29,10 @@ pub fn is_reserved(room: &str, room_prefix: &str) -> bool {
         || room.starts_with(NUMERIC_ROOM)
 }
 
-/// The longest name of a room that a client or its token may give, in bytes.
+/// Longest room name from a client or its token, in bytes.
 const MAX_NAME: usize = 255;
 
-/// Whether a room may have this name when a client or its token gives it.
+/// Checks the name of a room that a client or its token gives.
 ///
 /// # Errors
 /// `bad_request` without a name, `too_large` with one that is too long.
@@ -48,9 +47,9 @@ pub(crate) fn check_name(room: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Rooms that may be joined: one by its name, or all that start with a prefix (`public:*`).
+/// Rooms that clients may join: one by its name, or all with a prefix (`public:*`).
 ///
-/// A pattern never opens a [reserved](is_reserved) room; who asks must check that first.
+/// A pattern never opens a [reserved](is_reserved) room; callers must check that first.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RoomPattern {
     text: String,
@@ -87,7 +86,7 @@ impl RoomPattern {
         if self.is_prefix { room.starts_with(&self.text) } else { room == self.text }
     }
 
-    /// Whether every room that the pattern allows is one that no client may join.
+    /// Whether no client may join any room of the pattern.
     pub(crate) fn is_futile(&self, room_prefix: &str) -> bool {
         if self.is_prefix {
             self.text.starts_with(room_prefix)
@@ -129,7 +128,7 @@ impl<'de> Deserialize<'de> for RoomPattern {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatternError {
-    /// Nothing at all.
+    /// The text is empty.
     #[error("a pattern is not empty")]
     Empty,
     /// Only the last character may be a star.

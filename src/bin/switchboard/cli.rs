@@ -1,7 +1,7 @@
-//! The command line: what was asked for, and whether it makes sense.
+//! The command line: its meaning, and whether it makes sense.
 //!
 //! [`parse`] does everything but serving, so that `main` decides nothing. Data goes to standard
-//! output, messages for people to standard error; see [`exit`] for the codes.
+//! output, messages for people to standard error. [`exit`] has the codes.
 
 mod args;
 pub(crate) mod emit;
@@ -17,9 +17,9 @@ use switchboard::{
 
 use args::{Action, Cli, ConfigArgs};
 
-/// The codes that the process ends with.
+/// The exit codes of the process.
 pub(crate) mod exit {
-    /// All went well.
+    /// Success.
     pub(crate) const FINE: u8 = 0;
     /// Something failed while running.
     pub(crate) const FAILED: u8 = 1;
@@ -27,31 +27,31 @@ pub(crate) mod exit {
     pub(crate) const USAGE: u8 = 2;
 }
 
-/// What is left to do.
+/// The rest of the work.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Run the server.
     Serve(Box<ServeArgs>),
     /// Emit one event.
     Emit(Box<emit::Emit>),
-    /// Nothing: the answer is ready to be written.
+    /// Nothing more: the answer can be written.
     Done(Answer),
 }
 
-/// What the server needs to know.
+/// The inputs of the server.
 #[derive(Debug)]
 pub(crate) struct ServeArgs {
-    /// Valid, keys included; its warnings are to be logged.
+    /// A valid configuration, keys included. Its warnings are logged later.
     pub(crate) loaded: Loaded,
     /// Whether this is `--dev`.
     pub(crate) dev: bool,
     /// Whether to start without Redis.
     pub(crate) wait_for_redis: bool,
-    /// To load again on `SIGHUP`.
+    /// The sources, to load again on `SIGHUP`.
     pub(crate) sources: Sources,
 }
 
-/// What a command says, and how it ends.
+/// The output of a command, and its exit code.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
     /// Data, for standard output.
@@ -76,15 +76,15 @@ impl Answer {
         Self { messages: format!("error: {why}\n"), code: exit::FAILED, ..Self::default() }
     }
 
-    /// Says it, and gives the code to end with.
+    /// Writes the output, and returns the exit code.
     pub(crate) fn say(&self) -> ExitCode {
         use std::io::{ErrorKind, Write as _};
         let mut messages = std::io::stderr();
         _ = messages.write_all(self.messages.as_bytes());
         let mut data = std::io::stdout();
         match data.write_all(self.data.as_bytes()).and_then(|()| data.flush()) {
-            // A reader that has gone away (`switchboard config | head`) is no failure of ours; a
-            // full disk is one.
+            // A reader that has gone away (`switchboard config | head`) is no failure of ours. A
+            // full disk is.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 _ = writeln!(messages, "error: cannot write to standard output: {error}");
                 ExitCode::from(exit::FAILED)
@@ -94,7 +94,7 @@ impl Answer {
     }
 }
 
-/// Understands a command line, the program's name first, in an environment.
+/// Parses a command line (the program's name first) in an environment.
 pub(crate) fn parse(
     args: impl IntoIterator<Item = OsString>,
     env: impl IntoIterator<Item = (OsString, OsString)>,
@@ -117,7 +117,7 @@ pub(crate) fn parse(
     Command::Done(result.unwrap_or_else(|refusal| refusal))
 }
 
-/// `--help` and `--version` are answers, everything else that clap has to say is bad usage.
+/// `--help` and `--version` are answers. All other results of clap are bad usage.
 fn usage(error: &clap::Error) -> Answer {
     let text = error.render().to_string();
     if error.use_stderr() {
@@ -145,7 +145,7 @@ fn show(args: ConfigArgs, env: Environment) -> Result<Answer, Answer> {
     Ok(Answer { data: loaded.config.to_masked_toml(), messages, code: exit::FINE })
 }
 
-/// A valid configuration whose keys and files can be used too.
+/// A valid configuration whose keys and files are usable, too.
 fn load_with_keys(sources: &Sources) -> Result<Loaded, Answer> {
     let loaded = load(sources).map_err(|errors| refuse_config(&errors))?;
     let problems = check_files(&loaded.config);

@@ -1,7 +1,7 @@
 //! The log: structured lines on standard error, at a level that can be changed while running.
 //!
-//! Only this program's own lines are written, whatever the level. The libraries below it print at
-//! their lower levels what passes through them: tokens, passwords, messages.
+//! Only this program's own lines are written, at every level. At lower levels the libraries below
+//! print the data that passes through them: tokens, passwords, messages.
 
 use std::{env, io::IsTerminal as _};
 
@@ -19,7 +19,7 @@ use tracing_subscriber::{
 pub(crate) struct Level(reload::Handle<EnvFilter, Registry>);
 
 impl Level {
-    /// Takes the level of this configuration, unless `RUST_LOG` is set.
+    /// Sets the level of this configuration, unless `RUST_LOG` is set.
     pub(crate) fn set(&self, log: &Log) {
         if self.0.reload(filter(log)).is_err() {
             tracing::error!("the level of the log cannot be changed");
@@ -42,16 +42,16 @@ pub(crate) fn start(log: &Log) -> Level {
     Level(handle)
 }
 
-/// Without the bridge from the crate `log`: nothing of ours uses it, and what others write through
-/// it is not wanted.
+/// Installs the subscriber without the bridge from the crate `log`. Nothing of ours uses that
+/// crate, and others' lines are not wanted.
 fn install(
     subscriber: impl Subscriber + Send + Sync,
 ) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
     tracing::subscriber::set_global_default(subscriber)
 }
 
-/// A line that cannot be written, since nobody reads standard error any more, is no reason to panic:
-/// that is what reporting it there would do.
+/// Drops a line that cannot be written because nobody reads standard error any more. Reporting that
+/// to standard error would panic.
 fn lines<S: Subscriber + for<'a> LookupSpan<'a>>() -> tracing_subscriber::fmt::Layer<
     S,
     tracing_subscriber::fmt::format::DefaultFields,
@@ -64,8 +64,8 @@ fn lines<S: Subscriber + for<'a> LookupSpan<'a>>() -> tracing_subscriber::fmt::L
         .with_writer(std::io::stderr as fn() -> std::io::Stderr)
 }
 
-/// Our own lines, and that spans could not be exported: OpenTelemetry says so as a warning, and
-/// what a collector answered below that.
+/// Whether a line is our own, or a warning of OpenTelemetry that spans could not be exported. Below
+/// that level it prints the collector's answers.
 fn is_ours(line: &Metadata<'_>) -> bool {
     let of = |name: &str| {
         let rest = line.target().strip_prefix(name);
@@ -75,7 +75,7 @@ fn is_ours(line: &Metadata<'_>) -> bool {
     of("switchboard") || (is_warning && line.is_event() && of_opentelemetry(line.target()))
 }
 
-/// Its crates name their lines after themselves: `opentelemetry_sdk`, `opentelemetry-otlp`.
+/// Whether the target is a crate of OpenTelemetry: `opentelemetry_sdk`, `opentelemetry-otlp`.
 fn of_opentelemetry(target: &str) -> bool {
     target.starts_with("opentelemetry")
 }
@@ -87,7 +87,7 @@ fn filter(log: &Log) -> EnvFilter {
     }
 }
 
-/// What `RUST_LOG` says, unless it is missing or empty.
+/// The filter of `RUST_LOG`, unless that is missing or empty.
 fn from_environment() -> Option<Result<EnvFilter, ParseError>> {
     let text = env::var_os(EnvFilter::DEFAULT_ENV).filter(|text| !text.is_empty())?;
     Some(EnvFilter::try_new(text.to_string_lossy()))

@@ -17,7 +17,7 @@ use crate::{
     logs,
 };
 
-/// Why the server ended: what failed, and the causes below it.
+/// Why the server ended: the failure and its causes.
 pub(crate) struct Failure(Box<dyn std::error::Error>);
 
 impl<E: Into<Box<dyn std::error::Error>>> From<E> for Failure {
@@ -54,7 +54,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// Emits one event and returns.
 pub(crate) fn emit(emit: Emit) -> Result<(), Failure> {
-    // That it is linked to Redis is news from a server; a command that went well says nothing.
+    // The link to Redis is news for a server. A command that succeeds stays silent.
     let mut log = emit.config.log.clone();
     if log.level == LogLevel::Info {
         log.level = LogLevel::Warn;
@@ -66,7 +66,7 @@ pub(crate) fn emit(emit: Emit) -> Result<(), Failure> {
 async fn serve(args: ServeArgs, level: logs::Level) -> Result<(), Failure> {
     let ServeArgs { loaded, dev, sources, wait_for_redis } = args;
     let config = loaded.config.clone();
-    // Before the port is open: a signal that comes early is not lost.
+    // Before the port is open, so that an early signal is not lost.
     let mut signals =
         Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
     let authenticate = Authenticate::from_config(&config.auth)?;
@@ -87,7 +87,7 @@ async fn serve(args: ServeArgs, level: logs::Level) -> Result<(), Failure> {
         tracing::info!(%address, "listening for administration");
     }
     if dev {
-        // Nobody may be reading it any more.
+        // The reader of standard output may have gone away.
         _ = greet(&mut io::stdout(), address, admin_address, &config);
     }
     let mut reloader =
@@ -103,12 +103,12 @@ async fn serve(args: ServeArgs, level: logs::Level) -> Result<(), Failure> {
                 tracing::warn!("stopped at once by a second signal");
                 process::exit(i32::from(cli::exit::FAILED));
             }
-            // Whoever develops wants the port back, and has no users to be polite to.
+            // A developer wants the port back at once, and has no users to drain.
             _ = tokio::time::timeout(DEV_PATIENCE, second).await;
             process::exit(i32::from(cli::exit::FINE));
         });
     };
-    // To the very end, so that a drain can be watched.
+    // The admin port serves to the very end, so that a drain can be watched.
     let administration = async {
         match admin {
             Some(admin) => admin.serve().await,
@@ -121,7 +121,8 @@ async fn serve(args: ServeArgs, level: logs::Level) -> Result<(), Failure> {
     }
 }
 
-/// The admin port. A busy one is an error, except the default one of `--dev`: then any will do.
+/// Binds the admin port. A busy port is an error, except the default one of `--dev`: any port will
+/// do then.
 async fn bind_admin(
     server: &Switchboard,
     config: &Config,
@@ -148,7 +149,7 @@ fn builder(config: &Config, authenticate: &Authenticate) -> Builder {
         .gateway(builtin::gateway(config, authenticate))
 }
 
-/// Takes what may change while the server runs, whenever it is told to look again.
+/// Reloads the reloadable part of the configuration on a signal.
 struct Reloader {
     server: Switchboard,
     authenticate: Authenticate,
@@ -159,7 +160,7 @@ struct Reloader {
 }
 
 impl Reloader {
-    /// Loads the configuration again. What is wrong with it is logged, and nothing changes.
+    /// Loads the configuration again. An error is logged, and then nothing changes.
     fn reload(&mut self) {
         let loaded = match self.running.load_again(&self.sources) {
             Ok(loaded) => loaded,
@@ -191,7 +192,7 @@ impl Reloader {
     }
 }
 
-/// Says so if tokens are not looked at, unless the configuration asks for that.
+/// Warns if tokens are not checked, unless the configuration asks for that.
 fn warn_if_open(loaded: &Loaded, address: SocketAddr) {
     let auth = &loaded.config.auth;
     if auth.mode != AuthMode::None && !auth.has_key() {
@@ -204,7 +205,7 @@ fn warn_if_open(loaded: &Loaded, address: SocketAddr) {
     }
 }
 
-/// What `--dev` prints: where to go, and tokens to go with.
+/// The greeting of `--dev`: addresses, and tokens to use there.
 fn greet(
     to: &mut impl io::Write,
     address: SocketAddr,
@@ -235,7 +236,7 @@ fn greet(
     writeln!(to, "and open http://127.0.0.1:8080 in two tabs. Ctrl-C ends the server.")
 }
 
-/// How long the end of a server for development may take.
+/// Longest shutdown of a development server.
 const DEV_PATIENCE: Duration = Duration::from_secs(1);
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -93,7 +93,7 @@ impl ConfigArgs {
     }
 }
 
-/// The file is the one of `--config`, else of `SWITCHBOARD_CONFIG`, else there is none.
+/// The sources with the file of `--config`, or else of `SWITCHBOARD_CONFIG`, or else none.
 fn file_and_env(file: Option<PathBuf>, env: Environment) -> Sources {
     let named = env.iter().find(|(name, value)| name == "SWITCHBOARD_CONFIG" && !value.is_empty());
     let file = file.or_else(|| named.map(|(_, path)| path.into()));
@@ -164,7 +164,7 @@ impl EmitArgs {
     }
 }
 
-/// Who gets an event.
+/// The targets of an event.
 #[derive(Debug)]
 pub(super) enum Target {
     User(String),
@@ -179,7 +179,7 @@ impl TargetArgs {
             Self { user: Some(user), .. } => Target::User(user),
             Self { room: Some(room), .. } => Target::Room(room),
             Self { authenticated: true, .. } => Target::Authenticated,
-            // One of them is given, clap sees to that.
+            // clap ensures that exactly one is given.
             Self { .. } => Target::All,
         }
     }

@@ -12,7 +12,7 @@ use super::{
     refuse_config,
 };
 
-/// An emit that makes sense, ready to go.
+/// A valid emit, ready to go.
 #[derive(Debug)]
 pub(crate) struct Emit {
     pub(crate) config: Config,
@@ -33,7 +33,7 @@ pub(super) fn prepare(args: EmitArgs, env: Environment) -> Result<Emit, Answer> 
     Ok(Emit { config: loaded.config, target, namespace: args.namespace, payload })
 }
 
-/// Sends it, and waits until Redis has it.
+/// Sends the event, and waits until Redis has it.
 pub(crate) async fn send(emit: Emit) -> Result<(), Box<dyn std::error::Error>> {
     let Emit { config, target, namespace, payload } = emit;
     let publisher = Publisher::connect(&config).await?;
@@ -53,12 +53,12 @@ pub(crate) async fn send(emit: Emit) -> Result<(), Box<dyn std::error::Error>> {
             config.redis.key_prefix
         )
         .into()),
-        // A room without members anywhere, or a user who is not there, is no mistake.
+        // A room without members, or an absent user, is no mistake.
         _ if heard == Some(0) => {
             eprintln!("switchboard: sent, and nobody is there to hear it");
             Ok(())
         }
-        // That Redis does not tell who there is says nothing of the event, which it has taken.
+        // Redis took the event and does not say who heard it.
         _ => Ok(()),
     }
 }

@@ -11,7 +11,7 @@ use switchboard::{
 
 use super::{Answer, Environment, args::TokenArgs, refuse_config};
 
-/// Claims that other flags or settings decide.
+/// Claims that other flags or settings set.
 const TAKEN: [&str; 6] = ["sub", "iat", "exp", "iss", "aud", "rooms"];
 
 pub(super) fn run(args: &TokenArgs, env: Environment) -> Result<Answer, Answer> {
@@ -24,7 +24,7 @@ pub(super) fn run(args: &TokenArgs, env: Environment) -> Result<Answer, Answer> 
     })?;
     let claims = claims(args, auth, SystemTime::now()).map_err(Answer::refusal)?;
     let token = sign_hs256(&claims, secret.expose().as_bytes());
-    // Better no token than one that the server would refuse.
+    // A token that the server would refuse is worse than none.
     Jwt::check_claims(auth, claims).map_err(|fault| Answer::refusal(fault.message()))?;
     Ok(Answer::data(format!("{token}\n")))
 }
@@ -47,13 +47,13 @@ fn claims(args: &TokenArgs, auth: &Auth, now: SystemTime) -> Result<Map<String, 
     Ok(claims)
 }
 
-/// A token for `user` that a server with these settings takes, signed with `secret`.
+/// A token for `user`, signed with `secret`, that a server with these settings takes.
 pub(crate) fn for_user(auth: &Auth, secret: &Secret, user: &str, ttl: Duration) -> String {
     let claims = usual_claims(auth, user, SystemTime::now(), ttl);
     sign_hs256(&claims, secret.expose().as_bytes())
 }
 
-/// What every token says: whose it is, how long it lasts, and what the settings ask for.
+/// The claims of every token: its user, its lifetime, and the claims that the settings demand.
 fn usual_claims(auth: &Auth, user: &str, now: SystemTime, ttl: Duration) -> Map<String, Value> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut claims = Map::new();
