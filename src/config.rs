@@ -65,6 +65,16 @@ pub use crate::payload::Parser;
 pub const DEV_SECRET: &str = "switchboard-development-secret-do-not-use-in-production";
 
 /// The whole configuration. See the [module](self).
+///
+/// ```
+/// use std::time::Duration;
+/// use switchboard::Config;
+///
+/// let mut config = Config::default();
+/// config.engine.ping_interval = Duration::from_secs(10);
+/// config.limits.events_per_second = 100;
+/// assert!(config.check().errors.is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -145,6 +155,14 @@ impl Default for Config {
 impl Config {
     /// The configuration as a TOML file, secrets masked. [`load()`] understands it, but refuses a
     /// masked secret: the mask must not become the secret.
+    ///
+    /// ```
+    /// use switchboard::{Config, config::SecretUrl};
+    ///
+    /// let mut config = Config::default();
+    /// config.redis.url = Some(SecretUrl::new("redis://app:hunter2@10.0.0.9"));
+    /// assert!(config.to_masked_toml().contains("redis://app:***@10.0.0.9"));
+    /// ```
     pub fn to_masked_toml(&self) -> String {
         // TOML can express all of it: every value is a string, a number, a boolean or a list of
         // strings, and no table comes before a plain key.

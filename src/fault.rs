@@ -6,6 +6,14 @@ use std::{borrow::Cow, fmt};
 use serde::Serialize;
 
 /// The codes that clients may rely on. Their names on the wire are in snake case (`rate_limited`).
+///
+/// ```
+/// use switchboard::Code;
+///
+/// assert_eq!(Code::RateLimited.as_str(), "rate_limited");
+/// assert!(Code::RateLimited.retry());
+/// assert!(!Code::Forbidden.retry());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -79,6 +87,21 @@ impl fmt::Display for Code {
 /// `connect_error` the message `code: sentence` with `{code, message, retry}` as its data.
 ///
 /// The message goes to the client as it is, so it never holds a secret or an internal detail.
+///
+/// ```
+/// use switchboard::{Code, Data, Fault, Gateway, Reply};
+///
+/// let shop = Gateway::new("/shop").on("buy", async |Data(count): Data<u32>| {
+///     match count {
+///         1..=10 => Ok(Reply::ack(&count)),
+///         _ => Err(Fault::bad_request("1 to 10 pieces")),
+///     }
+/// });
+///
+/// let fault = Fault::new(Code::Unavailable, "the shop is closed");
+/// assert_eq!(fault.to_string(), "unavailable: the shop is closed");
+/// assert!(fault.retry());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
     code: Code,

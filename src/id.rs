@@ -32,6 +32,12 @@ const SIGNED: usize = 32;
 ///
 /// A client of version 2 does not hear its id from the server. It calls itself by the id of its
 /// connection; see [`Emitter::socket_known_as`](crate::sockets::emitter::Emitter::socket_known_as).
+///
+/// ```
+/// use switchboard::id::SocketId;
+///
+/// assert!("lobby".parse::<SocketId>().is_err());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId([u8; LENGTH]);
 
@@ -154,6 +160,17 @@ impl<'de> Deserialize<'de> for SocketId {
 }
 
 /// The name of a node in the cluster. Random at each start unless configured.
+///
+/// ```
+/// use switchboard::{Gateway, Switchboard};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+/// println!("this is node {}", server.node());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct NodeId(Arc<str>);
 
@@ -189,6 +206,13 @@ impl fmt::Debug for NodeId {
 }
 
 /// The id of a user, as the token's `sub` gives it. Cheap to clone.
+///
+/// ```
+/// use switchboard::id::UserId;
+///
+/// let user: UserId = "ada".into();
+/// assert_eq!(&*user, "ada");
+/// ```
 pub type UserId = Arc<str>;
 
 #[cfg(test)]

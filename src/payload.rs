@@ -88,6 +88,17 @@ impl From<PayloadError> for Fault {
 
 /// How the clients of this server encode their packets: Socket.IO's own text format, or
 /// `socket.io-msgpack-parser`.
+///
+/// ```
+/// use switchboard::{Gateway, Switchboard, payload::Parser};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Switchboard::builder().parser(Parser::MsgPack).gateway(Gateway::new("/")).build()?;
+/// # _ = server;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Parser {
@@ -99,6 +110,15 @@ pub enum Parser {
 }
 
 /// The arguments of an event or an acknowledgement. Cheap to clone.
+///
+/// ```
+/// use switchboard::Payload;
+///
+/// let event = Payload::event("move", &(3, "north"))?;
+/// assert_eq!(event.decode::<(u8, String)>()?, (3, "north".to_owned()));
+/// assert!(Payload::event("disconnect", &()).is_err());
+/// # Ok::<(), switchboard::payload::PayloadError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Payload {
     /// An array: text with its attachments, or MessagePack.
@@ -110,6 +130,14 @@ pub struct Payload {
 impl Payload {
     /// The arguments `data` of an event. A tuple gives several arguments, everything else one.
     /// Bytes (`bytes::Bytes`, `serde_bytes`) become binary arguments, at any depth.
+    ///
+    /// ```
+    /// use switchboard::Payload;
+    ///
+    /// let one = Payload::event("note", "hello")?;
+    /// let several = Payload::event("move", &(3, "north"))?;
+    /// # Ok::<(), switchboard::payload::PayloadError>(())
+    /// ```
     ///
     /// # Errors
     /// `ReservedEvent`; `Encode` if `data` refuses to be serialized; `TooDeep` or
@@ -123,6 +151,14 @@ impl Payload {
 
     /// An event with any number of arguments.
     ///
+    /// ```
+    /// use switchboard::Payload;
+    ///
+    /// let scores = Payload::event_with("scores", [3, 1, 2])?;
+    /// assert_eq!(scores.decode::<(u8, u8, u8)>()?, (3, 1, 2));
+    /// # Ok::<(), switchboard::payload::PayloadError>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Payload::event`].
     pub fn event_with<T: Serialize>(
@@ -135,6 +171,14 @@ impl Payload {
     }
 
     /// The arguments of an acknowledgement; a tuple gives several.
+    ///
+    /// ```
+    /// use switchboard::Payload;
+    ///
+    /// let ack = Payload::ack(&("saved", 7))?;
+    /// assert_eq!(ack.decode::<(String, u32)>()?, ("saved".to_owned(), 7));
+    /// # Ok::<(), switchboard::payload::PayloadError>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Payload::event`], but for the name.
@@ -197,6 +241,16 @@ impl Payload {
     /// Reads the arguments as `T`: all of them if `T` is a tuple, else the first one. An absent
     /// first argument reads like `null`.
     ///
+    /// ```
+    /// use switchboard::Payload;
+    ///
+    /// let event = Payload::event("move", &(3, "north"))?;
+    /// assert_eq!(event.decode::<u8>()?, 3);
+    /// assert_eq!(event.decode::<(u8, String)>()?, (3, "north".to_owned()));
+    /// assert!(event.decode::<bool>().is_err());
+    /// # Ok::<(), switchboard::payload::PayloadError>(())
+    /// ```
+    ///
     /// # Errors
     /// `Decode` if they do not have this shape.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
@@ -236,6 +290,14 @@ impl Payload {
 
     /// The same arguments under another event name.
     ///
+    /// ```
+    /// use switchboard::Payload;
+    ///
+    /// let said = Payload::event("say", "hello")?.with_event("said")?;
+    /// assert_eq!(said.decode::<String>()?, "hello");
+    /// # Ok::<(), switchboard::payload::PayloadError>(())
+    /// ```
+    ///
     /// # Errors
     /// `ReservedEvent`; `Decode` if the payload came from a client and is malformed.
     pub fn with_event(&self, name: &str) -> Result<Self, PayloadError> {
@@ -271,6 +333,14 @@ impl Payload {
 
     /// The same arguments, as those of an acknowledgement.
     ///
+    /// ```
+    /// use switchboard::Payload;
+    ///
+    /// let echo = Payload::event("echo", &(1, 2))?.into_ack()?;
+    /// assert_eq!(echo.decode::<(u8, u8)>()?, (1, 2));
+    /// # Ok::<(), switchboard::payload::PayloadError>(())
+    /// ```
+    ///
     /// # Errors
     /// `Decode` if the payload came from a client and is malformed.
     pub fn into_ack(self) -> Result<Self, PayloadError> {
@@ -293,6 +363,14 @@ impl Payload {
 
     /// The first argument alone, as the arguments of an acknowledgement. Empty if there are no
     /// arguments.
+    ///
+    /// ```
+    /// use switchboard::Payload;
+    ///
+    /// let first = Payload::event("echo", &(1, 2))?.first_as_ack()?;
+    /// assert_eq!(first.decode::<u8>()?, 1);
+    /// # Ok::<(), switchboard::payload::PayloadError>(())
+    /// ```
     ///
     /// # Errors
     /// `Decode` if the payload came from a client and is malformed.

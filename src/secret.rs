@@ -9,6 +9,15 @@ use subtle::ConstantTimeEq as _;
 const MASK: &str = "***";
 
 /// A secret. Printed, logged or serialized it is `***`; only [`expose`](Self::expose) shows it.
+///
+/// ```
+/// use switchboard::config::Secret;
+///
+/// let secret = Secret::new("correct horse battery staple");
+/// assert_eq!(format!("{secret:?}"), "***");
+/// assert!(secret.matches("correct horse battery staple"));
+/// assert_eq!(secret.expose().len(), 28);
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -56,6 +65,14 @@ impl Serialize for Secret {
 /// Any number of secrets: the first signs and all verify.
 ///
 /// In the configuration this is a string or a list of strings; the empty string means none.
+///
+/// ```
+/// use switchboard::config::{Secret, Secrets};
+///
+/// let secrets = Secrets::from_iter(["new", "old"]);
+/// assert_eq!(secrets.first().map(Secret::expose), Some("new"));
+/// assert_eq!(secrets.len(), 2);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Secrets(Vec<Secret>);
 
@@ -150,6 +167,14 @@ fn usable<E: de::Error>(text: String) -> Result<Secret, E> {
 
 /// A URL that may hold a secret. Printed or serialized, its password is `***`. So is the part
 /// before `@` if there is no user, and, with `http` or `https`, everything after `?`.
+///
+/// ```
+/// use switchboard::config::SecretUrl;
+///
+/// let url = SecretUrl::new("redis://app:hunter2@10.0.0.9/1");
+/// assert_eq!(url.to_string(), "redis://app:***@10.0.0.9/1");
+/// assert!(url.has_secret());
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(String);
 

@@ -106,12 +106,34 @@ impl Switchboard {
 
     /// Emits to the sockets of a namespace: `io.of("/chat")` of Socket.IO. Without a target the
     /// emit is for everybody in it.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/chat")).build()?;
+    /// server.of("/chat").room("lobby").emit("said", "hello")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn of(&self, namespace: &str) -> Emitter {
         let inner = &*self.0;
         Emitter::of(&inner.adapters, &inner.context, inner.peers.as_ref(), namespace)
     }
 
     /// The sockets of a user in all namespaces, oldest first.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// assert!(server.sockets_of("ada").await?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// `unavailable` while it is not known what the other nodes hold; so for the next ones, too.
@@ -122,6 +144,17 @@ impl Switchboard {
     /// For each of these users whether it is online: it has a socket, or lost its last one less
     /// than `users.offline_after` ago.
     ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// assert_eq!(server.online(&["ada", "bob"]).await?, [false, false]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`sockets_of`](Self::sockets_of).
     pub async fn online(&self, users: &[&str]) -> Result<Vec<bool>, Fault> {
@@ -131,6 +164,27 @@ impl Switchboard {
 
     /// Users who have a socket, in the order of their ids: at most `limit` from `cursor` on.
     ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// let mut cursor = None;
+    /// loop {
+    ///     let page = server.users(cursor.as_deref(), 100).await?;
+    ///     for (user, sockets) in page.users {
+    ///         println!("{user} has {sockets}");
+    ///     }
+    ///     cursor = page.next;
+    ///     if cursor.is_none() {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`sockets_of`](Self::sockets_of).
     pub async fn users(&self, cursor: Option<&str>, limit: usize) -> Result<UserPage, Fault> {
@@ -139,6 +193,17 @@ impl Switchboard {
 
     /// Disconnects all sockets of a user from their namespaces, on every node, and returns how many
     /// they were. The clients see `io server disconnect` and do not come back by themselves.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// assert_eq!(server.disconnect_user("ada").await?, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// `unavailable` if it is not known that all of them were reached: those that could be are
@@ -164,6 +229,18 @@ impl Switchboard {
     /// The nodes of the cluster that live, this one among them. Node.js nodes are not listed: they
     /// keep no lease.
     ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// let nodes = server.nodes().await?;
+    /// assert_eq!(&nodes[0].id, server.node());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`sockets_of`](Self::sockets_of).
     pub async fn nodes(&self) -> Result<Vec<NodeInfo>, Fault> {
@@ -183,6 +260,19 @@ impl Switchboard {
 
     /// Takes the limits, the session secrets, the keys of the admin API and the certificate files of
     /// this configuration from now on. Everything else of it needs a new start.
+    ///
+    /// ```
+    /// use switchboard::{Config, Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut config = Config::default();
+    /// let server = Switchboard::builder().config(config.clone()).gateway(Gateway::new("/")).build()?;
+    /// config.limits.events_per_second = 50;
+    /// server.reload(&config)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// If the certificate cannot be used; the one in use stays, everything else is changed.
@@ -204,6 +294,17 @@ impl Switchboard {
     /// What is done through it is not seen by Switchboard: see
     /// [`Socket::raw`](crate::Socket::raw). A namespace declared through it has no middleware of
     /// this server, so nobody is authenticated there.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/chat")).build()?;
+    /// assert!(server.raw().of("/chat").is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn raw(&self) -> &SocketIo<Adapter> {
         &self.0.io
     }

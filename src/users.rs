@@ -27,6 +27,19 @@ use crate::{
 };
 
 /// A socket of an authenticated user.
+///
+/// ```
+/// use switchboard::{Gateway, Switchboard};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+/// for socket in server.sockets_of("ada").await? {
+///     println!("{} on {} by {}", socket.id, socket.node, socket.transport);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct UserSocket {

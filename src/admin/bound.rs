@@ -7,6 +7,27 @@ use tokio::net::TcpListener;
 use crate::server::{ServeError, Switchboard};
 
 /// An admin port with its address, ready to be served.
+///
+/// ```
+/// use std::time::Duration;
+/// use switchboard::{Config, Gateway, Switchboard};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut config = Config::default();
+/// # (config.drain.grace, config.drain.spread) = (Duration::ZERO, Duration::ZERO);
+/// let server = Switchboard::builder().config(config).gateway(Gateway::new("/")).build()?;
+/// let admin = server.bind_admin("127.0.0.1:0".parse()?).await?;
+/// let bound = server.bind("127.0.0.1:0").await?;
+/// println!("metrics: http://{}/metrics", admin.local_addr());
+/// # let shutdown = async {};
+/// tokio::select! {
+///     served = bound.serve(shutdown) => served?,
+///     never = admin.serve() => match never {},
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct BoundAdmin {
     server: Switchboard,
     listener: TcpListener,
@@ -17,6 +38,18 @@ impl Switchboard {
     /// Binds an address for `/metrics` and the administration API, `/api/v1`. Port 0 takes a free
     /// one, see [`BoundAdmin::local_addr`]. The keys are those of `admin.api_keys` in the
     /// configuration; `admin_listen` is not read.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard, server::ServeError};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// let exposed = server.bind_admin("0.0.0.0:0".parse()?).await;
+    /// assert!(matches!(exposed, Err(ServeError::AdminKeys(_))));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// If the address cannot be listened on, or if other hosts can reach it and there are no keys.

@@ -9,6 +9,20 @@ use super::millis;
 use crate::names::rooms::RoomPattern;
 
 /// Who a socket belongs to: a user, or nobody in particular.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use switchboard::{Identity, names::rooms::RoomPattern};
+///
+/// let ada = Identity::user("ada")
+///     .with_rooms(["staff"])
+///     .with_may_join([RoomPattern::parse("team:*")?])
+///     .with_expiry(SystemTime::now() + Duration::from_secs(3600));
+/// assert_eq!(ada.user_id().map(|id| &**id), Some("ada"));
+/// assert_eq!(ada.rooms(), ["staff"]);
+/// assert!(Identity::anonymous().is_anonymous());
+/// # Ok::<(), switchboard::names::rooms::PatternError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     pub(super) user: Option<Arc<str>>,

@@ -64,6 +64,15 @@ impl Jwt {
 
     /// Tokens signed with the private half of one of these public keys, in PEM.
     ///
+    /// ```
+    /// use switchboard::Jwt;
+    ///
+    /// # let pem = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/ed25519.public.pem"));
+    /// let jwt = Jwt::public_key_pem(pem)?;
+    /// assert!(Jwt::public_key_pem("no key").is_err());
+    /// # Ok::<(), switchboard::auth::KeyError>(())
+    /// ```
+    ///
     /// # Errors
     /// If there is no key, or anything else than public keys of the supported kinds.
     pub fn public_key_pem(pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
@@ -85,6 +94,14 @@ impl Jwt {
     /// 24 hours, by default 10 minutes), and fetched early, at most once in 10 seconds, for a key
     /// that is not among them. While the provider cannot be reached the old ones go on.
     ///
+    /// ```
+    /// use switchboard::Jwt;
+    ///
+    /// let jwt = Jwt::jwks("https://id.example/.well-known/jwks.json")?.audience("chat");
+    /// assert!(Jwt::jwks("http://id.example/keys").is_err());
+    /// # Ok::<(), switchboard::auth::KeyError>(())
+    /// ```
+    ///
     /// # Errors
     /// If the URL is not one, or neither https nor on loopback.
     pub fn jwks(url: &str) -> Result<Self, KeyError> {
@@ -101,6 +118,16 @@ impl Jwt {
     }
 
     /// The keys and rules of a configuration; `None` if it has no key. Reads the key file.
+    ///
+    /// ```
+    /// use switchboard::{Jwt, config::{Config, Secrets}};
+    ///
+    /// let mut config = Config::default();
+    /// assert!(Jwt::from_config(&config.auth)?.is_none());
+    /// config.auth.hs256_secret = Secrets::from_iter(["a secret of at least 32 bytes, please"]);
+    /// assert!(Jwt::from_config(&config.auth)?.is_some());
+    /// # Ok::<(), switchboard::auth::KeyConfigError>(())
+    /// ```
     ///
     /// # Errors
     /// If a key cannot be used; names the setting.
@@ -155,6 +182,21 @@ impl Jwt {
 
     /// The identity that a token proves.
     ///
+    /// ```
+    /// use serde_json::json;
+    /// use switchboard::{Jwt, auth::sign_hs256};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let secret = "a secret of at least 32 bytes, please";
+    /// let claims = json!({ "sub": "ada", "exp": 4_102_444_800_u64 });
+    /// let token = sign_hs256(claims.as_object().expect("an object"), secret.as_bytes());
+    /// let identity = Jwt::hs256(secret).verify(&token).await?;
+    /// assert_eq!(identity.user_id().map(|id| &**id), Some("ada"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `unauthorized` with the reason, in words that hold nothing of the token; `unavailable` (try
     /// again) if published keys are needed and none could be fetched yet.
@@ -176,6 +218,15 @@ impl Jwt {
 
     /// The identity that these claims would make under a configuration, if they were signed: for
     /// who makes tokens, to find out before handing one out.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use switchboard::{Jwt, config::Config};
+    ///
+    /// let auth = Config::default().auth;
+    /// let nobody = json!({ "plan": "pro" });
+    /// assert!(Jwt::check_claims(&auth, nobody.as_object().expect("an object").clone()).is_err());
+    /// ```
     ///
     /// # Errors
     /// As [`verify`](Self::verify).

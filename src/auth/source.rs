@@ -12,6 +12,16 @@ use super::{
 use crate::fault::Fault;
 
 /// What a connection brings along.
+///
+/// ```
+/// use http::HeaderMap;
+/// use switchboard::auth::{TokenSources, find_token};
+///
+/// let headers = HeaderMap::new();
+/// let sources = TokenSources { connect_auth: None, query: Some("EIO=4&token=a.b.c"), headers: &headers };
+/// assert_eq!(find_token(&sources)?.as_deref(), Some("a.b.c"));
+/// # Ok::<(), switchboard::Fault>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct TokenSources<'a> {
     /// The payload of the CONNECT packet (`auth` of the client).
@@ -53,6 +63,20 @@ pub fn find_token<'a>(sources: &TokenSources<'a>) -> Result<Option<Cow<'a, str>>
 }
 
 /// Who a connection belongs to, under the configured mode. Without keys, `optional` is `none`.
+///
+/// ```
+/// use http::HeaderMap;
+/// use switchboard::auth::{AuthMode, TokenSources, identify};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let headers = HeaderMap::new();
+/// let without_token = TokenSources { connect_auth: None, query: None, headers: &headers };
+/// assert!(identify(AuthMode::Optional, None, without_token).await?.is_anonymous());
+/// assert!(identify(AuthMode::Required, None, without_token).await.is_err());
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// `unauthorized` if a token is missing that is required, or if there is one that is not valid;

@@ -55,6 +55,16 @@ impl Check {
 impl Config {
     /// Checks the rules that the types alone can't hold: ranges and contradictions. All broken
     /// rules are named, not just the first.
+    ///
+    /// ```
+    /// use switchboard::Config;
+    ///
+    /// let mut config = Config::default();
+    /// config.engine.max_payload = 0;
+    /// let check = config.check();
+    /// assert_eq!(check.errors[0].keys, ["engine.max_payload"]);
+    /// assert_eq!(check.errors[0].message, "must be more than 0");
+    /// ```
     pub fn check(&self) -> Check {
         let mut check = Check::default();
         self.check_server(&mut check);

@@ -33,6 +33,15 @@ const PAGES_OF_THIS_MACHINE: [&str; 6] = [
 ];
 
 /// Where the configuration comes from. Kept by the server, which loads it again on `SIGHUP`.
+///
+/// ```
+/// use switchboard::config::{self, Sources};
+///
+/// let sources = Sources::new().flag("--listen", "listen", "127.0.0.1:4000").env(std::env::vars_os());
+/// let loaded = config::load(&sources)?;
+/// assert_eq!(loaded.config.listen.port(), 4000);
+/// # Ok::<(), switchboard::config::ConfigErrors>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct Sources {
     file: Option<PathBuf>,
@@ -113,6 +122,16 @@ impl Loaded {
 }
 
 /// Merges the sources: flags over environment over file over defaults.
+///
+/// ```
+/// use switchboard::config::{self, Sources};
+///
+/// let Err(errors) = config::load(&Sources::new().flag("--workers", "workers", "many")) else {
+///     panic!("that is no number");
+/// };
+/// println!("{errors}");
+/// assert_eq!(errors.problems()[0].key(), Some("workers"));
+/// ```
 ///
 /// # Errors
 /// Every problem in every source, even where a stronger source overrides it.

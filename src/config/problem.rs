@@ -75,6 +75,17 @@ impl fmt::Display for Problem {
 }
 
 /// All problems of a configuration, one a line. Never empty.
+///
+/// ```
+/// use switchboard::config::{self, Sources};
+///
+/// let Err(errors) = config::load(&Sources::new().flag("--path", "path", "socket.io")) else {
+///     panic!("a path starts with a slash");
+/// };
+/// for problem in errors.problems() {
+///     eprintln!("{problem}");
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub(super) Vec<Problem>);
 

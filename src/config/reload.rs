@@ -17,6 +17,18 @@ use super::{
 };
 
 /// The configuration of a running server: as it was at the start, and as it is now.
+///
+/// ```
+/// use switchboard::config::{self, Running, Sources};
+///
+/// let sources = Sources::new();
+/// let mut running = Running::new(config::load(&sources)?);
+/// // Later, on a signal:
+/// let loaded = running.load_again(&sources)?;
+/// assert!(running.needs_restart(&loaded).is_empty());
+/// running.take(loaded);
+/// # Ok::<(), switchboard::config::ConfigErrors>(())
+/// ```
 #[derive(Debug)]
 pub struct Running {
     started: Loaded,

@@ -9,6 +9,14 @@ fn split(text: &str) -> (&str, &str) {
 
 /// Reads a duration as the configuration writes it: `250ms`, `10s`, `2m`, `1h`.
 ///
+/// ```
+/// use std::time::Duration;
+/// use switchboard::config::parse_duration;
+///
+/// assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+/// assert!(parse_duration("10").is_err());
+/// ```
+///
 /// # Errors
 /// A sentence that says how a duration is written.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -18,6 +18,13 @@ pub(crate) fn is_server_event(name: &str) -> bool {
 
 /// Whether Socket.IO reserves this name. The official client drops its connection when it receives
 /// such an event.
+///
+/// ```
+/// use switchboard::names::events::is_reserved_event;
+///
+/// assert!(is_reserved_event("disconnect"));
+/// assert!(!is_reserved_event("say"));
+/// ```
 pub fn is_reserved_event(name: &str) -> bool {
     RESERVED_EVENTS.contains(&name)
 }

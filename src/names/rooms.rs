@@ -11,6 +11,14 @@ use crate::{
 
 /// The first character of a room that a Node.js program names by a number. `101` and `"101"` are
 /// two rooms in Node.js (pitfall 12 of the wire specification), so they have two names here.
+///
+/// ```
+/// use switchboard::names::rooms::NUMERIC_ROOM;
+///
+/// // `io.to(101)` of a Node.js program means this room.
+/// let room = format!("{NUMERIC_ROOM}101");
+/// assert_eq!(room, "\u{0}101");
+/// ```
 pub const NUMERIC_ROOM: char = '\0';
 
 /// The room of every socket with a valid token.
@@ -22,6 +30,14 @@ pub const AUTHENTICATED: &str = "authenticated";
 /// null character means a room that Node.js programs name by a number.
 ///
 /// A socket with this id need not exist: it may be on another node, or connect a moment later.
+///
+/// ```
+/// use switchboard::names::rooms::{AUTHENTICATED, is_reserved};
+///
+/// assert!(is_reserved("user:ada", "user:"));
+/// assert!(is_reserved(AUTHENTICATED, "user:"));
+/// assert!(!is_reserved("lobby", "user:"));
+/// ```
 pub fn is_reserved(room: &str, room_prefix: &str) -> bool {
     room == AUTHENTICATED
         || room.starts_with(room_prefix)
@@ -50,6 +66,16 @@ pub(crate) fn check_name(room: &str) -> Result<(), Fault> {
 /// Rooms that clients may join: one by its name, or all with a prefix (`public:*`).
 ///
 /// A pattern never opens a [reserved](is_reserved) room; callers must check that first.
+///
+/// ```
+/// use switchboard::names::rooms::RoomPattern;
+///
+/// let team = RoomPattern::parse("team:*")?;
+/// assert!(team.matches("team:red"));
+/// assert!(!team.matches("lobby"));
+/// assert!(RoomPattern::parse("*:red").is_err());
+/// # Ok::<(), switchboard::names::rooms::PatternError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RoomPattern {
     text: String,

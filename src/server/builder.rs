@@ -43,6 +43,22 @@ use crate::{
 type OnPresence = Box<dyn Fn(Presence) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Describes a server; see [`Switchboard::builder`].
+///
+/// ```
+/// use switchboard::{Authenticate, Gateway, Jwt, Switchboard, gateway::interceptor::Logging};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Switchboard::builder()
+///     .middleware(Authenticate::required(Jwt::hs256("a secret of at least 32 bytes, please")))
+///     .intercept(Logging)
+///     .gateway(Gateway::new("/"))
+///     .gateway(Gateway::new("/chat/{room}"))
+///     .build()?;
+/// # _ = server;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Default)]
 #[must_use]
 pub struct Builder {
@@ -64,6 +80,19 @@ impl Builder {
     /// Sets everything that can be configured; the defaults are those of the configuration file.
     /// The `auth` section is not applied here: give the server an
     /// [`Authenticate`](crate::Authenticate) middleware.
+    ///
+    /// ```
+    /// use switchboard::{Config, Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut config = Config::default();
+    /// config.limits.max_connections = 10_000;
+    /// let server = Switchboard::builder().config(config).gateway(Gateway::new("/")).build()?;
+    /// # _ = server;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
@@ -82,6 +111,23 @@ impl Builder {
     }
 
     /// Adds a middleware for all gateways, before their own; run in the order written.
+    ///
+    /// ```
+    /// use switchboard::{Fault, Gateway, Handshake, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder()
+    ///     .middleware(async |handshake: Handshake| match handshake.headers().get("x-tenant") {
+    ///         Some(_) => Ok(()),
+    ///         None => Err(Fault::forbidden("no tenant")),
+    ///     })
+    ///     .gateway(Gateway::new("/"))
+    ///     .build()?;
+    /// # _ = server;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn middleware(mut self, middleware: impl Middleware) -> Self {
         self.middlewares.push(Arc::new(middleware));
         self
@@ -89,6 +135,18 @@ impl Builder {
 
     /// Adds an interceptor around the handlers of all gateways, outside their own; the first one
     /// written is the outermost.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard, gateway::interceptor::{Logging, Propagate}};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server =
+    ///     Switchboard::builder().intercept(Logging).intercept(Propagate).gateway(Gateway::new("/")).build()?;
+    /// # _ = server;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn intercept(mut self, interceptor: impl Interceptor) -> Self {
         self.interceptors.push(Arc::new(interceptor));
         self
@@ -96,6 +154,20 @@ impl Builder {
 
     /// Is told of each user that comes online or goes offline, one after the other, in the order
     /// in which it happens.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard, users::Presence};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder()
+    ///     .gateway(Gateway::new("/"))
+    ///     .on_presence(async |change: Presence| println!("{change:?}"))
+    ///     .build()?;
+    /// # _ = server;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn on_presence<F, Fut>(mut self, handler: F) -> Self
     where
         F: Fn(Presence) -> Fut + Send + Sync + 'static,
@@ -106,6 +178,19 @@ impl Builder {
     }
 
     /// Serves these routes on the same port, beside the Socket.IO path, `/healthz` and `/readyz`.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let routes = Router::new().route("/version", get(async || "1.0"));
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).routes(routes).build()?;
+    /// # _ = server;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn routes(mut self, routes: axum::Router) -> Self {
         self.routes = Some(routes);
         self

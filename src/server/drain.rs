@@ -17,6 +17,22 @@ impl Switchboard {
     /// `drain.spread`, so that they reconnect elsewhere. Events under way finish. A second call
     /// waits for the same end.
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard::{Config, Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut config = Config::default();
+    /// config.drain.grace = Duration::ZERO;
+    /// config.drain.spread = Duration::ZERO;
+    /// let server = Switchboard::builder().config(config).gateway(Gateway::new("/")).build()?;
+    /// server.drain().await?;
+    /// assert_eq!(server.socket_count(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `DrainTimeout` if connections or handlers are left after `drain.timeout`.
     pub async fn drain(&self) -> Result<(), ServeError> {

@@ -5,6 +5,17 @@ use std::{io, net::SocketAddr};
 use crate::{config::Finding, link::LinkError};
 
 /// Why a server cannot be built.
+///
+/// ```
+/// use switchboard::{Gateway, Switchboard, server::BuildError};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let twice = Switchboard::builder().gateway(Gateway::new("/")).gateway(Gateway::new("/")).build();
+/// assert!(matches!(twice, Err(BuildError::Gateway { .. })));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {

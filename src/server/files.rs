@@ -10,6 +10,15 @@ use crate::{
 
 /// The faults of the files and keys that a configuration names, each with the setting to blame.
 /// [`Config::check`] reads the settings alone.
+///
+/// ```
+/// use switchboard::{Config, server::check_files};
+///
+/// let mut config = Config::default();
+/// config.engine.client_file = Some("/no/such/socket.io.js".into());
+/// let problems = check_files(&config);
+/// assert_eq!(problems[0].0, "engine.client_file");
+/// ```
 pub fn check_files(config: &Config) -> Vec<(&'static str, String)> {
     let mut problems = Vec::new();
     // One by one, for each may have a fault of its own.

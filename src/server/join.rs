@@ -44,6 +44,22 @@ use crate::{
 /// they would through Redis.
 ///
 /// The node that was built first handles changes of presence.
+///
+/// ```
+/// use switchboard::{Gateway, Switchboard, server::LocalCluster};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cluster = LocalCluster::default();
+/// let node = || Switchboard::builder().cluster(&cluster).gateway(Gateway::new("/")).build();
+/// let (one, two) = (node()?, node()?);
+/// // From here on `one` and `two` are apart, as without their Redis.
+/// cluster.interrupt(one.node());
+/// cluster.mend(one.node());
+/// # _ = two;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Default)]
 pub struct LocalCluster(Arc<Mutex<Local>>);
 

@@ -9,6 +9,18 @@ use super::{ServeError, Switchboard, workers::Workers};
 use crate::edge::{Tls, serve_connection};
 
 /// A server with its address, ready to serve.
+///
+/// ```
+/// use switchboard::{Gateway, Switchboard};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+/// let bound = server.bind("127.0.0.1:0").await?;
+/// assert_ne!(bound.local_addr().port(), 0);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Bound {
     server: Switchboard,
     listener: TcpListener,
@@ -18,6 +30,18 @@ pub struct Bound {
 
 impl Switchboard {
     /// Binds the address. Port 0 takes a free one, see [`Bound::local_addr`].
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard, server::ServeError};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// let bound = server.bind("127.0.0.1:0").await?;
+    /// assert!(matches!(server.bind(bound.local_addr()).await, Err(ServeError::Bind { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// If the address cannot be listened on, the configured certificate cannot be used, or Redis
@@ -60,6 +84,22 @@ impl Bound {
     /// With `workers` set, connections are spread over that many threads, each with a runtime of
     /// its own. Otherwise everything runs on the caller's runtime. Dropping the future stops the
     /// server at once.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard::{Config, Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut config = Config::default();
+    /// config.drain.grace = Duration::ZERO;
+    /// config.drain.spread = Duration::ZERO;
+    /// let server = Switchboard::builder().config(config).gateway(Gateway::new("/")).build()?;
+    /// let bound = server.bind("127.0.0.1:0").await?;
+    /// bound.serve(async { println!("asked to stop") }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// If a worker cannot be started, or the drain takes longer than `drain.timeout`.

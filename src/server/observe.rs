@@ -12,6 +12,17 @@ const DIRECTORY_PATIENCE: Duration = Duration::from_secs(2);
 impl Switchboard {
     /// The metrics of this node in the text format of Prometheus, as `/metrics` of the admin port
     /// serves them. For programs that serve them elsewhere. Looks at every connection.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// assert!(server.metrics().await.contains("switchboard_sockets 0"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn metrics(&self) -> String {
         let inner = &*self.0;
         let nodes = tokio::time::timeout(DIRECTORY_PATIENCE, inner.directory.nodes()).await;

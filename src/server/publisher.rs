@@ -14,6 +14,20 @@ use crate::{
 
 /// Emits to the clients of a cluster without being a node of it, as `@socket.io/redis-emitter` does
 /// for Node.js. Nodes of Switchboard and of Node.js understand it.
+///
+/// ```no_run
+/// use switchboard::{Config, config::SecretUrl, server::Publisher};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut config = Config::default();
+/// config.redis.url = Some(SecretUrl::new("redis://10.0.0.9"));
+/// let publisher = Publisher::connect(&config).await?;
+/// publisher.of("/").user("ada").emit("order:paid", &7)?;
+/// publisher.close().await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Publisher {
     context: Arc<Context>,
     peers: Arc<Peers>,
@@ -51,6 +65,17 @@ const NAME: &str = "emitter";
 
 impl Publisher {
     /// Connects to the Redis of a configuration; of the rest only `users.room_prefix` matters.
+    ///
+    /// ```
+    /// use switchboard::{Config, server::{PublishError, Publisher}};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let without_redis = Config::default();
+    /// assert!(matches!(Publisher::connect(&without_redis).await, Err(PublishError::Url(_))));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// If it cannot be reached.

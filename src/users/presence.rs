@@ -16,6 +16,23 @@ use crate::id::UserId;
 
 /// A user came online or went offline. Online begins with the first socket. Offline begins when
 /// `users.offline_after` has passed since the last socket left and none came back.
+///
+/// ```
+/// use switchboard::{Gateway, Switchboard, users::Presence};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Switchboard::builder()
+///     .gateway(Gateway::new("/"))
+///     .on_presence(async |change: Presence| match change {
+///         Presence::Online(user) => println!("{user} is here"),
+///         Presence::Offline(user) => println!("{user} has left"),
+///     })
+///     .build()?;
+/// # _ = server;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presence {
     /// The user has its first socket.

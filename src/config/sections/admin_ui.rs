@@ -55,6 +55,20 @@ impl Default for AdminUi {
 
 impl AdminUi {
     /// Enabled, with this login. The password may be a bcrypt hash.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard, config::AdminUi};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder()
+    ///     .gateway(Gateway::new("/"))
+    ///     .admin_ui(AdminUi::new("ops", "a long password"))
+    ///     .build()?;
+    /// # _ = server;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(username: impl Into<String>, password: impl Into<String>) -> Self {
         Self {
             enabled: true,

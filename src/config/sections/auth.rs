@@ -70,6 +70,14 @@ impl Auth {
     }
 
     /// The mode in force: `optional` without a key is `none`.
+    ///
+    /// ```
+    /// use switchboard::config::{AuthMode, Config};
+    ///
+    /// let auth = Config::default().auth;
+    /// assert_eq!(auth.mode, AuthMode::Optional);
+    /// assert_eq!(auth.effective_mode(), AuthMode::None);
+    /// ```
     pub fn effective_mode(&self) -> AuthMode {
         match self.mode {
             AuthMode::Optional if !self.has_key() => AuthMode::None,

@@ -12,6 +12,17 @@ use super::units;
 /// The session id as a cookie, sent with the handshake of a polling client as Node.js does. It is
 /// for load balancers that keep a client on its node by a cookie. Switchboard itself never reads
 /// it.
+///
+/// ```
+/// use switchboard::config::{Config, Cookie, SameSite};
+///
+/// let mut cookie = Cookie::named("node");
+/// cookie.secure = true;
+/// cookie.same_site = SameSite::None;
+/// let mut config = Config::default();
+/// config.engine.cookie = Some(cookie);
+/// assert!(config.check().errors.is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]

@@ -28,6 +28,21 @@ pub(super) struct Counters {
 
 /// The connections of a node's clients, and the transports cut and requests refused since its
 /// start.
+///
+/// ```
+/// use switchboard::{Gateway, Switchboard};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+/// let counts = server.transports();
+/// assert_eq!(counts.websocket + counts.polling, 0);
+/// for (reason, cut) in &counts.killed {
+///     println!("{}: {cut}", reason.as_str());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransportCounts {
