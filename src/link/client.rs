@@ -17,7 +17,7 @@ use super::{
     refusal::{explain, explain_loss, link_error},
     state::LinkState,
     target::Target,
-    whereabouts::Wanted,
+    wanted::{self, Wanted},
 };
 use crate::link::{LinkError, state::Link};
 
@@ -161,7 +161,9 @@ impl Shared {
             Way::Single(one) => tokio::select! {
                 () = closed.cancelled() => End::Lost(closed_by_redis()),
                 () = commands.refused() => End::Lost(read_only()),
-                error = probe::until_dead(one, self.target.wanted(), &life) => End::Lost(error),
+                error = probe::until_dead(one, Wanted::of(self.target.clone()), &life) => {
+                    End::Lost(error)
+                },
             },
             // The driver mends the connections to the nodes by itself. We only ask whether any node
             // answers. The driver learns the nodes from any of them, even from one that was
@@ -170,7 +172,7 @@ impl Shared {
                 error = probe::until_dead(AnyNode(all), Wanted::anything(), &life) => {
                     End::Lost(error)
                 }
-                () = self.target.until_cluster_changes(masters.clone()) => End::Outdated,
+                () = wanted::until_cluster_changes(&self.target, masters.as_ref()) => End::Outdated,
             },
         }
     }

@@ -5,7 +5,7 @@
 //! that a proxy does not know the command. So the greeting alone is sent once more, without a
 //! login.
 
-use std::time::Duration;
+use std::{error::Error, io, sync::Arc, time::Duration};
 
 use redis::{ConnectionAddr, ErrorKind, RedisError};
 use tokio::{
@@ -59,4 +59,18 @@ fn read(answer: &[u8]) -> Option<RedisError> {
         '%' | '*' => None,
         _ => Some((ErrorKind::Parse, "it does not speak the protocol").into()),
     }
+}
+
+/// The driver's source is the shared pointer to the error, not the error itself.
+pub(super) fn cause(error: &RedisError) -> Option<&io::Error> {
+    let shared: &Arc<dyn Error + Send + Sync> = error.source()?.downcast_ref()?;
+    shared.downcast_ref()
+}
+
+/// Whether a server was there and closed the connection.
+pub(super) fn is_hang_up(error: &RedisError) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    cause(error).is_some_and(|cause| {
+        matches!(cause.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+    })
 }

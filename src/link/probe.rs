@@ -1,7 +1,6 @@
 //! Whether a connection to Redis is alive and still useful.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,46 +8,18 @@ use std::{
     time::Duration,
 };
 
-use redis::{ErrorKind, FromRedisValue as _, RedisError, RedisResult, Value, aio::ConnectionLike};
+use redis::{ErrorKind, RedisError, aio::ConnectionLike};
 use tokio::time::timeout;
 
-use super::whereabouts::Wanted;
+use super::{
+    hello::{hello, replica},
+    wanted::Wanted,
+};
 
 /// The pause between two questions.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// An answer is awaited in such steps.
 const STEP: Duration = Duration::from_millis(250);
-
-/// Redis's description of itself. Every user may ask `HELLO` at any time, even while Redis loads
-/// its data or is busy with a script.
-#[derive(Debug)]
-pub(crate) struct Hello {
-    /// `standalone`, `cluster` or `sentinel`.
-    pub(crate) mode: String,
-    role: String,
-}
-
-impl Hello {
-    /// Whether it is a replica. Some compatible servers have further words for masters.
-    pub(crate) fn is_replica(&self) -> bool {
-        matches!(self.role.as_str(), "replica" | "slave")
-    }
-}
-
-/// Asks for the description.
-///
-/// # Errors
-/// If there is no answer in time, or an unreadable one.
-pub(crate) async fn hello<C: ConnectionLike>(connection: &mut C) -> RedisResult<Hello> {
-    let answer: HashMap<String, Value> = redis::cmd("HELLO").query_async(connection).await?;
-    let text = |key: &str| {
-        answer
-            .get(key)
-            .and_then(|value| String::from_redis_value_ref(value).ok())
-            .unwrap_or_default()
-    };
-    Ok(Hello { mode: text("mode"), role: text("role") })
-}
 
 /// The signs of life on a connection.
 #[derive(Debug)]
@@ -124,27 +95,6 @@ async fn answered<T>(
 
 fn silent() -> RedisError {
     (ErrorKind::Io, "no answer in time").into()
-}
-
-/// The error for a server that is a replica.
-pub(super) fn replica() -> RedisError {
-    (ErrorKind::Client, "it is a replica").into()
-}
-
-/// The same error, with the replica's master if we may know it.
-pub(super) async fn replica_of<C: ConnectionLike>(connection: &mut C) -> RedisError {
-    let role: RedisResult<(String, String, u16)> = async {
-        let role: Vec<Value> = redis::cmd("ROLE").query_async(connection).await?;
-        redis::from_redis_value(Value::Array(role.into_iter().take(3).collect()))
-            .map_err(Into::into)
-    }
-    .await;
-    match role {
-        Ok((_, host, port)) => {
-            (ErrorKind::Client, "it is a replica", format!("of {host}:{port}")).into()
-        }
-        Err(_) => replica(),
-    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,15 @@
 #[cfg(test)]
 mod tests;
 
-use std::{error::Error, io, sync::Arc};
+use std::io;
 
 use redis::{ErrorKind, RedisError};
 use rustls::{AlertDescription, CertificateError, pki_types::UnixTime};
 
-use super::target::Target;
+use super::{
+    greeting::{cause, is_hang_up},
+    target::Target,
+};
 use crate::link::LinkError;
 
 /// The meaning of the error, and a remedy. Holds no secrets.
@@ -175,23 +178,9 @@ fn plain(error: &RedisError) -> String {
     }
 }
 
-/// The driver's source is the shared pointer to the error, not the error itself.
-fn cause(error: &RedisError) -> Option<&io::Error> {
-    let shared: &Arc<dyn Error + Send + Sync> = error.source()?.downcast_ref()?;
-    shared.downcast_ref()
-}
-
 /// Whether the connection has ended, so that no more questions are possible.
 pub(crate) fn is_of_connection(error: &RedisError) -> bool {
     error.is_io_error() || error.is_connection_dropped()
-}
-
-/// Whether a server was there and closed the connection.
-pub(super) fn is_hang_up(error: &RedisError) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    cause(error).is_some_and(|cause| {
-        matches!(cause.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
-    })
 }
 
 /// Whether the server speaks no TLS. It takes the greeting for the start of a command, and waits

@@ -1,51 +1,32 @@
 //! The place of Redis: `parse` reads it from `redis.url`, and `open` opens connections to it, after
 //! `sentinel` has asked for the master.
 
-mod error;
 mod open;
 mod parse;
 mod sentinel;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use rand::seq::SliceRandom as _;
-use redis::{AsyncConnectionConfig, ConnectionAddr, RedisConnectionInfo};
+use redis::{AsyncConnectionConfig, ConnectionAddr};
 
-pub(crate) use self::error::TargetError;
 #[cfg(feature = "server")]
 pub(crate) use self::parse::key_file;
 use super::{
+    connector::Connector,
     ranges::Address,
-    tls::Tls,
-    whereabouts::{Channels, Wanted, Whereabouts},
+    whereabouts::{Channels, Whereabouts},
 };
+pub(crate) use super::{connector::Timeouts, target_error::TargetError};
 use crate::pem::TlsError;
-
-/// The longest waits for Redis.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Timeouts {
-    /// To connect, TLS and login included, and for the answer to a command.
-    pub(crate) request: Duration,
-    /// For a sign of life, before a connection is given up.
-    pub(crate) silence: Duration,
-}
-
-impl Default for Timeouts {
-    /// As `redis.request_timeout` and `redis.silence_timeout`.
-    fn default() -> Self {
-        Self { request: Duration::from_secs(5), silence: Duration::from_secs(10) }
-    }
-}
 
 /// The place of Redis. Opens connections to it and keeps none.
 #[derive(Clone)]
 pub(crate) struct Target {
     place: Place,
-    settings: RedisConnectionInfo,
-    tls: Option<Arc<Tls>>,
-    timeouts: Timeouts,
+    connector: Connector,
     /// Shared by all connections.
     whereabouts: Arc<Whereabouts>,
     channels: Option<Channels>,
@@ -61,12 +42,13 @@ enum Place {
 impl Target {
     /// The faults of the TLS files.
     pub(crate) fn problems(&self) -> Vec<TlsError> {
-        self.tls.as_ref().map(|tls| tls.problems()).unwrap_or_default()
+        self.connector.tls.as_ref().map(|tls| tls.problems()).unwrap_or_default()
     }
 
     /// The same target with other timeouts.
     pub(crate) fn with_timeouts(self, timeouts: Timeouts) -> Self {
-        Self { timeouts, ..self }
+        let connector = Connector { timeouts, ..self.connector };
+        Self { connector, ..self }
     }
 
     /// The same target, for a user who may listen to these channels.
@@ -82,25 +64,32 @@ impl Target {
         &self.whereabouts
     }
 
+    pub(super) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
     pub(crate) fn timeouts(&self) -> Timeouts {
-        self.timeouts
+        self.connector.timeouts
     }
 
     /// For a connection with these timeouts.
     pub(crate) fn config(&self) -> AsyncConnectionConfig {
-        AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeouts.request))
-            .set_response_timeout(Some(self.timeouts.request))
+        self.connector.config()
     }
 
     /// The user that we log in as.
     pub(crate) fn user(&self) -> &str {
-        self.settings.username().unwrap_or("default")
+        self.connector.settings.username().unwrap_or("default")
     }
 
     /// Whether connections use TLS.
     pub(crate) fn is_tls(&self) -> bool {
-        self.tls.is_some()
+        self.connector.tls.is_some()
+    }
+
+    /// Whether the TLS files hold something else now than they did for the connection before.
+    pub(super) fn tls_changed(&self) -> bool {
+        self.connector.tls.as_ref().is_some_and(|tls| tls.changed())
     }
 
     /// The address for logs: hosts, ports and paths, no secrets.
@@ -125,12 +114,6 @@ impl Target {
         matches!(self.place, Place::Cluster(_))
     }
 
-    /// The requirements on the server of a connection. We write, so a replica is of no use. All
-    /// nodes must use one server, or one cluster.
-    pub(crate) fn wanted(&self) -> Wanted {
-        Wanted::of(self.clone())
-    }
-
     /// The nodes of a Redis Cluster that the configuration names, in any order. `None` for other
     /// kinds.
     pub(super) fn seeds(&self) -> Option<Vec<Address>> {
@@ -148,20 +131,6 @@ impl Target {
         Some(seeds)
     }
 
-    /// Ends when a Redis Cluster has other masters than these, or when TLS files have changed: the
-    /// driver would use the old files for each node that comes back.
-    pub(super) async fn until_cluster_changes(&self, masters: Option<Vec<String>>) {
-        for second in 1_u64.. {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            self.whereabouts.refresh(self);
-            let changed = self.masters().is_some_and(|now| masters.as_ref() != Some(&now));
-            let look = second.is_multiple_of(10);
-            if changed || look && self.tls.as_ref().is_some_and(|tls| tls.changed()) {
-                return;
-            }
-        }
-    }
-
     /// The masters of a Redis Cluster, as far as they are known.
     pub(super) fn masters(&self) -> Option<Vec<String>> {
         self.whereabouts.last_view().map(|view| view.keys())
@@ -171,13 +140,5 @@ impl Target {
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Target").field(&self.address()).finish()
-    }
-}
-
-fn node(host: &str, port: u16, tls: bool) -> ConnectionAddr {
-    let host = host.to_owned();
-    match tls {
-        false => ConnectionAddr::Tcp(host, port),
-        true => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
     }
 }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use redis::{ClientTlsConfig, ErrorKind, RedisError, TlsCertificates};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 
-use super::target::TargetError;
+use super::target_error::TargetError;
 use crate::pem::{TlsError, read_chain, read_key, unusable};
 
 /// The files that the configuration names: `redis.ca_file` and so on.

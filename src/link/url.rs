@@ -1,6 +1,6 @@
 //! The parts of `redis.url`, before they mean anything. No error repeats the text.
 
-use super::target::TargetError;
+use super::target_error::TargetError;
 
 /// One `scheme://…`, with one host or several.
 #[derive(PartialEq, Eq)]

@@ -12,8 +12,8 @@ use redis::{RedisResult, aio::MultiplexedConnection};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
+    connector::Connector,
     ranges::{self, Address, Member, Range, not_slots},
-    target::Target,
 };
 
 /// Most nodes that are asked.
@@ -93,7 +93,7 @@ impl Witnesses {
     ///
     /// # Errors
     /// If no answer names a master.
-    pub(super) async fn ask(&self, target: &Target, seeds: &[Address]) -> RedisResult<View> {
+    pub(super) async fn ask(&self, connector: &Connector, seeds: &[Address]) -> RedisResult<View> {
         let mut asked: Vec<Address> = Vec::new();
         let mut asking = FuturesUnordered::new();
         let (mut views, mut last) = (Vec::new(), None);
@@ -103,7 +103,7 @@ impl Witnesses {
             for address in next.drain(..) {
                 if asked.len() < MOST && !asked.contains(&address) {
                     asked.push(address.clone());
-                    asking.push(self.one(target, address));
+                    asking.push(self.one(connector, address));
                 }
             }
             let patience = async {
@@ -130,12 +130,12 @@ impl Witnesses {
         most(views).ok_or_else(|| last.unwrap_or_else(not_slots))
     }
 
-    async fn one(&self, target: &Target, address: Address) -> RedisResult<View> {
+    async fn one(&self, connector: &Connector, address: Address) -> RedisResult<View> {
         let known = self.0.lock().remove(&address);
         let (host, port) = &address;
         let mut connection = match known {
             Some(connection) => connection,
-            None => target.connect_node(host, *port, &target.config()).await?,
+            None => connector.open(&connector.node(host, *port), &connector.config()).await?,
         };
         let view = View::read(&mut connection, host).await;
         if view.is_ok() {

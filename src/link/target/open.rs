@@ -2,13 +2,16 @@
 
 use rand::seq::SliceRandom as _;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind,
-    IntoConnectionInfo as _, ProtocolVersion, RedisError, RedisResult, TlsCertificates,
-    aio::MultiplexedConnection, cluster::ClusterClientBuilder, io::tcp::TcpSettings,
+    AsyncConnectionConfig, ConnectionAddr, ErrorKind, ProtocolVersion, RedisError, RedisResult,
+    aio::MultiplexedConnection, cluster::ClusterClientBuilder,
 };
 
-use super::{Place, Target, node};
-use crate::link::{commands::Commands, greeting, probe, refusal::is_hang_up};
+use super::{Place, Target};
+use crate::link::{
+    commands::Commands,
+    connector::tcp,
+    hello::{hello, replica, replica_of},
+};
 
 /// How often the driver repeats a command in a Redis Cluster, some milliseconds apart, before it
 /// reports the failure. Its default would take minutes.
@@ -26,22 +29,23 @@ impl Target {
     ) -> RedisResult<MultiplexedConnection> {
         match &self.place {
             Place::Single(node) => {
-                let mut connection = self.connect_to(node, config).await?;
-                match probe::hello(&mut connection).await?.is_replica() {
+                let mut connection = self.connector.open(node, config).await?;
+                match hello(&mut connection).await?.is_replica() {
                     false => Ok(connection),
-                    true => Err(probe::replica_of(&mut connection).await),
+                    true => Err(replica_of(&mut connection).await),
                 }
             }
             Place::Cluster(_) => {
                 let seeds = self.seeds().unwrap_or_default();
-                let (mut nodes, mut last) = match self.whereabouts.view(self, &seeds).await {
-                    Ok(view) => {
-                        let masters = view.masters.into_iter().map(|master| master.address);
-                        (masters.collect(), no_node())
-                    }
-                    // If the server is no cluster at all, the next step says so.
-                    Err(error) => (seeds, error),
-                };
+                let (mut nodes, mut last) =
+                    match self.whereabouts.view(&self.connector, &seeds).await {
+                        Ok(view) => {
+                            let masters = view.masters.into_iter().map(|master| master.address);
+                            (masters.collect(), no_node())
+                        }
+                        // If the server is no cluster at all, the next step says so.
+                        Err(error) => (seeds, error),
+                    };
                 // so that our nodes do not all use one node of the cluster
                 nodes.shuffle(&mut rand::rng());
                 for (host, port) in nodes {
@@ -54,11 +58,11 @@ impl Target {
             }
             Place::Sentinel { sentinels, master } => {
                 let master = self.find_master(sentinels, master).await?;
-                let mut connection = self.connect_to(&master, config).await?;
+                let mut connection = self.connector.open(&master, config).await?;
                 // a Sentinel may not have noticed yet
-                match probe::hello(&mut connection).await?.is_replica() {
+                match hello(&mut connection).await?.is_replica() {
                     false => Ok(connection),
-                    true => Err(probe::replica()),
+                    true => Err(replica()),
                 }
             }
         }
@@ -83,7 +87,7 @@ impl Target {
             },
             _ => host,
         };
-        self.connect_to(&node(host, port, self.tls.is_some()), config).await
+        self.connector.open(&self.connector.node(host, port), config).await
     }
 
     /// Opens a connection for commands with an answer.
@@ -94,69 +98,27 @@ impl Target {
         let Some(seeds) = self.seeds() else {
             return self.connect(config).await.map(Commands::single);
         };
-        self.ensure_crypto();
+        self.connector.ensure_crypto();
         // The driver believes the first node that answers, and returns to these seeds when it knows
         // no node.
-        let view = self.whereabouts.view(self, &seeds).await?;
+        let view = self.whereabouts.view(&self.connector, &seeds).await?;
         let masters = view.masters.iter().map(|master| &master.address);
         let masters = masters
-            .map(|(host, port)| self.info(&node(host, *port, self.tls.is_some())))
+            .map(|(host, port)| self.connector.info(&self.connector.node(host, *port)))
             .collect::<RedisResult<Vec<_>>>()?;
         let mut builder = ClusterClientBuilder::new(masters)
             .retries(RETRIES)
             .min_retry_wait(10)
             .max_retry_wait(200)
             .use_protocol(ProtocolVersion::RESP3)
-            .connection_timeout(self.timeouts.request)
-            .response_timeout(self.timeouts.request)
+            .connection_timeout(self.connector.timeouts.request)
+            .response_timeout(self.connector.timeouts.request)
             .tcp_settings(tcp());
-        if let Some(certificates) = self.certificates()? {
+        if let Some(certificates) = self.connector.certificates()? {
             builder = builder.certs(certificates);
         }
         builder.build()?.get_async_connection().await.map(Commands::cluster)
     }
-
-    async fn connect_to(
-        &self,
-        node: &ConnectionAddr,
-        config: &AsyncConnectionConfig,
-    ) -> RedisResult<MultiplexedConnection> {
-        self.ensure_crypto();
-        let client = Client::open(self.info(node)?)?;
-        match client.get_multiplexed_async_connection_with_config(config).await {
-            Err(error) if is_hang_up(&error) => Err(greeting::refusal(node).await.unwrap_or(error)),
-            made => made,
-        }
-    }
-
-    pub(super) fn info(&self, node: &ConnectionAddr) -> RedisResult<ConnectionInfo> {
-        let info = node.clone().into_connection_info()?;
-        let info = info.set_redis_settings(self.settings.clone()).set_tcp_settings(tcp());
-        match self.certificates()? {
-            Some(certificates) => {
-                let client = Client::build_with_tls(info, certificates)?;
-                Ok(client.get_connection_info().clone())
-            }
-            None => Ok(info),
-        }
-    }
-
-    fn certificates(&self) -> RedisResult<Option<TlsCertificates>> {
-        self.tls.as_ref().map_or(Ok(None), |tls| tls.certificates())
-    }
-
-    /// Sets rustls' default provider of the process, unless the program has set one. Without any,
-    /// the driver would panic where another crate's features compile two in.
-    pub(super) fn ensure_crypto(&self) {
-        if self.tls.is_some() {
-            drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        }
-    }
-}
-
-fn tcp() -> TcpSettings {
-    // small frames must not wait for the acknowledgement of the one before
-    TcpSettings::default().set_nodelay(true)
 }
 
 pub(super) fn no_node() -> RedisError {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use redis::{ConnectionAddr, ProtocolVersion, RedisConnectionInfo};
 
-use super::{Place, Target, TargetError, Timeouts, node};
+use super::{Place, Target, TargetError, Timeouts};
 use crate::{
     link::{
+        connector::{Connector, node},
         tls::{Tls, TlsFiles},
         url::Url,
     },
@@ -42,7 +43,7 @@ impl Target {
             "redis+sentinel" | "rediss+sentinel" => Self::sentinel(&urls[0], files),
             _ => Err(TargetError::Scheme),
         }?;
-        match target.tls.is_none() && !files.is_empty() {
+        match target.connector.tls.is_none() && !files.is_empty() {
             true => Err(TargetError::FilesWithoutTls),
             false => Ok(target),
         }
@@ -75,8 +76,8 @@ impl Target {
     }
 
     fn new(place: Place, settings: RedisConnectionInfo, tls: Option<Arc<Tls>>) -> Self {
-        let (timeouts, whereabouts) = (Timeouts::default(), Arc::default());
-        Self { place, settings, tls, timeouts, whereabouts, channels: None }
+        let connector = Connector { settings, tls, timeouts: Timeouts::default() };
+        Self { place, connector, whereabouts: Arc::default(), channels: None }
     }
 
     fn unix(url: &Url<'_>) -> Result<Self, TargetError> {

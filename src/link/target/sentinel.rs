@@ -5,7 +5,7 @@ use redis::{
     RedisResult,
 };
 
-use super::{Target, node, open::no_node};
+use super::{Target, open::no_node};
 
 impl Target {
     /// Asks one Sentinel after the other for the master.
@@ -14,11 +14,11 @@ impl Target {
         sentinels: &[ConnectionAddr],
         name: &str,
     ) -> RedisResult<ConnectionAddr> {
-        self.ensure_crypto();
+        self.connector.ensure_crypto();
         let mut last = no_node();
         for sentinel in sentinels {
             match self.ask_sentinel(sentinel, name).await {
-                Ok(Some((host, port))) => return Ok(node(&host, port, self.tls.is_some())),
+                Ok(Some((host, port))) => return Ok(self.connector.node(&host, port)),
                 Ok(None) => last = unknown_master(),
                 Err(error) => last = error,
             }
@@ -34,7 +34,7 @@ impl Target {
         // The first attempt has no login, for a Sentinel without a password refuses one. It uses
         // RESP2, for a Sentinel with a password refuses `HELLO 3`.
         let plain = RedisConnectionInfo::default();
-        let login = self.settings.clone().set_db(0).set_protocol(ProtocolVersion::RESP2);
+        let login = self.connector.settings.clone().set_db(0).set_protocol(ProtocolVersion::RESP2);
         match self.ask_sentinel_as(sentinel, plain, name).await {
             Err(error) if error.code() == Some("NOAUTH") && login.password().is_some() => {
                 self.ask_sentinel_as(sentinel, login, name).await
@@ -49,7 +49,7 @@ impl Target {
         login: RedisConnectionInfo,
         name: &str,
     ) -> RedisResult<Option<(String, u16)>> {
-        let info = self.info(sentinel)?.set_redis_settings(login);
+        let info = self.connector.info(sentinel)?.set_redis_settings(login);
         let client = Client::open(info)?;
         let mut connection =
             client.get_multiplexed_async_connection_with_config(&self.config()).await?;

@@ -23,7 +23,7 @@ fn each_kind_of_url_is_understood() {
     ] {
         let target = parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
         assert_eq!((target.address(), target.is_cluster()), (address.into(), cluster), "{url}");
-        let settings = &target.settings;
+        let settings = &target.connector.settings;
         assert_eq!((settings.username(), settings.password()), login, "{url}");
         assert_eq!(settings.db(), db, "{url}");
     }

@@ -19,7 +19,7 @@ use crate::link::{
     client::closed_by_redis,
     probe::{self, Life},
     target::Target,
-    whereabouts::Wanted,
+    wanted::Wanted,
 };
 
 /// Most channels in a command, and commands in a pipeline, so that Redis is not held up by us.

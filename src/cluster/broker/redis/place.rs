@@ -4,7 +4,7 @@ use rand::seq::SliceRandom as _;
 use redis::{AsyncConnectionConfig, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 
 use super::{Kind, slots::Slots};
-use crate::link::{probe, ranges::Address, target::Target, whereabouts::Wanted};
+use crate::link::{hello::hello, ranges::Address, target::Target, wanted::Wanted};
 
 /// The server of a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,9 +71,10 @@ impl Place {
 
 /// The requirements on the server of a connection.
 pub(super) fn wanted(target: &Target, kind: Kind) -> Wanted {
+    let wanted = Wanted::of(target.clone());
     match (kind, target.is_cluster()) {
-        (Kind::Classic, true) => target.wanted().or_replica(),
-        _ => target.wanted(),
+        (Kind::Classic, true) => wanted.or_replica(),
+        _ => wanted,
     }
 }
 
@@ -87,7 +88,7 @@ pub(super) async fn slots(target: &Target) -> Result<Slots, OpenError> {
 /// Whether the server is of the kind that the URL says.
 async fn fits(connection: &mut MultiplexedConnection, target: &Target) -> Result<(), OpenError> {
     let unfit = |reason: &str| Err(OpenError::Unfit(reason.to_owned()));
-    match (probe::hello(connection).await?.mode.as_str(), target.is_cluster()) {
+    match (hello(connection).await?.mode.as_str(), target.is_cluster()) {
         ("sentinel", _) => unfit("it is a Sentinel; write redis+sentinel://…/master"),
         ("cluster", false) => {
             unfit("it is a node of a Redis Cluster; name several nodes, or add ?cluster=true")

@@ -25,7 +25,7 @@ use crate::link::{
     client::closed_by_redis,
     probe::{self, Life},
     refusal::is_of_rights,
-    whereabouts::{UNNOTICED, is_wrong_server},
+    wanted::{UNNOTICED, is_wrong_server},
 };
 
 /// A publishing and a listening link that are lost within this time were lost together.

@@ -11,6 +11,7 @@ use crate::link::{
     probe::{self, Life},
     state::Link,
     testing::{Reached as _, target},
+    wanted::Wanted,
     whereabouts::Channels,
 };
 
@@ -112,7 +113,8 @@ async fn a_node_that_was_removed_from_its_cluster_is_left() {
     let stays = wanted.connect_node("127.0.0.1", nodes[1].port, &config).await.unwrap();
     let until_dead = async |lane| {
         let life = Life::new(DEADLINE);
-        tokio::time::timeout(DEADLINE, probe::until_dead(lane, wanted.wanted(), &life)).await
+        tokio::time::timeout(DEADLINE, probe::until_dead(lane, Wanted::of(wanted.clone()), &life))
+            .await
     };
     let writes = async || {
         let keys = ["a", "b", "c", "d", "e", "f"];
@@ -132,14 +134,6 @@ async fn a_node_that_was_removed_from_its_cluster_is_left() {
         assert_ne!(redis::from_redis_value::<String>(other).unwrap(), id);
     }
     let (life, while_they_stay) = (Life::new(DEADLINE), std::time::Duration::from_secs(3));
-    let stays = probe::until_dead(stays, wanted.wanted(), &life);
+    let stays = probe::until_dead(stays, Wanted::of(wanted.clone()), &life);
     assert!(tokio::time::timeout(while_they_stay, stays).await.is_err(), "the others stay");
-}
-
-#[tokio::test]
-async fn a_way_that_never_leads_to_the_same_server_is_taken_as_it_is() {
-    let whereabouts = super::Whereabouts::default();
-    assert_eq!((0..100).filter(|_| whereabouts.believes()).count(), super::DOUBTS as usize);
-    whereabouts.proven.store(true, super::Ordering::Relaxed);
-    assert!(whereabouts.believes());
 }
