@@ -1,9 +1,28 @@
 //! Every setting of a server, with its default, its unit and its range.
 //!
 //! The names and defaults are those of the configuration file: `engine.ping_interval` there is
-//! [`Engine::ping_interval`] here. A program that embeds the server starts from
-//! [`Config::default`] and changes fields; the binary calls [`load()`], which merges flags,
-//! environment and file. [`Config::check`] holds the rules between settings for both.
+//! [`Engine::ping_interval`] here. A program that embeds the server changes the settings that it wants
+//! to have otherwise; the binary calls [`load()`], which merges flags, environment and file.
+//! [`Config::check`] holds the rules between settings for both.
+//!
+//! The types may get more fields in later versions, so a program does not list them. It hands a closure
+//! to [`Config::with`], or changes the fields of [`Config::default`]:
+//!
+//! ```
+//! use std::time::Duration;
+//! use switchboard::config::{Config, Cookie, SecretUrl, WireProtocol};
+//!
+//! let config = Config::with(|config| {
+//!     config.engine.ping_interval = Duration::from_secs(10);
+//!     config.engine.cookie = Some(Cookie::named("io"));
+//!     config.redis.url = Some(SecretUrl::new("redis://127.0.0.1:6379"));
+//!     config.redis.protocol = WireProtocol::Sharded;
+//!     config.auth.hs256_secret = ["a secret of at least thirty-two bytes"].into_iter().collect();
+//!     config.rooms.may_join = vec!["public:*".parse().unwrap()];
+//!     config.limits.max_connections = 10_000;
+//! });
+//! assert!(config.check().errors.is_empty());
+//! ```
 //!
 //! In the file a secret may also stand in a file of its own, named by `<key>_file`
 //! (`auth.hs256_secret_file`, `edge.secrets_file`, `admin.api_keys_file`, `admin_ui.password_file`,
@@ -34,6 +53,8 @@ mod sample;
 mod schema;
 mod sections;
 mod serde_with;
+#[cfg(feature = "server")]
+mod tables;
 mod units;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -148,6 +169,15 @@ impl Default for Config {
             tls: Tls::default(),
             traces: Traces::default(),
         }
+    }
+}
+
+impl Config {
+    /// The defaults after a change; the [module](self) has an example.
+    pub fn with(change: impl FnOnce(&mut Self)) -> Self {
+        let mut config = Self::default();
+        change(&mut config);
+        config
     }
 }
 

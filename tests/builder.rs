@@ -5,7 +5,7 @@ use std::time::Duration;
 use switchboard::{
     Config, Switchboard,
     config::{AuthMode, SecretUrl, WireProtocol},
-    server::BuildError,
+    server::{BuildError, PublishError, Publisher},
 };
 
 /// What a program may set is what a file may say; nothing is taken for something else in silence.
@@ -22,7 +22,7 @@ async fn a_program_with_settings_that_cannot_be_used_is_told_so_by_name() {
     assert_eq!(refused(|config| config.admin_listen = Some(config.listen)), None);
     let start = "the configuration cannot be used: ";
     type Change = fn(&mut Config);
-    let named: [(Change, &str); 4] = [
+    let named: [(Change, &str); 7] = [
         (|config| config.recovery.enabled = true, "recovery: this version does not"),
         (|config| config.edge.advertise = Some("a:1".into()), "edge.advertise: this version"),
         (|config| config.drain.timeout = Duration::ZERO, "drain.timeout: must be more than 0"),
@@ -33,11 +33,37 @@ async fn a_program_with_settings_that_cannot_be_used_is_told_so_by_name() {
             },
             "redis.protocol: `streams` is not available yet",
         ),
+        // Nodes of one process would have spoken the classic format.
+        (
+            |config| config.redis.protocol = WireProtocol::Streams,
+            "redis.protocol: `streams` is not available yet",
+        ),
+        // It would have listened without TLS.
+        (
+            |config| config.tls.cert_file = Some("cert.pem".into()),
+            "tls.cert_file: needs tls.key_file",
+        ),
+        (
+            |config| config.tls.key_file = Some("key.pem".into()),
+            "tls.key_file: needs tls.cert_file",
+        ),
     ];
     for (change, reason) in named {
         let said = refused(change).expect(reason);
         assert!(said.starts_with(&format!("{start}{reason}")), "{said}");
     }
+}
+
+/// Who emits from outside of the cluster speaks a format, too.
+#[tokio::test]
+async fn a_publisher_with_settings_that_cannot_be_used_is_told_so_by_name() {
+    let config = Config::with(|config| {
+        config.redis.url = Some(SecretUrl::new("redis://127.0.0.1:1"));
+        config.redis.protocol = WireProtocol::Streams;
+    });
+    let refused = Publisher::connect(&config).await.expect_err("it is not spoken");
+    assert!(matches!(refused, PublishError::Config(_)), "{refused}");
+    assert!(refused.to_string().contains("redis.protocol: `streams` is not"), "{refused}");
 }
 
 #[test]

@@ -213,6 +213,14 @@ fn a_file_that_is_not_toml_or_not_there_is_named() {
 }
 
 #[test]
+fn a_table_with_a_mistake_is_refused_at_the_line_of_the_mistake() {
+    let path = file("table.toml", "[engine]\ncookie = { name = 'io', max_age = '1x' }\n");
+    let said = problem(&Sources::new().file(&path));
+    assert!(said.starts_with("engine.cookie.max_age: `1x` is not a duration"), "{said}");
+    assert!(said.ends_with(&format!("({}:2)", path.display())), "{said}");
+}
+
+#[test]
 fn a_refused_value_breaks_no_further_rule() {
     let sources = from_env([
         ("SWITCHBOARD_AUTH__MODE", "required"),

@@ -18,11 +18,10 @@ pub(crate) use fields::{read_room, write_room};
 pub(crate) use value::event_to_packet;
 
 use super::{
-    broker::{Channel, Topic},
+    broker::{Channel, Topic, redis::Kind},
     message::{Envelope, Event, Flags, Message, Selection},
 };
 use crate::{
-    config::WireProtocol,
     msgpack,
     packet::{MAX_DEPTH, ReadError},
     payload::from_packet,
@@ -93,11 +92,10 @@ pub(crate) type Frame = (Channel, Vec<u8>);
 
 impl Wire {
     /// `node` names this node on the wire; any text does. `rooms`: see [`Format::Sharded`].
-    pub(crate) fn new(protocol: WireProtocol, prefix: &str, node: &str, rooms: bool) -> Self {
-        let format = match protocol {
-            WireProtocol::Sharded => Format::Sharded { rooms },
-            // The configuration refuses streams.
-            WireProtocol::Classic | WireProtocol::Streams => Format::Classic,
+    pub(crate) fn new(kind: Kind, prefix: &str, node: &str, rooms: bool) -> Self {
+        let format = match kind {
+            Kind::Sharded => Format::Sharded { rooms },
+            Kind::Classic => Format::Classic,
         };
         Self { format, prefix: prefix.into(), node: node.into() }
     }

@@ -22,6 +22,13 @@ pub struct Finding {
     pub message: String,
 }
 
+impl Finding {
+    /// Several in one line.
+    pub(crate) fn list(findings: &[Self]) -> String {
+        findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.keys[0], self.message)
@@ -87,6 +94,7 @@ impl Config {
         self.check_times(check);
         self.check_sizes(check);
         self.check_features(check);
+        self.check_tls(check);
         self.check_traces(check, cfg!(feature = "otlp"));
     }
 
@@ -129,13 +137,14 @@ impl Config {
             let understood = Target::parse(url, &self.redis.files());
             let reason = understood.as_ref().err().map(ToString::to_string).unwrap_or_default();
             check.rule(&["redis.url"], understood.is_ok(), reason);
-            check.rule(
-                &["redis.protocol", "redis.url"],
-                self.redis.protocol != WireProtocol::Streams,
-                "`streams` is not available yet; take `classic` or `sharded`",
-            );
         }
         let redis = &self.redis;
+        // Without a URL, too: nodes of one process speak it as well.
+        check.rule(
+            &["redis.protocol"],
+            redis.protocol != WireProtocol::Streams,
+            "`streams` is not available yet; take `classic` or `sharded`",
+        );
         check.rule(
             &["redis.cert_file", "redis.key_file"],
             redis.cert_file.is_none() || redis.key_file.is_some() || redis.url.is_some(),
@@ -253,6 +262,9 @@ impl Config {
             !self.admin_listen.is_some_and(shares_port),
             "must not share the public port of listen",
         );
+    }
+
+    fn check_tls(&self, check: &mut Check) {
         check.rule(
             &["tls.cert_file", "tls.key_file"],
             self.tls.cert_file.is_none() || self.tls.key_file.is_some(),

@@ -122,7 +122,7 @@ pub(super) fn setting(
         _ => Ok(Value::String(text.to_owned())),
     };
     match value {
-        Ok(value) => Some(Setting { key: key.to_owned(), value, origin }),
+        Ok(value) => Some(Setting::new(key, value, origin)),
         Err(expected) => {
             problems.push(Problem::new(origin, key, format!("must be {expected}, not `{text}`")));
             None

@@ -2,12 +2,18 @@
 
 use std::path::Path;
 
-use toml::de::DeTable;
+use serde::de::DeserializeOwned;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use super::{
+    Config,
     given::{Setting, Shape},
     problem::{Origin, Problem},
     schema::Schema,
+    tables,
 };
 
 /// The settings of a file. A file that cannot be read, or is not TOML, has none.
@@ -25,10 +31,16 @@ pub(super) fn read(
         }
     };
     let (is_empty, ends_a_line) = (text.trim().is_empty(), text.ends_with('\n'));
-    (parse(&text, path, schema, problems), Some(Shape { origin, is_empty, ends_a_line }))
+    (parse::<Config>(&text, path, schema, problems), Some(Shape { origin, is_empty, ends_a_line }))
 }
 
-fn parse(text: &str, path: &Path, schema: &Schema, problems: &mut Vec<Problem>) -> Vec<Setting> {
+/// `Whole` is the type of the whole configuration.
+pub(super) fn parse<Whole: DeserializeOwned>(
+    text: &str,
+    path: &Path,
+    schema: &Schema,
+    problems: &mut Vec<Problem>,
+) -> Vec<Setting> {
     let line_at = |offset: usize| Origin::File {
         path: path.to_owned(),
         line: Some(text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1),
@@ -47,7 +59,12 @@ fn parse(text: &str, path: &Path, schema: &Schema, problems: &mut Vec<Problem>) 
             return Vec::new();
         }
     };
-    let mut walk = Walk { schema, line_at: &line_at, settings: Vec::new(), problems };
+    let wrong_inside = |key: &str, place: &Spanned<DeValue<'_>>| {
+        let wrong = tables::wrong_inside::<Whole>(key, place)?;
+        Some(Problem::new(line_at(wrong.at), &wrong.key, wrong.message))
+    };
+    let (line_at, wrong_inside) = (&line_at, &wrong_inside);
+    let mut walk = Walk { schema, line_at, wrong_inside, settings: Vec::new(), problems };
     walk.table("", places.get_ref(), values);
     walk.settings
 }
@@ -55,6 +72,7 @@ fn parse(text: &str, path: &Path, schema: &Schema, problems: &mut Vec<Problem>) 
 struct Walk<'a> {
     schema: &'a Schema,
     line_at: &'a dyn Fn(usize) -> Origin,
+    wrong_inside: &'a dyn Fn(&str, &Spanned<DeValue<'_>>) -> Option<Problem>,
     settings: Vec<Setting>,
     problems: &'a mut Vec<Problem>,
 }
@@ -79,7 +97,8 @@ impl Walk<'_> {
                     )),
                 }
             } else if self.schema.knows(&key) {
-                self.settings.push(Setting { key, value, origin });
+                let fault = (self.wrong_inside)(&key, place);
+                self.settings.push(Setting { key, value, origin, fault });
             } else {
                 self.problems.push(self.schema.unknown(origin, &key));
             }

@@ -17,6 +17,14 @@ pub(super) struct Setting {
     pub(super) key: String,
     pub(super) value: Value,
     pub(super) origin: Origin,
+    /// What is wrong inside of a table, or of a list of tables, at its own line.
+    pub(super) fault: Option<Problem>,
+}
+
+impl Setting {
+    pub(super) fn new(key: impl Into<String>, value: Value, origin: Origin) -> Self {
+        Self { key: key.into(), value, origin, fault: None }
+    }
 }
 
 /// The settings that won over those of weaker sources.
@@ -80,7 +88,7 @@ pub(super) struct SecretFiles(BTreeMap<PathBuf, String>);
 impl SecretFiles {
     /// Notes the file that a setting names for secrets, or the file where it stands as a secret.
     pub(super) fn note(&mut self, setting: &Setting) {
-        let Setting { key, value, origin } = setting;
+        let Setting { key, value, origin, .. } = setting;
         let is_key = matches!(key.as_str(), "tls.key_file" | "redis.key_file");
         if key == "redis.url" {
             let files = texts(Some(value)).filter_map(|url| key_file(&SecretUrl::new(url)));

@@ -193,7 +193,7 @@ impl Loader {
                     let mut listen = self.config_so_far().listen;
                     listen.set_port(port);
                     let value = Value::String(listen.to_string());
-                    settings.push(Setting { key: "listen".into(), value, origin });
+                    settings.push(Setting::new("listen", value, origin));
                 }
                 Err(_) => {
                     let message = format!("is not a port: `{text}`");
@@ -203,11 +203,11 @@ impl Loader {
         }
         if let Some((url, origin)) = env::short_name(variables, "REDIS_URL", &mut self.problems) {
             let value = Value::String(url.to_owned());
-            settings.push(Setting { key: "redis.url".into(), value, origin });
+            settings.push(Setting::new("redis.url", value, origin));
         }
         if let Some((url, origin)) = env::otlp_endpoint(variables, &mut self.problems) {
             let value = Value::String(url);
-            settings.push(Setting { key: "traces.endpoint".into(), value, origin });
+            settings.push(Setting::new("traces.endpoint", value, origin));
         }
         settings
     }
@@ -242,6 +242,10 @@ impl Loader {
             if let Err(message) = resolve(&mut setting) {
                 let key = setting.key.clone();
                 self.refuse(&key, Problem::new(setting.origin, &key, message));
+                continue;
+            }
+            if let Some(fault) = setting.fault.take() {
+                self.refuse(&setting.key, fault);
                 continue;
             }
             match self.refusal(&setting) {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use toml::{Table, Value};
 
 use super::{
@@ -115,8 +116,12 @@ pub(super) struct Schema {
 
 impl Schema {
     pub(super) fn new() -> Self {
+        Self::of(&Config::default())
+    }
+
+    pub(super) fn of(defaults: &impl Serialize) -> Self {
         // See `Config::to_masked_toml`: a configuration is always valid TOML.
-        let defaults = Table::try_from(Config::default()).expect("the defaults are valid TOML");
+        let defaults = Table::try_from(defaults).expect("the defaults are valid TOML");
         let mut leaves = BTreeMap::new();
         for (key, value) in defaults {
             match value {

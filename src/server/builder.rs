@@ -79,7 +79,8 @@ pub struct Builder {
 impl Builder {
     /// Sets everything that can be configured; the defaults are those of the configuration file.
     /// The `auth` section is not applied here: give the server an
-    /// [`Authenticate`](crate::Authenticate) middleware.
+    /// [`Authenticate`](crate::Authenticate) middleware. `listen`, `admin_listen` and `log` are for the
+    /// binary: a program names its addresses when it binds them, and writes its log as it wants to.
     ///
     /// ```
     /// use switchboard::{Config, Gateway, Switchboard};

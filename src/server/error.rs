@@ -20,7 +20,7 @@ use crate::{config::Finding, link::LinkError};
 #[non_exhaustive]
 pub enum BuildError {
     /// Settings are out of range, contradict each other, or need a feature that this version lacks.
-    #[error("the configuration cannot be used: {}", list(.0))]
+    #[error("the configuration cannot be used: {}", Finding::list(.0))]
     Config(Vec<Finding>),
     /// [`build`](super::Builder::build) was not called inside a tokio runtime.
     #[error("a server is built inside a tokio runtime, and there is none here")]
@@ -52,10 +52,6 @@ pub enum BuildError {
     /// The Admin UI has no credentials, or a password or namespace that cannot be used.
     #[error("the admin UI cannot be served: {0}")]
     AdminUi(String),
-}
-
-fn list(findings: &[Finding]) -> String {
-    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Why a server stopped serving.

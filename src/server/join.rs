@@ -21,7 +21,7 @@ use crate::{
         codec::Wire,
         peers::{NewPeers, Peers, Roster},
     },
-    config::{Config, OnMissed, OverLimit, Subscribe, WireProtocol},
+    config::{Config, OnMissed, OverLimit, Subscribe},
     id::NodeId,
     link::{
         client::Redis,
@@ -132,11 +132,13 @@ impl Faces {
     pub(super) fn new(new: NewFaces<'_>) -> Result<Self, BuildError> {
         let NewFaces { config, itself, local, presence, adapters } = new;
         let here = Arc::new(OwnSockets(Arc::downgrade(adapters)));
+        let kind = Kind::of(config.redis.protocol)
+            .ok_or_else(|| BuildError::Config(config.broken_for_server()))?;
         if let Some(local) = local {
-            return Ok(Self::in_process(config, itself, &local, presence, here));
+            return Ok(Self::in_process(config, kind, itself, &local, presence, here));
         }
         match &config.redis.url {
-            Some(url) => Self::on_redis(config, itself, url, presence, here),
+            Some(url) => Self::on_redis(config, kind, itself, url, presence, here),
             None => {
                 let users = &config.users;
                 let directory = MemoryDirectory::new(itself, users.offline_after, presence);
@@ -148,6 +150,7 @@ impl Faces {
 
     fn in_process(
         config: &Config,
+        kind: Kind,
         itself: Itself,
         local: &LocalCluster,
         presence: Option<PresenceSink>,
@@ -170,7 +173,7 @@ impl Faces {
             let names = names.0.lock().names.clone();
             Box::pin(std::future::ready(Ok(names)))
         });
-        let peers = new_peers(config, node, Arc::new(broker), roster, None);
+        let peers = new_peers(config, kind, node, Arc::new(broker), roster, None);
         peers.listen_to_nodes();
         let directory = Directory::shared(limit(config), directory, here);
         Self { peers: Some(peers), directory, redis: None }
@@ -178,14 +181,16 @@ impl Faces {
 
     fn on_redis(
         config: &Config,
+        kind: Kind,
         itself: Itself,
         url: &SecretUrl,
         presence: Option<PresenceSink>,
         here: Arc<dyn Here>,
     ) -> Result<Self, BuildError> {
-        let target = target(config, url).map_err(|error| BuildError::Redis(Box::new(error)))?;
+        let target =
+            target(config, kind, url).map_err(|error| BuildError::Redis(Box::new(error)))?;
         let redis = Redis::new(target.clone());
-        let (broker, rights) = redis_broker(target, config);
+        let (broker, rights) = redis_broker(target, config, kind);
         let node = itself.incarnation.clone();
         let options = RedisOptions {
             itself,
@@ -208,7 +213,7 @@ impl Faces {
                 Ok(nodes.into_iter().map(|node| (wire_id(&node.incarnation), node.id)).collect())
             })
         });
-        let peers = new_peers(config, node, Arc::new(broker), roster, Some(rights.clone()));
+        let peers = new_peers(config, kind, node, Arc::new(broker), roster, Some(rights.clone()));
         peers.listen_to_nodes();
         let directory = Directory::shared(limit(config), directory, here);
         Ok(Self { peers: Some(peers), directory, redis: Some((redis, rights)) })
@@ -216,10 +221,10 @@ impl Faces {
 }
 
 /// The Redis of a configuration, and its expected kind.
-pub(super) fn target(config: &Config, url: &SecretUrl) -> Result<Target, TargetError> {
+pub(super) fn target(config: &Config, kind: Kind, url: &SecretUrl) -> Result<Target, TargetError> {
     let redis = &config.redis;
     let timeouts = Timeouts { request: redis.request_timeout, silence: redis.silence_timeout };
-    let sharded = kind(config) == Kind::Sharded;
+    let sharded = kind == Kind::Sharded;
     let channels = Channels { prefix: redis.key_prefix.clone(), sharded };
     let target = Target::parse(url, &redis.files())?;
     match target.problems().into_iter().next() {
@@ -228,19 +233,15 @@ pub(super) fn target(config: &Config, url: &SecretUrl) -> Result<Target, TargetE
     }
 }
 
-pub(super) fn redis_broker(target: Target, config: &Config) -> (RedisBroker, Arc<Rights>) {
+pub(super) fn redis_broker(
+    target: Target,
+    config: &Config,
+    kind: Kind,
+) -> (RedisBroker, Arc<Rights>) {
     let rights = Arc::new(Rights::new(target.user(), target.address()));
     let max = usize::try_from(config.redis.pending_max).unwrap_or(usize::MAX);
     let pending = Pending { max, age: config.redis.pending_age };
-    (RedisBroker::new(target, kind(config), rights.clone(), pending), rights)
-}
-
-fn kind(config: &Config) -> Kind {
-    match config.redis.protocol {
-        WireProtocol::Sharded => Kind::Sharded,
-        // The configuration refuses streams.
-        WireProtocol::Classic | WireProtocol::Streams => Kind::Classic,
-    }
+    (RedisBroker::new(target, kind, rights.clone(), pending), rights)
 }
 
 /// A node's name in messages. A node that was taken for dead gets a new incarnation from the
@@ -258,6 +259,7 @@ fn limit(config: &Config) -> UserLimit {
 
 pub(super) fn new_peers(
     config: &Config,
+    kind: Kind,
     node: String,
     broker: Arc<dyn Broker>,
     roster: Roster,
@@ -267,9 +269,9 @@ pub(super) fn new_peers(
     let by_room = redis.subscribe == Subscribe::Interest;
     // A sharded broker has no patterns: a node always hears the common channel and those of its
     // rooms. `all` only says where its own broadcasts go.
-    let hears_all = !by_room && redis.protocol == WireProtocol::Classic;
+    let hears_all = !by_room && kind == Kind::Classic;
     Arc::new(Peers::new(NewPeers {
-        wire: Wire::new(redis.protocol, &redis.key_prefix, &node, by_room),
+        wire: Wire::new(kind, &redis.key_prefix, &node, by_room),
         node,
         broker,
         roster,
@@ -323,7 +325,8 @@ impl Switchboard {
         if let Some((redis, rights)) = &inner.redis {
             redis.start(inner.wait_for_redis).await?;
             let (redis, rights) = (redis.clone(), rights.clone());
-            let mut tries = kind(&inner.config).tries(&inner.config.redis.key_prefix);
+            let mut tries = Kind::of(inner.config.redis.protocol)
+                .map_or_else(Vec::new, |kind| kind.tries(&inner.config.redis.key_prefix));
             tries.extend(directory_tries(&inner.config.redis.key_prefix));
             let (stop, patience) = (context.stop.clone(), inner.config.redis.request_timeout);
             context.tasks.spawn(async move {

@@ -4,8 +4,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::join::{new_peers, redis_broker, target};
 use crate::{
-    cluster::{broker::Broker, peers::Peers},
-    config::Config,
+    cluster::{
+        broker::{Broker, redis::Kind},
+        peers::Peers,
+    },
+    config::{Config, Finding},
     id::NodeId,
     link::LinkError,
     payload::Parser,
@@ -43,6 +46,9 @@ impl std::fmt::Debug for Publisher {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
+    /// Settings are out of range, contradict each other, or need a feature that this version lacks.
+    #[error("the configuration cannot be used: {}", Finding::list(.0))]
+    Config(Vec<Finding>),
     /// `redis.url` is not set, or cannot be understood.
     #[error("redis.url: {0}")]
     Url(String),
@@ -78,15 +84,21 @@ impl Publisher {
     /// ```
     ///
     /// # Errors
-    /// If it cannot be reached.
+    /// If it cannot be reached, or a setting cannot be used: the rules are those of the
+    /// configuration file.
     pub async fn connect(config: &Config) -> Result<Self, PublishError> {
+        let broken = config.broken_for_server();
+        let Some(kind) = Kind::of(config.redis.protocol).filter(|_| broken.is_empty()) else {
+            return Err(PublishError::Config(broken));
+        };
         let url = config.redis.url.as_ref();
         let url = url.ok_or_else(|| PublishError::Url("not set".into()))?;
-        let target = target(config, url).map_err(|error| PublishError::Url(error.to_string()))?;
-        let (broker, rights) = redis_broker(target, config);
+        let target =
+            target(config, kind, url).map_err(|error| PublishError::Url(error.to_string()))?;
+        let (broker, rights) = redis_broker(target, config, kind);
         let broker: Arc<dyn Broker> = Arc::new(broker);
         let nobody = Arc::new(|| Box::pin(std::future::ready(Ok(HashMap::new()))) as _);
-        let peers = new_peers(config, NAME.to_owned(), broker, nobody, Some(rights));
+        let peers = new_peers(config, kind, NAME.to_owned(), broker, nobody, Some(rights));
         let context = Arc::new(Context::new(NodeId::named(NAME), Parser::Json, config));
         peers.broker().start(Arc::new(|_, _| {}), false).await?;
         Ok(Self { context, peers })

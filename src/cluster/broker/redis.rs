@@ -65,6 +65,7 @@ use super::{
     Broker, BrokerCounts, Channel, Disconnected, Inbound, Mark, Topic, ears::Ears, lapses::Lapses,
 };
 use crate::{
+    config::WireProtocol,
     future::BoxFuture,
     link::{
         LinkError,
@@ -90,6 +91,15 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// What the protocol speaks; nothing for the one that this version does not speak.
+    pub(crate) fn of(protocol: WireProtocol) -> Option<Self> {
+        match protocol {
+            WireProtocol::Classic => Some(Self::Classic),
+            WireProtocol::Sharded => Some(Self::Sharded),
+            WireProtocol::Streams => None,
+        }
+    }
+
     fn publish(self) -> &'static str {
         match self {
             Self::Classic => "PUBLISH",

@@ -34,15 +34,11 @@ impl Vector {
     }
 
     fn wire(&self, node: &str) -> Wire {
-        let protocol = if self.name.starts_with("sharded") {
-            WireProtocol::Sharded
-        } else {
-            WireProtocol::Classic
-        };
+        let kind = if self.name.starts_with("sharded") { Kind::Sharded } else { Kind::Classic };
         let channel = self.text("channel");
         let prefix = channel.split('#').next().unwrap_or_default();
         let prefix = prefix.trim_end_matches("-request").trim_end_matches("-response");
-        Wire::new(protocol, prefix, node, !self.name.starts_with("sharded-static"))
+        Wire::new(kind, prefix, node, !self.name.starts_with("sharded-static"))
     }
 }
 

@@ -15,7 +15,7 @@ fn an_own_echo_is_nothing() {
 
 #[test]
 fn a_room_nobody_here_is_in_is_not_decoded() {
-    let wire = Wire::new(WireProtocol::Classic, "socket.io", "ours", true);
+    let wire = Wire::new(Kind::Classic, "socket.io", "ours", true);
     let channel = wire.room_channel("/", "empty");
     let read = wire.decode("/", &channel, &Bytes::from_static(b"not even a message"), &|_| false);
     assert!(matches!(read, Ok(None)));
@@ -55,20 +55,18 @@ fn a_broadcast_of_a_sampled_trace_carries_its_context() {
             },
         ),
     ];
-    let ours = |protocol| Wire::new(protocol, "socket.io", "traced", true);
-    let theirs = |protocol| Wire::new(protocol, "socket.io", "other", true);
-    for (format, protocol) in
-        [("classic", WireProtocol::Classic), ("sharded", WireProtocol::Sharded)]
-    {
-        for (kind, message) in &messages {
-            let (channel, frame) = ours(protocol).encode("/", message, None).unwrap();
-            let path = format!("{}/tests/traced/{format}-{kind}.json", env!("CARGO_MANIFEST_DIR"));
+    let ours = |kind| Wire::new(kind, "socket.io", "traced", true);
+    let theirs = |kind| Wire::new(kind, "socket.io", "other", true);
+    for (format, kind) in [("classic", Kind::Classic), ("sharded", Kind::Sharded)] {
+        for (name, message) in &messages {
+            let (channel, frame) = ours(kind).encode("/", message, None).unwrap();
+            let path = format!("{}/tests/traced/{format}-{name}.json", env!("CARGO_MANIFEST_DIR"));
             let kept: Json = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
             let written = (kept["channel"].as_str(), kept["payload_base64"].as_str());
             let frame_text = BASE64_STANDARD.encode(&frame);
-            assert_eq!(written, (Some(&*channel), Some(&*frame_text)), "{format}-{kind}");
+            assert_eq!(written, (Some(&*channel), Some(&*frame_text)), "{format}-{name}");
             let read =
-                theirs(protocol).decode("/", &channel, &frame.into(), &|_| true).unwrap().unwrap();
+                theirs(kind).decode("/", &channel, &frame.into(), &|_| true).unwrap().unwrap();
             let (Message::Broadcast { flags, .. } | Message::BroadcastWithAck { flags, .. }) =
                 read.message
             else {
@@ -81,8 +79,8 @@ fn a_broadcast_of_a_sampled_trace_carries_its_context() {
 
 #[test]
 fn reserved_names_are_not_delivered() {
-    let wire = Wire::new(WireProtocol::Classic, "socket.io", "ours", true);
-    let theirs = Wire::new(WireProtocol::Classic, "socket.io", "theirs", true);
+    let wire = Wire::new(Kind::Classic, "socket.io", "ours", true);
+    let theirs = Wire::new(Kind::Classic, "socket.io", "theirs", true);
     for name in ["connect", "disconnect", "newListener"] {
         let message = Message::Broadcast {
             event: Event::Values(vec![Tree::from(name)]),
@@ -97,7 +95,7 @@ fn reserved_names_are_not_delivered() {
 
 #[test]
 fn members_of_a_packet_that_nobody_knows_are_passed_over() {
-    let wire = Wire::new(WireProtocol::Classic, "socket.io", "ours", true);
+    let wire = Wire::new(Kind::Classic, "socket.io", "ours", true);
     let list = |text: &str| Tree::Array(vec![Tree::from(text)]);
     let packet = Tree::Map(vec![
         (Tree::from(7), Tree::from("a key that is no text")),
@@ -117,24 +115,24 @@ fn members_of_a_packet_that_nobody_knows_are_passed_over() {
 
 #[test]
 fn answers_are_known_by_their_channel() {
-    for protocol in [WireProtocol::Classic, WireProtocol::Sharded] {
+    for kind in [Kind::Classic, Kind::Sharded] {
         let (ours, theirs) =
-            (Wire::new(protocol, "k", "ours", true), Wire::new(protocol, "k", "theirs", true));
+            (Wire::new(kind, "k", "ours", true), Wire::new(kind, "k", "theirs", true));
         let request = "a question".to_owned();
         let answer = Message::Answer { request: request.clone(), answer: Answer::ClientCount(1) };
         let (channel, _) = theirs.encode("/chat", &answer, Some("ours")).unwrap();
-        assert!(ours.carries_answers(&channel), "{protocol:?}: {channel}");
-        assert!(ours.carries_answers(&ours.own_channel("/chat", "ours")), "{protocol:?}");
+        assert!(ours.carries_answers(&channel), "{kind:?}: {channel}");
+        assert!(ours.carries_answers(&ours.own_channel("/chat", "ours")), "{kind:?}");
         let question = Message::FetchSockets { request, to: Selection::default() };
         let (channel, _) = theirs.encode("/chat", &question, None).unwrap();
-        assert!(!ours.carries_answers(&channel), "{protocol:?}: {channel}");
-        assert!(!ours.carries_answers(&ours.room_channel("/chat", "room")), "{protocol:?}");
+        assert!(!ours.carries_answers(&channel), "{kind:?}: {channel}");
+        assert!(!ours.carries_answers(&ours.room_channel("/chat", "room")), "{kind:?}");
     }
 }
 
 #[test]
 fn names_with_a_hash_are_kept_whole() {
-    let wire = Wire::new(WireProtocol::Classic, "k", "ours", true);
+    let wire = Wire::new(Kind::Classic, "k", "ours", true);
     let candidates: Vec<_> = wire.namespaces("k#/a#b#room#").collect();
     assert_eq!(candidates, ["/a", "/a#b", "/a#b#room"]);
     assert_eq!(wire.namespaces("k-request#/#").next(), Some("/"));

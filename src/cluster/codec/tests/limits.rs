@@ -12,8 +12,8 @@ fn nested(depth: usize) -> Value {
     Value::Str(format!("[\"e\",{}{}]", "[".repeat(inner), "]".repeat(inner)).into(), None)
 }
 
-fn nodes(protocol: WireProtocol) -> (Wire, Wire) {
-    (Wire::new(protocol, "k", "ours", true), Wire::new(protocol, "k", "theirs", true))
+fn nodes(kind: Kind) -> (Wire, Wire) {
+    (Wire::new(kind, "k", "ours", true), Wire::new(kind, "k", "theirs", true))
 }
 
 /// The event of a frame, as clients would get it.
@@ -31,17 +31,17 @@ fn delivered(wire: &Wire, (channel, frame): Frame) -> Result<Value, ReadError> {
 
 #[test]
 fn an_event_as_deep_as_a_client_may_send_it_reaches_the_clients_of_others() {
-    for protocol in [WireProtocol::Classic, WireProtocol::Sharded] {
-        let (ours, theirs) = nodes(protocol);
+    for kind in [Kind::Classic, Kind::Sharded] {
+        let (ours, theirs) = nodes(kind);
         let packet = nested(MAX_DEPTH);
         let (to, flags) = (Selection::default(), Flags::default());
         let frame = theirs.encode_broadcast("/", &packet, &to, flags).unwrap();
-        assert_eq!(delivered(&ours, frame).unwrap(), packet, "{protocol:?}");
+        assert_eq!(delivered(&ours, frame).unwrap(), packet, "{kind:?}");
         let event = from_packet(&packet).unwrap();
         let request = "r".to_owned();
         let asked = Message::BroadcastWithAck { request, event, to, flags };
         let frame = theirs.encode("/", &asked, None).unwrap();
-        assert_eq!(delivered(&ours, frame).unwrap(), packet, "{protocol:?}, with an ack");
+        assert_eq!(delivered(&ours, frame).unwrap(), packet, "{kind:?}, with an ack");
     }
 }
 
@@ -61,13 +61,13 @@ fn what_clients_do_not_take_is_an_error() {
         (with_stray, Some(ReadError::StrayPlaceholder)),
         (binaries(10), None),
     ] {
-        for protocol in [WireProtocol::Classic, WireProtocol::Sharded] {
-            let (ours, theirs) = nodes(protocol);
+        for kind in [Kind::Classic, Kind::Sharded] {
+            let (ours, theirs) = nodes(kind);
             let (to, flags) = (Selection::default(), Flags::default());
             let event = Event::Values(event.clone());
             let message = Message::Broadcast { event, to, flags };
             let frame = theirs.encode("/", &message, None).unwrap();
-            assert_eq!(delivered(&ours, frame).err(), error, "{protocol:?}");
+            assert_eq!(delivered(&ours, frame).err(), error, "{kind:?}");
         }
     }
 }

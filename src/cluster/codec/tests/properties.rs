@@ -103,9 +103,9 @@ fn same(a: &Message, b: &Message) -> bool {
 proptest! {
     #[test]
     fn what_one_node_writes_another_reads(message in message(), sharded in any::<bool>()) {
-        let protocol = if sharded { WireProtocol::Sharded } else { WireProtocol::Classic };
-        let theirs = Wire::new(protocol, "socket.io", "theirs", true);
-        let ours = Wire::new(protocol, "socket.io", "ours", true);
+        let kind = if sharded { Kind::Sharded } else { Kind::Classic };
+        let theirs = Wire::new(kind, "socket.io", "theirs", true);
+        let ours = Wire::new(kind, "socket.io", "ours", true);
         let (channel, frame) = theirs.encode("/chat", &message, Some("ours")).unwrap();
         let read = ours.decode("/chat", &channel, &frame.into(), &|_| true).unwrap().unwrap();
         prop_assert_eq!(read.from.as_deref(), Some("theirs"));
@@ -116,16 +116,16 @@ proptest! {
     fn random_bytes_are_an_error_at_most(
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         brace in any::<bool>(),
-        kind in 0..4_usize,
+        channel in 0..4_usize,
         sharded in any::<bool>(),
     ) {
-        let protocol = if sharded { WireProtocol::Sharded } else { WireProtocol::Classic };
-        let wire = Wire::new(protocol, "k", "ours", true);
+        let kind = if sharded { Kind::Sharded } else { Kind::Classic };
+        let wire = Wire::new(kind, "k", "ours", true);
         let mut frame = bytes;
         if brace {
             frame.insert(0, b'{');
         }
-        let channel = ["k#/#", "k#/#room#", "k-request#/#", "k-response#/#ours#"][kind];
+        let channel = ["k#/#", "k#/#room#", "k-request#/#", "k-response#/#ours#"][channel];
         let _ = wire.decode("/", channel, &frame.into(), &|_| true);
     }
 
