@@ -98,7 +98,7 @@ impl AdminUi {
             happenings
         });
         let (upgraded, upgrades) = mpsc::channel(UPGRADES);
-        context.wires().count_traffic(upgraded);
+        context.transports().count_traffic(upgraded);
         let sources = Sources { happenings, upgrades };
         Ok(Self { shared: Arc::new(shared), sources: Mutex::new(Some(sources)) })
     }

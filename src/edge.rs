@@ -16,7 +16,8 @@
 //! public ids that are no part of them, upgrades that fail without harm, clients that are cut at
 //! once, refusals that a client can read.
 //!
-//! `serve_connection` is the way in, `Wires` the way to a session's transport from anywhere else.
+//! `serve_connection` is the way in. `Transports` is the way to a session's transport from anywhere
+//! else.
 //!
 //! # Relied-on internals of the engine
 //!
@@ -96,5 +97,5 @@ pub(crate) use stall::Patience;
 pub(crate) use tls::Tls;
 pub(crate) use traffic::Traffic;
 pub use transports::TransportCounts;
-pub(crate) use transports::Wires;
+pub(crate) use transports::Transports;
 pub(crate) use unread::{Conversation, Impatient};

@@ -255,7 +255,7 @@ impl Switchboard {
     /// How the clients of this node are connected right now, and what was cut or refused since the
     /// start. Looks at every connection.
     pub fn transports(&self) -> TransportCounts {
-        self.0.context.wires().counts()
+        self.0.context.transports().counts()
     }
 
     /// Takes the limits, the session secrets, the keys of the admin API and the certificate files of

@@ -30,7 +30,7 @@ impl Stats {
 
     /// No admin is connected: the traffic up to now will not be reported.
     pub(super) fn pass(&mut self, context: &Context) {
-        self.seen = context.wires().traffic();
+        self.seen = context.transports().traffic();
     }
 
     /// The node as it is now, and its traffic since the last call.
@@ -40,17 +40,17 @@ impl Stats {
         adapters: &Adapters,
         now: SystemTime,
     ) -> ServerStats<'_> {
-        let wires = context.wires();
-        let transports = wires.counts();
-        let traffic = wires.traffic();
+        let transports = context.transports();
+        let counts = transports.counts();
+        let traffic = transports.traffic();
         let before = std::mem::replace(&mut self.seen, traffic);
         ServerStats {
             server_id: &self.server_id,
             hostname: &self.hostname,
             pid: std::process::id(),
             uptime: self.started.elapsed().as_secs_f64(),
-            clients_count: transports.polling + transports.websocket,
-            polling_clients_count: transports.polling,
+            clients_count: counts.polling + counts.websocket,
+            polling_clients_count: counts.polling,
             aggregated_events: aggregated(before, traffic, now),
             namespaces: namespaces(adapters),
         }

@@ -71,7 +71,7 @@ pub(crate) fn event_name(event: &Event) -> Option<&str> {
 
 /// How this node writes and reads messages.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct Codec {
     format: Format,
     prefix: Box<str>,
     node: Box<str>,
@@ -90,7 +90,7 @@ enum Format {
 /// A channel and what to publish on it.
 pub(crate) type Frame = (Channel, Vec<u8>);
 
-impl Wire {
+impl Codec {
     /// `node` names this node on the wire; any text does. `rooms`: see [`Format::Sharded`].
     pub(crate) fn new(kind: Kind, prefix: &str, node: &str, rooms: bool) -> Self {
         let format = match kind {

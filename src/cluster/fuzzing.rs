@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     broker::redis::Kind,
-    codec::{Wire, event_to_packet},
+    codec::{Codec, event_to_packet},
     message::{Envelope, Message},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 /// message that is understood can be written again, and is then understood as the same.
 pub fn wire(sharded: bool, channel: u8, frame: &[u8]) {
     let kind = if sharded { Kind::Sharded } else { Kind::Classic };
-    let ours = Wire::new(kind, "k", "ours", true);
+    let ours = Codec::new(kind, "k", "ours", true);
     let channels = ["k#/#", "k#/#room#", "k-request#/#", "k-response#/#", "k-response#/#ours#"];
     let channel = channels[usize::from(channel) % channels.len()];
     let Ok(Some(Envelope { message, .. })) =
@@ -34,7 +34,7 @@ pub fn wire(sharded: bool, channel: u8, frame: &[u8]) {
         let again = to_packet(&event).expect("what was read can be written");
         assert_eq!(again, packet, "a packet changes on its way");
     }
-    let theirs = Wire::new(kind, "k", "theirs", true);
+    let theirs = Codec::new(kind, "k", "theirs", true);
     if let Ok((channel, frame)) = theirs.encode("/", &message, Some("ours")) {
         let read = ours.decode("/", &channel, &frame.into(), &|_| true);
         assert!(matches!(read, Ok(Some(_))), "what is written is not understood: {read:?}");

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::{
     broker::{Broker, Channel, Disconnected, Mark, Topic},
-    codec::Wire,
+    codec::Codec,
     marks::Marks,
     members::{self, Acquaintances},
     message::{Answer, Flags, Message, RequestId, Selection},
@@ -57,7 +57,7 @@ pub(crate) struct Counts {
 /// The way to the other nodes.
 pub(crate) struct Peers {
     node: String,
-    wire: Wire,
+    codec: Codec,
     broker: Arc<dyn Broker>,
     questions: Questions,
     roster: Roster,
@@ -77,7 +77,7 @@ pub(crate) struct Peers {
 pub(crate) struct NewPeers {
     /// This node's id on the wire.
     pub(crate) node: String,
-    pub(crate) wire: Wire,
+    pub(crate) codec: Codec,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) roster: Roster,
     pub(crate) hears_all: bool,
@@ -99,10 +99,10 @@ pub(crate) struct Answers {
 
 impl Peers {
     pub(crate) fn new(new: NewPeers) -> Self {
-        let NewPeers { node, wire, broker, roster, hears_all, timeout, rights } = new;
+        let NewPeers { node, codec, broker, roster, hears_all, timeout, rights } = new;
         Self {
             node,
-            wire,
+            codec,
             broker,
             roster,
             members: Acquaintances::default(),
@@ -117,8 +117,8 @@ impl Peers {
         }
     }
 
-    pub(crate) fn wire(&self) -> &Wire {
-        &self.wire
+    pub(crate) fn codec(&self) -> &Codec {
+        &self.codec
     }
 
     pub(crate) fn broker(&self) -> &Arc<dyn Broker> {
@@ -159,7 +159,7 @@ impl Peers {
     /// This node serves the namespace from now on, and is counted for it.
     pub(crate) fn serve(&self, namespace: &str) {
         *self.served.write().entry(namespace.into()).or_default() += 1;
-        for topic in self.wire.topics(namespace, self.hears_all) {
+        for topic in self.codec.topics(namespace, self.hears_all) {
             self.broker.listen(topic);
         }
     }
@@ -167,7 +167,7 @@ impl Peers {
     /// This node no longer serves the namespace.
     pub(crate) fn unserve(&self, namespace: &str) {
         // In reverse order: as long as a node is counted it must hear everything.
-        for topic in self.wire.topics(namespace, self.hears_all).iter().rev() {
+        for topic in self.codec.topics(namespace, self.hears_all).iter().rev() {
             self.broker.unlisten(topic);
         }
         let mut served = self.served.write();
@@ -185,7 +185,7 @@ impl Peers {
         if self.served.read().contains_key(namespace) {
             return None;
         }
-        let hearing = Hearing { peers: self, topics: self.wire.answer_topics(namespace) };
+        let hearing = Hearing { peers: self, topics: self.codec.answer_topics(namespace) };
         hearing.topics.iter().for_each(|topic| self.broker.listen(topic.clone()));
         // Waits no longer than an answer may take. After that the answer is not heard, and counts
         // as missing.
@@ -196,20 +196,20 @@ impl Peers {
     /// Ends when the node hears of these rooms of a namespace that it serves, when the link is
     /// down, or when it takes too long.
     pub(crate) async fn settled(&self, namespace: &str, rooms: &[Room]) {
-        let mut topics = self.wire.topics(namespace, self.hears_all);
-        let room = |room: &Room| Topic::Channel(self.wire.room_channel(namespace, room));
+        let mut topics = self.codec.topics(namespace, self.hears_all);
+        let room = |room: &Room| Topic::Channel(self.codec.room_channel(namespace, room));
         topics.extend(rooms.iter().map(room));
         let _ = tokio::time::timeout(self.timeout, self.broker.settled(&topics)).await;
     }
 
     /// Listens to a room with local members. Does nothing where one pattern covers every room.
     pub(crate) fn listen(&self, namespace: &str, room: &str) {
-        self.broker.listen(Topic::Channel(self.wire.room_channel(namespace, room)));
+        self.broker.listen(Topic::Channel(self.codec.room_channel(namespace, room)));
     }
 
     /// The room has no members here any more.
     pub(crate) fn unlisten(&self, namespace: &str, room: &str) {
-        self.broker.unlisten(&Topic::Channel(self.wire.room_channel(namespace, room)));
+        self.broker.unlisten(&Topic::Channel(self.codec.room_channel(namespace, room)));
     }
 
     /// Sends an event to the sockets of the other nodes.
@@ -218,7 +218,7 @@ impl Peers {
         if !flags.volatile {
             self.marks.mark(namespace, to);
         }
-        match self.wire.encode_broadcast(namespace, packet, to, flags) {
+        match self.codec.encode_broadcast(namespace, packet, to, flags) {
             Ok((channel, frame)) => {
                 self.counts.published.fetch_add(1, Ordering::Relaxed);
                 self.broker.publish(&channel, frame.into());
@@ -232,7 +232,7 @@ impl Peers {
         if let Some(to) = message.changes() {
             self.marks.mark(namespace, to);
         }
-        match self.wire.encode(namespace, message, None) {
+        match self.codec.encode(namespace, message, None) {
             Ok((channel, frame)) => self.broker.publish(&channel, frame.into()),
             Err(error) => self.cannot_send(namespace, &error),
         }
@@ -246,7 +246,7 @@ impl Peers {
         request: RequestId,
         answer: Answer,
     ) {
-        match self.wire.encode(namespace, &Message::Answer { request, answer }, asker) {
+        match self.codec.encode(namespace, &Message::Answer { request, answer }, asker) {
             Ok((channel, frame)) => self.broker.publish(&channel, frame.into()),
             // A question that does not say where its answer goes is malformed. That is the asker's
             // fault, and no reason to fill our log.
@@ -298,8 +298,8 @@ impl Peers {
         let gone = self.members.meet(&names, std::time::Instant::now());
         names.remove(&self.node);
         let ids: Vec<&String> = names.keys().chain(&gone).collect();
-        let mut channels: Vec<Channel> = vec![self.wire.counted(namespace)];
-        channels.extend(ids.iter().map(|id| self.wire.own_channel(namespace, id)));
+        let mut channels: Vec<Channel> = vec![self.codec.counted(namespace)];
+        channels.extend(ids.iter().map(|id| self.codec.own_channel(namespace, id)));
         let listeners = self.broker.listeners(channels);
         let listeners = tokio::time::timeout(self.timeout, listeners).await;
         let listeners = listeners.map_err(|_| Disconnected)??;
@@ -330,7 +330,7 @@ impl Peers {
     /// # Errors
     /// If Redis does not answer.
     pub(crate) async fn serving(&self, namespace: &str) -> Result<usize, Disconnected> {
-        let listeners = self.broker.listeners(vec![self.wire.counted(namespace)]).await?;
+        let listeners = self.broker.listeners(vec![self.codec.counted(namespace)]).await?;
         Ok(listeners.into_iter().sum())
     }
 

@@ -18,8 +18,8 @@ use super::{
     rewrite::{self, Answer, Kind},
     stall::Patience,
     stream::{Before, EdgeIo, Pace},
-    transport::Wire,
-    transports::Wires,
+    transport::Transport,
+    transports::Transports,
 };
 use crate::id::SocketId;
 
@@ -69,9 +69,9 @@ fn through(bytes: &[u8], sizes: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let Ok(permit) = Admission::default().admit(peer, Instant::now()) else {
         panic!("there are no limits");
     };
-    let wire = Arc::new(Wire::websocket(false, peer, permit));
-    wire.expect_answer("/chat", Answer::Refused(json!({ "code": "forbidden" })));
-    wire.expect_answer("/chat", Answer::Admitted(SocketId::of_connection(Sid::ZERO, "/chat")));
+    let transport = Arc::new(Transport::websocket(false, peer, permit));
+    transport.expect_answer("/chat", Answer::Refused(json!({ "code": "forbidden" })));
+    transport.expect_answer("/chat", Answer::Admitted(SocketId::of_connection(Sid::ZERO, "/chat")));
     let inner = Memory { written: Vec::new(), sent: bytes.iter().copied().collect() };
     let pace = Pace {
         max_message: 1_000_000,
@@ -79,7 +79,8 @@ fn through(bytes: &[u8], sizes: &[u8]) -> (Vec<u8>, Vec<u8>) {
         connect_timeout: Duration::from_secs(3600),
         ping_timeout: Duration::from_secs(3600),
     };
-    let mut io = EdgeIo::new(inner, wire, Wires::default(), pace.into(), Before::default());
+    let mut io =
+        EdgeIo::new(inner, transport, Transports::default(), pace.into(), Before::default());
     let mut cx = Context::from_waker(Waker::noop());
     let mut next = sizes.iter().map(|size| usize::from(*size) + 1).chain(std::iter::repeat(4096));
     let mut read = Vec::new();

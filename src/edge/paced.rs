@@ -19,7 +19,7 @@ use super::{
     refusal::Refusal,
     request,
     router::Edge,
-    transport::{Phase, Verdict, Wire},
+    transport::{Phase, Transport, Verdict},
 };
 
 /// Packets of a body that the engine gets at once.
@@ -33,10 +33,10 @@ impl<A: Adapter> Edge<A> {
     /// taken nothing.
     pub(super) async fn ask_for_packets(
         &self,
-        wire: &Wire,
+        transport: &Transport,
         request: Request<()>,
     ) -> Response<Bytes> {
-        let _asking = Asking::new(wire);
+        let _asking = Asking::new(transport);
         // Unconstrained. Otherwise the engine, which passes packets on without waiting, would take
         // its queue for empty after 128 packets.
         let mut answer = pin!(unconstrained(self.ask_engine(request.map(|()| Full::default()))));
@@ -44,15 +44,17 @@ impl<A: Adapter> Edge<A> {
         let response = match at_once {
             Poll::Ready(response) => response,
             Poll::Pending => {
-                wire.load.all_taken();
-                wire.load.set_away(false);
+                transport.load.all_taken();
+                transport.load.set_away(false);
                 answer.await
             }
         };
-        wire.load.taken(packets::size(response.body(), wire.v3));
-        if wire.has_interest() {
+        transport.load.taken(packets::size(response.body(), transport.v3));
+        if transport.has_interest() {
             return response.map(|body| {
-                packets::with_noops(&body, |packet| self.wires.takes_farewell_answer(wire, packet))
+                packets::with_noops(&body, |packet| {
+                    self.transports.takes_farewell_answer(transport, packet)
+                })
             });
         }
         response
@@ -61,22 +63,22 @@ impl<A: Adapter> Edge<A> {
     /// Gives the engine the body of a POST. Ends when there is room for more.
     pub(super) async fn give_packets(
         &self,
-        wire: &Wire,
+        transport: &Transport,
         sid: Sid,
         kind: Option<&HeaderValue>,
         body: Bytes,
     ) -> Result<Response<Bytes>, Refusal> {
-        if wire.needs_farewell() && !packets::may_precede_connect(&body) {
+        if transport.needs_farewell() && !packets::may_precede_connect(&body) {
             // whatever the engine makes of this, it must not keep the session because of it
-            self.say_farewell(wire, sid).await;
-            self.enforce_connect_timeout(wire, sid);
+            self.say_farewell(transport, sid).await;
+            self.enforce_connect_timeout(transport, sid);
         }
         let mut rest = body;
         loop {
-            self.until_calm(wire, sid).await;
-            let part = packets::split_off_first(&mut rest, AT_ONCE, wire.v3);
+            self.until_calm(transport, sid).await;
+            let part = packets::split_off_first(&mut rest, AT_ONCE, transport.v3);
             let request =
-                request::internal(Method::POST, &self.options.path, wire.v3, "polling", sid);
+                request::internal(Method::POST, &self.options.path, transport.v3, "polling", sid);
             let mut request = request.ok_or(Refusal::Internal)?;
             if let Some(kind) = kind {
                 request.headers_mut().insert(header::CONTENT_TYPE, kind.clone());
@@ -84,7 +86,7 @@ impl<A: Adapter> Edge<A> {
             let response = self.ask_engine(request.map(|()| Full::new(part))).await;
             if rest.is_empty() || response.status() != StatusCode::OK {
                 // the client sends more when it has its answer
-                self.until_calm(wire, sid).await;
+                self.until_calm(transport, sid).await;
                 return Ok(response);
             }
         }
@@ -92,26 +94,28 @@ impl<A: Adapter> Edge<A> {
 
     /// Waits while too much waits because of this client. Its pongs wait, too, so they are given in
     /// its name as long as there are signs of life.
-    async fn until_calm(&self, wire: &Wire, sid: Sid) {
-        let mut progress = wire.load.progress().wrapping_sub(1);
-        while wire.load.is_paused() && !wire.is_killed() {
+    async fn until_calm(&self, transport: &Transport, sid: Sid) {
+        let mut progress = transport.load.progress().wrapping_sub(1);
+        while transport.load.is_paused() && !transport.is_killed() {
             let patience = self.options.ping_timeout / 2;
-            if timeout(patience, wire.load.unpaused()).await.is_ok() {
+            if timeout(patience, transport.load.unpaused()).await.is_ok() {
                 return;
             }
-            let now = wire.load.progress();
+            let now = transport.load.progress();
             if std::mem::replace(&mut progress, now) != now {
-                let pong = if wire.v3 { "1:2" } else { "3" };
+                let pong = if transport.v3 { "1:2" } else { "3" };
                 // it fails if the session has ended, and then nobody waits for it
-                self.post_to_engine(sid, wire.v3, pong).await.ok();
+                self.post_to_engine(sid, transport.v3, pong).await.ok();
             }
         }
     }
 
     /// Makes the engine end its timer for a session that has joined no namespace, before the
     /// session ends. See [`crate::sockets::farewell`].
-    pub(super) async fn say_farewell(&self, wire: &Wire, sid: Sid) {
-        let (Some(body), Some(polling)) = (self.wires.farewell_body(wire), &wire.polling) else {
+    pub(super) async fn say_farewell(&self, transport: &Transport, sid: Sid) {
+        let (Some(body), Some(polling)) =
+            (self.transports.farewell_body(transport), &transport.polling)
+        else {
             return;
         };
         let request = request::internal(Method::POST, &self.options.path, false, "polling", sid);
@@ -120,7 +124,7 @@ impl<A: Adapter> Edge<A> {
         let heard = async {
             loop {
                 let moved = polling.moved.notified();
-                if !wire.needs_farewell() {
+                if !transport.needs_farewell() {
                     return;
                 }
                 moved.await;
@@ -130,21 +134,21 @@ impl<A: Adapter> Edge<A> {
     }
 
     /// Replaces the engine's timer, which the farewell has ended.
-    pub(super) fn enforce_connect_timeout(&self, wire: &Wire, sid: Sid) {
-        if !wire.has_joined() {
-            self.wires.cut_unless_joined(sid, self.options.connect_timeout);
+    pub(super) fn enforce_connect_timeout(&self, transport: &Transport, sid: Sid) {
+        if !transport.has_joined() {
+            self.transports.cut_unless_joined(sid, self.options.connect_timeout);
         }
     }
 
     /// The packets that the engine would forget in an upgrade, as frames. A packet that did not fit
     /// into the answer to a poll is put aside for the next poll, and the engine's websockets do not
     /// look there. Also takes the packets behind it. The client's last poll must have ended.
-    pub(super) async fn packets_before_upgrade(&self, wire: &Wire, sid: Sid) -> Vec<u8> {
+    pub(super) async fn packets_before_upgrade(&self, transport: &Transport, sid: Sid) -> Vec<u8> {
         let mut out = Vec::new();
-        self.polls_are_over(wire).await;
+        self.polls_are_over(transport).await;
         loop {
             let request =
-                request::internal(Method::GET, &self.options.path, wire.v3, "polling", sid);
+                request::internal(Method::GET, &self.options.path, transport.v3, "polling", sid);
             let Some(request) = request else { return out };
             let mut answer =
                 pin!(unconstrained(self.ask_engine(request.map(|()| Full::default()))));
@@ -157,13 +161,13 @@ impl<A: Adapter> Edge<A> {
                 .headers()
                 .get(header::CONTENT_TYPE)
                 .is_some_and(|kind| kind == "application/octet-stream");
-            wire.load.taken(packets::size(response.body(), wire.v3));
-            let Some(packets) = packets::of_body(response.body(), wire.v3, is_binary) else {
+            transport.load.taken(packets::size(response.body(), transport.v3));
+            let Some(packets) = packets::of_body(response.body(), transport.v3, is_binary) else {
                 tracing::error!("the engine's answer to a poll cannot be read");
                 return out;
             };
             for (opcode, packet) in packets {
-                match wire.judge(opcode, &packet) {
+                match transport.judge(opcode, &packet) {
                     Verdict::Replace(packet) => frames::server_frame(opcode, &packet, &mut out),
                     Verdict::Pass => frames::server_frame(opcode, &packet, &mut out),
                     // a polling session has no such packets
@@ -173,8 +177,8 @@ impl<A: Adapter> Edge<A> {
         }
     }
 
-    async fn polls_are_over(&self, wire: &Wire) {
-        let Some(polling) = &wire.polling else { return };
+    async fn polls_are_over(&self, transport: &Transport) {
+        let Some(polling) = &transport.polling else { return };
         loop {
             let moved = polling.moved.notified();
             if !polling.is_asking() {
@@ -186,25 +190,25 @@ impl<A: Adapter> Edge<A> {
 }
 
 /// The engine is being polled for this client.
-struct Asking<'a>(&'a Wire);
+struct Asking<'a>(&'a Transport);
 
 impl<'a> Asking<'a> {
-    fn new(wire: &'a Wire) -> Self {
-        if let Some(polling) = &wire.polling {
+    fn new(transport: &'a Transport) -> Self {
+        if let Some(polling) = &transport.polling {
             polling.asking(true);
         }
-        Self(wire)
+        Self(transport)
     }
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        let Self(wire) = self;
-        wire.load.set_away(true);
-        if wire.phase() == Phase::Websocket {
-            wire.load.set_away(false); // its websocket has taken over, perhaps just now
+        let Self(transport) = self;
+        transport.load.set_away(true);
+        if transport.phase() == Phase::Websocket {
+            transport.load.set_away(false); // its websocket has taken over, perhaps just now
         }
-        if let Some(polling) = &wire.polling {
+        if let Some(polling) = &transport.polling {
             polling.asking(false);
             polling.moved.notify_waiters();
         }

@@ -20,8 +20,8 @@ use super::{
     refusal::Refusal,
     request, rewrite,
     router::Edge,
-    transport::{Phase, Turn, Turns, Wire},
-    transports::Wires,
+    transport::{Phase, Transport, Turn, Turns},
+    transports::Transports,
     unread::Unread,
 };
 
@@ -33,14 +33,14 @@ impl<A: Adapter> Edge<A> {
         peer: SocketAddr,
         v3: bool,
     ) -> Result<Response<Body>, Refusal> {
-        let wire = Arc::new(Wire::polling(v3, peer.ip(), self.admit(peer)?));
+        let transport = Arc::new(Transport::polling(v3, peer.ip(), self.admit(peer)?));
         let request = request::handshake(parts, peer, &self.options.path, "polling")
             .ok_or(Refusal::BadRequest)?;
         let response = self.ask_engine(request.map(|()| Full::default())).await;
         let sid = rewrite::sid_of_open(response.body()).ok_or(Refusal::Internal)?;
-        self.wires.register(sid, &wire);
+        self.transports.register(sid, &transport);
         // if the client leaves before it hears of its session, nobody else closes it
-        let watch = Watch::new(&self.wires, &wire);
+        let watch = Watch::new(&self.transports, &transport);
         let id = self.ids.load().sign(sid);
         let body = std::str::from_utf8(response.body())
             .ok()
@@ -78,27 +78,28 @@ impl<A: Adapter> Edge<A> {
         sid: Sid,
         headers: &HeaderMap,
     ) -> Result<Response<Body>, Refusal> {
-        let wire = self.wires.get(sid).ok_or(Refusal::UnknownSession)?;
-        let polling = wire.polling.as_ref().ok_or(Refusal::BadRequest)?;
-        if wire.phase() == Phase::Websocket {
+        let transport = self.transports.get(sid).ok_or(Refusal::UnknownSession)?;
+        let polling = transport.polling.as_ref().ok_or(Refusal::BadRequest)?;
+        if transport.phase() == Phase::Websocket {
             return Err(Refusal::BadRequest); // the session has left this transport
         }
-        let _turn = self.turn(&wire, &polling.poll)?;
-        wire.seen(self.wires.now());
-        let request = request::internal(Method::GET, &self.options.path, wire.v3, "polling", sid)
-            .ok_or(Refusal::Internal)?;
-        let watch = Watch::new(&self.wires, &wire);
+        let _turn = self.turn(&transport, &polling.poll)?;
+        transport.seen(self.transports.now());
+        let request =
+            request::internal(Method::GET, &self.options.path, transport.v3, "polling", sid)
+                .ok_or(Refusal::Internal)?;
+        let watch = Watch::new(&self.transports, &transport);
         let response = tokio::select! {
             biased;
-            response = self.ask_for_packets(&wire, request) => Some(response),
-            () = wire.sends_polls_away() => None,
+            response = self.ask_for_packets(&transport, request) => Some(response),
+            () = transport.sends_polls_away() => None,
         };
-        wire.seen(self.wires.now());
+        transport.seen(self.transports.now());
         let answer = match response {
-            Some(response) => self.relay(&wire, response),
+            Some(response) => self.relay(&transport, response),
             // A poll that is dropped while it waits takes nothing from the engine.
-            None if wire.is_over() => Ok(packet(&wire, CLOSE)),
-            None => Ok(packet(&wire, NOOP)),
+            None if transport.is_over() => Ok(packet(&transport, CLOSE)),
+            None => Ok(packet(&transport, NOOP)),
         };
         let answer = match (&self.compression, answer) {
             (Some(compression), Ok(answer)) => Ok(compression.apply(answer, headers).await),
@@ -106,50 +107,55 @@ impl<A: Adapter> Edge<A> {
         };
         watch.over();
         let answer = answer?;
-        let says_nothing = [NOOP, CLOSE].iter().any(|bare| *answer.body() == bare.of(wire.v3));
+        let says_nothing = [NOOP, CLOSE].iter().any(|bare| *answer.body() == bare.of(transport.v3));
         if says_nothing {
             return Ok(answer.map(Body::from));
         }
-        let answer = Unread::answer(&wire, answer);
-        self.wires.relieve();
+        let answer = Unread::answer(&transport, answer);
+        self.transports.relieve();
         Ok(answer.map(Body::from))
     }
 
     /// The turn of a request. A second request of its kind ends the session, as in Node.js: the
     /// order of the two is not known.
-    fn turn<'a>(&self, wire: &Wire, turns: &'a Turns) -> Result<Turn<'a>, Refusal> {
+    fn turn<'a>(&self, transport: &Transport, turns: &'a Turns) -> Result<Turn<'a>, Refusal> {
         turns.take().ok_or_else(|| {
-            self.wires.kill_wire(wire, KillReason::BadRequest);
+            self.transports.kill_transport(transport, KillReason::BadRequest);
             Refusal::BadRequest
         })
     }
 
     /// The engine's answer in its form for the client.
-    fn relay(&self, wire: &Wire, response: Response<Bytes>) -> Result<Response<Bytes>, Refusal> {
+    fn relay(
+        &self,
+        transport: &Transport,
+        response: Response<Bytes>,
+    ) -> Result<Response<Bytes>, Refusal> {
         let (head, body) = response.into_parts();
         if head.status != StatusCode::OK {
-            self.wires.forget(wire);
+            self.transports.forget(transport);
             return Err(refusal_of(&body));
         }
-        if wire.is_killed() && (body.is_empty() || body == NOOP.of(wire.v3)) {
-            return Ok(packet(wire, CLOSE)); // the engine was told that the client leaves
+        if transport.is_killed() && (body.is_empty() || body == NOOP.of(transport.v3)) {
+            return Ok(packet(transport, CLOSE)); // the engine was told that the client leaves
         }
-        if body.is_empty() || rewrite::closes(&body, wire.v3) {
-            self.wires.forget(wire);
+        if body.is_empty() || rewrite::closes(&body, transport.v3) {
+            self.transports.forget(transport);
         }
-        let mut answers = |kind: rewrite::Kind, namespace: &str| wire.take_answer(kind, namespace);
-        let body = if wire.v3 {
+        let mut answers =
+            |kind: rewrite::Kind, namespace: &str| transport.take_answer(kind, namespace);
+        let body = if transport.v3 {
             let binary = head
                 .headers
                 .get(header::CONTENT_TYPE)
                 .is_some_and(|kind| kind == "application/octet-stream");
             rewrite::body_v3(body, binary, &mut answers)
-        } else if wire.has_interest() {
+        } else if transport.has_interest() {
             rewrite::body_v4(body, &mut answers)
         } else {
             body
         };
-        self.wires.counted(|traffic| traffic.went(body.len()));
+        self.transports.counted(|traffic| traffic.went(body.len()));
         Ok(answer(Response::from_parts(head, body)))
     }
 
@@ -163,48 +169,48 @@ impl<A: Adapter> Edge<A> {
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     {
-        let wire = self.wires.get(sid).ok_or(Refusal::UnknownSession)?;
-        let polling = wire.polling.as_ref().ok_or(Refusal::BadRequest)?;
-        if wire.phase() == Phase::Websocket {
+        let transport = self.transports.get(sid).ok_or(Refusal::UnknownSession)?;
+        let polling = transport.polling.as_ref().ok_or(Refusal::BadRequest)?;
+        if transport.phase() == Phase::Websocket {
             return Err(Refusal::BadRequest);
         }
-        let _turn = self.turn(&wire, &polling.post)?;
-        wire.seen(self.wires.now());
-        let watch = Watch::new(&self.wires, &wire);
+        let _turn = self.turn(&transport, &polling.post)?;
+        transport.seen(self.transports.now());
+        let watch = Watch::new(&self.transports, &transport);
         let read = tokio::select! {
-            read = self.read(body, wire.peer) => read,
-            () = wire.over() => Err(Refusal::BadRequest),
+            read = self.read(body, transport.peer) => read,
+            () = transport.over() => Err(Refusal::BadRequest),
         };
         watch.over();
         let (body, _share) = match read {
             Ok(read) => read,
             Err(refusal) => {
-                if !wire.is_over() {
-                    self.wires.kill_wire(&wire, KillReason::BadRequest);
+                if !transport.is_over() {
+                    self.transports.kill_transport(&transport, KillReason::BadRequest);
                 }
                 return Err(refusal);
             }
         };
-        self.wires.counted(|traffic| traffic.came(body.len()));
+        self.transports.counted(|traffic| traffic.came(body.len()));
         let kind = parts.headers.get(header::CONTENT_TYPE);
-        let Packets { bytes: body, closes } = wire.read_body(body, kind);
-        let leaves = rewrite::leaves(&body, wire.v3);
-        let watch = Watch::new(&self.wires, &wire);
-        let response = self.give_packets(&wire, sid, kind, body).await;
+        let Packets { bytes: body, closes } = transport.read_body(body, kind);
+        let leaves = rewrite::leaves(&body, transport.v3);
+        let watch = Watch::new(&self.transports, &transport);
+        let response = self.give_packets(&transport, sid, kind, body).await;
         watch.over();
         let (head, body) = response?.into_parts();
         if leaves {
             // its place is free at once, without waiting for a timeout
-            self.wires.forget(&wire);
+            self.transports.forget(&transport);
         }
         if head.status != StatusCode::OK {
             let refusal = refusal_of(&body);
             // for some of these the engine closes the session, for others it does not
-            self.wires.kill_wire(&wire, KillReason::BadRequest);
+            self.transports.kill_transport(&transport, KillReason::BadRequest);
             return Err(refusal);
         }
         if closes {
-            self.wires.kill_wire(&wire, KillReason::BadRequest);
+            self.transports.kill_transport(&transport, KillReason::BadRequest);
             return Err(Refusal::BadRequest);
         }
         Ok(answer(Response::from_parts(head, body)).map(Body::from))
@@ -242,8 +248,8 @@ impl Bare {
     }
 }
 
-fn packet(wire: &Wire, packet: Bare) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from_static(packet.of(wire.v3)));
+fn packet(transport: &Transport, packet: Bare) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(packet.of(transport.v3)));
     let kind = HeaderValue::from_static("text/plain; charset=UTF-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     answer(response)
@@ -259,14 +265,14 @@ fn answer(mut response: Response<Bytes>) -> Response<Bytes> {
 
 /// Cuts the transport if it is dropped early: the client has broken off the request.
 struct Watch<'a> {
-    wires: &'a Wires,
-    wire: &'a Wire,
+    transports: &'a Transports,
+    transport: &'a Transport,
     over: bool,
 }
 
 impl<'a> Watch<'a> {
-    fn new(wires: &'a Wires, wire: &'a Wire) -> Self {
-        Self { wires, wire, over: false }
+    fn new(transports: &'a Transports, transport: &'a Transport) -> Self {
+        Self { transports, transport, over: false }
     }
 
     fn over(mut self) {
@@ -277,8 +283,8 @@ impl<'a> Watch<'a> {
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         // not in an upgrade, where the poll is about to end anyway
-        if !self.over && self.wire.phase() == Phase::Polling {
-            self.wires.kill_wire(self.wire, KillReason::PollAborted);
+        if !self.over && self.transport.phase() == Phase::Polling {
+            self.transports.kill_transport(self.transport, KillReason::PollAborted);
         }
     }
 }

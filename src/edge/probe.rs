@@ -7,33 +7,33 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{
     frames::{self, Header},
-    transport::{Phase, Wire},
+    transport::{Phase, Transport},
 };
 
 /// One websocket's exclusive claim on a polling session, whose phase is [`Phase::Probing`] then. If
 /// it is dropped, the session goes back to polling, unless the websocket took over.
 pub(super) struct Claim<'a> {
-    wire: &'a Wire,
+    transport: &'a Transport,
     held: bool,
 }
 
 impl<'a> Claim<'a> {
     /// A claim that is not taken yet.
-    pub(super) fn on(wire: &'a Wire) -> Self {
-        Self { wire, held: false }
+    pub(super) fn on(transport: &'a Transport) -> Self {
+        Self { transport, held: false }
     }
 
     /// Takes the claim. An error if another websocket has it, or the session is no longer polling.
     fn take(&mut self) -> io::Result<()> {
-        self.held |= self.wire.shift(Phase::Polling, Phase::Probing);
+        self.held |= self.transport.shift(Phase::Polling, Phase::Probing);
         if self.held { Ok(()) } else { Err(io::ErrorKind::AlreadyExists.into()) }
     }
 
     /// The websocket is the session's transport from now on. `false` if the claim was not taken.
     pub(super) fn take_over(&mut self) -> bool {
-        let taken =
-            std::mem::take(&mut self.held) && self.wire.shift(Phase::Probing, Phase::Websocket);
-        self.wire.announce();
+        let taken = std::mem::take(&mut self.held)
+            && self.transport.shift(Phase::Probing, Phase::Websocket);
+        self.transport.announce();
         taken
     }
 }
@@ -41,8 +41,8 @@ impl<'a> Claim<'a> {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         if self.held {
-            self.wire.shift(Phase::Probing, Phase::Polling);
-            self.wire.announce();
+            self.transport.shift(Phase::Probing, Phase::Polling);
+            self.transport.announce();
         }
     }
 }
@@ -66,7 +66,7 @@ where
                 send(io, frames::TEXT, b"3probe").await?;
                 // After the answer, so that the client has it before its poll ends. Otherwise it
                 // would poll again and wait for that poll.
-                claim.wire.announce();
+                claim.transport.announce();
             }
             (frames::TEXT, b"5") => {
                 claim.take()?;

@@ -37,7 +37,7 @@ use super::{
     session_id::{Owner, SessionIds},
     stall::Patience,
     stream::Pace,
-    transports::{Closing, Wires},
+    transports::{Closing, Transports},
 };
 
 /// The engine and everything on top of it.
@@ -145,7 +145,7 @@ pub(crate) struct Edge<A: Adapter> {
     path: String,
     pub(super) service: Service<A>,
     pub(super) pace: Arc<Pace>,
-    pub(super) wires: Wires,
+    pub(super) transports: Transports,
     pub(super) ids: ArcSwap<SessionIds>,
     admission: Admission,
     pub(super) bodies: Arc<Bodies>,
@@ -156,13 +156,13 @@ pub(crate) struct Edge<A: Adapter> {
 
 /// A request whose query and session id are valid.
 struct Route {
-    transport: Transport,
+    transport: TransportName,
     v3: bool,
     sid: Option<Sid>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Transport {
+enum TransportName {
     Polling,
     Websocket,
 }
@@ -171,11 +171,15 @@ impl<A: Adapter> Edge<A> {
     /// Has to be called within a runtime: the edge keeps house in a task of its own, which ends
     /// with the edge.
     ///
-    /// `wires` may already be known to others, but to one edge only.
-    pub(crate) fn new(options: EdgeOptions, service: Service<A>, wires: Wires) -> Arc<Self> {
+    /// `transports` may already be known to others, but to one edge only.
+    pub(crate) fn new(
+        options: EdgeOptions,
+        service: Service<A>,
+        transports: Transports,
+    ) -> Arc<Self> {
         let admission = Admission::default();
         admission.set_limits(options.limits);
-        let closings = wires.take_closings();
+        let closings = transports.take_closings();
         let edge = Arc::new(Self {
             path: options.path.trim_end_matches('/').to_owned(),
             ids: ArcSwap::from_pointee(SessionIds::new(&options.node_id, &options.secrets)),
@@ -186,13 +190,15 @@ impl<A: Adapter> Edge<A> {
             bodies: Bodies::new(options.max_bodies, options.max_payload),
             options,
             service,
-            wires,
+            transports,
             admission,
         });
         match closings {
             Some(closings) => drop(tokio::spawn(keep_house(Arc::downgrade(&edge), closings))),
             None => {
-                tracing::error!("two edges share their wires: one of them can't close sessions");
+                tracing::error!(
+                    "two edges share their transports: one of them can't close sessions"
+                );
             }
         }
         edge
@@ -243,7 +249,7 @@ impl<A: Adapter> Edge<A> {
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, body) = request.into_parts();
         let mut response = match self.route(&parts) {
-            Ok(Route { transport: Transport::Websocket, v3, sid }) => {
+            Ok(Route { transport: TransportName::Websocket, v3, sid }) => {
                 self.websocket(&parts, upgrade, peer, v3, sid)
             }
             Ok(Route { sid: None, v3, .. }) => {
@@ -258,7 +264,7 @@ impl<A: Adapter> Edge<A> {
             Err(refusal) => Err(refusal),
         }
         .unwrap_or_else(|refusal| {
-            self.wires.count_refused(refusal.reason());
+            self.transports.count_refused(refusal.reason());
             refusal.response()
         });
         self.cors.allow(&parts.headers, response.headers_mut());
@@ -269,11 +275,11 @@ impl<A: Adapter> Edge<A> {
     fn route(&self, parts: &Parts) -> Result<Route, Refusal> {
         let query = Query::parse(parts.uri.query().unwrap_or(""));
         let transport = match query.transport.as_deref() {
-            Some("polling") if self.options.polling => Transport::Polling,
-            Some("websocket") if self.options.websocket => Transport::Websocket,
+            Some("polling") if self.options.polling => TransportName::Polling,
+            Some("websocket") if self.options.websocket => TransportName::Websocket,
             _ => return Err(Refusal::UnknownTransport),
         };
-        if query.wants_jsonp && transport == Transport::Polling {
+        if query.wants_jsonp && transport == TransportName::Polling {
             return Err(Refusal::Jsonp);
         }
         let v3 = query.is_v3();
@@ -284,7 +290,7 @@ impl<A: Adapter> Edge<A> {
                 Some(Owner::Elsewhere { .. }) | None => return Err(Refusal::UnknownSession),
             };
             // the handshake has settled the session's protocol version
-            if self.wires.get(sid).ok_or(Refusal::UnknownSession)?.v3 != v3 {
+            if self.transports.get(sid).ok_or(Refusal::UnknownSession)?.v3 != v3 {
                 return Err(Refusal::BadRequest);
             }
             return Ok(Route { transport, v3, sid: Some(sid) });
@@ -293,8 +299,8 @@ impl<A: Adapter> Edge<A> {
             return Err(Refusal::BadHandshakeMethod);
         }
         let welcome = match transport {
-            Transport::Polling => self.options.legacy == Legacy::All,
-            Transport::Websocket => self.options.legacy != Legacy::Off,
+            TransportName::Polling => self.options.legacy == Legacy::All,
+            TransportName::Websocket => self.options.legacy != Legacy::Off,
         };
         if v3 && !welcome {
             return Err(Refusal::UnsupportedProtocol);
@@ -308,7 +314,7 @@ impl<A: Adapter> Edge<A> {
     /// Logs a refused origin. The page itself sees nothing of the answer.
     fn note_refused_origin(&self, headers: &HeaderMap) {
         if let Some(origin) = self.cors.refused(headers) {
-            self.wires.count_refused(RefuseReason::Origin);
+            self.transports.count_refused(RefuseReason::Origin);
             tracing::debug!(
                 ?origin,
                 "polling refused: engine.cors_origins does not name the page's origin"
@@ -344,15 +350,15 @@ impl<A: Adapter> Edge<A> {
     }
 
     async fn close(&self, Closing { sid, v3 }: Closing) {
-        if let Some(wire) = self.wires.get(sid) {
-            self.say_farewell(&wire, sid).await;
+        if let Some(transport) = self.transports.get(sid) {
+            self.say_farewell(&transport, sid).await;
         }
         let good_bye = if v3 { "1:1" } else { "1" };
         if self.post_to_engine(sid, v3, good_bye).await.is_err() {
             tracing::error!("no request can be made for the engine");
         }
-        if let Some(wire) = self.wires.get(sid) {
-            self.wires.forget(&wire);
+        if let Some(transport) = self.transports.get(sid) {
+            self.transports.forget(&transport);
         }
     }
 
@@ -376,7 +382,7 @@ async fn keep_house<A: Adapter>(edge: Weak<Edge<A>>, mut closings: UnboundedRece
                 None => return,
             },
             _ = sweep.tick() => match edge.upgrade() {
-                Some(edge) => edge.wires.sweep(silence),
+                Some(edge) => edge.transports.sweep(silence),
                 None => return,
             },
         }

@@ -24,8 +24,8 @@ use super::{
     frames::{self, Tracker},
     inbound::Reader,
     stall::{Patience, Stall},
-    transport::Wire,
-    transports::Wires,
+    transport::Transport,
+    transports::Transports,
 };
 use reading::{Ending, Held, Pause};
 
@@ -56,8 +56,8 @@ pub(super) struct Before {
 /// A client's connection, as the engine sees it.
 pub(super) struct EdgeIo<S> {
     inner: S,
-    wire: Arc<Wire>,
-    wires: Wires,
+    transport: Arc<Transport>,
+    transports: Transports,
     pace: Arc<Pace>,
     to_client: Tracker,
     to_engine: Tracker,
@@ -110,17 +110,17 @@ impl Slow {
 impl<S> EdgeIo<S> {
     pub(super) fn new(
         inner: S,
-        wire: Arc<Wire>,
-        wires: Wires,
+        transport: Arc<Transport>,
+        transports: Transports,
         pace: Arc<Pace>,
         before: Before,
     ) -> Self {
-        let mut reader = wire.take_reader();
-        reader.tell(wires.connects());
+        let mut reader = transport.take_reader();
+        reader.tell(transports.connects());
         let mut io = Self {
             inner,
-            wire,
-            wires,
+            transport,
+            transports,
             messages: Messages::new(pace.max_message),
             pace,
             to_client: Tracker::default(),
@@ -146,11 +146,12 @@ impl<S> EdgeIo<S> {
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.wire.is_killed() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+        if self.transport.is_killed() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
     }
 
     fn drop_slow_path(&mut self) {
-        if self.slow.as_ref().is_some_and(|slow| slow.is_empty()) && !self.wire.has_interest() {
+        if self.slow.as_ref().is_some_and(|slow| slow.is_empty()) && !self.transport.has_interest()
+        {
             self.slow = None;
         }
     }
@@ -160,7 +161,7 @@ impl<S> EdgeIo<S> {
         let mut frame = Vec::with_capacity(payload.len() + 6);
         frames::client_frame(frames::TEXT, payload, &mut frame);
         self.ready.push_back(frame.into());
-        self.wire.reader.wake();
+        self.transport.reader.wake();
     }
 }
 
@@ -174,8 +175,8 @@ impl<S> EdgeIo<S> {
 
 impl<S> Drop for EdgeIo<S> {
     fn drop(&mut self) {
-        self.wire.load.holds(0, self.messages.held());
-        self.wires.stream_ended(&self.wire);
+        self.transport.load.holds(0, self.messages.held());
+        self.transports.stream_ended(&self.transport);
     }
 }
 

@@ -49,7 +49,7 @@ mod joined {
 }
 
 /// One client's transport.
-pub(super) struct Wire {
+pub(super) struct Transport {
     pub(super) sid: OnceLock<Sid>,
     /// Engine.IO 3.
     pub(super) v3: bool,
@@ -72,7 +72,7 @@ pub(super) struct Wire {
     _permit: Permit,
 }
 
-impl Wire {
+impl Transport {
     pub(super) fn websocket(v3: bool, peer: IpAddr, permit: Permit) -> Self {
         // an Engine.IO 3 server never pings
         let first_ping = if v3 { 0 } else { interest::FIRST_PING };
@@ -81,9 +81,9 @@ impl Wire {
 
     pub(super) fn polling(v3: bool, peer: IpAddr, permit: Permit) -> Self {
         let polling = Polling::new(v3);
-        let wire = Self::new(v3, peer, permit, Phase::Polling, Some(Box::new(polling)), 0);
-        wire.load.set_away(true);
-        wire
+        let transport = Self::new(v3, peer, permit, Phase::Polling, Some(Box::new(polling)), 0);
+        transport.load.set_away(true);
+        transport
     }
 
     fn new(

@@ -22,7 +22,7 @@ use super::{
     load::{Budget, Load},
     rewrite::Answer,
     traffic::Counted,
-    transport::Wire,
+    transport::Transport,
 };
 use crate::id::SocketId;
 use counts::Counters;
@@ -41,7 +41,7 @@ pub(super) struct Closing {
 }
 
 struct Shared {
-    by_sid: DashMap<Sid, Arc<Wire>>,
+    by_sid: DashMap<Sid, Arc<Transport>>,
     early: Mutex<HashMap<Sid, Early>>,
     counters: Counters,
     /// Unbounded, but a session is named at most twice: when it is cut (it keeps its place until it
@@ -66,11 +66,11 @@ struct Early {
 
 /// The transports of this node. Clones are the same.
 #[derive(Clone)]
-pub(crate) struct Wires {
+pub(crate) struct Transports {
     shared: Arc<Shared>,
 }
 
-impl Default for Wires {
+impl Default for Transports {
     fn default() -> Self {
         let (closing, closings) = unbounded_channel();
         let shared = Shared {
@@ -90,7 +90,7 @@ impl Default for Wires {
     }
 }
 
-impl Wires {
+impl Transports {
     /// All sessions, in no order.
     pub(crate) fn all(&self) -> Vec<Sid> {
         self.shared.by_sid.iter().map(|entry| *entry.key()).collect()
@@ -116,8 +116,8 @@ impl Wires {
     fn answer(&self, sid: Sid, namespace: &str, answer: Answer) {
         // held during the check: `register` cannot come in between and leave the answer behind
         let mut early = self.shared.early.lock();
-        if let Some(wire) = self.get(sid) {
-            return wire.expect_answer(namespace, answer);
+        if let Some(transport) = self.get(sid) {
+            return transport.expect_answer(namespace, answer);
         }
         let now = Instant::now();
         early.retain(|_, early| now.duration_since(early.since) < EARLY_PATIENCE);
@@ -129,32 +129,32 @@ impl Wires {
     /// `false`: there were too many.
     pub(crate) fn may_ask(&self, sid: Sid) -> bool {
         // A session is unknown for a moment at its start.
-        self.get(sid).is_none_or(|wire| wire.may_ask(Instant::now()))
+        self.get(sid).is_none_or(|transport| transport.may_ask(Instant::now()))
     }
 
     /// The address of the client, as trusted proxies name it.
     pub(crate) fn peer_addr(&self, sid: Sid) -> Option<IpAddr> {
-        self.get(sid).map(|wire| wire.peer)
+        self.get(sid).map(|transport| transport.peer)
     }
 
-    pub(super) fn get(&self, sid: Sid) -> Option<Arc<Wire>> {
+    pub(super) fn get(&self, sid: Sid) -> Option<Arc<Transport>> {
         self.shared.by_sid.get(&sid).map(|entry| Arc::clone(&entry))
     }
 
-    pub(super) fn register(&self, sid: Sid, wire: &Arc<Wire>) {
-        if wire.sid.set(sid).is_err() {
+    pub(super) fn register(&self, sid: Sid, transport: &Arc<Transport>) {
+        if transport.sid.set(sid).is_err() {
             return; // known already: a session has one id
         }
-        wire.seen(self.now());
-        wire.load.count_for(&self.shared.budget);
-        if let Some(polling) = &wire.polling {
+        transport.seen(self.now());
+        transport.load.count_for(&self.shared.budget);
+        if let Some(polling) = &transport.polling {
             polling.reader.lock().tell(self.connects());
         }
-        self.shared.by_sid.insert(sid, Arc::clone(wire));
+        self.shared.by_sid.insert(sid, Arc::clone(transport));
         self.counted(|traffic| traffic.opened());
         let early = self.shared.early.lock().remove(&sid);
         for (namespace, answer) in early.into_iter().flat_map(|early| early.answers) {
-            wire.expect_answer(&namespace, answer);
+            transport.expect_answer(&namespace, answer);
         }
     }
 
@@ -166,34 +166,35 @@ impl Wires {
     /// The memory that waits because of this client. `None` if there is no such session (any more),
     /// and for a moment at the start of an Engine.IO 3 session.
     pub(crate) fn load(&self, sid: Sid) -> Option<Arc<Load>> {
-        self.get(sid).map(|wire| Arc::clone(&wire.load))
+        self.get(sid).map(|transport| Arc::clone(&transport.load))
     }
 
     /// The client of this session is in a namespace.
     pub(crate) fn joined(&self, sid: Sid) {
-        if let Some(wire) = self.get(sid) {
-            wire.joined();
+        if let Some(transport) = self.get(sid) {
+            transport.joined();
         }
     }
 
     /// The session has ended, as far as the edge is concerned.
-    pub(super) fn forget(&self, wire: &Wire) {
-        if let Some(sid) = wire.sid.get() {
-            let known = self.shared.by_sid.remove_if(sid, |_, known| std::ptr::eq(&**known, wire));
+    pub(super) fn forget(&self, transport: &Transport) {
+        if let Some(sid) = transport.sid.get() {
+            let known =
+                self.shared.by_sid.remove_if(sid, |_, known| std::ptr::eq(&**known, transport));
             if known.is_some() {
                 self.counted(|traffic| traffic.closed());
-                wire.end();
+                transport.end();
             }
         }
     }
 
     /// The stream of a websocket has ended.
-    pub(super) fn stream_ended(&self, wire: &Wire) {
-        self.forget(wire);
-        if wire.polling.is_some() {
+    pub(super) fn stream_ended(&self, transport: &Transport) {
+        self.forget(transport);
+        if transport.polling.is_some() {
             // a session cut in the middle of the engine's part of the upgrade would stay behind,
             // neither polling nor websocket; closing an ended one does no harm
-            self.close_in_engine(wire);
+            self.close_in_engine(transport);
         }
     }
 
@@ -201,7 +202,7 @@ impl Wires {
         self.shared.closings.lock().take()
     }
 
-    /// The clock of [`Wire::seen`].
+    /// The clock of [`Transport::seen`].
     pub(super) fn now(&self) -> Duration {
         self.shared.started.elapsed()
     }

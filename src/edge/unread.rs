@@ -25,12 +25,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{
     reasons::KillReason,
     stall::{Patience, Stall},
-    transport::Wire,
+    transport::Transport,
 };
 
 /// An answer to a poll that is not fully written yet.
 pub(super) struct Unread {
-    wire: Arc<Wire>,
+    transport: Arc<Transport>,
     bytes: usize,
     /// The session had been cut before: this is its last answer.
     is_last: bool,
@@ -38,24 +38,25 @@ pub(super) struct Unread {
 
 impl Unread {
     /// Counts the answer for its session from now on, until its last byte is written or dropped.
-    pub(super) fn answer(wire: &Arc<Wire>, response: Response<Bytes>) -> Response<Bytes> {
+    pub(super) fn answer(transport: &Arc<Transport>, response: Response<Bytes>) -> Response<Bytes> {
         let (mut head, body) = response.into_parts();
         let bytes = body.len();
-        wire.load.answering(bytes);
-        let unread = Self { wire: Arc::clone(wire), bytes, is_last: wire.is_killed() };
+        transport.load.answering(bytes);
+        let unread =
+            Self { transport: Arc::clone(transport), bytes, is_last: transport.is_killed() };
         let unread = Arc::new(unread);
         head.extensions.insert(OnItsWay(Arc::downgrade(&unread)));
         Response::from_parts(head, Bytes::from_owner(Counted { body, _unread: unread }))
     }
 
-    pub(super) fn wire(&self) -> &Arc<Wire> {
-        &self.wire
+    pub(super) fn transport(&self) -> &Arc<Transport> {
+        &self.transport
     }
 }
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        self.wire.load.answered(self.bytes);
+        self.transport.load.answered(self.bytes);
     }
 }
 
@@ -135,10 +136,10 @@ impl<S> Impatient<S> {
             return Poll::Pending;
         }
         if let Some(unread) = self.conversation.unread().filter(|unread| !unread.is_last) {
-            if let Some(polling) = &unread.wire.polling {
+            if let Some(polling) = &unread.transport.polling {
                 polling.unread.register(cx.waker());
             }
-            if unread.wire.is_killed() {
+            if unread.transport.is_killed() {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
         }

@@ -25,7 +25,7 @@ use super::{
     request,
     router::{Edge, EdgeOptions},
     stream::{Before, EdgeIo, Pace},
-    transport::{Phase, Wire},
+    transport::{Phase, Transport},
 };
 
 /// "Normal closure".
@@ -43,22 +43,27 @@ impl<A: Adapter> Edge<A> {
         let accept = accept_key(parts)?;
         match sid {
             None => {
-                let wire = Arc::new(Wire::websocket(v3, peer.ip(), self.admit(peer)?));
+                let transport = Arc::new(Transport::websocket(v3, peer.ip(), self.admit(peer)?));
                 let request = request::handshake(parts, peer, &self.options.path, "websocket")
                     .ok_or(Refusal::BadRequest)?;
                 let edge = Arc::clone(self);
                 tokio::spawn(async move {
                     if let Ok(io) = upgrade.await {
-                        edge.give_to_engine(TokioIo::new(io), wire, Before::default(), request);
+                        edge.give_to_engine(
+                            TokioIo::new(io),
+                            transport,
+                            Before::default(),
+                            request,
+                        );
                     }
                 });
             }
             Some(sid) => {
-                let wire = self.wires.get(sid).ok_or(Refusal::UnknownSession)?;
+                let transport = self.transports.get(sid).ok_or(Refusal::UnknownSession)?;
                 let edge = Arc::clone(self);
                 tokio::spawn(async move {
                     if let Ok(io) = upgrade.await {
-                        edge.take_over(TokioIo::new(io), wire, sid).await;
+                        edge.take_over(TokioIo::new(io), transport, sid).await;
                     }
                 });
             }
@@ -77,12 +82,18 @@ impl<A: Adapter> Edge<A> {
     }
 
     /// Hands the stream to the engine, which runs the session from here on.
-    fn give_to_engine<S>(&self, io: S, wire: Arc<Wire>, before: Before, request: Request<()>)
-    where
+    fn give_to_engine<S>(
+        &self,
+        io: S,
+        transport: Arc<Transport>,
+        before: Before,
+        request: Request<()>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         // Boxed: the engine's futures hold what they are given once for each step that it takes.
-        let io = EdgeIo::new(io, wire, self.wires.clone(), Arc::clone(&self.pace), before);
+        let io =
+            EdgeIo::new(io, transport, self.transports.clone(), Arc::clone(&self.pace), before);
         let io = Box::new(io);
         // answers at once; the engine spawns a task for the stream
         let given = tower_service::Service::call(&mut self.service.clone(), (io, request));
@@ -93,20 +104,20 @@ impl<A: Adapter> Edge<A> {
 
     /// A websocket for a polling session. The engine hears of it after the client's decision, so a
     /// failure before that does not touch the session.
-    async fn take_over<S>(&self, mut io: S, wire: Arc<Wire>, sid: Sid)
+    async fn take_over<S>(&self, mut io: S, transport: Arc<Transport>, sid: Sid)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        if wire.phase() != Phase::Polling {
+        if transport.phase() != Phase::Polling {
             return turn_away(io).await; // there is one already
         }
-        self.wires.probe_began();
+        self.transports.probe_began();
         let rest = {
-            let mut claim = Claim::on(&wire);
+            let mut claim = Claim::on(&transport);
             let probe = probe::run(&mut io, &mut claim);
             let decided = tokio::select! {
                 decided = timeout(self.options.upgrade_timeout, probe) => decided.ok(),
-                () = wire.over() => None,
+                () = transport.over() => None,
             };
             match decided {
                 Some(Ok(rest)) if claim.take_over() => Some(rest),
@@ -114,15 +125,16 @@ impl<A: Adapter> Edge<A> {
                 _ => None,
             }
         };
-        self.wires.probe_ended(sid, rest.is_some());
-        let request = request::internal(Method::GET, &self.options.path, wire.v3, "websocket", sid);
+        self.transports.probe_ended(sid, rest.is_some());
+        let request =
+            request::internal(Method::GET, &self.options.path, transport.v3, "websocket", sid);
         let (Some(rest), Some(request)) = (rest, request) else { return turn_away(io).await };
-        let to_client = self.packets_before_upgrade(&wire, sid).await;
+        let to_client = self.packets_before_upgrade(&transport, sid).await;
         let mut before = Before { from_client: rest, to_client, ..Before::default() };
         frames::client_frame(frames::TEXT, b"2probe", &mut before.to_engine);
         frames::client_frame(frames::TEXT, b"5", &mut before.to_engine);
-        wire.expect_probe_answer();
-        self.give_to_engine(io, wire, before, request);
+        transport.expect_probe_answer();
+        self.give_to_engine(io, transport, before, request);
     }
 }
 

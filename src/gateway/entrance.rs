@@ -89,13 +89,13 @@ impl Entrance {
     ) -> Result<(), Fault> {
         let parts = &*self.0;
         let mut entering = parts.around.adapters.enter(raw)?;
-        if !parts.around.context.wires().may_ask(raw.id) {
+        if !parts.around.context.transports().may_ask(raw.id) {
             entering.leave_nothing();
             entering.adapter().explain_hand_out();
             return Err(Fault::new(Code::RateLimited, "too many attempts to connect"));
         }
         let adapter = entering.adapter().clone();
-        let peer = parts.around.context.wires().peer_addr(raw.id);
+        let peer = parts.around.context.transports().peer_addr(raw.id);
         let params = self.params(raw.ns());
         let expiry = parts.around.expiry.clone();
         let auth = connect_payload(auth)?;
@@ -290,7 +290,7 @@ impl DisconnectHandler<Adapter, ()> for Leave {
             context.meters().disconnected(reason);
         }
         if reason == DisconnectReason::HeartbeatTimeout {
-            context.wires().timed_out(socket.sid());
+            context.transports().timed_out(socket.sid());
         }
         leave(socket, &self.entrance.0.around.directory, Some(reason));
         // At once and not after the handlers: nothing is sent to a socket that has left.
@@ -332,7 +332,7 @@ impl ConnectHandler<Adapter, ()> for Entrance {
         auth: &'a Option<Value>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
         Box::pin(async move {
-            let wires = self.0.around.context.wires();
+            let transports = self.0.around.context.transports();
             // A client of version 2 calls itself by its connection, and is not told otherwise.
             let is_told = raw.protocol() == ProtocolVersion::V5;
             let id = match is_told {
@@ -341,7 +341,7 @@ impl ConnectHandler<Adapter, ()> for Entrance {
             };
             let Err(fault) = self.admit(&raw, id, auth.as_ref()).await else {
                 if is_told {
-                    wires.admit_as(raw.id, raw.ns(), id);
+                    transports.admit_as(raw.id, raw.ns(), id);
                 }
                 return Ok(());
             };
@@ -349,7 +349,7 @@ impl ConnectHandler<Adapter, ()> for Entrance {
                 socket.id = %id,
                 namespace = raw.ns(),
                 client.address =
-                    self.0.around.context.wires().peer_addr(raw.id).map(tracing::field::display),
+                    self.0.around.context.transports().peer_addr(raw.id).map(tracing::field::display),
                 fault = fault.code().as_str(),
                 reason = fault.for_log(),
                 "socket refused"
@@ -358,7 +358,7 @@ impl ConnectHandler<Adapter, ()> for Entrance {
                 self.0.around.context.meters().connect_refused(fault.code());
             }
             let data = serde_json::to_value(&fault).unwrap_or_default();
-            wires.refuse_with(raw.id, raw.ns(), data);
+            transports.refuse_with(raw.id, raw.ns(), data);
             Err(match self.0.gateway.refuses_in_words {
                 true => Box::new(fault.message().to_owned()) as Refusal,
                 false => Box::new(fault),

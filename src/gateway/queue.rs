@@ -285,8 +285,8 @@ impl Inbox {
     fn unreadable(&self, error: ReadError, wants_ack: bool) -> Fault {
         if error.is_violation() && !wants_ack {
             self.drop_events();
-            let wires = self.socket.adapter().context().wires();
-            wires.kill(self.socket.sid(), KillReason::BadRequest);
+            let transports = self.socket.adapter().context().transports();
+            transports.kill(self.socket.sid(), KillReason::BadRequest);
         }
         PayloadError::from(error).into()
     }

@@ -285,7 +285,7 @@ impl Builder {
         let mut paths = Paths::default();
         self.gateways.iter().for_each(|gateway| paths.add(gateway.path()));
         let paths = Arc::new(paths);
-        context.wires().count_unknown_namespaces({
+        context.transports().count_unknown_namespaces({
             let (adapters, paths) = (Arc::downgrade(&adapters), paths.clone());
             move |name| {
                 paths.has(name)
@@ -304,7 +304,7 @@ impl Builder {
         let (service, io) = engine(&config, parser).with_adapter::<Adapter>(state).build_svc();
         farewell::open(&io, &farewell, &context);
         let options = edge_options(&config, &context)?;
-        let edge = Edge::new(options, service, context.wires().clone());
+        let edge = Edge::new(options, service, context.transports().clone());
 
         let around = Surroundings {
             adapters: adapters.clone(),

@@ -57,7 +57,7 @@ impl Switchboard {
             }
             // The notice is queued, and cutting a connection drops its queue.
             tokio::time::sleep(NOTICE_HEAD_START.min(drain.timeout / 2)).await;
-            inner.context.wires().kill_all_spread(drain.spread, KillReason::Drain).await;
+            inner.context.transports().kill_all_spread(drain.spread, KillReason::Drain).await;
         }
         let left = drain.timeout.saturating_sub(started.elapsed());
         let gone = tokio::time::timeout(left, self.emptied()).await;
@@ -77,7 +77,7 @@ impl Switchboard {
     /// Waits until the last socket has left and the last handler has ended.
     async fn emptied(&self) {
         let mut tick = tokio::time::interval(Duration::from_millis(20));
-        while self.socket_count() > 0 || !self.0.context.wires().is_empty() {
+        while self.socket_count() > 0 || !self.0.context.transports().is_empty() {
             tick.tick().await;
         }
         self.leave_cluster().await;

@@ -18,7 +18,7 @@ use crate::{
             memory::MemoryHub,
             redis::{Kind, Pending, RedisBroker},
         },
-        codec::Wire,
+        codec::Codec,
         peers::{NewPeers, Peers, Roster},
     },
     config::{Config, OnMissed, OverLimit, Subscribe},
@@ -271,7 +271,7 @@ pub(super) fn new_peers(
     // rooms. `all` only says where its own broadcasts go.
     let hears_all = !by_room && kind == Kind::Classic;
     Arc::new(Peers::new(NewPeers {
-        wire: Wire::new(kind, &redis.key_prefix, &node, by_room),
+        codec: Codec::new(kind, &redis.key_prefix, &node, by_room),
         node,
         broker,
         roster,

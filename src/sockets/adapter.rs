@@ -199,16 +199,16 @@ impl Adapter {
         let sid = socket.id;
         // A full queue refuses the packet, and then the socket stays connected: cut it off instead.
         if socket.disconnect().is_err() {
-            self.context.wires().kill(sid, KillReason::SlowConsumer);
+            self.context.transports().kill(sid, KillReason::SlowConsumer);
         } else {
-            // The packet is queued, and a wire that is cut takes what is queued with it; without
+            // The packet is queued, and a transport that is cut takes what is queued with it; without
             // the packet the client would come back.
             let (context, adapters) = (self.context.clone(), self.adapters.clone());
             tokio::spawn(async move {
                 tokio::time::sleep(if close_transport { GOODBYE } else { LINGER }).await;
                 let has_sockets = || adapters.upgrade().is_some_and(|all| all.know(sid));
                 if close_transport || !has_sockets() {
-                    context.wires().kill(sid, KillReason::Requested);
+                    context.transports().kill(sid, KillReason::Requested);
                 }
             });
         }

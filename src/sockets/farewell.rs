@@ -31,8 +31,8 @@ pub(crate) fn open(io: &SocketIo<Adapter>, namespace: &str, context: &Arc<Contex
         Parser::MsgPack => MsgPackParser.encode(packet),
     };
     match packet {
-        Value::Str(text, _) => context.wires().set_farewell(namespace, text.as_bytes(), true),
-        Value::Bytes(bytes) => context.wires().set_farewell(namespace, &bytes, false),
+        Value::Str(text, _) => context.transports().set_farewell(namespace, text.as_bytes(), true),
+        Value::Bytes(bytes) => context.transports().set_farewell(namespace, &bytes, false),
     }
     io.ns(namespace.to_owned(), Farewell(context.clone()));
 }
@@ -42,7 +42,7 @@ struct Farewell(Arc<Context>);
 
 impl ConnectHandler<Adapter, ()> for Farewell {
     fn call(&self, socket: Arc<RawSocket<Adapter>>, _: Option<Value>) {
-        self.0.wires().farewell_heard(socket.id);
+        self.0.transports().farewell_heard(socket.id);
     }
 
     fn call_middleware<'a>(

@@ -267,7 +267,7 @@ impl Missed {
             for some in found.chunks(AT_ONCE) {
                 let _turn = pace.lock().await;
                 for sid in some {
-                    context.wires().kill(*sid, KillReason::Missed);
+                    context.transports().kill(*sid, KillReason::Missed);
                 }
                 tokio::time::sleep(EVERY).await;
             }

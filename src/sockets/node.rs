@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{Config, Limits},
-    edge::Wires,
+    edge::Transports,
     id::NodeId,
     names::rooms::is_reserved,
     payload::Parser,
@@ -27,7 +27,7 @@ pub(crate) struct Context {
     secure: bool,
     tokens_name_reserved_rooms: bool,
     limits: ArcSwap<Limits>,
-    wires: Wires,
+    transports: Transports,
     meters: Meters,
     tracer: Tracer,
     watch: OnceLock<Watch>,
@@ -40,12 +40,12 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(node: NodeId, parser: Parser, config: &Config) -> Self {
-        let wires = Wires::default();
+        let transports = Transports::default();
         let engine = &config.engine;
         // what a client may send it must be able to get
         let bytes = engine.max_buffered_bytes.max(engine.max_payload.saturating_mul(2));
         let node_bytes = config.limits.max_buffered_bytes;
-        wires.budget().set(engine.max_buffered_packets, size(bytes), size(node_bytes));
+        transports.budget().set(engine.max_buffered_packets, size(bytes), size(node_bytes));
         Self {
             node,
             parser,
@@ -53,7 +53,7 @@ impl Context {
             secure: config.tls.cert_file.is_some(),
             tokens_name_reserved_rooms: config.auth.reserved_rooms,
             limits: ArcSwap::from_pointee(config.limits.clone()),
-            wires,
+            transports,
             meters: Meters::default(),
             tracer: Tracer::default(),
             watch: OnceLock::new(),
@@ -109,13 +109,13 @@ impl Context {
     }
 
     pub(crate) fn set_limits(&self, limits: Limits) {
-        self.wires.budget().set_node(size(limits.max_buffered_bytes));
+        self.transports.budget().set_node(size(limits.max_buffered_bytes));
         self.limits.store(Arc::new(limits));
     }
 
     /// The transports of this node.
-    pub(crate) fn wires(&self) -> &Wires {
-        &self.wires
+    pub(crate) fn transports(&self) -> &Transports {
+        &self.transports
     }
 
     /// What this node counts.

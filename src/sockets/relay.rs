@@ -93,7 +93,7 @@ impl Relay {
 
     /// Takes one frame. Never blocks.
     pub(crate) fn receive(self: &Arc<Self>, channel: &str, frame: &Bytes) {
-        if !self.peers.wire().carries_answers(channel) {
+        if !self.peers.codec().carries_answers(channel) {
             return self.read(channel, frame);
         }
         // In the classic format every node hears the answers to all, and this one its own.
@@ -110,11 +110,11 @@ impl Relay {
     }
 
     fn read(&self, channel: &str, frame: &Bytes) {
-        let wire = self.peers.wire();
+        let codec = self.peers.codec();
         let counts = self.peers.counts();
         let (mut known, mut unwanted, mut wrong) = (false, false, None);
         // `/a` with the room `b` and `/a#b` have the same channel: the frame says which is meant.
-        for adapter in wire.namespaces(channel).filter_map(|name| self.adapters.get(name)) {
+        for adapter in codec.namespaces(channel).filter_map(|name| self.adapters.get(name)) {
             known = true;
             let refused = Cell::new(false);
             let wants = |room: &str| {
@@ -122,7 +122,7 @@ impl Relay {
                 refused.set(!wanted);
                 wanted
             };
-            match wire.decode(adapter.namespace(), channel, frame, &wants) {
+            match codec.decode(adapter.namespace(), channel, frame, &wants) {
                 Ok(Some(envelope)) => {
                     let counter = match self.apply(&adapter, envelope, frame.len()) {
                         Effect::Applied => &counts.applied,
@@ -161,9 +161,9 @@ impl Relay {
     /// Takes an answer to a question about a namespace that has had no sockets here, and what nodes
     /// say to each other.
     fn receive_elsewhere(&self, channel: &str, frame: &Bytes) {
-        let (wire, applied) = (self.peers.wire(), &self.peers.counts().applied);
-        for namespace in wire.namespaces(channel) {
-            let decoded = wire.decode(namespace, channel, frame, &|_| false);
+        let (codec, applied) = (self.peers.codec(), &self.peers.counts().applied);
+        for namespace in codec.namespaces(channel) {
+            let decoded = codec.decode(namespace, channel, frame, &|_| false);
             let Ok(Some(Envelope { from, message })) = decoded else { continue };
             match message {
                 Message::Answer { request, answer } => {

@@ -156,7 +156,7 @@ impl Socket {
 
     /// Counts that the client shows a token. False: it has done so too often.
     pub(crate) fn may_show_token(&self) -> bool {
-        self.0.adapter.context().wires().may_ask(self.0.sid)
+        self.0.adapter.context().transports().may_ask(self.0.sid)
     }
 
     /// From now on the socket does not outlive its token.

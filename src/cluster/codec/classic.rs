@@ -5,7 +5,7 @@ use rmpv::Value as Tree;
 use socketioxide_core::Value;
 
 use super::{
-    DecodeError, EncodeError, FRAME_DEPTH, Frame, Wire,
+    Codec, DecodeError, EncodeError, FRAME_DEPTH, Frame,
     fields::{self, Fields, map, write_options, write_rooms, write_selection},
     value,
 };
@@ -20,14 +20,14 @@ use crate::{
 /// # Errors
 /// If the packet is malformed.
 pub(super) fn broadcast(
-    wire: &Wire,
+    codec: &Codec,
     namespace: &str,
     packet: &Value,
     to: &Selection,
     flags: Flags,
 ) -> Result<Frame, EncodeError> {
     let mut written = Ok(());
-    let frame = write_broadcast(wire, namespace, to, flags, |frame| {
+    let frame = write_broadcast(codec, namespace, to, flags, |frame| {
         written = value::packet_to_msgpack(packet, frame);
     });
     written.map(|()| frame)
@@ -35,19 +35,19 @@ pub(super) fn broadcast(
 
 /// `[node, packet, options]` on the channel of the room if there is exactly one.
 fn write_broadcast(
-    wire: &Wire,
+    codec: &Codec,
     namespace: &str,
     to: &Selection,
     flags: Flags,
     write_event: impl FnOnce(&mut Vec<u8>),
 ) -> Frame {
     let channel = match to.rooms.as_slice() {
-        [room] => wire.room_channel(namespace, room),
-        _ => format!("{}#{namespace}#", wire.prefix).into(),
+        [room] => codec.room_channel(namespace, room),
+        _ => format!("{}#{namespace}#", codec.prefix).into(),
     };
     let mut frame = Vec::with_capacity(256);
     msgpack::array_header(&mut frame, 3);
-    msgpack::text(&mut frame, &wire.node);
+    msgpack::text(&mut frame, &codec.node);
     msgpack::map_header(&mut frame, 3);
     msgpack::text(&mut frame, "type");
     msgpack::write(&mut frame, &Tree::from(2));
@@ -59,20 +59,20 @@ fn write_broadcast(
     (channel, frame)
 }
 
-pub(super) fn encode(wire: &Wire, namespace: &str, message: &Message) -> Frame {
-    let node = || ("uid", Tree::from(&*wire.node));
+pub(super) fn encode(codec: &Codec, namespace: &str, message: &Message) -> Frame {
+    let node = || ("uid", Tree::from(&*codec.node));
     let asks = |request: &str| ("requestId", Tree::from(request));
     let kind = |kind: u8| ("type", Tree::from(kind));
-    let request = format!("{}-request#{namespace}#", wire.prefix);
+    let request = format!("{}-request#{namespace}#", codec.prefix);
     let tree = match message {
         Message::Broadcast { event, to, flags } => {
-            return write_broadcast(wire, namespace, to, *flags, |frame| match event {
+            return write_broadcast(codec, namespace, to, *flags, |frame| match event {
                 Event::Values(values) => msgpack::write_array(frame, values),
                 Event::Encoded(bytes) => frame.extend_from_slice(bytes),
             });
         }
         Message::Answer { request, answer } => {
-            return self::answer(wire, namespace, request, answer);
+            return self::answer(codec, namespace, request, answer);
         }
         Message::BroadcastWithAck { request: id, event, to, flags } => {
             let packet = map([
@@ -102,8 +102,8 @@ pub(super) fn encode(wire: &Wire, namespace: &str, message: &Message) -> Frame {
         Message::SocketIds { request, rooms } => {
             map([node(), asks(request), kind(0), ("rooms", write_rooms(rooms))])
         }
-        Message::JoinOne { request, socket, room } => one(wire, request, 2, socket, room),
-        Message::LeaveOne { request, socket, room } => one(wire, request, 3, socket, room),
+        Message::JoinOne { request, socket, room } => one(codec, request, 2, socket, room),
+        Message::LeaveOne { request, socket, room } => one(codec, request, 3, socket, room),
         Message::DisconnectOne { request, socket, close } => map([
             node(),
             asks(request),
@@ -122,9 +122,9 @@ pub(super) fn encode(wire: &Wire, namespace: &str, message: &Message) -> Frame {
     (request.into(), fields::write_json(&tree))
 }
 
-fn one(wire: &Wire, request: &str, kind: u8, socket: &str, room: &str) -> Tree {
+fn one(codec: &Codec, request: &str, kind: u8, socket: &str, room: &str) -> Tree {
     map([
-        ("uid", Tree::from(&*wire.node)),
+        ("uid", Tree::from(&*codec.node)),
         ("requestId", Tree::from(request)),
         ("type", Tree::from(kind)),
         ("sid", Tree::from(socket)),
@@ -135,8 +135,8 @@ fn one(wire: &Wire, request: &str, kind: u8, socket: &str, room: &str) -> Tree {
 /// Always on the common channel, for nodes of version 7.0 hear no other (pitfall 22). Our answers
 /// have the node's id as one more member, which Node.js ignores, so that a question can wait for
 /// names.
-fn answer(wire: &Wire, namespace: &str, request: &str, answer: &Answer) -> Frame {
-    let channel = format!("{}-response#{namespace}#", wire.prefix);
+fn answer(codec: &Codec, namespace: &str, request: &str, answer: &Answer) -> Frame {
+    let channel = format!("{}-response#{namespace}#", codec.prefix);
     let id = ("requestId", Tree::from(request));
     let mut members: Vec<(&str, Tree)> = match answer {
         Answer::Sockets(sockets) => {
@@ -163,7 +163,7 @@ fn answer(wire: &Wire, namespace: &str, request: &str, answer: &Answer) -> Frame
             members
         }
     };
-    members.push(("uid", Tree::from(&*wire.node)));
+    members.push(("uid", Tree::from(&*codec.node)));
     let tree = members.into_iter().map(|(name, value)| (Tree::from(name), value)).collect();
     let tree = Tree::Map(tree);
     let frame = if let Answer::ClientAck(_) = answer {
@@ -177,19 +177,19 @@ fn answer(wire: &Wire, namespace: &str, request: &str, answer: &Answer) -> Frame
 }
 
 pub(super) fn decode(
-    wire: &Wire,
+    codec: &Codec,
     namespace: &str,
     channel: &str,
     frame: &Bytes,
     wants: &dyn Fn(&str) -> bool,
 ) -> Result<Option<Envelope>, DecodeError> {
-    let Some(rest) = channel.strip_prefix(&*wire.prefix) else { return Ok(None) };
+    let Some(rest) = channel.strip_prefix(&*codec.prefix) else { return Ok(None) };
     let behind = |kind: &str| -> Option<&str> {
         rest.strip_prefix(kind)?.strip_prefix('#')?.strip_prefix(namespace)?.strip_prefix('#')
     };
     if let Some(room) = behind("") {
         let room = room.strip_suffix('#').unwrap_or(room);
-        return read_broadcast(wire, namespace, room, frame, wants);
+        return read_broadcast(codec, namespace, room, frame, wants);
     }
     let envelope = if behind("-request") == Some("") {
         read_request(frame)?
@@ -198,11 +198,11 @@ pub(super) fn decode(
     } else {
         return Ok(None);
     };
-    Ok(Some(envelope).filter(|envelope| !wire.is_own(envelope.from.as_deref())))
+    Ok(Some(envelope).filter(|envelope| !codec.is_own(envelope.from.as_deref())))
 }
 
 fn read_broadcast(
-    wire: &Wire,
+    codec: &Codec,
     namespace: &str,
     room: &str,
     frame: &Bytes,
@@ -210,7 +210,7 @@ fn read_broadcast(
 ) -> Result<Option<Envelope>, DecodeError> {
     // First, because it is the cheapest check.
     let from = msgpack::first_text(frame);
-    if wire.is_own(from) {
+    if codec.is_own(from) {
         return Ok(None);
     }
     // The room is a filter and no target. A number and a text look alike in it.

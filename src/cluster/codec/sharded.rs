@@ -3,7 +3,7 @@
 use rmpv::Value as Tree;
 
 use super::{
-    DecodeError, EncodeError, Frame, Wire,
+    Codec, DecodeError, EncodeError, Frame,
     fields::{self, Fields, map, write_options, write_rooms},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 const NODE_ID_LENGTH: usize = 20;
 
 pub(super) fn broadcast(
-    wire: &Wire,
+    codec: &Codec,
     namespace: &str,
     event: &[Tree],
     to: &Selection,
@@ -31,25 +31,25 @@ pub(super) fn broadcast(
                 && (room.starts_with(NUMERIC_ROOM)
                     || room.encode_utf16().count() != NODE_ID_LENGTH) =>
         {
-            wire.room_channel(namespace, room)
+            codec.room_channel(namespace, room)
         }
-        _ => wire.counted(namespace),
+        _ => codec.counted(namespace),
     };
     let data = map([("packet", packet(event)), ("opts", write_options(to, flags))]);
-    (channel, frame(wire, namespace, 3, Some(data)))
+    (channel, frame(codec, namespace, 3, Some(data)))
 }
 
 fn packet(event: &[Tree]) -> Tree {
     map([("type", Tree::from(2)), ("data", Tree::Array(event.to_vec()))])
 }
 
-fn frame(wire: &Wire, namespace: &str, kind: u8, data: Option<Tree>) -> Vec<u8> {
+fn frame(codec: &Codec, namespace: &str, kind: u8, data: Option<Tree>) -> Vec<u8> {
     let data = data.unwrap_or_else(|| Tree::Map(Vec::new()));
     let binary = matches!(kind, 3 | 8 | 9 | 10 | 12) && fields::has_binary(&data);
     let tree = map([
         ("type", Tree::from(kind)),
         ("data", data),
-        ("uid", Tree::from(&*wire.node)),
+        ("uid", Tree::from(&*codec.node)),
         ("nsp", Tree::from(namespace)),
     ]);
     if !binary {
@@ -61,7 +61,7 @@ fn frame(wire: &Wire, namespace: &str, kind: u8, data: Option<Tree>) -> Vec<u8> 
 }
 
 pub(super) fn encode(
-    wire: &Wire,
+    codec: &Codec,
     namespace: &str,
     message: &Message,
     asker: Option<&str>,
@@ -79,7 +79,7 @@ pub(super) fn encode(
                     read.as_array().ok_or(EncodeError::Packet(ReadError::NoList))?
                 }
             };
-            return Ok(broadcast(wire, namespace, event, to, *flags, rooms));
+            return Ok(broadcast(codec, namespace, event, to, *flags, rooms));
         }
         Message::BroadcastWithAck { request, event, to, flags } => {
             let options = ("opts", write_options(to, *flags));
@@ -114,8 +114,8 @@ pub(super) fn encode(
                 Some(member) => map([id(request), member]),
                 None => map([id(request)]),
             };
-            let channel = wire.own_channel(namespace, asker);
-            return Ok((channel, frame(wire, namespace, kind, Some(data))));
+            let channel = codec.own_channel(namespace, asker);
+            return Ok((channel, frame(codec, namespace, kind, Some(data))));
         }
         Message::AllRooms { .. }
         | Message::SocketIds { .. }
@@ -123,12 +123,12 @@ pub(super) fn encode(
         | Message::LeaveOne { .. }
         | Message::DisconnectOne { .. } => return Err(EncodeError::NotInThisFormat),
     };
-    Ok((wire.counted(namespace), frame(wire, namespace, kind, Some(data))))
+    Ok((codec.counted(namespace), frame(codec, namespace, kind, Some(data))))
 }
 
 /// Whether the text ends as our own frames do. Most frames that a node hears on its rooms are its
 /// own, and this saves reading them.
-fn is_own_echo(wire: &Wire, namespace: &str, frame: &[u8]) -> bool {
+fn is_own_echo(codec: &Codec, namespace: &str, frame: &[u8]) -> bool {
     let strip = |text: &mut &[u8], end: &str| match text.strip_suffix(end.as_bytes()) {
         Some(rest) => {
             *text = rest;
@@ -140,16 +140,16 @@ fn is_own_echo(wire: &Wire, namespace: &str, frame: &[u8]) -> bool {
     strip(&mut text, "\"}")
         && strip(&mut text, namespace)
         && strip(&mut text, "\",\"nsp\":\"")
-        && strip(&mut text, &wire.node)
+        && strip(&mut text, &codec.node)
         && strip(&mut text, "},\"uid\":\"")
 }
 
 pub(super) fn decode(
-    wire: &Wire,
+    codec: &Codec,
     namespace: &str,
     frame: &[u8],
 ) -> Result<Option<Envelope>, DecodeError> {
-    if is_own_echo(wire, namespace, frame) {
+    if is_own_echo(codec, namespace, frame) {
         return Ok(None);
     }
     let tree = fields::read_either(frame)?;
@@ -160,7 +160,7 @@ pub(super) fn decode(
         return Ok(None);
     }
     let from = fields.get("uid").and_then(Tree::as_str);
-    if wire.is_own(from) {
+    if codec.is_own(from) {
         return Ok(None);
     }
     let kind = fields.get("type").and_then(Tree::as_i64).ok_or(DecodeError::Member("type"))?;

@@ -27,18 +27,18 @@ impl Vector {
 
     /// What a node called `node` makes of it.
     fn read(&self, node: &str) -> Result<Option<Envelope>, DecodeError> {
-        let wire = self.wire(node);
+        let codec = self.codec(node);
         let channel = self.text("channel");
-        let namespace = wire.namespaces(channel).next().unwrap_or_default();
-        wire.decode(namespace, channel, &self.frame, &|_| true)
+        let namespace = codec.namespaces(channel).next().unwrap_or_default();
+        codec.decode(namespace, channel, &self.frame, &|_| true)
     }
 
-    fn wire(&self, node: &str) -> Wire {
+    fn codec(&self, node: &str) -> Codec {
         let kind = if self.name.starts_with("sharded") { Kind::Sharded } else { Kind::Classic };
         let channel = self.text("channel");
         let prefix = channel.split('#').next().unwrap_or_default();
         let prefix = prefix.trim_end_matches("-request").trim_end_matches("-response");
-        Wire::new(kind, prefix, node, !self.name.starts_with("sharded-static"))
+        Codec::new(kind, prefix, node, !self.name.starts_with("sharded-static"))
     }
 }
 
@@ -324,11 +324,11 @@ fn what_is_written_is_what_node_writes() {
             *event = Event::Values(values(event));
         }
         let node = envelope.from.as_deref().unwrap_or("ours");
-        let wire = vector.wire(node);
+        let codec = vector.codec(node);
         let channel = vector.text("channel");
-        let namespace = wire.namespaces(channel).next().unwrap_or_default();
+        let namespace = codec.namespaces(channel).next().unwrap_or_default();
         let asker = channel.trim_end_matches('#').rsplit('#').next();
-        let (ours, frame) = wire.encode(namespace, &envelope.message, asker).unwrap();
+        let (ours, frame) = codec.encode(namespace, &envelope.message, asker).unwrap();
         let is_answer = matches!(envelope.message, Message::Answer { .. });
         // Where an answer goes is up to who answers.
         if !is_answer || vector.name.starts_with("sharded") {

@@ -137,7 +137,7 @@ impl Peers {
 
     /// Listens to the namespace of the nodes. To be called once.
     pub(crate) fn listen_to_nodes(&self) {
-        self.wire.topics(NODES, false).into_iter().for_each(|topic| self.broker.listen(topic));
+        self.codec.topics(NODES, false).into_iter().for_each(|topic| self.broker.listen(topic));
     }
 
     /// A frame came from a sender that is no node of ours.

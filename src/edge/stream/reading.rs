@@ -76,7 +76,7 @@ impl<S> EdgeIo<S> {
         if self.ending.is_none() {
             let ending = Ending { close: None, end, farewell: Farewell::Due };
             self.ending = Some(Box::new(ending));
-            self.wire.reader.wake();
+            self.transport.reader.wake();
         }
     }
 
@@ -120,7 +120,7 @@ impl<S> EdgeIo<S> {
             }
         }
         self.queue_more(&mut more);
-        self.wire.load.holds(messages.held(), held);
+        self.transport.load.holds(messages.held(), held);
         self.messages = messages;
     }
 
@@ -143,12 +143,13 @@ impl<S> EdgeIo<S> {
     /// timer first, and the packet waits until that is heard.
     #[inline]
     fn look(&mut self, opcode: u8, payload: &[u8], more: &mut Vec<u8>) {
-        if self.wire.needs_farewell() && self.held.is_none() {
+        if self.transport.needs_farewell() && self.held.is_none() {
             let is_ordinary = match opcode {
                 frames::TEXT => packets::is_connect(payload),
                 _ => packets::is_msgpack_connect(payload),
             };
-            if !is_ordinary && let Some(farewell) = self.wires.farewell_frame(&self.wire) {
+            if !is_ordinary && let Some(farewell) = self.transports.farewell_frame(&self.transport)
+            {
                 self.queue_more(more);
                 self.queue(farewell);
                 self.held = Some(Box::default());
@@ -159,7 +160,7 @@ impl<S> EdgeIo<S> {
     /// Whether the packet behind the farewell still has to wait. Otherwise it is ready.
     fn holds(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(held) = &mut self.held else { return false };
-        if self.wire.needs_farewell() {
+        if self.transport.needs_farewell() {
             let patience = held.patience.get_or_insert_with(|| Box::pin(sleep(FAREWELL_PATIENCE)));
             if patience.as_mut().poll(cx).is_pending() {
                 return true;
@@ -167,9 +168,9 @@ impl<S> EdgeIo<S> {
         }
         self.ready.append(&mut held.ready);
         self.held = None;
-        if let Some(sid) = self.wire.sid.get() {
+        if let Some(sid) = self.transport.sid.get() {
             // the engine's timer has ended, and this one replaces it
-            self.wires.cut_unless_joined(*sid, self.pace.connect_timeout);
+            self.transports.cut_unless_joined(*sid, self.pace.connect_timeout);
         }
         false
     }
@@ -253,7 +254,7 @@ impl<S> EdgeIo<S> {
 
     /// Waits while the client is not read from. Only a pong in its name comes from time to time.
     fn pause(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let load = &self.wire.load;
+        let load = &self.transport.load;
         load.reader.register(cx.waker());
         if !load.is_paused() {
             // the pause ended before the waker was set
@@ -305,7 +306,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EdgeIo<S> {
                 Poll::Ready(Ok(())) if came.filled().is_empty() => self.end(Ok(())),
                 Poll::Ready(Ok(())) => {
                     let came = came.filled_mut();
-                    self.wires.counted(|traffic| traffic.came(came.len()));
+                    self.transports.counted(|traffic| traffic.came(came.len()));
                     self.take(came, buf);
                 }
             }
@@ -321,7 +322,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EdgeIo<S> {
         let Some(ending) = &mut self.ending else { return Poll::Ready(Ok(())) };
         match &mut ending.farewell {
             Farewell::Due => {
-                let farewell = self.wires.farewell_frame(&self.wire);
+                let farewell = self.transports.farewell_frame(&self.transport);
                 ending.farewell = match &farewell {
                     Some(_) => Farewell::Said(Box::pin(sleep(FAREWELL_PATIENCE))),
                     None => Farewell::Over,
@@ -333,7 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EdgeIo<S> {
                 }
             }
             Farewell::Said(patience) => {
-                if self.wire.needs_farewell() && patience.as_mut().poll(cx).is_pending() {
+                if self.transport.needs_farewell() && patience.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
                 ending.farewell = Farewell::Over;
@@ -356,10 +357,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for EdgeIo<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.wire.reader.register(cx.waker());
+        this.transport.reader.register(cx.waker());
         let before = buf.filled().len();
         loop {
-            if this.wire.is_killed() {
+            if this.transport.is_killed() {
                 // waiting writes are not waited for
                 this.end(Err(io::ErrorKind::ConnectionReset));
                 if let Some(ending) = &mut this.ending {
@@ -378,7 +379,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for EdgeIo<S> {
             if this.ending.is_some() && this.ready.is_empty() && this.held.is_none() {
                 return this.last(cx, buf);
             }
-            if this.wire.load.is_paused() {
+            if this.transport.load.is_paused() {
                 return this.pause(cx, buf);
             }
             this.paused = None;

@@ -23,20 +23,25 @@ const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Rig {
-    wires: Wires,
-    wire: Arc<Wire>,
+    transports: Transports,
+    transport: Arc<Transport>,
     io: EdgeIo<DuplexStream>,
     client: DuplexStream,
 }
 
 /// A stream over a pipe that holds `buffer` bytes.
-fn rig(wire: Wire, buffer: usize, ahead: &[u8], stall_timeout: Duration) -> Rig {
+fn rig(transport: Transport, buffer: usize, ahead: &[u8], stall_timeout: Duration) -> Rig {
     let (client, server) = duplex(buffer);
-    let (wires, wire) = (Wires::default(), Arc::new(wire));
+    let (transports, transport) = (Transports::default(), Arc::new(transport));
     let before = Before { to_engine: ahead.to_vec(), ..Before::default() };
-    let io =
-        EdgeIo::new(server, Arc::clone(&wire), wires.clone(), pace(stall_timeout).into(), before);
-    Rig { wires, wire, io, client }
+    let io = EdgeIo::new(
+        server,
+        Arc::clone(&transport),
+        transports.clone(),
+        pace(stall_timeout).into(),
+        before,
+    );
+    Rig { transports, transport, io, client }
 }
 
 /// Any byte will do.
@@ -52,8 +57,8 @@ fn permit() -> super::super::admission::Permit {
 }
 
 /// In the steady state from the start.
-fn steady() -> Wire {
-    Wire::polling(false, PEER, permit())
+fn steady() -> Transport {
+    Transport::polling(false, PEER, permit())
 }
 
 fn server(packets: &[(u8, &[u8])]) -> Vec<u8> {
@@ -119,7 +124,7 @@ proptest! {
     fn in_any_pieces_the_client_sees_the_same(piece in 1..200usize, buffer in 1..5000usize) {
         let sid = Sid::new();
         let (bytes, seen) = a_session(sid);
-        let rig = rig(Wire::websocket(false, PEER, permit()), buffer, b"", PATIENCE);
+        let rig = rig(Transport::websocket(false, PEER, permit()), buffer, b"", PATIENCE);
         prop_assert!(run(written(rig, &bytes, piece)) == seen);
     }
 
@@ -145,13 +150,13 @@ proptest! {
             &server(&[(frames::TEXT, br#"44{"message":"no","data":1}"#)]),
         ].concat();
         let read = run(async {
-            let Rig { wire, mut io, mut client, wires: _wires } = rig(steady(), buffer, b"", PATIENCE);
+            let Rig { transport, mut io, mut client, transports: _transports } = rig(steady(), buffer, b"", PATIENCE);
             let write = async {
                 io.write_all(&bytes[..at]).await.expect("written");
-                wire.expect_answer("/", Answer::Refused(json!(1)));
+                transport.expect_answer("/", Answer::Refused(json!(1)));
                 io.write_all(&bytes[at..]).await.expect("written");
                 io.flush().await.expect("flushed");
-                assert!(!wire.has_interest() && io.slow.is_none(), "back to the steady state");
+                assert!(!transport.has_interest() && io.slow.is_none(), "back to the steady state");
                 drop(io);
             };
             let mut read = Vec::new();
@@ -182,8 +187,8 @@ proptest! {
 
         let read = run(async {
             let sid = Sid::new();
-            let Rig { mut io, client: mut peer, wire: _wire, wires: _wires } =
-                rig(Wire::websocket(false, PEER, permit()), 10_000, b"", PATIENCE);
+            let Rig { mut io, client: mut peer, transport: _transport, transports: _transports } =
+                rig(Transport::websocket(false, PEER, permit()), 10_000, b"", PATIENCE);
             let mut read = Vec::new();
             let mut chunk = vec![0; piece];
             peer.write_all(&bytes[..sent]).await.expect("sent");
@@ -220,7 +225,7 @@ proptest! {
 #[test]
 fn what_is_ahead_is_read_first() {
     run(async {
-        let Rig { mut io, mut client, wires: _wires, wire: _wire } =
+        let Rig { mut io, mut client, transports: _transports, transport: _transport } =
             rig(steady(), 100, &self::client(&[(frames::TEXT, b"5")]), PATIENCE);
         client.write_all(&self::client(&[(frames::TEXT, b"3")])).await.expect("sent");
         drop(client);
@@ -233,10 +238,11 @@ fn what_is_ahead_is_read_first() {
 #[test]
 fn a_kill_wakes_the_reader() {
     run(async {
-        let Rig { wires, wire, mut io, client: _client } = rig(steady(), 100, b"", PATIENCE);
+        let Rig { transports, transport, mut io, client: _client } =
+            rig(steady(), 100, b"", PATIENCE);
         let reader = tokio::spawn(async move { io.read_u8().await });
         tokio::task::yield_now().await;
-        assert!(wires.kill_wire(&wire, KillReason::Requested));
+        assert!(transports.kill_transport(&transport, KillReason::Requested));
         let error = reader.await.expect("joined").expect_err("cut");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     });
@@ -245,10 +251,11 @@ fn a_kill_wakes_the_reader() {
 #[test]
 fn a_kill_wakes_a_writer_that_waits() {
     run(async {
-        let Rig { wires, wire, mut io, client: _client } = rig(steady(), 10, b"", PATIENCE);
+        let Rig { transports, transport, mut io, client: _client } =
+            rig(steady(), 10, b"", PATIENCE);
         let writer = tokio::spawn(async move { io.write_all(&[b'.'; 100]).await });
         tokio::task::yield_now().await;
-        assert!(wires.kill_wire(&wire, KillReason::Requested));
+        assert!(transports.kill_transport(&transport, KillReason::Requested));
         let error = writer.await.expect("joined").expect_err("cut");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     });
@@ -257,13 +264,14 @@ fn a_kill_wakes_a_writer_that_waits() {
 #[test]
 fn a_client_that_takes_nothing_is_cut_after_the_limit() {
     run(async {
-        let Rig { wires, wire, mut io, client: _client } = rig(steady(), 10, b"", PATIENCE);
+        let Rig { transports, transport, mut io, client: _client } =
+            rig(steady(), 10, b"", PATIENCE);
         let start = tokio::time::Instant::now();
         let error = io.write_all(&[b'.'; 100]).await.expect_err("stalled");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed() >= PATIENCE);
-        assert!(wire.is_killed());
-        assert!(wires.counts().killed.contains(&(KillReason::Stalled, 1)));
+        assert!(transport.is_killed());
+        assert!(transports.counts().killed.contains(&(KillReason::Stalled, 1)));
         assert!(io.read_u8().await.is_err(), "the reader hears of it, too");
     });
 }
@@ -271,7 +279,8 @@ fn a_client_that_takes_nothing_is_cut_after_the_limit() {
 #[test]
 fn a_slow_client_is_not_stalled() {
     run(async {
-        let Rig { wire, mut io, mut client, wires: _wires } = rig(steady(), 10, b"", PATIENCE);
+        let Rig { transport, mut io, mut client, transports: _transports } =
+            rig(steady(), 10, b"", PATIENCE);
         let reader = tokio::spawn(async move {
             let mut read = 0;
             for _ in 0..10 {
@@ -282,7 +291,7 @@ fn a_slow_client_is_not_stalled() {
         });
         io.write_all(&[b'.'; 100]).await.expect("written, if slowly");
         assert_eq!(reader.await.expect("joined"), 100);
-        assert!(!wire.is_killed());
+        assert!(!transport.is_killed());
     });
 }
 
@@ -290,15 +299,15 @@ fn a_slow_client_is_not_stalled() {
 fn a_stream_that_ends_leaves_the_registry() {
     run(async {
         let sid = Sid::new();
-        let Rig { wires, mut io, client: _client, wire: _wire } =
-            rig(Wire::websocket(false, PEER, permit()), 1000, b"", PATIENCE);
+        let Rig { transports, mut io, client: _client, transport: _transport } =
+            rig(Transport::websocket(false, PEER, permit()), 1000, b"", PATIENCE);
         let open = format!(r#"0{{"sid":"{sid}"}}"#);
         io.write_all(&server(&[(frames::TEXT, open.as_bytes())])).await.expect("written");
-        assert_eq!(wires.all(), [sid]);
-        assert_eq!(wires.peer_addr(sid), Some(PEER));
+        assert_eq!(transports.all(), [sid]);
+        assert_eq!(transports.peer_addr(sid), Some(PEER));
         drop(io);
-        assert!(wires.is_empty());
-        assert!(!wires.kill(sid, KillReason::Requested));
+        assert!(transports.is_empty());
+        assert!(!transports.kill(sid, KillReason::Requested));
     });
 }
 
@@ -306,13 +315,13 @@ fn a_stream_that_ends_leaves_the_registry() {
 fn a_refusal_made_before_the_session_is_known_waits_for_it() {
     run(async {
         let sid = Sid::new();
-        let Rig { wires, mut io, client: _client, wire } =
-            rig(Wire::websocket(true, PEER, permit()), 1000, b"", PATIENCE);
-        wires.refuse_with(sid, "/", json!(1));
-        assert_eq!(wire.take_answer(Kind::ConnectError, "/"), None);
+        let Rig { transports, mut io, client: _client, transport } =
+            rig(Transport::websocket(true, PEER, permit()), 1000, b"", PATIENCE);
+        transports.refuse_with(sid, "/", json!(1));
+        assert_eq!(transport.take_answer(Kind::ConnectError, "/"), None);
         let open = format!(r#"0{{"sid":"{sid}"}}"#);
         io.write_all(&server(&[(frames::TEXT, open.as_bytes())])).await.expect("written");
-        assert_eq!(wire.take_answer(Kind::ConnectError, "/"), Some(Answer::Refused(json!(1))));
+        assert_eq!(transport.take_answer(Kind::ConnectError, "/"), Some(Answer::Refused(json!(1))));
     });
 }
 
@@ -334,7 +343,7 @@ fn what_no_client_may_send_is_answered_with_a_close_frame_and_the_end() {
     ];
     for (bytes, status) in cases {
         run(async {
-            let Rig { mut io, client: mut peer, wires: _wires, wire: _wire } =
+            let Rig { mut io, client: mut peer, transports: _transports, transport: _transport } =
                 rig(steady(), 200_000, b"", PATIENCE);
             let first = client(&[(frames::TEXT, b"42[\"x\"]")]);
             peer.write_all(&first).await.expect("sent");
@@ -358,7 +367,7 @@ fn what_a_client_says_before_its_last_is_read_whatever_its_size() {
     for ((last, read_of_it), size) in lasts.iter().flat_map(|it| [(it, 10), (it, 600), (it, 4000)])
     {
         run(async {
-            let Rig { mut io, client: mut peer, wires: _wires, wire: _wire } =
+            let Rig { mut io, client: mut peer, transports: _transports, transport: _transport } =
                 rig(steady(), 400_000, b"", PATIENCE);
             let event = [b"42[\"", &*vec![b'x'; size], b"\"]"].concat();
             let said = client(&[(frames::TEXT, &event), (frames::BINARY, &event)]);
@@ -374,7 +383,7 @@ fn what_a_client_says_before_its_last_is_read_whatever_its_size() {
 #[test]
 fn pings_of_a_client_that_does_not_read_are_not_piled_up() {
     run(async {
-        let Rig { mut io, client: peer, wires: _wires, wire: _wire } =
+        let Rig { mut io, client: peer, transports: _transports, transport: _transport } =
             rig(steady(), 64, b"", PATIENCE);
         let (mut reads, mut writes) = tokio::io::split(peer);
         let ping = |n: u32| client(&[(frames::PING, &n.to_be_bytes())]);
@@ -410,10 +419,15 @@ fn pings_of_a_client_that_does_not_read_are_not_piled_up() {
 fn a_client_that_reads_slower_than_it_must_is_a_slow_consumer() {
     run(async {
         let (client, server) = duplex(10);
-        let (wires, wire) = (Wires::default(), Arc::new(steady()));
+        let (transports, transport) = (Transports::default(), Arc::new(steady()));
         let pace = Pace { patience: Patience { timeout: PATIENCE, min_rate: 1 }, ..pace(PATIENCE) };
-        let mut io =
-            EdgeIo::new(server, Arc::clone(&wire), wires.clone(), pace.into(), Before::default());
+        let mut io = EdgeIo::new(
+            server,
+            Arc::clone(&transport),
+            transports.clone(),
+            pace.into(),
+            Before::default(),
+        );
         let mut client = client;
         let reader = tokio::spawn(async move {
             // 20 bytes in the time in which it has to take 60
@@ -422,7 +436,7 @@ fn a_client_that_reads_slower_than_it_must_is_a_slow_consumer() {
             }
         });
         io.write_all(&[b'.'; 1000]).await.expect_err("too slow");
-        assert!(wires.counts().killed.contains(&(KillReason::SlowConsumer, 1)));
+        assert!(transports.counts().killed.contains(&(KillReason::SlowConsumer, 1)));
         drop(io);
         reader.await.expect("joined");
     });
@@ -431,11 +445,11 @@ fn a_client_that_reads_slower_than_it_must_is_a_slow_consumer() {
 #[test]
 fn a_client_is_not_read_from_while_too_much_waits_and_seems_alive_to_the_engine() {
     run(async {
-        let Rig { mut io, client: mut peer, wires: _wires, wire } =
+        let Rig { mut io, client: mut peer, transports: _transports, transport } =
             rig(steady(), 1000, b"", PATIENCE);
         let packet = client(&[(frames::TEXT, b"42[\"x\"]")]);
         peer.write_all(&packet).await.expect("sent");
-        (0..1000).for_each(|_| wire.load.queued(1));
+        (0..1000).for_each(|_| transport.load.queued(1));
         let mut read = vec![0; packet.len()];
         let pong = client(&[(frames::TEXT, b"3")]);
         io.read_exact(&mut read[..pong.len()]).await.expect("read");
@@ -444,10 +458,10 @@ fn a_client_is_not_read_from_while_too_much_waits_and_seems_alive_to_the_engine(
             _ = io.read_u8() => panic!("no event was handled meanwhile"),
             () = tokio::time::sleep(PATIENCE) => {}
         }
-        wire.load.begun(1);
+        transport.load.begun(1);
         io.read_exact(&mut read[..pong.len()]).await.expect("read");
         assert_eq!(read[..pong.len()], pong, "an event was");
-        (0..999).for_each(|_| wire.load.begun(1));
+        (0..999).for_each(|_| transport.load.begun(1));
         io.read_exact(&mut read).await.expect("read");
         assert_eq!(read, packet);
     });
@@ -456,13 +470,14 @@ fn a_client_is_not_read_from_while_too_much_waits_and_seems_alive_to_the_engine(
 #[test]
 fn what_is_written_is_taken_and_after_a_flush_that_did_not_wait_nothing_is_left() {
     run(async {
-        let Rig { mut io, client: _peer, wires: _wires, wire } = rig(steady(), 1000, b"", PATIENCE);
+        let Rig { mut io, client: _peer, transports: _transports, transport } =
+            rig(steady(), 1000, b"", PATIENCE);
         let size = |packets, bytes| Size { packets, bytes };
-        wire.load.submit(size(3, 10), 1);
+        transport.load.submit(size(3, 10), 1);
         let bytes = server(&[(frames::TEXT, b"12345"), (frames::BINARY, b"678")]);
         io.write_all(&bytes).await.expect("written");
-        assert!(wire.load.is_waited_for(), "two of three");
+        assert!(transport.load.is_waited_for(), "two of three");
         io.flush().await.expect("flushed");
-        assert!(!wire.load.is_waited_for(), "the third one was never sent");
+        assert!(!transport.load.is_waited_for(), "the third one was never sent");
     });
 }

@@ -28,13 +28,13 @@ impl<S> EdgeIo<S> {
     /// The client takes nothing now. Pending, until it has taken too little for too long.
     fn stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         self.was_blocked = true;
-        self.wire.writer.register(cx.waker());
+        self.transport.writer.register(cx.waker());
         self.check()?; // a kill may have come before the waker was set
         let (patience, written) = (self.pace.patience, self.written);
         let stalled = self.stalled.get_or_insert_with(|| Box::new(Stall::new(patience, written)));
         let reason = ready!(stalled.poll(cx, patience, written));
         // the engine's writer ignores errors, so its reader must see one
-        self.wires.kill_wire(&self.wire, reason);
+        self.transports.kill_transport(&self.transport, reason);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
@@ -44,13 +44,13 @@ impl<S> EdgeIo<S> {
         // Where the engine had to wait, it flushes before it takes more from its queue. Where it
         // did not, its queue is empty.
         if !std::mem::take(&mut self.was_blocked) {
-            self.wire.load.all_taken();
+            self.transport.load.all_taken();
         }
     }
 
     fn wrote(&mut self, n: usize) {
         self.written += n as u64;
-        self.wires.counted(|traffic| traffic.went(n));
+        self.transports.counted(|traffic| traffic.went(n));
     }
 
     /// A connection that takes nothing any more has ended, and the engine's reader must hear of it.
@@ -84,7 +84,7 @@ impl<S> EdgeIo<S> {
         if header.total() > LONGEST_JUDGED && !rewrite::may_be_answer(&slow.gathered[header.len..])
         {
             let passed = self.to_client.advance(&slow.gathered);
-            self.wire.load.taken(passed);
+            self.transport.load.taken(passed);
             slow.pending.extend_from_slice(&slow.gathered);
             slow.gathered = Vec::new();
             return bytes.len() - rest.len();
@@ -100,18 +100,18 @@ impl<S> EdgeIo<S> {
 
     fn judge(&mut self, header: Header, frame: &[u8]) {
         let payload = &frame[header.len..];
-        let verdict = match self.wires.takes_farewell_answer(&self.wire, payload) {
+        let verdict = match self.transports.takes_farewell_answer(&self.transport, payload) {
             true => Verdict::Drop,
-            false => self.wire.judge(header.opcode, payload),
+            false => self.transport.judge(header.opcode, payload),
         };
         // not written yet, but no longer in the engine's queue
-        self.wire.load.taken(Size { packets: 1, bytes: frame.len() - header.len });
+        self.transport.load.taken(Size { packets: 1, bytes: frame.len() - header.len });
         let slow = self.slow.get_or_insert_default();
         match verdict {
             Verdict::Pass => slow.pending.extend_from_slice(frame),
             Verdict::Opened(sid) => {
                 slow.pending.extend_from_slice(frame);
-                self.wires.register(sid, &self.wire);
+                self.transports.register(sid, &self.transport);
             }
             Verdict::Replace(payload) => {
                 let mut frame = Vec::with_capacity(payload.len() + 10);
@@ -141,7 +141,7 @@ impl<S: AsyncWrite + Unpin> EdgeIo<S> {
         match Pin::new(&mut self.inner).poll_write(cx, bytes) {
             Poll::Ready(Ok(n)) => {
                 let passed = self.to_client.advance(&bytes[..n]);
-                self.wire.load.taken(passed);
+                self.transport.load.taken(passed);
                 self.wrote(n);
                 Poll::Ready(Ok(n))
             }
@@ -159,7 +159,7 @@ impl<S: AsyncWrite + Unpin> EdgeIo<S> {
             n => return self.pass(cx, &bytes[..n.min(bytes.len())]),
         }
         let gathering = self.slow.as_ref().is_some_and(|slow| !slow.gathered.is_empty());
-        if !gathering && !self.wire.has_interest() {
+        if !gathering && !self.transport.has_interest() {
             self.drop_slow_path();
             return self.pass(cx, bytes);
         }
@@ -210,7 +210,7 @@ impl<S: AsyncWrite + Unpin> EdgeIo<S> {
             && std::mem::take(&mut slow.unflushed)
         {
             // the reading side waits for it
-            self.wire.reader.wake();
+            self.transport.reader.wake();
             self.drop_slow_path();
         }
     }
@@ -225,7 +225,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for EdgeIo<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.check()?;
-        if this.slow.is_none() && !this.wire.has_interest() {
+        if this.slow.is_none() && !this.transport.has_interest() {
             return this.pass(cx, bytes);
         }
         this.write_judged(cx, bytes)
@@ -248,7 +248,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for EdgeIo<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.wire.is_killed() {
+        if this.transport.is_killed() {
             return Poll::Ready(Ok(())); // a broken connection needs no goodbye
         }
         ready!(this.write_pending(cx))?;

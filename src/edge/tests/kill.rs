@@ -8,7 +8,7 @@ use super::support::{Poller, Seen, Server, Well as _, eventually, options, rest_
 use crate::edge::{EdgeOptions, KillReason};
 
 fn killed(server: &Server, reason: KillReason) -> u64 {
-    let counts = server.wires.counts();
+    let counts = server.transports.counts();
     counts.killed.iter().find(|(kind, _)| *kind == reason).map_or(0, |(_, n)| *n)
 }
 
@@ -17,11 +17,11 @@ async fn a_killed_websocket_is_gone_for_client_and_server() {
     let mut server = Server::start().await;
     let (ws, sid) = server.websocket().await;
     let (mut other, _) = server.websocket().await;
-    assert!(server.wires.kill(sid, KillReason::SlowConsumer));
-    assert!(!server.wires.kill(sid, KillReason::SlowConsumer), "it is cut already");
+    assert!(server.transports.kill(sid, KillReason::SlowConsumer));
+    assert!(!server.transports.kill(sid, KillReason::SlowConsumer), "it is cut already");
     server.sees_disconnect(sid).await;
     ws.ends().await;
-    eventually("one wire left", || server.wires.all().len() == 1).await;
+    eventually("one transport left", || server.transports.all().len() == 1).await;
     assert_eq!(killed(&server, KillReason::SlowConsumer), 1);
     other.is_well().await;
 }
@@ -31,9 +31,9 @@ async fn a_killed_polling_session_is_gone_for_client_and_server() {
     let mut server = Server::start().await;
     let (poller, sid) = server.polls().await;
     let waiting = poller.poll_on_own_connection().await;
-    assert!(server.wires.kill(sid, KillReason::Drain));
+    assert!(server.transports.kill(sid, KillReason::Drain));
     server.sees_disconnect(sid).await;
-    eventually("an empty registry", || server.wires.is_empty()).await;
+    eventually("an empty registry", || server.transports.is_empty()).await;
     assert_eq!(poller.poll().await.0, 400);
     drop(waiting);
 }
@@ -44,7 +44,7 @@ async fn a_poll_that_is_broken_off_closes_its_session() {
     let (poller, sid) = server.polls().await;
     drop(poller.poll_on_own_connection().await);
     server.sees_disconnect(sid).await;
-    eventually("an empty registry", || server.wires.is_empty()).await;
+    eventually("an empty registry", || server.transports.is_empty()).await;
     assert_eq!(killed(&server, KillReason::PollAborted), 1);
     assert_eq!(poller.poll().await.0, 400);
 }
@@ -96,8 +96,8 @@ async fn a_poller_that_never_comes_back_is_swept() {
     };
     let server = Server::with(options, false).await;
     Poller::open(server.address).await;
-    assert_eq!(server.wires.all().len(), 1);
-    eventually("an empty registry", || server.wires.is_empty()).await;
+    assert_eq!(server.transports.all().len(), 1);
+    eventually("an empty registry", || server.transports.is_empty()).await;
     assert_eq!(killed(&server, KillReason::Vanished), 1);
 }
 
@@ -114,7 +114,7 @@ async fn a_poller_that_goes_on_is_not_swept() {
         assert_eq!(poller.poll().await, (200, "2".into()));
         assert_eq!(poller.post("3").await.0, 200);
     }
-    assert_eq!(server.wires.all().len(), 1);
+    assert_eq!(server.transports.all().len(), 1);
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn who_does_not_answer_a_ping_is_gone() {
     let (mut ws, sid) = server.websocket().await;
     assert_eq!(ws.hears().await, "2");
     assert_eq!(server.sees().await, Seen::Disconnect(sid, "HeartbeatTimeout".into()));
-    eventually("an empty registry", || server.wires.is_empty()).await;
+    eventually("an empty registry", || server.transports.is_empty()).await;
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn a_drain_moves_everybody() {
     let refused =
         super::support::WebSocket::try_at(server.address, "EIO=4&transport=websocket").await;
     assert_eq!(refused.err().map(|(status, _)| status), Some(503));
-    server.wires.kill_all_spread(Duration::from_millis(300), KillReason::Drain).await;
+    server.transports.kill_all_spread(Duration::from_millis(300), KillReason::Drain).await;
     for end in ends {
         within("the end of a websocket", end).await.expect("joined");
     }
@@ -206,7 +206,7 @@ async fn a_drain_moves_everybody() {
     for poller in pollers {
         assert_eq!(poller.poll().await.0, 400);
     }
-    eventually("an empty registry", || server.wires.is_empty()).await;
+    eventually("an empty registry", || server.transports.is_empty()).await;
     assert_eq!(killed(&server, KillReason::Drain), CLIENTS as u64);
 }
 
@@ -222,7 +222,7 @@ async fn a_kill_reaches_a_poll_that_waits() {
     assert_eq!(poller.post(r#"42["echo",1]"#).await.0, 200);
     assert_eq!(within("an echo", waiting).await.expect("joined").1, r#"42["echo",1]"#);
     let stream = poller.poll_on_own_connection().await;
-    assert!(server.wires.kill(sid, KillReason::Requested));
+    assert!(server.transports.kill(sid, KillReason::Requested));
     server.sees_disconnect(sid).await;
     drop(stream);
 }

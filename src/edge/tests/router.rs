@@ -41,7 +41,7 @@ async fn errors_are_those_of_node() {
         let error = format!(r#"{{"code":{code},"message":"{message}"}}"#);
         assert_eq!(ask(&server, method, query).await, (400, error), "{query}");
     }
-    assert!(server.wires.is_empty());
+    assert!(server.transports.is_empty());
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn a_full_server_says_so_before_the_engine_knows() {
     let refused = WebSocket::try_at(server.address, "EIO=4&transport=websocket").await.err();
     assert_eq!(refused.map(|(status, _)| status), Some(503));
     drop(ws);
-    eventually("a free place", || server.wires.all().len() == 1).await;
+    eventually("a free place", || server.transports.all().len() == 1).await;
     // the place is given back with the last that holds it, an instant after the registry
     within("an open door", async {
         while WebSocket::try_at(server.address, "EIO=4&transport=websocket").await.is_err() {}
@@ -198,5 +198,5 @@ async fn polls_are_not_for_caches_and_connections_are_kept() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.contains("cache-control: no-store"), "{answer}");
     }
-    assert_eq!(server.wires.all().len(), 3);
+    assert_eq!(server.transports.all().len(), 3);
 }

@@ -93,5 +93,5 @@ async fn a_session_says_good_bye() {
     assert_eq!(poller.post("1").await.0, 200);
     server.sees_disconnect(sid).await;
     assert_eq!(poller.poll().await, (400, UNKNOWN.into()));
-    assert!(server.wires.is_empty());
+    assert!(server.transports.is_empty());
 }

@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::super::{Edge, EdgeOptions, Wires, serve_connection};
+use super::super::{Edge, EdgeOptions, Transports, serve_connection};
 
 /// What the server's handlers have seen.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) enum Seen {
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) io: SocketIo,
-    pub(super) wires: Wires,
+    pub(super) transports: Transports,
     pub(super) edge: Arc<Edge<socketioxide::adapter::LocalAdapter>>,
     seen: UnboundedReceiver<Seen>,
     _stop: DropGuard,
@@ -60,7 +60,7 @@ impl Server {
 
     pub(super) async fn with(options: EdgeOptions, msgpack: bool) -> Self {
         let (tell, seen) = unbounded_channel();
-        let wires = Wires::default();
+        let transports = Transports::default();
         let builder = SocketIo::builder()
             .req_path("/socket.io")
             .ping_interval(options.ping_interval)
@@ -85,7 +85,7 @@ impl Server {
             // the handlers are there: from now on the client may speak
             tell.send(Seen::Connect(socket.id)).ok();
         });
-        let refusing = wires.clone();
+        let refusing = transports.clone();
         let refuse = async move |socket: SocketRef| {
             refusing.refuse_with(socket.id, "/closed", json!({ "code": "forbidden" }));
             Err::<(), _>("forbidden: nobody may")
@@ -93,7 +93,7 @@ impl Server {
         io.ns("/closed", (async |_: SocketRef| {}).with(refuse));
         io.ns("/shut", (async |_: SocketRef| {}).with(async |_: SocketRef| Err::<(), _>("shut")));
 
-        let edge = Edge::new(options, service, wires.clone());
+        let edge = Edge::new(options, service, transports.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
@@ -107,7 +107,7 @@ impl Server {
                 tokio::spawn(serve_connection(stream, peer, edge, other, None, stop));
             }
         });
-        Self { address, io, wires, edge, seen, _stop: stop.drop_guard() }
+        Self { address, io, transports, edge, seen, _stop: stop.drop_guard() }
     }
 
     pub(super) async fn sees(&mut self) -> Seen {

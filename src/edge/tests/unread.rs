@@ -21,7 +21,7 @@ const STALL: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(600);
 
 fn killed(server: &Server, reason: KillReason) -> u64 {
-    let counts = server.wires.counts();
+    let counts = server.transports.counts();
     counts.killed.iter().find(|(kind, _)| *kind == reason).map_or(0, |(_, n)| *n)
 }
 
@@ -44,7 +44,7 @@ impl Unread {
         for _ in 0..MEGABYTES {
             server.io.of("/").expect("namespace").emit("text", &text).await.expect("sent");
         }
-        let load = server.wires.load(sid).expect("a session");
+        let load = server.transports.load(sid).expect("a session");
         let stream = poller.poll_on_own_connection().await;
         eventually("the answer waits", || load.held() > MEGABYTES * 1_000_000).await;
         Self { server, poller, sid, stream, load }
@@ -120,14 +120,14 @@ async fn a_session_whose_answer_is_broken_off_is_over() {
 #[tokio::test]
 async fn a_session_that_is_cut_gives_back_its_answer() {
     let unread = Unread::with(LONG, 1).await;
-    assert!(unread.server.wires.kill(unread.sid, KillReason::Requested));
+    assert!(unread.server.transports.kill(unread.sid, KillReason::Requested));
     unread.ends_by(KillReason::Requested).await;
 }
 
 #[tokio::test]
 async fn answers_count_for_what_may_wait_on_the_node() {
     let mut unread = Unread::with(LONG, 1).await;
-    unread.server.wires.budget().set_node(10_000_000);
+    unread.server.transports.budget().set_node(10_000_000);
     let (other, _) = unread.server.polls().await;
     other.is_well().await;
     unread.ends_by(KillReason::SlowConsumer).await;

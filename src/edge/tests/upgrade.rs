@@ -21,15 +21,15 @@ async fn a_probe_that_succeeds_takes_the_session_over() {
     assert_eq!(within("the poll's end", waiting).await.expect("joined"), (200, "6".into()));
     ws.say("5").await;
     ws.is_well().await;
-    assert_eq!(server.wires.counts().upgraded, 1);
-    assert_eq!((server.wires.counts().websocket, server.wires.counts().polling), (1, 0));
+    assert_eq!(server.transports.counts().upgraded, 1);
+    assert_eq!((server.transports.counts().websocket, server.transports.counts().polling), (1, 0));
     let refused = (400, r#"{"code":3,"message":"Bad request"}"#.to_owned());
     assert_eq!(poller.poll().await, refused);
     assert_eq!(poller.post("1").await, refused);
     ws.is_well().await;
     drop(ws);
     server.sees_disconnect(sid).await;
-    eventually("an empty registry", || server.wires.is_empty()).await;
+    eventually("an empty registry", || server.transports.is_empty()).await;
 }
 
 #[tokio::test]
@@ -65,8 +65,8 @@ where
         server.io.of("/").expect("namespace").emit("n", &stage).await.expect("sent");
         end(ws).await;
         let failed = stage as u64 + 1;
-        eventually("a failed probe", || server.wires.counts().upgrades_failed == failed).await;
-        assert_eq!(server.wires.counts().upgrading, 0);
+        eventually("a failed probe", || server.transports.counts().upgrades_failed == failed).await;
+        assert_eq!(server.transports.counts().upgrading, 0);
         assert_eq!(poller.poll().await, (200, format!(r#"42["n",{stage}]"#)));
         poller.is_well().await;
     }
@@ -146,9 +146,9 @@ async fn a_session_killed_at_any_stage_of_its_upgrade_is_gone() {
         if stage > 1 {
             ws.say("5").await;
         }
-        assert!(server.wires.kill(sid, KillReason::Requested), "stage {stage}");
+        assert!(server.transports.kill(sid, KillReason::Requested), "stage {stage}");
         server.sees_disconnect(sid).await;
-        eventually("an empty registry", || server.wires.is_empty()).await;
+        eventually("an empty registry", || server.transports.is_empty()).await;
         assert_eq!(poller.poll().await.0, 400);
     }
 }

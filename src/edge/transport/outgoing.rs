@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use socketioxide_core::Sid;
 
-use super::Wire;
+use super::Transport;
 use crate::edge::{
     frames,
     rewrite::{self, Answer, Kind},
@@ -37,7 +37,7 @@ pub(in crate::edge) enum Verdict {
     Opened(Sid),
 }
 
-impl Wire {
+impl Transport {
     /// The engine is about to answer the farewell.
     pub(in crate::edge) fn expect_farewell_answer(&self) {
         self.interest.fetch_or(interest::FAREWELL_ANSWER, Ordering::AcqRel);

@@ -11,7 +11,7 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::timeout};
 
-use super::{Phase, Wire};
+use super::{Phase, Transport};
 use crate::edge::inbound::{self, Packets, Reader};
 
 /// The polling part of a session that began with polling.
@@ -76,7 +76,7 @@ impl Drop for Turn<'_> {
 /// that the client can stop polling. As in Node.js.
 const PROBE_PATIENCE: Duration = Duration::from_millis(100);
 
-impl Wire {
+impl Transport {
     /// The phase has changed, or the session has ended.
     pub(in crate::edge) fn announce(&self) {
         if let Some(polling) = &self.polling {

@@ -16,80 +16,80 @@ fn permit() -> Permit {
 
 #[test]
 fn a_new_websocket_is_looked_at_until_open_and_first_ping_are_through() {
-    let wire = Wire::websocket(false, PEER, permit());
+    let transport = Transport::websocket(false, PEER, permit());
     let sid = Sid::new();
     let open = format!(r#"0{{"sid":"{sid}","upgrades":[]}}"#);
-    assert_eq!(wire.judge(frames::TEXT, open.as_bytes()), Verdict::Opened(sid));
-    assert_eq!(wire.judge(frames::TEXT, b"40{}"), Verdict::Pass);
-    assert!(wire.has_interest());
-    assert_eq!(wire.judge(frames::TEXT, b"2"), Verdict::Answer(b"3"));
-    assert!(!wire.has_interest());
-    assert_eq!(wire.judge(frames::TEXT, b"2"), Verdict::Pass, "only the first one is hidden");
+    assert_eq!(transport.judge(frames::TEXT, open.as_bytes()), Verdict::Opened(sid));
+    assert_eq!(transport.judge(frames::TEXT, b"40{}"), Verdict::Pass);
+    assert!(transport.has_interest());
+    assert_eq!(transport.judge(frames::TEXT, b"2"), Verdict::Answer(b"3"));
+    assert!(!transport.has_interest());
+    assert_eq!(transport.judge(frames::TEXT, b"2"), Verdict::Pass, "only the first one is hidden");
 }
 
 #[test]
 fn engine_io_3_has_no_first_ping() {
-    let wire = Wire::websocket(true, PEER, permit());
+    let transport = Transport::websocket(true, PEER, permit());
     let open = format!(r#"0{{"sid":"{}"}}"#, Sid::ZERO.as_str().replace('\0', "A"));
-    assert!(matches!(wire.judge(frames::TEXT, open.as_bytes()), Verdict::Opened(_)));
-    assert!(!wire.has_interest());
+    assert!(matches!(transport.judge(frames::TEXT, open.as_bytes()), Verdict::Opened(_)));
+    assert!(!transport.has_interest());
 }
 
 #[test]
 fn a_refusal_is_spliced_once_into_the_error_of_its_namespace() {
-    let wire = Wire::polling(false, PEER, permit());
-    wire.expect_answer("chat", Answer::Refused(json!({ "code": "forbidden" })));
-    assert!(wire.has_interest());
-    assert_eq!(wire.judge(frames::TEXT, br#"44{"message":"no"}"#), Verdict::Pass);
+    let transport = Transport::polling(false, PEER, permit());
+    transport.expect_answer("chat", Answer::Refused(json!({ "code": "forbidden" })));
+    assert!(transport.has_interest());
+    assert_eq!(transport.judge(frames::TEXT, br#"44{"message":"no"}"#), Verdict::Pass);
     assert_eq!(
-        wire.judge(frames::TEXT, br#"44/chat,{"message":"no"}"#),
+        transport.judge(frames::TEXT, br#"44/chat,{"message":"no"}"#),
         Verdict::Replace(br#"44/chat,{"message":"no","data":{"code":"forbidden"}}"#.to_vec()),
     );
-    assert!(!wire.has_interest());
-    assert_eq!(wire.judge(frames::TEXT, br#"44/chat,{"message":"no"}"#), Verdict::Pass);
+    assert!(!transport.has_interest());
+    assert_eq!(transport.judge(frames::TEXT, br#"44/chat,{"message":"no"}"#), Verdict::Pass);
 }
 
 #[test]
 fn a_socket_hears_its_own_id_in_the_connect_of_its_namespace() {
-    let wire = Wire::polling(false, PEER, permit());
+    let transport = Transport::polling(false, PEER, permit());
     let (first, second) = (SocketId::random(), SocketId::random());
-    wire.expect_answer("/chat", Answer::Admitted(first));
-    wire.expect_answer("/chat", Answer::Admitted(second));
+    transport.expect_answer("/chat", Answer::Admitted(first));
+    transport.expect_answer("/chat", Answer::Admitted(second));
     let connect = br#"40/chat,{"sid":"AAAAAAAAAAAAAAAA"}"#;
-    assert_eq!(wire.judge(frames::TEXT, br#"40{"sid":"AAAAAAAAAAAAAAAA"}"#), Verdict::Pass);
-    assert_eq!(wire.judge(frames::TEXT, br#"44/chat,{"message":"no"}"#), Verdict::Pass);
+    assert_eq!(transport.judge(frames::TEXT, br#"40{"sid":"AAAAAAAAAAAAAAAA"}"#), Verdict::Pass);
+    assert_eq!(transport.judge(frames::TEXT, br#"44/chat,{"message":"no"}"#), Verdict::Pass);
     for id in [first, second] {
         let told = format!(r#"40/chat,{{"sid":"{id}"}}"#).into_bytes();
-        assert_eq!(wire.judge(frames::TEXT, connect), Verdict::Replace(told));
+        assert_eq!(transport.judge(frames::TEXT, connect), Verdict::Replace(told));
     }
-    assert!(!wire.has_interest());
+    assert!(!transport.has_interest());
 }
 
 #[test]
 fn only_the_first_kill_counts() {
-    let wire = Wire::polling(false, PEER, permit());
-    assert!(wire.mark_killed(KillReason::Drain));
-    assert!(!wire.mark_killed(KillReason::Stalled));
-    assert!(wire.is_killed());
+    let transport = Transport::polling(false, PEER, permit());
+    assert!(transport.mark_killed(KillReason::Drain));
+    assert!(!transport.mark_killed(KillReason::Stalled));
+    assert!(transport.is_killed());
 }
 
 #[test]
 fn only_one_websocket_takes_over() {
-    let wire = Wire::polling(false, PEER, permit());
-    assert!(wire.shift(Phase::Polling, Phase::Probing));
-    assert!(!wire.shift(Phase::Polling, Phase::Probing));
-    assert!(wire.shift(Phase::Probing, Phase::Websocket));
-    assert_eq!(wire.phase(), Phase::Websocket);
+    let transport = Transport::polling(false, PEER, permit());
+    assert!(transport.shift(Phase::Polling, Phase::Probing));
+    assert!(!transport.shift(Phase::Polling, Phase::Probing));
+    assert!(transport.shift(Phase::Probing, Phase::Websocket));
+    assert_eq!(transport.phase(), Phase::Websocket);
 }
 
 #[test]
 fn silence_is_measured_from_the_last_sign() {
-    let (wire, ms) = (Wire::polling(false, PEER, permit()), Duration::from_millis);
-    wire.seen(ms(100));
-    assert!(!wire.is_silent(ms(150), ms(50)));
-    assert!(wire.is_silent(ms(151), ms(50)));
-    assert!(wire.shift(Phase::Polling, Phase::Probing));
-    assert!(!wire.is_silent(ms(151), ms(50)), "a probe has a time limit of its own");
+    let (transport, ms) = (Transport::polling(false, PEER, permit()), Duration::from_millis);
+    transport.seen(ms(100));
+    assert!(!transport.is_silent(ms(150), ms(50)));
+    assert!(transport.is_silent(ms(151), ms(50)));
+    assert!(transport.shift(Phase::Polling, Phase::Probing));
+    assert!(!transport.is_silent(ms(151), ms(50)), "a probe has a time limit of its own");
 }
 
 #[test]

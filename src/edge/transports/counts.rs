@@ -8,7 +8,7 @@ use std::sync::{
 use socketioxide_core::Sid;
 use tokio::sync::mpsc::Sender;
 
-use super::Wires;
+use super::Transports;
 use crate::edge::{
     inbound::Connects,
     reasons::{KillReason, RefuseReason},
@@ -64,13 +64,17 @@ pub struct TransportCounts {
     pub unknown_namespaces: u64,
 }
 
-impl Wires {
+impl Transports {
     /// The present counts. Walks over all sessions.
     pub(crate) fn counts(&self) -> TransportCounts {
         let counters = &self.shared.counters;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let websocket =
-            self.shared.by_sid.iter().filter(|wire| wire.phase() == Phase::Websocket).count();
+        let websocket = self
+            .shared
+            .by_sid
+            .iter()
+            .filter(|transport| transport.phase() == Phase::Websocket)
+            .count();
         TransportCounts {
             polling: self.shared.by_sid.len().saturating_sub(websocket) as u64,
             websocket: websocket as u64,

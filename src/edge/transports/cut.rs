@@ -9,20 +9,20 @@ use rand::seq::SliceRandom;
 use socketioxide_core::Sid;
 use tokio::time::sleep_until;
 
-use super::{Closing, Wires};
+use super::{Closing, Transports};
 use crate::edge::{
     reasons::KillReason,
-    transport::{Phase, Wire},
+    transport::{Phase, Transport},
 };
 
-impl Wires {
+impl Transports {
     /// Cuts the transport of this session. The engine sees a reset connection (websocket) or a
     /// client that closes (polling), and does the rest: the disconnect handlers run, the socket
     /// leaves its rooms. The client sees a lost connection and comes back.
     ///
     /// `false` if there is no such session (any more), or if it was cut before.
     pub(crate) fn kill(&self, sid: Sid, reason: KillReason) -> bool {
-        self.get(sid).is_some_and(|wire| self.kill_wire(&wire, reason))
+        self.get(sid).is_some_and(|transport| self.kill_transport(&transport, reason))
     }
 
     /// Cuts every session in random order, evenly over `spread`, and then the sessions that have
@@ -42,15 +42,19 @@ impl Wires {
         }
     }
 
-    pub(in crate::edge) fn kill_wire(&self, wire: &Wire, reason: KillReason) -> bool {
-        if !wire.mark_killed(reason) {
+    pub(in crate::edge) fn kill_transport(
+        &self,
+        transport: &Transport,
+        reason: KillReason,
+    ) -> bool {
+        if !transport.mark_killed(reason) {
             return false;
         }
         self.shared.counters.killed[reason as usize - 1].fetch_add(1, Ordering::Relaxed);
         tracing::debug!(reason = reason.as_str(), "transport cut");
-        wire.end();
-        if wire.phase() != Phase::Websocket {
-            self.close_in_engine(wire);
+        transport.end();
+        if transport.phase() != Phase::Websocket {
+            self.close_in_engine(transport);
         }
         true
     }
@@ -64,8 +68,8 @@ impl Wires {
             .shared
             .by_sid
             .iter()
-            .filter(|wire| !wire.is_killed())
-            .map(|wire| (wire.load.held(), *wire.key()))
+            .filter(|transport| !transport.is_killed())
+            .map(|transport| (transport.load.held(), *transport.key()))
             .collect();
         held.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         let mut sum: usize = held.iter().map(|(bytes, _)| bytes).sum();
@@ -88,11 +92,11 @@ impl Wires {
 
     /// Cuts a session that has joined no namespace in this time.
     pub(in crate::edge) fn cut_unless_joined(&self, sid: Sid, limit: Duration) {
-        let wires = self.clone();
+        let transports = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(limit).await;
-            if wires.get(sid).is_some_and(|wire| !wire.has_joined()) {
-                wires.kill(sid, KillReason::Vanished);
+            if transports.get(sid).is_some_and(|transport| !transport.has_joined()) {
+                transports.kill(sid, KillReason::Vanished);
             }
         });
     }
@@ -100,10 +104,10 @@ impl Wires {
     /// The engine has given up this session: its client did not answer a ping in time. The engine
     /// closes a websocket; a polling session has to be cut here.
     pub(crate) fn timed_out(&self, sid: Sid) {
-        if let Some(wire) = self.get(sid)
-            && wire.phase() != Phase::Websocket
+        if let Some(transport) = self.get(sid)
+            && transport.phase() != Phase::Websocket
         {
-            self.forget(&wire);
+            self.forget(&transport);
         }
     }
 
@@ -114,18 +118,18 @@ impl Wires {
             .shared
             .by_sid
             .iter()
-            .filter(|wire| wire.is_silent(now, limit))
-            .map(|wire| Arc::clone(&wire))
+            .filter(|transport| transport.is_silent(now, limit))
+            .map(|transport| Arc::clone(&transport))
             .collect();
-        for wire in silent {
-            self.kill_wire(&wire, KillReason::Vanished);
+        for transport in silent {
+            self.kill_transport(&transport, KillReason::Vanished);
         }
     }
 
-    pub(super) fn close_in_engine(&self, wire: &Wire) {
-        if let Some(sid) = wire.sid.get() {
+    pub(super) fn close_in_engine(&self, transport: &Transport) {
+        if let Some(sid) = transport.sid.get() {
             // without a housekeeper there is no engine either
-            self.shared.closing.send(Closing { sid: *sid, v3: wire.v3 }).ok();
+            self.shared.closing.send(Closing { sid: *sid, v3: transport.v3 }).ok();
         }
     }
 }

@@ -5,8 +5,8 @@ use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
 use socketioxide_core::Sid;
 
-use super::Wires;
-use crate::edge::{frames, transport::Wire};
+use super::Transports;
+use crate::edge::{frames, transport::Transport};
 
 /// The packet that ends the engine's timer for a session that has joined no namespace, in each form
 /// of a client's packets.
@@ -17,7 +17,7 @@ pub(super) struct Farewell {
     packet: Bytes,
 }
 
-impl Wires {
+impl Transports {
     /// Sets the packet that ends the engine's timer for a session that has joined no namespace:
     /// text, or binary. Called once, before there are sessions.
     pub(crate) fn set_farewell(&self, namespace: &str, packet: &[u8], is_text: bool) {
@@ -39,28 +39,32 @@ impl Wires {
 
     /// The engine has heard the farewell of this session.
     pub(crate) fn farewell_heard(&self, sid: Sid) {
-        if let Some(wire) = self.get(sid) {
-            wire.farewell_heard();
+        if let Some(transport) = self.get(sid) {
+            transport.farewell_heard();
         }
     }
 
     /// The packet that the engine reads before a websocket ends, as a frame.
-    pub(in crate::edge) fn farewell_frame(&self, wire: &Wire) -> Option<Bytes> {
-        let farewell = self.shared.farewell.get().filter(|_| wire.needs_farewell())?;
-        wire.expect_farewell_answer();
+    pub(in crate::edge) fn farewell_frame(&self, transport: &Transport) -> Option<Bytes> {
+        let farewell = self.shared.farewell.get().filter(|_| transport.needs_farewell())?;
+        transport.expect_farewell_answer();
         Some(farewell.frame.clone())
     }
 
     /// The same packet as the body of a request.
-    pub(in crate::edge) fn farewell_body(&self, wire: &Wire) -> Option<Bytes> {
-        let farewell = self.shared.farewell.get().filter(|_| wire.needs_farewell())?;
-        wire.expect_farewell_answer();
+    pub(in crate::edge) fn farewell_body(&self, transport: &Transport) -> Option<Bytes> {
+        let farewell = self.shared.farewell.get().filter(|_| transport.needs_farewell())?;
+        transport.expect_farewell_answer();
         Some(farewell.packet.clone())
     }
 
     /// Whether the engine answers the farewell in this packet.
-    pub(in crate::edge) fn takes_farewell_answer(&self, wire: &Wire, packet: &[u8]) -> bool {
-        wire.takes_farewell_answer(|| {
+    pub(in crate::edge) fn takes_farewell_answer(
+        &self,
+        transport: &Transport,
+        packet: &[u8],
+    ) -> bool {
+        transport.takes_farewell_answer(|| {
             self.shared.farewell.get().is_some_and(|farewell| {
                 let name = farewell.namespace.as_bytes();
                 packet.windows(name.len()).any(|part| part == name)

@@ -51,15 +51,15 @@ impl Counted {
 impl Adapter {
     /// The socket is in the namespace now: packets reach it.
     pub(crate) fn admitted(&self, sid: Sid) {
-        self.context.wires().joined(sid);
+        self.context.transports().joined(sid);
         if let Some(member) = self.members.read().get(sid) {
             member.reach.is_inside.store(true, Ordering::Release);
         }
     }
 
-    /// What waits because of a socket's client, see [`Wires::load`].
+    /// What waits because of a socket's client, see [`Transports::load`].
     pub(crate) fn load_of(&self, sid: Sid) -> Option<Arc<Load>> {
-        self.context.wires().load(sid)
+        self.context.transports().load(sid)
     }
 
     /// Delivers to sockets of this node. A socket for which too much waits is cut off at the
@@ -99,14 +99,14 @@ impl Adapter {
 
     fn count(&self, targets: &[Sid], size: Size, is_volatile: bool) -> Counted {
         let mut counted = Counted::default();
-        let (members, wires) = (self.members.read(), self.context.wires());
+        let (members, transports) = (self.members.read(), self.context.transports());
         for sid in targets {
             let Some(member) = members.get(*sid) else {
                 // Where there is no gateway nobody is listed.
                 counted.fit += usize::from(!self.has_gateway);
                 continue;
             };
-            let Some(load) = member.reach.load(*sid, wires) else { continue };
+            let Some(load) = member.reach.load(*sid, transports) else { continue };
             if is_volatile && !load.is_ready() {
                 counted.busy.push(member.id);
                 continue;
@@ -141,17 +141,17 @@ impl Adapter {
         members: &'a Members,
         targets: &'a [Sid],
     ) -> impl Iterator<Item = &'a Arc<Load>> {
-        let load = |sid: &Sid| members.get(*sid)?.reach.load(*sid, self.context.wires());
+        let load = |sid: &Sid| members.get(*sid)?.reach.load(*sid, self.context.transports());
         targets.iter().filter_map(load)
     }
 
     fn cut(&self, counted: &Counted, sent: Result<(), Vec<SocketError>>, targets: &[Sid]) {
-        let wires = self.context.wires();
+        let transports = self.context.transports();
         for sid in &counted.full {
-            wires.kill(*sid, KillReason::SlowConsumer);
+            transports.kill(*sid, KillReason::SlowConsumer);
         }
         if counted.is_node_full {
-            wires.relieve();
+            transports.relieve();
         }
         let is_full = |error: &SocketError| matches!(error, SocketError::InternalChannelFull);
         if sent.is_err_and(|errors| errors.iter().any(is_full)) {
@@ -163,18 +163,19 @@ impl Adapter {
     /// whether its queue is full.
     #[cold]
     fn cut_slow(&self, targets: &[Sid]) {
-        let wires = self.context.wires();
+        let transports = self.context.transports();
         let suspects: Vec<_> = {
             let members = self.members.read();
             let suspect = |sid: &Sid| {
                 let member = members.get(*sid)?;
-                let waits = member.reach.load(*sid, wires).is_none_or(|load| load.is_waited_for());
+                let waits =
+                    member.reach.load(*sid, transports).is_none_or(|load| load.is_waited_for());
                 waits.then(|| member.socket.upgrade()).flatten()
             };
             targets.iter().filter_map(suspect).collect()
         };
         for socket in suspects.iter().filter(|socket| is_queue_full(socket)) {
-            wires.kill(socket.id, KillReason::SlowConsumer);
+            transports.kill(socket.id, KillReason::SlowConsumer);
         }
     }
 }

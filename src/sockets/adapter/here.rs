@@ -156,11 +156,11 @@ impl Adapter {
                 // Nobody else can be told that its answer says nothing.
                 Err(error) => {
                     tracing::debug!(%error, "an acknowledgement cannot be read");
-                    self.context.wires().kill(sid, KillReason::BadRequest);
+                    self.context.transports().kill(sid, KillReason::BadRequest);
                 }
             },
             Err(AckError::Socket(SocketError::InternalChannelFull)) => {
-                self.context.wires().kill(sid, KillReason::SlowConsumer);
+                self.context.transports().kill(sid, KillReason::SlowConsumer);
             }
             // Gone, or silent until the end.
             Err(_) => {}

@@ -241,7 +241,7 @@ impl Adapter {
     /// Cuts the connection of a socket whose namespace is gone: its client comes back by itself,
     /// as it would not after a refusal.
     pub(crate) fn just_removed(&self, sid: Sid) -> Fault {
-        self.context.wires().kill(sid, KillReason::Requested);
+        self.context.transports().kill(sid, KillReason::Requested);
         Fault::new(Code::Unavailable, "the namespace has just been removed")
     }
 
@@ -278,7 +278,7 @@ impl Adapter {
         // Not under the lock, which a socket that leaves takes.
         let sockets = self.members.read().sockets();
         for socket in sockets {
-            self.context.wires().kill(socket.id, KillReason::Requested);
+            self.context.transports().kill(socket.id, KillReason::Requested);
             // The end of the connection does not find it in a namespace that is gone. The packet
             // that this sends finds no way to the client.
             let _ = socket.disconnect();

@@ -7,7 +7,7 @@ use std::sync::{
 
 use socketioxide_core::Sid;
 
-use crate::edge::{Load, Wires};
+use crate::edge::{Load, Transports};
 
 /// Whether packets reach a socket, and what waits for its client.
 #[derive(Default)]
@@ -19,14 +19,14 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    pub(super) fn load(&self, sid: Sid, wires: &Wires) -> Option<&Arc<Load>> {
+    pub(super) fn load(&self, sid: Sid, transports: &Transports) -> Option<&Arc<Load>> {
         if !self.is_inside.load(Ordering::Acquire) {
             return None;
         }
         if let Some(load) = self.load.get() {
             return Some(load);
         }
-        let load = wires.load(sid)?;
+        let load = transports.load(sid)?;
         Some(self.load.get_or_init(|| load))
     }
 }

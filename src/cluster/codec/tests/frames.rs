@@ -15,9 +15,9 @@ fn an_own_echo_is_nothing() {
 
 #[test]
 fn a_room_nobody_here_is_in_is_not_decoded() {
-    let wire = Wire::new(Kind::Classic, "socket.io", "ours", true);
-    let channel = wire.room_channel("/", "empty");
-    let read = wire.decode("/", &channel, &Bytes::from_static(b"not even a message"), &|_| false);
+    let codec = Codec::new(Kind::Classic, "socket.io", "ours", true);
+    let channel = codec.room_channel("/", "empty");
+    let read = codec.decode("/", &channel, &Bytes::from_static(b"not even a message"), &|_| false);
     assert!(matches!(read, Ok(None)));
     // A number and a text look alike in the channel, so both are asked for.
     let asked = std::cell::RefCell::new(Vec::new());
@@ -26,7 +26,7 @@ fn a_room_nobody_here_is_in_is_not_decoded() {
         false
     };
     assert!(matches!(
-        wire.decode("/", "socket.io#/#101#", &Bytes::from_static(b"x"), &wants),
+        codec.decode("/", "socket.io#/#101#", &Bytes::from_static(b"x"), &wants),
         Ok(None)
     ));
     assert_eq!(*asked.borrow(), ["101", "\u{0}101"]);
@@ -55,8 +55,8 @@ fn a_broadcast_of_a_sampled_trace_carries_its_context() {
             },
         ),
     ];
-    let ours = |kind| Wire::new(kind, "socket.io", "traced", true);
-    let theirs = |kind| Wire::new(kind, "socket.io", "other", true);
+    let ours = |kind| Codec::new(kind, "socket.io", "traced", true);
+    let theirs = |kind| Codec::new(kind, "socket.io", "other", true);
     for (format, kind) in [("classic", Kind::Classic), ("sharded", Kind::Sharded)] {
         for (name, message) in &messages {
             let (channel, frame) = ours(kind).encode("/", message, None).unwrap();
@@ -79,8 +79,8 @@ fn a_broadcast_of_a_sampled_trace_carries_its_context() {
 
 #[test]
 fn reserved_names_are_not_delivered() {
-    let wire = Wire::new(Kind::Classic, "socket.io", "ours", true);
-    let theirs = Wire::new(Kind::Classic, "socket.io", "theirs", true);
+    let codec = Codec::new(Kind::Classic, "socket.io", "ours", true);
+    let theirs = Codec::new(Kind::Classic, "socket.io", "theirs", true);
     for name in ["connect", "disconnect", "newListener"] {
         let message = Message::Broadcast {
             event: Event::Values(vec![Tree::from(name)]),
@@ -88,14 +88,14 @@ fn reserved_names_are_not_delivered() {
             flags: Flags::default(),
         };
         let (channel, frame) = theirs.encode("/", &message, None).unwrap();
-        let read = wire.decode("/", &channel, &frame.into(), &|_| true);
+        let read = codec.decode("/", &channel, &frame.into(), &|_| true);
         assert!(matches!(read, Err(DecodeError::EventName)), "{name}");
     }
 }
 
 #[test]
 fn members_of_a_packet_that_nobody_knows_are_passed_over() {
-    let wire = Wire::new(Kind::Classic, "socket.io", "ours", true);
+    let codec = Codec::new(Kind::Classic, "socket.io", "ours", true);
     let list = |text: &str| Tree::Array(vec![Tree::from(text)]);
     let packet = Tree::Map(vec![
         (Tree::from(7), Tree::from("a key that is no text")),
@@ -106,7 +106,7 @@ fn members_of_a_packet_that_nobody_knows_are_passed_over() {
     ]);
     let mut frame = Vec::new();
     msgpack::write_array(&mut frame, &[Tree::from("theirs"), packet, Tree::Map(Vec::new())]);
-    let read = wire.decode("/", "socket.io#/#", &frame.into(), &|_| true);
+    let read = codec.decode("/", "socket.io#/#", &frame.into(), &|_| true);
     let Ok(Some(Envelope { message: Message::Broadcast { event, .. }, .. })) = read else {
         panic!("{read:?}");
     };
@@ -117,7 +117,7 @@ fn members_of_a_packet_that_nobody_knows_are_passed_over() {
 fn answers_are_known_by_their_channel() {
     for kind in [Kind::Classic, Kind::Sharded] {
         let (ours, theirs) =
-            (Wire::new(kind, "k", "ours", true), Wire::new(kind, "k", "theirs", true));
+            (Codec::new(kind, "k", "ours", true), Codec::new(kind, "k", "theirs", true));
         let request = "a question".to_owned();
         let answer = Message::Answer { request: request.clone(), answer: Answer::ClientCount(1) };
         let (channel, _) = theirs.encode("/chat", &answer, Some("ours")).unwrap();
@@ -132,9 +132,9 @@ fn answers_are_known_by_their_channel() {
 
 #[test]
 fn names_with_a_hash_are_kept_whole() {
-    let wire = Wire::new(Kind::Classic, "k", "ours", true);
-    let candidates: Vec<_> = wire.namespaces("k#/a#b#room#").collect();
+    let codec = Codec::new(Kind::Classic, "k", "ours", true);
+    let candidates: Vec<_> = codec.namespaces("k#/a#b#room#").collect();
     assert_eq!(candidates, ["/a", "/a#b", "/a#b#room"]);
-    assert_eq!(wire.namespaces("k-request#/#").next(), Some("/"));
-    assert_eq!(wire.namespaces("other#/#").next(), None);
+    assert_eq!(codec.namespaces("k-request#/#").next(), Some("/"));
+    assert_eq!(codec.namespaces("other#/#").next(), None);
 }

@@ -12,13 +12,13 @@ fn nested(depth: usize) -> Value {
     Value::Str(format!("[\"e\",{}{}]", "[".repeat(inner), "]".repeat(inner)).into(), None)
 }
 
-fn nodes(kind: Kind) -> (Wire, Wire) {
-    (Wire::new(kind, "k", "ours", true), Wire::new(kind, "k", "theirs", true))
+fn nodes(kind: Kind) -> (Codec, Codec) {
+    (Codec::new(kind, "k", "ours", true), Codec::new(kind, "k", "theirs", true))
 }
 
 /// The event of a frame, as clients would get it.
-fn delivered(wire: &Wire, (channel, frame): Frame) -> Result<Value, ReadError> {
-    match wire.decode("/", &channel, &frame.into(), &|_| true) {
+fn delivered(codec: &Codec, (channel, frame): Frame) -> Result<Value, ReadError> {
+    match codec.decode("/", &channel, &frame.into(), &|_| true) {
         Ok(Some(Envelope { message: Message::Broadcast { event, .. }, .. })) => {
             event_to_packet(&event)
         }

@@ -104,8 +104,8 @@ proptest! {
     #[test]
     fn what_one_node_writes_another_reads(message in message(), sharded in any::<bool>()) {
         let kind = if sharded { Kind::Sharded } else { Kind::Classic };
-        let theirs = Wire::new(kind, "socket.io", "theirs", true);
-        let ours = Wire::new(kind, "socket.io", "ours", true);
+        let theirs = Codec::new(kind, "socket.io", "theirs", true);
+        let ours = Codec::new(kind, "socket.io", "ours", true);
         let (channel, frame) = theirs.encode("/chat", &message, Some("ours")).unwrap();
         let read = ours.decode("/chat", &channel, &frame.into(), &|_| true).unwrap().unwrap();
         prop_assert_eq!(read.from.as_deref(), Some("theirs"));
@@ -120,13 +120,13 @@ proptest! {
         sharded in any::<bool>(),
     ) {
         let kind = if sharded { Kind::Sharded } else { Kind::Classic };
-        let wire = Wire::new(kind, "k", "ours", true);
+        let codec = Codec::new(kind, "k", "ours", true);
         let mut frame = bytes;
         if brace {
             frame.insert(0, b'{');
         }
         let channel = ["k#/#", "k#/#room#", "k-request#/#", "k-response#/#ours#"][channel];
-        let _ = wire.decode("/", channel, &frame.into(), &|_| true);
+        let _ = codec.decode("/", channel, &frame.into(), &|_| true);
     }
 
     #[test]
@@ -139,15 +139,15 @@ proptest! {
         thread_local!(static VECTORS: Vec<Vector> = vectors());
         VECTORS.with(|vectors| {
             let vector = which.get(vectors);
-            let wire = vector.wire("ours");
+            let codec = vector.codec("ours");
             let channel = vector.text("channel");
-            let namespace = wire.namespaces(channel).next().unwrap_or_default();
-            let _ = wire.decode(namespace, channel, &vector.frame.slice(..cut.index(vector.frame.len())), &|_| true);
+            let namespace = codec.namespaces(channel).next().unwrap_or_default();
+            let _ = codec.decode(namespace, channel, &vector.frame.slice(..cut.index(vector.frame.len())), &|_| true);
             let mut frame = vector.frame.to_vec();
             let at = at.index(frame.len());
             frame[at] = byte;
             if let Ok(Some(Envelope { message: Message::Broadcast { event, .. }, .. })) =
-                wire.decode(namespace, channel, &frame.into(), &|_| true)
+                codec.decode(namespace, channel, &frame.into(), &|_| true)
             {
                 let _ = event_to_packet(&event);
             }
