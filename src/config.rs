@@ -1,11 +1,11 @@
 //! Every setting of a server, with its default, its unit and its range.
 //!
 //! The names and defaults are those of the configuration file: `engine.ping_interval` there is
-//! [`Engine::ping_interval`] here. A program that embeds the server changes the settings that it wants
-//! to have otherwise; the binary calls [`load()`], which merges flags, environment and file.
-//! [`Config::check`] holds the rules between settings for both.
+//! [`Engine::ping_interval`] here. A program that embeds the server changes single settings;
+//! the binary calls [`load()`], which merges flags, environment and file. [`Config::check`] holds
+//! the rules between settings for both.
 //!
-//! The types may get more fields in later versions, so a program does not list them. It hands a closure
+//! Later versions may add fields to the types, so a program does not list them. It passes a closure
 //! to [`Config::with`], or changes the fields of [`Config::default`]:
 //!
 //! ```

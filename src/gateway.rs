@@ -1,7 +1,7 @@
-//! Gateways: a namespace with its event handlers, who may enter, and what becomes of an event.
+//! Gateways: a namespace with its event handlers, admission of sockets, and the path of an event.
 //!
-//! A [`Gateway`] is declared by a program. A client's CONNECT goes through the [middleware] into the
-//! [entrance]; its events wait in the [queue] of its socket, from where they go through the
+//! A program declares a [`Gateway`]. A client's CONNECT goes through the [middleware] into the
+//! [entrance]. Its events wait in the [queue] of its socket. From there they go through the
 //! [interceptors](interceptor) to their [handler](handler), whose [replies](reply) are sent.
 
 pub mod builtin;

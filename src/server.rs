@@ -291,9 +291,9 @@ impl Switchboard {
 
     /// The `SocketIo` of socketioxide.
     ///
-    /// What is done through it is not seen by Switchboard: see
-    /// [`Socket::raw`](crate::Socket::raw). A namespace declared through it has no middleware of
-    /// this server, so nobody is authenticated there.
+    /// What is done through it is not seen by Switchboard: see [`Socket::raw`](crate::Socket::raw).
+    /// A namespace declared through it has no middleware of this server, so nobody is authenticated
+    /// there.
     ///
     /// ```
     /// use switchboard::{Gateway, Switchboard};

@@ -1,4 +1,4 @@
-//! The sockets of this node, and everything that leaves for sockets, here and on other nodes.
+//! The sockets of this node, and everything that is sent to sockets, here and on other nodes.
 
 pub mod adapter;
 pub mod audience;

@@ -90,8 +90,7 @@ impl BrokerCounts {
 ///
 /// While the link is down, frames wait for a while and up to a size; the oldest of too many are
 /// dropped and counted. A frame that was sent without an answer may have arrived, and is not sent
-/// again.
-/// [`lapses`](Self::lapses) tells of possible losses.
+/// again. [`lapses`](Self::lapses) tells of possible losses.
 ///
 /// A channel that is listened to both by name and by a prefix may be heard twice, so use one of
 /// them.

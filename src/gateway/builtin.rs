@@ -21,7 +21,23 @@ use crate::{
 
 /// The built-in gateway: `events`, `join`, `leave`, `publish`, `whoami` and `auth:refresh`.
 ///
-/// `authenticate` says whether a new token is valid; it is the middleware that let the socket in.
+/// `authenticate` verifies new tokens. It is the middleware that also let the socket in.
+///
+/// ```
+/// use switchboard::{Authenticate, Config, Switchboard, builtin};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = Config::default();
+/// let authenticate = Authenticate::from_config(&config.auth)?;
+/// let server = Switchboard::builder()
+///     .middleware(authenticate.clone())
+///     .gateway(builtin::gateway(&config, &authenticate))
+///     .build()?;
+/// # _ = server;
+/// # Ok(())
+/// # }
+/// ```
 pub fn gateway(config: &Config, authenticate: &Authenticate) -> Gateway {
     let may_join = config.rooms.may_join.clone();
     let authenticate = authenticate.clone();
@@ -44,7 +60,7 @@ pub fn gateway(config: &Config, authenticate: &Authenticate) -> Gateway {
         })
 }
 
-/// A newer token of the same user; the socket lives as long as it.
+/// Takes a newer token of the same user. The socket lives as long as the token.
 async fn refresh(
     authenticate: Authenticate,
     socket: Socket,
@@ -57,7 +73,7 @@ async fn refresh(
     Ok(Reply::ack(&json!({ "ok": true })))
 }
 
-/// The same arguments back to the sender; the propagating interceptor takes them further.
+/// Sends the same arguments back to the sender. The propagating interceptor sends them further.
 async fn events(event: Event) -> Result<(Reply, Reply), Fault> {
     let first = event.payload().first_as_ack()?;
     Ok((Reply::event_payload("events", event.payload()), Reply::ack_payload(first)))

@@ -1,8 +1,8 @@
-//! How a socket enters a namespace and how it leaves, whatever the way.
+//! How a socket enters a namespace, and how it leaves.
 //!
-//! Everything is registered in the middleware, before the client hears that it is connected, so that
-//! its first event finds its handler. What was registered is undone when the socket disconnects, or,
-//! if the connection broke before the socket was in its namespace, when socketioxide drops it.
+//! Everything is registered in the middleware, before the client hears that it is connected, so
+//! that its first event finds its handler. The socket's disconnect undoes it. If the connection
+//! broke before the socket was in its namespace, socketioxide drops the socket, and that undoes it.
 
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
@@ -39,7 +39,7 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Entrance(Arc<Parts>);
 
-/// What the ways into all namespaces share.
+/// The state shared by the ways into all namespaces.
 #[derive(Clone)]
 pub(crate) struct Surroundings {
     pub(crate) adapters: Arc<Adapters>,
@@ -52,7 +52,7 @@ struct Parts {
     gateway: Arc<Gateway>,
     around: Surroundings,
     params: matchit::Router<()>,
-    /// Sockets that are through the middleware but not yet in their namespace.
+    /// Sockets that are past the middleware but not yet in their namespace.
     waiting: Mutex<Waiting>,
 }
 
@@ -61,7 +61,7 @@ type Waiting = HashMap<(Sid, Box<str>), Arc<Inbox>>;
 impl Entrance {
     pub(crate) fn new(gateway: Gateway, around: Surroundings) -> Self {
         let mut params = matchit::Router::new();
-        // A path that does not parse has no parameters; declaring the namespace refuses it.
+        // A path that does not parse has no parameters. Declaring the namespace refuses it.
         let _ = params.insert(gateway.path.clone(), ());
         let waiting = Mutex::default();
         Self(Arc::new(Parts { gateway: Arc::new(gateway), around, params, waiting }))
@@ -112,7 +112,7 @@ impl Entrance {
         let entered = span.around(entering).await;
         span.of_user(tracer, || socket.user());
         if entered.is_err() {
-            // socketioxide removes who is refused.
+            // socketioxide removes a refused socket.
             socket.adapter().explain_hand_out();
         }
         entered
@@ -136,7 +136,7 @@ impl Entrance {
         }
         drop(handshake);
 
-        // From here on whatever happens undoes the membership, a cancelled future included.
+        // From here on any failure undoes the membership, a cancelled future included.
         let io = entering.server().clone();
         let membership = Membership { socket: socket.clone(), entrance: self.clone(), io };
         socket.adapter().enter(raw, socket.id(), socket.described_by());
@@ -147,8 +147,8 @@ impl Entrance {
             rooms.push(socket.adapter().context().user_room(user).into());
             rooms.push(AUTHENTICATED.into());
         }
-        // Before the directory is asked: the subscriptions travel while it answers. Whoever is
-        // refused leaves these rooms with the membership.
+        // Before the directory is asked, so that the subscriptions travel while it answers. A
+        // refused socket leaves these rooms with the membership.
         socket.join_own(&rooms);
         if let Some(user) = identity.user_id() {
             let entry = UserSocket {
@@ -163,13 +163,13 @@ impl Entrance {
                 tracing::debug!(
                     socket.id = %id,
                     %namespace,
-                    "socket goes for a newer one of its user"
+                    "socket disconnected: its user has too many, and this is the oldest"
                 );
                 parts.around.adapters.disconnect(&namespace, id);
             }
         }
         socket.settled().await;
-        // Its sockets are cut off when a namespace is retired; this one may not have been seen.
+        // Retiring a namespace cuts off its sockets, and may not have seen this one.
         if socket.adapter().is_retired() {
             return Err(socket.adapter().just_removed(raw.id));
         }
@@ -183,8 +183,8 @@ impl Entrance {
     }
 }
 
-/// Whether a client may be put into the rooms that its token names. One that it may not is refused as
-/// a whole: whoever issues such a token has to hear of it.
+/// Whether a client may be in the rooms that its token names. One forbidden room refuses the whole
+/// token: its issuer has to notice.
 fn check_rooms(identity: &Identity, context: &Context) -> Result<(), Fault> {
     let rooms = identity.rooms();
     let limit = context.limits().max_rooms_per_socket;
@@ -205,8 +205,8 @@ fn check_rooms(identity: &Identity, context: &Context) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Undoes what entering a namespace has done. Done once; later calls change nothing.
-/// Without a reason: it had not come into its namespace yet.
+/// Undoes the entrance into a namespace, once; later calls change nothing. Without a reason the
+/// socket was not in its namespace yet.
 fn leave(socket: &Socket, directory: &Directory, reason: Option<DisconnectReason>) {
     let adapter = socket.adapter();
     let rooms = adapter.rooms_of(socket.sid());
@@ -229,7 +229,8 @@ fn leave(socket: &Socket, directory: &Directory, reason: Option<DisconnectReason
     }
 }
 
-/// A socket's place in its namespace. Held by the socket itself, so that it cannot outlive it.
+/// A socket's place in its namespace. The socket itself holds it, so that it cannot outlive the
+/// socket.
 struct Membership {
     socket: Socket,
     entrance: Entrance,
@@ -244,13 +245,13 @@ impl Drop for Membership {
         let mut waiting = self.entrance.0.waiting.lock();
         if waiting.get(&key).is_some_and(|inbox| inbox.socket() == &self.socket) {
             waiting.remove(&key);
-            // It was gone before it could be told, and socketioxide has removed it.
+            // The socket was gone before it could be told, and socketioxide has removed it.
             self.socket.adapter().explain_hand_out();
         }
     }
 }
 
-/// What socketioxide calls for each event of the socket, on the transport's read task.
+/// Called by socketioxide for each event of the socket, on the transport's read task.
 struct Receive {
     inbox: Arc<Inbox>,
     _membership: Membership,
@@ -262,7 +263,7 @@ impl MessageHandler<Adapter, ()> for Receive {
     }
 }
 
-/// What socketioxide calls when the socket has left.
+/// Called by socketioxide when the socket has left.
 struct Leave {
     inbox: Arc<Inbox>,
     entrance: Entrance,
@@ -333,7 +334,7 @@ impl ConnectHandler<Adapter, ()> for Entrance {
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
         Box::pin(async move {
             let transports = self.0.around.context.transports();
-            // A client of version 2 calls itself by its connection, and is not told otherwise.
+            // A client of version 2 calls itself by its connection, whatever the server says.
             let is_told = raw.protocol() == ProtocolVersion::V5;
             let id = match is_told {
                 true => SocketId::random(),

@@ -1,4 +1,4 @@
-//! An event that a client sent, and the ways a handler may ask for its parts.
+//! A client's event, and the parts of it that a handler may ask for.
 
 use std::sync::Arc;
 
@@ -6,7 +6,16 @@ use serde::de::DeserializeOwned;
 
 use crate::{fault::Fault, payload::Payload, sockets::socket::Socket};
 
-/// An event that a client sent. Cheap to clone.
+/// An event from a client. Cheap to clone.
+///
+/// ```
+/// use switchboard::{Event, Gateway, Reply};
+///
+/// // Answers every event with its name and its own arguments.
+/// let echo = Gateway::new("/").fallback(async |event: Event| {
+///     Reply::event_payload(event.name(), event.payload())
+/// });
+/// ```
 #[derive(Debug, Clone)]
 pub struct Event(Arc<Inner>);
 
@@ -28,17 +37,26 @@ impl Event {
         &self.0.socket
     }
 
-    /// Its name.
+    /// The event's name.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// Its arguments as they came, to pass on without decoding.
+    /// The arguments as they came, to pass on without decoding.
     pub fn payload(&self) -> &Payload {
         &self.0.payload
     }
 
-    /// Its arguments as `T`: all if `T` is a tuple, else the first.
+    /// The arguments as `T`: all if `T` is a tuple, else the first.
+    ///
+    /// ```
+    /// use switchboard::{Event, Gateway, Reply};
+    ///
+    /// let shop = Gateway::new("/shop").on("buy", async |event: Event| {
+    ///     let (article, count) = event.data::<(String, u32)>()?;
+    ///     Ok::<_, switchboard::Fault>(Reply::ack(&(article, count)))
+    /// });
+    /// ```
     ///
     /// # Errors
     /// `bad_request` if they do not have this shape.
@@ -52,7 +70,21 @@ impl Event {
     }
 }
 
-/// A part of an event that a handler asks for by having a parameter of this type.
+/// A part of an event. A handler asks for it by a parameter of this type.
+///
+/// ```
+/// use switchboard::{Event, Fault, Gateway, Reply, gateway::event::FromEvent, id::UserId};
+///
+/// struct User(UserId);
+///
+/// impl FromEvent for User {
+///     fn from_event(event: &Event) -> Result<Self, Fault> {
+///         event.socket().user().map(Self).ok_or_else(|| Fault::forbidden("log in first"))
+///     }
+/// }
+///
+/// let gateway = Gateway::new("/").on("who", async |User(id): User| Reply::ack(&*id));
+/// ```
 pub trait FromEvent: Sized {
     /// Takes the part out of the event.
     ///
@@ -75,6 +107,14 @@ impl FromEvent for Socket {
 
 /// The arguments of an event as `T`: all of them if `T` is a tuple, else the first one. If they do
 /// not have this shape, the client gets `bad_request`.
+///
+/// ```
+/// use switchboard::{Data, Gateway, Reply};
+///
+/// let gateway = Gateway::new("/")
+///     .on("one", async |Data(text): Data<String>| Reply::ack(&text.len()))
+///     .on("two", async |Data((x, y)): Data<(f64, f64)>| Reply::ack(&x.hypot(y)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Data<T>(pub T);
 

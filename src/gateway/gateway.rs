@@ -25,7 +25,7 @@ use crate::{
 type OnConnect = Box<dyn Fn(Socket) -> BoxFuture<'static, ()> + Send + Sync>;
 type OnDisconnect = Box<dyn Fn(Socket, DisconnectReason) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// A namespace and what happens in it.
+/// A namespace, with its middleware, handlers and interceptors.
 ///
 /// ```
 /// use switchboard::{Data, Gateway, Reply, Socket};
@@ -57,9 +57,15 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway for the namespace `path`, such as `/` or `/chat`. A path with parameters,
-    /// `/chat/{room}`, is a gateway for each namespace that fits; see
+    /// A gateway for the namespace `path`, such as `/` or `/chat`. A path with parameters, such as
+    /// `/chat/{room}`, is a gateway for each matching namespace; see
     /// [`Socket::param`](crate::Socket::param).
+    ///
+    /// ```
+    /// use switchboard::Gateway;
+    ///
+    /// let (main, rooms) = (Gateway::new("/"), Gateway::new("/chat/{room}"));
+    /// ```
     pub fn new(path: impl Into<String>) -> Self {
         Self {
             path: path.into(),
@@ -76,26 +82,53 @@ impl Gateway {
     }
 
     /// Handles the event `name`. A second handler for the same event replaces the first.
+    ///
+    /// ```
+    /// use switchboard::{Data, Gateway, Reply};
+    ///
+    /// let gateway = Gateway::new("/")
+    ///     .on("add", async |Data((a, b)): Data<(i64, i64)>| Reply::ack(&(a + b)));
+    /// ```
     pub fn on<Kind>(mut self, name: impl Into<Box<str>>, handler: impl IntoHandle<Kind>) -> Self {
         self.handles.insert(name.into(), handler.into_handle());
         self
     }
 
-    /// Handles every event that no other handler has. Without it such an event is not answered, as
-    /// in Node.js; see [`refuse_unknown_events`](Self::refuse_unknown_events).
+    /// Handles every event that has no handler of its own. Without a fallback such an event is not
+    /// answered, as in Node.js; see [`refuse_unknown_events`](Self::refuse_unknown_events).
+    ///
+    /// ```
+    /// use switchboard::{Event, Gateway};
+    ///
+    /// let gateway = Gateway::new("/").fallback(async |event: Event| println!("{} came", event.name()));
+    /// ```
     pub fn fallback<Kind>(mut self, handler: impl IntoHandle<Kind>) -> Self {
         self.fallback = Some(handler.into_handle());
         self
     }
 
-    /// Answers an event that has no handler by the error acknowledgement `unknown_event`. Otherwise
-    /// there is no acknowledgement, and a client that waits for one with a timeout finds out so.
+    /// Answers events without a handler with the error acknowledgement `unknown_event`. By default
+    /// they are not acknowledged, and a client that waits with a timeout runs into it.
+    ///
+    /// ```
+    /// use switchboard::Gateway;
+    ///
+    /// let strict = Gateway::new("/").refuse_unknown_events();
+    /// ```
     pub fn refuse_unknown_events(mut self) -> Self {
         self.refuses_unknown_events = true;
         self
     }
 
-    /// Runs when a socket has been let in. The socket's first event waits for it to end.
+    /// Runs when a socket has entered. The socket's first event waits for its end.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Socket};
+    ///
+    /// let gateway = Gateway::new("/").on_connect(async |socket: Socket| {
+    ///     socket.emit("welcome", &socket.id()).expect("an id can be encoded");
+    /// });
+    /// ```
     pub fn on_connect<F, Fut>(mut self, handler: F) -> Self
     where
         F: Fn(Socket) -> Fut + Send + Sync + 'static,
@@ -105,8 +138,16 @@ impl Gateway {
         self
     }
 
-    /// Runs when a socket has left, whatever the way, exactly once for each socket that was let in;
-    /// after the handlers that were under way, but it waits for them 5 s at most.
+    /// Runs once for each socket that has entered, when it has left for whatever reason. It comes
+    /// after the handlers under way, but waits at most 5 s for them.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Socket, gateway::handler::DisconnectReason};
+    ///
+    /// let gateway = Gateway::new("/").on_disconnect(async |socket: Socket, reason: DisconnectReason| {
+    ///     println!("{} has left {:?}: {reason:?}", socket.id(), socket.rooms());
+    /// });
+    /// ```
     pub fn on_disconnect<F, Fut>(mut self, handler: F) -> Self
     where
         F: Fn(Socket, DisconnectReason) -> Fut + Send + Sync + 'static,
@@ -118,9 +159,17 @@ impl Gateway {
     }
 
     /// Handles the event `name` that another node sends to the servers, with `serverSideEmit` in
-    /// Node.js or [`Emitter::server_side_emit`](crate::sockets::emitter::Emitter::server_side_emit). What
-    /// the handler returns is its answer, of which the first argument travels; without one the
-    /// other node gets an empty answer.
+    /// Node.js or
+    /// [`Emitter::server_side_emit`](crate::sockets::emitter::Emitter::server_side_emit). The
+    /// handler's result is its answer, of which only the first argument travels. `None` is an empty
+    /// answer.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Payload};
+    ///
+    /// let gateway = Gateway::new("/")
+    ///     .on_server_side("version", async |_arguments: Payload| Payload::ack("1.0").ok());
+    /// ```
     pub fn on_server_side<F, Fut>(mut self, name: impl Into<String>, handler: F) -> Self
     where
         F: Fn(Payload) -> Fut + Send + Sync + 'static,
@@ -131,7 +180,7 @@ impl Gateway {
         self
     }
 
-    /// A refusal is its sentence alone, without the code before it: for clients that know Node.js
+    /// Refuses with the sentence alone, without the code before it: for clients that know Node.js
     /// only.
     pub(crate) fn refusing_in_words(mut self) -> Self {
         self.refuses_in_words = true;
@@ -142,24 +191,41 @@ impl Gateway {
         &self.path
     }
 
-    /// The path and the handlers of events between servers, taken out.
+    /// Takes out the path and the handlers of events between servers.
     pub(crate) fn take_server_side(&mut self) -> (String, ServerSideHandlers) {
         (self.path.clone(), std::mem::take(&mut self.server_side))
     }
 
-    /// Adds a middleware behind those of the server and those written before.
+    /// Adds a middleware after those of the server and those added before.
+    ///
+    /// ```
+    /// use switchboard::{Fault, Gateway, Handshake};
+    ///
+    /// let staff = Gateway::new("/staff").middleware(async |handshake: Handshake| {
+    ///     match handshake.identity().user_id() {
+    ///         Some(_) => Ok(()),
+    ///         None => Err(Fault::unauthorized("log in first")),
+    ///     }
+    /// });
+    /// ```
     pub fn middleware(mut self, middleware: impl Middleware) -> Self {
         self.middlewares.push(Arc::new(middleware));
         self
     }
 
-    /// Adds an interceptor inside those of the server and those written before.
+    /// Adds an interceptor inside those of the server and those added before.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, gateway::interceptor::Logging};
+    ///
+    /// let gateway = Gateway::new("/").intercept(Logging);
+    /// ```
     pub fn intercept(mut self, interceptor: impl Interceptor) -> Self {
         self.interceptors.push(Arc::new(interceptor));
         self
     }
 
-    /// Joins the gateway with what the server has for all gateways.
+    /// Joins the gateway with the middlewares and interceptors of the server.
     pub(crate) fn build(
         self,
         server_middlewares: &[Arc<dyn Middleware>],
@@ -213,15 +279,15 @@ impl Inner {
         self.routes.contains_key(event)
     }
 
-    /// Shows how long the handlers take. Only names that the gateway declares are shown: clients
-    /// choose the others.
+    /// Shows how long the handlers take. Only declared names are shown, for clients choose the
+    /// others.
     pub(crate) fn measure(&mut self, meters: &Meters) {
         const OTHER: &str = "other";
         for (event, route) in &self.routes {
             meters.show(&self.path, event, route.durations.clone());
         }
         match (&mut self.fallback, self.routes.get(OTHER)) {
-            // One series cannot stand there twice.
+            // One series cannot appear twice.
             (Some(fallback), Some(declared)) => fallback.durations = declared.durations.clone(),
             (Some(fallback), None) => meters.show(&self.path, OTHER, fallback.durations.clone()),
             (None, _) => {}
@@ -240,7 +306,7 @@ impl Inner {
         }
     }
 
-    /// Asks the middlewares in their order; the first refusal ends it.
+    /// Asks the middlewares in their order. The first refusal ends it.
     pub(crate) async fn admit(
         &self,
         handshake: &crate::gateway::handshake::Handshake,
@@ -256,7 +322,7 @@ impl Inner {
     }
 }
 
-/// Runs a connect or disconnect handler; its panic is logged and ends nothing else.
+/// Runs a connect or disconnect handler. A panic is logged and ends nothing else.
 async fn survive(
     what: &'static str,
     socket: &Socket,

@@ -22,7 +22,7 @@ pub fn handle<Parameters>(handler: impl IntoHandler<Parameters>) -> Handle {
     Handle { handler: handler.into_handler(), interceptors: Vec::new() }
 }
 
-/// See [`handle`].
+/// A handler with its own interceptors, made by [`handle`].
 pub struct Handle {
     pub(crate) handler: Arc<dyn Handler>,
     pub(crate) interceptors: Vec<Arc<dyn Interceptor>>,
@@ -37,7 +37,8 @@ impl Handle {
     }
 }
 
-/// What [`Gateway::on`](crate::Gateway::on) takes: a function, a [`Handler`], or a [`Handle`].
+/// The arguments of [`Gateway::on`](crate::Gateway::on): a function, a [`Handler`], or a
+/// [`Handle`].
 pub trait IntoHandle<Parameters> {
     /// The handler with its interceptors.
     fn into_handle(self) -> Handle;

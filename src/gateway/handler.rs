@@ -1,4 +1,4 @@
-//! Handlers: ordinary async functions of an event's parts, and the value they are kept as.
+//! Handlers: ordinary async functions of an event's parts, and their form as values.
 
 use std::{future::Future, sync::Arc};
 
@@ -12,17 +12,35 @@ pub use socketioxide::socket::DisconnectReason;
 
 pub use crate::future::BoxFuture;
 
-/// Handles events. Functions are turned into it by [`IntoHandler`]; implement it for handlers that
-/// are made from data.
+/// Handles events. [`IntoHandler`] turns functions into handlers; implement this trait for handlers
+/// that are made from data.
+///
+/// ```
+/// use switchboard::{Event, Gateway, Reply};
+/// use switchboard::gateway::handler::{BoxFuture, Handler};
+/// use switchboard::gateway::reply::{IntoOutcome, Outcome};
+///
+/// /// Answers with a fixed text.
+/// struct Fixed(&'static str);
+///
+/// impl Handler for Fixed {
+///     fn call(&self, _event: Event) -> BoxFuture<'static, Outcome> {
+///         let reply = Reply::ack(self.0);
+///         Box::pin(async move { reply.into_outcome() })
+///     }
+/// }
+///
+/// let gateway = Gateway::new("/").on("version", Fixed("1.0"));
+/// ```
 pub trait Handler: Send + Sync + 'static {
     /// Handles one event of one socket. The next event of this socket waits until the future ends
     /// and its replies are sent; other sockets do not wait.
     fn call(&self, event: Event) -> BoxFuture<'static, Outcome>;
 }
 
-/// What [`Gateway::on`](crate::Gateway::on) takes: async functions and closures of up to four
-/// parameters, each one [`FromEvent`] (the [`Socket`](crate::Socket), the [`Event`], typed
-/// [`Data`](crate::Data), the raw [`Payload`](crate::Payload)), or a [`Handler`].
+/// Functions that become handlers: async functions and closures of up to four parameters. Each
+/// parameter is [`FromEvent`]: the [`Socket`](crate::Socket), the [`Event`], typed
+/// [`Data`](crate::Data), or the raw [`Payload`](crate::Payload). A [`Handler`] is its own handler.
 pub trait IntoHandler<Parameters> {
     /// The handler as a value.
     fn into_handler(self) -> Arc<dyn Handler>;

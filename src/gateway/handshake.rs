@@ -1,4 +1,4 @@
-//! Namespace middleware: what runs before a socket is let into a namespace.
+//! Namespace middleware: it runs before a socket enters a namespace.
 
 use std::{
     borrow::Cow,
@@ -27,8 +27,23 @@ use crate::{
     sockets::socket::Socket,
 };
 
-/// A socket that asks to be let in: `socket.handshake` of Socket.IO, and the socket that it will
-/// be. Cheap to clone.
+/// The handshake of a socket that asks to enter: `socket.handshake` of Socket.IO, and the future
+/// socket. Cheap to clone.
+///
+/// ```
+/// use switchboard::{Fault, Gateway, Handshake, Identity};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Login {
+///     name: String,
+/// }
+///
+/// let gateway = Gateway::new("/").middleware(async |handshake: Handshake| {
+///     let login: Login = handshake.auth()?;
+///     handshake.set_identity(Identity::user(login.name));
+///     Ok::<_, Fault>(())
+/// });
+/// ```
 #[derive(Debug, Clone)]
 pub struct Handshake {
     socket: Socket,
@@ -41,7 +56,7 @@ impl Handshake {
         Self { socket, parts: Arc::new(parts), auth: Arc::new(auth) }
     }
 
-    /// The socket as it will be. It is in no room yet, and nothing can be sent to it.
+    /// The future socket. It is in no room yet, and nothing can be sent to it.
     pub fn socket(&self) -> &Socket {
         &self.socket
     }
@@ -59,28 +74,28 @@ impl Handshake {
         &self.parts.headers
     }
 
-    /// The address that this request asked for, with its query.
+    /// The requested address, with its query.
     pub fn uri(&self) -> &http::Uri {
         &self.parts.uri
     }
 
-    /// The client's address, behind trusted proxies the one that they report.
+    /// The client's address; behind trusted proxies, the one that they report.
     pub fn peer_addr(&self) -> Option<IpAddr> {
         self.socket.peer_addr()
     }
 
-    /// Says who the client is. A later middleware may change it; the last word counts.
+    /// Sets the client's identity. A later middleware may change it; the last one counts.
     pub fn set_identity(&self, identity: Identity) {
         self.socket.set_identity(identity);
     }
 
-    /// What is known about the client so far; anonymous before an authenticating middleware ran.
+    /// The identity so far. Anonymous before an authenticating middleware ran.
     pub fn identity(&self) -> Identity {
         self.socket.identity()
     }
 
-    /// The handshake as other nodes are shown it, in the shape of Node.js. What opens doors stays
-    /// here: no token, no cookie, no authorization.
+    /// The handshake for other nodes, in the shape of Node.js. Secrets stay here: no token, no
+    /// cookie, no authorization.
     pub(crate) fn shown(&self) -> Map<String, Json> {
         let headers = self.parts.headers.keys().filter(|name| !SECRET_HEADERS.contains(name));
         let headers: Map<String, Json> = headers
@@ -131,7 +146,7 @@ impl Handshake {
     }
 }
 
-/// Headers that other nodes are not shown.
+/// Headers that other nodes do not see.
 const SECRET_HEADERS: [HeaderName; 3] =
     [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
 
@@ -143,10 +158,10 @@ fn javascript_date(time: SystemTime) -> String {
     format!("{weekday} {month} {day} {rest} GMT+0000 (Coordinated Universal Time)")
 }
 
-/// What a client sent with CONNECT, as JSON.
+/// A client's CONNECT payload as JSON.
 ///
 /// # Errors
-/// `bad_request` if it cannot be read: there may have been a token in it.
+/// `bad_request` if it cannot be read, for it may have held a token.
 pub(crate) fn connect_payload(auth: Option<&Value>) -> Result<Json, Fault> {
     let payload = match auth {
         // As in Node.js: no payload is an empty one.
@@ -172,10 +187,11 @@ fn payload_of_text(text: &str) -> Result<Json, ReadError> {
     }
 }
 
-/// Members that are undefined are left out, and what JSON cannot say is as in `JSON.stringify`.
+/// The payload of a CONNECT in MessagePack. Undefined members are left out, and values that JSON
+/// lacks are as in `JSON.stringify`.
 fn payload_of_msgpack(bytes: &[u8]) -> Result<Json, ReadError> {
     let members = match msgpack::read(bytes)? {
-        // What the engine makes of a payload that is undefined.
+        // The engine turns an undefined payload into this.
         Tree::Nil => Vec::new(),
         Tree::Map(members) => members,
         _ => return Err(ReadError::NoMap),
@@ -189,6 +205,26 @@ fn payload_of_msgpack(bytes: &[u8]) -> Result<Json, ReadError> {
 }
 
 /// Decides whether a socket may enter a namespace. Functions of a [`Handshake`] are middleware too.
+///
+/// ```
+/// use switchboard::{Fault, Gateway, Handshake};
+/// use switchboard::gateway::{handler::BoxFuture, handshake::Middleware};
+///
+/// struct Password(&'static str);
+///
+/// impl Middleware for Password {
+///     fn call(&self, handshake: Handshake) -> BoxFuture<'_, Result<(), Fault>> {
+///         Box::pin(async move {
+///             match handshake.auth::<String>()? == self.0 {
+///                 true => Ok(()),
+///                 false => Err(Fault::unauthorized("wrong password")),
+///             }
+///         })
+///     }
+/// }
+///
+/// let gateway = Gateway::new("/").middleware(Password("open sesame"));
+/// ```
 pub trait Middleware: Send + Sync + 'static {
     /// Lets the socket pass, or refuses it: the client gets a `connect_error` with the fault.
     fn call(&self, handshake: Handshake) -> BoxFuture<'_, Result<(), Fault>>;
@@ -204,11 +240,17 @@ where
     }
 }
 
-/// The middleware that says who a client is, by its token. Clones share their keys.
+/// The middleware that identifies a client by its token. Clones share their keys.
 ///
 /// The token is looked for in the CONNECT payload's `auth.token`, the query parameter `token` and
-/// the header `Authorization: Bearer`, in this order. One that is present but not valid is always
-/// refused.
+/// the header `Authorization: Bearer`, in this order. An invalid token is always refused.
+///
+/// ```
+/// use switchboard::{Authenticate, Gateway, Jwt};
+///
+/// let jwt = Jwt::hs256("a secret of at least 32 bytes, please");
+/// let gateway = Gateway::new("/").middleware(Authenticate::required(jwt));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Authenticate(Arc<ArcSwap<Keys>>);
 
@@ -219,17 +261,25 @@ struct Keys {
 }
 
 impl Authenticate {
-    /// Only clients with a valid token are let in.
+    /// Admits only clients with a valid token.
     pub fn required(jwt: Jwt) -> Self {
         Self::new(Keys { mode: AuthMode::Required, jwt: Some(jwt) })
     }
 
-    /// Clients without a token are let in as anonymous.
+    /// Admits clients without a token as anonymous.
     pub fn optional(jwt: Jwt) -> Self {
         Self::new(Keys { mode: AuthMode::Optional, jwt: Some(jwt) })
     }
 
-    /// As the `auth` section of the configuration says.
+    /// Follows the `auth` section of a configuration.
+    ///
+    /// ```
+    /// use switchboard::{Authenticate, Config};
+    ///
+    /// let authenticate = Authenticate::from_config(&Config::default().auth)?;
+    /// # _ = authenticate;
+    /// # Ok::<(), switchboard::auth::KeyConfigError>(())
+    /// ```
     ///
     /// # Errors
     /// If one of the keys cannot be used.
@@ -237,11 +287,20 @@ impl Authenticate {
         Keys::from_config(auth).map(Self::new)
     }
 
-    /// Takes the mode and the keys of this configuration from now on. Sockets that are connected
-    /// stay.
+    /// Uses the mode and the keys of this configuration from now on. Connected sockets stay.
+    ///
+    /// ```
+    /// use switchboard::{Authenticate, Config, Jwt, config::Secrets};
+    ///
+    /// let authenticate = Authenticate::required(Jwt::hs256("the secret of last year, 32 bytes long"));
+    /// let mut auth = Config::default().auth;
+    /// auth.hs256_secret = Secrets::from_iter(["the secret of this year, 32 bytes long"]);
+    /// authenticate.reload(&auth)?;
+    /// # Ok::<(), switchboard::auth::KeyConfigError>(())
+    /// ```
     ///
     /// # Errors
-    /// If one of the keys cannot be used; nothing is changed then.
+    /// If a key cannot be used. Nothing is changed then.
     pub fn reload(&self, auth: &config::Auth) -> Result<(), KeyConfigError> {
         self.0.store(Arc::new(Keys::from_config(auth)?));
         Ok(())
@@ -251,11 +310,22 @@ impl Authenticate {
         Self(Arc::new(ArcSwap::from_pointee(keys)))
     }
 
-    /// Who a token stands for.
+    /// The identity behind a token.
+    ///
+    /// ```
+    /// use switchboard::{Authenticate, Jwt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let authenticate = Authenticate::optional(Jwt::hs256("a secret of at least 32 bytes, please"));
+    /// assert!(authenticate.verify("no token").await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// `unauthorized` if it is not valid or no token ever is, `unavailable` if the keys to verify
-    /// it cannot be fetched.
+    /// `unauthorized` if it is not valid or tokens are not taken at all; `unavailable` if the keys
+    /// to verify it cannot be fetched.
     pub async fn verify(&self, token: &str) -> Result<Identity, Fault> {
         let keys = self.0.load_full();
         match (&keys.jwt, keys.mode) {
@@ -332,7 +402,7 @@ mod tests {
         let payload = map(&[("token", Tree::from("x")), ("pid", undefined)]);
         assert_eq!(read(&payload).unwrap(), json!({ "token": "x" }));
         assert_eq!(read(&Tree::Nil).unwrap(), json!({}));
-        // A token that is none is not taken for no token.
+        // A malformed token is not the same as no token.
         let token = read(&map(&[("token", Tree::Binary(b"x".to_vec()))])).unwrap();
         assert!(token["token"].is_object());
         assert!(read(&map(&[("token", Tree::F64(f64::INFINITY))])).is_err());

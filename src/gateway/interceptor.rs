@@ -1,8 +1,8 @@
-//! Interceptors: code around every handler, which sees the event and what became of it.
+//! Interceptors: code around every handler, which sees the event and its outcome.
 //!
 //! They stand at three levels, from the outside in: the server, the gateway, one event. An
-//! interceptor may look, change, or answer instead of the handler, but it cannot lose a reply: what
-//! it breaks by a panic or an error of its own is delivered as the handler gave it.
+//! interceptor may watch, change, or answer instead of the handler, but it cannot lose a reply:
+//! after its panic or error, the handler's own outcome is delivered.
 
 mod built_in;
 
@@ -21,7 +21,8 @@ use crate::{
 };
 pub use crate::{future::BoxFuture, gateway::reply::Outcome};
 
-/// An interceptor's own failure. Not what the client gets: that is a [`Fault`] inside the outcome.
+/// An interceptor's own failure. The client does not get it; a [`Fault`] for the client is in the
+/// outcome.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Code around the handlers.
@@ -42,12 +43,12 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// }
 /// ```
 pub trait Interceptor: Send + Sync + 'static {
-    /// Wraps the rest of the chain. `Ok` is what the client gets, a [`Fault`] inside it included.
+    /// Wraps the rest of the chain. The client gets the outcome in `Ok`, even if it is a [`Fault`].
     ///
     /// # Errors
-    /// `Err` is a failure of the interceptor itself: it is logged, and the client gets what the rest
-    /// of the chain answered; if the rest was not asked yet, the client gets `internal`, for an
-    /// interceptor may be what keeps the event out.
+    /// `Err` is a failure of the interceptor itself. It is logged, and the client gets the outcome
+    /// of the rest of the chain. If the rest has not run yet, the client gets `internal`, for the
+    /// interceptor may be there to keep events out.
     fn intercept<'a>(
         &'a self,
         event: &'a Event,
@@ -59,12 +60,12 @@ pub trait Interceptor: Send + Sync + 'static {
 pub struct Next<'a> {
     rest: &'a [Arc<dyn Interceptor>],
     handler: &'a Arc<dyn Handler>,
-    /// Where the outcome is kept for the case that the interceptor breaks it.
+    /// Keeps the outcome in case the interceptor fails.
     kept: &'a OnceLock<Outcome>,
 }
 
 impl Next<'_> {
-    /// Asks the rest of the chain. What it answers is also kept, see [`Interceptor`].
+    /// Runs the rest of the chain. Its outcome is also kept, see [`Interceptor`].
     pub async fn run(self, event: Event) -> Outcome {
         let outcome = run(self.rest, self.handler, event).await;
         let _ = self.kept.set(outcome.clone());

@@ -1,12 +1,12 @@
 //! From a packet to a handler and back: the queue of each socket.
 //!
 //! A socket's events are handled one after the other in the order sent; sockets do not wait for one
-//! another. Handlers that are done at once run on the transport's own task, without a task of their
-//! own: [`Inbox::push`] polls the work once, and only what is not ready then is spawned.
+//! another. A handler that is ready at once runs on the transport's own task: [`Inbox::push`] polls
+//! the work once, and spawns it only if it is not ready then.
 //!
-//! Nothing is refused because it comes too fast. What waits here is counted in the client's [`Load`],
-//! and while that is too much the edge does not read from the client. A client that reads slower than
-//! it sends has its handlers pause: else all that they send in one go would cut it off.
+//! No event is refused for coming too fast. Waiting events are counted in the client's [`Load`],
+//! and while that is too much the edge does not read from the client. A client that reads slower
+//! than it sends has its handlers pause, for their answers sent in one go would cut it off.
 
 use std::{
     collections::VecDeque,
@@ -38,10 +38,10 @@ use crate::{
     telemetry::{durations::Started, meters::Meters, traces::Receiver},
 };
 
-/// What an event takes beside its own bytes while it waits.
+/// The memory of a waiting event beside its own bytes.
 const PLACE: usize = 128;
 
-/// How long a disconnect handler waits for the handlers before it.
+/// Longest wait of a disconnect handler for the handlers before it.
 const DISCONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The events of one socket on their way to its gateway's handlers.
@@ -49,14 +49,14 @@ pub(crate) struct Inbox {
     socket: Socket,
     gateway: Arc<Gateway>,
     queue: Mutex<Queue>,
-    /// What waits because of the client; found out when it is first asked for.
+    /// The memory that waits because of the client. Looked up when it is first needed.
     load: OnceLock<Arc<Load>>,
 }
 
 #[derive(Default)]
 struct Queue {
     running: bool,
-    /// The client has sent what no server reads: nothing that it sent after that counts.
+    /// The client has sent an unreadable packet. Its later events do not count.
     over: bool,
     jobs: VecDeque<Job>,
     bucket: Option<Box<Bucket>>,
@@ -70,7 +70,7 @@ enum Job {
 
 impl Inbox {
     pub(crate) fn new(socket: Socket, gateway: Arc<Gateway>) -> Arc<Self> {
-        // Events wait for the connect handler, which comes when the socket is in its namespace.
+        // Events wait for the connect handler, which runs when the socket is in its namespace.
         let queue = Queue { running: true, ..Queue::default() };
         Arc::new(Self { socket, gateway, queue: Mutex::new(queue), load: OnceLock::new() })
     }
@@ -79,12 +79,13 @@ impl Inbox {
         &self.socket
     }
 
-    /// The socket is in its namespace: the connect handler runs, then what has come meanwhile.
+    /// The socket is in its namespace: the connect handler runs, then the events that came
+    /// meanwhile.
     pub(crate) fn connected(self: &Arc<Self>) {
         self.run(Job::Connect);
     }
 
-    /// The socket has left. The disconnect handler runs after the handlers that are under way.
+    /// The socket has left. The disconnect handler runs after the handlers under way.
     pub(crate) fn disconnected(self: &Arc<Self>, reason: DisconnectReason) {
         if self.gateway.on_disconnect.is_none() {
             return;
@@ -104,10 +105,10 @@ impl Inbox {
         }
     }
 
-    /// A handler that hangs must not hold back the disconnect handler forever.
+    /// Runs the disconnect handler even if an earlier handler hangs.
     fn disconnect_soon(self: &Arc<Self>) {
         let inbox = self.clone();
-        // Not one of the node's tasks: a drain waits for the handlers, not for this timer.
+        // Not a task of the node: a drain waits for handlers, not for this timer.
         tokio::spawn(async move {
             tokio::time::sleep(DISCONNECT_PATIENCE).await;
             let late = {
@@ -159,7 +160,7 @@ impl Inbox {
         self.run(job);
     }
 
-    /// None: what happens in a hidden namespace is not counted.
+    /// The node's counts. `None` for a hidden namespace, which is not counted.
     fn meters(&self) -> Option<&Meters> {
         let adapter = self.socket.adapter();
         (!adapter.is_hidden()).then(|| adapter.context().meters())
@@ -173,7 +174,7 @@ impl Inbox {
         Some(self.load.get_or_init(|| load))
     }
 
-    /// Waits while too much waits for the client to be read.
+    /// Pauses while too much waits for the client.
     async fn uncrowded(&self) {
         if let Some(load) = self.load()
             && load.is_crowded()
@@ -185,11 +186,11 @@ impl Inbox {
         }
     }
 
-    /// Works off `job` and what is queued behind it, on this task as long as nothing has to wait.
+    /// Works off `job` and the jobs behind it, on this task as long as none has to wait.
     fn run(self: &Arc<Self>, job: Job) {
         let mut work: Pin<Box<dyn Future<Output = ()> + Send>> =
             Box::pin(self.clone().work_off(job));
-        // A handler that waits is woken on the task that it is spawned on next.
+        // A waiting handler registers its waker on the task that it is spawned on next.
         match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(()) => {}
             Poll::Pending => {
@@ -280,8 +281,9 @@ impl Inbox {
         Ok((Event::new(self.socket.clone(), &name, payload, wants_ack), route))
     }
 
-    /// Who asks for an acknowledgement is told. Who does not would take it for granted that the
-    /// event was handled: its connection is closed where Node.js closes it.
+    /// Reports an unreadable event to a client that asked for an acknowledgement. Another client
+    /// would believe that the event was handled, so its connection is closed where Node.js closes
+    /// it.
     fn unreadable(&self, error: ReadError, wants_ack: bool) -> Fault {
         if error.is_violation() && !wants_ack {
             self.drop_events();
@@ -291,8 +293,8 @@ impl Inbox {
         PayloadError::from(error).into()
     }
 
-    /// As in Node.js, no event of this client is handled any more: neither those that wait nor those
-    /// that come before its transport has ended.
+    /// Drops the waiting events of this client and all that come before its transport has ended, as
+    /// in Node.js.
     fn drop_events(&self) {
         let mut queue = self.queue.lock();
         queue.over = true;
@@ -305,7 +307,7 @@ impl Inbox {
         });
     }
 
-    /// Sends what a handler replied.
+    /// Sends a handler's replies.
     async fn answer(&self, outcome: Outcome, ack_id: Option<i64>) {
         let mut ack_id = ack_id;
         match outcome.map(crate::gateway::reply::Replies::into_parts) {
@@ -368,7 +370,7 @@ impl Inbox {
         Ok(self.socket.send(payload, &audience)?)
     }
 
-    /// Tells the client what went wrong, if it waits for an acknowledgement.
+    /// Reports a fault to the client, if it waits for an acknowledgement.
     fn refuse(&self, ack_id: Option<i64>, fault: &Fault) {
         let context = self.socket.adapter().context();
         if let Some(meters) = self.meters() {

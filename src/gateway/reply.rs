@@ -1,7 +1,7 @@
-//! What a handler answers: acknowledgements and events, each with the sockets it is for.
+//! Replies of a handler: acknowledgements and events, each with its audience.
 //!
 //! Replies are plain values. Handlers make them, interceptors look at them or change them, and only
-//! the dispatcher sends them.
+//! the queue of the socket sends them.
 
 use std::{fmt, pin::Pin, sync::Arc};
 
@@ -18,7 +18,14 @@ use crate::{
     sockets::audience::Audience,
 };
 
-/// Who gets a reply, as the handler of an event says it.
+/// The receivers of a reply, in the handler's terms.
+///
+/// ```
+/// use switchboard::{Reply, gateway::reply::Addressee};
+///
+/// assert_eq!(Reply::ack(&true).addressee(), &Addressee::Ack);
+/// assert_eq!(Reply::event("saved", &7).addressee(), &Addressee::Sender);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Addressee {
@@ -32,7 +39,7 @@ pub enum Addressee {
     Audience(Audience),
 }
 
-/// One acknowledgement or one event, and who gets it.
+/// One acknowledgement or one event, and its receivers.
 ///
 /// ```
 /// use switchboard::Reply;
@@ -59,102 +66,123 @@ impl Reply {
         }
     }
 
-    /// The acknowledgement's arguments: one, or several from a tuple. Only the first acknowledgement
-    /// of an event is sent, and none if the client did not ask for it.
+    /// An acknowledgement with these arguments: one, or several from a tuple. Only the first
+    /// acknowledgement of an event is sent, and none if the client did not ask for it.
+    ///
+    /// ```
+    /// use switchboard::Reply;
+    ///
+    /// let one = Reply::ack(&true);
+    /// let several = Reply::ack(&("saved", 7));
+    /// ```
     pub fn ack<T: Serialize + ?Sized>(data: &T) -> Self {
         Self::new(Payload::ack(data), Addressee::Ack)
     }
 
-    /// An acknowledgement with arguments that are encoded already.
+    /// An acknowledgement with encoded arguments.
     pub fn ack_payload(payload: Payload) -> Self {
         Self::new(Ok(payload), Addressee::Ack)
     }
 
-    /// An event to the sender; other targets by the methods below. A tuple gives several arguments.
+    /// An event to the sender. The methods below choose other receivers. A tuple gives several
+    /// arguments.
     ///
-    /// A name that Socket.IO keeps for itself, or data that cannot be serialized, makes the event
-    /// fail with the code `internal` when the reply is sent; the log names the cause.
+    /// A reserved name, or data that cannot be serialized, makes the event fail with the code
+    /// `internal` when the reply is sent. The log names the cause.
+    ///
+    /// ```
+    /// use switchboard::Reply;
+    ///
+    /// let reply = Reply::event("saved", &("note", 7));
+    /// assert_eq!(reply.event_name().as_deref(), Some("saved"));
+    /// ```
     pub fn event<T: Serialize + ?Sized>(name: &str, data: &T) -> Self {
         Self::new(Payload::event(name, data), Addressee::Sender)
     }
 
-    /// An event to the sender with arguments that are encoded already, such as those of an event
-    /// that came in.
+    /// An event to the sender with encoded arguments, such as those of the event being handled.
     pub fn event_payload(name: &str, payload: &Payload) -> Self {
         Self::new(payload.with_event(name), Addressee::Sender)
     }
 
-    /// To an audience, the sender too if it belongs to it.
+    /// Sends it to an audience, the sender included if it belongs to it.
+    ///
+    /// ```
+    /// use switchboard::{Audience, Reply};
+    ///
+    /// let reply = Reply::event("said", "hello").to(Audience::everybody().room("lobby").except_user("bob"));
+    /// ```
     #[must_use]
     pub fn to(mut self, audience: Audience) -> Self {
         self.addressee = Addressee::Audience(audience);
         self
     }
 
-    /// To the members of `room`, the sender too if it is one.
+    /// Sends it to the members of `room`, the sender included if it is one.
     #[must_use]
     pub fn to_room(self, room: impl Into<Room>) -> Self {
         self.to_rooms([room])
     }
 
-    /// To the members of `rooms`, each once.
+    /// Sends it to the members of `rooms`, once to each.
     #[must_use]
     pub fn to_rooms(self, rooms: impl IntoIterator<Item = impl Into<Room>>) -> Self {
         let rooms = rooms.into_iter().map(Into::into);
         self.to(rooms.fold(Audience::nobody(), Audience::room))
     }
 
-    /// To all sockets of `user`, on every node.
+    /// Sends it to all sockets of `user`, on every node.
     #[must_use]
     pub fn to_user(self, user: impl Into<UserId>) -> Self {
         self.to(Audience::nobody().user(user))
     }
 
-    /// To the other sockets of the sender's user, on every node.
+    /// Sends it to the other sockets of the sender's user, on every node.
     #[must_use]
     pub fn to_user_others(mut self) -> Self {
         self.addressee = Addressee::UserOthers;
         self
     }
 
-    /// To everybody in the namespace who is authenticated.
+    /// Sends it to all authenticated sockets of the namespace.
     #[must_use]
     pub fn to_authenticated(self) -> Self {
         self.to(Audience::nobody().authenticated())
     }
 
-    /// To everybody in the namespace.
+    /// Sends it to all sockets of the namespace.
     #[must_use]
     pub fn to_all(self) -> Self {
         self.to(Audience::everybody())
     }
 
-    /// Not to the socket that sent the event, as `socket.to(room)` in Socket.IO.
+    /// Leaves out the socket that sent the event, as `socket.to(room)` does in Socket.IO.
     #[must_use]
     pub fn except_sender(mut self) -> Self {
         self.except_sender = true;
         self
     }
 
-    /// Dropped for a socket that is not ready to take it, instead of being queued: something waits
-    /// for its client already, or the client polls and no poll of its waits. As in Node.js.
+    /// Skips sockets that are not ready instead of queueing the event for them. A socket is not
+    /// ready if something waits for its client, or if the client polls and has no open poll. As in
+    /// Node.js.
     #[must_use]
     pub fn volatile(mut self) -> Self {
         self.volatile = true;
         self
     }
 
-    /// Who gets it.
+    /// The receivers.
     pub fn addressee(&self) -> &Addressee {
         &self.addressee
     }
 
-    /// The arguments; none if they could not be encoded.
+    /// The arguments. `None` if they could not be encoded.
     pub fn payload(&self) -> Option<&Payload> {
         self.payload.as_ref().ok()
     }
 
-    /// The event's name; none for an acknowledgement.
+    /// The event's name. `None` for an acknowledgement.
     pub fn event_name(&self) -> Option<String> {
         self.payload().and_then(|payload| payload.event_name().map(|name| name.into_owned()))
     }
@@ -162,9 +190,17 @@ impl Reply {
 
 type Items = Pin<Box<dyn Stream<Item = Result<Reply, Fault>> + Send>>;
 
-/// What a handler returned: nothing, some replies, or replies that come one by one.
+/// The result of a handler: no replies, some, or a stream of them.
 ///
-/// Cloning replies that stream gives a second handle to the same stream: each item is seen once.
+/// A clone of streaming replies is a second handle to the same stream: each item is seen once.
+///
+/// ```
+/// use switchboard::{Replies, Reply};
+///
+/// let replies: Replies = (1..=3).map(|n| Reply::event("count", &n)).collect();
+/// let replies = replies.map(Reply::to_all);
+/// assert_eq!(replies.list().len(), 3);
+/// ```
 #[derive(Clone, Default)]
 pub struct Replies(Kind);
 
@@ -180,18 +216,27 @@ impl Default for Kind {
     }
 }
 
-/// What became of an event: replies, or the error that its acknowledgement gets.
+/// The outcome of an event: replies, or the fault for its acknowledgement.
 pub type Outcome = Result<Replies, Fault>;
 
 impl Replies {
-    /// Replies that are sent as the stream gives them. The socket's next event is handled when the
-    /// stream has ended; a stream is dropped when its socket disconnects. An error ends it and
-    /// becomes the error acknowledgement, if no acknowledgement was sent yet.
+    /// Replies that are sent as the stream yields them. The socket's next event is handled after
+    /// the end of the stream. The stream is dropped when its socket disconnects. An error ends it
+    /// and becomes the error acknowledgement, unless an acknowledgement was already sent.
+    ///
+    /// ```
+    /// use futures_util::stream;
+    /// use switchboard::{Gateway, Replies, Reply};
+    ///
+    /// let gateway = Gateway::new("/").on("count", async || {
+    ///     Replies::stream(stream::iter((1..=3).map(|n| Ok(Reply::event("number", &n)))))
+    /// });
+    /// ```
     pub fn stream(items: impl Stream<Item = Result<Reply, Fault>> + Send + 'static) -> Self {
         Self(Kind::Stream(Arc::new(Mutex::new(Some(Box::pin(items))))))
     }
 
-    /// The replies at hand; none while they are still to come from a stream.
+    /// The replies at hand. Empty for a stream.
     pub fn list(&self) -> &[Reply] {
         match &self.0 {
             Kind::List(list) => list,
@@ -199,19 +244,19 @@ impl Replies {
         }
     }
 
-    /// Whether the replies come one by one.
+    /// Whether the replies come from a stream.
     pub fn is_stream(&self) -> bool {
         matches!(self.0, Kind::Stream(_))
     }
 
-    /// Each reply changed by `change`; in a stream while it streams. If `change` panics, the reply
+    /// Changes each reply by `change`; in a stream, as it comes. If `change` panics, the reply
     /// stays as it was.
     #[must_use]
     pub fn map(self, change: impl Fn(Reply) -> Reply + Send + Sync + 'static) -> Self {
         self.flat_map(move |reply| SmallVec::from_buf([change(reply)]))
     }
 
-    /// Shows each reply to `look`; in a stream while it streams. A panic in `look` changes nothing.
+    /// Shows each reply to `look`; in a stream, as it comes. A panic in `look` changes nothing.
     #[must_use]
     pub fn inspect(self, look: impl Fn(&Reply) + Send + Sync + 'static) -> Self {
         self.map(move |reply| {
@@ -220,8 +265,15 @@ impl Replies {
         })
     }
 
-    /// Puts any number of replies in the place of each. If `change` panics, the reply stays as it
-    /// was.
+    /// Replaces each reply by any number of others. If `change` panics, the reply stays as it was.
+    ///
+    /// ```
+    /// use switchboard::{Replies, Reply};
+    ///
+    /// let copied = Replies::from(Reply::event("said", "hello"))
+    ///     .flat_map(|reply| [reply.clone(), reply.to_room("archive")].into_iter().collect());
+    /// assert_eq!(copied.list().len(), 2);
+    /// ```
     #[must_use]
     pub fn flat_map(
         self,
@@ -266,7 +318,7 @@ pub(crate) enum Parts {
     Stream(Shared),
 }
 
-/// Reads the one stream behind all clones of its handle.
+/// The one stream behind all clones of its handle.
 pub(crate) struct Shared(Arc<Mutex<Option<Items>>>);
 
 impl Stream for Shared {
@@ -276,8 +328,8 @@ impl Stream for Shared {
         self: Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Self::Item>> {
-        // The stream is taken out while it is polled, so that a panic in it ends it for everybody
-        // and the lock is never held across foreign code.
+        // The stream is taken out while it is polled. So a panic in it ends it for all clones, and
+        // the lock is never held across foreign code.
         let Some(mut items) = self.0.lock().take() else { return std::task::Poll::Ready(None) };
         let polled = items.as_mut().poll_next(cx);
         if !matches!(polled, std::task::Poll::Ready(None)) {
@@ -307,8 +359,18 @@ impl FromIterator<Reply> for Replies {
     }
 }
 
-/// What a handler may return: `()`, a [`Reply`], several (tuple, `Vec`, `Option`), [`Replies`], or a
+/// Results of a handler: `()`, a [`Reply`], several (tuple, `Vec`, `Option`), [`Replies`], or a
 /// `Result` of these with a [`Fault`].
+///
+/// ```
+/// use switchboard::{Data, Fault, Gateway, Reply};
+///
+/// let gateway = Gateway::new("/")
+///     .on("nothing", async || ())
+///     .on("both", async || (Reply::ack(&true), Reply::event("said", "hello").to_all()))
+///     .on("perhaps", async |Data(n): Data<i64>| (n > 0).then(|| Reply::ack(&n)))
+///     .on("fails", async || Err::<(), _>(Fault::forbidden("never")));
+/// ```
 pub trait IntoOutcome {
     /// The outcome of the event.
     fn into_outcome(self) -> Outcome;

@@ -1,8 +1,9 @@
-//! The sockets of one namespace: where events reach those of this node, and others hear of them.
+//! The sockets of one namespace: delivery to those of this node, and messages to other nodes about
+//! theirs.
 //!
-//! It delivers to the sockets of this node through socketioxide's local
-//! adapter, cuts off a socket whose queue is full, and passes on to the other nodes what is meant
-//! for their sockets, too. What others say comes in through `relay`.
+//! It delivers through socketioxide's local adapter, and cuts off a socket whose queue is full.
+//! Messages that concern sockets of other nodes are passed on to them. Messages of other nodes come
+//! in through `relay`.
 
 mod concerned;
 mod delivery;
@@ -54,26 +55,26 @@ use crate::{
     sockets::node::Context,
 };
 
-/// How long the packet that says goodbye may travel, a polling client's next request included,
-/// before the connection below it is cut.
+/// Time for the disconnect packet to travel, a polling client's next request included, before the
+/// connection below it is cut.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// How long a client whose last socket was disconnected may keep its connection. The official client
-/// closes it at once.
+/// How long a client without sockets may keep its connection after its last one was disconnected.
+/// The official client closes it at once.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Shows a socket to other nodes.
+/// Describes a socket for other nodes.
 pub(crate) trait Describe: Send + Sync {
-    /// The socket as `fetchSockets` of Node.js has it, its rooms left out.
+    /// The socket as `fetchSockets` of Node.js shows it, without its rooms.
     fn describe(&self) -> Description;
 }
 
-/// What each adapter is made from.
+/// The parts of each adapter.
 #[doc(hidden)]
 pub struct State {
     pub(crate) context: Arc<Context>,
     pub(crate) adapters: Arc<Adapters>,
-    /// None: a node that stands alone.
+    /// `None` for a node that stands alone.
     pub(crate) peers: Option<Arc<Peers>>,
     /// A namespace for operators, whose sockets are not shown, counted or watched.
     pub(crate) hidden: Option<Box<str>>,
@@ -92,7 +93,7 @@ pub(crate) struct Paths {
 impl Paths {
     pub(crate) fn add(&mut self, path: &str) {
         if path.contains('{') {
-            // A path that does not parse is refused where the gateway is added.
+            // Adding the gateway refuses a path that does not parse.
             let _ = self.patterns.insert(path, ());
         } else {
             self.names.insert(path.into());
@@ -103,7 +104,7 @@ impl Paths {
         self.names.contains(namespace) || self.patterns.at(namespace).is_ok()
     }
 
-    /// Whether a namespace is one of those that come and go.
+    /// Whether a namespace belongs to a pattern, so that it comes and goes.
     fn is_of_pattern(&self, namespace: &str) -> bool {
         !self.names.contains(namespace) && self.patterns.at(namespace).is_ok()
     }
@@ -117,16 +118,16 @@ pub struct Adapter {
     adapters: Weak<Adapters>,
     members: RwLock<Members>,
     peers: Option<Arc<Peers>>,
-    /// None as well if one pattern covers every room.
+    /// Also `None` if one pattern covers every room.
     interest: Option<Interest>,
     hidden: bool,
     has_gateway: bool,
     is_of_pattern: bool,
     stage: Mutex<Stage>,
     retired: AtomicBool,
-    /// How many sockets are asking to be let in.
+    /// The number of sockets that ask to enter.
     entering: AtomicUsize,
-    /// It is empty, and a task waits for it to stay so.
+    /// The namespace is empty, and a task waits for it to stay so.
     lingers: AtomicBool,
     raw: RawUse,
 }
@@ -160,7 +161,7 @@ impl Adapter {
         delivered
     }
 
-    /// What `options` select on other nodes; none if only sockets of this node can be meant.
+    /// The selection of `options` on other nodes. `None` if it can only be sockets of this node.
     pub(crate) fn elsewhere(&self, options: &BroadcastOptions) -> Option<Selection> {
         let is_broadcast = options.has_flag(BroadcastFlags::Broadcast);
         if options.has_flag(BroadcastFlags::Local) || (options.rooms.is_empty() && !is_broadcast) {
@@ -194,15 +195,16 @@ impl Adapter {
         Ok(())
     }
 
-    /// Disconnects a socket from the namespace; the client sees `io server disconnect`.
+    /// Disconnects a socket from the namespace. The client sees `io server disconnect`.
     pub(crate) fn disconnect(&self, socket: Arc<RawSocket<Self>>, close_transport: bool) {
         let sid = socket.id;
-        // A full queue refuses the packet, and then the socket stays connected: cut it off instead.
+        // A full queue refuses the packet, and the socket would stay connected. So it is cut off
+        // instead.
         if socket.disconnect().is_err() {
             self.context.transports().kill(sid, KillReason::SlowConsumer);
         } else {
-            // The packet is queued, and a transport that is cut takes what is queued with it; without
-            // the packet the client would come back.
+            // The packet is queued, and cutting a connection drops its queue. Without the packet
+            // the client would come back.
             let (context, adapters) = (self.context.clone(), self.adapters.clone());
             tokio::spawn(async move {
                 tokio::time::sleep(if close_transport { GOODBYE } else { LINGER }).await;
@@ -218,7 +220,7 @@ impl Adapter {
     /// others once [`settled`](Self::settled) has ended.
     pub(crate) fn join(&self, sid: Sid, rooms: &[Room]) {
         {
-            // Under the lock that `exit` takes: who has left joins nothing any more.
+            // Under the lock that `exit` takes: a socket that has left joins nothing any more.
             let mut members = self.members.write();
             if !members.has(sid) {
                 return;
@@ -248,17 +250,16 @@ impl Adapter {
         }
     }
 
-    /// Ends when the node hears of these rooms, which were joined before, or cannot because the link
-    /// is down; after `redis.request_timeout` at the latest, so that a Redis that hangs does not hold
-    /// up anybody for ever.
+    /// Ends when the node hears of these joined rooms, or when the link is down; at the latest
+    /// after `redis.request_timeout`, so that a Redis that hangs does not hold up sockets for ever.
     pub(crate) async fn settled(&self, rooms: &[Room]) {
         if let (Some(peers), Some(_)) = (&self.peers, &self.interest) {
             peers.settled(self.namespace(), rooms).await;
         }
     }
 
-    /// Tells the other nodes something about the sockets that `options` select, if any of theirs
-    /// can be meant.
+    /// Sends the other nodes a message about the sockets that `options` select, if any may be
+    /// theirs.
     pub(crate) fn tell(&self, options: &BroadcastOptions, say: impl FnOnce(Selection) -> Message) {
         if let Some(peers) = &self.peers
             && let Some(to) = self.elsewhere(options)
@@ -274,7 +275,7 @@ impl Adapter {
         }
     }
 
-    /// Makes a socket known that is about to be let in.
+    /// Lists a socket that is about to enter.
     pub(crate) fn enter(
         &self,
         socket: &Arc<RawSocket<Self>>,
@@ -295,8 +296,7 @@ impl Adapter {
         }
     }
 
-    /// Forgets a socket and the rooms that it was in; another one that has taken its id since
-    /// stays.
+    /// Forgets a socket and its rooms. Another socket that has taken its id since stays.
     pub(crate) fn exit(&self, sid: Sid, socket: &Weak<RawSocket<Self>>, rooms: &[Room]) {
         let member = {
             let mut members = self.members.write();
@@ -341,7 +341,7 @@ impl std::fmt::Debug for Adapter {
 
 impl DefinedAdapter for Adapter {}
 
-// What socketioxide's own operators do, reached through the escape hatch, comes in here.
+// Operations of socketioxide's own types, reached through `raw`, come in here.
 impl CoreAdapter<Emitter> for Adapter {
     type Error = Infallible;
     type State = State;
@@ -377,7 +377,7 @@ impl CoreAdapter<Emitter> for Adapter {
             Some(adapters) => adapters.list(&self, on_success),
             None => on_success(),
         }
-        // Only now: a node that is counted has to answer.
+        // Done last, for a node that is counted has to answer.
         if !self.is_of_pattern {
             self.open();
         }
@@ -398,8 +398,8 @@ impl CoreAdapter<Emitter> for Adapter {
         Ok(())
     }
 
-    // The stream of socketioxide names the socket that answered, and the other nodes do not say it:
-    // `Emitter::emit_with_ack` asks the whole cluster, this asks the sockets of this node.
+    // socketioxide's stream names the answering socket, and other nodes do not tell it. So this
+    // asks the sockets of this node, and `Emitter::emit_with_ack` asks the whole cluster.
     async fn broadcast_with_ack(
         &self,
         packet: Packet,

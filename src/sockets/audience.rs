@@ -1,4 +1,4 @@
-//! Whom an event is for, as one value: from a reply, an emitter or the HTTP API up to the
+//! The audience of an event as one value: from a reply, an emitter or the HTTP API up to the
 //! [door](super::door), where it becomes rooms.
 
 use smallvec::SmallVec;
@@ -10,6 +10,14 @@ use crate::{
 };
 
 /// One part of an [`Audience`].
+///
+/// ```
+/// use switchboard::Audience;
+/// use switchboard::sockets::audience::Target;
+///
+/// let lobby = Audience::everybody().to(Target::Room("lobby".into())).except(Target::User("bob".into()));
+/// assert_eq!(lobby.exceptions(), [Target::User("bob".into())]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
@@ -19,12 +27,12 @@ pub enum Target {
     User(UserId),
     /// The members of a room.
     Room(Room),
-    /// Every socket that is authenticated.
+    /// All authenticated sockets.
     Authenticated,
 }
 
-/// Whom an event is for: the sockets of one namespace that belong to at least one of its targets,
-/// each once, without those that are left out. On every node, unless it is [`local`](Self::local).
+/// The audience of an event: the sockets of one namespace that belong to at least one target, each
+/// once, without the exceptions. On every node, unless it is [`local`](Self::local).
 ///
 /// ```
 /// use switchboard::Audience;
@@ -50,13 +58,13 @@ enum To {
 }
 
 impl Audience {
-    /// Every socket of the namespace. The first target that is added narrows it to that one, each
-    /// further target widens it again, as `to` does in Socket.IO.
+    /// Every socket of the namespace. The first added target narrows the audience to that target,
+    /// and each further one widens it again, as `to` does in Socket.IO.
     pub fn everybody() -> Self {
         Self::of(To::Everybody)
     }
 
-    /// No socket, as long as no target is added.
+    /// No socket, until a target is added.
     pub fn nobody() -> Self {
         Self::of(To::AnyOf(SmallVec::new()))
     }
@@ -65,7 +73,7 @@ impl Audience {
         Self { to, except: SmallVec::new(), is_local: false, is_volatile: false }
     }
 
-    /// And the sockets of this target.
+    /// Adds the sockets of this target.
     pub fn to(mut self, target: Target) -> Self {
         match &mut self.to {
             To::Everybody => self.to = To::AnyOf(SmallVec::from_buf([target])),
@@ -74,61 +82,61 @@ impl Audience {
         self
     }
 
-    /// And the members of a room.
+    /// Adds the members of a room.
     pub fn room(self, room: impl Into<Room>) -> Self {
         self.to(Target::Room(room.into()))
     }
 
-    /// And the sockets of a user.
+    /// Adds the sockets of a user.
     pub fn user(self, user: impl Into<UserId>) -> Self {
         self.to(Target::User(user.into()))
     }
 
-    /// And one socket.
+    /// Adds one socket.
     pub fn socket(self, id: SocketId) -> Self {
         self.to(Target::Socket(id))
     }
 
-    /// And everybody who is authenticated.
+    /// Adds all authenticated sockets.
     pub fn authenticated(self) -> Self {
         self.to(Target::Authenticated)
     }
 
-    /// But not the sockets of this target.
+    /// Leaves out the sockets of this target.
     pub fn except(mut self, target: Target) -> Self {
         self.except.push(target);
         self
     }
 
-    /// But not the members of a room.
+    /// Leaves out the members of a room.
     pub fn except_room(self, room: impl Into<Room>) -> Self {
         self.except(Target::Room(room.into()))
     }
 
-    /// But not the sockets of a user.
+    /// Leaves out the sockets of a user.
     pub fn except_user(self, user: impl Into<UserId>) -> Self {
         self.except(Target::User(user.into()))
     }
 
-    /// But not one socket.
+    /// Leaves out one socket.
     pub fn except_socket(self, id: SocketId) -> Self {
         self.except(Target::Socket(id))
     }
 
-    /// Only sockets of this node.
+    /// Keeps only sockets of this node.
     pub fn local(mut self) -> Self {
         self.is_local = true;
         self
     }
 
-    /// Only sockets that are ready to take it: nothing waits for their client, and a client that
-    /// polls has a poll waiting. As in Node.js.
+    /// Keeps only sockets that are ready: nothing waits for their client, and a polling client has
+    /// an open poll. As in Node.js.
     pub fn volatile(mut self) -> Self {
         self.is_volatile = true;
         self
     }
 
-    /// The targets; none if the audience is everybody.
+    /// The targets. `None` if the audience is everybody.
     pub fn targets(&self) -> Option<&[Target]> {
         match &self.to {
             To::Everybody => None,
@@ -141,7 +149,7 @@ impl Audience {
         &self.except
     }
 
-    /// Whether only sockets of this node are meant.
+    /// Whether it has sockets of this node only.
     pub fn is_local(&self) -> bool {
         self.is_local
     }
@@ -151,12 +159,12 @@ impl Audience {
         self.is_volatile
     }
 
-    /// Whether no socket is meant.
+    /// Whether it is empty.
     pub fn is_nobody(&self) -> bool {
         self.targets().is_some_and(<[_]>::is_empty)
     }
 
-    /// What metrics and spans call it, by its first target.
+    /// Its kind in metrics and spans, by its first target.
     pub(crate) fn kind(&self) -> TargetKind {
         match self.targets() {
             None => TargetKind::All,

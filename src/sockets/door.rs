@@ -1,12 +1,13 @@
-//! The door: every event that leaves for sockets goes out here, in two steps.
+//! The door: every event to sockets leaves here, in two steps.
 //!
-//! [`submit`] takes an event and whom it is for. It encodes, traces and counts it, and the audience
-//! becomes rooms, here and nowhere else. [`deliver`] publishes what was submitted for other nodes and
-//! queues it for the sockets of this one. What is to happen to an event before anybody has it (a
-//! log, an order, a limit) belongs between the two.
+//! [`submit`] takes an event and its audience. It encodes, traces and counts the event, and the
+//! audience becomes rooms, here and nowhere else. [`deliver`] publishes the event for other nodes
+//! and queues it for the sockets of this one. A step that needs every event before anybody has it
+//! (a log, an order, a limit) belongs between the two.
 //!
-//! Events of other nodes come in through the [relay](super::relay), which only delivers. What a
-//! program does to the engine's own socket ([`Socket::raw`](crate::Socket::raw)) goes past the door.
+//! Events of other nodes come in through the [relay](super::relay), which only delivers. A
+//! program's use of the engine's own socket ([`Socket::raw`](crate::Socket::raw)) goes past the
+//! door.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,25 +33,25 @@ use crate::{
     telemetry::{traceparent::TraceParent, traces::Span},
 };
 
-/// Where an event starts.
+/// The start of an event's way.
 #[derive(Clone, Copy)]
 pub(crate) enum Start<'a> {
-    /// In a namespace of this node.
+    /// A namespace of this node.
     Here(&'a Arc<Adapter>),
-    /// In a namespace that only other nodes can have sockets in.
+    /// A namespace in which only other nodes can have sockets.
     Elsewhere { context: &'a Context, namespace: &'a str, peers: Option<&'a Arc<Peers>> },
 }
 
-/// The socket whose handler sends an event. Its connection is known without a look.
+/// The socket whose handler sends an event. Its connection is known without a lookup.
 #[derive(Clone, Copy)]
 pub(crate) struct Sender {
     pub(crate) id: SocketId,
     pub(crate) sid: Sid,
 }
 
-/// An event on its way, past the first step.
+/// An event past the first step.
 pub(crate) struct Submitted {
-    /// Its name and arguments, as clients get them.
+    /// Its name and arguments, in the form for clients.
     value: Value,
     to: BroadcastOptions,
     /// Ends when the event has been delivered.
@@ -64,7 +65,7 @@ impl Submitted {
     }
 }
 
-/// The first step: nothing has been sent yet. None if nobody is meant.
+/// The first step: nothing is sent yet. `None` for an empty audience.
 ///
 /// # Errors
 /// If the event cannot be encoded.
@@ -86,8 +87,8 @@ pub(crate) fn submit(
     Ok(Some(Submitted { value, to: lower(start, audience, sender), span }))
 }
 
-/// The second step: other nodes first, so that an event is on its way to all before any client can
-/// react to it.
+/// The second step. Other nodes come first, so that an event is on its way to all before any client
+/// can react to it.
 pub(crate) fn deliver(start: Start<'_>, submitted: Submitted) {
     let Submitted { value, to, span } = submitted;
     if let (Some(peers), Some(others)) = (start.peers(), others(start, &to)) {
@@ -99,8 +100,8 @@ pub(crate) fn deliver(start: Start<'_>, submitted: Submitted) {
     }
 }
 
-/// The second step for an event that clients acknowledge, for the sockets of this node: the
-/// acknowledgements as they come, and how many clients were asked.
+/// The second step, with acknowledgements, for the sockets of this node. Returns the stream of
+/// acknowledgements, and the number of asked clients.
 pub(crate) fn deliver_asking(
     start: Start<'_>,
     submitted: Submitted,
@@ -120,7 +121,7 @@ pub(crate) fn send(
     audience: &Audience,
     sender: Option<Sender>,
 ) -> Result<(), PayloadError> {
-    // A namespace of a pattern may have gone and come again since the emit was begun.
+    // A namespace of a pattern may have gone and come back since the emit began.
     if let Start::Here(adapter) = start
         && adapter.is_retired()
         && let Some(successor) = adapter.successor()
@@ -133,7 +134,7 @@ pub(crate) fn send(
     Ok(())
 }
 
-/// An audience as rooms: the words of socketioxide and of the other nodes.
+/// An audience as rooms, in the terms of socketioxide and of the other nodes.
 pub(crate) fn lower(
     start: Start<'_>,
     audience: &Audience,
@@ -148,7 +149,7 @@ pub(crate) fn lower(
         return to;
     }
     match (audience.targets(), audience.exceptions()) {
-        // Options that name a connection and no room are for this socket alone.
+        // Options that name a connection and no room select this socket alone.
         (Some([one]), []) if let Some(sender) = is_sender(one) => to.sid = Some(sender.sid),
         (targets, exceptions) => {
             if let Some(targets) = targets {
@@ -158,7 +159,7 @@ pub(crate) fn lower(
             }
             for exception in exceptions {
                 if let Some(sender) = is_sender(exception) {
-                    // With this flag the socket whose connection is named is left out.
+                    // This flag leaves out the socket of the named connection.
                     to.sid = Some(sender.sid);
                     to.add_flag(BroadcastFlags::Broadcast);
                 } else {
@@ -176,7 +177,7 @@ pub(crate) fn lower(
     to
 }
 
-/// The sockets of other nodes among those that are meant; none if there can be none.
+/// The part of the audience on other nodes. `None` if there can be none.
 pub(crate) fn others(start: Start<'_>, to: &BroadcastOptions) -> Option<Selection> {
     match start {
         Start::Here(adapter) => adapter.elsewhere(to),
@@ -220,7 +221,7 @@ impl<'a> Start<'a> {
             Target::Socket(id) => Room::Owned(id.as_str().to_owned()),
             Target::User(user) => Room::Owned(self.context().user_room(user)),
             Target::Authenticated => Room::Borrowed(AUTHENTICATED),
-            // Ids are rooms, too, and a version 2 client goes by the id that it knows.
+            // Ids are rooms, too, and a version 2 client uses the id that it knows.
             Target::Room(room) => match self {
                 Self::Here(adapter) => adapter.own_room_or(room.clone()),
                 Self::Elsewhere { .. } => room.clone(),

@@ -1,4 +1,4 @@
-//! Emitting from outside of a handler: `io.to(…).except(…).emit(…)` of Socket.IO.
+//! Emits from outside of a handler: `io.to(…).except(…).emit(…)` of Socket.IO.
 
 mod cluster;
 
@@ -24,11 +24,23 @@ use crate::{
     },
 };
 
-/// Collects who is to get an event, then emits it. Several targets are one audience: a socket that
-/// belongs to more than one gets the event once. Without a target: everybody in the namespace. The
-/// sockets of every node are meant, unless [`local`](Self::local) is called.
+/// Collects the audience of an event, then emits it. Several targets are one audience: a socket
+/// that belongs to more than one gets the event once. Without a target it is everybody in the
+/// namespace. The audience has sockets of every node, unless [`local`](Self::local) is called.
 ///
 /// Made by [`Switchboard::of`](crate::Switchboard::of) and [`Socket::to`](crate::Socket::to).
+///
+/// ```
+/// use switchboard::{Gateway, Switchboard};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+/// server.of("/").room("lobby").user("ada").except_room("muted").emit("news", "hello")?;
+/// server.of("/").emit("for:everybody", &())?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[must_use = "nothing is sent before `emit`"]
 pub struct Emitter {
@@ -38,12 +50,12 @@ pub struct Emitter {
     audience: Audience,
 }
 
-/// Where the emit starts.
+/// The start of the emit.
 #[derive(Clone)]
 enum Place {
-    /// This node has sockets in the namespace, or had some.
+    /// This node has, or had, sockets in the namespace.
     Here(Arc<Adapter>),
-    /// Only others can have some.
+    /// Only other nodes can have sockets in it.
     Elsewhere(Option<Arc<Peers>>),
 }
 
@@ -53,7 +65,7 @@ impl Emitter {
         Self::new(adapter.context().clone(), namespace, Place::Here(adapter))
     }
 
-    /// For a namespace of this node, or, if it has none of that name, of others.
+    /// An emitter for a namespace of this node, or else of others.
     pub(crate) fn of(
         adapters: &Adapters,
         context: &Arc<Context>,
@@ -66,7 +78,7 @@ impl Emitter {
         }
     }
 
-    /// For a namespace that no socket of this node has been in.
+    /// An emitter for a namespace that no socket of this node has been in.
     pub(crate) fn elsewhere(
         context: Arc<Context>,
         namespace: &str,
@@ -79,29 +91,41 @@ impl Emitter {
         Self { context, namespace, place, audience: Audience::everybody() }
     }
 
-    /// This audience, in the place of what was named so far.
+    /// Replaces the audience so far by this one.
+    ///
+    /// ```
+    /// use switchboard::{Audience, Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// let staff = Audience::everybody().room("staff").volatile();
+    /// server.of("/").to(staff).emit("load", &0.7)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn to(mut self, audience: Audience) -> Self {
         self.audience = audience;
         self
     }
 
-    /// The members of a room.
+    /// Adds the members of a room.
     pub fn room(self, room: impl Into<Room>) -> Self {
         self.with(|audience| audience.room(room))
     }
 
-    /// The sockets of a user.
+    /// Adds the sockets of a user.
     pub fn user(self, user: impl Into<UserId>) -> Self {
         self.with(|audience| audience.user(user))
     }
 
-    /// One socket.
+    /// Adds one socket.
     pub fn socket(self, id: SocketId) -> Self {
         self.with(|audience| audience.socket(id))
     }
 
-    /// One socket, by what its client sees as `socket.id`. A client of version 2 sees the id of its
-    /// connection instead of the public one, and its socket is found by that, too, on whatever node.
+    /// Adds one socket by its client's `socket.id`. A client of version 2 sees the id of its
+    /// connection instead of the public one. Its socket is found by that, too, on whatever node.
     pub fn socket_known_as(self, id: &str) -> Self {
         if let Ok(id) = id.parse() {
             return self.socket(id);
@@ -111,38 +135,38 @@ impl Emitter {
                 let id = SocketId::of_connection(sid, &self.namespace);
                 self.socket(id)
             }
-            // Perhaps that of a Node.js node.
+            // It may be the id of a Node.js node's socket.
             None => self.room(id.to_owned()),
         }
     }
 
-    /// Everybody who is authenticated.
+    /// Adds all authenticated sockets.
     pub fn authenticated(self) -> Self {
         self.with(Audience::authenticated)
     }
 
-    /// Not the members of a room.
+    /// Leaves out the members of a room.
     pub fn except_room(self, room: impl Into<Room>) -> Self {
         self.with(|audience| audience.except_room(room))
     }
 
-    /// Not the sockets of a user.
+    /// Leaves out the sockets of a user.
     pub fn except_user(self, user: impl Into<UserId>) -> Self {
         self.with(|audience| audience.except_user(user))
     }
 
-    /// Not this socket.
+    /// Leaves out one socket.
     pub fn except_socket(self, id: SocketId) -> Self {
         self.with(|audience| audience.except_socket(id))
     }
 
-    /// Dropped for sockets that are not ready to take it: something waits for their client already,
-    /// or it polls and no poll of its waits. As in Node.js.
+    /// Skips sockets that are not ready: something waits for their client, or it polls and has no
+    /// open poll. As in Node.js.
     pub fn volatile(self) -> Self {
         self.with(Audience::volatile)
     }
 
-    /// Only sockets of this node.
+    /// Keeps only sockets of this node.
     pub fn local(self) -> Self {
         self.with(Audience::local)
     }
@@ -154,13 +178,36 @@ impl Emitter {
     /// Emits the event. A tuple gives several arguments. Emits of one node to one room arrive at
     /// each socket in the order of the calls.
     ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// server.of("/").emit("moved", &(3, "north"))?;
+    /// assert!(server.of("/").emit("disconnect", &()).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// If `data` cannot be serialized or the name is reserved; nothing was sent then.
+    /// If `data` cannot be serialized or the name is reserved. Nothing was sent then.
     pub fn emit<T: Serialize + ?Sized>(self, name: &str, data: &T) -> Result<(), PayloadError> {
         self.emit_payload(Payload::event(name, data)?)
     }
 
-    /// Emits an event with arguments that are encoded already.
+    /// Emits an event with encoded arguments.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Payload, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// server.of("/").emit_payload(Payload::event("said", "hello")?)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Emitter::emit`].
@@ -169,8 +216,20 @@ impl Emitter {
         door::send(this.start(), payload, &this.audience, None)
     }
 
-    /// Disconnects these sockets, on every node, and returns how many they were on this node. Each
-    /// client sees `io server disconnect`. With `close_transport` the connections are closed too.
+    /// Disconnects these sockets, on every node, and returns how many of them were on this node.
+    /// Each client sees `io server disconnect`. With `close_transport` the connections are closed
+    /// too.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// assert_eq!(server.of("/").room("lobby").disconnect(false), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn disconnect(self, close_transport: bool) -> usize {
         let this = self.of_today();
         this.tell(|to| Message::Disconnect { to, close: close_transport });
@@ -180,8 +239,19 @@ impl Emitter {
         }
     }
 
-    /// Puts these sockets into rooms, on every node. In force on this node when this returns, on
-    /// the others when they have heard of it.
+    /// Puts these sockets into rooms, on every node. On this node it is done when this returns, on
+    /// the others when they hear of it.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// server.of("/").user("ada").join(["staff", "alerts"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn join<R: Into<Room>>(self, rooms: impl IntoIterator<Item = R>) {
         let rooms: Vec<Room> = rooms.into_iter().map(Into::into).collect();
         let this = self.of_today();
@@ -192,6 +262,17 @@ impl Emitter {
     }
 
     /// Takes these sockets out of rooms, on every node.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// server.of("/").user("ada").leave(["staff"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn leave<R: Into<Room>>(self, rooms: impl IntoIterator<Item = R>) {
         let rooms: Vec<Room> = rooms.into_iter().map(Into::into).collect();
         let this = self.of_today();
@@ -201,7 +282,7 @@ impl Emitter {
         }
     }
 
-    /// With the adapter that the namespace has by now: an emitter may be kept for longer than a
+    /// The emitter with the namespace's present adapter: an emitter may be kept for longer than a
     /// namespace of a pattern lives.
     pub(super) fn of_today(mut self) -> Self {
         if let Place::Here(adapter) = &self.place
@@ -230,7 +311,7 @@ impl Emitter {
         door::lower(self.start(), &self.audience, None)
     }
 
-    /// What is meant on other nodes, if anything can be.
+    /// The part of the audience on other nodes, if there can be any.
     fn others(&self) -> Option<Selection> {
         door::others(self.start(), &self.rooms_meant())
     }
@@ -239,7 +320,7 @@ impl Emitter {
         self.start().peers()
     }
 
-    /// Tells the other nodes something about their sockets among these.
+    /// Sends the other nodes a message about their sockets in the audience.
     fn tell(&self, say: impl FnOnce(Selection) -> Message) {
         if let (Some(peers), Some(to)) = (self.peers(), self.others()) {
             peers.say(&self.namespace, &say(to));

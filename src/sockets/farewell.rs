@@ -1,9 +1,9 @@
 //! The end of sessions that joined no namespace.
 //!
 //! The engine keeps each session, its request included, until its timer for the first CONNECT runs
-//! out, even if the connection has long been closed: whoever opens and closes connections in a row
-//! fills the memory. Only a CONNECT that succeeds ends the timer. So before such a session ends the
-//! edge says one in the client's name, to a namespace that no client knows the name of.
+//! out, even if the connection has long been closed. A client that opens and closes connections in
+//! a row would fill the memory. Only a successful CONNECT ends the timer. So before such a session
+//! ends, the edge sends one in the client's name, to a namespace whose name no client knows.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -23,7 +23,7 @@ pub(crate) fn namespace() -> Box<str> {
     format!("/farewell-{}", Alphanumeric.sample_string(&mut rand::rng(), 32)).into()
 }
 
-/// Opens the namespace, and tells the edge what to say.
+/// Opens the namespace, and gives the edge the packet to send.
 pub(crate) fn open(io: &SocketIo<Adapter>, namespace: &str, context: &Arc<Context>) {
     let packet = Packet::connect(namespace.to_owned(), None);
     let packet = match context.parser() {

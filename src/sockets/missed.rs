@@ -1,10 +1,10 @@
-//! Whoever may have missed a message of another node is cut off at the transport: its client knows then,
-//! and comes back.
+//! Cuts off clients that may have missed a message of another node, so that they notice and come
+//! back.
 //!
-//! The broker tells when a gap began. What others said meanwhile may not have been heard here: they are
-//! asked to which rooms that was, and who was in them is cut. What this node said may not have reached
-//! the others: they are told to which rooms, and do the same. If it cannot be found out everybody is
-//! cut.
+//! The broker reports the beginning of a gap. Messages of others may not have been heard here: the
+//! others are asked for the rooms of these messages, and members of the rooms are cut. Messages of
+//! this node may not have reached the others: they are told the rooms, and do the same. If the
+//! rooms cannot be found out, all clients are cut.
 
 mod inquiry;
 
@@ -37,39 +37,39 @@ use crate::{
     sockets::{adapter::Adapters, node::Context},
 };
 
-/// The pause between two tries to find something out.
+/// The pause between two attempts to find out more.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long is waited for nodes that are told something to confirm it.
+/// Longest wait for nodes to confirm a report.
 const TELLING: Duration = Duration::from_secs(2);
 
-/// What was said right before a gap began may belong to it.
+/// Messages from this time before a gap may belong to it.
 const MARGIN: Duration = Duration::from_millis(250);
 
-/// How many clients are cut at once, and how often. They come back to somewhere.
+/// How many clients are cut at once, and how often. All of them reconnect somewhere.
 const AT_ONCE: usize = 50;
 const EVERY: Duration = Duration::from_millis(50);
 
-/// Looks after the gaps between this node and the others.
+/// Handles the gaps between this node and the others.
 pub(crate) struct Missed {
     adapters: Arc<Adapters>,
     peers: Arc<Peers>,
     context: Arc<Context>,
-    /// Nobody is cut here. Others are helped all the same.
+    /// No client is cut here. Other nodes are helped all the same.
     is_ignored: bool,
     told: Mutex<Option<Told>>,
     wake: Notify,
-    /// Held by who cuts, so that many gaps cut no faster than one.
+    /// Held while cutting, so that many gaps cut no faster than one.
     pace: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// Other nodes have said something that may not have come here.
+/// Another node's report of messages that may not have come here.
 struct Told {
     places: Places,
     until: Instant,
 }
 
-/// What this node said to nobody, perhaps.
+/// Messages of this node that may have reached nobody.
 struct Unsaid {
     since: Instant,
     until: Instant,
@@ -88,9 +88,9 @@ impl Missed {
         Arc::new(Self { adapters, peers, context, is_ignored, told, wake, pace })
     }
 
-    /// Takes what another node says about gaps. Never blocks.
+    /// Takes another node's message about gaps. Never blocks.
     pub(crate) fn hear(&self, from: Option<&str>, request: RequestId, event: &[Tree]) {
-        // Who speaks another version is not answered, and takes this node for one that is silent.
+        // A node with another version gets no answer, and takes this node for a silent one.
         let answer = match Word::of_event(event) {
             None => return,
             Some(Word::WhatWasSaid(age)) => {
@@ -98,7 +98,7 @@ impl Missed {
                 Said { places, strangers: self.peers.strangers_were_there() }.to_answer()
             }
             Some(Word::Unsaid(places, age)) => {
-                // A gap from before this machine ran was missed by nobody.
+                // Nobody here missed a gap from before this machine ran.
                 if let Some(until) = Instant::now().checked_sub(age) {
                     self.told_of(places, until);
                 }
@@ -108,11 +108,11 @@ impl Missed {
         self.peers.answer_node(from, request, answer);
     }
 
-    /// Where something was said that was sent within this time.
+    /// The places of messages that were sent within this time.
     fn said_within(&self, age: Duration) -> Places {
         let now = Instant::now();
         let sent = now.checked_sub(age);
-        // What was published before may have waited for a link.
+        // Earlier messages may have waited for a link.
         let published = sent.map(|sent| self.peers.broker().lapses().published_before(sent));
         let age = published.map_or(Duration::MAX, |published| now.duration_since(published));
         self.peers.marks().within(age)
@@ -131,7 +131,8 @@ impl Missed {
         self.wake.notify_one();
     }
 
-    /// Cuts who may have missed what other nodes say was not heard, until the node stops.
+    /// Cuts clients that may have missed the messages in other nodes' reports, until the node
+    /// stops.
     pub(crate) async fn look_after_what_is_told(self: Arc<Self>) {
         loop {
             self.wake.notified().await;
@@ -142,7 +143,7 @@ impl Missed {
         }
     }
 
-    /// Makes good for the gaps of this node, until it stops.
+    /// Handles the gaps of this node, until it stops.
     pub(crate) async fn look_after_gaps(self: Arc<Self>) {
         let lapses = self.peers.broker().lapses();
         let (mut unheard, mut unsaid) = (None, None);
@@ -197,7 +198,7 @@ impl Missed {
         }
     }
 
-    /// Finds out more about a gap, and cuts. True: that was all.
+    /// Finds out more about a gap, and cuts. Returns whether that was all.
     async fn inquire(&self, gap: &mut Gap, company: Option<&Company>) -> bool {
         let now = Instant::now();
         if gap.verdict(company, now) == Verdict::Open
@@ -210,7 +211,7 @@ impl Missed {
             self.cut(Some(places), gap.until, "messages of other nodes were not heard").await;
         }
         match gap.verdict(company, Instant::now()) {
-            // Meanwhile the link may have been lost once more, and then there is one more gap.
+            // Another loss of the link meanwhile would be one more gap.
             Verdict::Open => false,
             Verdict::Closed => true,
             Verdict::Everybody(because) => {
@@ -220,7 +221,7 @@ impl Missed {
         }
     }
 
-    /// Tells the other nodes what may not have reached them. True: all know it, or never will.
+    /// Reports possible losses to the other nodes. Returns whether all know it, or never will.
     async fn tell(&self, lost: &mut Unsaid, company: Option<&Company>) -> bool {
         let now = Instant::now();
         let is_late = now.duration_since(*lost.began.get_or_insert(now)) >= PATIENCE;
@@ -232,18 +233,18 @@ impl Missed {
         }
         let word = Word::Unsaid(places, now.duration_since(lost.until));
         lost.told.extend(self.peers.ask_nodes(nodes, &word, TELLING).await.into_keys());
-        // Who does not listen has a gap of its own, and will ask.
+        // A node that does not listen has a gap of its own, and will ask.
         is_late || company.nodes.is_subset(&lost.told)
     }
 
-    /// Cuts those who were here before `until` and get what is said to `places`, or everybody: in
+    /// Cuts clients that were here before `until` and get messages to `places`, or all clients: in
     /// random order, a few at a time.
     async fn cut(&self, places: Option<Places>, until: Instant, because: &str) {
         if self.is_ignored || places.as_ref().is_some_and(Places::is_empty) {
             return;
         }
         let adapters = self.adapters.all();
-        // Perhaps very many, and each with many rooms.
+        // There may be very many, each with many rooms.
         let found = tokio::task::spawn_blocking(move || {
             let concerned = adapters.iter().map(|one| one.concerned(until, places.as_ref()));
             let found: HashSet<Sid> = concerned.flatten().collect();

@@ -1,5 +1,4 @@
-//! What every part of one node may ask for: its name, its limits, its transports and its background
-//! tasks.
+//! The shared parts of one node: its name, its limits, its transports and its background tasks.
 
 use std::sync::{
     Arc, OnceLock,
@@ -19,7 +18,7 @@ use crate::{
     telemetry::{meters::Meters, traces::Tracer},
 };
 
-/// One node's surroundings.
+/// The shared parts of one node.
 pub(crate) struct Context {
     node: NodeId,
     parser: Parser,
@@ -34,7 +33,7 @@ pub(crate) struct Context {
     draining: AtomicBool,
     /// Ends everything that runs in the background.
     pub(crate) stop: CancellationToken,
-    /// Every handler that is under way and every background task.
+    /// All handlers under way and all background tasks.
     pub(crate) tasks: TaskTracker,
 }
 
@@ -42,7 +41,7 @@ impl Context {
     pub(crate) fn new(node: NodeId, parser: Parser, config: &Config) -> Self {
         let transports = Transports::default();
         let engine = &config.engine;
-        // what a client may send it must be able to get
+        // a client must be able to get any packet that it may send
         let bytes = engine.max_buffered_bytes.max(engine.max_payload.saturating_mul(2));
         let node_bytes = config.limits.max_buffered_bytes;
         transports.budget().set(engine.max_buffered_packets, size(bytes), size(node_bytes));
@@ -63,7 +62,7 @@ impl Context {
         }
     }
 
-    /// The same, with spans.
+    /// The same parts, with spans.
     pub(crate) fn traced(self, tracer: Tracer) -> Self {
         Self { tracer, ..self }
     }
@@ -84,17 +83,17 @@ impl Context {
         room
     }
 
-    /// Whether the server keeps a room for itself.
+    /// Whether the server reserves a room.
     pub(crate) fn is_reserved(&self, room: &str) -> bool {
         is_reserved(room, &self.user_prefix)
     }
 
-    /// Whether a token may name rooms that the server keeps for itself.
+    /// Whether a token may name reserved rooms.
     pub(crate) fn tokens_name_reserved_rooms(&self) -> bool {
         self.tokens_name_reserved_rooms
     }
 
-    /// Whether a room is that of some user.
+    /// Whether a room belongs to a user.
     pub(crate) fn is_user_room(&self, room: &str) -> bool {
         room.starts_with(&*self.user_prefix)
     }
@@ -118,7 +117,7 @@ impl Context {
         &self.transports
     }
 
-    /// What this node counts.
+    /// The counts of this node.
     pub(crate) fn meters(&self) -> &Meters {
         &self.meters
     }
@@ -128,12 +127,12 @@ impl Context {
         &self.tracer
     }
 
-    /// From now on the sockets of this node can be watched. Said once, when the server is built.
+    /// The sockets of this node can be watched from now on. Called once, when the server is built.
     pub(crate) fn set_watch(&self, watch: Watch) {
         let _ = self.watch.set(watch);
     }
 
-    /// What the sockets of this node can be watched through, whether or not somebody does.
+    /// The means to watch the sockets of this node, whether or not it is used.
     pub(crate) fn watch(&self) -> Option<&Watch> {
         self.watch.get()
     }
@@ -142,7 +141,7 @@ impl Context {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// From now on the node is not ready. Returns false if it was draining already.
+    /// The node is not ready from now on. Returns false if it was draining already.
     pub(crate) fn start_draining(&self) -> bool {
         !self.draining.swap(true, Ordering::AcqRel)
     }

@@ -1,4 +1,4 @@
-//! A socket as it can be written down: everything that it is beyond its connection.
+//! A socket as it can be written down: everything beyond its connection.
 
 use std::time::SystemTime;
 
@@ -11,11 +11,11 @@ use crate::{
     id::SocketId,
 };
 
-/// Everything that a socket is beyond its connection, as [`Socket::record`](crate::Socket::record)
-/// gives it. It holds the claims of the user's token, though never the token: keep it where users'
-/// data may be kept.
+/// Everything of a socket beyond its connection, made by [`Socket::record`](crate::Socket::record).
+/// It holds the claims of the user's token, though never the token: keep it where users' data may
+/// be kept.
 ///
-/// In JSON times are milliseconds since the Unix epoch, and what there is none of is `null`.
+/// In JSON, times are milliseconds since the Unix epoch, and missing values are `null`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SocketRecord {
@@ -23,15 +23,15 @@ pub struct SocketRecord {
     pub id: SocketId,
     /// The namespace that the socket is in.
     pub namespace: String,
-    /// Whose it is, what that allows, and when it ends.
+    /// Its owner, the owner's rights, and their end.
     pub identity: Identity,
-    /// The rooms that it is in, those that the server gave it included. Sorted.
+    /// All rooms of the socket, including those that the server gave it. Sorted.
     pub rooms: Vec<Room>,
-    /// What the application keeps with it, `socket.data`.
+    /// The application's data of the socket, `socket.data`.
     pub data: Map<String, Json>,
     /// When it was accepted.
     #[serde(with = "millis")]
     pub connected_at: SystemTime,
-    /// The trace that it came with, as the header `traceparent` has it (W3C Trace Context).
+    /// The trace of its connect, in the form of the header `traceparent` (W3C Trace Context).
     pub traceparent: Option<String>,
 }

@@ -1,11 +1,11 @@
-//! What other nodes say, applied to the sockets of this one.
+//! Applies the messages of other nodes to the sockets of this one.
 //!
-//! Everything here was written by somebody else: a message that makes no sense costs a counter and
-//! a line in the log, never more.
+//! No message here can be trusted: one that makes no sense costs a counter and a line in the log,
+//! never more.
 //!
-//! Frames come one after the other on one task, and events have to reach the sockets in that order. What
-//! may take long and has no place in that order is done elsewhere: [`questions`] about many sockets
-//! are answered, and long [`answers`] are read, on threads of their own.
+//! Frames come one after the other on one task, and events have to reach the sockets in that order.
+//! Slow work without a place in that order is done elsewhere: [`questions`] about many sockets are
+//! answered, and long [`answers`] are read, on threads of their own.
 
 mod answers;
 mod questions;
@@ -42,36 +42,36 @@ use crate::{
 };
 use answers::{Answers, Taken};
 
-/// Reacts to an event of another node. What it answers goes back if the other one waits for it.
+/// Handles an event of another node. The result goes back if the other node waits for it.
 pub(crate) type ServerSideHandler =
     Arc<dyn Fn(Payload) -> BoxFuture<'static, Option<Payload>> + Send + Sync>;
 
 /// The handlers of a gateway for events between servers, by name.
 pub(crate) type ServerSideHandlers = HashMap<String, ServerSideHandler>;
 
-/// Applies what others say.
+/// Applies the messages of others.
 pub(crate) struct Relay {
     adapters: Arc<Adapters>,
     peers: Arc<Peers>,
     context: Arc<Context>,
     missed: Arc<Missed>,
     server_side: matchit::Router<ServerSideHandlers>,
-    /// Places for questions about sockets, and whose turn it is.
+    /// Permits for questions about sockets, and their order.
     describing: Arc<Semaphore>,
     turn: Arc<Mutex<()>>,
     answers: Answers,
 }
 
-/// What a message has done.
+/// The effect of a message.
 enum Effect {
     Applied,
-    /// A broadcast that no socket here was meant by.
+    /// A broadcast that matched no local socket.
     MatchedNobody,
     Malformed,
     None,
 }
 
-/// Questions about sockets and rooms that wait for their answer.
+/// Most questions about sockets and rooms that wait for their answer.
 const MAX_DESCRIBING: usize = 64;
 
 impl Relay {
@@ -96,7 +96,7 @@ impl Relay {
         if !self.peers.codec().carries_answers(channel) {
             return self.read(channel, frame);
         }
-        // In the classic format every node hears the answers to all, and this one its own.
+        // In the classic format every node hears all answers, and this node its own.
         if frame.len() > answers::LONG && !self.peers.questions().may_be_answered(frame) {
             return;
         }
@@ -104,7 +104,7 @@ impl Relay {
         let read = move |channel: &str, frame: &Bytes| relay.read(channel, frame);
         match self.answers.take(channel, frame, &self.context.tasks, read) {
             Taken::AtOnce => self.read(channel, frame),
-            // Who gave one that is dropped counts as one that did not answer.
+            // The sender of a dropped answer counts as one that did not answer.
             Taken::Later | Taken::Dropped => {}
         }
     }
@@ -113,7 +113,7 @@ impl Relay {
         let codec = self.peers.codec();
         let counts = self.peers.counts();
         let (mut known, mut unwanted, mut wrong) = (false, false, None);
-        // `/a` with the room `b` and `/a#b` have the same channel: the frame says which is meant.
+        // `/a` with the room `b` and `/a#b` have the same channel. The frame tells which it is.
         for adapter in codec.namespaces(channel).filter_map(|name| self.adapters.get(name)) {
             known = true;
             let refused = Cell::new(false);
@@ -133,7 +133,7 @@ impl Relay {
                     counter.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
-                // What is not for this node at all, its own echo among it, is not counted.
+                // A frame that is not for this node at all, such as its own echo, is not counted.
                 Ok(None) => unwanted |= refused.get(),
                 Err(error) => wrong = wrong.or(Some((adapter.namespace().clone(), error))),
             }
@@ -144,7 +144,7 @@ impl Relay {
             None => self.receive_elsewhere(channel, frame),
             Some((namespace, error)) => {
                 let malformed = counts.malformed.fetch_add(1, Ordering::Relaxed) + 1;
-                // The first, and then ever fewer: nobody fills the log from outside.
+                // The first, and then ever fewer, so that nobody fills the log from outside.
                 if malformed.is_power_of_two() {
                     tracing::warn!(
                         namespace = namespace.as_str(),
@@ -158,8 +158,8 @@ impl Relay {
         }
     }
 
-    /// Takes an answer to a question about a namespace that has had no sockets here, and what nodes
-    /// say to each other.
+    /// Takes an answer about a namespace that has had no sockets here, and messages between nodes
+    /// of ours.
     fn receive_elsewhere(&self, channel: &str, frame: &Bytes) {
         let (codec, applied) = (self.peers.codec(), &self.peers.counts().applied);
         for namespace in codec.namespaces(channel) {
@@ -181,7 +181,7 @@ impl Relay {
         }
     }
 
-    /// `bytes`: in how many it came.
+    /// Applies a message that came in this many `bytes`.
     fn apply(
         &self,
         adapter: &Arc<Adapter>,
@@ -249,7 +249,7 @@ impl Relay {
                 self.server_side(adapter, from, request, &event);
             }
             Message::Answer { request, answer } => {
-                // Answers to others come by, too.
+                // Answers to others pass by here, too.
                 if !self.peers.questions().answer(&request, from, answer, bytes) {
                     return Effect::None;
                 }
@@ -258,7 +258,7 @@ impl Relay {
         Effect::Applied
     }
 
-    /// The span of a delivery, if whoever sent the event is traced.
+    /// The span of a delivery, if the event's sender is traced.
     fn trace<'a>(
         &self,
         adapter: &Adapter,
@@ -269,7 +269,7 @@ impl Relay {
         self.context.tracer().deliver(adapter.namespace(), event, from, flags.trace)
     }
 
-    /// The event as the clients of this node get it.
+    /// The event in its form for the clients of this node.
     fn packet(&self, event: Result<Value, ReadError>) -> Result<Value, PayloadError> {
         Payload::of_packet(event?, true).into_wire(self.context.parser())
     }

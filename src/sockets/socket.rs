@@ -38,8 +38,19 @@ use crate::{
     telemetry::traces::Origin,
 };
 
-/// A client's socket in one namespace. Cheap to clone; outlives the connection, after which emits
-/// go nowhere.
+/// A client's socket in one namespace. Cheap to clone. It outlives the connection; emits go nowhere
+/// then.
+///
+/// ```
+/// use switchboard::{Data, Fault, Gateway, Reply, Socket};
+///
+/// let chat = Gateway::new("/chat").on("enter", async |socket: Socket, Data(room): Data<String>| {
+///     socket.join(room.clone()).await?;
+///     socket.set("room", &room)?;
+///     let name = socket.user().map_or_else(|| "somebody".to_owned(), |user| user.to_string());
+///     Ok::<_, Fault>(Reply::event("entered", &name).to_room(room).except_sender())
+/// });
+/// ```
 #[derive(Clone)]
 pub struct Socket(Arc<Inner>);
 
@@ -48,24 +59,24 @@ struct Inner {
     sid: Sid,
     namespace: Str,
     adapter: Arc<Adapter>,
-    /// Weak, because the handlers that it holds hold this.
+    /// Weak, because the raw socket holds handlers that hold this.
     raw: Weak<RawSocket<Adapter>>,
     identity: RwLock<Identity>,
     params: Box<[(Box<str>, Box<str>)]>,
     peer: Option<IpAddr>,
     connected_at: SystemTime,
-    /// Made when the first value is set: most sockets have none.
+    /// Made with the first value: most sockets have none.
     data: Mutex<Option<Box<Map<String, Json>>>>,
     /// The rooms at the moment of leaving, for disconnect handlers.
     last_rooms: Mutex<Option<Box<[Room]>>>,
     closed: AtomicBool,
-    /// Made when somebody asks, see [`Socket::closed`].
+    /// Made when a task waits, see [`Socket::closed`].
     closing: Mutex<Option<CancellationToken>>,
-    /// None: tokens are looked at once, when a socket connects.
+    /// `None`: tokens are checked once, when a socket connects.
     expiry: Option<Expiry>,
-    /// When something is due for the token, if it is watched.
+    /// The next deadline of the token, if it is watched.
     deadline: Mutex<Option<expiry::Due>>,
-    /// What other nodes are shown of the handshake; none if there are no other nodes.
+    /// The handshake for other nodes. Empty without other nodes.
     shown: OnceLock<Box<Map<String, Json>>>,
     origin: Origin,
 }
@@ -103,7 +114,7 @@ impl Socket {
         }))
     }
 
-    /// The public id: what the client knows as `socket.id`.
+    /// The public id, `socket.id` in the client.
     pub fn id(&self) -> SocketId {
         self.0.id
     }
@@ -113,22 +124,29 @@ impl Socket {
         self.0.sid
     }
 
-    /// The namespace that the socket is in.
+    /// The namespace of the socket.
     pub fn namespace(&self) -> &str {
         &self.0.namespace
     }
 
     /// A parameter of the gateway's path: `room` in `/chat/{room}`.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Reply, Socket};
+    ///
+    /// let chat = Gateway::new("/chat/{room}")
+    ///     .on("where", async |socket: Socket| Reply::ack(&socket.param("room")));
+    /// ```
     pub fn param(&self, name: &str) -> Option<&str> {
         self.0.params.iter().find(|(key, _)| &**key == name).map(|(_, value)| &**value)
     }
 
-    /// The user, or none for an anonymous socket.
+    /// The user. `None` for an anonymous socket.
     pub fn user(&self) -> Option<UserId> {
         self.0.identity.read().user_id().cloned()
     }
 
-    /// Everything that the token said about the client.
+    /// The client's identity, with all claims of its token.
     pub fn identity(&self) -> Identity {
         self.0.identity.read().clone()
     }
@@ -138,10 +156,26 @@ impl Socket {
         self.0.identity.read().expires_at()
     }
 
-    /// Puts a newer token of the same user in the place of the old one.
+    /// Replaces the token by a newer one of the same user.
+    ///
+    /// ```
+    /// use switchboard::{Authenticate, Data, Gateway, Jwt, Reply, Socket};
+    ///
+    /// let authenticate = Authenticate::required(Jwt::hs256("a secret of at least 32 bytes, please"));
+    /// let gateway = Gateway::new("/").middleware(authenticate.clone()).on(
+    ///     "token",
+    ///     move |socket: Socket, Data(token): Data<String>| {
+    ///         let authenticate = authenticate.clone();
+    ///         async move {
+    ///             socket.refresh(authenticate.verify(&token).await?)?;
+    ///             Ok::<_, switchboard::Fault>(Reply::ack(&true))
+    ///         }
+    ///     },
+    /// );
+    /// ```
     ///
     /// # Errors
-    /// `forbidden` if it is another user's, or an anonymous one; nothing is changed then.
+    /// `forbidden` if it is anonymous or another user's. Nothing is changed then.
     pub fn refresh(&self, identity: Identity) -> Result<(), Fault> {
         {
             let mut current = self.0.identity.write();
@@ -159,7 +193,7 @@ impl Socket {
         self.0.adapter.context().transports().may_ask(self.0.sid)
     }
 
-    /// From now on the socket does not outlive its token.
+    /// The socket does not outlive its token from now on.
     pub(crate) fn watch_token(&self) {
         if let Some(expiry) = &self.0.expiry {
             expiry.watch_token_of(self);
@@ -179,7 +213,7 @@ impl Socket {
         self.0.adapter.context().node()
     }
 
-    /// The client's address, behind trusted proxies the one that they report.
+    /// The client's address; behind trusted proxies, the one that they report.
     pub fn peer_addr(&self) -> Option<IpAddr> {
         self.0.peer
     }
@@ -189,22 +223,30 @@ impl Socket {
         self.0.connected_at
     }
 
-    /// `websocket` or `polling`, as of now; none after the disconnect.
+    /// `websocket` or `polling`, as of now. `None` after the disconnect.
     pub fn transport(&self) -> Option<&'static str> {
         self.0.raw.upgrade().map(|raw| transport_of(&raw))
     }
 
     /// Sends an event to this socket. A tuple gives several arguments.
     ///
+    /// ```
+    /// use switchboard::{Gateway, Socket};
+    ///
+    /// let gateway = Gateway::new("/").on_connect(async |socket: Socket| {
+    ///     socket.emit("welcome", &("hello", 1)).expect("this can be encoded");
+    /// });
+    /// ```
+    ///
     /// # Errors
-    /// If `data` cannot be serialized or the name is reserved. A socket that has gone, or reads too
-    /// slowly and is being cut off, is no error.
+    /// If `data` cannot be serialized or the name is reserved. A socket that has left, or that is
+    /// being cut off because it reads too slowly, is no error.
     pub fn emit<T: Serialize + ?Sized>(&self, name: &str, data: &T) -> Result<(), PayloadError> {
         let me = Audience::nobody().socket(self.0.id);
         self.send(Payload::event(name, data)?, &me)
     }
 
-    /// Sends an event that this socket's handler emits.
+    /// Sends an event of this socket's handler.
     pub(crate) fn send(&self, payload: Payload, audience: &Audience) -> Result<(), PayloadError> {
         let sender = Sender { id: self.0.id, sid: self.0.sid };
         door::send(Start::Here(&self.0.adapter), payload, audience, Some(sender))
@@ -214,17 +256,34 @@ impl Socket {
         self.0.adapter.acknowledge(self.0.sid, ack_id, payload)
     }
 
-    /// Emits to others of this namespace; this socket is left out, as with `socket.to(room)`.
+    /// Emits to others of this namespace. This socket is left out, as with `socket.to(room)`.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Socket};
+    ///
+    /// let gateway = Gateway::new("/").on_connect(async |socket: Socket| {
+    ///     socket.to().room("lobby").emit("joined", &socket.id()).expect("an id can be encoded");
+    /// });
+    /// ```
     pub fn to(&self) -> Emitter {
         Emitter::here(self.0.adapter.clone()).except_socket(self.0.id)
     }
 
-    /// Joins a room. Emits of this node reach the socket from the first poll on, those of other
-    /// nodes once this has ended: what is told the client afterwards is never too early.
+    /// Joins a room. Emits of this node reach the socket from the first poll on. Emits of other
+    /// nodes reach it once this has ended, so tell the client afterwards.
+    ///
+    /// ```
+    /// use switchboard::{Data, Fault, Gateway, Reply, Socket};
+    ///
+    /// let gateway = Gateway::new("/").on("join", async |socket: Socket, Data(room): Data<String>| {
+    ///     socket.join(room).await?;
+    ///     Ok::<_, Fault>(Reply::ack(&true))
+    /// });
+    /// ```
     ///
     /// # Errors
-    /// `forbidden` if the socket is in as many rooms as `limits.max_rooms_per_socket` allows, its
-    /// own rooms not counted.
+    /// `forbidden` if the socket is in as many rooms as `limits.max_rooms_per_socket` allows. Its
+    /// own rooms do not count.
     pub async fn join(&self, room: impl Into<Room>) -> Result<(), Fault> {
         let room = room.into();
         self.join_here(room.clone())?;
@@ -245,8 +304,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Joins the rooms that the server gives every socket; not counted against the limit. In force
-    /// as [`join`](Self::join) once [`settled`](Self::settled) has ended.
+    /// Joins the rooms that the server gives every socket. They do not count against the limit. In
+    /// force as [`join`](Self::join) once [`settled`](Self::settled) has ended.
     pub(crate) fn join_own(&self, rooms: &[Room]) {
         self.0.adapter.join(self.0.sid, rooms);
     }
@@ -256,7 +315,7 @@ impl Socket {
         adapter.settled(&adapter.rooms_of(self.0.sid)).await;
     }
 
-    /// Leaves a room. Leaving one's own rooms (id, user, `authenticated`) is ignored: emits and
+    /// Leaves a room. The socket's own rooms (id, user, `authenticated`) cannot be left: emits and
     /// acknowledgements of others depend on them.
     pub fn leave(&self, room: &str) {
         if !self.is_own_room(room) {
@@ -269,7 +328,7 @@ impl Socket {
         self.0.adapter.is_in(self.0.sid, room)
     }
 
-    /// How many rooms the server has given the socket.
+    /// The number of rooms that the server has given the socket.
     fn own_rooms(&self) -> usize {
         if self.user().is_some() { 3 } else { 1 }
     }
@@ -281,7 +340,7 @@ impl Socket {
             })
     }
 
-    /// The rooms that the socket is in; in a disconnect handler those that it was in. Sorted.
+    /// The rooms of the socket, sorted. In a disconnect handler, its last rooms.
     pub fn rooms(&self) -> Vec<Room> {
         let kept = self.0.last_rooms.lock().as_ref().map(|rooms| rooms.to_vec());
         let mut rooms = kept.unwrap_or_else(|| self.0.adapter.rooms_of(self.0.sid));
@@ -292,7 +351,7 @@ impl Socket {
     /// Reads a value of this socket's data.
     ///
     /// # Errors
-    /// `internal` if the value is there but is no `T`.
+    /// `internal` if there is a value of another type.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Fault> {
         let Some(value) = self.0.data.lock().as_ref().and_then(|data| data.get(key).cloned())
         else {
@@ -305,8 +364,18 @@ impl Socket {
         })
     }
 
-    /// Keeps a value with this socket, as `socket.data` in Node.js. It must be serializable because
-    /// other nodes see it in `fetchSockets`.
+    /// Keeps a value with this socket, as `socket.data` in Node.js. It must be serializable,
+    /// because other nodes see it in `fetchSockets`.
+    ///
+    /// ```
+    /// use switchboard::{Fault, Gateway, Reply, Socket};
+    ///
+    /// let gateway = Gateway::new("/").on("visit", async |socket: Socket| {
+    ///     let visits = socket.get::<u32>("visits")?.unwrap_or(0) + 1;
+    ///     socket.set("visits", &visits)?;
+    ///     Ok::<_, Fault>(Reply::ack(&visits))
+    /// });
+    /// ```
     ///
     /// # Errors
     /// `internal` if it cannot be serialized.
@@ -324,7 +393,7 @@ impl Socket {
         };
         if let (Some(watch), Some(mut data)) = (watch, data) {
             if let Some(user) = self.user() {
-                // What the application calls so is the application's.
+                // If the application has data of this name, that stays.
                 data.entry("user").or_insert_with(|| Json::from(&*user));
             }
             watch.tell(&self.0.namespace, What::DataChanged { id: self.0.id, data });
@@ -332,7 +401,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Everything that this socket is beyond its connection, to be written down.
+    /// Everything of this socket beyond its connection, to be written down.
     ///
     /// ```
     /// use switchboard::{Gateway, Reply, Socket};
@@ -360,11 +429,22 @@ impl Socket {
         !self.0.closed.load(Ordering::Acquire)
     }
 
-    /// Ends when the socket has disconnected.
+    /// Waits until the socket has disconnected.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Socket};
+    ///
+    /// let gateway = Gateway::new("/").on_connect(async |socket: Socket| {
+    ///     tokio::spawn(async move {
+    ///         socket.closed().await;
+    ///         println!("{} is gone", socket.id());
+    ///     });
+    /// });
+    /// ```
     pub async fn closed(&self) {
         let token = {
             let mut closing = self.0.closing.lock();
-            // Asked under the lock that `mark_closed` takes, so that the end is never missed.
+            // Checked under the lock that `mark_closed` takes, so that the end is never missed.
             if !self.is_connected() {
                 return;
             }
@@ -375,6 +455,12 @@ impl Socket {
 
     /// Disconnects this socket from its namespace. The client sees `io server disconnect` and does
     /// not come back by itself. With `close_transport` the connection below it is closed too.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Socket};
+    ///
+    /// let gateway = Gateway::new("/").on("bye", async |socket: Socket| socket.disconnect(true));
+    /// ```
     pub fn disconnect(&self, close_transport: bool) {
         if let Some(raw) = self.0.raw.upgrade() {
             self.0.adapter.disconnect(raw, close_transport);
@@ -394,18 +480,18 @@ impl Socket {
             .ok()
     }
 
-    /// The trace that the socket came with.
+    /// The trace of its connect.
     pub(crate) fn origin(&self) -> &Origin {
         &self.0.origin
     }
 
-    /// Keeps what other nodes are shown of the handshake.
+    /// Keeps the handshake in its form for other nodes.
     pub(crate) fn show_handshake(&self, shown: Map<String, Json>) {
-        // Set once, when the socket is let in.
+        // Set once, when the socket enters.
         let _ = self.0.shown.set(Box::new(shown));
     }
 
-    /// Tells who watches that the socket has come.
+    /// Reports the new socket to the watcher.
     pub(crate) fn show_connected(&self) {
         if let Some(watch) = self.0.adapter.watch() {
             let description = Description { rooms: self.rooms(), ..self.0.describe() };
@@ -425,7 +511,8 @@ impl Socket {
         &self.0.adapter
     }
 
-    /// Remembers the rooms and wakes who waits for the end. Returns false if it was done before.
+    /// Remembers the rooms and wakes tasks that wait for the end. Returns false if this was done
+    /// before.
     pub(crate) fn mark_closed(&self, rooms: Vec<Room>) -> bool {
         let mut closing = self.0.closing.lock();
         if self.0.closed.swap(true, Ordering::AcqRel) {

@@ -1,8 +1,8 @@
-//! What happens to the sockets of this node, told to whoever watches them.
+//! Reports of everything that happens to the sockets of this node, for a watcher.
 //!
-//! Where something happens, [`Watch`] is asked for first: nobody watches, nothing is done. What is
-//! told waits in a queue that is bounded in number and size, so that a watcher who is slow misses
-//! something instead of holding up a socket.
+//! Each place that reports asks for the [`Watch`] first: without a watcher nothing is done. Reports
+//! wait in a queue that is bounded in number and size, so a slow watcher misses some instead of
+//! holding up a socket.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -20,33 +20,33 @@ use crate::{
     rate::Bucket, telemetry::meters::Counter,
 };
 
-/// How much may wait for the watcher.
+/// Most reports that may wait for the watcher.
 const QUEUE: usize = 4096;
 
-/// Events of sockets that are told in a second, each socket that gets one counted; bursts of twice
-/// as many.
+/// Most reported events of sockets in a second, each counted once for every receiving socket; twice
+/// as many in a burst.
 const EVENTS_PER_SECOND: u32 = 500;
 
-/// An event whose arguments are longer is told without them.
+/// Longest arguments of an event, in bytes. Longer ones are left out of the report.
 const LONGEST_EVENT: usize = 4096;
 
-/// The member of a socket's data that describes it to admins; Node.js nodes have the same beside
-/// what the application keeps. With us it holds the user, too.
+/// The member of a socket's data that describes it to admins. Node.js nodes have the same beside
+/// the application's data. Ours holds the user, too.
 pub(crate) const FOR_ADMINS: &str = "_admin";
 
-/// What sockets of one client have in common, in as many characters as Node.js shows. The id of the
-/// connection cannot be told from it.
+/// An id that the sockets of one client share, of the length that Node.js shows. The connection's
+/// id cannot be derived from it.
 pub(crate) fn client_id(connection: Sid) -> String {
     SocketId::of_connection(connection, "").as_str().chars().take(12).collect()
 }
 
-/// As much is told of the name of such an event.
+/// The reported length of such an event's name.
 const LONGEST_NAME: usize = 128;
 
-/// What the watcher takes from: one thing after the other, in the order in which they happened.
+/// The watcher's end of the queue. Reports come in the order of the events.
 pub(crate) type Happenings = mpsc::Receiver<Happening>;
 
-/// Something that happened to sockets of one namespace.
+/// A report about sockets of one namespace.
 #[derive(Debug)]
 pub(crate) struct Happening {
     pub(crate) at: SystemTime,
@@ -65,7 +65,7 @@ pub(crate) enum What {
     Sent { id: SocketId, event: Told },
 }
 
-/// An event as it is told.
+/// An event in its reported form.
 #[derive(Debug, Clone)]
 pub(crate) struct Told(Payload);
 
@@ -79,11 +79,11 @@ impl Told {
             _ => format!("({length} bytes, not shown)"),
         };
         let name: String = name.chars().take(LONGEST_NAME).collect();
-        // A name that no event may have cannot have come this far.
+        // An event with a reserved name cannot have come this far.
         Self(Payload::event(&name, &note).unwrap_or_else(|_| payload.clone()))
     }
 
-    /// Its name and its arguments; none if it is malformed.
+    /// The name and the arguments. `None` if the event is malformed.
     pub(crate) fn arguments(&self) -> Option<Vec<Tree>> {
         let mut arguments = vec![Tree::from(self.0.event_name()?.as_ref())];
         arguments.extend(self.0.tree().ok()?);
@@ -91,7 +91,7 @@ impl Told {
     }
 }
 
-/// The bytes of a packet, its attachments included.
+/// The size of a packet in bytes, its attachments included.
 fn length(value: &Value) -> usize {
     match value {
         Value::Str(text, attachments) => {
@@ -101,13 +101,13 @@ fn length(value: &Value) -> usize {
     }
 }
 
-/// Tells what happens, while somebody watches.
+/// Reports to the watcher, while there is one.
 #[derive(Debug)]
 pub(crate) struct Watch {
     on: AtomicBool,
     queue: mpsc::Sender<Happening>,
     events: Mutex<Bucket>,
-    /// What nobody was told because it was too much.
+    /// Reports that were dropped because there were too many.
     missed: Counter,
 }
 
@@ -118,7 +118,7 @@ impl Watch {
         (Self { on: AtomicBool::new(false), queue, events, missed: Counter::default() }, happenings)
     }
 
-    /// Whether somebody watches.
+    /// Whether there is a watcher.
     pub(crate) fn is_on(&self) -> bool {
         self.on.load(Ordering::Relaxed)
     }
@@ -127,7 +127,7 @@ impl Watch {
         self.on.store(on, Ordering::Relaxed);
     }
 
-    /// How much happened that was not told.
+    /// The number of dropped reports.
     pub(crate) fn missed(&self) -> u64 {
         self.missed.get()
     }
@@ -139,7 +139,7 @@ impl Watch {
         }
     }
 
-    /// Tells of an event that a socket sent.
+    /// Reports an event from a socket.
     pub(crate) fn received(&self, namespace: &Str, id: SocketId, payload: &Payload) {
         if self.may_tell() {
             let event = Told::of(payload);
@@ -147,7 +147,8 @@ impl Watch {
         }
     }
 
-    /// Tells of an event that sockets get. Who they are is asked only if it can be told.
+    /// Reports an event to sockets. `to` names them, and is called only if there is room for the
+    /// report.
     pub(crate) fn sent(&self, namespace: &Str, to: impl FnOnce() -> Vec<SocketId>, value: &Value) {
         if !self.may_tell() {
             return;

@@ -18,9 +18,20 @@ use crate::{
     },
 };
 
-/// Propagates each event that a handler replies to the sender to the user's other sockets too, on
-/// every node, so that all tabs of a user see the same. The sender never gets it twice;
-/// acknowledgements, errors and replies to anonymous sockets are left alone.
+/// Sends each event that a handler replies to the sender also to the user's other sockets, on every
+/// node, so that all tabs of a user see the same. The sender never gets it twice. Acknowledgements,
+/// errors and replies to anonymous sockets stay as they are.
+///
+/// ```
+/// use switchboard::{Gateway, Switchboard, gateway::interceptor::Propagate};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Switchboard::builder().intercept(Propagate).gateway(Gateway::new("/")).build()?;
+/// # _ = server;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Propagate;
 
@@ -33,7 +44,7 @@ impl Interceptor for Propagate {
         Box::pin(async move {
             let outcome = next.run(event.clone()).await;
             let Some(user) = event.socket().user() else { return Ok(outcome) };
-            // The sender is one of the user's sockets: one emit to the user reaches all of them,
+            // The sender is one of the user's sockets, so one emit to the user reaches all of them,
             // the sender once.
             Ok(outcome.map(|replies| {
                 replies.map(move |mut reply| {
@@ -47,8 +58,14 @@ impl Interceptor for Propagate {
     }
 }
 
-/// Logs each event at debug level: its name, how long the handler took, and the code of a fault.
-/// Never its arguments.
+/// Logs each event at debug level: its name, the handler's time, and the code of a fault. Never its
+/// arguments.
+///
+/// ```
+/// use switchboard::{Gateway, gateway::interceptor::Logging};
+///
+/// let gateway = Gateway::new("/").intercept(Logging);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Logging;
 
@@ -75,13 +92,20 @@ impl Interceptor for Logging {
     }
 }
 
-/// Answers `timeout` when the rest of the chain takes too long; the handler's future is dropped
-/// then. Replies that stream are not cut: the limit is on the handler, not on its stream.
+/// Answers `timeout` when the rest of the chain takes too long, and drops the handler's future.
+/// Streaming replies are not cut: the limit is on the handler, not on its stream.
+///
+/// ```
+/// use std::time::Duration;
+/// use switchboard::{Gateway, gateway::interceptor::Timeout};
+///
+/// let gateway = Gateway::new("/").intercept(Timeout::after(Duration::from_secs(5)));
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Timeout(Duration);
 
 impl Timeout {
-    /// The longest that a handler may take.
+    /// The longest time for a handler.
     pub const fn after(limit: Duration) -> Self {
         Self(limit)
     }
@@ -100,7 +124,15 @@ impl Interceptor for Timeout {
     }
 }
 
-/// Counts events and what became of them; read the counts through [`Counting::counts`].
+/// Counts events and their outcomes. [`Counting::counts`] reads the counts.
+///
+/// ```
+/// use switchboard::{Gateway, gateway::interceptor::Counting};
+///
+/// let counting = Counting::new();
+/// let gateway = Gateway::new("/").intercept(counting.clone());
+/// assert_eq!(counting.counts().events, 0);
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Counting(Arc<Counters>);
 
@@ -111,7 +143,7 @@ struct Counters {
     faults: AtomicU64,
 }
 
-/// What [`Counting`] has seen since it was made.
+/// The counts of a [`Counting`] since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Events that reached the interceptor.

@@ -1,4 +1,4 @@
-//! Who gets what is said to certain places: who may have missed it when it did not come.
+//! The sockets that would have got messages to certain places, and may have missed them.
 
 use std::time::Instant;
 
@@ -10,21 +10,21 @@ use crate::cluster::{
     message::Selection,
 };
 
-/// How many sockets are looked at under one lock.
+/// How many sockets are checked under one lock.
 const AT_ONCE: usize = 128;
 
 impl Adapter {
-    /// The connections of the sockets that were here before `until` and get what is said to
-    /// `places`; without places all of them.
+    /// The connections of sockets that were here before `until` and get messages to `places`;
+    /// without places, all of them.
     pub(crate) fn concerned(&self, until: Instant, places: Option<&Places>) -> Vec<Sid> {
         let places = places.map(|places| places.of(self.namespace()));
         let everybody: BroadcastOptions = Selection::default().into();
         let all = self.local.sockets(everybody);
         let mut concerned = Vec::new();
-        // In steps: who enters or leaves meanwhile waits for one of them at most.
+        // In steps: a socket that enters or leaves meanwhile waits for one step at most.
         for step in all.chunks(AT_ONCE) {
             let members = self.members.read();
-            // One who is not listed is in a namespace without a gateway.
+            // An unlisted socket is in a namespace without a gateway.
             let was_here = |sid: &&Sid| members.get(**sid).is_none_or(|it| it.entered <= until);
             concerned.extend(step.iter().filter(was_here).copied());
         }

@@ -1,6 +1,6 @@
-//! The last step on the way to the sockets of this node. What waits for each client is counted here,
-//! before it is queued: who takes too little is cut off, and who has something waiting is left out
-//! of what is volatile.
+//! The last step to the sockets of this node. A packet is counted for each client before it is
+//! queued. A client that takes too little is cut off, and a client with waiting packets is skipped
+//! by volatile ones.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -19,29 +19,29 @@ use crate::{
     id::SocketId,
 };
 
-/// What became of an event on this node.
+/// The outcome of an event on this node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Delivered {
-    /// Sockets that it was meant for.
+    /// The number of its target sockets.
     pub(crate) meant: usize,
-    /// Sockets whose queues have taken it.
+    /// The number of sockets whose queue has taken it.
     pub(crate) queued: usize,
 }
 
-/// What became of counting a packet for the clients that are to get it.
+/// The outcome of counting a packet for its target clients.
 #[derive(Default)]
 struct Counted {
-    /// How many get it.
+    /// The number of clients that get it.
     fit: usize,
-    /// Too much waits for them.
+    /// Clients for which too much waits.
     full: SmallVec<[Sid; 4]>,
-    /// They are not ready for anything volatile.
+    /// Clients that are not ready for a volatile packet.
     busy: SmallVec<[SocketId; 4]>,
     is_node_full: bool,
 }
 
 impl Counted {
-    /// How many have it, once it was sent.
+    /// The number of clients that have it after sending.
     fn queued(&self, sent: &Result<(), Vec<SocketError>>) -> usize {
         let failed = sent.as_ref().err().map_or(0, Vec::len);
         self.fit.saturating_sub(failed)
@@ -49,7 +49,7 @@ impl Counted {
 }
 
 impl Adapter {
-    /// The socket is in the namespace now: packets reach it.
+    /// The socket is in the namespace now, and packets reach it.
     pub(crate) fn admitted(&self, sid: Sid) {
         self.context.transports().joined(sid);
         if let Some(member) = self.members.read().get(sid) {
@@ -63,8 +63,8 @@ impl Adapter {
     }
 
     /// Delivers to sockets of this node. A socket for which too much waits is cut off at the
-    /// transport: a packet is never silently missing from an open connection. What is volatile is
-    /// missing where something waits, and never overtakes what does.
+    /// transport: a packet is never silently missing from an open connection. A volatile packet
+    /// skips sockets with waiting packets, and never overtakes these.
     pub(super) fn deliver(&self, packet: Packet, options: BroadcastOptions) -> Delivered {
         let is_volatile = options.has_flag(BroadcastFlags::Volatile);
         let is_broadcast = options.has_flag(BroadcastFlags::Broadcast);
@@ -102,7 +102,7 @@ impl Adapter {
         let (members, transports) = (self.members.read(), self.context.transports());
         for sid in targets {
             let Some(member) = members.get(*sid) else {
-                // Where there is no gateway nobody is listed.
+                // Without a gateway no socket is listed.
                 counted.fit += usize::from(!self.has_gateway);
                 continue;
             };
@@ -123,8 +123,7 @@ impl Adapter {
         counted
     }
 
-    /// Counts what each of the sockets that `options` select is about to be sent, and returns their
-    /// loads.
+    /// Counts a packet for each socket that `options` select, and returns their loads.
     pub(super) fn count_for_each(
         &self,
         packet: &Packet,
@@ -159,8 +158,8 @@ impl Adapter {
         }
     }
 
-    /// The errors of a broadcast carry no ids, so each target for which something waits is asked
-    /// whether its queue is full.
+    /// The errors of a broadcast carry no ids. So each target with waiting packets is asked whether
+    /// its queue is full.
     #[cold]
     fn cut_slow(&self, targets: &[Sid]) {
         let transports = self.context.transports();
@@ -180,8 +179,8 @@ impl Adapter {
     }
 }
 
-/// The engine has a way of its own for what is volatile, beside its queue: that is where it overtakes
-/// what was sent before, or comes after it is old.
+/// Removes the volatile flag. The engine handles volatile packets beside its queue, where they
+/// overtake earlier packets, or arrive late.
 fn not_volatile(options: BroadcastOptions) -> BroadcastOptions {
     let mut same = BroadcastOptions::default();
     for flag in [BroadcastFlags::Local, BroadcastFlags::Broadcast] {
@@ -194,7 +193,7 @@ fn not_volatile(options: BroadcastOptions) -> BroadcastOptions {
     same
 }
 
-/// What a packet is on its way to a client, but for a few bytes.
+/// The size of a packet on its way to a client, but for a few bytes.
 fn size_of(packet: &Packet) -> Size {
     let (value, ack_id) = match &packet.inner {
         PacketData::Event(value, id) | PacketData::BinaryEvent(value, id) => (value, *id),
@@ -217,7 +216,7 @@ fn size_of(packet: &Packet) -> Size {
     }
 }
 
-/// Whether the socket's queue is full, without sending anything: `emit` reserves a place in the
+/// Whether the socket's queue is full, without sending anything. `emit` reserves a place in the
 /// queue before it serializes, and gives it back when that fails.
 fn is_queue_full(socket: &RawSocket<Adapter>) -> bool {
     struct Unserializable;

@@ -1,5 +1,5 @@
-//! What is done with the sockets of this node alone: for the cluster's other nodes, and for the
-//! part of a cluster-wide call that concerns this one.
+//! Operations on the sockets of this node alone: for other nodes, and for this node's part of an
+//! operation on the whole cluster.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -30,8 +30,8 @@ impl Adapter {
         {
             let mut members = self.members.write();
             for sid in selected {
-                // Who has left meanwhile joins nothing any more. Who is in a namespace without a gateway
-                // is not listed.
+                // A socket that has left meanwhile joins nothing any more. A socket in a namespace
+                // without a gateway is not listed.
                 if members.has(sid) || !self.has_gateway {
                     members.join(sid, rooms);
                     self.local.add_all(sid, rooms.to_vec());
@@ -40,13 +40,13 @@ impl Adapter {
         }
         if let Some(interest) = &self.interest {
             interest.joined(rooms);
-            // Nobody may have been selected.
+            // The selection may have been empty.
             interest.left(rooms.iter().cloned());
         }
     }
 
-    /// Takes the sockets of this node that `options` select out of rooms. Nobody is taken out of
-    /// the rooms that the server gave it (its own id, its user, `authenticated`): emits of others
+    /// Takes the sockets of this node that `options` select out of rooms. No socket leaves the
+    /// rooms that the server gave it (its own id, its user, `authenticated`): emits of others
     /// depend on them.
     pub(crate) fn leave_here(&self, options: BroadcastOptions, rooms: &[Room]) {
         let belongs_to_the_server = |room: &str| {
@@ -68,7 +68,7 @@ impl Adapter {
         self.left(rooms);
     }
 
-    /// Disconnects the sockets of this node that `options` select, and says how many they were.
+    /// Disconnects the sockets of this node that `options` select, and returns their number.
     pub(crate) fn disconnect_here(
         &self,
         options: BroadcastOptions,
@@ -82,22 +82,22 @@ impl Adapter {
         count
     }
 
-    /// The sockets of this node that `options` select, as other nodes see them; none of a hidden
-    /// namespace.
+    /// The sockets of this node that `options` select, described for other nodes. Empty for a
+    /// hidden namespace.
     pub(crate) fn describe_here(&self, options: BroadcastOptions) -> Vec<Description> {
         if self.hidden {
             return Vec::new();
         }
         let targets = self.local.sockets(options);
         let mut described = Vec::with_capacity(targets.len());
-        // In steps: who enters or leaves meanwhile waits for one of them at most.
+        // In steps: a socket that enters or leaves meanwhile waits for one step at most.
         for step in targets.chunks(DESCRIBED_AT_ONCE) {
             let found: Vec<_> = {
                 let members = self.members.read();
                 let found = |&sid: &Sid| Some((sid, members.get(sid)?.described_by.upgrade()?));
                 step.iter().filter_map(found).collect()
             };
-            // Not under the lock, which is taken again for the rooms.
+            // Not under the lock, for reading the rooms takes it again.
             described.extend(found.into_iter().map(|(sid, described_by)| {
                 let mut description = described_by.describe();
                 description.rooms = self.rooms_of(sid);
@@ -112,17 +112,17 @@ impl Adapter {
         self.local.rooms(options)
     }
 
-    /// Whether a frame for a room concerns this node; it may be that the last member just left.
+    /// Whether a frame for a room concerns this node. The last member may just have left.
     pub(crate) fn hears_of(&self, room: &str) -> bool {
         match &self.interest {
             Some(interest) => interest.hears_of(room),
-            // One pattern brings everything, so only the members tell.
+            // One pattern brings all rooms, so only the members tell.
             None => self.has_members(room),
         }
     }
 
-    /// Sends an event to sockets of this node and asks each for an acknowledgement. Gives those
-    /// that come, and how many were asked.
+    /// Sends an event to sockets of this node and asks each for an acknowledgement. Returns the
+    /// stream of acknowledgements, and the number of asked clients.
     pub(crate) fn ask_here(
         self: &Arc<Self>,
         value: Value,
@@ -131,7 +131,7 @@ impl Adapter {
     ) -> (impl Stream<Item = Payload> + Send + use<>, usize) {
         self.show_sent(&value, &options);
         let packet = Packet::event(self.local.path().clone(), value);
-        // As long as the answers are waited for, their clients are read from.
+        // Clients are read from as long as their answers are awaited.
         let loads = self.count_for_each(&packet, options.clone());
         let awaited: Vec<_> = loads.iter().map(Load::await_answer).collect();
         let (acks, asked) = self.local.broadcast_with_ack(packet, options, Some(timeout));
@@ -153,7 +153,7 @@ impl Adapter {
                     self.context.meters().acks_received.count();
                     return Some(ack);
                 }
-                // Nobody else can be told that its answer says nothing.
+                // Nobody else can be told that its answer is unreadable.
                 Err(error) => {
                     tracing::debug!(%error, "an acknowledgement cannot be read");
                     self.context.transports().kill(sid, KillReason::BadRequest);
@@ -162,7 +162,7 @@ impl Adapter {
             Err(AckError::Socket(SocketError::InternalChannelFull)) => {
                 self.context.transports().kill(sid, KillReason::SlowConsumer);
             }
-            // Gone, or silent until the end.
+            // The client is gone, or was silent until the end.
             Err(_) => {}
         }
         None

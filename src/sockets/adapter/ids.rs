@@ -1,4 +1,4 @@
-//! Ids as others say them, and the sockets of this node that they mean.
+//! Ids as others name them, and the matching sockets of this node.
 
 use socketioxide::{TransportType, socket::Socket as RawSocket};
 use socketioxide_core::{
@@ -12,7 +12,7 @@ use crate::{
     id::{SocketId, connection_known_as},
 };
 
-/// How the connection of a socket travels, just now.
+/// The present transport of a socket's connection.
 pub(crate) fn transport_of(raw: &RawSocket<Adapter>) -> &'static str {
     match raw.transport_type() {
         TransportType::Websocket => "websocket",
@@ -21,7 +21,7 @@ pub(crate) fn transport_of(raw: &RawSocket<Adapter>) -> &'static str {
 }
 
 impl Adapter {
-    /// The public id of the socket that a connection has in this namespace.
+    /// The public id of a connection's socket in this namespace.
     pub(crate) fn id_of(&self, sid: Sid) -> Option<SocketId> {
         self.members.read().id_of(sid)
     }
@@ -38,8 +38,8 @@ impl Adapter {
         self.members.read().sid_of(id)
     }
 
-    /// The socket of this node that an id means: its public one, or for a client of version 2 the
-    /// id of its connection, by which it knows itself.
+    /// The socket of this node with this id: its public one, or for a client of version 2 the id of
+    /// its connection, by which it knows itself.
     pub(crate) fn socket_known_as(&self, id: &str) -> Option<SocketId> {
         let members = self.members.read();
         match id.parse() {
@@ -48,8 +48,8 @@ impl Adapter {
         }
     }
 
-    /// What a client of version 2 that began with a websocket calls itself. Other nodes may send to
-    /// the room of this name, so it is listened to.
+    /// The name by which a version 2 client knows itself if it began with a websocket. Other nodes
+    /// may send to the room of this name, so it is listened to.
     pub(super) fn name_by_connection(&self, sid: Sid) -> Room {
         match self.namespace().as_str() {
             "/" => Room::Owned(sid.as_str().to_owned()),
@@ -67,7 +67,7 @@ impl Adapter {
         self.context.is_reserved(room) || self.socket_known_as(room).is_some()
     }
 
-    /// A room that is named by the id of a version 2 client is that of its socket.
+    /// The socket's own room for a room that is named by the id of a version 2 client.
     pub(crate) fn own_room_or(&self, room: Room) -> Room {
         match connection_known_as(&room, self.namespace()) {
             None => room,
@@ -78,7 +78,7 @@ impl Adapter {
         }
     }
 
-    /// The sockets of this node that another one means.
+    /// Another node's selection, in terms of the sockets of this node.
     pub(crate) fn selected(&self, mut to: Selection) -> BroadcastOptions {
         for room in to.rooms.iter_mut().chain(&mut to.except) {
             let named = std::mem::take(room);

@@ -1,4 +1,4 @@
-//! Which rooms of a namespace this node hears of: exactly those with members here.
+//! The rooms of a namespace that this node listens to: exactly those with members here.
 
 use std::{
     collections::HashSet,
@@ -14,19 +14,19 @@ use socketioxide_core::adapter::Room;
 
 use crate::cluster::peers::Peers;
 
-/// How often rooms that may have become empty are looked at, and joins that nobody told of are
-/// looked for. A room that is heard of a moment too long costs nothing but its frames.
+/// The time between two checks for empty rooms, and for joins past our API. A room that is listened
+/// to a moment too long costs nothing but its frames.
 pub(super) const PERIOD: Duration = Duration::from_millis(250);
 
 /// The rooms that one adapter listens to.
 pub(super) struct Interest {
     namespace: Box<str>,
     peers: Arc<Peers>,
-    /// None: the namespace is gone.
+    /// `None`: the namespace is gone.
     rooms: Mutex<Option<HashSet<Room>>>,
-    /// Rooms that somebody left since the last look.
+    /// Rooms that lost a member since the last check.
     left: Mutex<HashSet<Room>>,
-    /// How often somebody may have joined or left past our API, as of the last look.
+    /// The number of possible changes past our API, as of the last check.
     seen: AtomicU64,
 }
 
@@ -41,7 +41,7 @@ impl Interest {
         }
     }
 
-    /// Rooms have a member here. To be called after the socket is in them.
+    /// These rooms have a member here. To be called after the socket is in them.
     pub(super) fn joined(&self, joined: &[Room]) {
         let mut rooms = self.rooms.lock();
         let Some(rooms) = &mut *rooms else { return };
@@ -53,25 +53,25 @@ impl Interest {
         }
     }
 
-    /// Rooms may have lost their last member.
+    /// These rooms may have lost their last member.
     pub(super) fn left(&self, rooms: impl IntoIterator<Item = Room>) {
         self.left.lock().extend(rooms);
     }
 
-    /// Whether frames of a room are heard.
+    /// Whether the node listens to a room.
     pub(super) fn hears_of(&self, room: &str) -> bool {
         self.rooms.lock().as_ref().is_some_and(|rooms| rooms.contains(room))
     }
 
-    /// The namespace is gone, and nothing is heard of its rooms any more.
+    /// The namespace is gone, and its rooms are not listened to any more.
     pub(super) fn close(&self) {
         for room in self.rooms.lock().take().into_iter().flatten() {
             self.peers.unlisten(&self.namespace, &room);
         }
     }
 
-    /// Looks after what has changed. `raw` counts what was done past our API, `is_empty` tells
-    /// whether a room has no members here, `all` lists the rooms that have some.
+    /// Handles changes. `raw` counts the possible changes past our API, `is_empty` tells whether a
+    /// room has no members here, and `all` lists the rooms with members.
     pub(super) fn look_after(
         &self,
         raw: u64,
@@ -80,7 +80,7 @@ impl Interest {
     ) {
         let left = std::mem::take(&mut *self.left.lock());
         for room in left {
-            // Under the lock, so that a join in between either is seen here or listens again.
+            // Under the lock, so that a join in between is either seen here or listens again.
             let mut rooms = self.rooms.lock();
             let Some(rooms) = &mut *rooms else { return };
             if is_empty(&room) && rooms.remove(&room) {
@@ -96,7 +96,7 @@ impl Interest {
             None => return,
         };
         self.joined(&all.into_iter().collect::<Vec<_>>());
-        // Looked at once more the next time, when a join that is under way has ended.
+        // Checked once more the next time, when a join under way has ended.
         self.left(gone);
     }
 }

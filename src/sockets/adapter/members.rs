@@ -1,8 +1,7 @@
-//! The sockets of one namespace on this node: the one place that knows which public id belongs to
-//! which connection.
+//! The sockets of one namespace on this node, and the only map from public ids to connections.
 //!
-//! The rooms of each socket stand here, too, beside those in socketioxide's local adapter, which can
-//! only be asked for all rooms of a socket or all members of a room, as a copy.
+//! The rooms of each socket are here, too. socketioxide's local adapter also has them, but gives
+//! only a copy of all rooms of a socket, or of all members of a room.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,25 +21,26 @@ pub(super) struct Member {
     pub(super) id: SocketId,
     pub(super) socket: Weak<RawSocket<Adapter>>,
     pub(super) described_by: Weak<dyn Describe>,
-    /// A client of version 2 knows itself by its connection.
+    /// The client has version 2 and knows itself by its connection.
     pub(super) is_known_by_connection: bool,
     pub(super) reach: Reach,
-    /// When it came.
+    /// The time of its entrance.
     pub(super) entered: Instant,
     rooms: HashSet<Room>,
 }
 
-/// A connection has one socket in a namespace at most, so its id finds the socket, too.
+/// The list of sockets. A connection has at most one socket in a namespace, so its id finds the
+/// socket, too.
 #[derive(Default)]
 pub(super) struct Members {
     by_sid: HashMap<Sid, Member, BuildHasherDefault<OfSid>>,
     by_id: HashMap<SocketId, Sid>,
-    /// How many members each room has.
+    /// The number of members of each room.
     sizes: HashMap<Room, usize>,
 }
 
-/// A hash of what is random already: this server draws the ids of connections, and no client can choose
-/// one. Each receiver of each emit is looked up by it.
+/// A hash for random keys: this server draws the ids of connections, and no client can choose one.
+/// It runs for each receiver of each emit.
 #[derive(Default)]
 struct OfSid(u64);
 
@@ -49,13 +49,13 @@ impl Hasher for OfSid {
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];
             word[..chunk.len()].copy_from_slice(chunk);
-            // Letters and digits leave bits of each byte the same; the product spreads the others.
+            // Letters and digits have the same bits in each byte. The product spreads the others.
             let word = self.0.rotate_left(5) ^ u64::from_le_bytes(word);
             self.0 = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
     }
 
-    /// The length, which is the same for all.
+    /// The length is the same for all keys.
     fn write_usize(&mut self, _: usize) {}
 
     fn finish(&self) -> u64 {
@@ -64,8 +64,7 @@ impl Hasher for OfSid {
 }
 
 impl Members {
-    /// Lists a socket. Answers whether another one had its connection before and had not been taken
-    /// off.
+    /// Lists a socket. Returns whether another one with its connection was still listed.
     pub(super) fn enter(
         &mut self,
         socket: &Arc<RawSocket<Adapter>>,
@@ -104,7 +103,7 @@ impl Members {
         }
     }
 
-    /// A socket comes into rooms.
+    /// A socket joins rooms.
     pub(super) fn join(&mut self, sid: Sid, rooms: &[Room]) {
         let Some(member) = self.by_sid.get_mut(&sid) else { return };
         for room in rooms {
@@ -128,12 +127,12 @@ impl Members {
         self.by_sid.get(&sid).map(|member| &member.rooms)
     }
 
-    /// Whether anybody is in a room.
+    /// Whether a room has members.
     pub(super) fn has_any_in(&self, room: &str) -> bool {
         self.sizes.contains_key(room)
     }
 
-    /// Takes a socket off, unless another one has its connection by now.
+    /// Removes a socket, unless another one has its connection by now.
     pub(super) fn exit(&mut self, sid: Sid, socket: &Weak<RawSocket<Adapter>>) -> Option<Member> {
         if !self.by_sid.get(&sid)?.socket.ptr_eq(socket) {
             return None;

@@ -1,13 +1,13 @@
 //! The namespaces of this node, and how those of a pattern (`/chat/{room}`) come and go.
 //!
-//! socketioxide makes such a namespace for the first CONNECT to it, whoever sends it. Other nodes and
-//! operators hear of it when a socket is let in; it is removed when it has been empty for a while.
-//! Without the while, a page that is loaded again would cost Redis its subscriptions each time.
+//! socketioxide makes such a namespace for the first CONNECT to it, from any client. Other nodes
+//! and operators hear of it when a socket enters. It is removed after it has been empty for a
+//! while; otherwise each reload of a page would cost Redis its subscriptions.
 //!
-//! A CONNECT can be on its way into a namespace that is being removed, or that another thread has just
-//! made a second time. Its socket would then be in a namespace that no packet finds. [`Adapters::enter`]
-//! notices the first, [`Adapter::retire`] makes good the second; both cut the connection, so that the
-//! client comes back to the namespace that there is.
+//! A CONNECT may be on its way into a namespace that is being removed, or that another thread has
+//! just made a second time. Its socket would be in a namespace that no packet finds.
+//! [`Adapters::enter`] notices the first case, and [`Adapter::retire`] makes good the second. Both
+//! cut the connection, so that the client comes back to the present namespace.
 
 use std::{
     collections::HashMap,
@@ -34,17 +34,17 @@ use crate::{
     sockets::node::Context,
 };
 
-/// How long a namespace of a pattern stays when nobody is in it any more.
+/// How long an empty namespace of a pattern stays.
 const LINGERING: Duration = Duration::from_secs(1);
 
-/// A room for the instant in which it is found out whether a socket and an adapter belong together.
+/// A room that exists only while we check whether a socket and an adapter belong together.
 const PROBE: Room = Room::Borrowed("\0probe");
 
 /// The adapters of all namespaces of this node.
 #[derive(Default)]
 pub(crate) struct Adapters {
     by_namespace: RwLock<HashMap<Str, Arc<Adapter>>>,
-    /// How many of them are of patterns.
+    /// The number of namespaces of patterns.
     of_patterns: AtomicUsize,
     peers: OnceLock<Arc<Peers>>,
 }
@@ -54,10 +54,10 @@ impl Adapters {
         self.by_namespace.read().get(namespace).cloned()
     }
 
-    /// Names the way to the other nodes; without it this node is alone.
+    /// Sets the way to the other nodes. Without it this node is alone.
     pub(crate) fn set_peers(&self, peers: Option<Arc<Peers>>) {
         if let Some(peers) = peers {
-            // Said once, when the server is built.
+            // Called once, when the server is built.
             let _ = self.peers.set(peers);
         }
     }
@@ -79,31 +79,31 @@ impl Adapters {
         Some(transport_of(&*self.get(namespace)?.socket(id)?))
     }
 
-    /// The namespaces that somebody has been let into, and those that are always there.
+    /// The namespaces that a socket has entered, and those that always exist.
     pub(crate) fn all(&self) -> Vec<Arc<Adapter>> {
         self.by_namespace.read().values().filter(|adapter| adapter.is_open()).cloned().collect()
     }
 
-    /// Whether this connection has a socket in any of them.
+    /// Whether this connection has a socket in any namespace.
     pub(super) fn know(&self, sid: Sid) -> bool {
         self.by_namespace.read().values().any(|adapter| adapter.members.read().has(sid))
     }
 
-    /// How many namespaces there are, those included that a socket is asking to be let into. A
-    /// hidden one is not counted.
+    /// The number of namespaces, including those that a socket is asking to enter. A hidden one is
+    /// not counted.
     pub(crate) fn len(&self) -> usize {
         self.by_namespace.read().values().filter(|adapter| !adapter.hidden).count()
     }
 
-    /// How many sockets there are, a client in two namespaces counted twice. Those of a hidden
-    /// namespace are nobody's.
+    /// The number of sockets; a client in two namespaces counts twice. Those of a hidden namespace
+    /// do not count.
     pub(crate) fn socket_count(&self) -> usize {
         let adapters = self.by_namespace.read();
         adapters.values().filter(|adapter| !adapter.hidden).map(|adapter| adapter.len()).sum()
     }
 
-    /// Unlistens to rooms that became empty and listens to those that were joined past our API,
-    /// until the node stops.
+    /// Stops listening to rooms that became empty, and listens to rooms that were joined past our
+    /// API, until the node stops.
     pub(crate) async fn look_after_interest(self: Arc<Self>, context: Arc<Context>) {
         let mut tick = tokio::time::interval(interest::PERIOD);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -114,8 +114,8 @@ impl Adapters {
         }
     }
 
-    /// Lists an adapter and calls `listed` in the same step, so that we and socketioxide always name
-    /// the same one.
+    /// Lists an adapter and calls `listed` in the same step, so that we and socketioxide always
+    /// have the same one.
     pub(super) fn list(&self, adapter: &Arc<Adapter>, listed: impl FnOnce()) {
         let before = {
             let mut adapters = self.by_namespace.write();
@@ -131,7 +131,7 @@ impl Adapters {
         }
     }
 
-    /// A socket asks to be let in. Its namespace stays at least for as long as the answer lives.
+    /// A socket asks to enter. Its namespace stays at least for as long as the result lives.
     ///
     /// # Errors
     /// `unavailable` if there are too many namespaces, or this one has just been removed.
@@ -160,7 +160,7 @@ impl Adapters {
         Ok(entering)
     }
 
-    /// Removes a namespace of a pattern if nobody is in it or asks to be let in.
+    /// Removes a namespace of a pattern if no socket is in it or asks to enter.
     fn remove_if_empty(&self, adapter: &Arc<Adapter>, io: &SocketIo<Adapter>) {
         {
             let mut adapters = self.by_namespace.write();
@@ -178,7 +178,7 @@ impl Adapters {
     }
 }
 
-/// A socket that asks to be let into a namespace.
+/// A socket that asks to enter a namespace.
 pub(crate) struct Entering {
     adapter: Arc<Adapter>,
     io: SocketIo<Adapter>,
@@ -191,12 +191,12 @@ impl Entering {
         &self.adapter
     }
 
-    /// A namespace that was made for it is removed at once.
+    /// Removes a namespace at once that was made for this socket.
     pub(crate) fn leave_nothing(&mut self) {
         self.at_once = true;
     }
 
-    /// What has to be told when the socket leaves again.
+    /// The server to tell when the socket leaves again.
     pub(crate) fn server(&self) -> &SocketIo<Adapter> {
         &self.io
     }
@@ -219,16 +219,16 @@ fn io_of(socket: &Arc<RawSocket<Adapter>>) -> SocketIo<Adapter> {
 /// Whether others know of a namespace.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Nobody has been let in yet.
+    /// No socket has entered yet.
     #[default]
     New,
     Open,
-    /// There is no such namespace any more, or another one of its name.
+    /// The namespace does not exist any more, or another one has its name.
     Retired,
 }
 
 impl Adapter {
-    /// Whether somebody has been let in, or nobody needs to.
+    /// Whether a socket has entered, or none needs to.
     fn is_open(&self) -> bool {
         *self.stage.lock() == Stage::Open
     }
@@ -238,14 +238,14 @@ impl Adapter {
         self.retired.load(Ordering::Acquire)
     }
 
-    /// Cuts the connection of a socket whose namespace is gone: its client comes back by itself,
-    /// as it would not after a refusal.
+    /// Cuts the connection of a socket whose namespace is gone. The client comes back by itself,
+    /// which it would not do after a refusal.
     pub(crate) fn just_removed(&self, sid: Sid) -> Fault {
         self.context.transports().kill(sid, KillReason::Requested);
         Fault::new(Code::Unavailable, "the namespace has just been removed")
     }
 
-    /// The adapter of the same namespace that is in its place, if there is one.
+    /// The adapter that has replaced this one, if there is one.
     pub(crate) fn successor(&self) -> Option<Arc<Self>> {
         self.adapters.upgrade()?.get(self.namespace())
     }
@@ -254,7 +254,7 @@ impl Adapter {
         self.entering.load(Ordering::Acquire) == 0 && self.len() == 0
     }
 
-    /// From now on the other nodes count this one.
+    /// The other nodes count this one from now on.
     pub(super) fn open(&self) {
         let mut stage = self.stage.lock();
         if *stage == Stage::New {
@@ -265,7 +265,7 @@ impl Adapter {
         }
     }
 
-    /// Its namespace is gone. Whoever is in it is cut off, to come back to the one there is.
+    /// The namespace is gone. Its sockets are cut off, to come back to the present one.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
         let was = std::mem::replace(&mut *self.stage.lock(), Stage::Retired);
@@ -275,17 +275,17 @@ impl Adapter {
         if let (Stage::Open, Some(peers)) = (was, &self.peers) {
             peers.unserve(self.namespace());
         }
-        // Not under the lock, which a socket that leaves takes.
+        // Not under the lock, for a leaving socket takes it.
         let sockets = self.members.read().sockets();
         for socket in sockets {
             self.context.transports().kill(socket.id, KillReason::Requested);
-            // The end of the connection does not find it in a namespace that is gone. The packet
+            // The end of the connection does not find the socket in a removed namespace. The packet
             // that this sends finds no way to the client.
             let _ = socket.disconnect();
         }
     }
 
-    /// Whether the socket is in the namespace of this adapter: socketioxide does not say it, but a
+    /// Whether the socket is in the namespace of this adapter. socketioxide does not tell, but a
     /// socket's rooms are those of its own adapter.
     fn is_adapter_of(&self, socket: &RawSocket<Self>) -> bool {
         self.local.add_all(socket.id, PROBE);
@@ -297,7 +297,7 @@ impl Adapter {
         belongs
     }
 
-    /// Somebody has left, or was not let in. The last one leaves the namespace to be removed.
+    /// A socket has left, or was refused. After the last one the namespace is removed.
     pub(crate) fn vacated(self: &Arc<Self>, io: &SocketIo<Self>, lingering: Duration) {
         if !self.is_of_pattern || !self.is_empty() {
             return;
@@ -309,14 +309,14 @@ impl Adapter {
         if lingering.is_zero() {
             return adapters.remove_if_empty(self, io);
         }
-        // One task for each namespace, however often it is left meanwhile.
+        // One task for each namespace, however many sockets leave meanwhile.
         if self.lingers.swap(true, Ordering::AcqRel) {
             return;
         }
         let (adapter, io, adapters) = (self.clone(), io.clone(), Arc::downgrade(&adapters));
         runtime.spawn(async move {
             tokio::time::sleep(lingering).await;
-            // Before looking: who leaves right after it starts another task.
+            // Before the check, so that a socket that leaves right after it starts another task.
             adapter.lingers.store(false, Ordering::Release);
             if let Some(adapters) = adapters.upgrade() {
                 adapters.remove_if_empty(&adapter, &io);

@@ -1,4 +1,4 @@
-//! Whether packets reach a socket, and what waits for its client.
+//! Whether packets reach a socket, and the memory that waits because of its client.
 
 use std::sync::{
     Arc, OnceLock,
@@ -9,12 +9,12 @@ use socketioxide_core::Sid;
 
 use crate::edge::{Load, Transports};
 
-/// Whether packets reach a socket, and what waits for its client.
+/// Whether packets reach a socket, and the memory that waits because of its client.
 #[derive(Default)]
 pub(super) struct Reach {
-    /// Whether it is in the namespace; before that it only has rooms.
+    /// Whether it is in the namespace. Before that it only has rooms.
     pub(super) is_inside: AtomicBool,
-    /// Found out when it is first asked for.
+    /// Looked up when it is first needed.
     load: OnceLock<Arc<Load>>,
 }
 

@@ -1,5 +1,5 @@
-//! Who is in which rooms. What is joined and left through our API is known without asking the local
-//! adapter; what is done past it, through socketioxide's own types, is only known to have happened.
+//! The members of rooms. Joins and leaves through our API are known without asking the local
+//! adapter. Of those past it, through socketioxide's own types, only their possibility is known.
 
 use std::{
     collections::HashSet,
@@ -13,8 +13,8 @@ use socketioxide_core::{
 
 use super::Adapter;
 
-/// Whether the local adapter was handed out to somebody who may have changed rooms with it. Whoever
-/// knows that it was for something else says so, after it was where that can be.
+/// Counts how often the local adapter was handed out to a caller that may have changed rooms with
+/// it. A caller that is known to have taken it for something else is subtracted afterwards.
 #[derive(Debug, Default)]
 pub(super) struct RawUse {
     handed_out: AtomicU64,
@@ -32,14 +32,14 @@ impl RawUse {
         self.handed_out.load(Ordering::Acquire).wrapping_sub(explained)
     }
 
-    /// Once is enough: from then on rooms are asked for.
+    /// Whether it never was. After the first time the local adapter is always asked.
     fn is_none(&self) -> bool {
         self.count() == 0
     }
 }
 
 impl Adapter {
-    /// socketioxide has taken the local adapter, or is about to, to remove a socket or to tell its
+    /// socketioxide has taken the local adapter, or is about to, to remove a socket or to list its
     /// rooms.
     pub(crate) fn explain_hand_out(&self) {
         self.raw.explained.fetch_add(1, Ordering::AcqRel);
@@ -60,7 +60,7 @@ impl Adapter {
         members.rooms_of(sid).map(|rooms| rooms.iter().cloned().collect()).unwrap_or_default()
     }
 
-    /// How many rooms a socket is in.
+    /// The number of rooms of a socket.
     pub(crate) fn room_count(&self, sid: Sid) -> usize {
         if !self.raw.is_none() {
             return self.local.socket_rooms(sid).len();

@@ -1,5 +1,5 @@
-//! What of a namespace is told to who watches its sockets, while somebody does. A hidden namespace
-//! tells nothing.
+//! Reports about a namespace for the watcher of its sockets, if there is one. A hidden namespace
+//! reports nothing.
 
 use socketioxide_core::{
     Sid, Value,
@@ -18,7 +18,7 @@ impl Adapter {
         self.hidden
     }
 
-    /// Who is to be told what happens to sockets of this namespace; none while nobody watches.
+    /// The watcher of this namespace's sockets. `None` while there is none.
     pub(crate) fn watch(&self) -> Option<&Watch> {
         self.context.watch().filter(|watch| watch.is_on() && !self.hidden)
     }
@@ -30,7 +30,7 @@ impl Adapter {
         }
     }
 
-    /// A socket has come into rooms that it was not in.
+    /// A socket has joined rooms.
     pub(super) fn show_joined(&self, sid: Sid, rooms: &[Room]) {
         let Some(watch) = self.watch() else { return };
         let Some(id) = self.id_of(sid) else { return };
@@ -49,14 +49,14 @@ impl Adapter {
         }
     }
 
-    /// Sockets are about to come into rooms; some may be in them already.
+    /// Sockets are about to join rooms. Some may be in them already.
     pub(super) fn show_all_joining(&self, options: &BroadcastOptions, rooms: &[Room]) {
         self.show_moves(options, rooms, |is_in, id, room| {
             (!is_in).then_some(What::Joined { id, room })
         });
     }
 
-    /// Sockets are about to leave rooms; some may not be in them.
+    /// Sockets are about to leave rooms. Some may not be in them.
     pub(super) fn show_all_leaving(&self, options: &BroadcastOptions, rooms: &[Room]) {
         self.show_moves(options, rooms, |is_in, id, room| is_in.then_some(What::Left { id, room }));
     }

@@ -1,4 +1,4 @@
-//! Questions to all nodes at once: who is there, in which rooms, and what do clients answer.
+//! Questions to all nodes at once: for sockets, for rooms, and for acknowledgements of clients.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -28,20 +28,20 @@ use crate::{
     telemetry::traceparent::TraceParent,
 };
 
-/// What the nodes of the cluster answered to a question.
+/// The answers of the cluster's nodes to a question.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Answers<T> {
-    /// The answers of all nodes that gave one, this node's included.
+    /// The values of all nodes that answered, this node's included.
     pub values: Vec<T>,
-    /// Nodes of ours that gave none in time, by name.
+    /// Nodes of ours that did not answer in time, by name.
     pub missing_nodes: Vec<NodeId>,
-    /// How many Node.js nodes gave none in time.
+    /// The number of Node.js nodes that did not answer in time.
     pub missing_foreign: usize,
 }
 
 impl<T> Answers<T> {
-    /// What one node answers for all.
+    /// The answer of a single node.
     pub(crate) fn of(values: Vec<T>) -> Self {
         Self { values, missing_nodes: Vec::new(), missing_foreign: 0 }
     }
@@ -51,22 +51,22 @@ impl<T> Answers<T> {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Acks {
-    /// The arguments of each acknowledgement; from another node only the first argument.
+    /// The arguments of each acknowledgement. From another node, only the first argument.
     pub acks: Vec<Payload>,
-    /// How many clients were asked, as far as their nodes said so.
+    /// The number of clients that were asked, as far as their nodes reported it.
     pub expected: usize,
-    /// Nodes of ours that did not say how many they asked, by name.
+    /// Nodes of ours that did not report how many clients they asked, by name.
     pub missing_nodes: Vec<NodeId>,
-    /// How many Node.js nodes did not.
+    /// The number of Node.js nodes that did not report it.
     pub missing_foreign: usize,
-    /// Whether all other nodes were asked, as far as can be known: false while the link to them is
-    /// down, or Redis does not tell who they are. Then acknowledgements, and nodes, may be missing
-    /// that nobody can name.
+    /// Whether all other nodes were asked, as far as this can be known. False while the link to
+    /// them is down, or while Redis does not say which there are. Acknowledgements of unknown nodes
+    /// may be missing then.
     pub cluster_asked: bool,
 }
 
 impl Acks {
-    /// Nobody was asked.
+    /// No client was asked.
     fn of_nobody() -> Self {
         Self {
             acks: Vec::new(),
@@ -82,14 +82,14 @@ impl Acks {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RemoteSocket {
-    /// The public id. For a socket of ours it can be read as a [`SocketId`](crate::id::SocketId).
+    /// The public id. The id of a socket of ours parses as a [`SocketId`](crate::id::SocketId).
     pub id: String,
-    /// The handshake as Node.js shows it. Sockets of ours leave out what opens doors: the token,
-    /// cookies and authorization.
+    /// The handshake as Node.js shows it. Sockets of ours leave out secrets: the token, cookies and
+    /// authorization.
     pub handshake: Map<String, Json>,
-    /// The rooms that it is in. A room that Node.js knows by a number starts with a null character.
+    /// The rooms of the socket. A room that Node.js knows by a number starts with a null character.
     pub rooms: Vec<Room>,
-    /// What the application keeps with it, `socket.data`.
+    /// The application's data of the socket, `socket.data`.
     pub data: Map<String, Json>,
 }
 
@@ -107,8 +107,23 @@ impl From<Disconnected> for Fault {
 }
 
 impl Emitter {
-    /// The sockets that are meant, on every node: `fetchSockets` of Socket.IO. Waits for
-    /// `redis.request_timeout` at most; a node that dies is not waited for.
+    /// The sockets of the audience, on every node: `fetchSockets` of Socket.IO. Waits at most for
+    /// `redis.request_timeout`; a node that dies is not waited for.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// let answers = server.of("/").room("lobby").fetch_sockets().await?;
+    /// for socket in &answers.values {
+    ///     println!("{} is in {:?}", socket.id, socket.rooms);
+    /// }
+    /// assert!(answers.missing_nodes.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// `unavailable` while the link to the other nodes is down.
@@ -118,7 +133,7 @@ impl Emitter {
         Ok(Answers { values, missing_nodes, missing_foreign })
     }
 
-    /// [`fetch_sockets`](Self::fetch_sockets), with what the nodes say to admins alone.
+    /// [`fetch_sockets`](Self::fetch_sockets), with the members for admins alone.
     pub(crate) async fn fetch_descriptions(self) -> Result<Answers<Description>, Fault> {
         let this = self.of_today();
         let here = this.of_this_node(|adapter, options| adapter.describe_here(options));
@@ -134,7 +149,18 @@ impl Emitter {
         Ok(Answers { values: sockets, missing_nodes, missing_foreign })
     }
 
-    /// The rooms that the meant sockets are in, on every node, sorted.
+    /// The rooms of the audience's sockets, on every node, sorted.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// assert!(server.of("/").rooms().await?.values.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`fetch_sockets`](Self::fetch_sockets).
@@ -151,8 +177,21 @@ impl Emitter {
         })
     }
 
-    /// Emits an event and collects the acknowledgement of each client, for `timeout` at most.
-    /// Clients that leave, and nodes that die, are not waited for where that can be known.
+    /// Emits an event and collects the acknowledgement of each client, for at most `timeout`.
+    /// Clients that leave and nodes that die are not waited for, where that is known.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// let acks = server.of("/").emit_with_ack("ready?", &(), Duration::from_secs(5)).await?;
+    /// assert_eq!(acks.acks.len(), acks.expected);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`emit`](Self::emit).
@@ -181,9 +220,9 @@ impl Emitter {
             Some(peers) => peers.hear_answers(&self.namespace).await,
             None => None,
         };
-        // Both are sent before any answer is waited for, so that the order of emits is kept.
+        // Both are sent before any answer is awaited, so that the order of emits is kept.
         let elsewhere = self.ask_clients_elsewhere(event, timeout, submitted.traceparent());
-        // Nobody is to be asked elsewhere, or nobody can be.
+        // No other client has to be asked, or none can be.
         let counted = self.peers().is_none() || self.others().is_none();
         let elsewhere = async {
             match elsewhere {
@@ -227,8 +266,19 @@ impl Emitter {
         peers.ask_clients(&self.namespace, ask)
     }
 
-    /// Sends an event to the server programs of the other nodes, `serverSideEmit` of Socket.IO.
-    /// Targets mean nothing here. A tuple gives several arguments; between the nodes they are JSON.
+    /// Sends an event to the server programs of the other nodes, as `serverSideEmit` of Socket.IO.
+    /// Targets have no meaning here. A tuple gives several arguments; they travel as JSON.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// server.of("/").server_side_emit("cache:clear", "prices")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// If `data` cannot be serialized.
@@ -244,9 +294,22 @@ impl Emitter {
         Ok(())
     }
 
-    /// [`server_side_emit`](Self::server_side_emit), and collects what each other node answers.
-    /// A node without a handler for the event answers without an argument; one of Node.js does not
-    /// answer, and is counted as missing when `redis.request_timeout` has passed.
+    /// As [`server_side_emit`](Self::server_side_emit), and collects the answer of each other node.
+    /// A node without a handler for the event answers without an argument. A Node.js node does not
+    /// answer, and counts as missing after `redis.request_timeout`.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// for version in server.of("/").server_side_emit_with_ack("version", &()).await?.values {
+    ///     println!("another node has {}", version.decode::<String>()?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// `unavailable` while the link to the other nodes is down, `internal` if `data` cannot be
@@ -295,12 +358,12 @@ impl Emitter {
     }
 }
 
-/// An event as it travels between the nodes.
+/// An event in its form between the nodes.
 fn event_of(payload: &Payload) -> Result<Vec<Tree>, PayloadError> {
     from_packet(payload.value()).map_err(PayloadError::from)
 }
 
-/// The first argument of an acknowledgement as a payload; without one it has no arguments.
+/// An acknowledgement's first argument as a payload. Without one the payload is empty.
 fn ack_of(first: Option<Tree>) -> Option<Payload> {
     let arguments: Vec<Tree> = first.into_iter().collect();
     to_packet(&arguments).ok().map(|packet| Payload::of_packet(packet, false))

@@ -1,4 +1,4 @@
-//! What is known about a gap in what was heard, and what follows from it. No clock and no I/O.
+//! The knowledge about a gap in the heard messages, and its consequences. No clock and no I/O.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,38 +12,38 @@ use crate::cluster::{
     peers::nodes::{Company, Said, Word},
 };
 
-/// How long is waited for an answer at first, then twice as long each time. An answer may have been
-/// under way for as long, so it has to be about as much time more.
+/// The first wait for an answer; each further one is twice as long. An answer may have been under
+/// way for the same time, so the wait needs to be about that much longer.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
-/// How long a server that is not known may be one of ours that is not listed yet.
+/// How long an unknown server may be one of ours that is not listed yet.
 const CONFIRMED: Duration = Duration::from_secs(3);
 
-/// How long all nodes have to be back and to answer. One that died is no longer listed by then.
+/// Time for all nodes to be back and to answer. A node that died is no longer listed by then.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A gap in what this node has heard of others.
+/// A gap in the messages that this node has heard of others.
 #[derive(Debug)]
 pub(super) struct Gap {
     pub(super) since: Instant,
-    /// Who came later has missed nothing.
+    /// A client that came later has missed nothing.
     pub(super) until: Instant,
-    /// When it was first tried to find out more.
+    /// The time of the first attempt to find out more.
     began: Option<Instant>,
     wait: Duration,
     answered: HashSet<String>,
     strangers: bool,
-    /// Where others have said something meanwhile.
+    /// The places of others' messages meanwhile.
     pub(super) places: Places,
 }
 
-/// Who is to be cut because of a gap.
+/// The clients to cut because of a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Those to whom something was said, as far as that is known, and more has to be found out.
+    /// Those of the known places; more has to be found out.
     Open,
-    /// Those, and nobody else.
+    /// Those of the known places, and no others.
     Closed,
     /// Everybody, for this reason.
     Everybody(&'static str),
@@ -62,13 +62,13 @@ impl Gap {
         }
     }
 
-    /// There is one more, which makes both one. Who has answered knew of the first alone.
+    /// Extends the gap by a later one. Earlier answers knew of the first alone.
     pub(super) fn extend(&mut self, since: Instant, until: Instant) {
         let places = std::mem::take(&mut self.places);
         *self = Self { places, ..Self::new(self.since.min(since), until) };
     }
 
-    /// What to ask, whom, and how long to wait for the answers.
+    /// The question, the nodes to ask, and the longest wait for the answers.
     pub(super) fn question(
         &mut self,
         company: &Company,
@@ -80,7 +80,7 @@ impl Gap {
         (nodes, Word::WhatWasSaid(now.duration_since(self.since) + wait), wait)
     }
 
-    /// Notes what nodes have answered. One that did not understand has not.
+    /// Notes the answers of nodes. An answer that was not understood does not count.
     pub(super) fn answered(&mut self, answers: HashMap<String, Tree>) {
         for (node, answer) in answers {
             if let Some(Said { places, strangers }) = Said::of_answer(&answer) {
@@ -91,7 +91,7 @@ impl Gap {
         }
     }
 
-    /// `company`: who there was when the nodes were asked, if it was known.
+    /// The clients to cut. `company` are the nodes at the time of asking, if they were known.
     pub(super) fn verdict(&mut self, company: Option<&Company>, now: Instant) -> Verdict {
         let tried = now.duration_since(*self.began.get_or_insert(now));
         let open = |reason| match tried < PATIENCE {

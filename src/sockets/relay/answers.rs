@@ -1,7 +1,7 @@
-//! Answers of other nodes that take long to read: a description of 10,000 sockets is some megabytes.
-//! They are read on a thread of their own, so that what comes after them on the link does not wait.
+//! Answers of other nodes that take long to read: a description of 10,000 sockets is some
+//! megabytes. They are read on a thread of their own, so that the frames behind them do not wait.
 //!
-//! Answers keep their order: while one is being read, those that come wait behind it.
+//! Answers keep their order: while one is being read, later ones wait behind it.
 
 use std::{
     collections::VecDeque,
@@ -13,14 +13,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
-/// A longer answer takes longer to read than the frames behind it should wait.
+/// Longest answer that is read at once. A longer one would hold up the frames behind it.
 pub(super) const LONG: usize = 64 * 1024;
 
-/// Bytes of answers that may wait. What is over is not read, and who gave it counts as one that did
-/// not answer.
+/// Most bytes of answers that may wait. Further answers are dropped, and their senders count as
+/// silent.
 const MAX_WAITING: usize = 256 << 20;
 
-/// What one that waits takes beside its own bytes.
+/// The memory of a waiting answer beside its own bytes.
 const PLACE: usize = 128;
 
 /// The answers that wait to be read.
@@ -31,14 +31,14 @@ pub(super) struct Answers(Arc<Mutex<Queue>>);
 struct Queue {
     reading: bool,
     waiting: VecDeque<(Box<str>, Bytes)>,
-    /// Of those, and of the one that is being read.
+    /// Their bytes, and those of the answer that is being read.
     bytes: usize,
 }
 
-/// What becomes of an answer.
+/// The fate of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It is to be read at once.
+    /// It has to be read at once.
     AtOnce,
     /// It is read in its turn.
     Later,
@@ -47,7 +47,7 @@ pub(super) enum Taken {
 }
 
 impl Answers {
-    /// Takes an answer. What has to wait is given to `read`, on a thread where that may take its time.
+    /// Takes an answer. One that has to wait goes to `read`, on a thread that may take its time.
     pub(super) fn take(
         &self,
         channel: &str,
@@ -76,11 +76,11 @@ impl Answers {
 fn read_all(queue: &Mutex<Queue>, read: &dyn Fn(&str, &Bytes)) {
     let mut done = 0;
     loop {
-        // Not under the lock: others are taken meanwhile.
+        // Not under the lock, so that others can be taken meanwhile.
         let next = next(&mut queue.lock(), done);
         let Some((channel, frame)) = next else { return };
         done = frame.len() + PLACE;
-        // One at which it fails must not hold up those behind it.
+        // A panic over one answer must not hold up those behind it.
         let read = catch_unwind(AssertUnwindSafe(|| read(&channel, &frame)));
         if read.is_err() {
             tracing::error!("an answer of another node cannot be read");
@@ -88,7 +88,7 @@ fn read_all(queue: &Mutex<Queue>, read: &dyn Fn(&str, &Bytes)) {
     }
 }
 
-/// The next one; the one before it took so many bytes.
+/// The next answer, after one of `done` bytes.
 fn next(queue: &mut Queue, done: usize) -> Option<(Box<str>, Bytes)> {
     queue.bytes -= done;
     let next = queue.waiting.pop_front();
@@ -112,7 +112,7 @@ mod tests {
 
     type Read = dyn Fn(&str, &Bytes) + Send + Sync;
 
-    /// What is read later goes to the receiver, one answer for each word on the sender.
+    /// Answers that are read later go to the receiver, one for each word on the sender.
     struct Rig {
         answers: Answers,
         tasks: TaskTracker,

@@ -13,7 +13,7 @@ use crate::{
     sockets::adapter::Adapter,
 };
 
-/// How long acknowledgements for another node are collected if it does not say.
+/// How long acknowledgements for another node are collected if it gives no time.
 const ACK_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Relay {
@@ -27,9 +27,9 @@ impl Relay {
         self.peers.answer(adapter.namespace(), asker, request, answer);
     }
 
-    /// Describes sockets or rooms, perhaps very many, on a thread of its own: frames that come
-    /// meanwhile do not wait. One such question after the other; of too many the last ones are not answered, and
-    /// who asked names this node as one that did not.
+    /// Describes sockets or rooms, perhaps very many, on a thread of its own, so that later frames
+    /// do not wait. One such question runs after the other. Of too many, the last ones are not
+    /// answered, and the asker counts this node as silent.
     pub(super) fn describe(
         &self,
         adapter: &Arc<Adapter>,
@@ -52,7 +52,7 @@ impl Relay {
         });
     }
 
-    /// Acts on one socket if it is here, and says so: the form of nodes before version 8.
+    /// Acts on one socket if it is here, and confirms it: the form of nodes before version 8.
     pub(super) fn of_one(
         &self,
         adapter: &Adapter,
@@ -68,7 +68,7 @@ impl Relay {
         }
     }
 
-    /// Asks clients of this node on behalf of another one, and hands on what each says.
+    /// Asks clients of this node on behalf of another one, and passes on each answer.
     pub(super) fn ask_clients(
         &self,
         adapter: &Arc<Adapter>,
@@ -107,8 +107,8 @@ impl Relay {
         let namespace = adapter.namespace().clone();
         let handlers = self.server_side.at(&namespace).ok().map(|matched| matched.value);
         let Some(handler) = handlers.and_then(|handlers| handlers.get(name)).cloned() else {
-            // Node.js waits for every server, and after its timeout throws away the answers that it
-            // has. So a server that does not know the event says so, in the one way there is.
+            // Node.js waits for every server, and after its timeout drops the answers that it has.
+            // So a server without a handler for the event answers, in the only possible way.
             if let Some(request) = request {
                 self.answer(adapter, asker.as_deref(), request, Answer::ServerSide(None));
             }
@@ -126,7 +126,7 @@ impl Relay {
     }
 }
 
-/// The first argument of an acknowledgement, which is all that travels between nodes.
+/// The first argument of an acknowledgement. Nothing else travels between nodes.
 fn first_of(ack: &Payload) -> Option<Tree> {
     ack.tree().ok()?.into_iter().next()
 }

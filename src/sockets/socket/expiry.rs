@@ -1,4 +1,4 @@
-//! No socket outlives its token: a notice before the token expires, the disconnect after.
+//! No socket outlives its token: a notice comes before the token expires, and the disconnect after.
 //!
 //! One task serves all sockets of the node, because a timer for each would cost every idle
 //! connection memory. [`Deadlines`] decides and knows no clock.
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::{Socket, WeakSocket};
 use crate::sockets::node::Context;
 
-/// How long before the expiry the client is told.
+/// The time of the notice before the expiry.
 const NOTICE: Duration = Duration::from_secs(60);
 
 /// How long after the expiry the client may still bring a new token.
@@ -28,10 +28,10 @@ enum Step {
     End,
 }
 
-/// When something is due. The number keeps apart what is due at the same moment.
+/// A deadline. The number tells apart deadlines at the same moment.
 pub(super) type Due = (Instant, u64);
 
-/// What is due when: one entry for each token, its next step.
+/// The deadlines: one for each token, with its next step.
 #[derive(Debug)]
 struct Deadlines<T> {
     due: BTreeMap<Due, (Step, T)>,
@@ -43,7 +43,8 @@ impl<T> Deadlines<T> {
         Self { due: BTreeMap::new(), count: 0 }
     }
 
-    /// None if the token is good for longer than an `Instant` can say: then it never ends here.
+    /// Adds a deadline. `None` if the token lives for longer than an `Instant` can express: it
+    /// never ends.
     fn add(&mut self, who: T, step: Step, left: Duration, now: Instant) -> Option<Due> {
         let after = match step {
             Step::Notice => left.saturating_sub(NOTICE),
@@ -80,7 +81,7 @@ struct Inner {
 }
 
 impl Expiry {
-    /// Starts watching; ends with the node.
+    /// Starts watching. Ends with the node.
     pub(crate) fn start(context: &Arc<Context>) -> Self {
         let deadlines = Mutex::new(Deadlines::new());
         let context_of = Arc::downgrade(context);
@@ -94,7 +95,7 @@ impl Expiry {
         expiry
     }
 
-    /// Watches this socket's token, if it expires, in the place of the one before.
+    /// Watches this socket's token, if it expires, in place of its former one.
     pub(super) fn watch_token_of(&self, socket: &Socket) {
         self.set(socket, Step::Notice);
     }
@@ -142,7 +143,7 @@ impl Expiry {
             let due = self.change(|deadlines| deadlines.take_due(Instant::now()));
             for (step, socket) in due {
                 let Some(socket) = socket.upgrade() else { continue };
-                // Once more for the end if it is not there yet: the two clocks do not run quite alike.
+                // Waits once more if the end has not come yet: the two clocks differ a little.
                 let left = time_left(&socket).unwrap_or_default();
                 if step == Step::Notice || !left.is_zero() {
                     self.set(&socket, Step::End);
@@ -153,11 +154,11 @@ impl Expiry {
     }
 }
 
-/// The socket's token as of now decides: it may have been replaced since the deadline was set.
+/// Acts by the socket's present token, which may have been replaced since the deadline was set.
 fn act(step: Step, socket: &Socket) {
     let Some(left) = time_left(socket) else { return };
     match step {
-        // A second more, because the two clocks that are compared here do not run quite alike.
+        // One second more, because the two clocks compared here differ a little.
         Step::Notice if left <= NOTICE + Duration::from_secs(1) => {
             let notice = json!({ "seconds": left.as_secs_f64().round() as u64 });
             if let Err(error) = socket.emit("auth:expiring", &notice) {
