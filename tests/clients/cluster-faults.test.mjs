@@ -74,7 +74,7 @@ async function nodesApart(t, protocol) {
   const config = (port) => ({ auth: { hs256_secret: SECRET }, redis: { url: `redis://127.0.0.1:${port}`, protocol } });
   const a = await serverFor(t, { ...config(way.port), node_id: "a" });
   const b = await serverFor(t, { ...config(redis.port), node_id: "b" });
-  return { way, a, b, streams: await scene(t, { redis, servers: { a, b } }) };
+  return { redis, way, a, b, streams: await scene(t, { redis, servers: { a, b } }) };
 }
 
 /** Both streams flow again to the other node, and to the own one nothing was lost. */
@@ -169,7 +169,7 @@ for (const protocol of ["classic", "sharded"]) {
     });
 
     it("a node's way to Redis swallows everything for 20 s, and nobody tells it", { timeout: 90_000 }, async (t) => {
-      const { way, a, b, streams } = await nodesApart(t, protocol);
+      const { redis, way, a, b, streams } = await nodesApart(t, protocol);
       const mark = a.logs.length;
       const over = performance.now() + 20_000;
       way.stall();
