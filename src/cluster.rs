@@ -1,5 +1,15 @@
 //! The messages between the nodes of a cluster, and how they travel.
 //!
+//! Each module uses only those to its right:
+//!
+//! ```text
+//! peers ──┬── codec ──┬── broker ── memory, redis
+//!         │           │
+//!         ├───────────┴── message
+//!         ├── questions, marks ── message
+//!         └── members
+//! ```
+//!
 //! `message` is the vocabulary. `codec` turns it into the bytes of the Node.js adapters and back.
 //! `broker` carries bytes from node to node and never looks into them. None of them knows a socket:
 //! `sockets::relay` applies the messages of others.

@@ -3,7 +3,7 @@
 //! Each module uses only those to its right and below:
 //!
 //! ```text
-//! client ── probe ── wanted ── target ── whereabouts ── view ── connector ── tls
+//! client ── liveness ── wanted ── target ── whereabouts ── view ── connector ── tls
 //!    ├──── refusal ─────────────┘ └─ url                  └─ ranges   └─ greeting
 //!    └──── state, backoff, commands
 //! ```
@@ -12,9 +12,9 @@
 //! that hangs up for the reason. `target` reads `redis.url` (`url`) and finds the server to connect
 //! to. `hello` is a server's description of itself. `view` asks the nodes of a Redis Cluster for
 //! its masters, and `ranges` reads their answers. `whereabouts` is what is known of the right
-//! server, `wanted` compares a connection with it, and `probe` ends a connection that is dead or at
-//! the wrong server. `client` keeps a connection for commands and mends it. `state` holds the state
-//! of a link and its log lines; `backoff` is the pause between two attempts. `rights` finds out
+//! server, `wanted` compares a connection with it, and `liveness` ends a connection that is dead or
+//! at the wrong server. `client` keeps a connection for commands and mends it. `state` holds the
+//! state of a link and its log lines; `backoff` is the pause between two attempts. `rights` finds out
 //! which commands are refused. `condition` names the trouble of a Redis that answers and does not
 //! work. `refusal` says in words why there is no link.
 
@@ -26,7 +26,7 @@ mod connector;
 mod error;
 mod greeting;
 pub(crate) mod hello;
-pub(crate) mod probe;
+pub(crate) mod liveness;
 pub(crate) mod ranges;
 pub(crate) mod refusal;
 pub(crate) mod rights;

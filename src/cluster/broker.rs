@@ -3,7 +3,7 @@
 pub(crate) mod memory;
 pub(crate) mod redis;
 
-mod ears;
+mod dispatcher;
 pub(crate) mod lapses;
 #[cfg(test)]
 mod suite;

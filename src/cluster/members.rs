@@ -25,7 +25,7 @@ const MEMORY: Duration = Duration::from_secs(3600);
 
 /// Nodes by their ids on the wire.
 #[derive(Debug, Default)]
-pub(super) struct Acquaintances(Mutex<HashMap<String, Seen>>);
+pub(super) struct Members(Mutex<HashMap<String, Seen>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Seen {
@@ -34,9 +34,9 @@ struct Seen {
     gone: Option<Instant>,
 }
 
-impl Acquaintances {
+impl Members {
     /// Notes the present nodes, and returns the former ones that are not there any more.
-    pub(super) fn meet(&self, there: &HashMap<String, NodeId>, now: Instant) -> Vec<String> {
+    pub(super) fn update(&self, there: &HashMap<String, NodeId>, now: Instant) -> Vec<String> {
         let mut seen = self.0.lock();
         seen.extend(there.keys().map(|id| (id.clone(), Seen { last: now, gone: None })));
         seen.retain(|_, node| now.duration_since(node.last) < MEMORY);
@@ -60,32 +60,32 @@ mod tests {
 
     #[test]
     fn who_is_gone_is_remembered_for_an_hour() {
-        let acquaintances = Acquaintances::default();
+        let members = Members::default();
         let roster = |ids: &[&str]| -> HashMap<String, NodeId> {
             ids.iter().map(|id| (id.to_string(), NodeId::named(id))).collect()
         };
         let start = Instant::now();
-        assert!(acquaintances.meet(&roster(&["a", "b"]), start).is_empty());
-        assert_eq!(acquaintances.meet(&roster(&["a"]), start + LOOK), ["b"]);
-        assert!(acquaintances.meet(&roster(&["a", "b"]), start + 2 * LOOK).is_empty());
-        assert!(acquaintances.meet(&roster(&["a"]), start + 2 * LOOK + MEMORY).is_empty());
+        assert!(members.update(&roster(&["a", "b"]), start).is_empty());
+        assert_eq!(members.update(&roster(&["a"]), start + LOOK), ["b"]);
+        assert!(members.update(&roster(&["a", "b"]), start + 2 * LOOK).is_empty());
+        assert!(members.update(&roster(&["a"]), start + 2 * LOOK + MEMORY).is_empty());
     }
 
     #[test]
     fn a_node_was_there_until_it_was_looked_for_and_not_found() {
-        let acquaintances = Acquaintances::default();
+        let members = Members::default();
         let roster = |ids: &[&str]| -> HashMap<String, NodeId> {
             ids.iter().map(|id| (id.to_string(), NodeId::named(id))).collect()
         };
         let at = |looks| Instant::now() + looks * LOOK;
         let (first, second, third) = (at(0), at(1), at(2));
-        acquaintances.meet(&roster(&["a", "b"]), first);
-        assert!(!acquaintances.has_lost_one(first));
-        acquaintances.meet(&roster(&["a"]), second);
-        acquaintances.meet(&roster(&["a"]), third);
-        assert!(acquaintances.has_lost_one(first) && acquaintances.has_lost_one(second));
-        assert!(!acquaintances.has_lost_one(third));
-        acquaintances.meet(&roster(&["a", "b"]), third);
-        assert!(!acquaintances.has_lost_one(first));
+        members.update(&roster(&["a", "b"]), first);
+        assert!(!members.has_lost_one(first));
+        members.update(&roster(&["a"]), second);
+        members.update(&roster(&["a"]), third);
+        assert!(members.has_lost_one(first) && members.has_lost_one(second));
+        assert!(!members.has_lost_one(third));
+        members.update(&roster(&["a", "b"]), third);
+        assert!(!members.has_lost_one(first));
     }
 }

@@ -22,7 +22,7 @@ use super::{
     broker::{Broker, Channel, Disconnected, Mark, Topic},
     codec::Codec,
     marks::Marks,
-    members::{self, Acquaintances},
+    members::{self, Members},
     message::{Answer, Flags, Message, RequestId, Selection},
     questions::{Answered, Census, Question, Questions, Waiting},
 };
@@ -61,7 +61,7 @@ pub(crate) struct Peers {
     broker: Arc<dyn Broker>,
     questions: Questions,
     roster: Roster,
-    members: Acquaintances,
+    members: Members,
     strangers: Strangers,
     marks: Marks,
     /// How often each namespace is served: twice while one instance takes over from another.
@@ -105,7 +105,7 @@ impl Peers {
             codec,
             broker,
             roster,
-            members: Acquaintances::default(),
+            members: Members::default(),
             strangers: Strangers::default(),
             marks: Marks::default(),
             served: RwLock::default(),
@@ -270,7 +270,7 @@ impl Peers {
 
     /// Looks at the list of nodes from time to time, so that every node is known before it is taken
     /// for dead. There are early looks after the start, and after the first sight of a stranger.
-    pub(crate) async fn stay_acquainted(self: Arc<Self>) {
+    pub(crate) async fn keep_members(self: Arc<Self>) {
         let (mut looks, mut seen_before) = (0, false);
         loop {
             let is_new = looks < members::FIRST_LOOKS || seen_before;
@@ -295,7 +295,7 @@ impl Peers {
         namespace: &str,
     ) -> Result<(Census, HashMap<String, NodeId>), Disconnected> {
         let mut names = (self.roster)().await?;
-        let gone = self.members.meet(&names, std::time::Instant::now());
+        let gone = self.members.update(&names, std::time::Instant::now());
         names.remove(&self.node);
         let ids: Vec<&String> = names.keys().chain(&gone).collect();
         let mut channels: Vec<Channel> = vec![self.codec.counted(namespace)];

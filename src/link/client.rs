@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     backoff::Backoff,
     commands::{Commands, Way},
-    probe::{self, Life},
+    liveness::{self, Liveness},
     refusal::{explain, explain_loss, link_error},
     state::LinkState,
     target::Target,
@@ -156,12 +156,12 @@ impl Shared {
     }
 
     async fn until_over(&self, Open { commands, closed, masters }: &Open) -> End {
-        let life = Life::new(self.target.timeouts().silence);
+        let life = Liveness::new(self.target.timeouts().silence);
         match commands.way.clone() {
             Way::Single(one) => tokio::select! {
                 () = closed.cancelled() => End::Lost(closed_by_redis()),
                 () = commands.refused() => End::Lost(read_only()),
-                error = probe::until_dead(one, Wanted::of(self.target.clone()), &life) => {
+                error = liveness::until_dead(one, Wanted::of(self.target.clone()), &life) => {
                     End::Lost(error)
                 },
             },
@@ -169,7 +169,7 @@ impl Shared {
             // answers. The driver learns the nodes from any of them, even from one that was
             // removed.
             Way::Cluster(all) => tokio::select! {
-                error = probe::until_dead(AnyNode(all), Wanted::anything(), &life) => {
+                error = liveness::until_dead(AnyNode(all), Wanted::anything(), &life) => {
                     End::Lost(error)
                 }
                 () = wanted::until_cluster_changes(&self.target, masters.as_ref()) => End::Outdated,

@@ -13,7 +13,7 @@ use super::{
     Inner, Switchboard,
     error::BuildError,
     health,
-    join::{Faces, LocalCluster, NewFaces, relay},
+    join::{ClusterParts, LocalCluster, NewClusterParts, relay},
 };
 use crate::{
     admin_ui::{self, AdminUi},
@@ -272,9 +272,14 @@ impl Builder {
         let counted = Arc::downgrade(&adapters);
         let sockets = move || counted.upgrade().map_or(0, |adapters| adapters.socket_count());
         let itself = Itself::new(context.node().clone(), Arc::new(sockets));
-        let new =
-            NewFaces { config: &config, itself, local: self.local, presence, adapters: &adapters };
-        let Faces { peers, directory, redis } = Faces::new(new)?;
+        let new = NewClusterParts {
+            config: &config,
+            itself,
+            local: self.local,
+            presence,
+            adapters: &adapters,
+        };
+        let ClusterParts { peers, directory, redis } = ClusterParts::new(new)?;
         adapters.set_peers(peers.clone());
         let admin_ui = admin_ui(&config, &context, &adapters, &peers)?;
         let mut hidden = admin_ui.as_ref().map(AdminUi::gateway);

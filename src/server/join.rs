@@ -98,14 +98,14 @@ impl std::fmt::Debug for LocalCluster {
 }
 
 /// The parts that a node of a cluster needs.
-pub(super) struct Faces {
+pub(super) struct ClusterParts {
     pub(super) peers: Option<Arc<Peers>>,
     pub(super) directory: Directory,
     /// The link for commands, and the commands that Redis refuses.
     pub(super) redis: Option<(Redis, Arc<Rights>)>,
 }
 
-pub(super) struct NewFaces<'a> {
+pub(super) struct NewClusterParts<'a> {
     pub(super) config: &'a Config,
     pub(super) itself: Itself,
     pub(super) local: Option<LocalCluster>,
@@ -128,9 +128,9 @@ impl Here for OwnSockets {
     }
 }
 
-impl Faces {
-    pub(super) fn new(new: NewFaces<'_>) -> Result<Self, BuildError> {
-        let NewFaces { config, itself, local, presence, adapters } = new;
+impl ClusterParts {
+    pub(super) fn new(new: NewClusterParts<'_>) -> Result<Self, BuildError> {
+        let NewClusterParts { config, itself, local, presence, adapters } = new;
         let here = Arc::new(OwnSockets(Arc::downgrade(adapters)));
         let kind = Kind::of(config.redis.protocol)
             .ok_or_else(|| BuildError::Config(config.broken_for_server()))?;
@@ -336,8 +336,8 @@ impl Switchboard {
         }
         let interest = inner.adapters.clone().look_after_interest(context.clone());
         context.tasks.spawn(interest);
-        let (stop, acquainted) = (context.stop.clone(), peers.clone().stay_acquainted());
-        context.tasks.spawn(async move { stop.run_until_cancelled(acquainted).await });
+        let (stop, members) = (context.stop.clone(), peers.clone().keep_members());
+        context.tasks.spawn(async move { stop.run_until_cancelled(members).await });
         let (stop, gaps) = (context.stop.clone(), missed.clone().look_after_gaps());
         context.tasks.spawn(async move { stop.run_until_cancelled(gaps).await });
         let (stop, told) = (context.stop.clone(), missed.look_after_what_is_told());

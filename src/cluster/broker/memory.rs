@@ -16,7 +16,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Broker, BrokerCounts, Channel, Disconnected, Inbound, Mark, Topic, ears::Ears, lapses::Lapses,
+    Broker, BrokerCounts, Channel, Disconnected, Inbound, Mark, Topic, dispatcher::Dispatcher,
+    lapses::Lapses,
 };
 use crate::{
     future::BoxFuture,
@@ -91,7 +92,7 @@ impl MemoryHub {
             id,
             hub: self.clone(),
             way,
-            ears: OnceLock::new(),
+            dispatcher: OnceLock::new(),
             published: AtomicU64::new(0),
             dropped_down: AtomicU64::new(0),
             dropped_full: AtomicU64::new(0),
@@ -133,7 +134,7 @@ pub(crate) struct MemoryBroker {
     id: u64,
     hub: MemoryHub,
     way: Arc<Way>,
-    ears: OnceLock<Arc<Ears>>,
+    dispatcher: OnceLock<Arc<Dispatcher>>,
     published: AtomicU64,
     dropped_down: AtomicU64,
     dropped_full: AtomicU64,
@@ -153,13 +154,13 @@ impl MemoryBroker {
 
 impl Broker for MemoryBroker {
     fn start(&self, inbound: Inbound, _wait: bool) -> BoxFuture<'_, Result<(), LinkError>> {
-        let ears = self.ears.get_or_init(|| Arc::new(Ears::new(inbound))).clone();
-        let ear = ears.open();
+        let dispatcher = self.dispatcher.get_or_init(|| Arc::new(Dispatcher::new(inbound))).clone();
+        let handle = dispatcher.handle();
         let (sender, mut frames) = mpsc::channel::<(Channel, Bytes)>(WAITING);
         self.hub.member(self.id, |member| member.frames = Some(sender));
         self.tasks.spawn(async move {
             while let Some((channel, frame)) = frames.recv().await {
-                ear.hear(&channel, &frame);
+                handle.dispatch(&channel, &frame);
             }
         });
         self.way.link.send_replace(Link::Up);
@@ -245,7 +246,7 @@ impl Broker for MemoryBroker {
             published: self.published.load(Ordering::Relaxed),
             dropped_down: self.dropped_down.load(Ordering::Relaxed),
             dropped_full: self.dropped_full.load(Ordering::Relaxed),
-            received: self.ears.get().map_or(0, |ears| ears.received()),
+            received: self.dispatcher.get().map_or(0, |dispatcher| dispatcher.received()),
             ..BrokerCounts::default()
         }
     }

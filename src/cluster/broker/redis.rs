@@ -1,32 +1,41 @@
 //! Frames by the publish and subscribe of Redis.
 //!
-//! `outgoing` holds the frames to publish and `interest` the topics to listen to, with or without a
-//! link. Both travel on lanes: one lane, or one for each master of a Redis Cluster with sharded
-//! channels (`shards`, `routes`). A lane has two connections, each kept by a task: one publishes
-//! (`speaking`), the other listens (`listening`). Redis closes a listening connection when too much
-//! waits for it, and that must not end the other. `health` knows which connections are up.
+//! ```text
+//! publish ── outgoing ── speaking ── speaker ──┐
+//!                │                             ├── lane: place, watermark ── Redis
+//! listen ── subscriptions ── listening ── listener ── pushes ── dispatcher ── the node
+//!                │
+//!              routes ── shards (of a Redis Cluster) ── slots
+//! ```
+//!
+//! `outgoing` holds the frames to publish and `subscriptions` the topics to listen to, with or
+//! without a link. Both travel on lanes: one lane, or one for each master of a Redis Cluster with
+//! sharded channels (`shards`, `routes`). A lane has two connections, each kept by a task: one
+//! publishes (`speaking`), the other listens (`listening`). Redis closes a listening connection when
+//! too much waits for it, and that must not end the other. `connections` knows which connections are
+//! up.
 
-mod elsewhere;
-mod health;
+mod connections;
 mod in_step;
-mod interest;
 mod lane;
 mod listener;
 mod listening;
+mod other_nodes;
 mod outgoing;
 mod output_limit;
 mod pause;
 mod place;
+mod pushes;
 mod routes;
 mod shards;
-mod signs;
 mod slots;
-mod sound;
 mod speaker;
 mod speaking;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod too_big;
+mod watermark;
 
 use std::{
     fmt,
@@ -51,18 +60,19 @@ use tracing::{debug, warn};
 
 pub(crate) use self::outgoing::Pending;
 use self::{
-    health::Health,
-    interest::Interest,
+    connections::Connections,
     lane::Lane,
     listener::Listener,
     outgoing::Outgoing,
     place::{OpenError, Place},
     routes::{FIRST, Routes},
     speaker::Speaker,
+    subscriptions::Subscriptions,
     too_big::BigFrames,
 };
 use super::{
-    Broker, BrokerCounts, Channel, Disconnected, Inbound, Mark, Topic, ears::Ears, lapses::Lapses,
+    Broker, BrokerCounts, Channel, Disconnected, Inbound, Mark, Topic, dispatcher::Dispatcher,
+    lapses::Lapses,
 };
 use crate::{
     config::WireProtocol,
@@ -147,10 +157,10 @@ struct Node {
     target: Target,
     kind: Kind,
     rights: Arc<Rights>,
-    health: Health,
+    connections: Connections,
     lapses: Arc<Lapses>,
     outgoing: Outgoing,
-    interest: Interest,
+    subscriptions: Subscriptions,
     counters: Counters,
     big: BigFrames,
     /// The lanes by number. Ended lanes stay, which costs little: one for each replaced master.
@@ -160,7 +170,7 @@ struct Node {
     astray: Notify,
     /// Signals that they were asked for.
     rerouted: watch::Sender<()>,
-    ears: OnceLock<Arc<Ears>>,
+    dispatcher: OnceLock<Arc<Dispatcher>>,
     started: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -177,28 +187,28 @@ struct Counters {
 impl RedisBroker {
     /// A broker without a link, until it is started.
     pub(crate) fn new(target: Target, kind: Kind, rights: Arc<Rights>, pending: Pending) -> Self {
-        let health = Health::new(LinkState::new("frames", target.address()));
+        let connections = Connections::new(LinkState::new("frames", target.address()));
         let lapses = Arc::new(Lapses::default());
         let is_spread = kind == Kind::Sharded && target.is_cluster();
         let first = Lane::new(FIRST, if is_spread { Place::Nowhere } else { Place::Any });
         if !is_spread {
-            health.lanes(&[(FIRST, None)]);
+            connections.lanes(&[(FIRST, None)]);
         }
         Self(Arc::new(Node {
             target,
             kind,
             rights,
-            health,
+            connections,
             outgoing: Outgoing::new(pending, lapses.clone()),
             lapses,
-            interest: Interest::new(),
+            subscriptions: Subscriptions::new(),
             counters: Counters::default(),
             big: BigFrames::default(),
             lanes: RwLock::new(vec![first]),
             routes: ArcSwap::default(),
             astray: Notify::new(),
             rerouted: watch::Sender::new(()),
-            ears: OnceLock::new(),
+            dispatcher: OnceLock::new(),
             started: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -215,8 +225,9 @@ impl Broker for RedisBroker {
             if node.started.swap(true, Ordering::AcqRel) {
                 return Ok(());
             }
-            let ears = node.ears.get_or_init(|| Arc::new(Ears::new(inbound))).clone();
-            node.start(&ears, wait).await.inspect_err(|_| {
+            let dispatcher =
+                node.dispatcher.get_or_init(|| Arc::new(Dispatcher::new(inbound))).clone();
+            node.start(&dispatcher, wait).await.inspect_err(|_| {
                 node.forget_shards();
                 node.started.store(false, Ordering::Release);
             })
@@ -236,15 +247,15 @@ impl Broker for RedisBroker {
     }
 
     fn listen(&self, topic: Topic) {
-        self.0.interest.listen(topic);
+        self.0.subscriptions.listen(topic);
     }
 
     fn unlisten(&self, topic: &Topic) {
-        self.0.interest.unlisten(topic);
+        self.0.subscriptions.unlisten(topic);
     }
 
     fn settled(&self, topics: &[Topic]) -> BoxFuture<'_, ()> {
-        Box::pin(self.0.interest.settled(topics))
+        Box::pin(self.0.subscriptions.settled(topics))
     }
 
     fn listeners(&self, channels: Vec<Channel>) -> BoxFuture<'_, Result<Vec<usize>, Disconnected>> {
@@ -252,7 +263,7 @@ impl Broker for RedisBroker {
     }
 
     fn link(&self) -> watch::Receiver<Link> {
-        self.0.health.watch()
+        self.0.connections.watch()
     }
 
     fn lapses(&self) -> &Lapses {
@@ -260,11 +271,11 @@ impl Broker for RedisBroker {
     }
 
     fn reason(&self) -> Option<String> {
-        self.0.health.reason()
+        self.0.connections.reason()
     }
 
     fn counts(&self) -> BrokerCounts {
-        let Node { counters, outgoing, ears, health, .. } = &*self.0;
+        let Node { counters, outgoing, dispatcher, connections, .. } = &*self.0;
         let (queued, queued_bytes) = outgoing.waiting();
         let frames = outgoing.counts();
         let delivered = || counters.delivered.load(Ordering::Relaxed);
@@ -274,8 +285,8 @@ impl Broker for RedisBroker {
             publish_errors: frames.unsure,
             dropped_down: frames.dropped_down,
             dropped_full: frames.dropped_full,
-            received: ears.get().map_or(0, |ears| ears.received()),
-            reconnects: health.mended(),
+            received: dispatcher.get().map_or(0, |dispatcher| dispatcher.received()),
+            reconnects: connections.mended(),
             queued,
             queued_bytes,
         }
@@ -291,7 +302,7 @@ impl Broker for RedisBroker {
         Box::pin(async {
             self.0.tasks.wait().await;
             self.0.outgoing.end();
-            self.0.health.end();
+            self.0.connections.end();
         })
     }
 }
@@ -311,13 +322,17 @@ impl fmt::Debug for RedisBroker {
 
 impl Node {
     /// Opens every lane and keeps it from then on.
-    async fn start(self: &Arc<Self>, ears: &Arc<Ears>, wait: bool) -> Result<(), LinkError> {
+    async fn start(
+        self: &Arc<Self>,
+        dispatcher: &Arc<Dispatcher>,
+        wait: bool,
+    ) -> Result<(), LinkError> {
         let mut lanes = vec![self.lanes.read()[FIRST].clone()];
         if self.is_spread() {
             lanes = match place::slots(&self.target).await {
                 Ok(slots) => self.reroute(&slots).await,
                 Err(error) if wait => {
-                    self.health.unreachable(&self.explain(&error));
+                    self.connections.unreachable(&self.explain(&error));
                     self.astray.notify_one();
                     Vec::new()
                 }
@@ -325,7 +340,7 @@ impl Node {
             };
         }
         let opened = join_all(lanes.iter().map(async |lane| {
-            tokio::join!(self.open_speaker(lane), self.open_listener(lane, ears))
+            tokio::join!(self.open_speaker(lane), self.open_listener(lane, dispatcher))
         }))
         .await;
         let works =
@@ -338,19 +353,20 @@ impl Node {
         }
         let mut opens = Vec::new();
         for (lane, (speaker, listener)) in lanes.into_iter().zip(opened) {
-            let speaker = self.or_lost(&lane, health::Side::Speaking, speaker);
-            let listener = self.or_lost(&lane, health::Side::Listening, listener);
+            let speaker = self.or_lost(&lane, connections::Side::Speaking, speaker);
+            let listener = self.or_lost(&lane, connections::Side::Listening, listener);
             opens.push((lane, speaker, listener));
         }
         self.outgoing.begin();
         for (lane, speaker, listener) in opens {
-            self.spawn(lane, ears, speaker, listener);
+            self.spawn(lane, dispatcher, speaker, listener);
         }
         if self.is_spread() {
-            let (keeper, ears) = (self.clone(), ears.clone());
+            let (keeper, dispatcher) = (self.clone(), dispatcher.clone());
             let stop = self.stop.clone();
-            self.tasks
-                .spawn(async move { stop.run_until_cancelled(keeper.keep_shards(ears)).await });
+            self.tasks.spawn(async move {
+                stop.run_until_cancelled(keeper.keep_shards(dispatcher)).await
+            });
         }
         Ok(())
     }
@@ -359,10 +375,10 @@ impl Node {
     fn or_lost<T>(
         &self,
         lane: &Lane,
-        side: health::Side,
+        side: connections::Side,
         opened: Result<T, OpenError>,
     ) -> Option<T> {
-        let lost = |error| self.health.down(lane.number, side, self.explain(&error));
+        let lost = |error| self.connections.down(lane.number, side, self.explain(&error));
         opened.map_err(lost).ok()
     }
 
@@ -370,7 +386,7 @@ impl Node {
     fn spawn(
         self: &Arc<Self>,
         lane: Arc<Lane>,
-        ears: &Arc<Ears>,
+        dispatcher: &Arc<Dispatcher>,
         speaker: Option<Arc<Speaker>>,
         listener: Option<Listener>,
     ) {
@@ -390,13 +406,13 @@ impl Node {
             own.speaker.store(None);
             node.outgoing.linked(own.number, false);
         });
-        let (node, own, ears) = (self.clone(), lane, ears.clone());
+        let (node, own, dispatcher) = (self.clone(), lane, dispatcher.clone());
         self.tasks.spawn(async move {
             tokio::select! {
-                () = node.keep_listening(&own, &ears, listener) => {}
+                () = node.keep_listening(&own, &dispatcher, listener) => {}
                 () = node.is_over(&own) => {}
             }
-            node.interest.lost(own.number);
+            node.subscriptions.lost(own.number);
         });
     }
 

@@ -8,7 +8,7 @@ use test_kit::{
 
 use crate::link::{
     client::Redis,
-    probe::{self, Life},
+    liveness::{self, Liveness},
     state::Link,
     testing::{Reached as _, target},
     wanted::Wanted,
@@ -112,9 +112,12 @@ async fn a_node_that_was_removed_from_its_cluster_is_left() {
     let lane = wanted.connect_node("127.0.0.1", nodes[2].port, &config).await.unwrap();
     let stays = wanted.connect_node("127.0.0.1", nodes[1].port, &config).await.unwrap();
     let until_dead = async |lane| {
-        let life = Life::new(DEADLINE);
-        tokio::time::timeout(DEADLINE, probe::until_dead(lane, Wanted::of(wanted.clone()), &life))
-            .await
+        let life = Liveness::new(DEADLINE);
+        tokio::time::timeout(
+            DEADLINE,
+            liveness::until_dead(lane, Wanted::of(wanted.clone()), &life),
+        )
+        .await
     };
     let writes = async || {
         let keys = ["a", "b", "c", "d", "e", "f"];
@@ -133,7 +136,7 @@ async fn a_node_that_was_removed_from_its_cluster_is_left() {
         let other = nodes[2].command(&["CLUSTER", "MYID"]).await.unwrap();
         assert_ne!(redis::from_redis_value::<String>(other).unwrap(), id);
     }
-    let (life, while_they_stay) = (Life::new(DEADLINE), std::time::Duration::from_secs(3));
-    let stays = probe::until_dead(stays, Wanted::of(wanted.clone()), &life);
+    let (life, while_they_stay) = (Liveness::new(DEADLINE), std::time::Duration::from_secs(3));
+    let stays = liveness::until_dead(stays, Wanted::of(wanted.clone()), &life);
     assert!(tokio::time::timeout(while_they_stay, stays).await.is_err(), "the others stay");
 }

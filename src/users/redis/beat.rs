@@ -75,11 +75,11 @@ impl Worker {
                 // A look before this beat found them, so every owner of entries was known by then.
                 let strangers = std::mem::take(&mut self.strangers);
                 let is_unknown = |node: &Name| !living.contains(node) && !dying.contains(node);
-                self.condemn(strangers.into_iter().filter(is_unknown).collect());
+                self.mark_dying(strangers.into_iter().filter(is_unknown).collect());
                 self.sweep(dying);
             }
             Ok(BeatAnswer { epoch, nodes: None }) => {
-                self.rise(&epoch);
+                self.start_new_incarnation(&epoch);
                 self.beat();
             }
             Err(error) => {
@@ -93,7 +93,7 @@ impl Worker {
 
     /// This node was taken for dead, or Redis has lost its data. The node takes a new name, for the
     /// old one is being swept, and lists everything again.
-    fn rise(&mut self, epoch: &[u8]) {
+    fn start_new_incarnation(&mut self, epoch: &[u8]) {
         tracing::warn!(
             node.id = %self.shared.itself.id,
             "Redis no longer knows this node; listing its sockets again"
@@ -161,7 +161,7 @@ impl Worker {
 
     /// Marks names as dying that have entries but no live node. A node that was cut off while
     /// writing leaves such entries, and so does a loss of data.
-    fn condemn(&mut self, strangers: Vec<Name>) {
+    fn mark_dying(&mut self, strangers: Vec<Name>) {
         let Some(access) = self.any_access() else { return };
         if strangers.is_empty() {
             return;

@@ -6,7 +6,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::{place::Place, sound::Sound, speaker::Speaker};
+use super::{place::Place, speaker::Speaker, watermark::Watermark};
 
 pub(super) struct Lane {
     pub(super) number: usize,
@@ -14,7 +14,7 @@ pub(super) struct Lane {
     /// Set while there is a link for publishing.
     pub(super) speaker: ArcSwapOption<Speaker>,
     /// The time up to which everything was heard. `None` if nothing ever was.
-    pub(super) sound: Mutex<Option<Sound>>,
+    pub(super) watermark: Mutex<Option<Watermark>>,
     /// When the listening link was last lost.
     pub(super) deaf_since: Mutex<Option<Instant>>,
     /// Cancelled when no channel is on this lane any more.
@@ -23,7 +23,7 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(number: usize, place: Place) -> Arc<Self> {
-        let (speaker, sound, deaf_since, over) = Default::default();
-        Arc::new(Self { number, place, speaker, sound, deaf_since, over })
+        let (speaker, watermark, deaf_since, over) = Default::default();
+        Arc::new(Self { number, place, speaker, watermark, deaf_since, over })
     }
 }

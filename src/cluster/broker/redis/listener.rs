@@ -6,18 +6,18 @@ use redis::{RedisError, RedisResult};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    super::{Topic, ears::Ears},
+    super::{Topic, dispatcher::Dispatcher},
     Kind,
     in_step::InStep,
-    interest::Changes,
     place::{self, OpenError, Place},
-    signs::{self, Signs},
-    sound::{Sound, Watched},
+    pushes::{self, Pushes},
     speaker::is_not_now,
+    subscriptions::Changes,
+    watermark::{Watermark, Watermarked},
 };
 use crate::link::{
     client::closed_by_redis,
-    probe::{self, Life},
+    liveness::{self, Liveness},
     target::Target,
     wanted::Wanted,
 };
@@ -28,12 +28,12 @@ const CHUNK: usize = 500;
 pub(super) struct Listener {
     kind: Kind,
     connection: InStep,
-    life: Life,
+    life: Liveness,
     wanted: Wanted,
-    signs: Arc<Signs>,
+    pushes: Arc<Pushes>,
     closed: CancellationToken,
     /// The time up to which all frames of its topics were heard.
-    pub(super) sound: Sound,
+    pub(super) watermark: Watermark,
 }
 
 /// The topics that could not be listened to now, and why.
@@ -45,32 +45,33 @@ impl Listener {
         target: &Target,
         kind: Kind,
         place: &Place,
-        ears: &Arc<Ears>,
+        dispatcher: &Arc<Dispatcher>,
     ) -> Result<Self, OpenError> {
         let closed = CancellationToken::new();
-        let signs = Arc::new(Signs::new(ears.open()));
-        let told = signs.clone();
-        let config = signs::config(target, closed.clone(), move |push| told.on_push(push));
+        let pushes = Arc::new(Pushes::new(dispatcher.handle()));
+        let told = pushes.clone();
+        let config = pushes::config(target, closed.clone(), move |push| told.on_push(push));
         let connection = place.connect(target, &config).await?.connection;
         let is_spread = kind == Kind::Sharded && target.is_cluster();
         let connection = InStep::new(connection, is_spread);
-        let life = Life::with_frames(target.timeouts().silence, signs.heard.clone());
-        let (wanted, sound) = (place::wanted(target, kind), Sound::now());
-        Ok(Self { kind, connection, life, wanted, signs, closed, sound })
+        let life = Liveness::with_frames(target.timeouts().silence, pushes.heard.clone());
+        let (wanted, watermark) = (place::wanted(target, kind), Watermark::now());
+        Ok(Self { kind, connection, life, wanted, pushes, closed, watermark })
     }
 
     /// Ends when the connection is lost, or is of no use any more.
     pub(super) async fn until_lost(&self) -> RedisError {
-        let connection = Watched { connection: self.connection.clone(), sound: self.sound.clone() };
+        let connection =
+            Watermarked { connection: self.connection.clone(), watermark: self.watermark.clone() };
         tokio::select! {
             () = self.closed.cancelled() => closed_by_redis(),
-            error = probe::until_dead(connection, self.wanted.clone(), &self.life) => error,
+            error = liveness::until_dead(connection, self.wanted.clone(), &self.life) => error,
         }
     }
 
     /// Waits for channels that the cluster has moved away, and returns them.
     pub(super) async fn moved(&self) -> Vec<Topic> {
-        self.signs.moved().await
+        self.pushes.moved().await
     }
 
     /// Whether Redis has closed it.
@@ -80,7 +81,7 @@ impl Listener {
 
     /// Silences the connection.
     pub(super) fn give_up(&self) {
-        self.signs.ear.close();
+        self.pushes.handle.close();
     }
 
     /// Listens to new topics and leaves others.
@@ -96,10 +97,10 @@ impl Listener {
             }
             Kind::Sharded => {
                 let not_now = self.sharded(&changes.listen, "SSUBSCRIBE").await?;
-                self.signs.leaving(&changes.unlisten);
+                self.pushes.leaving(&changes.unlisten);
                 // Redis has already left the channels that have moved.
                 let left = self.sharded(&changes.unlisten, "SUNSUBSCRIBE").await;
-                self.signs.have_left();
+                self.pushes.have_left();
                 left.and(Ok(not_now))
             }
         }

@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use super::{
-    super::ears::Ears, Node, health::Side, interest::Changes, lane::Lane, listener::Listener,
-    pause::Pause, place::OpenError,
+    super::dispatcher::Dispatcher, Node, connections::Side, lane::Lane, listener::Listener,
+    pause::Pause, place::OpenError, subscriptions::Changes,
 };
 use crate::link::{
     backoff::Backoff,
@@ -28,10 +28,10 @@ impl Node {
     pub(super) async fn open_listener(
         &self,
         lane: &Lane,
-        ears: &Arc<Ears>,
+        dispatcher: &Arc<Dispatcher>,
     ) -> Result<Listener, OpenError> {
-        let listener = Listener::open(&self.target, self.kind, &lane.place, ears).await?;
-        let all = self.interest.everything(lane.number);
+        let listener = Listener::open(&self.target, self.kind, &lane.place, dispatcher).await?;
+        let all = self.subscriptions.everything(lane.number);
         let applied = tokio::select! {
             applied = listener.apply(&all) => applied,
             error = listener.until_lost() => Err(error),
@@ -42,16 +42,16 @@ impl Node {
         };
         if let Some(error) = failed {
             listener.give_up();
-            self.interest.again(lane.number, &[], all.gap);
+            self.subscriptions.again(lane.number, &[], all.gap);
             self.may_not_listen(&error);
             return Err(error.into());
         }
         self.rights.done(self.kind.subscribe());
-        self.interest.confirm(lane.number, &all);
-        let before = lane.sound.lock().replace(listener.sound.clone());
-        self.tell_gap(before.map(|sound| sound.until()));
+        self.subscriptions.confirm(lane.number, &all);
+        let before = lane.watermark.lock().replace(listener.watermark.clone());
+        self.tell_gap(before.map(|watermark| watermark.until()));
         self.tell_gap(all.gap);
-        self.health.up(lane.number, Side::Listening);
+        self.connections.up(lane.number, Side::Listening);
         Ok(listener)
     }
 
@@ -59,7 +59,7 @@ impl Node {
     pub(super) async fn keep_listening(
         &self,
         lane: &Lane,
-        ears: &Arc<Ears>,
+        dispatcher: &Arc<Dispatcher>,
         mut open: Option<Listener>,
     ) {
         let mut pause = Pause::default();
@@ -75,9 +75,9 @@ impl Node {
                 let Some(error) = lost else { return self.leave(lane, &listener).await };
                 listener.give_up();
                 if is_wrong_server(&error) {
-                    listener.sound.doubt(UNNOTICED);
+                    listener.watermark.doubt(UNNOTICED);
                 }
-                self.interest.lost(lane.number);
+                self.subscriptions.lost(lane.number);
                 *lane.deaf_since.lock() = Some(Instant::now());
                 if listener.is_closed() {
                     self.outgoing.hold_back(lane.number, OTHERS_TOO);
@@ -90,7 +90,7 @@ impl Node {
                 () = self.stop.cancelled() => return,
                 opened = async {
                     sleep(pause.next()).await;
-                    self.open_listener(lane, ears).await
+                    self.open_listener(lane, dispatcher).await
                 } => opened,
             };
             match opened {
@@ -104,7 +104,7 @@ impl Node {
     async fn follow(&self, lane: &Lane, listener: &Listener) -> RedisError {
         let mut pause = Backoff::default();
         loop {
-            let changes = self.interest.changes(lane.number).await;
+            let changes = self.subscriptions.changes(lane.number).await;
             match self.apply(lane, listener, &changes).await {
                 Ok(None) => pause.reset(),
                 Ok(Some(error)) => {
@@ -119,7 +119,7 @@ impl Node {
                     }
                 }
                 Err(error) => {
-                    self.interest.again(lane.number, &[], changes.gap);
+                    self.subscriptions.again(lane.number, &[], changes.gap);
                     self.may_not_listen(&error);
                     return error;
                 }
@@ -131,7 +131,7 @@ impl Node {
     async fn take_up_moved(&self, lane: &Lane, listener: &Listener) -> Infallible {
         loop {
             let topics = listener.moved().await;
-            self.interest.again(lane.number, &topics, Some(listener.sound.until()));
+            self.subscriptions.again(lane.number, &topics, Some(listener.watermark.until()));
             self.astray.notify_one();
         }
     }
@@ -145,12 +145,12 @@ impl Node {
     ) -> RedisResult<Option<RedisError>> {
         match listener.apply(changes).await? {
             None => {
-                self.interest.confirm(lane.number, changes);
+                self.subscriptions.confirm(lane.number, changes);
                 self.tell_gap(changes.gap);
                 Ok(None)
             }
             Some((topics, error)) => {
-                self.interest.again(lane.number, &topics, changes.gap);
+                self.subscriptions.again(lane.number, &topics, changes.gap);
                 Ok(Some(error))
             }
         }
@@ -159,7 +159,7 @@ impl Node {
     /// Unsubscribes before anything else ends, for others count nodes by their subscriptions.
     async fn leave(&self, lane: &Lane, listener: &Listener) {
         let everything =
-            Changes { unlisten: self.interest.told(lane.number), ..Changes::default() };
+            Changes { unlisten: self.subscriptions.told(lane.number), ..Changes::default() };
         if let Err(error) = listener.apply(&everything).await {
             debug!(%error, "could not unsubscribe before leaving");
         }

@@ -13,9 +13,9 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::{
-    super::ears::Ears,
+    super::dispatcher::Dispatcher,
     Node,
-    health::Side,
+    connections::Side,
     lane::Lane,
     place::{self, OpenError, Place},
     routes::{FIRST, Routes},
@@ -38,20 +38,20 @@ impl Node {
     }
 
     /// Asks for the owners when a task finds a wrong one, and from time to time.
-    pub(super) async fn keep_shards(self: Arc<Self>, ears: Arc<Ears>) {
+    pub(super) async fn keep_shards(self: Arc<Self>, dispatcher: Arc<Dispatcher>) {
         loop {
             let _ = timeout(EVERY, self.astray.notified()).await;
             match self.slots().await {
                 Ok(slots) => {
                     for lane in self.reroute(&slots).await {
-                        self.spawn(lane, &ears, None, None);
+                        self.spawn(lane, &dispatcher, None, None);
                     }
                 }
                 Err(error) => {
                     let error = self.explain(&error);
                     debug!(error, "no node of the cluster tells who owns what");
                     if self.lanes.read().len() == 1 {
-                        self.health.unreachable(&error);
+                        self.connections.unreachable(&error);
                     }
                 }
             }
@@ -88,7 +88,7 @@ impl Node {
                 }
                 let lane = Lane::new(lanes.len(), place);
                 self.outgoing.add_lane();
-                self.interest.add_lane();
+                self.subscriptions.add_lane();
                 lanes.push(lane.clone());
                 new.push(lane);
                 lanes.len() - 1
@@ -114,12 +114,12 @@ impl Node {
 
     fn use_routes(&self, routes: Routes, owners: &[usize]) {
         let lanes = self.lanes.read().clone();
-        let sound: Vec<_> = lanes
+        let watermark: Vec<_> = lanes
             .iter()
-            .map(|lane| lane.sound.lock().as_ref().map(|sound| sound.until()))
+            .map(|lane| lane.watermark.lock().as_ref().map(|watermark| watermark.until()))
             .collect();
         self.outgoing.reroute(routes.clone());
-        self.interest.reroute(routes.clone(), &sound);
+        self.subscriptions.reroute(routes.clone(), &watermark);
         let without_owner = routes.slots(FIRST);
         let mut named = Vec::new();
         for lane in &lanes {
@@ -141,10 +141,10 @@ impl Node {
             }
         }
         self.routes.store(Arc::new(routes));
-        self.health.lanes(&named);
+        self.connections.lanes(&named);
         if without_owner > 0 && without_owner < SLOTS {
             let reason = "have no owner in the cluster";
-            self.health.down(FIRST, Side::Speaking, reason.to_owned());
+            self.connections.down(FIRST, Side::Speaking, reason.to_owned());
         }
     }
 
@@ -163,6 +163,6 @@ impl Node {
         if self.is_spread() {
             self.astray.notify_one();
         }
-        self.health.down(lane.number, side, reason);
+        self.connections.down(lane.number, side, reason);
     }
 }

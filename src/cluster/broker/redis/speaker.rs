@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     super::Channel,
     Kind,
-    elsewhere::{Elsewhere, count},
+    other_nodes::{OtherNodes, count},
     outgoing::{Fate, Flight, Frame},
     output_limit::{Limit, Tells},
     place::{OpenError, Place, knows},
-    signs,
+    pushes,
 };
 use crate::link::{client::closed_by_redis, target::Target};
 
@@ -26,14 +26,14 @@ pub(super) struct Speaker {
     kind: Kind,
     pub(super) connection: MultiplexedConnection,
     /// Set for classic channels in a cluster.
-    elsewhere: Option<Elsewhere>,
+    other_nodes: Option<OtherNodes>,
     pub(super) closed: CancellationToken,
     tells: Tells,
 }
 
 /// Redis's answer to a batch.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct BatchResult {
     /// The number of connections that Redis gave the frames to.
     pub(super) delivered: u64,
     /// Why the first frame was refused, and why the first has to be tried again.
@@ -48,19 +48,25 @@ impl Speaker {
         place: &Place,
     ) -> Result<Self, OpenError> {
         let closed = CancellationToken::new();
-        let config = signs::config(target, closed.clone(), |_| {});
+        let config = pushes::config(target, closed.clone(), |_| {});
         let mut opened = place.connect(target, &config).await?;
         knows(&mut opened.connection, kind).await?;
-        let elsewhere = opened.own.map(|own| Elsewhere::new(target.clone(), own));
-        Ok(Self { kind, connection: opened.connection, elsewhere, closed, tells: Tells::default() })
+        let other_nodes = opened.own.map(|own| OtherNodes::new(target.clone(), own));
+        Ok(Self {
+            kind,
+            connection: opened.connection,
+            other_nodes,
+            closed,
+            tells: Tells::default(),
+        })
     }
 
     /// Sends frames in order, and notes the fate of each.
     ///
     /// # Errors
     /// If an answer did not come. The connection has ended then.
-    pub(super) async fn send(&self, flight: &mut Flight<'_>) -> RedisResult<Said> {
-        let mut said = Said::default();
+    pub(super) async fn send(&self, flight: &mut Flight<'_>) -> RedisResult<BatchResult> {
+        let mut said = BatchResult::default();
         let mut lost = None;
         let Flight { frames, fates, .. } = flight;
         let mut waiting = FuturesUnordered::new();
@@ -115,13 +121,13 @@ impl Speaker {
             Kind::Sharded => "SHARDNUMSUB",
         };
         let here = count(self.connection.clone(), question, channels);
-        let elsewhere = async {
-            match &self.elsewhere {
+        let other_nodes = async {
+            match &self.other_nodes {
                 None => Ok(Vec::new()),
                 Some(nodes) => nodes.count(&self.connection, channels).await,
             }
         };
-        let counting = pin!(async { tokio::try_join!(here, elsewhere) });
+        let counting = pin!(async { tokio::try_join!(here, other_nodes) });
         let (mut sums, counts) = tokio::select! {
             // a question must not keep a lost connection alive
             () = self.closed.cancelled() => return Err(closed_by_redis()),
@@ -152,7 +158,7 @@ fn pieces(frames: &[Frame], fates: &[Fate]) -> Vec<Vec<usize>> {
 }
 
 fn note(
-    said: &mut Said,
+    said: &mut BatchResult,
     fates: &mut [Fate],
     piece: Vec<usize>,
     answers: RedisResult<Vec<RedisResult<Value>>>,

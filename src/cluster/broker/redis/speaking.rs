@@ -13,17 +13,17 @@ use tracing::warn;
 
 use super::{
     Node,
-    health::Side,
+    connections::Side,
     lane::Lane,
     outgoing::{Fate, Flight},
     pause::Pause,
     place::{self, OpenError},
-    speaker::{Said, Speaker},
+    speaker::{BatchResult, Speaker},
 };
 use crate::link::{
     backoff::Backoff,
     client::closed_by_redis,
-    probe::{self, Life},
+    liveness::{self, Liveness},
     refusal::is_of_rights,
     wanted::{UNNOTICED, is_wrong_server},
 };
@@ -49,7 +49,7 @@ impl Node {
     pub(super) fn begin_speaking(&self, lane: &Lane, speaker: &Arc<Speaker>) {
         lane.speaker.store(Some(speaker.clone()));
         self.outgoing.linked(lane.number, true);
-        self.health.up(lane.number, Side::Speaking);
+        self.connections.up(lane.number, Side::Speaking);
     }
 
     /// Keeps the publishing connection, beginning with `open`. Ends when the node has left and no
@@ -60,9 +60,9 @@ impl Node {
         loop {
             if let Some(speaker) = open.take() {
                 let opened = Instant::now();
-                let life = Life::new(self.target.timeouts().silence);
+                let life = Liveness::new(self.target.timeouts().silence);
                 let wanted = place::wanted(&self.target, self.kind);
-                let until_dead = probe::until_dead(speaker.connection.clone(), wanted, &life);
+                let until_dead = liveness::until_dead(speaker.connection.clone(), wanted, &life);
                 let lost = tokio::select! {
                     // First, so that every answer that has come is noted.
                     biased;
@@ -117,7 +117,7 @@ impl Node {
                     // Refused frames have gone to another lane; or they were dropped, and the next
                     // batch will tell.
                     if std::mem::take(&mut is_down) {
-                        self.health.up(lane.number, Side::Speaking);
+                        self.connections.up(lane.number, Side::Speaking);
                     }
                     batch.await
                 }
@@ -131,7 +131,7 @@ impl Node {
             let Some(error) = said?.not_now else {
                 pause.reset();
                 if std::mem::take(&mut is_down) {
-                    self.health.up(lane.number, Side::Speaking);
+                    self.connections.up(lane.number, Side::Speaking);
                 }
                 continue;
             };
@@ -142,7 +142,7 @@ impl Node {
             if lasts {
                 is_down = true;
                 self.outgoing.linked(lane.number, false);
-                self.health.down(lane.number, Side::Speaking, self.explain_loss(&error));
+                self.connections.down(lane.number, Side::Speaking, self.explain_loss(&error));
             }
             let pause = pause.next();
             tokio::select! {
@@ -155,8 +155,8 @@ impl Node {
         }
     }
 
-    fn note(&self, flight: &Flight<'_>, said: &RedisResult<Said>) {
-        let Ok(Said { delivered, refused, .. }) = said else { return };
+    fn note(&self, flight: &Flight<'_>, said: &RedisResult<BatchResult>) {
+        let Ok(BatchResult { delivered, refused, .. }) = said else { return };
         self.counters.delivered.fetch_add(*delivered, Ordering::Relaxed);
         if let Some(oldest) = flight.frames.iter().map(|frame| frame.since).min() {
             self.lapses.sent(oldest, Instant::now());

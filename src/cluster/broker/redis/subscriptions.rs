@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::{super::Topic, routes::Routes};
 
 /// Topics with the number of their listeners. Changes are collected until a lane takes them.
-pub(super) struct Interest {
+pub(super) struct Subscriptions {
     state: Mutex<State>,
     /// Signals that changes are in force, or that a lane has lost its link.
     progress: watch::Sender<()>,
@@ -65,7 +65,7 @@ impl Lane {
     }
 }
 
-impl Interest {
+impl Subscriptions {
     /// With one lane.
     pub(super) fn new() -> Self {
         let state = State { lanes: vec![Lane::default()], ..State::default() };
@@ -195,9 +195,9 @@ impl Interest {
         self.progress.send_replace(());
     }
 
-    /// Moves topics to these lanes. `sound` is the time up to which each lane has heard everything;
-    /// `None` if it never heard anything.
-    pub(super) fn reroute(&self, routes: Routes, sound: &[Option<Instant>]) {
+    /// Moves topics to these lanes. `watermark` is the time up to which each lane has heard
+    /// everything; `None` if it never heard anything.
+    pub(super) fn reroute(&self, routes: Routes, watermark: &[Option<Instant>]) {
         let mut state = self.state.lock();
         state.routes = routes;
         let State { routes, topics, lanes } = &mut *state;
@@ -207,7 +207,7 @@ impl Interest {
                 continue;
             }
             let before = entry.lane;
-            let gap = earlier(lanes[before].gap, sound.get(before).copied().flatten());
+            let gap = earlier(lanes[before].gap, watermark.get(before).copied().flatten());
             *entry = Entry { lane, count: entry.count, told: false, changed: true };
             lanes[lane].note_gap(gap);
             lanes[lane].change(topic.clone());

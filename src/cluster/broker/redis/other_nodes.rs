@@ -13,13 +13,13 @@ use crate::link::{ranges::Address, target::Target};
 
 /// The nodes that we do not publish through, connected when they are asked. A silent node is
 /// skipped, since its listeners do not hear us either.
-pub(super) struct Elsewhere {
+pub(super) struct OtherNodes {
     target: Target,
     own: Address,
     connections: Mutex<HashMap<Address, MultiplexedConnection>>,
 }
 
-impl Elsewhere {
+impl OtherNodes {
     pub(super) fn new(target: Target, own: Address) -> Self {
         Self { target, own, connections: Mutex::default() }
     }

@@ -16,7 +16,7 @@ pub(super) enum Side {
 }
 
 /// The link is up while all its parts are.
-pub(super) struct Health {
+pub(super) struct Connections {
     state: LinkState,
     parts: Mutex<Parts>,
 }
@@ -39,7 +39,7 @@ struct Lane {
     reason: String,
 }
 
-impl Health {
+impl Connections {
     pub(super) fn new(state: LinkState) -> Self {
         Self { state, parts: Mutex::default() }
     }
@@ -145,27 +145,27 @@ mod tests {
 
     #[test]
     fn the_link_is_up_while_every_part_is_and_says_which_are_not() {
-        let health = Health::new(LinkState::new("frames", "here".into()));
-        let link = health.watch();
+        let connections = Connections::new(LinkState::new("frames", "here".into()));
+        let link = connections.watch();
         let is_up = || *link.borrow() == Link::Up;
-        health.lanes(&[(1, Some("a:1 (2 slots)".into())), (2, Some("b:2 (3 slots)".into()))]);
+        connections.lanes(&[(1, Some("a:1 (2 slots)".into())), (2, Some("b:2 (3 slots)".into()))]);
         for side in [Side::Speaking, Side::Listening] {
-            health.up(1, side);
+            connections.up(1, side);
             assert!(!is_up());
-            health.up(2, side);
+            connections.up(2, side);
         }
-        assert!(is_up() && health.mended() == 0);
-        health.down(2, Side::Speaking, "closed".into());
-        health.down(2, Side::Listening, "closed".into());
-        health.down(1, Side::Listening, "silent".into());
-        let reasons = health.parts.lock().reasons();
+        assert!(is_up() && connections.mended() == 0);
+        connections.down(2, Side::Speaking, "closed".into());
+        connections.down(2, Side::Listening, "closed".into());
+        connections.down(1, Side::Listening, "silent".into());
+        let reasons = connections.parts.lock().reasons();
         assert_eq!(reasons, "a:1 (2 slots): silent; b:2 (3 slots): closed");
         assert!(!is_up());
         // the lost lane is given up
-        health.lanes(&[(1, Some("a:1 (5 slots)".into()))]);
-        health.down(2, Side::Speaking, "never mind".into());
+        connections.lanes(&[(1, Some("a:1 (5 slots)".into()))]);
+        connections.down(2, Side::Speaking, "never mind".into());
         assert!(!is_up());
-        health.up(1, Side::Listening);
-        assert!(is_up() && health.mended() == 1);
+        connections.up(1, Side::Listening);
+        assert!(is_up() && connections.mended() == 1);
     }
 }

@@ -14,12 +14,12 @@ use redis::{AsyncConnectionConfig, PushInfo, PushKind, Value, aio::SendError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Channel, Topic, ears::Ear};
+use super::super::{Channel, Topic, dispatcher::DispatchHandle};
 use crate::link::target::Target;
 
 /// The settings of a connection that cancels `closed` at its end. Answers may queue up behind
-/// frames, or wait for a Redis that hangs, so they have no deadline of their own. The probe finds
-/// out whether the connection is alive.
+/// frames, or wait for a Redis that hangs, so they have no deadline of their own. The liveness
+/// check finds out whether the connection is alive.
 pub(super) fn config(
     target: &Target,
     closed: CancellationToken,
@@ -35,8 +35,8 @@ pub(super) fn config(
 }
 
 /// The unasked messages of a listening connection.
-pub(super) struct Signs {
-    pub(super) ear: Ear,
+pub(super) struct Pushes {
+    pub(super) handle: DispatchHandle,
     /// The number of arrived messages.
     pub(super) heard: Arc<AtomicU64>,
     /// Channels that we are leaving, until Redis confirms.
@@ -46,10 +46,10 @@ pub(super) struct Signs {
     wake: Notify,
 }
 
-impl Signs {
-    pub(super) fn new(ear: Ear) -> Self {
+impl Pushes {
+    pub(super) fn new(handle: DispatchHandle) -> Self {
         let (heard, leaving, moved, wake) = Default::default();
-        Self { ear, heard, leaving, moved, wake }
+        Self { handle, heard, leaving, moved, wake }
     }
 
     /// Redis is about to confirm that these channels were left.
@@ -88,7 +88,7 @@ impl Signs {
             (parts.next(), parts.next())
             && let Ok(channel) = std::str::from_utf8(&channel)
         {
-            self.ear.hear(channel, &Bytes::from(frame));
+            self.handle.dispatch(channel, &Bytes::from(frame));
         }
     }
     /// The channel was left: by us, or because the cluster has moved its slot.

@@ -15,28 +15,28 @@ use tracing::error;
 use super::Inbound;
 
 /// Hands frames to the node, one at a time, from all connections.
-pub(super) struct Ears {
+pub(super) struct Dispatcher {
     inbound: Inbound,
     turn: Mutex<()>,
     received: AtomicU64,
 }
 
 /// The path from one connection to the node. A connection that was given up may still deliver,
-/// until its ear is closed.
-pub(super) struct Ear {
-    ears: Arc<Ears>,
+/// until its handle is closed.
+pub(super) struct DispatchHandle {
+    dispatcher: Arc<Dispatcher>,
     /// Read and written by the holder of the turn.
     open: AtomicBool,
 }
 
-impl Ears {
+impl Dispatcher {
     pub(super) fn new(inbound: Inbound) -> Self {
         Self { inbound, turn: Mutex::new(()), received: AtomicU64::new(0) }
     }
 
-    /// An ear for a new connection.
-    pub(super) fn open(self: &Arc<Self>) -> Ear {
-        Ear { ears: self.clone(), open: AtomicBool::new(true) }
+    /// A handle for a new connection.
+    pub(super) fn handle(self: &Arc<Self>) -> DispatchHandle {
+        DispatchHandle { dispatcher: self.clone(), open: AtomicBool::new(true) }
     }
 
     pub(super) fn received(&self) -> u64 {
@@ -44,11 +44,11 @@ impl Ears {
     }
 }
 
-impl Ear {
-    /// Hands over a frame, unless the ear is closed. A panic of the receiver is logged and stops
+impl DispatchHandle {
+    /// Hands over a frame, unless the handle is closed. A panic of the receiver is logged and stops
     /// here, for it would silently end the connection's task.
-    pub(super) fn hear(&self, channel: &str, frame: &Bytes) {
-        let Ears { inbound, turn, received } = &*self.ears;
+    pub(super) fn dispatch(&self, channel: &str, frame: &Bytes) {
+        let Dispatcher { inbound, turn, received } = &*self.dispatcher;
         let _turn = turn.lock();
         if !self.open.load(Ordering::Relaxed) {
             return;
@@ -61,7 +61,7 @@ impl Ear {
 
     /// Afterwards no frame is handed over.
     pub(super) fn close(&self) {
-        let _turn = self.ears.turn.lock();
+        let _turn = self.dispatcher.turn.lock();
         self.open.store(false, Ordering::Relaxed);
     }
 }

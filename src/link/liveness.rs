@@ -23,7 +23,7 @@ const STEP: Duration = Duration::from_millis(250);
 
 /// The signs of life on a connection.
 #[derive(Debug)]
-pub(crate) struct Life {
+pub(crate) struct Liveness {
     /// The connection is dead after this time without a sign.
     silence: Duration,
     /// Counts frames that arrive unasked. Answers queue up behind a burst of frames, and a
@@ -31,7 +31,7 @@ pub(crate) struct Life {
     heard: Arc<AtomicU64>,
 }
 
-impl Life {
+impl Liveness {
     pub(crate) fn new(silence: Duration) -> Self {
         Self::with_frames(silence, Arc::default())
     }
@@ -46,7 +46,7 @@ impl Life {
 pub(crate) async fn until_dead<C: ConnectionLike>(
     mut connection: C,
     mut wanted: Wanted,
-    life: &Life,
+    life: &Liveness,
 ) -> RedisError {
     let mut waited = Duration::ZERO;
     let mut was_wrong = false;
@@ -75,7 +75,7 @@ pub(crate) async fn until_dead<C: ConnectionLike>(
 /// process that was stopped for a minute still finds the answers on the connection.
 async fn answered<T>(
     answer: impl Future<Output = T>,
-    life: &Life,
+    life: &Liveness,
     waited: &mut Duration,
 ) -> Option<T> {
     let mut answer = std::pin::pin!(answer);
@@ -104,7 +104,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_is_waited_for_in_vain_and_frames_are_signs_of_life() {
         let heard = Arc::new(AtomicU64::new(0));
-        let life = Life::with_frames(Duration::from_secs(2), heard.clone());
+        let life = Liveness::with_frames(Duration::from_secs(2), heard.clone());
         let start = tokio::time::Instant::now();
         let nothing = std::future::pending::<()>;
         assert_eq!(answered(nothing(), &life, &mut { Duration::ZERO }).await, None);

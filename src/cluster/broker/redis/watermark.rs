@@ -12,9 +12,9 @@ use redis::{Cmd, Pipeline, RedisFuture, Value, aio::ConnectionLike};
 /// on the same connection. So an answer proves that everything from before its question has
 /// arrived.
 #[derive(Clone)]
-pub(super) struct Sound(Arc<Mutex<Instant>>);
+pub(super) struct Watermark(Arc<Mutex<Instant>>);
 
-impl Sound {
+impl Watermark {
     /// As of now.
     pub(super) fn now() -> Self {
         Self(Arc::new(Mutex::new(Instant::now())))
@@ -38,18 +38,18 @@ impl Sound {
 }
 
 /// A connection whose answers set the time.
-pub(super) struct Watched<C> {
+pub(super) struct Watermarked<C> {
     pub(super) connection: C,
-    pub(super) sound: Sound,
+    pub(super) watermark: Watermark,
 }
 
-impl<C: ConnectionLike + Send> ConnectionLike for Watched<C> {
+impl<C: ConnectionLike + Send> ConnectionLike for Watermarked<C> {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async {
             let asked = Instant::now();
             let answer = self.connection.req_packed_command(command).await;
             if answer.is_ok() {
-                self.sound.answered(asked);
+                self.watermark.answered(asked);
             }
             answer
         })
