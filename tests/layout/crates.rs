@@ -179,9 +179,12 @@ fn find(tokens: &[TokenTree], here: &Here<'_>, found: &mut Found) {
                 at = end;
             }
             TokenTree::Ident(_) => {
-                let before = at.checked_sub(1).map(|before| &tokens[before]);
-                let continues =
-                    before.is_some_and(|token| is_punct(token, ':') || is_punct(token, '.'));
+                // One colon alone stands before a type, which may well be a path.
+                let continues = match &tokens[..at] {
+                    [.., first, last] if is_punct(last, ':') => is_punct(first, ':'),
+                    [.., last] => is_punct(last, '.'),
+                    [] => false,
+                };
                 let length = path_length(&tokens[at..]);
                 if !continues && length > 1 {
                     let (path, _) = tree(&tokens[at..at + length], &[]).remove(0);
