@@ -1,8 +1,9 @@
 //! Gateways: a namespace with its event handlers, admission of sockets, and the path of an event.
 //!
-//! A program declares a [`Gateway`]. A client's CONNECT goes through the [middleware] into the
-//! [entrance]. Its events wait in the [queue] of its socket. From there they go through the
-//! [interceptors](interceptor) to their [handler](handler), whose [replies](reply) are sent.
+//! A program declares a [`Gateway`]. A client's CONNECT goes through the
+//! [middleware](handshake::Middleware) into the namespace (`entrance`). Its events wait in the
+//! `queue` of its socket. From there they go through the [interceptors](interceptor) to their
+//! [handler], whose [replies](reply) are sent.
 
 pub mod builtin;
 pub(crate) mod entrance;

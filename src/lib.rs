@@ -30,7 +30,7 @@ mod admin_ui;
 pub mod auth;
 mod cluster;
 pub mod config;
-pub mod edge;
+mod edge;
 mod fault;
 mod future;
 #[cfg(any(test, fuzzing))]
@@ -55,6 +55,8 @@ pub use auth::{Identity, Jwt};
 #[cfg(any(test, fuzzing))]
 pub use cluster::fuzzing as cluster_fuzzing;
 pub use config::Config;
+#[cfg(any(test, fuzzing))]
+pub use edge::fuzzing as edge_fuzzing;
 pub use fault::{Code, Fault};
 pub use gateway::{
     Authenticate, Data, Event, Gateway, Handshake, Replies, Reply, builtin, handle, interceptor,

@@ -28,13 +28,16 @@ pub use join::LocalCluster;
 pub use listen::Bound;
 pub use publisher::{PublishError, Publisher};
 
-pub use crate::link::LinkError;
+pub use crate::{
+    edge::{KillReason, RefuseReason, TransportCounts},
+    link::LinkError,
+};
 
 use crate::{
     admin_ui::AdminUi,
     cluster::peers::Peers,
     config::{Config, Secrets},
-    edge::{Edge, Tls, TransportCounts},
+    edge::{Edge, Tls},
     fault::Fault,
     id::{NodeId, UserId},
     link::{client::Redis, rights::Rights},

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::{Client, Server, by_name, rooms, until, within};
 use switchboard::{
-    Config, Gateway, Reply, Switchboard, config::OnMissed, edge::KillReason, server::LocalCluster,
+    Config, Gateway, Reply, Switchboard,
+    config::OnMissed,
+    server::{KillReason, LocalCluster},
 };
 
 struct Nodes {

@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: (Vec<u8>, Vec<u8>)| {
-    switchboard::edge::fuzzing::frames(&input.0, &input.1);
+    switchboard::edge_fuzzing::frames(&input.0, &input.1);
 });

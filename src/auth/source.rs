@@ -35,8 +35,8 @@ pub struct TokenSources<'a> {
 /// The first token among `auth.token`, the query parameter `token` and `Authorization: Bearer`.
 ///
 /// # Errors
-/// If the first place that holds anything does not hold a token: whoever tries to show one is not
-/// taken for anonymous. `null` counts as nothing.
+/// If the first place that holds anything holds no token: a client with a broken token is not
+/// anonymous. `null` counts as nothing.
 pub fn find_token<'a>(sources: &TokenSources<'a>) -> Result<Option<Cow<'a, str>>, Fault> {
     match sources.connect_auth.and_then(|auth| auth.get("token")) {
         None | Some(Value::Null) => {}

@@ -165,8 +165,8 @@ pub(super) fn client_frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// A message as a client sends it, in frames of [`LONGEST_FRAME`]: whoever reads frames into a buffer
-/// that it keeps needs none that is as large as the largest message.
+/// A message as a client sends it, in frames of [`LONGEST_FRAME`]. So a reader that keeps its buffer
+/// needs none of the size of the largest message.
 pub(super) fn client_message(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     let mut parts = payload.chunks(LONGEST_FRAME);
     let first = out.len();

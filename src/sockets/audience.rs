@@ -1,5 +1,5 @@
 //! The audience of an event as one value: from a reply, an emitter or the HTTP API up to the
-//! [door](super::door), where it becomes rooms.
+//! door, where it becomes rooms.
 
 use smallvec::SmallVec;
 use socketioxide_core::adapter::Room;

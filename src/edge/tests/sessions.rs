@@ -5,7 +5,7 @@ use crate::edge::EdgeOptions;
 
 const UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
 
-/// Ids that somebody might try who knows what everybody may know.
+/// Ids that an attacker might try with public knowledge.
 fn guesses(poller: &Poller, sid: &str) -> Vec<String> {
     let (node, signed) = poller.id.split_once('.').expect("a node and a signature");
     let flipped = if signed.ends_with('A') { 'B' } else { 'A' };
