@@ -11,10 +11,12 @@ REDIS := $(REDIS_SERVER) /usr/bin/redis-sentinel
 PROXIES := /usr/sbin/nginx /usr/sbin/haproxy /usr/sbin/apache2 /usr/bin/caddy /usr/sbin/varnishd
 PROMTOOL := target/tools/promtool
 OTHER_REDIS := target/tools/redis
+CARGO_DENY := target/tools/bin/cargo-deny
+FUZZ_TARGETS := frames bodies clients classic sharded
 PORT ?= 3000
 REDIS_PORT ?= 6379
 
-.PHONY: help run redis test test-rust test-clients test-operators demo page lint bench bench-cluster fuzz docker
+.PHONY: help run redis test test-rust test-clients test-operators demo page lint msrv deny bench bench-cluster fuzz fuzz-smoke docker
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,7 +71,28 @@ bench-cluster: ## 1, 2 and 4 nodes beside socketioxide-redis and Node.js; QUICK=
 	benches/cluster.sh $(if $(QUICK),--quick)
 
 fuzz: ## the fuzz targets, a minute each; needs cargo-fuzz
-	for target in frames bodies clients classic sharded; do RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=60 -max_len=400; done
+	for target in $(FUZZ_TARGETS); do RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=60 -max_len=400; done
+
+# Without cargo-fuzz they are at least compiled, so that a change of what they drive is noticed.
+fuzz-smoke: ## the fuzz targets, a few seconds each; without cargo-fuzz only compiled
+	@if cargo fuzz --version >/dev/null 2>&1; \
+	then for target in $(FUZZ_TARGETS); do RUSTC_BOOTSTRAP=1 cargo fuzz run --dev --sanitizer none $$target -- -max_total_time=5 -max_len=400; done; \
+	else echo "cargo-fuzz is not installed: the fuzz targets are compiled, and not run."; \
+	RUSTFLAGS='--cfg fuzzing' cargo check --manifest-path fuzz/Cargo.toml; fi
+
+msrv: ## a build with the oldest Rust that Cargo.toml promises
+	@promised=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml); \
+	if rustc --version | grep -q "^rustc $$promised[. ]"; \
+	then echo "This is Rust $$promised, the oldest that is promised: every build here is the check."; \
+	elif cargo +$$promised.0 --version >/dev/null 2>&1; \
+	then cargo +$$promised.0 check --all-targets --features otlp --target-dir target/msrv; \
+	else echo "Rust $$promised is not installed: only clippy has looked for what it does not have yet."; fi
+
+deny: $(CARGO_DENY) ## licences, sources and known faults of what is linked in; installs cargo-deny
+	$(CARGO_DENY) check licenses bans sources
+	@if timeout 120 $(CARGO_DENY) fetch db 2>/dev/null; then $(CARGO_DENY) check --disable-fetch advisories; \
+	else echo "The database of advisories cannot be had here: nobody has looked for known faults."; fi
+
 docker: ## the image, as switchboard:latest
 	docker build -t switchboard .
 
@@ -92,6 +115,11 @@ $(PROMTOOL):
 	mkdir -p $(@D)
 	cd $(@D) && timeout 60 apt-get download -qq prometheus || { timeout 60 $(SUDO) apt-get update -qq && timeout 60 apt-get download -qq prometheus; }
 	cd $(@D) && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool && rm prometheus_*.deb
+
+# Of a version that is known to understand deny.toml. Its own build is thrown away.
+$(CARGO_DENY):
+	cargo install --locked --quiet --version 0.20.2 --root target/tools --target-dir target/tools/build cargo-deny
+	rm -rf target/tools/build
 
 # Versions beside the installed one, out of packages of other releases.
 $(OTHER_REDIS):
