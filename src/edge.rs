@@ -50,7 +50,7 @@
 
 mod admission;
 mod bodies;
-mod client;
+mod client_files;
 mod compression;
 mod connection;
 mod cors;
@@ -61,7 +61,6 @@ mod inbound;
 mod load;
 mod paced;
 mod packets;
-mod peer;
 mod polling;
 mod probe;
 mod proxy_protocol;
@@ -80,13 +79,14 @@ mod tls;
 mod traffic;
 mod transport;
 mod transports;
+mod trusted_proxies;
 mod unread;
 mod v3;
 mod websocket;
 
 pub(crate) use admission::Limits;
 pub(crate) use bodies::BodyLimits;
-pub(crate) use client::ClientFiles;
+pub(crate) use client_files::ClientFiles;
 pub(crate) use connection::serve_connection;
 #[cfg(any(test, fuzzing))]
 pub(crate) use inbound::{Inbound, Reader};

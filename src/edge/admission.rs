@@ -1,5 +1,5 @@
 //! How many sessions there may be, how fast they may come, and how many one address may have.
-//! [`Desk`] decides, without a clock; [`Admission`] is the lock around it that sessions share.
+//! [`Sessions`] decides, without a clock; [`Admission`] is the lock around it that sessions share.
 
 use std::{
     collections::HashMap,
@@ -40,7 +40,7 @@ impl Full {
 }
 
 #[derive(Debug, Default)]
-struct Desk {
+struct Sessions {
     limits: Limits,
     open: usize,
     by_address: HashMap<IpAddr, usize>,
@@ -49,7 +49,7 @@ struct Desk {
     filled: Option<Instant>,
 }
 
-impl Desk {
+impl Sessions {
     fn admit(&mut self, address: IpAddr, now: Instant) -> Result<(), Full> {
         let Limits { max_connections, connections_per_second, connections_per_address } =
             self.limits;
@@ -96,20 +96,20 @@ impl Desk {
 /// The lock that all requests share.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Admission {
-    desk: Arc<Mutex<Desk>>,
+    sessions: Arc<Mutex<Sessions>>,
 }
 
 impl Admission {
     /// Counts a session in, until the permit is dropped.
     pub(super) fn admit(&self, address: IpAddr, now: Instant) -> Result<Permit, Full> {
         let address = customer(address);
-        self.desk.lock().admit(address, now)?;
+        self.sessions.lock().admit(address, now)?;
         Ok(Permit { admission: self.clone(), address })
     }
 
     /// Sets new limits. Admitted sessions stay.
     pub(super) fn set_limits(&self, limits: Limits) {
-        self.desk.lock().limits = limits;
+        self.sessions.lock().limits = limits;
     }
 }
 
@@ -122,7 +122,7 @@ pub(super) struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.desk.lock().release(self.address);
+        self.admission.sessions.lock().release(self.address);
     }
 }
 

@@ -17,11 +17,12 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use super::{
-    peer, proxy_protocol,
+    proxy_protocol,
     reasons::KillReason,
     request_line::{BodyLength, Escaping},
     router::Edge,
     tls::Tls,
+    trusted_proxies,
     unread::{Conversation, Impatient},
 };
 
@@ -54,7 +55,7 @@ impl<A: Adapter> Connection<A> {
     async fn run(mut self, mut stream: TcpStream, tls: Option<Tls>, stop: CancellationToken) {
         // small packets are to leave at once; where that can't be set, they leave later
         stream.set_nodelay(true).ok();
-        if peer::is_trusted(self.peer.ip(), &self.edge.options.trusted_proxies) {
+        if trusted_proxies::is_trusted(self.peer.ip(), &self.edge.options.trusted_proxies) {
             let header = proxy_protocol::read(&mut stream);
             match timeout(self.edge.options.handshake_timeout, header).await {
                 Ok(Ok(client)) => self.peer = client.unwrap_or(self.peer),

@@ -56,9 +56,9 @@ pub(crate) struct Reader {
 
 /// Takes each CONNECT to a namespace other than `/`, by the name of the namespace.
 #[derive(Clone, Default)]
-pub(crate) struct Connects(Option<Arc<Told>>);
+pub(crate) struct Connects(Option<Arc<OnConnect>>);
 
-type Told = dyn Fn(&str) + Send + Sync;
+type OnConnect = dyn Fn(&str) + Send + Sync;
 
 impl Connects {
     pub(super) fn new(told: impl Fn(&str) + Send + Sync + 'static) -> Self {

@@ -50,7 +50,7 @@ impl<A: Adapter> Edge<A> {
             }
         };
         transport.load.taken(packets::size(response.body(), transport.v3));
-        if transport.has_interest() {
+        if transport.expects_anything() {
             return response.map(|body| {
                 packets::with_noops(&body, |packet| {
                     self.transports.takes_farewell_answer(transport, packet)

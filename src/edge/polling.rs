@@ -150,7 +150,7 @@ impl<A: Adapter> Edge<A> {
                 .get(header::CONTENT_TYPE)
                 .is_some_and(|kind| kind == "application/octet-stream");
             rewrite::body_v3(body, binary, &mut answers)
-        } else if transport.has_interest() {
+        } else if transport.expects_anything() {
             rewrite::body_v4(body, &mut answers)
         } else {
             body

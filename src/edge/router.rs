@@ -27,10 +27,9 @@ use tokio::{
 use super::{
     admission::{Admission, Limits, Permit},
     bodies::{Bodies, BodyLimits},
-    client::{self, ClientFiles},
+    client_files::{self, ClientFiles},
     compression::Compression,
     cors::{Cors, is_preflight},
-    peer,
     reasons::RefuseReason,
     refusal::Refusal,
     request::{self, Query},
@@ -38,6 +37,7 @@ use super::{
     stall::Patience,
     stream::Pace,
     transports::{Closing, Transports},
+    trusted_proxies,
 };
 
 /// The engine and everything on top of it.
@@ -240,12 +240,13 @@ impl<A: Adapter> Edge<A> {
             self.note_refused_origin(request.headers());
             return self.cors.preflight(request.headers());
         }
-        if let Some(name) = client::file_name(request.uri().path(), &self.path) {
-            let mut response = client::serve(self.options.client.as_deref(), name, &request);
+        if let Some(name) = client_files::file_name(request.uri().path(), &self.path) {
+            let mut response = client_files::serve(self.options.client.as_deref(), name, &request);
             self.cors.allow(request.headers(), response.headers_mut());
             return response;
         }
-        let peer = peer::client_address(peer, request.headers(), &self.options.trusted_proxies);
+        let peer =
+            trusted_proxies::client_address(peer, request.headers(), &self.options.trusted_proxies);
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, body) = request.into_parts();
         let mut response = match self.route(&parts) {

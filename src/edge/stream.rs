@@ -150,7 +150,8 @@ impl<S> EdgeIo<S> {
     }
 
     fn drop_slow_path(&mut self) {
-        if self.slow.as_ref().is_some_and(|slow| slow.is_empty()) && !self.transport.has_interest()
+        if self.slow.as_ref().is_some_and(|slow| slow.is_empty())
+            && !self.transport.expects_anything()
         {
             self.slow = None;
         }

@@ -20,7 +20,7 @@ use socketioxide_core::Sid;
 use super::{admission::Permit, inbound::Reader, load::Load, reasons::KillReason, rewrite::Answer};
 use crate::rate::Bucket;
 pub(super) use outgoing::Verdict;
-use outgoing::interest;
+use outgoing::expected;
 pub(super) use polling::{Polling, Turn, Turns};
 
 /// How many times a second a client may ask to join a namespace, or show a new token; twice as many
@@ -57,7 +57,7 @@ pub(super) struct Transport {
     /// `None` for a session that began with a websocket.
     pub(super) polling: Option<Box<Polling>>,
     phase: AtomicU8,
-    interest: AtomicU32,
+    expected: AtomicU32,
     /// The number of a [`KillReason`], or 0.
     killed: AtomicU8,
     pub(super) reader: AtomicWaker,
@@ -75,8 +75,8 @@ pub(super) struct Transport {
 impl Transport {
     pub(super) fn websocket(v3: bool, peer: IpAddr, permit: Permit) -> Self {
         // an Engine.IO 3 server never pings
-        let first_ping = if v3 { 0 } else { interest::FIRST_PING };
-        Self::new(v3, peer, permit, Phase::Websocket, None, interest::OPEN | first_ping)
+        let first_ping = if v3 { 0 } else { expected::FIRST_PING };
+        Self::new(v3, peer, permit, Phase::Websocket, None, expected::OPEN | first_ping)
     }
 
     pub(super) fn polling(v3: bool, peer: IpAddr, permit: Permit) -> Self {
@@ -92,7 +92,7 @@ impl Transport {
         permit: Permit,
         phase: Phase,
         polling: Option<Box<Polling>>,
-        interest: u32,
+        expected: u32,
     ) -> Self {
         Self {
             sid: OnceLock::new(),
@@ -100,7 +100,7 @@ impl Transport {
             peer,
             polling,
             phase: (phase as u8).into(),
-            interest: interest.into(),
+            expected: expected.into(),
             killed: 0.into(),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),

@@ -156,7 +156,7 @@ proptest! {
                 transport.expect_answer("/", Answer::Refused(json!(1)));
                 io.write_all(&bytes[at..]).await.expect("written");
                 io.flush().await.expect("flushed");
-                assert!(!transport.has_interest() && io.slow.is_none(), "back to the steady state");
+                assert!(!transport.expects_anything() && io.slow.is_none(), "back to the steady state");
                 drop(io);
             };
             let mut read = Vec::new();

@@ -159,7 +159,7 @@ impl<S: AsyncWrite + Unpin> EdgeIo<S> {
             n => return self.pass(cx, &bytes[..n.min(bytes.len())]),
         }
         let gathering = self.slow.as_ref().is_some_and(|slow| !slow.gathered.is_empty());
-        if !gathering && !self.transport.has_interest() {
+        if !gathering && !self.transport.expects_anything() {
             self.drop_slow_path();
             return self.pass(cx, bytes);
         }
@@ -225,7 +225,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for EdgeIo<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.check()?;
-        if this.slow.is_none() && !this.transport.has_interest() {
+        if this.slow.is_none() && !this.transport.expects_anything() {
             return this.pass(cx, bytes);
         }
         this.write_judged(cx, bytes)

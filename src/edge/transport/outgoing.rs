@@ -12,7 +12,7 @@ use crate::edge::{
 
 /// The reasons to look at the engine's frames, in one number. 0 is the ordinary case, in which none
 /// is looked at. The low 16 bits count the answers that wait for their CONNECT or CONNECT_ERROR.
-pub(super) mod interest {
+pub(super) mod expected {
     pub(in crate::edge) const ANSWER: u32 = 1;
     /// OPEN has not come yet. It tells us the session's id.
     pub(in crate::edge) const OPEN: u32 = 1 << 16;
@@ -40,36 +40,36 @@ pub(in crate::edge) enum Verdict {
 impl Transport {
     /// The engine is about to answer the farewell.
     pub(in crate::edge) fn expect_farewell_answer(&self) {
-        self.interest.fetch_or(interest::FAREWELL_ANSWER, Ordering::AcqRel);
+        self.expected.fetch_or(expected::FAREWELL_ANSWER, Ordering::AcqRel);
     }
 
     /// Whether this packet is that answer: `is_it` is asked only if one is expected.
     pub(in crate::edge) fn takes_farewell_answer(&self, is_it: impl FnOnce() -> bool) -> bool {
-        self.interest.load(Ordering::Acquire) & interest::FAREWELL_ANSWER != 0
+        self.expected.load(Ordering::Acquire) & expected::FAREWELL_ANSWER != 0
             && is_it()
-            && self.takes(interest::FAREWELL_ANSWER)
+            && self.takes(expected::FAREWELL_ANSWER)
     }
 
     /// Whether the engine's frames have to be looked at.
     #[inline]
-    pub(in crate::edge) fn has_interest(&self) -> bool {
-        self.interest.load(Ordering::Acquire) != 0
+    pub(in crate::edge) fn expects_anything(&self) -> bool {
+        self.expected.load(Ordering::Acquire) != 0
     }
 
     fn takes(&self, bit: u32) -> bool {
-        self.interest.load(Ordering::Acquire) & bit != 0
-            && self.interest.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+        self.expected.load(Ordering::Acquire) & bit != 0
+            && self.expected.fetch_and(!bit, Ordering::AcqRel) & bit != 0
     }
 
     /// The engine is about to answer a probe that we have answered.
     pub(in crate::edge) fn expect_probe_answer(&self) {
-        self.interest.fetch_or(interest::PROBE_ANSWER, Ordering::AcqRel);
+        self.expected.fetch_or(expected::PROBE_ANSWER, Ordering::AcqRel);
     }
 
     /// The next CONNECT or CONNECT_ERROR of `namespace` is changed by this answer.
     pub(in crate::edge) fn expect_answer(&self, namespace: &str, answer: Answer) {
         self.answers.lock().push((bare(namespace).into(), answer));
-        self.interest.fetch_add(interest::ANSWER, Ordering::AcqRel);
+        self.expected.fetch_add(expected::ANSWER, Ordering::AcqRel);
     }
 
     /// The first answer of this kind that waits for `namespace`.
@@ -78,7 +78,7 @@ impl Transport {
         let at = answers
             .iter()
             .position(|(waiting, answer)| answer.kind() == kind && **waiting == *bare(namespace))?;
-        self.interest.fetch_sub(interest::ANSWER, Ordering::AcqRel);
+        self.expected.fetch_sub(expected::ANSWER, Ordering::AcqRel);
         let (_, answer) = answers.remove(at);
         if answers.is_empty() {
             *answers = Vec::new();
@@ -89,17 +89,17 @@ impl Transport {
     /// Judges one whole frame on its way to the client.
     pub(in crate::edge) fn judge(&self, opcode: u8, payload: &[u8]) -> Verdict {
         let spliced = match (opcode, payload) {
-            (frames::TEXT, [b'0', ..]) if self.takes(interest::OPEN) => {
+            (frames::TEXT, [b'0', ..]) if self.takes(expected::OPEN) => {
                 let Some(sid) = rewrite::sid_of_open(payload) else {
                     tracing::error!("an OPEN packet without an id: this session can't be reached");
                     return Verdict::Pass;
                 };
                 return Verdict::Opened(sid);
             }
-            (frames::TEXT, b"2") if self.takes(interest::FIRST_PING) => {
+            (frames::TEXT, b"2") if self.takes(expected::FIRST_PING) => {
                 return Verdict::Answer(b"3");
             }
-            (frames::TEXT, b"3probe") if self.takes(interest::PROBE_ANSWER) => {
+            (frames::TEXT, b"3probe") if self.takes(expected::PROBE_ANSWER) => {
                 return Verdict::Drop;
             }
             (frames::TEXT, _) => {

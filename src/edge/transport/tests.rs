@@ -21,9 +21,9 @@ fn a_new_websocket_is_looked_at_until_open_and_first_ping_are_through() {
     let open = format!(r#"0{{"sid":"{sid}","upgrades":[]}}"#);
     assert_eq!(transport.judge(frames::TEXT, open.as_bytes()), Verdict::Opened(sid));
     assert_eq!(transport.judge(frames::TEXT, b"40{}"), Verdict::Pass);
-    assert!(transport.has_interest());
+    assert!(transport.expects_anything());
     assert_eq!(transport.judge(frames::TEXT, b"2"), Verdict::Answer(b"3"));
-    assert!(!transport.has_interest());
+    assert!(!transport.expects_anything());
     assert_eq!(transport.judge(frames::TEXT, b"2"), Verdict::Pass, "only the first one is hidden");
 }
 
@@ -32,20 +32,20 @@ fn engine_io_3_has_no_first_ping() {
     let transport = Transport::websocket(true, PEER, permit());
     let open = format!(r#"0{{"sid":"{}"}}"#, Sid::ZERO.as_str().replace('\0', "A"));
     assert!(matches!(transport.judge(frames::TEXT, open.as_bytes()), Verdict::Opened(_)));
-    assert!(!transport.has_interest());
+    assert!(!transport.expects_anything());
 }
 
 #[test]
 fn a_refusal_is_spliced_once_into_the_error_of_its_namespace() {
     let transport = Transport::polling(false, PEER, permit());
     transport.expect_answer("chat", Answer::Refused(json!({ "code": "forbidden" })));
-    assert!(transport.has_interest());
+    assert!(transport.expects_anything());
     assert_eq!(transport.judge(frames::TEXT, br#"44{"message":"no"}"#), Verdict::Pass);
     assert_eq!(
         transport.judge(frames::TEXT, br#"44/chat,{"message":"no"}"#),
         Verdict::Replace(br#"44/chat,{"message":"no","data":{"code":"forbidden"}}"#.to_vec()),
     );
-    assert!(!transport.has_interest());
+    assert!(!transport.expects_anything());
     assert_eq!(transport.judge(frames::TEXT, br#"44/chat,{"message":"no"}"#), Verdict::Pass);
 }
 
@@ -62,7 +62,7 @@ fn a_socket_hears_its_own_id_in_the_connect_of_its_namespace() {
         let told = format!(r#"40/chat,{{"sid":"{id}"}}"#).into_bytes();
         assert_eq!(transport.judge(frames::TEXT, connect), Verdict::Replace(told));
     }
-    assert!(!transport.has_interest());
+    assert!(!transport.expects_anything());
 }
 
 #[test]
