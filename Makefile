@@ -88,9 +88,11 @@ msrv: ## a build with the oldest Rust that Cargo.toml promises
 	then cargo +$$promised.0 check --all-targets --features otlp --target-dir target/msrv; \
 	else echo "Rust $$promised is not installed: only clippy has looked for what it does not have yet."; fi
 
-deny: $(CARGO_DENY) ## licences, sources and known faults of what is linked in; installs cargo-deny
-	$(CARGO_DENY) check licenses bans sources
-	@if timeout 120 $(CARGO_DENY) fetch db 2>/dev/null; then $(CARGO_DENY) check --disable-fetch advisories; \
+deny: ## licences, sources and known faults of what is linked in; installs cargo-deny
+	@if ! $(MAKE) --silent $(CARGO_DENY); \
+	then echo "cargo-deny cannot be had here: nobody has looked at licences, sources and known faults."; exit 0; fi; \
+	$(CARGO_DENY) check licenses bans sources; \
+	if timeout 120 $(CARGO_DENY) fetch db 2>/dev/null; then $(CARGO_DENY) check --disable-fetch advisories; \
 	else echo "The database of advisories cannot be had here: nobody has looked for known faults."; fi
 
 docker: ## the image, as switchboard:latest

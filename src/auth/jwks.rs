@@ -86,6 +86,7 @@ impl Jwks {
             }
             // Set before the fetch, so that a dropped future counts as an attempt too.
             cache.attempted = Some(now);
+            cache.is_outage = true;
         }
         match self.fetch().await {
             Ok((keys, age)) => self.0.cache.lock().store(keys, now + age),
@@ -143,6 +144,8 @@ struct Cache {
     keys: Option<Vec<Published>>,
     fresh_until: Option<Instant>,
     attempted: Option<Instant>,
+    /// The last attempt has not brought keys (yet).
+    is_outage: bool,
 }
 
 impl Cache {
@@ -158,9 +161,10 @@ impl Cache {
         self.matching(kid).next().is_some()
     }
 
-    /// `None` if nothing was fetched yet.
+    /// `None` if it cannot be told which keys there are: nothing was fetched yet, or a key is not known
+    /// and the provider, which may have published it meanwhile, has not answered.
     fn find(&self, kid: Option<&str>) -> Option<Vec<Key>> {
-        self.keys.as_ref()?;
+        self.keys.as_ref().filter(|_| self.knows(kid) || !self.is_outage)?;
         Some(self.matching(kid).map(|published| published.key.clone()).collect())
     }
 
@@ -171,6 +175,7 @@ impl Cache {
 
     fn store(&mut self, keys: Vec<Published>, fresh_until: Instant) {
         self.keys = Some(keys);
+        self.is_outage = false;
         self.fresh_until = Some(fresh_until);
     }
 }

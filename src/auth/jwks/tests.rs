@@ -120,6 +120,24 @@ async fn an_outage_leaves_the_keys_as_they_are() {
     assert_eq!(provider.asked(), 2);
 }
 
+/// The provider may have published the key meanwhile: nobody is told that its token is wrong.
+#[tokio::test]
+async fn in_an_outage_an_unknown_key_may_be_tried_again() {
+    let (provider, jwks) = Provider::start().await;
+    provider.publishes(&[rsa("a")]);
+    let now = Instant::now();
+    assert!(finds(&jwks, "a", now).await);
+    assert!(!finds(&jwks, "b", now).await);
+    provider.is_out_of_order();
+    for after in [20, 21] {
+        let fault = jwks.find(Some("b"), later(now, after)).await.err().expect("not known");
+        assert_eq!((fault.code(), fault.retry()), (crate::Code::Unavailable, true));
+    }
+    provider.publishes(&[rsa("b")]);
+    assert!(finds(&jwks, "b", later(now, 40)).await);
+    assert!(!finds(&jwks, "c", later(now, 60)).await);
+}
+
 #[tokio::test]
 async fn without_any_keys_a_client_may_try_again() {
     let (provider, jwks) = Provider::start().await;
