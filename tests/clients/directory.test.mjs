@@ -126,7 +126,7 @@ describe("a limit that two nodes could not see while Redis was away", { concurre
         }, 20_000);
       }
       assert.deepEqual([others, stays.connected, goes.connected], [0, true, false]);
-      assert.equal(a.times("which nodes without Redis could not see") + b.times("which nodes without Redis could not see"), 1);
+      assert.equal(a.times("admitted by nodes that were without Redis") + b.times("admitted by nodes that were without Redis"), 1);
     });
   }
 });

@@ -270,7 +270,7 @@ describe("pages of other origins", () => {
     await new RawSocket(t, server).opened();
     const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
     assert.match(metrics, /switchboard_requests_refused_total\{reason="origin"\} 2\n/);
-    await until("two lines in the log", () => server.logs.split("wants to poll").length === 3);
+    await until("two lines in the log", () => server.logs.split("polling refused").length === 3);
     assert.match(server.logs, /a\.test/);
   });
 });
