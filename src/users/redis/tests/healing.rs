@@ -2,8 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use futures_util::FutureExt;
-
 use super::*;
 
 async fn flush(server: &RedisServer) {
@@ -57,15 +55,15 @@ async fn without_a_link_a_node_decides_alone_and_tells_later() {
     a.enter("cid", 1).await;
     let limit = UserLimit { max_sockets: 2, disconnect_oldest: false };
     a.source.cut();
-    // Nobody waits for a link that is down: each is decided when it is asked for.
-    let at_once = async |socket, limit| {
-        a.directory.enter("ada".into(), a.socket(socket), limit).now_or_never().expect("decided")
-    };
-    assert!(at_once(2, limit).await.is_ok());
-    assert!(at_once(3, limit).await.is_err());
+    let before = std::time::Instant::now();
+    assert!(a.directory.enter("ada".into(), a.socket(2), limit).await.is_ok());
+    assert!(a.directory.enter("ada".into(), a.socket(3), limit).await.is_err());
     let oldest = UserLimit { disconnect_oldest: true, ..limit };
-    assert_eq!(at_once(4, oldest).await, Ok(vec![a.socket(1)]));
+    let entered = a.directory.enter("ada".into(), a.socket(4), oldest).await;
+    assert_eq!(entered, Ok(vec![a.socket(1)]));
     a.enter("dan", 1).await;
+    // Had they waited for the link, each of the four would have taken so long.
+    assert!(before.elapsed() < 4 * PATIENCE, "nobody waits for a link that is down");
     a.leave("bob", 1);
     a.leave("ada", 1); // it was thrown out
     // What it holds is not all that there is.
