@@ -74,8 +74,9 @@ impl<A: Adapter> Edge<A> {
             self.enforce_connect_timeout(transport, sid);
         }
         let mut rest = body;
+        let mut excused = false;
         loop {
-            self.until_calm(transport, sid).await;
+            self.until_calm(transport, sid, &mut excused).await;
             let part = packets::split_off_first(&mut rest, AT_ONCE, transport.v3);
             let request =
                 request::internal(Method::POST, &self.options.path, transport.v3, "polling", sid);
@@ -86,7 +87,7 @@ impl<A: Adapter> Edge<A> {
             let response = self.ask_engine(request.map(|()| Full::new(part))).await;
             if rest.is_empty() || response.status() != StatusCode::OK {
                 // the client sends more when it has its answer
-                self.until_calm(transport, sid).await;
+                self.until_calm(transport, sid, &mut excused).await;
                 return Ok(response);
             }
         }
@@ -94,12 +95,23 @@ impl<A: Adapter> Edge<A> {
 
     /// Waits while too much waits because of this client. Its pongs wait, too, so they are given in
     /// its name as long as there are signs of life.
-    async fn until_calm(&self, transport: &Transport, sid: Sid) {
+    ///
+    /// A client that upgrades does not poll before its POST is answered: it would take nothing, and
+    /// both would wait for each other. So this POST is `excused`, one until all is calm again.
+    async fn until_calm(&self, transport: &Transport, sid: Sid, excused: &mut bool) {
+        let Some(polling) = &transport.polling else { return };
         let mut progress = transport.load.progress().wrapping_sub(1);
-        while transport.load.is_paused() && !transport.is_killed() {
-            let patience = self.options.ping_timeout / 2;
-            if timeout(patience, transport.load.unpaused()).await.is_ok() {
+        while !*excused && transport.load.is_paused() && !transport.is_killed() {
+            let moved = polling.moved.notified();
+            if transport.phase() == Phase::Probing && polling.excuses() {
+                *excused = true;
                 return;
+            }
+            let patience = self.options.ping_timeout / 2;
+            tokio::select! {
+                () = transport.load.unpaused() => break,
+                () = moved => continue,
+                () = tokio::time::sleep(patience) => {}
             }
             let now = transport.load.progress();
             if std::mem::replace(&mut progress, now) != now {
@@ -107,6 +119,9 @@ impl<A: Adapter> Edge<A> {
                 // it fails if the session has ended, and then nobody waits for it
                 self.post_to_engine(sid, transport.v3, pong).await.ok();
             }
+        }
+        if !*excused {
+            polling.is_calm();
         }
     }
 

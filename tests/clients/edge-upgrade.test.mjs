@@ -273,3 +273,23 @@ describe("a session that has been taken over by a websocket", () => {
     await until("the session is gone", async () => (await fetch(pollingUrl(server, sid))).status === 400);
   });
 });
+
+// A client that upgrades does not poll before its POST is answered. If the answer waits for polls, both wait.
+describe("while more waits for a client than may, its POST is answered so that it can upgrade", () => {
+  const LARGE = `421["events",${JSON.stringify("x".repeat(900_000))}]`; // comes back twice
+
+  for (const probesFirst of [true, false]) {
+    it(probesFirst ? "when it has probed" : "when it probes later", async (t) => {
+      const session = await rawSession(server);
+      await (await session.post("40")).text();
+      await (await session.poll()).text();
+      const raw = websocketOf(t, session.sid);
+      if (probesFirst) await probing(raw);
+      const post = session.post(LARGE);
+      if (!probesFirst) await probing(raw);
+      assert.equal((await post).status, 200);
+      raw.send("5");
+      for (let times = 0; times < 2; times++) await raw.next((frame) => frame.length > 900_000);
+    });
+  }
+});

@@ -24,6 +24,8 @@ pub(in crate::edge) struct Polling {
     pub(in crate::edge) poll: Turns,
     /// The client's posts, one after the other.
     pub(in crate::edge) post: Turns,
+    /// A post was answered while too much waited, because an upgrade waited for the answer.
+    excused: AtomicBool,
     /// The last sign of the client, in milliseconds of the registry's clock.
     last_seen_ms: AtomicU64,
     /// The engine is being asked for packets.
@@ -45,6 +47,16 @@ impl Polling {
             true => self.asking.fetch_add(1, Ordering::AcqRel),
             false => self.asking.fetch_sub(1, Ordering::AcqRel),
         };
+    }
+
+    /// Whether one more post may be answered although too much waits: one, until all is calm again.
+    pub(in crate::edge) fn excuses(&self) -> bool {
+        !self.excused.swap(true, Ordering::AcqRel)
+    }
+
+    /// Little waits.
+    pub(in crate::edge) fn is_calm(&self) {
+        self.excused.store(false, Ordering::Release);
     }
 
     pub(in crate::edge) fn is_asking(&self) -> bool {
