@@ -49,6 +49,11 @@ fn gateway() -> Gateway {
             socket.to().room("lobby").emit("said", &words)?;
             Ok::<_, Fault>(Reply::ack(&true))
         })
+        .on("ask", async |socket: Socket, Data(timeout_ms): Data<u64>| {
+            let timeout = Duration::from_millis(timeout_ms);
+            let asked = socket.to().emit_with_ack("question", &(), timeout).await?;
+            Ok::<_, Fault>(Reply::ack(&asked.acks.len()))
+        })
         .on("broken", async || Err::<Reply, _>(Fault::new(Code::Internal, "broken")))
         .on("which", async || {
             tokio::task::yield_now().await;
@@ -286,6 +291,20 @@ async fn the_user_is_told_only_if_asked_for() {
         assert_eq!(collector.span("connect").get("user.id"), user);
         assert_eq!(collector.span("receive which").get("user.id"), user);
     }
+}
+
+#[tokio::test]
+async fn an_emit_lasts_until_its_acknowledgements_have_come() {
+    let collector = Collector::start().await;
+    let server = one_node(&collector, |_| {}).await;
+    let _silent = server.client().await;
+    let mut ada = server.client().await;
+    let timeout = Duration::from_millis(300);
+    assert_eq!(ada.ask("ask", json!(timeout.as_millis() as u64)).await, json!(0));
+    stop(server).await;
+    let emit = collector.span("emit all");
+    assert!(emit.took >= timeout, "{:?}", emit.took);
+    is_child_of(&emit, &collector.span("receive ask"));
 }
 
 #[tokio::test]

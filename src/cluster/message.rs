@@ -30,6 +30,18 @@ pub(crate) struct Selection {
     pub(crate) except: Vec<Room>,
 }
 
+impl Selection {
+    /// The sockets of other nodes that these options select. `None` if they select nobody, or
+    /// sockets of this node only.
+    pub(crate) fn of_others(options: &BroadcastOptions) -> Option<Self> {
+        let is_nobody = options.rooms.is_empty() && !options.has_flag(BroadcastFlags::Broadcast);
+        if is_nobody || options.has_flag(BroadcastFlags::Local) {
+            return None;
+        }
+        Some(Self { rooms: options.rooms.to_vec(), except: options.except.to_vec() })
+    }
+}
+
 /// The selection in socketioxide's form, where no rooms mean nobody unless the broadcast flag is
 /// set.
 impl From<Selection> for BroadcastOptions {

@@ -103,7 +103,7 @@ impl<A: Adapter> Edge<A> {
         let mut progress = transport.load.progress().wrapping_sub(1);
         while !*excused && transport.load.is_paused() && !transport.is_killed() {
             let moved = polling.moved.notified();
-            if transport.phase() == Phase::Probing && polling.excuses() {
+            if transport.phase() == Phase::Probing && polling.excuse_once() {
                 *excused = true;
                 return;
             }
@@ -121,7 +121,7 @@ impl<A: Adapter> Edge<A> {
             }
         }
         if !*excused {
-            polling.is_calm();
+            polling.calmed();
         }
     }
 

@@ -163,23 +163,19 @@ impl Adapter {
 
     /// The selection of `options` on other nodes. `None` if it can only be sockets of this node.
     pub(crate) fn elsewhere(&self, options: &BroadcastOptions) -> Option<Selection> {
-        let is_broadcast = options.has_flag(BroadcastFlags::Broadcast);
-        if options.has_flag(BroadcastFlags::Local) || (options.rooms.is_empty() && !is_broadcast) {
-            return None;
-        }
         if let [room] = options.rooms.as_slice()
             && self.is_own_room_of_a_socket_here(room)
         {
             return None;
         }
-        let mut except = options.except.to_vec();
+        let mut others = Selection::of_others(options)?;
         if let Some(sid) = options.sid
-            && is_broadcast
+            && options.has_flag(BroadcastFlags::Broadcast)
             && let Some(id) = self.id_of(sid)
         {
-            except.push(Room::Owned(id.as_str().to_owned()));
+            others.except.push(Room::Owned(id.as_str().to_owned()));
         }
-        Some(Selection { rooms: options.rooms.to_vec(), except })
+        Some(others)
     }
 
     /// Sends an acknowledgement to one socket.

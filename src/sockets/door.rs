@@ -63,6 +63,11 @@ impl Submitted {
     pub(crate) fn traceparent(&self) -> Option<TraceParent> {
         self.span.traceparent()
     }
+
+    /// The part of its audience on other nodes. `None` if there can be none.
+    pub(crate) fn others(&self, start: Start<'_>) -> Option<Selection> {
+        others(start, &self.to)
+    }
 }
 
 /// The first step: nothing is sent yet. `None` for an empty audience.
@@ -104,11 +109,11 @@ pub(crate) fn deliver(start: Start<'_>, submitted: Submitted) {
 /// acknowledgements, and the number of asked clients.
 pub(crate) fn deliver_asking(
     start: Start<'_>,
-    submitted: Submitted,
+    submitted: &Submitted,
     timeout: Duration,
 ) -> Option<(impl Stream<Item = Payload> + Send + use<>, usize)> {
     let Start::Here(adapter) = start else { return None };
-    Some(adapter.ask_here(submitted.value, submitted.to, timeout))
+    Some(adapter.ask_here(submitted.value.clone(), submitted.to.clone(), timeout))
 }
 
 /// Both steps.
@@ -181,12 +186,7 @@ pub(crate) fn lower(
 pub(crate) fn others(start: Start<'_>, to: &BroadcastOptions) -> Option<Selection> {
     match start {
         Start::Here(adapter) => adapter.elsewhere(to),
-        Start::Elsewhere { .. } => {
-            let is_nobody = to.rooms.is_empty() && !to.has_flag(BroadcastFlags::Broadcast);
-            let is_local = to.has_flag(BroadcastFlags::Local);
-            (!is_nobody && !is_local)
-                .then(|| Selection { rooms: to.rooms.to_vec(), except: to.except.to_vec() })
-        }
+        Start::Elsewhere { .. } => Selection::of_others(to),
     }
 }
 

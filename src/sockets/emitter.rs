@@ -44,8 +44,6 @@ use crate::{
 #[derive(Clone)]
 #[must_use = "nothing is sent before `emit`"]
 pub struct Emitter {
-    context: Arc<Context>,
-    namespace: Arc<str>,
     place: Place,
     audience: Audience,
 }
@@ -56,13 +54,12 @@ enum Place {
     /// This node has, or had, sockets in the namespace.
     Here(Arc<Adapter>),
     /// Only other nodes can have sockets in it.
-    Elsewhere(Option<Arc<Peers>>),
+    Elsewhere { context: Arc<Context>, namespace: Arc<str>, peers: Option<Arc<Peers>> },
 }
 
 impl Emitter {
     pub(crate) fn here(adapter: Arc<Adapter>) -> Self {
-        let namespace = adapter.namespace().as_str().into();
-        Self::new(adapter.context().clone(), namespace, Place::Here(adapter))
+        Self::new(Place::Here(adapter))
     }
 
     /// An emitter for a namespace of this node, or else of others.
@@ -84,11 +81,11 @@ impl Emitter {
         namespace: &str,
         peers: Option<Arc<Peers>>,
     ) -> Self {
-        Self::new(context, namespace.into(), Place::Elsewhere(peers))
+        Self::new(Place::Elsewhere { context, namespace: namespace.into(), peers })
     }
 
-    fn new(context: Arc<Context>, namespace: Arc<str>, place: Place) -> Self {
-        Self { context, namespace, place, audience: Audience::everybody() }
+    fn new(place: Place) -> Self {
+        Self { place, audience: Audience::everybody() }
     }
 
     /// Replaces the audience so far by this one.
@@ -130,9 +127,10 @@ impl Emitter {
         if let Ok(id) = id.parse() {
             return self.socket(id);
         }
-        match connection_known_as(id, &self.namespace) {
+        let namespace = self.start().namespace();
+        match connection_known_as(id, namespace) {
             Some(sid) => {
-                let id = SocketId::of_connection(sid, &self.namespace);
+                let id = SocketId::of_connection(sid, namespace);
                 self.socket(id)
             }
             // It may be the id of a Node.js node's socket.
@@ -232,10 +230,11 @@ impl Emitter {
     /// ```
     pub fn disconnect(self, close_transport: bool) -> usize {
         let this = self.of_today();
-        this.tell(|to| Message::Disconnect { to, close: close_transport });
-        match &this.place {
-            Place::Here(adapter) => adapter.disconnect_here(this.rooms_meant(), close_transport),
-            Place::Elsewhere(_) => 0,
+        let sockets = this.lowered();
+        this.tell(&sockets, |to| Message::Disconnect { to, close: close_transport });
+        match this.start() {
+            Start::Here(adapter) => adapter.disconnect_here(sockets, close_transport),
+            Start::Elsewhere { .. } => 0,
         }
     }
 
@@ -255,9 +254,10 @@ impl Emitter {
     pub fn join<R: Into<Room>>(self, rooms: impl IntoIterator<Item = R>) {
         let rooms: Vec<Room> = rooms.into_iter().map(Into::into).collect();
         let this = self.of_today();
-        this.tell(|to| Message::Join { to, rooms: rooms.clone() });
-        if let Place::Here(adapter) = &this.place {
-            adapter.join_here(this.rooms_meant(), &rooms);
+        let sockets = this.lowered();
+        this.tell(&sockets, |to| Message::Join { to, rooms: rooms.clone() });
+        if let Start::Here(adapter) = this.start() {
+            adapter.join_here(sockets, &rooms);
         }
     }
 
@@ -276,9 +276,10 @@ impl Emitter {
     pub fn leave<R: Into<Room>>(self, rooms: impl IntoIterator<Item = R>) {
         let rooms: Vec<Room> = rooms.into_iter().map(Into::into).collect();
         let this = self.of_today();
-        this.tell(|to| Message::Leave { to, rooms: rooms.clone() });
-        if let Place::Here(adapter) = &this.place {
-            adapter.leave_here(this.rooms_meant(), &rooms);
+        let sockets = this.lowered();
+        this.tell(&sockets, |to| Message::Leave { to, rooms: rooms.clone() });
+        if let Start::Here(adapter) = this.start() {
+            adapter.leave_here(sockets, &rooms);
         }
     }
 
@@ -290,7 +291,11 @@ impl Emitter {
         {
             self.place = match adapter.successor() {
                 Some(successor) => Place::Here(successor),
-                None => Place::Elsewhere(adapter.peers().cloned()),
+                None => Place::Elsewhere {
+                    context: adapter.context().clone(),
+                    namespace: adapter.namespace().as_str().into(),
+                    peers: adapter.peers().cloned(),
+                },
             };
         }
         self
@@ -299,31 +304,22 @@ impl Emitter {
     fn start(&self) -> Start<'_> {
         match &self.place {
             Place::Here(adapter) => Start::Here(adapter),
-            Place::Elsewhere(peers) => Start::Elsewhere {
-                context: &self.context,
-                namespace: &self.namespace,
-                peers: peers.as_ref(),
-            },
+            Place::Elsewhere { context, namespace, peers } => {
+                Start::Elsewhere { context, namespace, peers: peers.as_ref() }
+            }
         }
     }
 
-    fn rooms_meant(&self) -> BroadcastOptions {
+    /// The audience as rooms.
+    fn lowered(&self) -> BroadcastOptions {
         door::lower(self.start(), &self.audience, None)
     }
 
-    /// The part of the audience on other nodes, if there can be any.
-    fn others(&self) -> Option<Selection> {
-        door::others(self.start(), &self.rooms_meant())
-    }
-
-    fn peers(&self) -> Option<&Arc<Peers>> {
-        self.start().peers()
-    }
-
-    /// Sends the other nodes a message about their sockets in the audience.
-    fn tell(&self, say: impl FnOnce(Selection) -> Message) {
-        if let (Some(peers), Some(to)) = (self.peers(), self.others()) {
-            peers.say(&self.namespace, &say(to));
+    /// Sends the other nodes a message about those of these sockets that they have.
+    fn tell(&self, sockets: &BroadcastOptions, say: impl FnOnce(Selection) -> Message) {
+        let start = self.start();
+        if let Some((peers, to)) = start.peers().zip(door::others(start, sockets)) {
+            peers.say(start.namespace(), &say(to));
         }
     }
 }

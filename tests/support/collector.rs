@@ -2,7 +2,7 @@
 
 #![allow(unreachable_pub, reason = "as its neighbours")]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use opentelemetry_proto::tonic::{
@@ -36,6 +36,7 @@ pub struct Span {
     /// The ids of the spans that it is linked with.
     pub links: Vec<String>,
     pub kind: SpanKind,
+    pub took: Duration,
     pub is_error: bool,
     attributes: Vec<(String, String)>,
 }
@@ -108,6 +109,7 @@ fn shown(node: &str, service: &str, span: Exported) -> Span {
     let is_error = span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error);
     Span {
         kind: span.kind(),
+        took: Duration::from_nanos(span.end_time_unix_nano - span.start_time_unix_nano),
         name: span.name,
         node: node.to_owned(),
         service: service.to_owned(),

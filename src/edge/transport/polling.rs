@@ -50,12 +50,12 @@ impl Polling {
     }
 
     /// Whether one more post may be answered although too much waits: one, until all is calm again.
-    pub(in crate::edge) fn excuses(&self) -> bool {
+    pub(in crate::edge) fn excuse_once(&self) -> bool {
         !self.excused.swap(true, Ordering::AcqRel)
     }
 
-    /// Little waits.
-    pub(in crate::edge) fn is_calm(&self) {
+    /// Little waits: the next one may be excused again.
+    pub(in crate::edge) fn calmed(&self) {
         self.excused.store(false, Ordering::Release);
     }
 

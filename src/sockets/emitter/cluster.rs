@@ -6,26 +6,22 @@ use futures_util::StreamExt;
 use rmpv::Value as Tree;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
-use socketioxide_core::adapter::{BroadcastOptions, Room};
+use socketioxide_core::adapter::Room;
 
-use super::{Emitter, Place};
+use super::Emitter;
 use crate::{
     cluster::{
         broker::Disconnected,
         message::{Answer, Description, Flags, Message, Selection},
-        peers::{
-            self,
-            acks::{ClientAcks, Collected},
-        },
+        peers::{self, acks::Collected},
     },
     fault::{Code, Fault},
     id::NodeId,
     payload::{Payload, PayloadError, from_packet, to_packet},
     sockets::{
-        door::{self, Submitted},
+        door::{self, Start},
         watch::FOR_ADMINS,
     },
-    telemetry::traceparent::TraceParent,
 };
 
 /// The answers of the cluster's nodes to a question.
@@ -136,8 +132,12 @@ impl Emitter {
     /// [`fetch_sockets`](Self::fetch_sockets), with the members for admins alone.
     pub(crate) async fn fetch_descriptions(self) -> Result<Answers<Description>, Fault> {
         let this = self.of_today();
-        let here = this.of_this_node(|adapter, options| adapter.describe_here(options));
-        let to = this.others();
+        let (start, sockets) = (this.start(), this.lowered());
+        let to = door::others(start, &sockets);
+        let here = match start {
+            Start::Here(adapter) => adapter.describe_here(sockets),
+            Start::Elsewhere { .. } => Vec::new(),
+        };
         let others = this.ask(to, |request, to| Message::FetchSockets { request, to }).await?;
         let mut sockets = here;
         for answer in others.answers {
@@ -210,29 +210,43 @@ impl Emitter {
         payload: Payload,
         timeout: Duration,
     ) -> Result<Acks, PayloadError> {
-        // Until the last acknowledgement.
-        let event = event_of(&payload)?;
-        let Some(submitted) = door::submit(self.start(), payload, &self.audience, None)? else {
-            return Ok(Acks::of_nobody());
-        };
-        let _waiting = self.context.meters().awaits_acks();
-        let _hearing = match self.peers() {
-            Some(peers) => peers.hear_answers(&self.namespace).await,
+        let start = self.start();
+        // The span of the emit lasts as long as this: until the last acknowledgement.
+        let submitted = door::submit(start, payload.clone(), &self.audience, None)?;
+        let Some(submitted) = submitted else { return Ok(Acks::of_nobody()) };
+        let _waiting = start.context().meters().awaits_acks();
+        let _hearing = match start.peers() {
+            Some(peers) => peers.hear_answers(start.namespace()).await,
             None => None,
         };
-        // Both are sent before any answer is awaited, so that the order of emits is kept.
-        let elsewhere = self.ask_clients_elsewhere(event, timeout, submitted.traceparent());
+        let others = start.peers().zip(submitted.others(start));
         // No other client has to be asked, or none can be.
-        let counted = self.peers().is_none() || self.others().is_none();
+        let counted = others.is_none();
+        // Both are sent before any answer is awaited, so that the order of emits is kept.
+        let elsewhere = match others {
+            Some((peers, to)) => {
+                let event = event_of(&payload)?;
+                let trace = submitted.traceparent();
+                let flags = Flags { timeout: Some(timeout), trace, ..Flags::default() };
+                let ask = |request| Message::BroadcastWithAck { request, event, to, flags };
+                peers.ask_clients(start.namespace(), ask)
+            }
+            None => None,
+        };
+        let here = async {
+            match door::deliver_asking(start, &submitted, timeout) {
+                Some((acks, expected)) => (acks.collect().await, expected),
+                None => (Vec::new(), 0),
+            }
+        };
         let elsewhere = async {
             match elsewhere {
                 Some(asked) => asked.collect(timeout).await,
                 None => Collected { counted, ..Collected::default() },
             }
         };
-        let (here, elsewhere) =
-            futures_util::future::join(self.ask_clients_here(submitted, timeout), elsewhere).await;
-        let (mut acks, expected) = here;
+        let ((mut acks, expected), elsewhere): ((Vec<_>, _), _) =
+            futures_util::future::join(here, elsewhere).await;
         acks.extend(elsewhere.acks.into_iter().filter_map(ack_of));
         Ok(Acks {
             acks,
@@ -241,29 +255,6 @@ impl Emitter {
             missing_foreign: elsewhere.missing_foreign,
             cluster_asked: elsewhere.counted,
         })
-    }
-
-    async fn ask_clients_here(
-        &self,
-        submitted: Submitted,
-        timeout: Duration,
-    ) -> (Vec<Payload>, usize) {
-        match door::deliver_asking(self.start(), submitted, timeout) {
-            Some((acks, expected)) => (acks.collect().await, expected),
-            None => (Vec::new(), 0),
-        }
-    }
-
-    fn ask_clients_elsewhere(
-        &self,
-        event: Vec<Tree>,
-        timeout: Duration,
-        trace: Option<TraceParent>,
-    ) -> Option<ClientAcks> {
-        let (peers, to) = self.peers().zip(self.others())?;
-        let flags = Flags { timeout: Some(timeout), trace, ..Flags::default() };
-        let ask = |request| Message::BroadcastWithAck { request, event, to, flags };
-        peers.ask_clients(&self.namespace, ask)
     }
 
     /// Sends an event to the server programs of the other nodes, as `serverSideEmit` of Socket.IO.
@@ -288,8 +279,9 @@ impl Emitter {
         data: &T,
     ) -> Result<(), PayloadError> {
         let event = event_of(&Payload::event(name, data)?)?;
-        if let Some(peers) = self.peers() {
-            peers.say(&self.namespace, &Message::ServerSideEmit { request: None, event });
+        let start = self.start();
+        if let Some(peers) = start.peers() {
+            peers.say(start.namespace(), &Message::ServerSideEmit { request: None, event });
         }
         Ok(())
     }
@@ -320,8 +312,8 @@ impl Emitter {
         data: &T,
     ) -> Result<Answers<Payload>, Fault> {
         let event = event_of(&Payload::event(name, data)?)?;
-        let answers =
-            self.ask(self.peers().map(|_| Selection::default()), |request, _| {
+        let answers = self
+            .ask(self.start().peers().map(|_| Selection::default()), |request, _| {
                 Message::ServerSideEmit { request: Some(request), event }
             })
             .await?;
@@ -341,20 +333,11 @@ impl Emitter {
         to: Option<Selection>,
         question: impl FnOnce(String, Selection) -> Message,
     ) -> Result<peers::Answers, Disconnected> {
-        let (Some(peers), Some(to)) = (self.peers(), to) else {
+        let start = self.start();
+        let (Some(peers), Some(to)) = (start.peers(), to) else {
             return Ok(peers::Answers::default());
         };
-        peers.ask(&self.namespace, |request| question(request, to)).await
-    }
-
-    fn of_this_node<T>(
-        &self,
-        list: impl FnOnce(&super::Adapter, BroadcastOptions) -> Vec<T>,
-    ) -> Vec<T> {
-        match &self.place {
-            Place::Here(adapter) => list(adapter, self.rooms_meant()),
-            Place::Elsewhere(_) => Vec::new(),
-        }
+        peers.ask(start.namespace(), |request| question(request, to)).await
     }
 }
 
