@@ -1,6 +1,9 @@
 //! A client's socket in one namespace, as handlers see it.
 
+mod data;
 mod expiry;
+mod identity;
+mod rooms;
 
 use std::{
     fmt,
@@ -14,7 +17,7 @@ use std::{
 
 pub(crate) use expiry::Expiry;
 use parking_lot::{Mutex, RwLock};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use socketioxide::{extract::SocketRef, socket::Socket as RawSocket};
 use socketioxide_core::{Sid, Str, adapter::Room};
@@ -23,16 +26,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::Identity,
     cluster::message::Description,
-    fault::Fault,
-    id::{NodeId, SocketId, UserId},
-    names::rooms::AUTHENTICATED,
+    id::{NodeId, SocketId},
     payload::{Payload, PayloadError},
     sockets::{
         adapter::{Adapter, Describe, transport_of},
         audience::Audience,
         door::{self, Sender, Start},
         emitter::Emitter,
-        record::SocketRecord,
         watch::{FOR_ADMINS, What, client_id},
     },
     telemetry::traces::Origin,
@@ -141,71 +141,8 @@ impl Socket {
         self.0.params.iter().find(|(key, _)| &**key == name).map(|(_, value)| &**value)
     }
 
-    /// The user. `None` for an anonymous socket.
-    pub fn user(&self) -> Option<UserId> {
-        self.0.identity.read().user_id().cloned()
-    }
-
-    /// The client's identity, with all claims of its token.
-    pub fn identity(&self) -> Identity {
-        self.0.identity.read().clone()
-    }
-
-    /// When the token expires, if it does.
-    pub fn expires_at(&self) -> Option<SystemTime> {
-        self.0.identity.read().expires_at()
-    }
-
-    /// Replaces the token by a newer one of the same user.
-    ///
-    /// ```
-    /// use switchboard::{Authenticate, Data, Gateway, Jwt, Reply, Socket};
-    ///
-    /// let authenticate = Authenticate::required(Jwt::hs256("a secret of at least 32 bytes, please"));
-    /// let gateway = Gateway::new("/").middleware(authenticate.clone()).on(
-    ///     "token",
-    ///     move |socket: Socket, Data(token): Data<String>| {
-    ///         let authenticate = authenticate.clone();
-    ///         async move {
-    ///             socket.refresh(authenticate.verify(&token).await?)?;
-    ///             Ok::<_, switchboard::Fault>(Reply::ack(&true))
-    ///         }
-    ///     },
-    /// );
-    /// ```
-    ///
-    /// # Errors
-    /// `forbidden` if it is anonymous or another user's. Nothing is changed then.
-    pub fn refresh(&self, identity: Identity) -> Result<(), Fault> {
-        {
-            let mut current = self.0.identity.write();
-            if identity.is_anonymous() || identity.user_id() != current.user_id() {
-                return Err(Fault::forbidden("the token belongs to another user"));
-            }
-            *current = identity;
-        }
-        self.watch_token();
-        Ok(())
-    }
-
-    /// Counts that the client shows a token. False: it has done so too often.
-    pub(crate) fn may_show_token(&self) -> bool {
-        self.0.adapter.context().transports().may_ask(self.0.sid)
-    }
-
-    /// The socket does not outlive its token from now on.
-    pub(crate) fn watch_token(&self) {
-        if let Some(expiry) = &self.0.expiry {
-            expiry.watch_token_of(self);
-        }
-    }
-
     pub(crate) fn downgrade(&self) -> WeakSocket {
         WeakSocket(Arc::downgrade(&self.0))
-    }
-
-    pub(crate) fn set_identity(&self, identity: Identity) {
-        *self.0.identity.write() = identity;
     }
 
     /// The node that holds the connection.
@@ -267,161 +204,6 @@ impl Socket {
     /// ```
     pub fn to(&self) -> Emitter {
         Emitter::here(self.0.adapter.clone()).except_socket(self.0.id)
-    }
-
-    /// Joins a room. Emits of this node reach the socket from the first poll on. Emits of other
-    /// nodes reach it once this has ended, so tell the client afterwards.
-    ///
-    /// ```
-    /// use switchboard::{Data, Fault, Gateway, Reply, Socket};
-    ///
-    /// let gateway = Gateway::new("/").on("join", async |socket: Socket, Data(room): Data<String>| {
-    ///     socket.join(room).await?;
-    ///     Ok::<_, Fault>(Reply::ack(&true))
-    /// });
-    /// ```
-    ///
-    /// # Errors
-    /// `forbidden` if the socket is in as many rooms as `limits.max_rooms_per_socket` allows. Its
-    /// own rooms do not count.
-    pub async fn join(&self, room: impl Into<Room>) -> Result<(), Fault> {
-        let room = room.into();
-        self.join_here(room.clone())?;
-        self.0.adapter.settled(&[room]).await;
-        Ok(())
-    }
-
-    fn join_here(&self, room: Room) -> Result<(), Fault> {
-        let (adapter, sid) = (&self.0.adapter, self.0.sid);
-        if adapter.is_in(sid, &room) {
-            return Ok(());
-        }
-        let limit = adapter.context().limits().max_rooms_per_socket;
-        if limit > 0 && adapter.room_count(sid).saturating_sub(self.own_rooms()) >= limit {
-            return Err(Fault::forbidden(format!("a socket may be in {limit} rooms at most")));
-        }
-        self.0.adapter.join(self.0.sid, &[room]);
-        Ok(())
-    }
-
-    /// Joins the rooms that the server gives every socket. They do not count against the limit. In
-    /// force as [`join`](Self::join) once [`settled`](Self::settled) has ended.
-    pub(crate) fn join_own(&self, rooms: &[Room]) {
-        self.0.adapter.join(self.0.sid, rooms);
-    }
-
-    pub(crate) async fn settled(&self) {
-        let adapter = &self.0.adapter;
-        adapter.settled(&adapter.rooms_of(self.0.sid)).await;
-    }
-
-    /// Leaves a room. The socket's own rooms (id, user, `authenticated`) cannot be left: emits and
-    /// acknowledgements of others depend on them.
-    pub fn leave(&self, room: &str) {
-        if !self.is_own_room(room) {
-            self.0.adapter.leave(self.0.sid, Room::Owned(room.to_owned()));
-        }
-    }
-
-    /// Whether the socket is in this room.
-    pub fn is_in(&self, room: &str) -> bool {
-        self.0.adapter.is_in(self.0.sid, room)
-    }
-
-    /// The number of rooms that the server has given the socket.
-    fn own_rooms(&self) -> usize {
-        if self.user().is_some() { 3 } else { 1 }
-    }
-
-    fn is_own_room(&self, room: &str) -> bool {
-        room == self.0.id.as_str()
-            || self.user().is_some_and(|user| {
-                room == self.0.adapter.context().user_room(&user) || room == AUTHENTICATED
-            })
-    }
-
-    /// The rooms of the socket, sorted. In a disconnect handler, its last rooms.
-    pub fn rooms(&self) -> Vec<Room> {
-        let kept = self.0.last_rooms.lock().as_ref().map(|rooms| rooms.to_vec());
-        let mut rooms = kept.unwrap_or_else(|| self.0.adapter.rooms_of(self.0.sid));
-        rooms.sort();
-        rooms
-    }
-
-    /// Reads a value of this socket's data.
-    ///
-    /// # Errors
-    /// `internal` if there is a value of another type.
-    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Fault> {
-        let Some(value) = self.0.data.lock().as_ref().and_then(|data| data.get(key).cloned())
-        else {
-            return Ok(None);
-        };
-        // The error would quote the value.
-        serde_json::from_value(value).map(Some).map_err(|_| {
-            tracing::error!(key, "the socket's data has another type");
-            Fault::internal()
-        })
-    }
-
-    /// Keeps a value with this socket, as `socket.data` in Node.js. It must be serializable,
-    /// because other nodes see it in `fetchSockets`.
-    ///
-    /// ```
-    /// use switchboard::{Fault, Gateway, Reply, Socket};
-    ///
-    /// let gateway = Gateway::new("/").on("visit", async |socket: Socket| {
-    ///     let visits = socket.get::<u32>("visits")?.unwrap_or(0) + 1;
-    ///     socket.set("visits", &visits)?;
-    ///     Ok::<_, Fault>(Reply::ack(&visits))
-    /// });
-    /// ```
-    ///
-    /// # Errors
-    /// `internal` if it cannot be serialized.
-    pub fn set<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), Fault> {
-        let value = serde_json::to_value(value).map_err(|error| {
-            tracing::error!(key, %error, "the socket's data cannot be serialized");
-            Fault::internal()
-        })?;
-        let watch = self.0.adapter.watch();
-        let data = {
-            let mut data = self.0.data.lock();
-            let data = data.get_or_insert_default();
-            data.insert(key.to_owned(), value);
-            watch.is_some().then(|| (**data).clone())
-        };
-        if let (Some(watch), Some(mut data)) = (watch, data) {
-            if let Some(user) = self.user() {
-                // If the application has data of this name, that stays.
-                data.entry("user").or_insert_with(|| Json::from(&*user));
-            }
-            watch.tell(&self.0.namespace, What::DataChanged { id: self.0.id, data });
-        }
-        Ok(())
-    }
-
-    /// Everything of this socket beyond its connection, to be written down.
-    ///
-    /// ```
-    /// use switchboard::{Gateway, Reply, Socket};
-    ///
-    /// let gateway = Gateway::new("/").on("who", async |socket: Socket| {
-    ///     let record = socket.record();
-    ///     Reply::ack(&(record.id, record.rooms.len()))
-    /// });
-    /// ```
-    pub fn record(&self) -> SocketRecord {
-        let inner = &*self.0;
-        SocketRecord {
-            id: inner.id,
-            namespace: inner.namespace.to_string(),
-            identity: inner.identity.read().clone(),
-            rooms: self.rooms(),
-            data: inner.data.lock().as_deref().cloned().unwrap_or_default(),
-            connected_at: inner.connected_at,
-            traceparent: inner.origin.traceparent().map(|trace| trace.to_string()),
-        }
     }
 
     /// Whether the socket is still connected.
