@@ -31,7 +31,10 @@ use crate::{
     },
     secret::SecretUrl,
     sockets::{
-        adapter::Adapters, missed::Missed, node::Context, relay::Relay, relay::ServerSideHandlers,
+        adapter::Adapters,
+        missed::Missed,
+        node::Context,
+        relay::{Relay, ServerSideHandlers},
     },
     users::{
         Directory, Here, Itself, MemoryDirectory, PresenceSink, Unknown, UserDirectory, UserLimit,
