@@ -138,19 +138,23 @@ impl Transport {
         self.killed.load(Ordering::Acquire) != 0
     }
 
-    /// Marks the transport as cut. `false` if that was done before.
-    pub(super) fn mark_killed(&self, reason: KillReason) -> bool {
-        let first = self
+    /// Marks the transport as cut, and calls `first` before anybody is woken. `false` if that was
+    /// done before.
+    pub(super) fn mark_killed(&self, reason: KillReason, first: impl FnOnce()) -> bool {
+        let is_first = self
             .killed
             .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
+        if is_first {
+            first();
+        }
         self.reader.wake();
         self.writer.wake();
         if let Some(polling) = &self.polling {
             polling.unread.wake();
         }
         self.load.abandon();
-        first
+        is_first
     }
 
     /// The reader for the packets of a websocket. It continues where polling has ended.

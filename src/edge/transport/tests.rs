@@ -68,8 +68,8 @@ fn a_socket_hears_its_own_id_in_the_connect_of_its_namespace() {
 #[test]
 fn only_the_first_kill_counts() {
     let transport = Transport::polling(false, PEER, permit());
-    assert!(transport.mark_killed(KillReason::Drain));
-    assert!(!transport.mark_killed(KillReason::Stalled));
+    assert!(transport.mark_killed(KillReason::Drain, || ()));
+    assert!(!transport.mark_killed(KillReason::Stalled, || panic!("counted twice")));
     assert!(transport.is_killed());
 }
 

@@ -47,10 +47,12 @@ impl Transports {
         transport: &Transport,
         reason: KillReason,
     ) -> bool {
-        if !transport.mark_killed(reason) {
+        let counter = &self.shared.counters.killed[reason as usize - 1];
+        // Counted before the client can notice it.
+        let count = || _ = counter.fetch_add(1, Ordering::Relaxed);
+        if !transport.mark_killed(reason, count) {
             return false;
         }
-        self.shared.counters.killed[reason as usize - 1].fetch_add(1, Ordering::Relaxed);
         tracing::debug!(reason = reason.as_str(), "transport cut");
         transport.end();
         if transport.phase() != Phase::Websocket {
