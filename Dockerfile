@@ -2,7 +2,6 @@ FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
-COPY benches benches
 COPY examples examples
 # Cargo wants to see it, and builds it for tests alone.
 COPY tests/kit tests/kit

@@ -59,9 +59,11 @@ page: client-demo/node_modules ## the demo's web page, beside a server of `make 
 
 lint: ## formatting, clippy and documentation, warnings are errors
 	cargo fmt --check
+	cargo fmt --check --manifest-path benches/Cargo.toml
 	cargo clippy --all-targets --features otlp -- -D warnings
 	cargo clippy --bins --examples -- -D warnings
 	cargo clippy --lib --no-default-features -- -D warnings
+	cargo clippy --locked --manifest-path benches/Cargo.toml --target-dir target/benches --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --features otlp
 
 bench: ## CPU and memory beside plain socketioxide, in one run; see benches/README.md

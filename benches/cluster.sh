@@ -9,19 +9,5 @@ set -eu
 cd "$(dirname "$0")/.."
 . benches/support/script.sh
 
-if ! command -v redis-server >/dev/null; then
-    echo "redis-server is not installed: apt-get install redis-server" >&2
-    exit 1
-fi
-
-BENCH_SERVERS=${CARGO_TARGET_DIR:-target}/release
-export BENCH_SERVERS
-own=${CARGO_TARGET_DIR:-target}/cluster
-
-cargo build --release --example bench_server
-cargo build --release --locked --manifest-path benches/cluster/Cargo.toml --target-dir "$own"
-if [ ! -d benches/node/node_modules ]; then
-    (cd benches/node && npm ci --no-progress)
-fi
-
-measure "cluster results" "$own/release/bench-cluster" "$@"
+build
+measure "cluster results" "$own/release/cluster" "$@"

@@ -3,15 +3,16 @@
 use std::{thread::sleep, time::Duration};
 
 use bench_support::{
-    benchmark::{self, each_pace},
+    benchmark::{self, each_pace, paces},
     fleet::Fleet,
     generator::{Generator, Order, Pace, Times},
     groups::Groups,
+    latency::Latency,
     message::Kind,
     process::Listening,
     result::Result,
     server::Spec,
-    table::Sample,
+    table::{Figures, Sample, Void},
 };
 
 /// Messages between clients that connect once; each pace is measured on its own.
@@ -33,22 +34,8 @@ pub(crate) enum Scenario {
     },
 }
 
-pub(crate) enum Value {
-    Traffic(Figures),
-    /// kB of resident memory for each connection.
-    Memory(f64),
-}
-
-pub(crate) struct Figures {
-    /// Of the server, for each delivery.
-    pub(crate) cpu_micros: f64,
-    pub(crate) per_second: f64,
-    /// CPU of the server and of this program, as shares of one core.
-    pub(crate) server_cores: f64,
-    pub(crate) own_cores: f64,
-    /// The share of deliveries that overtook an earlier one.
-    pub(crate) overtaking: f64,
-}
+/// Messages in flight: the fewer there are, the less can be written together.
+const EACH: &[usize] = &[16, 4, 2, 1];
 
 /// All scenarios; with `quick` of a size that shows whether they work, not what they cost.
 pub(crate) fn all(quick: bool) -> Vec<Scenario> {
@@ -56,19 +43,16 @@ pub(crate) fn all(quick: bool) -> Vec<Scenario> {
         Scenario::Traffic(Traffic { name, kind, groups, members, closed, open })
     };
     vec![
-        traffic("echo", Kind::Echo, (100, 1), &[4], 1000),
-        traffic("room of 10", Kind::Room, (20, 10), &[20], 200),
-        traffic("room of 100", Kind::Room, (4, 100), &[16], 40),
-        // The fewer there are, the less can be written together.
-        traffic("room of 1,000", Kind::Room, (1, 1000), &[16, 4, 2, 1], 5),
+        traffic("echo", Kind::Echo, (100, 1), EACH, 1000),
+        traffic("room of 10", Kind::Room, (20, 10), EACH, 200),
+        traffic("room of 100", Kind::Room, (4, 100), EACH, 40),
+        traffic("room of 1,000", Kind::Room, (1, 1000), EACH, 5),
         traffic("events, user with 2 sockets", Kind::Events, (100, 2), &[4], 500),
         Scenario::Idle { clients: if quick { 200 } else { 5000 } },
     ]
 }
 
 impl benchmark::Scenario for Scenario {
-    type Value = Value;
-
     fn name(&self) -> String {
         match self {
             Self::Traffic(traffic) => traffic.name.to_owned(),
@@ -83,12 +67,13 @@ impl benchmark::Scenario for Scenario {
         }
     }
 
-    fn repeat_once(&self, server: &Spec, times: Times) -> Vec<Sample<Value>> {
+    fn repeat_once(&self, server: &Spec, times: Times) -> Vec<Sample> {
         match self {
             Self::Traffic(traffic) => traffic.repeat_once(server, times),
             Self::Idle { clients } => {
                 let memory = idle(server, *clients, times.warm_up * 4);
-                let result = memory.map(Value::Memory).map_err(|error| error.to_string());
+                let figures = |cost| Figures { cost, unit: "kB", others: Vec::new() };
+                let result = memory.map(figures).map_err(Void::from);
                 vec![Sample { measure: "idle websocket, RSS in kB".to_owned(), result }]
             }
         }
@@ -96,36 +81,27 @@ impl benchmark::Scenario for Scenario {
 }
 
 impl Traffic {
-    fn repeat_once(&self, spec: &Spec, times: Times) -> Vec<Sample<Value>> {
+    fn repeat_once(&self, spec: &Spec, times: Times) -> Vec<Sample> {
         let groups = Groups::of_neighbours(self.groups, self.members);
         each_pace(
-            self.paces(),
+            paces(self.name, self.closed, self.open),
             || self.connect(spec),
             |(server, fleet), pace| {
-                let generator = Generator::new(fleet, &groups, self.kind, Order::InTurn, ());
+                let watch = Latency::new(&groups, None, matches!(pace, Pace::Open(_)));
+                let generator = Generator::new(fleet, &groups, self.kind, Order::InTurn, watch);
                 let window = generator.measure(pace, times, spec.keeps_order, || server.cpu())?;
                 let cpu = window.after.saturating_sub(window.before);
-                Ok(Value::Traffic(Figures {
-                    cpu_micros: window.micros_each(cpu),
-                    per_second: window.per_second(),
-                    server_cores: cpu.as_secs_f64() / window.length,
-                    own_cores: window.own_cores,
-                    overtaking: window.overtaking,
-                }))
+                let share = |value| value * 100.0;
+                let mut others = vec![
+                    ("each s", window.per_second()),
+                    ("server %", share(cpu.as_secs_f64() / window.length)),
+                    ("load %", share(window.own_cores)),
+                    ("overtaking %", share(window.overtaking)),
+                ];
+                others.extend(window.watch.percentile(0.5).map(|p50| ("p50 ms", p50)));
+                window.counts(Figures { cost: window.micros_each(cpu), unit: "µs CPU", others })
             },
         )
-    }
-
-    fn paces(&self) -> Vec<(String, Pace)> {
-        let closed = self.closed.iter().map(|in_flight| {
-            let few = match self.closed.first() {
-                Some(most) if most == in_flight => String::new(),
-                _ => format!(", {in_flight} in flight"),
-            };
-            (format!("{}, closed{few}", self.name), Pace::Closed(*in_flight))
-        });
-        let open = (format!("{}, open", self.name), Pace::Open(self.open));
-        closed.chain([open]).collect()
     }
 
     fn connect(&self, spec: &Spec) -> Result<(Listening, Fleet)> {

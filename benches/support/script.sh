@@ -1,5 +1,5 @@
-# Sourced by the scripts that run a benchmark: the option --write-readme, the limit of open files, and
-# the way to benches/README.md.
+# Sourced by the scripts that run a benchmark: what has to be built, the option --write-readme, the limit
+# of open files, and the way to benches/README.md.
 
 write=
 if [ "${1:-}" = --write-readme ]; then
@@ -7,9 +7,24 @@ if [ "${1:-}" = --write-readme ]; then
     shift
 fi
 
-# One file for each connection, and there are up to 5,000 of them. A lower hard limit is reported by
-# the benchmark itself.
-ulimit -n 8192 2>/dev/null || ulimit -n "$(ulimit -H -n)"
+BENCH_SERVERS=${CARGO_TARGET_DIR:-target}/release
+export BENCH_SERVERS
+own=${CARGO_TARGET_DIR:-target}/benches
+
+# One file for each connection. Where there may be fewer than a scenario wants, it takes fewer.
+ulimit -n "$(ulimit -H -n)"
+
+build() {
+    if ! command -v redis-server >/dev/null; then
+        echo "redis-server is not installed: apt-get install redis-server" >&2
+        exit 1
+    fi
+    cargo build --release --example bench_server
+    cargo build --release --locked --manifest-path benches/Cargo.toml --target-dir "$own" --bins
+    if [ ! -d benches/node/node_modules ]; then
+        (cd benches/node && npm ci --no-progress)
+    fi
+}
 
 # measure MARK COMMAND…: runs the command. With --write-readme what it prints goes into
 # benches/README.md, between the comments that begin with MARK and end with it.

@@ -12,6 +12,7 @@ use crate::{
     message::Kind,
     proc::own_cpu,
     result::Result,
+    table::{Figures, Void},
 };
 
 /// When the next message is sent.
@@ -73,6 +74,8 @@ pub struct Window<C, W> {
     pub own_cores: f64,
     /// How many messages were sent.
     pub sent: u64,
+    /// How many of those of the open pace were due and not sent, as a share of them.
+    pub late: f64,
     /// How many deliveries there were, at least one.
     pub delivered: u64,
     /// How many deliveries overtook an earlier one, as a share of those of the whole run.
@@ -88,11 +91,36 @@ impl<C, W> Window<C, W> {
         time.as_secs_f64() * 1e6 / self.delivered as f64
     }
 
+    /// The figures, or why they do not count: the server has to be what sets the pace.
+    ///
+    /// # Errors
+    /// If the generator did.
+    pub fn counts(&self, figures: Figures) -> Result<Figures, Void> {
+        match bottleneck(self.own_cores, self.late) {
+            Some(reason) => Err(Void::Bottleneck(reason)),
+            None => Ok(figures),
+        }
+    }
+
     /// Deliveries a second.
     #[must_use]
     pub fn per_second(&self) -> f64 {
         self.delivered as f64 / self.length
     }
+}
+
+/// The share of a core above which the generator is taken for the bottleneck.
+const BUSY: f64 = 0.95;
+/// The share of the messages of the open pace that may still be unsent when it is over.
+const LATE: f64 = 0.02;
+
+/// Whether the generator was the bottleneck, and why.
+fn bottleneck(own_cores: f64, late: f64) -> Option<String> {
+    let percent = |share: f64| share * 100.0;
+    if own_cores > BUSY {
+        return Some(format!("the generator took {:.0} % of a core", percent(own_cores)));
+    }
+    (late > LATE).then(|| format!("{:.0} % of the messages were not sent in time", percent(late)))
 }
 
 /// How long to wait for deliveries that are due, counted from the last one that came.
@@ -165,6 +193,14 @@ impl<'a, W: Watch> Generator<'a, W> {
             return Err("nothing was delivered while it was measured".into());
         }
         let length = (after.at - before.at).as_secs_f64();
+        let late = match pace {
+            Pace::Closed(_) => 0.0,
+            Pace::Open(rate) => {
+                let due = (after.at - start).as_secs_f64() * f64::from(rate);
+                // The one that is due just now is not late.
+                (due - f64::from(sent) - 1.0).max(0.0) / due
+            }
+        };
         let counts = self.accounts.counts;
         Ok(Window {
             length,
@@ -172,6 +208,7 @@ impl<'a, W: Watch> Generator<'a, W> {
             after: after.cpu,
             own_cores: (after.own - before.own).as_secs_f64() / length,
             sent: after.counts.sent - before.counts.sent,
+            late,
             delivered,
             overtaking: counts.overtaking as f64 / counts.delivered as f64,
             watch: self.watch,

@@ -6,42 +6,22 @@ use std::{
 };
 
 use bench_support::{
-    benchmark::{self, each_pace},
+    benchmark::{self, each_pace, paces},
     fleet::Fleet,
     generator::{Generator, Order, Pace, Times},
+    latency::Latency,
     message::Kind,
     result::Result,
     server::Spec,
-    table::Sample,
+    table::{Figures, Sample},
 };
 
 use crate::{
-    latency::Latency,
     layout::{Layout, Scenario},
     nodes::{Cpu, Nodes},
 };
 
-/// CPU times are in microseconds for each delivery, of all processes of the cluster unless said
-/// otherwise.
-pub(crate) struct Figures {
-    pub(crate) cpu_micros: f64,
-    pub(crate) redis_micros: f64,
-    /// Of the idle node, for each emit, less what it spends when nothing is sent.
-    pub(crate) idle_micros: Option<f64>,
-    pub(crate) per_second: f64,
-    /// CPU of the generator as a share of one core.
-    pub(crate) own_cores: f64,
-    /// How many of the deliveries were on another node than the sender.
-    pub(crate) remote: f64,
-    /// From the sender to a receiver on another node, in milliseconds.
-    pub(crate) p50_ms: Option<f64>,
-    pub(crate) p99_ms: Option<f64>,
-    pub(crate) overtaking: f64,
-}
-
 impl benchmark::Scenario for Scenario {
-    type Value = Figures;
-
     fn name(&self) -> String {
         self.called()
     }
@@ -55,14 +35,10 @@ impl benchmark::Scenario for Scenario {
         self.nodes > 1 || !matches!(server.name.as_str(), "node-sharded" | "all")
     }
 
-    fn repeat_once(&self, server: &Spec, times: Times) -> Vec<Sample<Figures>> {
+    fn repeat_once(&self, server: &Spec, times: Times) -> Vec<Sample> {
         let layout = self.layout();
-        let paces = vec![
-            (format!("{}, closed", self.called()), Pace::Closed(self.closed)),
-            (format!("{}, open", self.called()), Pace::Open(self.open)),
-        ];
         each_pace(
-            paces,
+            paces(&self.called(), self.closed, self.open),
             || connect(self, &layout, server),
             |(nodes, fleet), pace| {
                 // What a node spends that has nothing to do.
@@ -70,7 +46,11 @@ impl benchmark::Scenario for Scenario {
                     true => Some(quiet(nodes, fleet, times.measured)?),
                     false => None,
                 };
-                let watch = Latency::new(&layout, matches!(pace, Pace::Open(_)));
+                let watch = Latency::new(
+                    &layout.groups,
+                    Some(&layout.nodes),
+                    matches!(pace, Pace::Open(_)),
+                );
                 let generator =
                     Generator::new(fleet, &layout.groups, self.kind(), Order::Random, watch);
                 let window = generator.measure(pace, times, server.keeps_order, || nodes.cpu())?;
@@ -82,17 +62,20 @@ impl benchmark::Scenario for Scenario {
                     (spent.as_secs_f64() - quiet * window.length) * 1e6 / window.sent as f64
                 });
                 let redis_micros = window.micros_each(after.redis - before.redis);
-                Ok(Figures {
-                    cpu_micros: window.micros_each(spent.iter().sum()) + redis_micros,
-                    redis_micros,
-                    idle_micros,
-                    per_second: window.per_second(),
-                    own_cores: window.own_cores,
-                    remote: window.watch.remote() as f64 / window.delivered as f64,
-                    p50_ms: window.watch.percentile(0.5),
-                    p99_ms: window.watch.percentile(0.99),
-                    overtaking: window.overtaking,
-                })
+                let cost = window.micros_each(spent.iter().sum()) + redis_micros;
+                let remote = window.watch.counted() as f64 / window.delivered as f64;
+                let mut others = vec![
+                    ("Redis µs", redis_micros),
+                    ("each s", window.per_second()),
+                    ("load %", window.own_cores * 100.0),
+                    ("overtaking %", window.overtaking * 100.0),
+                    ("remote %", remote * 100.0),
+                ];
+                let mut add = |name, value: Option<f64>| others.extend(value.map(|it| (name, it)));
+                add("p50 ms", window.watch.percentile(0.5));
+                add("p99 ms", window.watch.percentile(0.99));
+                add("idle µs", idle_micros);
+                window.counts(Figures { cost, unit: "µs CPU", others })
             },
         )
     }

@@ -6,16 +6,14 @@ use crate::{
     generator::{Pace, Times},
     options::{self, Options, Usage},
     proc::open_files_limit,
+    report,
     result::Result,
     server::Spec,
-    table::{Sample, Table},
+    table::{Figures, Sample, Table, Void},
 };
 
 /// What is done with a server, once in each repetition.
 pub trait Scenario {
-    /// What one repetition measures.
-    type Value;
-
     /// How it is called, for `--only` and `--list`.
     fn name(&self) -> String;
 
@@ -28,47 +26,30 @@ pub trait Scenario {
     }
 
     /// Runs once against fresh processes of the server.
-    fn repeat_once(&self, server: &Spec, times: Times) -> Vec<Sample<Self::Value>>;
+    fn repeat_once(&self, server: &Spec, times: Times) -> Vec<Sample>;
 }
 
-/// A benchmark: its servers, its scenarios and its tables.
+/// A benchmark: its servers and its scenarios.
 pub trait Benchmark {
     /// Its scenarios.
-    type Scenario: Scenario<Value = Self::Value>;
-    /// What one repetition measures.
-    type Value;
+    type Scenario: Scenario;
 
     /// What the command line takes.
     const USAGE: Usage;
 
     /// The servers that are measured if none is named.
-    fn usual_servers(quick: bool) -> &'static [&'static str];
-
-    /// The server that is called so.
-    ///
-    /// # Errors
-    /// If there is none.
-    fn server(name: &str) -> Result<Spec>;
+    const USUAL_SERVERS: &'static [&'static str];
 
     /// All scenarios; with `quick` those, and of a size, that show whether they work.
     fn scenarios(quick: bool) -> Vec<Self::Scenario>;
-
-    /// A value in a few words.
-    fn in_short(value: &Self::Value) -> String;
-
-    /// Everything that was measured, for a terminal.
-    fn text(table: &Table<Self::Value>) -> String;
-
-    /// The tables of `benches/README.md`.
-    fn markdown(table: &Table<Self::Value>) -> String;
 }
 
-/// Runs a benchmark as the arguments want it. Fails if a run was void.
+/// Runs a benchmark as the arguments want it. Fails if a server failed, or nothing is left to compare.
 pub fn main<B: Benchmark>(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     match run::<B>(arguments) {
-        Ok(0) => ExitCode::SUCCESS,
+        Ok(failures) if failures.is_empty() => ExitCode::SUCCESS,
         Ok(failures) => {
-            eprintln!("{failures} runs failed");
+            failures.iter().for_each(|failure| eprintln!("{failure}"));
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -78,11 +59,11 @@ pub fn main<B: Benchmark>(arguments: impl IntoIterator<Item = String>) -> ExitCo
     }
 }
 
-/// Runs everything and returns how many runs were void.
-fn run<B: Benchmark>(arguments: impl IntoIterator<Item = String>) -> Result<usize> {
+/// Runs everything and returns what failed.
+fn run<B: Benchmark>(arguments: impl IntoIterator<Item = String>) -> Result<Vec<String>> {
     let Some(options) = Options::parse(arguments, &B::USAGE)? else {
         println!("{}", options::help(&B::USAGE));
-        return Ok(0);
+        return Ok(Vec::new());
     };
     let mut scenarios = B::scenarios(options.quick);
     scenarios.retain(|scenario| options.wants(&scenario.name()));
@@ -91,15 +72,12 @@ fn run<B: Benchmark>(arguments: impl IntoIterator<Item = String>) -> Result<usiz
     }
     if options.list {
         scenarios.iter().for_each(|scenario| println!("{}", scenario.name()));
-        return Ok(0);
+        return Ok(Vec::new());
     }
-    let servers: Vec<Spec> = match options.servers.as_slice() {
-        [] => {
-            let names = B::usual_servers(options.quick);
-            names.iter().map(|name| B::server(name)).collect::<Result<_>>()?
-        }
-        named => named.iter().map(|name| B::server(name)).collect::<Result<_>>()?,
-    };
+    let usual = || B::USUAL_SERVERS.iter().map(|name| (*name).to_owned()).collect();
+    let names: Vec<String> =
+        if options.servers.is_empty() { usual() } else { options.servers.clone() };
+    let servers = names.iter().map(|name| Spec::named(name)).collect::<Result<Vec<_>>>()?;
     check_limits(&scenarios)?;
 
     let mut table = Table::new(servers.iter().map(|server| server.name.clone()).collect());
@@ -114,8 +92,8 @@ fn run<B: Benchmark>(arguments: impl IntoIterator<Item = String>) -> Result<usiz
                 }
                 for sample in scenario.repeat_once(server, options.times) {
                     let result = match &sample.result {
-                        Ok(value) => B::in_short(value),
-                        Err(reason) => format!("FAILED: {reason}"),
+                        Ok(Figures { cost, unit, .. }) => format!("{cost:.2} {unit}"),
+                        Err(void) => void.to_string(),
                     };
                     let Spec { name, .. } = server;
                     eprintln!("{:>2} {name:<14} {}: {result}", repetition + 1, sample.measure);
@@ -124,7 +102,7 @@ fn run<B: Benchmark>(arguments: impl IntoIterator<Item = String>) -> Result<usiz
             }
         }
     }
-    print!("{}", if options.markdown { B::markdown(&table) } else { B::text(&table) });
+    print!("{}", if options.markdown { report::markdown(&table) } else { report::text(&table) });
     Ok(table.failures())
 }
 
@@ -142,29 +120,34 @@ fn check_limits<S: Scenario>(scenarios: &[S]) -> Result<()> {
     Ok(())
 }
 
+/// The paces of a scenario, each with its name: first the usual number of messages in flight.
+#[must_use]
+pub fn paces(scenario: &str, closed: &[usize], open: u32) -> Vec<(String, Pace)> {
+    let closed = closed.iter().enumerate().map(|(number, in_flight)| {
+        let few = if number == 0 { String::new() } else { format!(", {in_flight} in flight") };
+        (format!("{scenario}, closed{few}"), Pace::Closed(*in_flight))
+    });
+    closed.chain([(format!("{scenario}, open"), Pace::Open(open))]).collect()
+}
+
 /// Measures each pace, under the name beside it, with what `connect` gives.
-pub fn each_pace<C, V>(
+pub fn each_pace<C>(
     paces: Vec<(String, Pace)>,
     connect: impl FnOnce() -> Result<C>,
-    measure: impl Fn(&mut C, Pace) -> Result<V>,
-) -> Vec<Sample<V>> {
-    let mut connected = match connect() {
-        Ok(connected) => connected,
-        Err(error) => {
-            let reason = error.to_string();
-            let sample = |(measure, _)| Sample { measure, result: Err(reason.clone()) };
-            return paces.into_iter().map(sample).collect();
-        }
-    };
+    measure: impl Fn(&mut C, Pace) -> Result<Figures, Void>,
+) -> Vec<Sample> {
+    let mut connected = connect().map_err(Void::from);
     let mut samples = Vec::new();
     for (name, pace) in paces {
-        let result = measure(&mut connected, pace).map_err(|error| error.to_string());
-        let failed = result.is_err();
-        samples.push(Sample { measure: name, result });
-        if failed {
+        let result = match &mut connected {
+            Ok(connected) => measure(connected, pace),
+            Err(void) => Err(void.clone()),
+        };
+        if let Err(void @ Void::Failed(_)) = &result {
             // What is still under way would be taken for messages of the next pace.
-            break;
+            connected = Err(void.clone());
         }
+        samples.push(Sample { measure: name, result });
     }
     samples
 }

@@ -2,16 +2,12 @@
 
 use std::time::Duration;
 
-use crate::{generator::Times, result::Result};
+use crate::{generator::Times, result::Result, server};
 
 /// What a benchmark says of its own options.
 pub struct Usage {
     /// What it measures, in a sentence.
     pub about: &'static str,
-    /// The option that names a server to measure, `--server`.
-    pub server: &'static str,
-    /// The lines of the help that explain that option.
-    pub servers: &'static str,
     /// How long is measured.
     pub times: Times,
     /// The same with `--quick`.
@@ -53,13 +49,13 @@ impl Options {
             let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
             match argument.as_str() {
                 "--only" => only.push(value()?),
+                "--server" => servers.push(value()?),
                 "--reps" => repetitions = Some(value()?.parse::<usize>()?.max(1)),
                 "--seconds" => seconds = Some(Duration::try_from_secs_f64(value()?.parse()?)?),
                 "--markdown" => markdown = true,
                 "--quick" => quick = true,
                 "--list" => list = true,
                 "--help" | "-h" => return Ok(None),
-                server if server == usage.server => servers.push(value()?),
                 other => return Err(format!("unknown option {other}, see --help").into()),
             }
         }
@@ -79,7 +75,7 @@ impl Options {
 /// What `--help` prints.
 #[must_use]
 pub fn help(usage: &Usage) -> String {
-    let Usage { about, servers, times, .. } = usage;
+    let (Usage { about, times, .. }, servers) = (usage, server::HELP);
     format!(
         "\
 {about}; see benches/README.md.

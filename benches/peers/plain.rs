@@ -1,31 +1,37 @@
-//! What the servers on plain socketioxide do, with its own adapter or one for Redis: the events of
-//! `examples/bench_server.rs` as socketioxide's documentation shows them, nothing of Switchboard.
+//! Plain socketioxide with the events of `examples/bench_server.rs`, as its documentation shows them:
+//! nothing of Switchboard. With `REDIS_URL` it is a node on its own Redis adapter.
 //!
-//! One choice here is not the default, so that the comparison is about the same service:
-//! `TCP_NODELAY` is set, as Switchboard does. The other is [`BUFFER`].
+//! It runs on tokio's default runtime; `THREADS=0` puts it on a current-thread one instead. The
+//! allocator is mimalloc, which suits it better than the system's. `TCP_NODELAY` is set, as
+//! Switchboard does, so that the comparison is about the same service.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, env};
 
 use axum::serve::ListenerExt;
+use bench_support::result::Result;
+use mimalloc::MiMalloc;
 use serde::Deserialize;
 use serde_json::Value;
 use socketioxide::{
     SocketIo,
     adapter::Adapter,
     extract::{AckSender, Data, SocketRef},
+    handler::ConnectHandler,
     layer::SocketIoLayer,
 };
+use socketioxide_redis::{RedisAdapter, RedisAdapterConfig, RedisAdapterCtr};
 
-use crate::result::Result;
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// How many packets wait for a connection, as many as Switchboard has room for. The default of 128
 /// loses deliveries under load.
-pub const BUFFER: usize = 8192;
+const BUFFER: usize = 8192;
 
 /// The payload of CONNECT.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Auth {
+struct Auth {
     user_id: Option<String>,
     room: Option<String>,
 }
@@ -46,14 +52,11 @@ struct UserEmit {
 }
 
 /// The handler of CONNECT; all is done in [`register`].
-pub async fn connected<A: Adapter>(_: SocketRef<A>) {}
+async fn connected<A: Adapter>(_: SocketRef<A>) {}
 
 /// A middleware, because it has run before the client hears that it is connected: a handler that the
 /// connect handler registers may come after the first event.
-///
-/// # Errors
-/// None: everybody is welcome.
-pub async fn register<A: Adapter>(
+async fn register<A: Adapter>(
     socket: SocketRef<A>,
     Data(auth): Data<Auth>,
 ) -> Result<(), Infallible> {
@@ -95,10 +98,7 @@ pub async fn register<A: Adapter>(
 }
 
 /// Serves on `PORT` until the process is killed.
-///
-/// # Errors
-/// If the port cannot be listened on.
-pub async fn serve<A: Adapter>(layer: SocketIoLayer<A>) -> Result<()> {
+async fn listen<A: Adapter>(layer: SocketIoLayer<A>) -> Result<()> {
     let port: u16 = std::env::var("PORT").map_or(Ok(3000), |port| port.parse())?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     let listener = listener.tap_io(|stream| {
@@ -106,4 +106,28 @@ pub async fn serve<A: Adapter>(layer: SocketIoLayer<A>) -> Result<()> {
     });
     axum::serve(listener, axum::Router::new().layer(layer)).await?;
     Ok(())
+}
+
+async fn serve() -> Result<()> {
+    let builder = SocketIo::builder().max_buffer_size(BUFFER);
+    let Ok(url) = env::var("REDIS_URL") else {
+        let (layer, io) = builder.build_layer();
+        io.ns("/", connected.with(register));
+        return listen(layer).await;
+    };
+    let client = redis::Client::open(format!("{url}?protocol=resp3"))?;
+    // As for the connections: the default loses deliveries under load.
+    let config = RedisAdapterConfig::new().with_stream_buffer(65_536);
+    let adapter = RedisAdapterCtr::new_with_redis_config(&client, config).await?;
+    let (layer, io) = builder.with_adapter::<RedisAdapter<_>>(adapter).build_layer();
+    io.ns("/", connected.with(register)).await?;
+    listen(layer).await
+}
+
+fn main() -> Result<()> {
+    let mut runtime = match env::var("THREADS").as_deref() {
+        Ok("0") => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    runtime.enable_all().build()?.block_on(serve())
 }

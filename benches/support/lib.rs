@@ -11,11 +11,11 @@
 //! | `frame`, [`message`] | the bytes of a websocket, and those of the scenarios' packets |
 //! | `client`, [`fleet`] | one websocket, and many on one thread |
 //! | `tally`, [`groups`], `accounts` | who is to receive what, and who did |
+//! | [`spread`], [`table`], [`report`] | the results of all repetitions, and how they are shown |
 //! | [`generator`] | messages at a pace, and what they cost |
-//! | [`spread`], [`table`] | the results of all repetitions |
+//! | [`latency`] | how long deliveries take |
 //! | [`options`] | the command line |
 //! | [`benchmark`] | the order in which everything is run |
-//! | [`yardstick`] | handlers of the servers on plain socketioxide |
 
 mod accounts;
 pub mod benchmark;
@@ -24,13 +24,14 @@ pub mod fleet;
 mod frame;
 pub mod generator;
 pub mod groups;
+pub mod latency;
 pub mod message;
 pub mod options;
 pub mod proc;
 pub mod process;
+pub mod report;
 pub mod result;
 pub mod server;
 pub mod spread;
 pub mod table;
 mod tally;
-pub mod yardstick;

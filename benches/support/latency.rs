@@ -1,42 +1,47 @@
-//! How many deliveries are on another node than their sender, and how long those take.
+//! How long deliveries take, and how many of them are on another node than their sender.
 
 use std::time::{Duration, Instant};
 
-use bench_support::generator::Watch;
-
-use crate::layout::Layout;
+use crate::{generator::Watch, groups::Groups};
 
 /// Watches one run. Latency is taken in the open pace: in the closed one it is the queue's length.
-pub(crate) struct Latency<'a> {
-    layout: &'a Layout,
+pub struct Latency<'a> {
+    groups: &'a Groups,
+    /// The node of each client, where only deliveries on another one count.
+    nodes: Option<&'a [usize]>,
     takes_time: bool,
     measuring: bool,
-    remote: u64,
+    counted: u64,
     /// When each message of a group was sent.
     sent_at: Vec<Vec<Instant>>,
-    /// How long remote deliveries took.
+    /// How long those that count took.
     took: Vec<Duration>,
 }
 
 impl<'a> Latency<'a> {
-    pub(crate) fn new(layout: &'a Layout, takes_time: bool) -> Self {
+    /// With `nodes`, the node of each client, only deliveries on another node than the sender's count.
+    #[must_use]
+    pub fn new(groups: &'a Groups, nodes: Option<&'a [usize]>, takes_time: bool) -> Self {
         Self {
-            layout,
+            groups,
+            nodes,
             takes_time,
             measuring: false,
-            remote: 0,
-            sent_at: vec![Vec::new(); layout.groups.groups.len()],
+            counted: 0,
+            sent_at: vec![Vec::new(); groups.groups.len()],
             took: Vec::new(),
         }
     }
 
-    /// How many of the deliveries in the measured time were remote.
-    pub(crate) fn remote(&self) -> u64 {
-        self.remote
+    /// How many of the deliveries in the measured time count.
+    #[must_use]
+    pub fn counted(&self) -> u64 {
+        self.counted
     }
 
-    /// The time that this share of the remote deliveries stayed below, in milliseconds.
-    pub(crate) fn percentile(&self, share: f64) -> Option<f64> {
+    /// The time that this share of the deliveries stayed below, in milliseconds.
+    #[must_use]
+    pub fn percentile(&self, share: f64) -> Option<f64> {
         let at = (self.took.len().saturating_sub(1) as f64 * share).round() as usize;
         self.took.get(at).map(|took| took.as_secs_f64() * 1e3)
     }
@@ -60,9 +65,9 @@ impl Watch for Latency<'_> {
     }
 
     fn delivered(&mut self, client: usize, group: usize, number: u64) {
-        let sender = self.layout.groups.groups[group].sender;
-        if self.measuring && self.layout.nodes[client] != self.layout.nodes[sender] {
-            self.remote += 1;
+        let sender = self.groups.groups[group].sender;
+        if self.measuring && self.nodes.is_none_or(|nodes| nodes[client] != nodes[sender]) {
+            self.counted += 1;
             self.took.extend(self.sent_at[group].get(number as usize).map(Instant::elapsed));
         }
     }
