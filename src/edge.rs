@@ -8,6 +8,7 @@
 //!
 //! transports     all transports, by session
 //! load           the memory that waits because of each client
+//! outgoing       what waits for a websocket's client, past the engine
 //! stall, unread  clients that leave waiting bytes for too long
 //! ```
 //!
@@ -59,6 +60,7 @@ mod frames;
 pub mod fuzzing;
 mod inbound;
 mod load;
+mod outgoing;
 mod paced;
 mod packets;
 mod polling;
@@ -71,6 +73,7 @@ mod request_line;
 mod rewrite;
 mod router;
 mod session_id;
+mod size;
 mod stall;
 mod stream;
 #[cfg(test)]
@@ -90,9 +93,11 @@ pub(crate) use client_files::ClientFiles;
 pub(crate) use connection::serve_connection;
 #[cfg(any(test, fuzzing))]
 pub(crate) use inbound::{Inbound, Reader};
-pub(crate) use load::{Load, Room, Size};
+pub(crate) use load::{Load, Room, Sent};
+pub(crate) use outgoing::Frame;
 pub use reasons::{KillReason, RefuseReason};
 pub(crate) use router::{Edge, EdgeOptions, Legacy};
+pub(crate) use size::Size;
 pub(crate) use stall::Patience;
 pub(crate) use tls::Tls;
 pub(crate) use traffic::Traffic;

@@ -1,7 +1,7 @@
 //! The boundaries of WebSocket frames (RFC 6455, section 5.2), found while their bytes pass by.
 //! Looks at the 2 to 14 bytes of each header and at nothing else; decides nothing, buffers nothing.
 
-use super::load::Size;
+use super::size::Size;
 
 pub(super) const CONTINUATION: u8 = 0;
 pub(super) const TEXT: u8 = 1;
@@ -151,11 +151,16 @@ impl Tracker {
 
 /// A whole frame as a server sends it.
 pub(super) fn server_frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
-    // the same header without the mask
-    let (mut header, len) = client_header(opcode, payload.len());
+    server_header(opcode, payload.len(), out);
+    out.extend_from_slice(payload);
+}
+
+/// The header of such a frame.
+pub(super) fn server_header(opcode: u8, len: usize, out: &mut Vec<u8>) {
+    // the client's without the mask
+    let (mut header, len) = client_header(opcode, len);
     header[1] &= 0x7f;
     out.extend_from_slice(&header[..len - 4]);
-    out.extend_from_slice(payload);
 }
 
 /// A whole frame as a client sends it, masked with the key 0, which leaves the payload as it is.

@@ -52,6 +52,19 @@ pub(crate) struct Reader {
     /// The namespaces other than `/` that the client has asked to join, as hashes.
     asked: Vec<u64>,
     connects: Connects,
+    format: Format,
+}
+
+/// The form of this server's packets, which is that of its parser.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Nobody has said so yet: the engine decides.
+    #[default]
+    Unknown,
+    /// Text, with binary data in messages of its own.
+    Text,
+    /// Binary.
+    Binary,
 }
 
 /// Takes each CONNECT to a namespace other than `/`, by the name of the namespace.
@@ -101,9 +114,16 @@ impl Reader {
         self.connects = connects;
     }
 
+    /// Closes sessions whose packets have another form. The engine would do so as well, but not before
+    /// it has read what stands behind them.
+    pub(super) fn expect(&mut self, format: Format) {
+        self.format = format;
+    }
+
     /// Reads a text packet: the payload of a text message on a websocket, or one packet of a body.
     pub(crate) fn text(&mut self, packet: &[u8]) -> Inbound {
         match packet {
+            [b'4', ..] if self.format == Format::Binary => Inbound::Close,
             [b'4', message @ ..] => self.message(message),
             [b'b', _, ..] | [b'b'] => match base64::attachment(packet, self.v3) {
                 Some(bytes) => self.came_as_text(bytes),
@@ -155,6 +175,9 @@ impl Reader {
             self.awaited -= 1;
             return if self.refused { Inbound::Ignore } else { Inbound::Pass };
         }
+        if self.format == Format::Text {
+            return Inbound::Close;
+        }
         match msgpack::read(data) {
             Read::Instead(packet) => Inbound::Binary(packet.into()),
             Read::Connect(namespace) => {
@@ -162,6 +185,8 @@ impl Reader {
                 Inbound::Pass
             }
             Read::AsItIs => Inbound::Pass,
+            Read::Unreadable if self.format == Format::Binary => Inbound::Close,
+            Read::Unreadable => Inbound::Pass,
         }
     }
 

@@ -7,6 +7,9 @@
 //! The sum is of memory: a packet for many clients exists once, so each of them has a share of it.
 //! A client's own bound is of the bytes that it has to take.
 
+mod sending;
+mod state;
+
 use std::sync::{
     Arc, OnceLock,
     atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -16,18 +19,9 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Reading from a client and its handlers pause when this part of its bound waits.
-const PAUSE_AT: usize = 8;
-
-/// They also pause when this many bytes wait, whatever the bound. It keeps a fast connection busy.
-const PAUSE_AT_BYTES: usize = 1024 * 1024;
-
-/// Events that may wait for a client's handlers while it is read from.
-const EVENTS: usize = 256;
-
-/// The factor for these pauses while a caller waits for the client's acknowledgement, which comes
-/// after the client's events.
-const FOR_AN_ANSWER: usize = 16;
+use super::size::Size;
+pub(crate) use sending::Sent;
+use state::{Bounds, State};
 
 /// The step in which a client's part enters the node's sum, in bytes. So small packets touch
 /// nothing that the connections share.
@@ -83,6 +77,12 @@ impl Budget {
     }
 }
 
+impl Default for Bounds {
+    fn default() -> Self {
+        Budget::default().bounds()
+    }
+}
+
 /// The room for a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
@@ -94,7 +94,7 @@ pub(crate) enum Room {
     NodeFull,
 }
 
-/// One client's counters. Its transport holds them, and so does everything that sends to it or
+/// One client's counters, and what waits for it. Its transport holds them, and so does everything that sends to it or
 /// works for it, so they hold neither.
 #[derive(Debug)]
 pub(crate) struct Load {
@@ -108,7 +108,13 @@ pub(crate) struct Load {
     away: AtomicBool,
     /// The client is cut: nothing is worth waiting for.
     abandoned: AtomicBool,
-    /// The reading side of its stream, while it pauses.
+    /// Frames may be appended past the engine.
+    is_direct: AtomicBool,
+    /// Frames wait past the engine, or its frames have to be looked at for a marker.
+    has_outgoing: AtomicBool,
+    /// The reading side of the stream is at work, and looks for waiting frames before it sleeps.
+    is_reader_awake: AtomicBool,
+    /// The reading side of its stream.
     pub(super) reader: AtomicWaker,
     /// Notified when a pause ends.
     relieved: Notify,
@@ -123,6 +129,9 @@ impl Default for Load {
             in_full: false.into(),
             away: false.into(),
             abandoned: false.into(),
+            is_direct: false.into(),
+            has_outgoing: false.into(),
+            is_reader_awake: false.into(),
             reader: AtomicWaker::new(),
             relieved: Notify::new(),
         }
@@ -165,7 +174,11 @@ impl Load {
     /// another form.
     pub(super) fn all_taken(&self) {
         if self.is_waited_for() {
-            self.change(|state, _| state.taken(Size { packets: usize::MAX, bytes: usize::MAX }));
+            self.change(|state, _| {
+                if state.outgoing.is_empty() {
+                    state.taken(Size { packets: usize::MAX, bytes: usize::MAX });
+                }
+            });
         }
     }
 
@@ -332,103 +345,6 @@ impl Drop for AwaitedAnswer {
     fn drop(&mut self) {
         self.0.change(|state, _| state.awaited = state.awaited.saturating_sub(1));
     }
-}
-
-/// The size of a packet for a client: the number of it and its attachments, and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Size {
-    pub(crate) packets: usize,
-    pub(crate) bytes: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Bounds {
-    packets: usize,
-    bytes: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Budget::default().bounds()
-    }
-}
-
-/// The numbers behind a [`Load`].
-#[derive(Debug, Default)]
-struct State {
-    /// Waiting for the client.
-    packets: usize,
-    bytes: usize,
-    /// The part of `bytes` that is held for this client alone.
-    share: usize,
-    /// Waiting for the handlers, from the client.
-    events: usize,
-    received: usize,
-    /// Bytes of an incomplete message.
-    partial: usize,
-    /// Bytes of answers to its polls, until they are written.
-    answers: usize,
-    /// Callers that wait for an acknowledgement.
-    awaited: usize,
-    progress: u32,
-    was_out_full: bool,
-    was_in_full: bool,
-    /// The part in the node's sum.
-    steps: usize,
-}
-
-impl State {
-    /// A single packet always fits: its size is up to the application.
-    fn has_room(&self, size: Size, bounds: Bounds) -> bool {
-        let waiting = self.bytes + self.answers;
-        (self.packets == 0 && self.answers == 0) || waiting + size.bytes <= bounds.bytes
-    }
-
-    fn taken(&mut self, size: Size) {
-        self.progress = self.progress.wrapping_add(1);
-        self.packets = self.packets.saturating_sub(size.packets);
-        if self.packets == 0 {
-            (self.bytes, self.share) = (0, 0);
-            return;
-        }
-        let bytes = self.bytes.saturating_sub(size.bytes);
-        // in proportion, for it is not known whose packet was taken
-        let all = self.bytes.max(1);
-        self.share = match self.share.checked_mul(bytes) {
-            Some(product) => product / all,
-            // Gigabytes may be counted roughly.
-            None => self.share / all * bytes,
-        };
-        self.bytes = bytes;
-    }
-
-    fn held(&self) -> usize {
-        self.share + self.received + self.partial + self.answers
-    }
-
-    /// True from the bound until half of it is left. Otherwise each packet would end the pause.
-    fn out_full(&mut self, bounds: Bounds) -> bool {
-        let (packets, bytes) = (bounds.packets / PAUSE_AT, pause_at_bytes(bounds));
-        self.was_out_full = match self.was_out_full {
-            true => self.packets > packets / 2 || self.bytes > bytes / 2,
-            false => self.packets > packets || self.bytes > bytes,
-        };
-        self.was_out_full
-    }
-
-    fn in_full(&mut self, bounds: Bounds) -> bool {
-        let times = if self.awaited > 0 { FOR_AN_ANSWER } else { 1 };
-        let (events, bytes) = (EVENTS * times, pause_at_bytes(bounds) * times);
-        self.was_in_full = match self.was_in_full {
-            true => self.events > events / 2 || self.received > bytes / 2,
-            false => self.events > events || self.received > bytes,
-        };
-        self.was_in_full
-    }
-}
-
-fn pause_at_bytes(bounds: Bounds) -> usize {
-    (bounds.bytes / PAUSE_AT).min(PAUSE_AT_BYTES)
 }
 
 #[cfg(test)]

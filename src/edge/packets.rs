@@ -6,7 +6,7 @@
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
 
-use super::{frames, load::Size, v3};
+use super::{frames, size::Size, v3};
 
 /// Between two packets of an Engine.IO 4 body.
 pub(super) const SEPARATOR: u8 = 0x1e;

@@ -5,9 +5,10 @@
 //! answered here, and a violation of the protocol ends the connection. The client is not read from
 //! while too much waits because of it, or while our own words to it wait.
 //!
-//! To the client ([`writing`]): in the ordinary case bytes pass through, and only the header of
-//! each frame is looked at. While an answer to a CONNECT or the like is expected, whole frames are
-//! gathered and judged. A client that reads too slowly is cut.
+//! To the client ([`writing`]): in the ordinary case the engine's bytes pass through, and only the
+//! header of each frame is looked at. While an answer to a CONNECT or the like is expected, whole
+//! frames are gathered and judged. Between the engine's frames go those that were appended past it
+//! ([`outgoing`](super::outgoing)). A client that reads too slowly is cut.
 //!
 //! Buffers exist only while they are needed: an idle connection has none.
 
@@ -28,6 +29,7 @@ use super::{
     transports::Transports,
 };
 use reading::{Ending, Held, Pause};
+use writing::Sending;
 
 /// The most that a client may send, and its slowest reading.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +71,8 @@ pub(super) struct EdgeIo<S> {
     held: Option<Box<Held>>,
     /// Read from the client, and not looked at yet.
     unread: Vec<u8>,
+    /// Frames past the engine, while they are written.
+    sending: Option<Sending>,
     /// Set only while frames are looked at, or our own words wait.
     slow: Option<Box<Slow>>,
     /// Set only while the client does not take written bytes.
@@ -79,6 +83,8 @@ pub(super) struct EdgeIo<S> {
     ending: Option<Box<Ending>>,
     /// Some of the engine's bytes have had to wait since everything was last written.
     was_blocked: bool,
+    /// Frames past the engine are written and not flushed.
+    is_unflushed: bool,
     written: u64,
 }
 
@@ -117,6 +123,7 @@ impl<S> EdgeIo<S> {
     ) -> Self {
         let mut reader = transport.take_reader();
         reader.tell(transports.connects());
+        reader.expect(transports.format());
         let mut io = Self {
             inner,
             transport,
@@ -129,13 +136,18 @@ impl<S> EdgeIo<S> {
             ready: VecDeque::new(),
             held: None,
             unread: before.from_client,
+            sending: None,
             slow: None,
             stalled: None,
             paused: None,
             ending: None,
             was_blocked: false,
+            is_unflushed: false,
             written: 0,
         };
+        if !io.transport.v3 {
+            io.transport.load.open_outgoing(io.transport.polling.is_some());
+        }
         if !before.to_engine.is_empty() {
             io.ready.push_back(before.to_engine.into());
         }
@@ -162,7 +174,7 @@ impl<S> EdgeIo<S> {
         let mut frame = Vec::with_capacity(payload.len() + 6);
         frames::client_frame(frames::TEXT, payload, &mut frame);
         self.ready.push_back(frame.into());
-        self.transport.reader.wake();
+        self.transport.load.reader.wake();
     }
 }
 
@@ -177,6 +189,7 @@ impl<S> EdgeIo<S> {
 impl<S> Drop for EdgeIo<S> {
     fn drop(&mut self) {
         self.transport.load.holds(0, self.messages.held());
+        self.transport.load.close_outgoing();
         self.transports.stream_ended(&self.transport);
     }
 }

@@ -17,10 +17,10 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use socketioxide_core::Sid;
 
-use super::{admission::Permit, inbound::Reader, load::Load, reasons::KillReason, rewrite::Answer};
+use super::{admission::Permit, inbound::Reader, load::Load, reasons::KillReason};
 use crate::rate::Bucket;
 pub(super) use outgoing::Verdict;
-use outgoing::expected;
+use outgoing::{Awaited, expected};
 pub(super) use polling::{Polling, Turn, Turns};
 
 /// How many times a second a client may ask to join a namespace, or show a new token; twice as many
@@ -60,13 +60,14 @@ pub(super) struct Transport {
     expected: AtomicU32,
     /// The number of a [`KillReason`], or 0.
     killed: AtomicU8,
-    pub(super) reader: AtomicWaker,
+    /// The engine's writer, while the client does not take its bytes. Its reader is woken by the
+    /// load.
     pub(super) writer: AtomicWaker,
     /// The memory that waits because of this client.
     pub(super) load: Arc<Load>,
     /// One of [`joined`].
     joined: AtomicU8,
-    answers: Mutex<Vec<(Box<str>, Answer)>>,
+    answers: Mutex<Vec<Awaited>>,
     /// Limits how often the client may ask to join.
     asks: Mutex<Bucket>,
     _permit: Permit,
@@ -102,7 +103,6 @@ impl Transport {
             phase: (phase as u8).into(),
             expected: expected.into(),
             killed: 0.into(),
-            reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             load: Arc::default(),
             joined: joined::NOTHING.into(),
@@ -148,7 +148,7 @@ impl Transport {
         if is_first {
             first();
         }
-        self.reader.wake();
+        self.load.reader.wake();
         self.writer.wake();
         if let Some(polling) = &self.polling {
             polling.unread.wake();
@@ -177,7 +177,7 @@ impl Transport {
     /// The engine's timer for a session that has joined nothing has ended.
     pub(super) fn farewell_heard(&self) {
         self.joined.store(joined::FAREWELL, Ordering::Release);
-        self.reader.wake();
+        self.load.reader.wake();
         if let Some(polling) = &self.polling {
             polling.moved.notify_waiters();
         }

@@ -148,7 +148,9 @@ impl Transports {
         transport.seen(self.now());
         transport.load.count_for(&self.shared.budget);
         if let Some(polling) = &transport.polling {
-            polling.reader.lock().tell(self.connects());
+            let mut reader = polling.reader.lock();
+            reader.tell(self.connects());
+            reader.expect(self.format());
         }
         self.shared.by_sid.insert(sid, Arc::clone(transport));
         self.counted(|traffic| traffic.opened());

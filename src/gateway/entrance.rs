@@ -342,7 +342,10 @@ impl ConnectHandler<Adapter, ()> for Entrance {
             };
             let Err(fault) = self.admit(&raw, id, auth.as_ref()).await else {
                 if is_told {
-                    transports.admit_as(raw.id, raw.ns(), id);
+                    match self.0.around.adapters.get(raw.ns()) {
+                        Some(adapter) => adapter.admits(raw.id, id),
+                        None => transports.admit_as(raw.id, raw.ns(), id),
+                    }
                 }
                 return Ok(());
             };

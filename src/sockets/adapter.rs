@@ -5,6 +5,7 @@
 //! Messages that concern sockets of other nodes are passed on to them. Messages of other nodes come
 //! in through `relay`.
 
+mod by_engine;
 mod concerned;
 mod delivery;
 mod here;
@@ -14,6 +15,7 @@ mod members;
 mod namespaces;
 mod reach;
 mod rooms;
+mod selection;
 mod shown;
 
 use std::{

@@ -1,6 +1,11 @@
 //! Packets of Socket.IO's own parser, as far as they are read before the engine does.
 
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, IgnoredAny},
+};
 use serde_json::{Map, Value as Json};
+use socketioxide_core::parser::FirstElement;
 
 use super::Inbound;
 use crate::packet::WRAPPED;
@@ -132,9 +137,25 @@ enum Name {
     Other,
 }
 
-/// The kind of an event's name. `None` without a name, which no server takes.
+/// The kind of an event's name. `None` for what no server takes: an event without a name, or text that
+/// breaks off. The engine would end the session for it, too, but not before it has handled what
+/// stands behind it.
 #[inline]
 fn name(data: &[u8]) -> Option<Name> {
+    // As the engine reads it, in the ordinary case.
+    let mut read = serde_json::Deserializer::from_slice(data);
+    match FirstElement::<&str>::default().deserialize(&mut read) {
+        Ok(WRAPPED) => Some(Name::Other),
+        Ok(_) => Some(Name::Readable),
+        Err(_) => {
+            let mut read = serde_json::Deserializer::from_slice(data);
+            IgnoredAny::deserialize(&mut read).ok()?;
+            name_by_its_start(data)
+        }
+    }
+}
+
+fn name_by_its_start(data: &[u8]) -> Option<Name> {
     let name = data.trim_ascii_start().strip_prefix(b"[")?.trim_ascii_start();
     let (first, name) = name.split_first()?;
     match first {

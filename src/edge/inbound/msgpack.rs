@@ -13,8 +13,10 @@ const NIL: u8 = 0xc0;
 
 /// The result of reading a packet.
 pub(super) enum Read<'a> {
-    /// The packet passes: the engine reads it, or no server can.
+    /// The packet passes: the engine reads it.
     AsItIs,
+    /// No server can read it.
+    Unreadable,
     /// The packet passes. The client asks to join this namespace.
     Connect(&'a [u8]),
     /// The engine has to read this in its place.
@@ -22,7 +24,7 @@ pub(super) enum Read<'a> {
 }
 
 pub(super) fn read(packet: &[u8]) -> Read<'_> {
-    read_members(packet).unwrap_or(Read::AsItIs)
+    read_members(packet).unwrap_or(Read::Unreadable)
 }
 
 fn read_members(packet: &[u8]) -> Option<Read<'_>> {
@@ -62,7 +64,7 @@ fn read_members(packet: &[u8]) -> Option<Read<'_>> {
             Some(Read::Instead([&packet[..start], &data, &packet[end..]].concat()))
         }
         (Some(0), _, Some(namespace)) if namespace != b"/" => Some(Read::Connect(namespace)),
-        _ => None,
+        _ => Some(Read::AsItIs),
     }
 }
 

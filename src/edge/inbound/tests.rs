@@ -223,6 +223,28 @@ mod messagepack {
     }
 }
 
+/// The engine closes these sessions, too, but handles what stands behind such a packet before.
+#[test]
+fn what_breaks_off_or_has_another_form_closes_at_once() {
+    let mut reader = Reader::new(false);
+    reader.expect(Format::Text);
+    for packet in
+        ["42[\"e\",1", "42[\"e\",}]", "427[\"e\",", "42[1,", "42[\"a\\/b\",", "451-[\"e\""]
+    {
+        assert_eq!(reader.text(packet.as_bytes()), Inbound::Close, "{packet}");
+        reader.awaited = 0;
+    }
+    assert_eq!(reader.binary(&[1, 2, 3]), Inbound::Close, "an attachment of nothing");
+    assert_eq!(reader.text(b"42[\"a\"],[\"b\"]"), Inbound::Pass, "answered, if it asks for it");
+    let mut reader = Reader::new(false);
+    reader.expect(Format::Binary);
+    assert_eq!(reader.text(b"42[\"e\"]"), Inbound::Close);
+    assert_eq!(reader.binary(&[0x83, 0xa4]), Inbound::Close);
+    let event =
+        rmp_serde::to_vec_named(&serde_json::json!({ "type": 2, "nsp": "/", "data": ["e"] }));
+    assert_eq!(reader.binary(&event.expect("a map")), Inbound::Pass);
+}
+
 mod bodies {
     use super::*;
 
@@ -259,7 +281,7 @@ mod bodies {
                 "9:42[1,\"é\"]1:5".as_bytes(),
                 "15:42[\"\u{e000}\",[1,\"é\"]]".as_bytes(),
             ),
-            (true, true, b"\x00\x01\xff5\x00\x06\xff42[\"e\"", b"\x00\x06\xff42[\"e\""),
+            (true, true, b"\x00\x01\xff5\x00\x07\xff42[\"e\"]", b"\x00\x07\xff42[\"e\"]"),
         ] {
             assert_eq!(read(v3, binary, request), (engine.to_vec(), false));
         }

@@ -1,4 +1,7 @@
-use super::*;
+use super::{
+    state::{EVENTS, FOR_AN_ANSWER},
+    *,
+};
 
 const KB: usize = 1024;
 

@@ -76,7 +76,7 @@ impl<S> EdgeIo<S> {
         if self.ending.is_none() {
             let ending = Ending { close: None, end, farewell: Farewell::Due };
             self.ending = Some(Box::new(ending));
-            self.transport.reader.wake();
+            self.transport.load.reader.wake();
         }
     }
 
@@ -255,7 +255,6 @@ impl<S> EdgeIo<S> {
     /// Waits while the client is not read from. Only a pong in its name comes from time to time.
     fn pause(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let load = &self.transport.load;
-        load.reader.register(cx.waker());
         if !load.is_paused() {
             // the pause ended before the waker was set
             cx.waker().wake_by_ref();
@@ -314,6 +313,57 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EdgeIo<S> {
         })
     }
 
+    fn read_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        before: usize,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if self.transport.is_killed() {
+                // waiting writes are not waited for
+                self.end(Err(io::ErrorKind::ConnectionReset));
+                if let Some(ending) = &mut self.ending {
+                    ending.end = Err(io::ErrorKind::ConnectionReset);
+                }
+                return self.last(cx, buf);
+            }
+            let has_words = self.slow.as_ref().is_some_and(|slow| slow.has_to_write());
+            if has_words || self.sending.is_some() || self.transport.load.has_outgoing() {
+                if let Poll::Ready(said) = self.say_now(cx) {
+                    said?;
+                }
+                // while our own words wait for the client, it is not read from
+                if self.slow.as_ref().is_some_and(|slow| slow.has_to_write()) {
+                    return Poll::Pending;
+                }
+            }
+            // the client's words before its last one are heard
+            if self.ending.is_some() && self.ready.is_empty() && self.held.is_none() {
+                return self.last(cx, buf);
+            }
+            if self.transport.load.is_paused() {
+                return self.pause(cx, buf);
+            }
+            self.paused = None;
+            if self.ready.is_empty() && self.holds(cx) {
+                return Poll::Pending;
+            }
+            if !self.ready.is_empty() {
+                self.serve(buf, usize::MAX);
+                return Poll::Ready(Ok(()));
+            }
+            if self.ending.is_some() {
+                return self.last(cx, buf);
+            }
+            ready!(self.read(cx, buf))?;
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+            // nothing for the engine came; its consequences come next
+        }
+    }
+
     /// The last reads of the engine: the farewell, the client's close frame, the end.
     fn last(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.serve_last(buf) {
@@ -357,47 +407,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for EdgeIo<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.transport.reader.register(cx.waker());
         let before = buf.filled().len();
-        loop {
-            if this.transport.is_killed() {
-                // waiting writes are not waited for
-                this.end(Err(io::ErrorKind::ConnectionReset));
-                if let Some(ending) = &mut this.ending {
-                    ending.end = Err(io::ErrorKind::ConnectionReset);
-                }
-                return this.last(cx, buf);
-            }
-            // while our own words wait for the client, it is not read from
-            if this.slow.as_ref().is_some_and(|slow| slow.has_to_write()) {
-                ready!(this.say_now(cx))?;
-                if this.slow.as_ref().is_some_and(|slow| slow.has_to_write()) {
-                    return Poll::Pending;
-                }
-            }
-            // the client's words before its last one are heard
-            if this.ending.is_some() && this.ready.is_empty() && this.held.is_none() {
-                return this.last(cx, buf);
-            }
-            if this.transport.load.is_paused() {
-                return this.pause(cx, buf);
-            }
-            this.paused = None;
-            if this.ready.is_empty() && this.holds(cx) {
-                return Poll::Pending;
-            }
-            if !this.ready.is_empty() {
-                this.serve(buf, usize::MAX);
-                return Poll::Ready(Ok(()));
-            }
-            if this.ending.is_some() {
-                return this.last(cx, buf);
-            }
-            ready!(this.read(cx, buf))?;
-            if buf.filled().len() > before {
-                return Poll::Ready(Ok(()));
-            }
-            // nothing for the engine came; its consequences come next
+        this.transport.load.reader.register(cx.waker());
+        this.transport.load.reader_is_awake(false);
+        let read = this.read_on(cx, buf, before);
+        if matches!(read, Poll::Ready(Ok(()))) && buf.filled().len() > before {
+            // the engine asks for more when it has handled this
+            this.transport.load.reader_is_awake(true);
         }
+        read
     }
 }

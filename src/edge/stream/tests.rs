@@ -12,9 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use super::{
     super::{
         admission::Admission,
-        load::Size,
         reasons::KillReason,
         rewrite::{Answer, Kind},
+        size::Size,
     },
     *,
 };

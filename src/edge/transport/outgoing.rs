@@ -7,6 +7,7 @@ use socketioxide_core::Sid;
 use super::Transport;
 use crate::edge::{
     frames,
+    outgoing::Fence,
     rewrite::{self, Answer, Kind},
 };
 
@@ -22,6 +23,13 @@ pub(super) mod expected {
     pub(in crate::edge) const PROBE_ANSWER: u32 = 1 << 18;
     /// The answer to the farewell, of which the client knows nothing.
     pub(in crate::edge) const FAREWELL_ANSWER: u32 = 1 << 19;
+}
+
+/// An answer that waits for its CONNECT or CONNECT_ERROR.
+pub(super) struct Awaited {
+    namespace: Box<str>,
+    answer: Answer,
+    fence: Option<Fence>,
 }
 
 /// The fate of a frame from the engine.
@@ -68,7 +76,12 @@ impl Transport {
 
     /// The next CONNECT or CONNECT_ERROR of `namespace` is changed by this answer.
     pub(in crate::edge) fn expect_answer(&self, namespace: &str, answer: Answer) {
-        self.answers.lock().push((bare(namespace).into(), answer));
+        // Frames that are appended from now on come after the CONNECT.
+        let fence = match answer.kind() {
+            Kind::Connect => self.load.fence(),
+            Kind::ConnectError => None,
+        };
+        self.answers.lock().push(Awaited { namespace: bare(namespace).into(), answer, fence });
         self.expected.fetch_add(expected::ANSWER, Ordering::AcqRel);
     }
 
@@ -77,11 +90,15 @@ impl Transport {
         let mut answers = self.answers.lock();
         let at = answers
             .iter()
-            .position(|(waiting, answer)| answer.kind() == kind && **waiting == *bare(namespace))?;
+            .position(|it| it.answer.kind() == kind && *it.namespace == *bare(namespace))?;
         self.expected.fetch_sub(expected::ANSWER, Ordering::AcqRel);
-        let (_, answer) = answers.remove(at);
+        let Awaited { answer, fence, .. } = answers.remove(at);
         if answers.is_empty() {
             *answers = Vec::new();
+        }
+        drop(answers);
+        if let Some(fence) = fence {
+            self.load.passed(fence);
         }
         Some(answer)
     }

@@ -3,6 +3,7 @@ use std::{net::Ipv4Addr, time::Duration};
 use serde_json::json;
 
 use super::*;
+use crate::edge::rewrite::Answer;
 use crate::{
     edge::{admission::Admission, frames},
     id::SocketId,

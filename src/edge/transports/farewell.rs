@@ -6,7 +6,7 @@ use bytes::Bytes;
 use socketioxide_core::Sid;
 
 use super::Transports;
-use crate::edge::{frames, transport::Transport};
+use crate::edge::{frames, inbound::Format, transport::Transport};
 
 /// The packet that ends the engine's timer for a session that has joined no namespace, in each form
 /// of a client's packets.
@@ -15,6 +15,7 @@ pub(super) struct Farewell {
     namespace: Box<str>,
     frame: Bytes,
     packet: Bytes,
+    format: Format,
 }
 
 impl Transports {
@@ -33,8 +34,14 @@ impl Transports {
             false => format!("b{}", BASE64.encode(packet)).into_bytes(),
         };
         let (namespace, frame, packet) = (namespace.into(), frame.into(), packet.into());
-        let farewell = Farewell { namespace, frame, packet };
+        let format = if is_text { Format::Text } else { Format::Binary };
+        let farewell = Farewell { namespace, frame, packet, format };
         let _ = self.shared.farewell.set(farewell);
+    }
+
+    /// The form of packets.
+    pub(in crate::edge) fn format(&self) -> Format {
+        self.shared.farewell.get().map_or(Format::Unknown, |farewell| farewell.format)
     }
 
     /// The engine has heard the farewell of this session.

@@ -1,13 +1,13 @@
 //! Operations on the sockets of this node alone: for other nodes, and for this node's part of an
 //! operation on the whole cluster.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
-use futures_util::{Stream, StreamExt};
-use socketioxide::{AckError, SocketError};
+use futures_util::{Stream, StreamExt, stream::SelectAll};
+use socketioxide::{AckError, SocketError, adapter::Emitter};
 use socketioxide_core::{
     Sid, Value,
-    adapter::{BroadcastOptions, Room},
+    adapter::{BroadcastOptions, Room, SocketEmitter},
     packet::Packet,
 };
 
@@ -131,10 +131,11 @@ impl Adapter {
     ) -> (impl Stream<Item = Payload> + Send + use<>, usize) {
         self.show_sent(&value, &options);
         let packet = Packet::event(self.local.path().clone(), value);
+        let targets = self.local.sockets(options.clone());
         // Clients are read from as long as their answers are awaited.
-        let loads = self.count_for_each(&packet, options.clone());
+        let loads = self.count_for_each(&packet, &targets);
         let awaited: Vec<_> = loads.iter().map(Load::await_answer).collect();
-        let (acks, asked) = self.local.broadcast_with_ack(packet, options, Some(timeout));
+        let (acks, asked) = self.ask(&packet, options, &targets, timeout);
         let meters = self.context.meters();
         meters.events_sent.add(asked.into());
         meters.acks_asked.add(asked.into());
@@ -144,6 +145,43 @@ impl Adapter {
             std::future::ready(adapter.acknowledgement(sid, ack))
         });
         (acks, asked as usize)
+    }
+
+    /// Each client that has frames past the engine is asked by itself, so that the question keeps its
+    /// place among them.
+    fn ask(
+        &self,
+        packet: &Packet,
+        options: BroadcastOptions,
+        targets: &[Sid],
+        timeout: Duration,
+    ) -> (SelectAll<Pin<Box<<Emitter as SocketEmitter>::AckStream>>>, u32) {
+        let (mut direct, mut others) = (Vec::new(), Vec::new());
+        {
+            let members = self.members.read();
+            for sid in targets {
+                let load = self.loads_of(&members, std::slice::from_ref(sid)).next();
+                match load.filter(|load| load.is_direct()) {
+                    Some(load) => direct.push((*sid, Arc::clone(load))),
+                    None => others.push(*sid),
+                }
+            }
+        }
+        let (mut streams, mut asked) = (SelectAll::new(), 0);
+        let mut ask = |to: BroadcastOptions| {
+            let (acks, count) = self.local.broadcast_with_ack(packet.clone(), to, Some(timeout));
+            streams.push(Box::pin(acks));
+            asked += count;
+        };
+        for (sid, load) in &direct {
+            load.through_engine(|| ask(BroadcastOptions::new(*sid)));
+        }
+        if direct.is_empty() {
+            ask(options);
+        } else {
+            others.into_iter().for_each(|sid| ask(BroadcastOptions::new(sid)));
+        }
+        (streams, asked)
     }
 
     fn acknowledgement(&self, sid: Sid, ack: Result<Value, AckError>) -> Option<Payload> {

@@ -1,15 +1,17 @@
 //! The sockets of one namespace on this node, and the only map from public ids to connections.
 //!
-//! The rooms of each socket are here, too. socketioxide's local adapter also has them, but gives
-//! only a copy of all rooms of a socket, or of all members of a room.
+//! The rooms of each socket are here, too, and the sockets of each room. socketioxide's local
+//! adapter also has them, but gives only a copy of all rooms of a socket, or of all members of a
+//! room.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     sync::{Arc, Weak},
     time::Instant,
 };
 
+use slab::Slab;
 use socketioxide::{ProtocolVersion, socket::Socket as RawSocket};
 use socketioxide_core::{Sid, adapter::Room};
 
@@ -19,6 +21,7 @@ use crate::id::SocketId;
 /// A socket of this node.
 pub(super) struct Member {
     pub(super) id: SocketId,
+    pub(super) sid: Sid,
     pub(super) socket: Weak<RawSocket<Adapter>>,
     pub(super) described_by: Weak<dyn Describe>,
     /// The client has version 2 and knows itself by its connection.
@@ -26,17 +29,22 @@ pub(super) struct Member {
     pub(super) reach: Reach,
     /// The time of its entrance.
     pub(super) entered: Instant,
-    rooms: HashSet<Room>,
+    /// Its rooms, with its position among the members of each.
+    rooms: HashMap<Room, usize>,
 }
+
+/// Where a member is listed.
+pub(super) type Slot = usize;
 
 /// The list of sockets. A connection has at most one socket in a namespace, so its id finds the
 /// socket, too.
 #[derive(Default)]
 pub(super) struct Members {
-    by_sid: HashMap<Sid, Member, BuildHasherDefault<OfSid>>,
-    by_id: HashMap<SocketId, Sid>,
-    /// The number of members of each room.
-    sizes: HashMap<Room, usize>,
+    listed: Slab<Member>,
+    by_sid: HashMap<Sid, Slot, BuildHasherDefault<OfSid>>,
+    by_id: HashMap<SocketId, Slot>,
+    /// The members of each room, in no order. No room is empty.
+    rooms: HashMap<Room, Vec<Slot>>,
 }
 
 /// A hash for random keys: this server draws the ids of connections, and no client can choose one.
@@ -73,85 +81,127 @@ impl Members {
     ) -> bool {
         let member = Member {
             id,
+            sid: socket.id,
             socket: Arc::downgrade(socket),
             described_by,
             is_known_by_connection: socket.protocol() == ProtocolVersion::V4,
             reach: Reach::default(),
             entered: Instant::now(),
-            rooms: HashSet::new(),
+            rooms: HashMap::new(),
         };
-        let before = self.by_sid.remove(&socket.id);
-        if let Some(before) = &before {
-            self.forget(before);
+        let before = self.by_sid.get(&socket.id).copied();
+        if let Some(slot) = before {
+            self.remove(slot);
         }
-        self.by_sid.insert(socket.id, member);
-        self.by_id.insert(id, socket.id);
+        let slot = self.listed.insert(member);
+        self.by_sid.insert(socket.id, slot);
+        self.by_id.insert(id, slot);
         before.is_some()
     }
 
-    fn forget(&mut self, member: &Member) {
+    fn remove(&mut self, slot: Slot) -> Member {
+        let member = self.listed.remove(slot);
+        self.by_sid.remove(&member.sid);
         self.by_id.remove(&member.id);
-        member.rooms.iter().for_each(|room| self.shrink(room));
+        for (room, at) in &member.rooms {
+            self.vacate(room, *at);
+        }
+        if self.listed.is_empty() {
+            // gives the memory of many back
+            *self = Self::default();
+        }
+        member
     }
 
-    fn shrink(&mut self, room: &Room) {
-        if let Some(size) = self.sizes.get_mut(room) {
-            *size -= 1;
-            if *size == 0 {
-                self.sizes.remove(room);
+    /// Gives the place of a member of a room to the last one.
+    fn vacate(&mut self, room: &Room, at: usize) {
+        let Some(slots) = self.rooms.get_mut(room) else { return };
+        slots.swap_remove(at);
+        match slots.get(at) {
+            Some(moved) => {
+                if let Some(place) = self.listed[*moved].rooms.get_mut(room) {
+                    *place = at;
+                }
             }
+            None if slots.is_empty() => _ = self.rooms.remove(room),
+            None => {}
         }
     }
 
     /// A socket joins rooms.
     pub(super) fn join(&mut self, sid: Sid, rooms: &[Room]) {
-        let Some(member) = self.by_sid.get_mut(&sid) else { return };
+        let Some(slot) = self.by_sid.get(&sid).copied() else { return };
+        let member = &mut self.listed[slot];
         for room in rooms {
-            if member.rooms.insert(room.clone()) {
-                *self.sizes.entry(room.clone()).or_default() += 1;
+            if !member.rooms.contains_key(room) {
+                let slots = self.rooms.entry(room.clone()).or_default();
+                member.rooms.insert(room.clone(), slots.len());
+                slots.push(slot);
             }
         }
     }
 
     /// A socket leaves rooms.
     pub(super) fn leave(&mut self, sid: Sid, rooms: &[Room]) {
+        let Some(slot) = self.by_sid.get(&sid).copied() else { return };
         for room in rooms {
-            if self.by_sid.get_mut(&sid).is_some_and(|member| member.rooms.remove(room)) {
-                self.shrink(room);
+            if let Some(at) = self.listed[slot].rooms.remove(room) {
+                self.vacate(room, at);
             }
         }
     }
 
     /// The rooms of a socket.
-    pub(super) fn rooms_of(&self, sid: Sid) -> Option<&HashSet<Room>> {
-        self.by_sid.get(&sid).map(|member| &member.rooms)
+    pub(super) fn rooms_of(&self, sid: Sid) -> Option<impl ExactSizeIterator<Item = &Room>> {
+        Some(self.get(sid)?.rooms.keys())
+    }
+
+    /// Whether a socket is in a room.
+    pub(super) fn is_in(&self, sid: Sid, room: &str) -> bool {
+        self.get(sid).is_some_and(|member| member.rooms.contains_key(room))
     }
 
     /// Whether a room has members.
     pub(super) fn has_any_in(&self, room: &str) -> bool {
-        self.sizes.contains_key(room)
+        self.rooms.contains_key(room)
+    }
+
+    /// The members of a room.
+    pub(super) fn in_room(&self, room: &str) -> &[Slot] {
+        self.rooms.get(room).map_or(&[], |slots| slots)
+    }
+
+    /// All sockets.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Slot, &Member)> {
+        self.listed.iter()
     }
 
     /// Removes a socket, unless another one has its connection by now.
     pub(super) fn exit(&mut self, sid: Sid, socket: &Weak<RawSocket<Adapter>>) -> Option<Member> {
-        if !self.by_sid.get(&sid)?.socket.ptr_eq(socket) {
-            return None;
-        }
-        let member = self.by_sid.remove(&sid)?;
-        self.forget(&member);
-        Some(member)
+        let slot = *self.by_sid.get(&sid)?;
+        let is_it = self.listed[slot].socket.ptr_eq(socket);
+        is_it.then(|| self.remove(slot))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_sid.len()
+        self.listed.len()
     }
 
     pub(super) fn sockets(&self) -> Vec<Arc<RawSocket<Adapter>>> {
-        self.by_sid.values().filter_map(|member| member.socket.upgrade()).collect()
+        self.listed.iter().filter_map(|(_, member)| member.socket.upgrade()).collect()
+    }
+
+    /// The member in a slot that was taken from this list under the same lock.
+    pub(super) fn at(&self, slot: Slot) -> &Member {
+        &self.listed[slot]
+    }
+
+    pub(super) fn slot_of(&self, sid: Sid) -> Option<Slot> {
+        self.by_sid.get(&sid).copied()
     }
 
     pub(super) fn get(&self, sid: Sid) -> Option<&Member> {
-        self.by_sid.get(&sid)
+        self.by_sid.get(&sid).map(|slot| &self.listed[*slot])
     }
 
     pub(super) fn has(&self, sid: Sid) -> bool {
@@ -159,16 +209,16 @@ impl Members {
     }
 
     pub(super) fn sid_of(&self, id: SocketId) -> Option<Sid> {
-        self.by_id.get(&id).copied()
+        self.by_id.get(&id).map(|slot| self.listed[*slot].sid)
     }
 
     pub(super) fn id_of(&self, sid: Sid) -> Option<SocketId> {
-        self.by_sid.get(&sid).map(|member| member.id)
+        self.get(sid).map(|member| member.id)
     }
 
     /// The socket whose client knows itself by this connection.
     pub(super) fn known_by(&self, sid: Sid) -> Option<SocketId> {
-        let member = self.by_sid.get(&sid)?;
+        let member = self.get(sid)?;
         member.is_known_by_connection.then_some(member.id)
     }
 }

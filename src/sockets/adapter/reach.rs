@@ -2,27 +2,49 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicU8, Ordering},
 };
 
 use socketioxide_core::Sid;
 
 use crate::edge::{Load, Transports};
 
+/// How far a socket has come on its way into the namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Step {
+    /// It only has rooms.
+    Outside,
+    /// Its CONNECT is next. What is appended to a websocket's frames comes after it.
+    AtTheDoor,
+    /// It is in the namespace.
+    Inside,
+}
+
 /// Whether packets reach a socket, and the memory that waits because of its client.
-#[derive(Default)]
 pub(super) struct Reach {
-    /// Whether it is in the namespace. Before that it only has rooms.
-    pub(super) is_inside: AtomicBool,
+    /// A [`Step`].
+    step: AtomicU8,
     /// Looked up when it is first needed.
     load: OnceLock<Arc<Load>>,
 }
 
+impl Default for Reach {
+    fn default() -> Self {
+        Self { step: (Step::Outside as u8).into(), load: OnceLock::new() }
+    }
+}
+
 impl Reach {
+    pub(super) fn enters(&self, step: Step) {
+        self.step.store(step as u8, Ordering::Release);
+    }
+
+    pub(super) fn has_entered(&self, step: Step) -> bool {
+        self.step.load(Ordering::Acquire) >= step as u8
+    }
+
     pub(super) fn load(&self, sid: Sid, transports: &Transports) -> Option<&Arc<Load>> {
-        if !self.is_inside.load(Ordering::Acquire) {
-            return None;
-        }
         if let Some(load) = self.load.get() {
             return Some(load);
         }

@@ -1,10 +1,7 @@
 //! The members of rooms. Joins and leaves through our API are known without asking the local
 //! adapter. Of those past it, through socketioxide's own types, only their possibility is known.
 
-use std::{
-    collections::HashSet,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use socketioxide_core::{
     Sid,
@@ -33,7 +30,7 @@ impl RawUse {
     }
 
     /// Whether it never was. After the first time the local adapter is always asked.
-    fn is_none(&self) -> bool {
+    pub(super) fn is_none(&self) -> bool {
         self.count() == 0
     }
 }
@@ -49,7 +46,7 @@ impl Adapter {
         if !self.raw.is_none() {
             return self.local.socket_rooms(sid).contains(room);
         }
-        self.members.read().rooms_of(sid).is_some_and(|rooms| rooms.contains(room))
+        self.members.read().is_in(sid, room)
     }
 
     pub(crate) fn rooms_of(&self, sid: Sid) -> Vec<Room> {
@@ -57,7 +54,7 @@ impl Adapter {
             return self.local.socket_rooms(sid).into_iter().collect();
         }
         let members = self.members.read();
-        members.rooms_of(sid).map(|rooms| rooms.iter().cloned().collect()).unwrap_or_default()
+        members.rooms_of(sid).map(|rooms| rooms.cloned().collect()).unwrap_or_default()
     }
 
     /// The number of rooms of a socket.
@@ -65,7 +62,7 @@ impl Adapter {
         if !self.raw.is_none() {
             return self.local.socket_rooms(sid).len();
         }
-        self.members.read().rooms_of(sid).map_or(0, HashSet::len)
+        self.members.read().rooms_of(sid).map_or(0, |rooms| rooms.len())
     }
 
     /// Whether a room has members on this node.

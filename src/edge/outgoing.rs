@@ -1,0 +1,210 @@
+//! Frames that wait for a websocket's client, past the engine: a message for many is encoded once,
+//! and appended here for each of them.
+//!
+//! Some packets still go through the engine, which has a queue of its own. An [`Outgoing`] keeps
+//! the two in the order of the calls. What goes through the engine leaves the client
+//! [`Way::Behind`] it. The next frame then puts a fence here and a marker into the engine's queue,
+//! and waits behind the fence until the marker comes out at the other end.
+
+use std::{collections::VecDeque, fmt::Write, sync::LazyLock};
+
+use bytes::Bytes;
+
+use super::{frames, size::Size};
+
+/// Frames up to this length are copied to what waits already, so that they leave together. Longer
+/// ones are shared by all their receivers.
+pub(super) const COPIED: usize = 4096;
+
+/// Longest buffer that frames are copied to, unless one frame needs more.
+const BUFFER: usize = 64 * 1024;
+
+/// A message of the server, as whole websocket frames: the message, and each attachment.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    bytes: Bytes,
+    size: Size,
+}
+
+impl Frame {
+    /// A text message, which gets its type in front, and its attachments.
+    pub(crate) fn text(message: &str, attachments: &[Bytes]) -> Self {
+        let payload: usize = attachments.iter().map(Bytes::len).sum();
+        let headers = (1 + attachments.len()) * frames::LONGEST_HEADER;
+        let mut bytes = Vec::with_capacity(1 + message.len() + payload + headers);
+        frames::server_header(frames::TEXT, 1 + message.len(), &mut bytes);
+        bytes.push(b'4');
+        bytes.extend_from_slice(message.as_bytes());
+        for attachment in attachments {
+            frames::server_frame(frames::BINARY, attachment, &mut bytes);
+        }
+        let size = Size { packets: 1 + attachments.len(), bytes: 1 + message.len() + payload };
+        Self { bytes: bytes.into(), size }
+    }
+
+    /// A binary message.
+    pub(crate) fn binary(message: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(message.len() + frames::LONGEST_HEADER);
+        frames::server_frame(frames::BINARY, message, &mut bytes);
+        Self { bytes: bytes.into(), size: Size { packets: 1, bytes: message.len() } }
+    }
+
+    /// The number of its frames, and the bytes in them.
+    pub(crate) fn size(&self) -> Size {
+        self.size
+    }
+
+    /// Whether each receiver has a copy of its own.
+    pub(super) fn is_copied(&self) -> bool {
+        self.bytes.len() <= COPIED
+    }
+}
+
+/// How packets reach a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Through the engine alone: by polling, in Engine.IO 3, or before its stream is ours.
+    #[default]
+    Engine,
+    /// Past the engine.
+    Direct,
+    /// Past the engine, behind what it may still have in its queue.
+    Behind,
+    /// The stream has ended.
+    Closed,
+}
+
+/// A place in the engine's queue, by which its frames and ours are put in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fence(u32);
+
+/// The beginning of each marker's name. Nobody outside of this process can know it.
+static MARKER: LazyLock<[u8; 32]> = LazyLock::new(|| std::array::from_fn(|_| random_letter()));
+
+fn random_letter() -> u8 {
+    rand::random_range(b'a'..=b'z')
+}
+
+impl Fence {
+    /// The name of the event that is its marker in the engine's queue.
+    pub(crate) fn marker(self) -> String {
+        let mut name = String::from_utf8_lossy(&*MARKER).into_owned();
+        let _ = write!(name, "{:08x}", self.0);
+        name
+    }
+
+    /// The fence whose marker this packet is.
+    pub(super) fn of(packet: &[u8]) -> Option<Self> {
+        let at = packet.windows(MARKER.len()).position(|part| part == *MARKER)?;
+        let number = packet.get(at + MARKER.len()..)?.get(..8)?;
+        u32::from_str_radix(std::str::from_utf8(number).ok()?, 16).ok().map(Self)
+    }
+}
+
+/// Bytes that are written next.
+#[derive(Debug)]
+pub(super) enum Chunk {
+    /// Of this client alone.
+    Copied(Vec<u8>),
+    /// Of a message that other clients get, too.
+    Shared(Bytes),
+}
+
+impl Chunk {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Copied(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Piece {
+    Chunk(Chunk),
+    Fence(Fence),
+}
+
+/// What waits for one client.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    pub(super) way: Way,
+    /// The number of the last fence.
+    last_fence: u32,
+    /// Fences that are not passed.
+    fences: usize,
+    /// The first frames, if they are short. An idle client has no buffer.
+    first: Vec<u8>,
+    /// What comes after them.
+    more: VecDeque<Piece>,
+}
+
+impl Outgoing {
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.more.is_empty()
+    }
+
+    /// Puts a frame behind what waits.
+    pub(super) fn append(&mut self, frame: &Frame) {
+        if !frame.is_copied() {
+            self.more.push_back(Piece::Chunk(Chunk::Shared(frame.bytes.clone())));
+            return;
+        }
+        let last = match self.more.back_mut() {
+            None => Some(&mut self.first),
+            Some(Piece::Chunk(Chunk::Copied(last))) => Some(last),
+            Some(_) => None,
+        };
+        match last.filter(|last| last.len() + frame.bytes.len() <= BUFFER) {
+            Some(last) => last.extend_from_slice(&frame.bytes),
+            None => self.more.push_back(Piece::Chunk(Chunk::Copied(frame.bytes.to_vec()))),
+        }
+    }
+
+    /// Puts a fence behind what waits. Frames behind it wait until it is [`passed`](Self::passed).
+    pub(super) fn fence(&mut self) -> Fence {
+        self.last_fence = self.last_fence.wrapping_add(1);
+        self.fences += 1;
+        let fence = Fence(self.last_fence);
+        self.more.push_back(Piece::Fence(fence));
+        fence
+    }
+
+    /// The engine's frames up to this place have been taken.
+    pub(super) fn passed(&mut self, fence: Fence) {
+        self.more.retain(|piece| !matches!(piece, Piece::Fence(other) if *other == fence));
+        self.fences = self.more.iter().filter(|piece| matches!(piece, Piece::Fence(_))).count();
+    }
+
+    /// Whether the frames of the engine have to be looked at, for a fence is not passed yet.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.fences > 0
+    }
+
+    /// The bytes that are written next, if no fence is before them.
+    pub(super) fn take(&mut self) -> Option<Chunk> {
+        if !self.first.is_empty() {
+            return Some(Chunk::Copied(std::mem::take(&mut self.first)));
+        }
+        if !matches!(self.more.front(), Some(Piece::Chunk(_))) {
+            return None;
+        }
+        let piece = self.more.pop_front();
+        if self.more.is_empty() {
+            self.more = VecDeque::new(); // gives its memory back
+        }
+        match piece {
+            Some(Piece::Chunk(chunk)) => Some(chunk),
+            _ => None,
+        }
+    }
+
+    /// The stream has ended, and nothing waits any more.
+    pub(super) fn close(&mut self) {
+        *self = Self { way: Way::Closed, ..Self::default() };
+    }
+}
+
+#[cfg(test)]
+#[path = "outgoing/tests.rs"]
+mod tests;
