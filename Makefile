@@ -16,7 +16,7 @@ FUZZ_TARGETS := frames bodies clients classic sharded
 PORT ?= 3000
 REDIS_PORT ?= 6379
 
-.PHONY: help run redis test test-rust test-clients test-operators demo page lint msrv deny bench bench-cluster fuzz fuzz-smoke docker
+.PHONY: help run redis test test-rust test-clients test-operators demo page lint msrv deny bench fuzz fuzz-smoke docker
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,11 +66,9 @@ lint: ## formatting, clippy and documentation, warnings are errors
 	cargo clippy --locked --manifest-path benches/Cargo.toml --target-dir target/benches --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --features otlp
 
-bench: ## CPU and memory beside plain socketioxide, in one run; see benches/README.md
-	benches/run.sh
-
-bench-cluster: ## 1, 2 and 4 nodes beside socketioxide-redis and Node.js; QUICK=1 for a short run
-	benches/cluster.sh $(if $(QUICK),--quick)
+# Node.js is one of the servers to compare with.
+bench: $(REDIS) ## CPU and memory beside other servers, in one run; QUICK=1 for five minutes; see benches/README.md
+	benches/run.sh $(if $(QUICK),--quick)
 
 fuzz: ## the fuzz targets, a minute each; needs cargo-fuzz
 	for target in $(FUZZ_TARGETS); do RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=60 -max_len=400; done

@@ -11,5 +11,5 @@ RUSTFLAGS="${RUSTFLAGS:-} --cfg uncounted" \
     cargo build --release --example bench_server --target-dir target/uncounted
 
 [ $# -gt 0 ] || set -- --only echo --only events --only "room of 10" --reps 7
-exec "$own/release/load" --server floor --server w0 \
+exec "$own/release/benches" --server floor --server w0 \
     --server uncounted="$PWD/target/uncounted/release/examples/bench_server",WORKERS=0 "$@"

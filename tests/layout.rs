@@ -131,8 +131,7 @@ fn no_modules_import_one_another_in_a_circle() {
     for crate_root in [
         "src/lib.rs",
         "src/bin/switchboard/main.rs",
-        "benches/load/main.rs",
-        "benches/cluster/main.rs",
+        "benches/main.rs",
         "benches/peers/floor/main.rs",
         "benches/support/lib.rs",
         "tests/kit/src/lib.rs",

@@ -1,6 +1,7 @@
 //! The scenarios: who is connected to which node, who sends, and who is to receive.
 
 use bench_support::{
+    generator::Order,
     groups::{Dice, Group, Groups},
     message::Kind,
 };
@@ -21,7 +22,8 @@ pub(crate) enum Shape {
 pub(crate) struct Scenario {
     pub(crate) shape: Shape,
     pub(crate) nodes: usize,
-    /// Messages in flight in all groups together, each number a measurement of its own.
+    /// Messages in flight, each number a measurement of its own: in each large room, otherwise in all
+    /// groups together.
     pub(crate) closed: &'static [usize],
     /// Messages a second in all groups together.
     pub(crate) open: u32,
@@ -39,7 +41,7 @@ pub(crate) fn all(quick: bool) -> Vec<Scenario> {
         let (closed, open): (&[_], _) = match shape {
             Shape::Users | Shape::UsersBesideIdle => (&[400], 400),
             // The fewer there are, the less can be written together.
-            Shape::LargeRooms => (&[64, 16, 8, 4], 40),
+            Shape::LargeRooms => (&[16, 4, 2, 1], 40),
             Shape::SmallRooms => (&[400], 300),
         };
         Scenario { shape, nodes, closed, open }
@@ -85,6 +87,10 @@ impl Scenario {
             Shape::Users | Shape::UsersBesideIdle => Kind::User,
             Shape::LargeRooms | Shape::SmallRooms => Kind::Room,
         }
+    }
+
+    pub(crate) fn order(&self) -> Order {
+        if self.shape == Shape::LargeRooms { Order::InTurn } else { Order::Random }
     }
 
     pub(crate) fn layout(&self) -> Layout {

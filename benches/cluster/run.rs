@@ -7,8 +7,8 @@ use std::{
 
 use bench_support::{
     benchmark::{self, each_pace, paces},
-    fleet::Fleet,
-    generator::{Generator, Order, Pace, Times},
+    fleet::{Fleet, Way},
+    generator::{Generator, Pace, Times},
     latency::Latency,
     message::Kind,
     result::Result,
@@ -16,7 +16,7 @@ use bench_support::{
     table::{Figures, Sample},
 };
 
-use crate::{
+use super::{
     layout::{Layout, Scenario},
     nodes::{Cpu, Nodes},
 };
@@ -52,7 +52,7 @@ impl benchmark::Scenario for Scenario {
                     matches!(pace, Pace::Open(_)),
                 );
                 let generator =
-                    Generator::new(fleet, &layout.groups, self.kind(), Order::Random, watch);
+                    Generator::new(fleet, &layout.groups, self.kind(), self.order(), watch);
                 let window = generator.measure(pace, times, server.keeps_order, || nodes.cpu())?;
                 let (before, after) = (&window.before, &window.after);
                 let spent =
@@ -89,7 +89,8 @@ fn connect(scenario: &Scenario, layout: &Layout, server: &Spec) -> Result<(Nodes
         Some(group) => format!(r#"{{"userId":"c{client}","room":"r{group}"}}"#),
     };
     let address = |client: usize| nodes.address(layout.nodes[client]);
-    let fleet = Fleet::connect(&address, layout.nodes.len(), &auth)?;
+    let mut fleet = Fleet::new()?;
+    fleet.connect(Way::default(), &address, layout.nodes.len(), &auth)?;
     // A server may tell the client before it has joined the rooms, and before Redis knows of it.
     sleep(Duration::from_millis(500));
     Ok((nodes, fleet))

@@ -6,7 +6,7 @@ import { createClient } from "redis";
 import { Server } from "socket.io";
 
 const { PORT = "3000", REDIS_URL, PROTOCOL = "classic" } = process.env;
-const options = { transports: ["websocket"], serveClient: false };
+const options = { serveClient: false };
 
 if (REDIS_URL) {
   const publisher = createClient({ url: REDIS_URL });

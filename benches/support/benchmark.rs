@@ -25,28 +25,22 @@ pub trait Scenario {
         true
     }
 
+    /// Whether Node.js is what it is compared with. A quick run leaves it out elsewhere.
+    fn needs_node(&self) -> bool {
+        false
+    }
+
     /// Runs once against fresh processes of the server.
     fn repeat_once(&self, server: &Spec, times: Times) -> Vec<Sample>;
 }
 
-/// A benchmark: its servers and its scenarios.
-pub trait Benchmark {
-    /// Its scenarios.
-    type Scenario: Scenario;
-
-    /// What the command line takes.
-    const USAGE: Usage;
-
-    /// The servers that are measured if none is named.
-    const USUAL_SERVERS: &'static [&'static str];
-
-    /// All scenarios; with `quick` those, and of a size, that show whether they work.
-    fn scenarios(quick: bool) -> Vec<Self::Scenario>;
-}
-
 /// Runs a benchmark as the arguments want it. Fails if a server failed, or nothing is left to compare.
-pub fn main<B: Benchmark>(arguments: impl IntoIterator<Item = String>) -> ExitCode {
-    match run::<B>(arguments) {
+pub fn main(
+    usage: &Usage,
+    arguments: impl IntoIterator<Item = String>,
+    scenarios: &dyn Fn(bool) -> Vec<Box<dyn Scenario>>,
+) -> ExitCode {
+    match run(usage, arguments, scenarios) {
         Ok(failures) if failures.is_empty() => ExitCode::SUCCESS,
         Ok(failures) => {
             failures.iter().for_each(|failure| eprintln!("{failure}"));
@@ -60,12 +54,16 @@ pub fn main<B: Benchmark>(arguments: impl IntoIterator<Item = String>) -> ExitCo
 }
 
 /// Runs everything and returns what failed.
-fn run<B: Benchmark>(arguments: impl IntoIterator<Item = String>) -> Result<Vec<String>> {
-    let Some(options) = Options::parse(arguments, &B::USAGE)? else {
-        println!("{}", options::help(&B::USAGE));
+fn run(
+    usage: &Usage,
+    arguments: impl IntoIterator<Item = String>,
+    scenarios: &dyn Fn(bool) -> Vec<Box<dyn Scenario>>,
+) -> Result<Vec<String>> {
+    let Some(options) = Options::parse(arguments, usage)? else {
+        println!("{}", options::help(usage));
         return Ok(Vec::new());
     };
-    let mut scenarios = B::scenarios(options.quick);
+    let mut scenarios = scenarios(options.quick);
     scenarios.retain(|scenario| options.wants(&scenario.name()));
     if scenarios.is_empty() {
         return Err("no scenario has that in its name, see --list".into());
@@ -74,10 +72,8 @@ fn run<B: Benchmark>(arguments: impl IntoIterator<Item = String>) -> Result<Vec<
         scenarios.iter().for_each(|scenario| println!("{}", scenario.name()));
         return Ok(Vec::new());
     }
-    let usual = || B::USUAL_SERVERS.iter().map(|name| (*name).to_owned()).collect();
-    let names: Vec<String> =
-        if options.servers.is_empty() { usual() } else { options.servers.clone() };
-    let servers = names.iter().map(|name| Spec::named(name)).collect::<Result<Vec<_>>>()?;
+    let servers =
+        options.servers.iter().map(|name| Spec::named(name)).collect::<Result<Vec<_>>>()?;
     check_limits(&scenarios)?;
 
     let mut table = Table::new(servers.iter().map(|server| server.name.clone()).collect());
@@ -87,7 +83,8 @@ fn run<B: Benchmark>(arguments: impl IntoIterator<Item = String>) -> Result<Vec<
             for turn in 0..servers.len() {
                 let number = (turn + repetition) % servers.len();
                 let server = &servers[number];
-                if !scenario.takes_part(server) {
+                let left_out = options.quick && !options.named && server.name == "node";
+                if !scenario.takes_part(server) || (left_out && !scenario.needs_node()) {
                     continue;
                 }
                 for sample in scenario.repeat_once(server, options.times) {
@@ -107,7 +104,7 @@ fn run<B: Benchmark>(arguments: impl IntoIterator<Item = String>) -> Result<Vec<
 }
 
 /// Refuses to start what the limit of open files would end in the middle.
-fn check_limits<S: Scenario>(scenarios: &[S]) -> Result<()> {
+fn check_limits(scenarios: &[Box<dyn Scenario>]) -> Result<()> {
     let limit = open_files_limit()?;
     for scenario in scenarios {
         let needed = scenario.clients() + 100;

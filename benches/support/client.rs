@@ -30,14 +30,28 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    /// One that opens a websocket, with a browser's headers or without.
+    pub(crate) fn new(stream: TcpStream, browser: bool) -> Self {
+        let target = "/socket.io/?EIO=4&transport=websocket";
         Self {
             stream,
             state: State::Upgrading,
             input: Vec::new(),
-            output: frame::UPGRADE.to_vec(),
+            output: frame::upgrade(target, browser),
             // Written when the connection is there.
             blocked: true,
+            dirty: false,
+        }
+    }
+
+    /// One whose websocket is open and whose namespace is connected.
+    pub(crate) fn connected(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            state: State::Ready,
+            input: Vec::new(),
+            output: Vec::new(),
+            blocked: false,
             dirty: false,
         }
     }

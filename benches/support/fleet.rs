@@ -6,12 +6,14 @@
 use std::{
     io::ErrorKind,
     net::SocketAddr,
+    ops::Range,
+    thread,
     time::{Duration, Instant},
 };
 
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
-use crate::{client::Client, result::Result};
+use crate::{client::Client, polling::Poller, result::Result};
 
 /// How many handshakes are under way at once.
 const HANDSHAKES: usize = 128;
@@ -28,46 +30,77 @@ pub struct Fleet {
     ready: usize,
 }
 
+/// How clients connect.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Way {
+    /// By polling, and then they upgrade.
+    pub polls: bool,
+    /// With the headers that a browser sends.
+    pub browser: bool,
+}
+
 impl Fleet {
-    /// Connects `count` clients; `address` says to whom, `auth` gives the CONNECT payload of each.
+    /// Nobody yet.
+    ///
+    /// # Errors
+    /// If the system has no poll.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(1024),
+            clients: Vec::new(),
+            dirty: Vec::new(),
+            scratch: vec![0; 1 << 18].into(),
+            ready: 0,
+        })
+    }
+
+    /// Connects `count` clients more; `address` says to whom, `auth` gives the CONNECT payload of each.
     ///
     /// # Errors
     /// If one is refused, hears something else, or not all are connected within a minute.
     pub fn connect(
-        address: &dyn Fn(usize) -> SocketAddr,
+        &mut self,
+        way: Way,
+        address: &(dyn Fn(usize) -> SocketAddr + Sync),
         count: usize,
-        auth: &dyn Fn(usize) -> String,
-    ) -> Result<Self> {
-        let mut fleet = Self {
-            poll: Poll::new()?,
-            events: Events::with_capacity(1024),
-            clients: Vec::with_capacity(count),
-            dirty: Vec::new(),
-            scratch: vec![0; 1 << 18].into(),
-            ready: 0,
-        };
+        auth: &(dyn Fn(usize) -> String + Sync),
+    ) -> Result<()> {
+        let all = self.clients.len() + count;
+        if way.polls {
+            for stream in upgraded(self.clients.len()..all, way.browser, address, auth)? {
+                stream.set_nonblocking(true)?;
+                self.add(TcpStream::from_std(stream), Client::connected)?;
+                self.ready += 1;
+            }
+            return Ok(());
+        }
         let deadline = Instant::now() + PATIENCE;
-        while fleet.ready < count {
-            while fleet.clients.len() < count.min(fleet.ready + HANDSHAKES) {
-                fleet.add(address(fleet.clients.len()))?;
+        while self.ready < all {
+            while self.clients.len() < all.min(self.ready + HANDSHAKES) {
+                let stream = TcpStream::connect(address(self.clients.len()))?;
+                self.add(stream, |stream| Client::new(stream, way.browser))?;
             }
             let unexpected = |client: usize, packet: &[u8]| {
                 let packet = String::from_utf8_lossy(packet);
                 Err(format!("client {client} got {packet:?} before all were connected").into())
             };
-            fleet.turn(Duration::from_millis(100), auth, unexpected)?;
+            self.turn(Duration::from_millis(100), auth, unexpected)?;
             if Instant::now() > deadline {
-                return Err(format!("only {} of {count} clients connected", fleet.ready).into());
+                return Err(format!("only {} of {all} clients connected", self.ready).into());
             }
         }
-        Ok(fleet)
+        Ok(())
     }
 
-    fn add(&mut self, address: SocketAddr) -> Result<()> {
-        let mut stream = TcpStream::connect(address)?;
+    fn add(
+        &mut self,
+        mut stream: TcpStream,
+        client: impl FnOnce(TcpStream) -> Client,
+    ) -> Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(self.clients.len()), interest)?;
-        self.clients.push(Client::new(stream));
+        self.clients.push(client(stream));
         Ok(())
     }
 
@@ -136,4 +169,32 @@ impl Fleet {
         }
         Ok(())
     }
+}
+
+/// The websockets of clients that have begun by polling. Some servers let each wait for a tenth of a
+/// second, so many threads connect them.
+fn upgraded(
+    clients: Range<usize>,
+    browser: bool,
+    address: &(dyn Fn(usize) -> SocketAddr + Sync),
+    auth: &(dyn Fn(usize) -> String + Sync),
+) -> Result<Vec<std::net::TcpStream>> {
+    let one = |client| {
+        let poller = Poller::connect(address(client), browser, &auth(client))?;
+        poller.upgrade()
+    };
+    let some = |thread| {
+        let all = clients.clone().skip(thread).step_by(HANDSHAKES).map(one);
+        all.collect::<Result<Vec<_>>>().map_err(|error| error.to_string())
+    };
+    let streams = thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..HANDSHAKES).map(|thread| scope.spawn(move || some(thread))).collect();
+        let ended = threads.into_iter().map(|thread| match thread.join() {
+            Ok(streams) => streams,
+            Err(_) => Err("a thread that connects clients has panicked".to_owned()),
+        });
+        ended.collect::<Result<Vec<_>, String>>()
+    })?;
+    Ok(streams.into_iter().flatten().collect())
 }

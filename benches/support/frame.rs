@@ -2,10 +2,29 @@
 
 use crate::result::Result;
 
+/// What a browser's requests have beside the headers that are needed.
+pub(crate) const BROWSER: &str = "Pragma: no-cache\r\nCache-Control: no-cache\r\n\
+    User-Agent: Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) \
+    Chrome/141.0.0.0 Safari/537.36\r\n\
+    Origin: http://localhost\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
+    Accept-Language: en-GB,en;q=0.9,de;q=0.8\r\n\
+    Cookie: session=6f1d2a7c9b3e4f508192a3b4c5d6e7f8; theme=dark; consent=1\r\n";
+
 /// The request that opens a websocket. The server's answer to the key is not checked.
-pub(crate) const UPGRADE: &[u8] = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n\
-    Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+pub(crate) fn upgrade(target: &str, browser: bool) -> Vec<u8> {
+    let (headers, extensions) = if browser {
+        let deflate = "permessage-deflate; client_max_window_bits";
+        (BROWSER, format!("Sec-WebSocket-Extensions: {deflate}\r\n"))
+    } else {
+        ("", String::new())
+    };
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n{headers}\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{extensions}\r\n"
+    )
+    .into_bytes()
+}
 
 /// Appends a text frame, masked with zeros as far as the protocol allows it.
 pub(crate) fn put_frame(out: &mut Vec<u8>, text: &[u8]) {

@@ -9,6 +9,7 @@
 //! | [`process`] | a child process that listens |
 //! | [`server`] | what is measured, and a running one |
 //! | `frame`, [`message`] | the bytes of a websocket, and those of the scenarios' packets |
+//! | [`polling`], [`delay`] | a client that begins by polling, and a proxy that is far away |
 //! | `client`, [`fleet`] | one websocket, and many on one thread |
 //! | `tally`, [`groups`], `accounts` | who is to receive what, and who did |
 //! | [`spread`], [`table`], [`report`] | the results of all repetitions, and how they are shown |
@@ -20,6 +21,7 @@
 mod accounts;
 pub mod benchmark;
 mod client;
+pub mod delay;
 pub mod fleet;
 mod frame;
 pub mod generator;
@@ -27,6 +29,7 @@ pub mod groups;
 pub mod latency;
 pub mod message;
 pub mod options;
+pub mod polling;
 pub mod proc;
 pub mod process;
 pub mod report;

@@ -8,9 +8,11 @@ use crate::{generator::Times, result::Result, server};
 pub struct Usage {
     /// What it measures, in a sentence.
     pub about: &'static str,
+    /// The servers that are measured if none is named.
+    pub servers: &'static [&'static str],
     /// How long is measured.
     pub times: Times,
-    /// The same with `--quick`.
+    /// The times with `--quick`.
     pub quick_times: Times,
 }
 
@@ -18,8 +20,10 @@ pub struct Usage {
 pub struct Options {
     /// What the names of scenarios must contain, one of them; none means all scenarios.
     pub only: Vec<String>,
-    /// The servers as they were named; none means the usual ones.
+    /// The servers to measure.
     pub servers: Vec<String>,
+    /// Whether they were named.
+    pub named: bool,
     /// How often everything is run.
     pub repetitions: usize,
     /// How long is measured.
@@ -59,10 +63,14 @@ impl Options {
                 other => return Err(format!("unknown option {other}, see --help").into()),
             }
         }
+        let named = !servers.is_empty();
+        if !named {
+            servers.extend(usage.servers.iter().map(|name| (*name).to_owned()));
+        }
         let mut times = if quick { usage.quick_times } else { usage.times };
         times.measured = seconds.unwrap_or(times.measured);
         let repetitions = repetitions.unwrap_or(if quick { 1 } else { 3 });
-        Ok(Some(Self { only, servers, repetitions, times, markdown, quick, list }))
+        Ok(Some(Self { only, servers, named, repetitions, times, markdown, quick, list }))
     }
 
     /// Whether the scenario of that name is asked for.
@@ -75,17 +83,19 @@ impl Options {
 /// What `--help` prints.
 #[must_use]
 pub fn help(usage: &Usage) -> String {
-    let (Usage { about, times, .. }, servers) = (usage, server::HELP);
+    let Usage { about, servers: usual, times, .. } = usage;
+    let (servers, usual) = (server::HELP, usual.join(", "));
     format!(
         "\
 {about}; see benches/README.md.
 
   --only TEXT       scenarios whose name contains TEXT; may be repeated
 {servers}
+                    Default: {usual}; with --quick, node only where it is what counts
   --reps N          repetitions, 3 by default
   --seconds N       length of each measurement, {} by default
   --markdown        print the tables as benches/README.md has them
-  --quick           one short repetition that shows whether everything works
+  --quick           one short repetition of everything, less than five minutes
   --list            print the names of the scenarios",
         times.measured.as_secs_f64()
     )

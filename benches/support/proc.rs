@@ -49,6 +49,13 @@ pub fn rss(process: &str) -> Result<u64> {
     Ok(kilobytes.ok_or("no VmRSS in /proc")?.parse()?)
 }
 
+/// How many connections there may be if `wanted` are: a server has the same limit as its clients, and
+/// both have some other files.
+#[must_use]
+pub fn connections(wanted: usize) -> usize {
+    open_files_limit().map_or(wanted, |limit| wanted.min(limit.saturating_sub(200)))
+}
+
 /// How many files this process may open.
 ///
 /// # Errors

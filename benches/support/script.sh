@@ -14,13 +14,15 @@ own=${CARGO_TARGET_DIR:-target}/benches
 # One file for each connection. Where there may be fewer than a scenario wants, it takes fewer.
 ulimit -n "$(ulimit -H -n)"
 
+# build ARGUMENT…: what is measured, and the benchmark that will get these arguments.
 build() {
+    cargo build --release --locked --manifest-path benches/Cargo.toml --target-dir "$own" --bins
+    case " $* " in *" --help "* | *" -h "* | *" --list "*) return ;; esac
     if ! command -v redis-server >/dev/null; then
         echo "redis-server is not installed: apt-get install redis-server" >&2
         exit 1
     fi
     cargo build --release --example bench_server
-    cargo build --release --locked --manifest-path benches/Cargo.toml --target-dir "$own" --bins
     if [ ! -d benches/node/node_modules ]; then
         (cd benches/node && npm ci --no-progress)
     fi

@@ -28,3 +28,12 @@ impl Spread {
 pub fn ratio(value: f64, base: Option<f64>) -> String {
     base.map_or_else(String::new, |base| format!("{:.2}", value / base))
 }
+
+/// A count with commas.
+#[must_use]
+pub fn thousands(count: usize) -> String {
+    match count / 1000 {
+        0 => count.to_string(),
+        more => format!("{},{:03}", thousands(more), count % 1000),
+    }
+}

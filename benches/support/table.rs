@@ -3,6 +3,7 @@
 use crate::spread::Spread;
 
 /// What one repetition gave.
+#[derive(Clone)]
 pub struct Figures {
     /// What is compared.
     pub cost: f64,
