@@ -38,6 +38,7 @@ test: test-rust test-clients ## all tests; installs what they need
 # With every feature, as the Docker image has it; `lint` sees to it that there is nothing wrong without.
 test-rust: $(REDIS) ## unit, property, integration and documentation tests
 	cargo test --features otlp
+	cargo test --locked --manifest-path benches/Cargo.toml --target-dir target/benches --lib
 
 test-clients: tests/clients/node_modules client-demo/node_modules $(CHROMIUM) $(REDIS) ## the real clients and a browser against the real binary
 	$(MAKE) --silent $(PROMTOOL) || echo "The alerts are not looked at by promtool, which cannot be had here."

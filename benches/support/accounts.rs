@@ -81,3 +81,32 @@ impl<'a> Accounts<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Accounts;
+    use crate::groups::Groups;
+
+    /// The judgement on two messages to a room of two, delivered as the pairs of client and number say.
+    fn judgement(deliveries: &[(usize, u64)], keeps_order: bool) -> Result<(), String> {
+        let groups = Groups::of_neighbours(1, 2);
+        let mut accounts = Accounts::new(&groups);
+        accounts.send(0);
+        accounts.send(0);
+        for (client, number) in deliveries {
+            accounts.deliver(*client, *number).map_err(|error| error.to_string())?;
+        }
+        accounts.judge(keeps_order).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_lost_repeated_or_overtaking_delivery_voids_the_run() {
+        let all = [(0, 0), (1, 0), (0, 1), (1, 1)];
+        assert_eq!(judgement(&all, true), Ok(()));
+        assert!(judgement(&all[..3], true).is_err_and(|reason| reason.starts_with("1 deliveries")));
+        assert!(judgement(&[all[0], all[0], all[1], all[2]], true).is_err());
+        let turned = [(0, 1), (0, 0), (1, 0), (1, 1)];
+        assert!(judgement(&turned, true).is_err_and(|reason| reason.contains("1 out of order")));
+        assert_eq!(judgement(&turned, false), Ok(()));
+    }
+}

@@ -74,7 +74,7 @@ pub struct Window<C, W> {
     pub own_cores: f64,
     /// How many messages were sent.
     pub sent: u64,
-    /// How many of those of the open pace were due and not sent, as a share of them.
+    /// How many messages of the whole run were sent much later than the open pace wanted, as a share.
     pub late: f64,
     /// How many deliveries there were, at least one.
     pub delivered: u64,
@@ -111,8 +111,10 @@ impl<C, W> Window<C, W> {
 
 /// The share of a core above which the generator is taken for the bottleneck.
 const BUSY: f64 = 0.95;
-/// The share of the messages of the open pace that may still be unsent when it is over.
-const LATE: f64 = 0.02;
+/// A message of the open pace that is sent so much later than it was due is late.
+const LATE: Duration = Duration::from_millis(50);
+/// The share of messages that may be late: what was held up is sent at once and shares wake-ups.
+const LATE_SHARE: f64 = 0.02;
 
 /// Whether the generator was the bottleneck, and why.
 fn bottleneck(own_cores: f64, late: f64) -> Option<String> {
@@ -120,7 +122,7 @@ fn bottleneck(own_cores: f64, late: f64) -> Option<String> {
     if own_cores > BUSY {
         return Some(format!("the generator took {:.0} % of a core", percent(own_cores)));
     }
-    (late > LATE).then(|| format!("{:.0} % of the messages were not sent in time", percent(late)))
+    (late > LATE_SHARE).then(|| format!("the generator sent {:.0} % too late", percent(late)))
 }
 
 /// How long to wait for deliveries that are due, counted from the last one that came.
@@ -136,6 +138,7 @@ pub struct Generator<'a, W> {
     order: Order,
     dice: Dice,
     accounts: Accounts<'a>,
+    late: u64,
     watch: W,
 }
 
@@ -156,7 +159,7 @@ impl<'a, W: Watch> Generator<'a, W> {
         watch: W,
     ) -> Self {
         let (dice, accounts) = (Dice::default(), Accounts::new(groups));
-        Self { fleet, groups, kind, order, dice, accounts, watch }
+        Self { fleet, groups, kind, order, dice, accounts, late: 0, watch }
     }
 
     /// Sends, measures, and waits until everything has arrived. `cpu` reads the CPU time so far of
@@ -193,14 +196,6 @@ impl<'a, W: Watch> Generator<'a, W> {
             return Err("nothing was delivered while it was measured".into());
         }
         let length = (after.at - before.at).as_secs_f64();
-        let late = match pace {
-            Pace::Closed(_) => 0.0,
-            Pace::Open(rate) => {
-                let due = (after.at - start).as_secs_f64() * f64::from(rate);
-                // The one that is due just now is not late.
-                (due - f64::from(sent) - 1.0).max(0.0) / due
-            }
-        };
         let counts = self.accounts.counts;
         Ok(Window {
             length,
@@ -208,7 +203,7 @@ impl<'a, W: Watch> Generator<'a, W> {
             after: after.cpu,
             own_cores: (after.own - before.own).as_secs_f64() / length,
             sent: after.counts.sent - before.counts.sent,
-            late,
+            late: self.late as f64 / counts.sent as f64,
             delivered,
             overtaking: counts.overtaking as f64 / counts.delivered as f64,
             watch: self.watch,
@@ -249,6 +244,7 @@ impl<'a, W: Watch> Generator<'a, W> {
                 Pace::Open(rate) => {
                     let due = start + Duration::from_secs(1) * *sent / rate;
                     if due <= now {
+                        self.late += u64::from(now - due > LATE);
                         self.send(*sent as usize);
                         *sent += 1;
                     } else {
@@ -297,5 +293,17 @@ impl<'a, W: Watch> Generator<'a, W> {
         }
         // What would come twice has a moment to come.
         self.receive(Duration::from_millis(20))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bottleneck;
+
+    #[test]
+    fn a_generator_that_never_rests_or_is_late_is_the_bottleneck() {
+        assert_eq!(bottleneck(0.9, 0.01), None);
+        assert!(bottleneck(0.97, 0.0).is_some_and(|reason| reason.contains("97 % of a core")));
+        assert!(bottleneck(0.1, 0.05).is_some_and(|reason| reason.contains("5 % too late")));
     }
 }
