@@ -58,6 +58,7 @@ mod cors;
 mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod headers;
 mod inbound;
 mod load;
 mod outgoing;
@@ -91,6 +92,7 @@ pub(crate) use admission::Limits;
 pub(crate) use bodies::BodyLimits;
 pub(crate) use client_files::ClientFiles;
 pub(crate) use connection::serve_connection;
+pub(crate) use headers::Headers;
 #[cfg(any(test, fuzzing))]
 pub(crate) use inbound::{Inbound, Reader};
 pub(crate) use load::{Load, Room, Sent};

@@ -19,7 +19,7 @@ use crate::{
     fault::{Code, Fault},
     gateway::{
         Inner as Gateway,
-        handshake::{Handshake, connect_payload},
+        handshake::{Handshake, OpeningRequest, connect_payload},
         queue::Inbox,
     },
     id::SocketId,
@@ -100,9 +100,10 @@ impl Entrance {
         let expiry = parts.around.expiry.clone();
         let auth = connect_payload(auth)?;
         let tracer = parts.around.context.tracer();
-        let (span, origin) = tracer.connect(raw.req_parts(), &auth, raw.ns(), id);
+        let request = OpeningRequest::of(raw.req_parts());
+        let (span, origin) = tracer.connect(|| request.headers(), &auth, raw.ns(), id);
         let socket = Socket::new(raw, NewSocket { id, adapter, params, peer, expiry, origin });
-        let handshake = Handshake::new(socket.clone(), raw.req_parts().clone(), auth);
+        let handshake = Handshake::new(socket.clone(), request, auth);
         let entering = async {
             let entered = self.enter(raw, handshake, entering).await;
             let failed = entered.as_ref().err().map(Fault::code);

@@ -4,12 +4,12 @@ use std::{
     borrow::Cow,
     future::Future,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
-use http::header::{self, HeaderName};
+use http::header::{self, HeaderMap, HeaderName};
 use rmpv::Value as Tree;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
@@ -18,6 +18,7 @@ use socketioxide_core::Value;
 use crate::{
     auth::{AuthMode, Identity, Jwt, KeyConfigError, TokenSources, identify},
     config,
+    edge::Headers,
     fault::Fault,
     future::BoxFuture,
     javascript::json,
@@ -47,13 +48,35 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Handshake {
     socket: Socket,
-    parts: Arc<http::request::Parts>,
+    request: Arc<OpeningRequest>,
     auth: Arc<Json>,
 }
 
+/// The HTTP request that opened the connection.
+#[derive(Debug)]
+pub(crate) struct OpeningRequest {
+    uri: http::Uri,
+    /// As the edge keeps them.
+    kept: Headers,
+    /// Made when somebody asks: many handshakes pass without.
+    headers: OnceLock<HeaderMap>,
+}
+
+impl OpeningRequest {
+    /// The request as the engine has it from the edge.
+    pub(crate) fn of(parts: &http::request::Parts) -> Self {
+        let kept = parts.extensions.get::<Headers>().cloned().unwrap_or_default();
+        Self { uri: parts.uri.clone(), kept, headers: OnceLock::new() }
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.headers.get_or_init(|| self.kept.to_map())
+    }
+}
+
 impl Handshake {
-    pub(crate) fn new(socket: Socket, parts: http::request::Parts, auth: Json) -> Self {
-        Self { socket, parts: Arc::new(parts), auth: Arc::new(auth) }
+    pub(crate) fn new(socket: Socket, request: OpeningRequest, auth: Json) -> Self {
+        Self { socket, request: Arc::new(request), auth: Arc::new(auth) }
     }
 
     /// The future socket. It is in no room yet, and nothing can be sent to it.
@@ -70,13 +93,13 @@ impl Handshake {
     }
 
     /// The headers of the HTTP request that opened the connection.
-    pub fn headers(&self) -> &http::HeaderMap {
-        &self.parts.headers
+    pub fn headers(&self) -> &HeaderMap {
+        self.request.headers()
     }
 
     /// The requested address, with its query.
     pub fn uri(&self) -> &http::Uri {
-        &self.parts.uri
+        &self.request.uri
     }
 
     /// The client's address; behind trusted proxies, the one that they report.
@@ -97,21 +120,22 @@ impl Handshake {
     /// The handshake for other nodes, in the shape of Node.js. Secrets stay here: no token, no
     /// cookie, no authorization.
     pub(crate) fn shown(&self) -> Map<String, Json> {
-        let headers = self.parts.headers.keys().filter(|name| !SECRET_HEADERS.contains(name));
-        let headers: Map<String, Json> = headers
+        let headers = self.headers();
+        let public = headers.keys().filter(|name| !SECRET_HEADERS.contains(name));
+        let shown: Map<String, Json> = public
             .map(|name| {
-                let values = self.parts.headers.get_all(name).iter();
+                let values = headers.get_all(name).iter();
                 let values: Vec<_> =
                     values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
                 (name.as_str().to_owned(), Json::from(values.join(", ")))
             })
             .collect();
-        let query = self.parts.uri.query().unwrap_or_default();
+        let query = self.uri().query().unwrap_or_default();
         let public = |(name, _): &(Cow<'_, str>, Cow<'_, str>)| name != "token" && name != "sid";
         let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).filter(public).collect();
         let mut url = form_urlencoded::Serializer::new(String::new());
         url.extend_pairs(&pairs);
-        let url = format!("{}?{}", self.parts.uri.path(), url.finish());
+        let url = format!("{}?{}", self.uri().path(), url.finish());
         let query: Map<String, Json> = pairs
             .into_iter()
             .map(|(name, value)| (name.into_owned(), Json::from(value.into_owned())))
@@ -121,10 +145,10 @@ impl Handshake {
         let connected_at = self.socket.connected_at();
         let issued = connected_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let shown = serde_json::json!({
-            "headers": headers,
+            "headers": shown,
             "time": javascript_date(connected_at),
             "address": self.peer_addr().map(|address| address.to_string()).unwrap_or_default(),
-            "xdomain": self.parts.headers.contains_key(header::ORIGIN),
+            "xdomain": headers.contains_key(header::ORIGIN),
             "secure": self.socket.adapter().context().is_secure(),
             "issued": issued as u64,
             "url": url,
@@ -140,8 +164,8 @@ impl Handshake {
     fn token_sources(&self) -> TokenSources<'_> {
         TokenSources {
             connect_auth: Some(&*self.auth),
-            query: self.parts.uri.query(),
-            headers: &self.parts.headers,
+            query: self.uri().query(),
+            headers: self.headers(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use http::{HeaderMap, request::Parts};
+use http::HeaderMap;
 use serde_json::Value as Json;
 
 use super::{Receiver, TracesError};
@@ -27,7 +27,13 @@ impl Tracer {
         }
     }
 
-    pub(crate) fn connect(&self, _: &Parts, _: &Json, _: &str, _: SocketId) -> (Span, Origin) {
+    pub(crate) fn connect<'a>(
+        &self,
+        _: impl FnOnce() -> &'a HeaderMap,
+        _: &Json,
+        _: &str,
+        _: SocketId,
+    ) -> (Span, Origin) {
         (Span, Origin)
     }
 

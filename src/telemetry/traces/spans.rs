@@ -6,7 +6,7 @@
 use std::{future::Future, str::FromStr, sync::Arc};
 
 use futures_util::future::Either;
-use http::{HeaderMap, request::Parts};
+use http::HeaderMap;
 use opentelemetry::{
     Context, KeyValue, SpanId, TraceFlags, TraceId,
     context::FutureExt,
@@ -63,15 +63,15 @@ impl Tracer {
     /// A socket asks to be let into a namespace. The client may name the trace in the CONNECT
     /// payload (`auth.traceparent`) or, as only some clients can set headers, in the header of the
     /// request that opened the connection. Otherwise the trace is a new one.
-    pub(crate) fn connect(
+    pub(crate) fn connect<'a>(
         &self,
-        request: &Parts,
+        headers: impl FnOnce() -> &'a HeaderMap,
         auth: &Json,
         namespace: &str,
         socket: SocketId,
     ) -> (Span, Origin) {
         let Some(enabled) = &self.0 else { return (Span::none(), Origin(None)) };
-        let told = if enabled.from_clients { told_by(&request.headers, Some(auth)) } else { None };
+        let told = if enabled.from_clients { told_by(headers(), Some(auth)) } else { None };
         let is_parent = told.is_some();
         let span = enabled.start("connect", SpanKind::Server, told, None);
         span.describe("connect", namespace, None, |attributes| {
