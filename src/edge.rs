@@ -85,6 +85,7 @@ mod transport;
 mod transports;
 mod trusted_proxies;
 mod unread;
+mod upgraded;
 mod v3;
 mod websocket;
 

@@ -6,7 +6,7 @@ use axum::{Router, body::Body, extract::ConnectInfo};
 use futures_util::TryFutureExt;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use socketioxide::adapter::Adapter;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -24,6 +24,7 @@ use super::{
     tls::Tls,
     trusted_proxies,
     unread::{Conversation, Impatient},
+    upgraded::ForHttp,
 };
 
 /// Bytes of a request's head; Node.js allows as many.
@@ -94,7 +95,7 @@ impl<A: Adapter> Connection<A> {
             answer.inspect_ok(|response| conversation.answers(response))
         });
         let mut connection =
-            std::pin::pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+            std::pin::pin!(http.serve_connection(ForHttp::new(stream), service).with_upgrades());
         let served = tokio::select! {
             served = &mut connection => served,
             () = stop.cancelled() => {

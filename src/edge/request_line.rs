@@ -109,6 +109,11 @@ impl<S> Escaping<S> {
         (stream, length)
     }
 
+    /// The connection, and what was read of it and not passed on yet.
+    pub(super) fn into_parts(self) -> (S, BytesMut) {
+        (self.inner, self.rest)
+    }
+
     /// Finds out whether the last request has ended, or whether its end cannot be known.
     fn look_for_the_end(&mut self) {
         let Place::Body(come) = self.place else { return };

@@ -129,6 +129,10 @@ impl<S> Impatient<S> {
         Self { inner, patience, conversation, written: 0, stalled: None }
     }
 
+    pub(super) fn into_inner(self) -> S {
+        self.inner
+    }
+
     /// The peer takes nothing now. Pending, until it has taken too little for too long, or the
     /// session of the answer is cut.
     fn stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {

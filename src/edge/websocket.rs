@@ -9,13 +9,9 @@ use http::{
     request::Parts,
 };
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use socketioxide::adapter::Adapter;
 use socketioxide_core::Sid;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, time::timeout};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{
@@ -26,6 +22,7 @@ use super::{
     router::{Edge, EdgeOptions},
     stream::{Before, EdgeIo, Pace},
     transport::{Phase, Transport},
+    upgraded::Connection,
 };
 
 /// "Normal closure".
@@ -48,13 +45,8 @@ impl<A: Adapter> Edge<A> {
                     .ok_or(Refusal::BadRequest)?;
                 let edge = Arc::clone(self);
                 tokio::spawn(async move {
-                    if let Ok(io) = upgrade.await {
-                        edge.give_to_engine(
-                            TokioIo::new(io),
-                            transport,
-                            Before::default(),
-                            request,
-                        );
+                    if let Some(connection) = connection(upgrade).await {
+                        edge.give_to_engine(connection, transport, Before::default(), request);
                     }
                 });
             }
@@ -62,8 +54,8 @@ impl<A: Adapter> Edge<A> {
                 let transport = self.transports.get(sid).ok_or(Refusal::UnknownSession)?;
                 let edge = Arc::clone(self);
                 tokio::spawn(async move {
-                    if let Ok(io) = upgrade.await {
-                        edge.take_over(TokioIo::new(io), transport, sid).await;
+                    if let Some(connection) = connection(upgrade).await {
+                        edge.take_over(connection, transport, sid).await;
                     }
                 });
             }
@@ -82,15 +74,13 @@ impl<A: Adapter> Edge<A> {
     }
 
     /// Hands the stream to the engine, which runs the session from here on.
-    fn give_to_engine<S>(
+    fn give_to_engine(
         &self,
-        io: S,
+        io: Connection,
         transport: Arc<Transport>,
         before: Before,
         request: Request<()>,
-    ) where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    ) {
         // Boxed: the engine's futures hold what they are given once for each step that it takes.
         let io =
             EdgeIo::new(io, transport, self.transports.clone(), Arc::clone(&self.pace), before);
@@ -104,10 +94,7 @@ impl<A: Adapter> Edge<A> {
 
     /// A websocket for a polling session. The engine hears of it after the client's decision, so a
     /// failure before that does not touch the session.
-    async fn take_over<S>(&self, mut io: S, transport: Arc<Transport>, sid: Sid)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn take_over(&self, mut io: Connection, transport: Arc<Transport>, sid: Sid) {
         if transport.phase() != Phase::Polling {
             return turn_away(io).await; // there is one already
         }
@@ -138,8 +125,17 @@ impl<A: Adapter> Edge<A> {
     }
 }
 
+/// The connection, when the answer to its handshake is written. `None` if it broke before.
+async fn connection(upgrade: OnUpgrade) -> Option<Connection> {
+    let connection = Connection::of(upgrade.await.ok()?);
+    if connection.is_none() {
+        tracing::error!("a websocket's connection is none of those that are served");
+    }
+    connection
+}
+
 /// Closes an unwanted websocket.
-async fn turn_away<S: AsyncWrite + Unpin>(mut io: S) {
+async fn turn_away(mut io: Connection) {
     let mut close = Vec::with_capacity(4);
     frames::server_frame(frames::CLOSE, &CLOSE_NORMAL, &mut close);
     // it does not matter whether the client hears it
