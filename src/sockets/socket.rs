@@ -15,6 +15,7 @@ use std::{
     time::SystemTime,
 };
 
+use data::Data;
 pub(crate) use expiry::Expiry;
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
@@ -65,8 +66,7 @@ struct Inner {
     params: Box<[(Box<str>, Box<str>)]>,
     peer: Option<IpAddr>,
     connected_at: SystemTime,
-    /// Made with the first value: most sockets have none.
-    data: Mutex<Option<Box<Map<String, Json>>>>,
+    data: Mutex<Data>,
     /// The rooms at the moment of leaving, for disconnect handlers.
     last_rooms: Mutex<Option<Box<[Room]>>>,
     closed: AtomicBool,
@@ -103,7 +103,7 @@ impl Socket {
             params,
             peer,
             connected_at: SystemTime::now(),
-            data: Mutex::new(None),
+            data: Mutex::default(),
             last_rooms: Mutex::new(None),
             closed: AtomicBool::new(false),
             closing: Mutex::new(None),
@@ -314,7 +314,7 @@ impl Socket {
 
 impl Describe for Inner {
     fn describe(&self) -> Description {
-        let mut data = self.data.lock().as_deref().cloned().unwrap_or_default();
+        let mut data = self.data.lock().to_map();
         if self.adapter.context().watch().is_some() {
             let aside = serde_json::json!({
                 "clientId": client_id(self.sid),

@@ -1,7 +1,7 @@
 //! What a program keeps with a socket, and the socket as it can be written down.
 
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::Socket;
 use crate::{
@@ -9,16 +9,48 @@ use crate::{
     sockets::{record::SocketRecord, watch::What},
 };
 
+/// A socket's data: values, sorted by their names. Most sockets have none or one or two, and a map
+/// would take 600 bytes for the first.
+#[derive(Debug, Default)]
+pub(super) struct Data(Vec<(Box<str>, Json)>);
+
+/// Up to this number of values a place is made for each as it comes; a vector would begin with four.
+const FEW: usize = 4;
+
+impl Data {
+    fn place(&self, key: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(name, _)| (**name).cmp(key))
+    }
+
+    fn get(&self, key: &str) -> Option<&Json> {
+        self.place(key).ok().map(|at| &self.0[at].1)
+    }
+
+    fn set(&mut self, key: &str, value: Json) {
+        match self.place(key) {
+            Ok(at) => self.0[at].1 = value,
+            Err(at) => {
+                if self.0.len() < FEW {
+                    self.0.reserve_exact(1);
+                }
+                self.0.insert(at, (key.into(), value));
+            }
+        }
+    }
+
+    /// All of it, as others see it.
+    pub(super) fn to_map(&self) -> Map<String, Json> {
+        self.0.iter().map(|(name, value)| (name.to_string(), value.clone())).collect()
+    }
+}
+
 impl Socket {
     /// Reads a value of this socket's data.
     ///
     /// # Errors
     /// `internal` if there is a value of another type.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Fault> {
-        let Some(value) = self.0.data.lock().as_ref().and_then(|data| data.get(key).cloned())
-        else {
-            return Ok(None);
-        };
+        let Some(value) = self.0.data.lock().get(key).cloned() else { return Ok(None) };
         // The error would quote the value.
         serde_json::from_value(value).map(Some).map_err(|_| {
             tracing::error!(key, "the socket's data has another type");
@@ -49,9 +81,8 @@ impl Socket {
         let watch = self.0.adapter.watch();
         let data = {
             let mut data = self.0.data.lock();
-            let data = data.get_or_insert_default();
-            data.insert(key.to_owned(), value);
-            watch.is_some().then(|| (**data).clone())
+            data.set(key, value);
+            watch.is_some().then(|| data.to_map())
         };
         if let (Some(watch), Some(mut data)) = (watch, data) {
             if let Some(user) = self.user() {
@@ -80,9 +111,36 @@ impl Socket {
             namespace: inner.namespace.to_string(),
             identity: inner.identity.read().clone(),
             rooms: self.rooms(),
-            data: inner.data.lock().as_deref().cloned().unwrap_or_default(),
+            data: inner.data.lock().to_map(),
             connected_at: inner.connected_at,
             traceparent: inner.origin.traceparent().map(|trace| trace.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_set_again_takes_the_place_of_the_first() {
+        let mut data = Data::default();
+        assert_eq!(data.get("a"), None);
+        for (key, value) in [("b", json!(1)), ("a", json!({"c": 2})), ("b", json!(3))] {
+            data.set(key, value);
+        }
+        assert_eq!((data.get("a"), data.get("b")), (Some(&json!({"c": 2})), Some(&json!(3))));
+        assert_eq!(Json::Object(data.to_map()), json!({"a": {"c": 2}, "b": 3}));
+    }
+
+    #[test]
+    fn each_of_many_values_is_found() {
+        let (mut data, key) =
+            (Data::default(), |n: u32| format!("{:x}", n.wrapping_mul(2_654_435_761)));
+        (0..1000).for_each(|n| data.set(&key(n), n.into()));
+        assert!((0..1000).all(|n| data.get(&key(n)) == Some(&n.into())));
+        assert_eq!(data.to_map().len(), 1000);
     }
 }
