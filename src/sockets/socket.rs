@@ -21,7 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use socketioxide::{extract::SocketRef, socket::Socket as RawSocket};
-use socketioxide_core::{Sid, Str, adapter::Room};
+use socketioxide_core::{Sid, adapter::Room};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -58,7 +58,6 @@ pub struct Socket(Arc<Inner>);
 struct Inner {
     id: SocketId,
     sid: Sid,
-    namespace: Str,
     adapter: Arc<Adapter>,
     /// Weak, because the raw socket holds handlers that hold this.
     raw: Weak<RawSocket<Adapter>>,
@@ -67,18 +66,24 @@ struct Inner {
     peer: Option<IpAddr>,
     connected_at: SystemTime,
     data: Mutex<Data>,
-    /// The rooms at the moment of leaving, for disconnect handlers.
-    last_rooms: Mutex<Option<Box<[Room]>>>,
     closed: AtomicBool,
-    /// Made when a task waits, see [`Socket::closed`].
-    closing: Mutex<Option<CancellationToken>>,
+    end: Mutex<End>,
     /// `None`: tokens are checked once, when a socket connects.
     expiry: Option<Expiry>,
     /// The next deadline of the token, if it is watched.
-    deadline: Mutex<Option<expiry::Due>>,
+    deadline: Mutex<Option<Box<expiry::Due>>>,
     /// The handshake for other nodes. Empty without other nodes.
     shown: OnceLock<Box<Map<String, Json>>>,
     origin: Origin,
+}
+
+/// What there is for and after a socket's end.
+#[derive(Default)]
+struct End {
+    /// Made when a task waits, see [`Socket::closed`].
+    told: Option<CancellationToken>,
+    /// The rooms at the moment of leaving, for disconnect handlers.
+    last_rooms: Option<Box<[Room]>>,
 }
 
 pub(crate) struct NewSocket {
@@ -96,7 +101,6 @@ impl Socket {
         Self(Arc::new(Inner {
             id,
             sid: raw.id,
-            namespace: adapter.namespace().clone(),
             adapter,
             raw: Arc::downgrade(raw),
             identity: RwLock::new(Identity::anonymous()),
@@ -104,9 +108,8 @@ impl Socket {
             peer,
             connected_at: SystemTime::now(),
             data: Mutex::default(),
-            last_rooms: Mutex::new(None),
             closed: AtomicBool::new(false),
-            closing: Mutex::new(None),
+            end: Mutex::default(),
             expiry,
             deadline: Mutex::new(None),
             shown: OnceLock::new(),
@@ -126,7 +129,7 @@ impl Socket {
 
     /// The namespace of the socket.
     pub fn namespace(&self) -> &str {
-        &self.0.namespace
+        self.0.adapter.namespace()
     }
 
     /// A parameter of the gateway's path: `room` in `/chat/{room}`.
@@ -225,12 +228,12 @@ impl Socket {
     /// ```
     pub async fn closed(&self) {
         let token = {
-            let mut closing = self.0.closing.lock();
+            let mut end = self.0.end.lock();
             // Checked under the lock that `mark_closed` takes, so that the end is never missed.
             if !self.is_connected() {
                 return;
             }
-            closing.get_or_insert_default().clone()
+            end.told.get_or_insert_default().clone()
         };
         token.cancelled().await;
     }
@@ -277,7 +280,7 @@ impl Socket {
     pub(crate) fn show_connected(&self) {
         if let Some(watch) = self.0.adapter.watch() {
             let description = Description { rooms: self.rooms(), ..self.0.describe() };
-            watch.tell(&self.0.namespace, What::Connected(Box::new(description)));
+            watch.tell(self.0.adapter.namespace(), What::Connected(Box::new(description)));
         }
     }
 
@@ -296,15 +299,15 @@ impl Socket {
     /// Remembers the rooms and wakes tasks that wait for the end. Returns false if this was done
     /// before.
     pub(crate) fn mark_closed(&self, rooms: Vec<Room>) -> bool {
-        let mut closing = self.0.closing.lock();
+        let mut end = self.0.end.lock();
         if self.0.closed.swap(true, Ordering::AcqRel) {
             return false;
         }
-        *self.0.last_rooms.lock() = Some(rooms.into());
-        if let Some(token) = closing.take() {
-            token.cancel();
+        end.last_rooms = Some(rooms.into());
+        if let Some(told) = end.told.take() {
+            told.cancel();
         }
-        drop(closing);
+        drop(end);
         if let Some(expiry) = &self.0.expiry {
             expiry.forget(self);
         }
@@ -343,7 +346,7 @@ impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Socket")
             .field("id", &self.0.id)
-            .field("namespace", &self.0.namespace.as_str())
+            .field("namespace", &self.namespace())
             .field("user", &self.user())
             .finish_non_exhaustive()
     }

@@ -8,7 +8,10 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Message;
 
-use super::support::{Poller, Server, WebSocket, Well as _};
+use super::{
+    super::frames,
+    support::{Poller, Server, WebSocket, Well as _, within},
+};
 
 async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
     let mut chunk = [0; 4096];
@@ -78,4 +81,30 @@ async fn polling_and_an_upgrade_work_in_pieces() {
     assert_eq!(ws.hears().await, "3probe");
     ws.say("5").await;
     ws.is_well().await;
+}
+
+#[tokio::test]
+async fn what_comes_in_one_piece_with_the_handshake_is_read_after_it() {
+    let server = Server::start().await;
+    let mut stream = TcpStream::connect(server.address).await.expect("connected");
+    let mut bytes = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: a\r\n\
+        connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        .to_vec();
+    frames::client_frame(frames::TEXT, b"40", &mut bytes);
+    let mut event = Vec::new();
+    frames::client_frame(frames::TEXT, br#"42["echo",1]"#, &mut event);
+    let (begun, rest) = event.split_at(9);
+    bytes.extend_from_slice(begun);
+    stream.write_all(&bytes).await.expect("sent");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(within("an answer", stream.read_u8()).await.expect("more"));
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+    let mut ws = WebSocket::over(stream).await;
+    assert!(ws.hears().await.starts_with("0{"));
+    while !ws.hears().await.starts_with("40{") {} // a ping may come before
+    ws.stream.get_mut().write_all(rest).await.expect("sent");
+    assert_eq!(ws.hears().await, r#"42["echo",1]"#);
 }

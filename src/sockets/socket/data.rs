@@ -89,7 +89,7 @@ impl Socket {
                 // If the application has data of this name, that stays.
                 data.entry("user").or_insert_with(|| Json::from(&*user));
             }
-            watch.tell(&self.0.namespace, What::DataChanged { id: self.0.id, data });
+            watch.tell(self.0.adapter.namespace(), What::DataChanged { id: self.0.id, data });
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ impl Socket {
         let inner = &*self.0;
         SocketRecord {
             id: inner.id,
-            namespace: inner.namespace.to_string(),
+            namespace: self.namespace().to_owned(),
             identity: inner.identity.read().clone(),
             rooms: self.rooms(),
             data: inner.data.lock().to_map(),

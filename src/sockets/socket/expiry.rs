@@ -111,10 +111,14 @@ impl Expiry {
         let mut deadline = socket.0.deadline.lock();
         let before = deadline.take();
         let left = time_left(socket).filter(|_| socket.is_connected());
-        *deadline = self.change(|deadlines| {
+        if before.is_none() && left.is_none() {
+            return; // no deadline before and after: nobody has to be woken
+        }
+        let due = self.change(|deadlines| {
             before.iter().for_each(|due| deadlines.remove(due));
             deadlines.add(socket.downgrade(), step, left?, Instant::now())
         });
+        *deadline = due.map(Box::new);
         self.0.changed.notify_one();
     }
 

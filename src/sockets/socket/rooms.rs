@@ -79,7 +79,7 @@ impl Socket {
 
     /// The rooms of the socket, sorted. In a disconnect handler, its last rooms.
     pub fn rooms(&self) -> Vec<Room> {
-        let kept = self.0.last_rooms.lock().as_ref().map(|rooms| rooms.to_vec());
+        let kept = self.0.end.lock().last_rooms.as_ref().map(|rooms| rooms.to_vec());
         let mut rooms = kept.unwrap_or_else(|| self.0.adapter.rooms_of(self.0.sid));
         rooms.sort();
         rooms
