@@ -71,7 +71,7 @@ impl AsyncRead for Connection {
         };
         let (now, later) = early.split_at(early.len().min(buf.remaining()));
         buf.put_slice(now);
-        self.early = Some(later.into()).filter(|later: &Box<[u8]>| !later.is_empty());
+        self.early = (!later.is_empty()).then(|| later.into());
         Poll::Ready(Ok(()))
     }
 }
