@@ -27,17 +27,17 @@ async function flood(socket, count, data = "") {
 }
 
 describe("a flood of events", () => {
-  it("is answered, every single one, by websocket", { timeout: 90_000 }, async (t) => {
+  it("is answered, every single one, by websocket", { timeout: 180_000 }, async (t) => {
     const server = await serverFor(t);
     await flood(await connect(t, server), 20_000);
   });
 
-  it("is answered, every single one, by polling", { timeout: 90_000 }, async (t) => {
+  it("is answered, every single one, by polling", { timeout: 180_000 }, async (t) => {
     const server = await serverFor(t);
     await flood(await connect(t, server, { transports: ["polling"] }), 5_000);
   });
 
-  it("is answered when its packets are large", { timeout: 90_000 }, async (t) => {
+  it("is answered when its packets are large", { timeout: 180_000 }, async (t) => {
     const server = await serverFor(t);
     const before = await memoryOf(server);
     await flood(await connect(t, server), 60, "x".repeat(900_000));
@@ -46,7 +46,7 @@ describe("a flood of events", () => {
     t.diagnostic(`${before.toFixed(0)} MB before, ${after.toFixed(0)} MB after`);
   });
 
-  it("is answered behind a handler that waits for a slow Redis", { timeout: 90_000 }, async (t) => {
+  it("is answered behind a handler that waits for a slow Redis", { timeout: 180_000 }, async (t) => {
     const redis = await redisFor(t);
     const way = await network(t, redis.port, { delay: 75 });
     const server = await serverFor(t, { redis: { url: `redis://127.0.0.1:${way.port}` } });
@@ -58,7 +58,7 @@ describe("a flood of events", () => {
     }
   });
 
-  it("of a thousand in one request is answered", { timeout: 60_000 }, async (t) => {
+  it("of a thousand in one request is answered", { timeout: 120_000 }, async (t) => {
     const server = await serverFor(t);
     const session = await rawSession(server);
     await session.post("40");
@@ -77,7 +77,7 @@ describe("a flood of events", () => {
     assert.deepEqual(answers, Array.from({ length: 5_000 }, (_, at) => `43${at}[${at}]`));
   });
 
-  it("whose handlers need longer than a heartbeat may take does not look like a dead client", { timeout: 60_000 }, async (t) => {
+  it("whose handlers need longer than a heartbeat may take does not look like a dead client", { timeout: 120_000 }, async (t) => {
     const redis = await redisFor(t);
     const way = await network(t, redis.port, { delay: 50 });
     // Each join is a round trip of 100 ms, and the pongs are behind twenty seconds of them.
@@ -89,7 +89,7 @@ describe("a flood of events", () => {
     assert.equal(raw.closed, false, "after five seconds in which a heartbeat may take one and a half");
   });
 
-  it("of a client that does not read is not read either, and goes on when it does", { timeout: 60_000 }, async (t) => {
+  it("of a client that does not read is not read either, and goes on when it does", { timeout: 120_000 }, async (t) => {
     const server = await serverFor(t);
     const raw = await RawSocket.connected(t, server);
     raw.ws._socket.pause();

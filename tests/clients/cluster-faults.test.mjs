@@ -63,7 +63,8 @@ async function scene(t, cluster) {
   const stream = await Stream.start(t, sender, listeners);
   const returning = await Stream.start(t, back.sender, { remote: back.listener, local: await connect(t, b) });
   await Promise.all([stream.flows("remote"), returning.flows("remote")]);
-  await until("both users are listed", async () => (await cluster.redis.listedSockets()) === 2);
+  let listed;
+  await until(() => `both users are listed, and not ${listed}`, async () => (listed = await cluster.redis.listedSockets()) === 2);
   return { stream, returning };
 }
 
@@ -97,7 +98,7 @@ async function assertHealed(t, { stream, returning }, since) {
 for (const protocol of ["classic", "sharded"]) {
   describe(`faults, ${protocol}`, { concurrency: 3 }, () => {
     for (const keeps of [true, false]) {
-      it(`Redis is killed and comes back ${keeps ? "with" : "without"} its data`, { timeout: 60_000 }, async (t) => {
+      it(`Redis is killed and comes back ${keeps ? "with" : "without"} its data`, { timeout: 120_000 }, async (t) => {
         const cluster = await Cluster.start(t, { protocol });
         const redis = await redisFor(t, { keeps });
         const servers = {};
@@ -127,7 +128,7 @@ for (const protocol of ["classic", "sharded"]) {
       });
     }
 
-    it("Redis is stopped for 5 s, and nothing is lost", { timeout: 60_000 }, async (t) => {
+    it("Redis is stopped for 5 s, and nothing is lost", { timeout: 120_000 }, async (t) => {
       const cluster = await Cluster.start(t, { protocol });
       const { stream, returning } = await scene(t, cluster);
       const marks = Object.values(cluster.servers).map((server) => server.logs.length);
@@ -144,7 +145,7 @@ for (const protocol of ["classic", "sharded"]) {
       for (const [number, server] of Object.values(cluster.servers).entries()) assert.doesNotMatch(server.logs.slice(marks[number]), /link to Redis is down/);
     });
 
-    it("Redis is stopped for longer than it is waited for, and goes on", { timeout: 60_000 }, async (t) => {
+    it("Redis is stopped for longer than it is waited for, and goes on", { timeout: 120_000 }, async (t) => {
       const cluster = await Cluster.start(t, { protocol, config: { redis: { request_timeout: "2s", silence_timeout: "2s" } } });
       const { a, b } = cluster.servers;
       const streams = await scene(t, cluster);
@@ -168,7 +169,7 @@ for (const protocol of ["classic", "sharded"]) {
       for (const [number, server] of [a, b].entries()) await assertSaidOnce(server, marks[number]);
     });
 
-    it("a node's way to Redis swallows everything for 20 s, and nobody tells it", { timeout: 90_000 }, async (t) => {
+    it("a node's way to Redis swallows everything for 20 s, and nobody tells it", { timeout: 180_000 }, async (t) => {
       const { redis, way, a, b, streams } = await nodesApart(t, protocol);
       const mark = a.logs.length;
       const over = performance.now() + 20_000;
@@ -190,7 +191,7 @@ for (const protocol of ["classic", "sharded"]) {
       await assertSaidOnce(a, mark);
     });
 
-    it("Redis closes one kind of connection, and loses its memory and its scripts", { timeout: 60_000 }, async (t) => {
+    it("Redis closes one kind of connection, and loses its memory and its scripts", { timeout: 120_000 }, async (t) => {
       const cluster = await Cluster.start(t, { protocol });
       const { a, b } = cluster.servers;
       const { stream, returning } = await scene(t, cluster);
@@ -221,7 +222,7 @@ for (const protocol of ["classic", "sharded"]) {
       }
     });
 
-    it("a node's connections to Redis are reset", { timeout: 60_000 }, async (t) => {
+    it("a node's connections to Redis are reset", { timeout: 120_000 }, async (t) => {
       const { way, a, streams } = await nodesApart(t, protocol);
       const mark = a.logs.length;
       way.cut();

@@ -8,7 +8,7 @@ import { io as connect } from "socket.io-client";
 
 import { redisFor } from "./support/redis.mjs";
 import { startExample } from "./support/server.mjs";
-import { until, within } from "./support/waiting.mjs";
+import { DEADLINE, until, within } from "./support/waiting.mjs";
 
 /** What a node waits for others at most, as the example sets it, and how long a lease lasts, in ms. */
 const PATIENCE = 2_000;
@@ -16,7 +16,7 @@ const LEASE = 15_000;
 
 describe("a node that hangs", { concurrency: 2 }, () => {
   for (const protocol of ["classic", "sharded"]) {
-    it(`is named in answers to questions in the ${protocol} format until it is taken for dead`, { timeout: 90_000 }, async (t) => {
+    it(`is named in answers to questions in the ${protocol} format until it is taken for dead`, { timeout: 180_000 }, async (t) => {
       const redis = await redisFor(t);
       const nodes = {};
       const sockets = {};
@@ -25,10 +25,10 @@ describe("a node that hangs", { concurrency: 2 }, () => {
         t.after(() => nodes[name].kill());
         sockets[name] = connect(nodes[name].url, { transports: ["websocket"], forceNew: true, reconnection: false });
         t.after(() => sockets[name].close());
-        await within(10_000, `the connection to ${name}`, new Promise((done, fail) => sockets[name].once("connect", done).once("connect_error", fail)));
+        await within(DEADLINE, `the connection to ${name}`, new Promise((done, fail) => sockets[name].once("connect", done).once("connect_error", fail)));
         sockets[name].on("what", (data, ack) => ack(name));
       }
-      const ask = (event, request = {}) => within(10_000, event, sockets.a.emitWithAck(event, request));
+      const ask = (event, request = {}) => within(DEADLINE, event, sockets.a.emitWithAck(event, request));
       const found = async () => {
         const { sockets: list, silent, missing } = await ask("fetch");
         const names = Object.keys(sockets).filter((name) => list.some(({ id }) => id === sockets[name].id));

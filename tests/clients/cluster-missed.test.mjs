@@ -63,7 +63,7 @@ async function assertThere(sender, socket, room) {
 
 describe("a link that was lost and is back", { concurrency: 3 }, () => {
   for (const protocol of ["classic", "sharded"]) {
-    it(`those in a room in which another node has spoken are cut, ${protocol}`, { timeout: 60_000 }, async (t) => {
+    it(`those in a room in which another node has spoken are cut, ${protocol}`, { timeout: 120_000 }, async (t) => {
       const redis = await redisFor(t);
       const { a, b } = await nodes(t, redis, protocol, ["a", "b"]);
       const [here, there] = [await memberOf(t, a, "public:loud"), await memberOf(t, b, "public:loud")];
@@ -75,7 +75,7 @@ describe("a link that was lost and is back", { concurrency: 3 }, () => {
       await assertThere(quietHere, quiet, "public:quiet");
     });
 
-    it(`a node that is alone cuts nobody, ${protocol}`, { timeout: 60_000 }, async (t) => {
+    it(`a node that is alone cuts nobody, ${protocol}`, { timeout: 120_000 }, async (t) => {
       const redis = await redisFor(t);
       const { a } = await nodes(t, redis, protocol, ["a"]);
       const [one, other] = [await memberOf(t, a, "public:room"), await memberOf(t, a, "public:room")];
@@ -86,7 +86,7 @@ describe("a link that was lost and is back", { concurrency: 3 }, () => {
       await assertThere(other, one, "public:room");
     });
 
-    it(`beside a Node.js server all are cut, and it minds nothing, ${protocol}`, { timeout: 60_000 }, async (t) => {
+    it(`beside a Node.js server all are cut, and it minds nothing, ${protocol}`, { timeout: 120_000 }, async (t) => {
       const redis = await redisFor(t);
       const theirs = await nodeFor(t, { redis: redis.url, adapter: protocol });
       const { a, b } = await nodes(t, redis, protocol, ["a", "b"]);
@@ -101,7 +101,7 @@ describe("a link that was lost and is back", { concurrency: 3 }, () => {
       assert.doesNotMatch(a.logs + b.logs, /makes no sense/);
     });
 
-    it(`with redis.missed = "ignore" nobody is cut, ${protocol}`, { timeout: 60_000 }, async (t) => {
+    it(`with redis.missed = "ignore" nobody is cut, ${protocol}`, { timeout: 120_000 }, async (t) => {
       const redis = await redisFor(t);
       const { a, b } = await nodes(t, redis, protocol, ["a", "b"], { missed: "ignore" });
       const [here, there] = [await memberOf(t, a, "public:loud"), await memberOf(t, b, "public:loud")];
@@ -112,7 +112,7 @@ describe("a link that was lost and is back", { concurrency: 3 }, () => {
     });
   }
 
-  it("where an emitter was heard all are cut", { timeout: 60_000 }, async (t) => {
+  it("where an emitter was heard all are cut", { timeout: 120_000 }, async (t) => {
     const redis = await redisFor(t);
     const { b } = await nodes(t, redis, "classic", ["b"]);
     const [one, other] = [await memberOf(t, b, "public:loud"), await memberOf(t, b, "public:quiet")];
@@ -127,7 +127,7 @@ describe("a link that was lost and is back", { concurrency: 3 }, () => {
     for (const socket of [one, other]) await assertCut(socket);
   });
 
-  it("one line says how many, and a metric counts them", { timeout: 60_000 }, async (t) => {
+  it("one line says how many, and a metric counts them", { timeout: 120_000 }, async (t) => {
     const redis = await redisFor(t);
     const { a } = await nodes(t, redis, "classic", ["a"]);
     const b = await serverFor(t, { node_id: "b", log: { level: "debug" }, admin_listen: "127.0.0.1:0", redis: { url: redis.url } });

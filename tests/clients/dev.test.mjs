@@ -7,7 +7,7 @@ import { describe, it } from "node:test";
 
 import { ack, connect, connectWith, disconnected } from "./support/clients.mjs";
 import { BIN, cleanEnvironment, freePorts, retryingBusyPorts } from "./support/server.mjs";
-import { until, within } from "./support/waiting.mjs";
+import { DEADLINE, until, within } from "./support/waiting.mjs";
 
 /** `switchboard --dev` with these streams, ended after the test; `url` answers. */
 async function dev(t, { stdio = ["ignore", "pipe", "pipe"], args = [], close = [] } = {}) {
@@ -44,7 +44,7 @@ describe("switchboard --dev", { concurrency: 2 }, () => {
     const gone = Promise.all(clients.map((client) => disconnected(client)));
     const before = performance.now();
     server.child.kill("SIGINT");
-    assert.equal(await within(5_000, "the server ends", server.exited), 0);
+    assert.equal(await within(DEADLINE, "the server ends", server.exited), 0);
     t.diagnostic(`it ended after ${Math.round(performance.now() - before)} ms; drain.spread would be 10 s elsewhere`);
     await gone;
   });
@@ -54,7 +54,7 @@ describe("switchboard --dev", { concurrency: 2 }, () => {
     const server = await dev(t, { args: ["--config", new URL("./support/slow-drain.toml", import.meta.url).pathname] });
     await connect(t, server);
     server.child.kill("SIGINT");
-    assert.equal(await within(10_000, "the server ends", server.exited), 0);
+    assert.equal(await within(DEADLINE, "the server ends", server.exited), 0);
   });
 
   for (const stream of ["stdout", "stderr"]) {
@@ -67,7 +67,7 @@ describe("switchboard --dev", { concurrency: 2 }, () => {
         socket.disconnect();
       }
       server.child.kill("SIGTERM");
-      assert.equal(await within(5_000, "the server ends", server.exited), 0, server.logs);
+      assert.equal(await within(DEADLINE, "the server ends", server.exited), 0, server.logs);
       assert.doesNotMatch(server.logs, /panicked/);
     });
   }
@@ -83,7 +83,7 @@ describe("a command", () => {
     const child = spawn("/bin/sh", ["-c", `exec "$0" "$@" ${stdio}`, BIN, ...args], { env: cleanEnvironment(), stdio: ["ignore", "pipe", "pipe"] });
     let said = "";
     child.stderr.on("data", (chunk) => (said += chunk));
-    const [code] = await within(5_000, "it ends", once(child, "close"));
+    const [code] = await within(DEADLINE, "it ends", once(child, "close"));
     return { code, said };
   };
 
@@ -100,7 +100,7 @@ describe("a command", () => {
       child.stdout.destroy();
       let said = "";
       child.stderr.on("data", (chunk) => (said += chunk));
-      const [code] = await within(5_000, "it ends", once(child, "close"));
+      const [code] = await within(DEADLINE, "it ends", once(child, "close"));
       assert.equal(code, 0, said);
     }
   });

@@ -42,7 +42,7 @@ describe("what keeps Redis from its work", { concurrency: 3 }, () => {
     NOREPLICAS: { begin: ["CONFIG", "SET", "min-replicas-to-write", "1"], end: ["CONFIG", "SET", "min-replicas-to-write", "0"] },
   };
   for (const [code, { begin, end }] of Object.entries(cases)) {
-    it(`is named by a node with users and by one without: ${code}`, { timeout: 60_000 }, async (t) => {
+    it(`is named by a node with users and by one without: ${code}`, { timeout: 120_000 }, async (t) => {
       const redis = await redisFor(t);
       const [a, idle] = await both(t, redis);
       await connectWith(t, a, await token("alice"));
@@ -71,7 +71,7 @@ describe("what keeps Redis from its work", { concurrency: 3 }, () => {
 });
 
 describe("a Redis that loses data", { concurrency: 3 }, () => {
-  it("makes nobody offline who is connected", { timeout: 60_000 }, async (t) => {
+  it("makes nobody offline who is connected", { timeout: 120_000 }, async (t) => {
     const redis = await redisFor(t);
     const [a, b] = await both(t, redis);
     await connectWith(t, a, await token("alice"));
@@ -104,7 +104,7 @@ describe("a Redis that loses data", { concurrency: 3 }, () => {
 
 describe("a limit that two nodes could not see while Redis was away", { concurrency: 3 }, () => {
   for (const over_limit of ["reject", "disconnect_oldest"]) {
-    it(`holds again when it is back: ${over_limit}`, { timeout: 60_000 }, async (t) => {
+    it(`holds again when it is back: ${over_limit}`, { timeout: 120_000 }, async (t) => {
       const redis = await redisFor(t);
       const [a, b] = await both(t, redis, { users: { max_sockets: 1, over_limit } });
       await until("they know each other", async () => (await a.api("/nodes")).body.nodes?.length === 2);

@@ -9,7 +9,7 @@ import { describe, it } from "node:test";
 import { ack, connect, connected, open } from "./support/clients.mjs";
 import { RawSocket, declinedUpgrade, httpRequest, rawSession } from "./support/raw.mjs";
 import { reconfigure, serverFor, serverForThisFile } from "./support/server.mjs";
-import { until, within } from "./support/waiting.mjs";
+import { DEADLINE, until, within } from "./support/waiting.mjs";
 
 const HANDSHAKE = "/socket.io/?EIO=4&transport=polling";
 const UPGRADE = "EIO=4&transport=websocket";
@@ -139,7 +139,7 @@ describe("who is slow to ask", async () => {
     socket.on("error", () => {}); // a reset is an end as good as any; "close" follows
     const closed = new Promise((done) => socket.on("close", done));
     await once(socket, "connect");
-    return { socket, said: () => said, closed: () => within(5_000, "the server closes the connection", closed) };
+    return { socket, said: () => said, closed: () => within(DEADLINE, "the server closes the connection", closed) };
   }
 
   for (const [name, bytes] of Object.entries({ "nothing at all": "", "the first letter": "G", "half a head": HEAD, "all but the last byte": `${HEAD}\r` })) {
@@ -172,7 +172,7 @@ describe("who is slow to ask", async () => {
     it(`is not mistaken for who has asked and waits (${transports})`, async (t) => {
       const socket = await connect(t, server, { transports });
       // Two heartbeats: silence of more than twice the time for a handshake.
-      for (let beat = 0; beat < 2; beat++) await within(5_000, "a ping", new Promise((beaten) => socket.io.once("ping", beaten)));
+      for (let beat = 0; beat < 2; beat++) await within(DEADLINE, "a ping", new Promise((beaten) => socket.io.once("ping", beaten)));
       assert.equal((await ack(socket, "whoami")).socket, socket.id);
     });
   }

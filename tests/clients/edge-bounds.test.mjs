@@ -38,7 +38,7 @@ const flooding = (raw, bytes, most, duration) => {
 };
 
 describe("a client that reads nothing", () => {
-  it("cannot pile up the answers to its pings", { timeout: 60_000 }, async (t) => {
+  it("cannot pile up the answers to its pings", { timeout: 120_000 }, async (t) => {
     const server = await serverFor(t);
     const raw = await TcpSocket.open(t, server);
     raw.turnDeaf();
@@ -48,7 +48,7 @@ describe("a client that reads nothing", () => {
     await isWell(t, server);
   });
 
-  it("cannot pile up the echoes of its events", { timeout: 60_000 }, async (t) => {
+  it("cannot pile up the echoes of its events", { timeout: 120_000 }, async (t) => {
     const server = await serverFor(t);
     const raw = await TcpSocket.open(t, server);
     raw.turnDeaf();
@@ -58,7 +58,7 @@ describe("a client that reads nothing", () => {
     await isWell(t, server);
   });
 
-  it("is cut off by the bytes that wait for it, however few packets they are", { timeout: 60_000 }, async (t) => {
+  it("is cut off by the bytes that wait for it, however few packets they are", { timeout: 120_000 }, async (t) => {
     const server = await serverFor(t, { engine: { max_buffered_bytes: "4MB" }, edge: { stall_timeout: "10m" } });
     const deaf = await RawSocket.connected(t, server);
     deaf.send('420["join","public:a"]');
@@ -76,7 +76,7 @@ describe("a client that reads nothing", () => {
     assert.equal((await ack(publisher, "whoami")).socket, publisher.id);
   });
 
-  it("slower than the least rate is a slow consumer, and one that is faster is not", { timeout: 60_000 }, async (t) => {
+  it("slower than the least rate is a slow consumer, and one that is faster is not", { timeout: 120_000 }, async (t) => {
     const server = await serverFor(t, { edge: { stall_timeout: "500ms", min_read_rate: "200kB" } });
     const [slow, fast] = [await RawSocket.connected(t, server), await RawSocket.connected(t, server)];
     // More than the buffers between hold, so that the server feels how they read.
@@ -100,7 +100,7 @@ describe("a client that reads nothing", () => {
 });
 
 describe("all clients together", () => {
-  it("make the node cut those for whom the most is held", { timeout: 60_000 }, async (t) => {
+  it("make the node cut those for whom the most is held", { timeout: 120_000 }, async (t) => {
     const server = await serverFor(t, { limits: { max_buffered_bytes: "20MB" }, edge: { stall_timeout: "10m" } });
     const modest = await RawSocket.connected(t, server);
     const deaf = await Promise.all(Array.from({ length: 6 }, async (_, number) => {
@@ -182,7 +182,7 @@ describe("connections that join nothing", () => {
 });
 
 describe("messages", () => {
-  it("in many fragments cost little, however they are cut", { timeout: 60_000 }, async (t) => {
+  it("in many fragments cost little, however they are cut", { timeout: 120_000 }, async (t) => {
     const server = await serverFor(t);
     const text = `42["events","${"x".repeat(300_000)}"]`;
     const fragments = [...text].map((byte, at) => frame(at ? 0 : TEXT, byte, { fin: at === text.length - 1 }));

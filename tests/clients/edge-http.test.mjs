@@ -19,7 +19,7 @@ import { WebSocket } from "ws";
 import { ack, connect, connected, openV2 } from "./support/clients.mjs";
 import { RawSocket, declinedUpgrade, httpRequest, rawSession } from "./support/raw.mjs";
 import { freePorts, serverFor, serverForThisFile } from "./support/server.mjs";
-import { until, within } from "./support/waiting.mjs";
+import { DEADLINE, until, within } from "./support/waiting.mjs";
 
 const CLIENT = join(import.meta.dirname, "node_modules/socket.io/client-dist");
 
@@ -196,7 +196,7 @@ describe("answers to polls", async () => {
     assert.match(await (await session.poll()).text(), /^40/);
     await session.post(`42${JSON.stringify(["events", text])}`);
     const path = `${POLLING}&sid=${session.sid}`;
-    const [status, headers, body] = await within(5_000, "an answer", new Promise((resolve, reject) => {
+    const [status, headers, body] = await within(DEADLINE, "an answer", new Promise((resolve, reject) => {
       get(server.url + path, { headers: encodings ? { "accept-encoding": encodings } : {}, agent: false }, (response) => {
         const chunks = [];
         response.on("data", (chunk) => chunks.push(chunk)).on("error", reject);
@@ -241,7 +241,7 @@ it("engine.parser = msgpack speaks to clients with that parser", async (t) => {
     const socket = await connect(t, server, { transports, parser: msgpack });
     const echo = new Promise((resolve) => socket.once("events", resolve));
     socket.emit("events", { bytes: Buffer.from([1, 2, 3]) });
-    assert.deepEqual([...(await within(5_000, "the echo", echo)).bytes], [1, 2, 3]);
+    assert.deepEqual([...(await within(DEADLINE, "the echo", echo)).bytes], [1, 2, 3]);
     assert.equal((await ack(socket, "whoami")).socket, socket.id);
   }
 });
@@ -278,7 +278,7 @@ describe("pages of other origins", () => {
 it("the admin port answers while as many connections as it takes say nothing", async (t) => {
   const [port] = await freePorts(1);
   const server = await serverFor(t, { admin_listen: `127.0.0.1:${port}` });
-  const metrics = () => within(5_000, "the metrics", new Promise((resolve, reject) => {
+  const metrics = () => within(DEADLINE, "the metrics", new Promise((resolve, reject) => {
     get(`http://127.0.0.1:${port}/metrics`, { agent: false }, (response) => resolve(response.resume().statusCode)).on("error", reject);
   }));
   const silent = await Promise.all(Array.from({ length: 300 }, async () => {

@@ -11,7 +11,7 @@ import { Server } from "socket.io";
 
 import { httpRequest, pollingUrl, rawSession } from "./support/raw.mjs";
 import { memoryOf, serverFor, serverForThisFile } from "./support/server.mjs";
-import { until, within } from "./support/waiting.mjs";
+import { DEADLINE, until, within } from "./support/waiting.mjs";
 
 /** A real Socket.IO server in this process, with the options of `new Server`. */
 async function nodeServer(options) {
@@ -46,7 +46,7 @@ const path = (server, sid) => pollingUrl(server, sid).slice(server.url.length);
 const poll = (t, server, sid) => written(t, server, `GET ${path(server, sid)} HTTP/1.1\r\nHost: a\r\n\r\n`);
 const unfinishedPost = (t, server, sid, body, length) => written(t, server, `POST ${path(server, sid)} HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: ${length}\r\n\r\n${body}`);
 
-const status = (request) => within(5_000, "an answer", until("a head", () => request.answer.includes("\r\n\r\n") && Number(request.answer.slice(9, 12))));
+const status = (request) => within(DEADLINE, "an answer", until("a head", () => request.answer.includes("\r\n\r\n") && Number(request.answer.slice(9, 12))));
 const body = async (request) => {
   await status(request);
   const [head, text] = request.answer.split("\r\n\r\n");

@@ -13,7 +13,7 @@ import { promisify } from "node:util";
 
 import { TRANSPORTS, ack, connect, heard, upgraded } from "./support/clients.mjs";
 import { reconfigure, runBinary, tlsServerFor } from "./support/server.mjs";
-import { until, within } from "./support/waiting.mjs";
+import { DEADLINE, until, within } from "./support/waiting.mjs";
 
 const run = promisify(execFile);
 
@@ -39,7 +39,7 @@ async function certificates(t) {
 /** What a new connection is shown. */
 async function shown(server, options = {}) {
   const socket = tls({ port: server.port, host: "127.0.0.1", rejectUnauthorized: false, ...options });
-  await within(5_000, "the TLS handshake", once(socket, "secureConnect"));
+  await within(DEADLINE, "the TLS handshake", once(socket, "secureConnect"));
   const { fingerprint256 } = socket.getPeerCertificate();
   const protocol = socket.getProtocol();
   socket.destroy();
@@ -96,7 +96,7 @@ describe("with a certificate", () => {
       t.after(() => socket.destroy());
       socket.on("error", () => {}).resume(); // a reset is an end as good as any; "close" follows
       socket.write(bytes);
-      await within(5_000, "the server closes the connection", new Promise((closed) => socket.on("close", closed)));
+      await within(DEADLINE, "the server closes the connection", new Promise((closed) => socket.on("close", closed)));
     });
   }
 });
@@ -114,7 +114,7 @@ describe("a stranger on the TLS port", () => {
       for (let n = 0; n < 200; n++) socket.write(record);
       const secret = tls({ port: server.port, host: "127.0.0.1", rejectUnauthorized: false });
       t.after(() => secret.destroy());
-      await within(5_000, "the TLS handshake", once(secret, "secureConnect"));
+      await within(DEADLINE, "the TLS handshake", once(secret, "secureConnect"));
     }
     await connect(t, server, secure);
     assert.equal(server.logs.slice(before), "");

@@ -100,7 +100,7 @@ const failures = {
 
 describe("a websocket that would take over from polling, but", { concurrency: true }, () => {
   for (const [name, fail] of Object.entries(failures)) {
-    it(`${name}, harms nobody`, { timeout: 60_000 }, async (t) => {
+    it(`${name}, harms nobody`, { timeout: 120_000 }, async (t) => {
       const { listener, sid, numbers, say, allHeard, sent } = await conversation(t);
       const raw = websocketOf(t, sid);
       const saying = say(20);

@@ -23,16 +23,16 @@ describe("a token that is about to expire", { concurrency: true }, () => {
   it("ends its socket for good, after the grace", async (t) => {
     const exp = seconds(2);
     const socket = await openWith(t, await token("alice", { exp }));
-    const gone = disconnected(socket, 2_000 + GRACE + 5_000);
+    const gone = disconnected(socket, 2_000 + GRACE + 15_000);
     assert.equal(await gone, "io server disconnect", "so the client does not come back by itself");
     const late = Date.now() - (exp * 1_000 + GRACE);
-    assert.ok(late > -500 && late < 4_000, `ended ${late} ms after the end of the grace`);
+    assert.ok(late > -500 && late < 10_000, `ended ${late} ms after the end of the grace`);
   });
 
   it("is replaced by a newer one of the same user, and the socket lives on", async (t) => {
     const old = await openWith(t, await expiringIn("alice", 2));
     const witness = await openWith(t, await expiringIn("alice", 3));
-    const outlived = disconnected(witness, 3_000 + GRACE + 5_000);
+    const outlived = disconnected(witness, 3_000 + GRACE + 15_000);
     const answer = await ack(old, "auth:refresh", await token("alice"));
     assert.equal(answer?.error, undefined);
     // The witness had more time than the old token gave, and shows that the server counts.
@@ -43,7 +43,7 @@ describe("a token that is about to expire", { concurrency: true }, () => {
 
   it("is not replaced by another user's, nor by one that is not valid", async (t) => {
     const socket = await openWith(t, await expiringIn("alice", 2));
-    const gone = disconnected(socket, 2_000 + GRACE + 5_000);
+    const gone = disconnected(socket, 2_000 + GRACE + 15_000);
     for (const bad of [await token("bob"), await expiringIn("alice", -60), "garbage", "", 7, undefined]) {
       const answer = await ack(socket, "auth:refresh", bad);
       assert.match(answer.error.code, /^(unauthorized|forbidden|bad_request)$/);
@@ -59,12 +59,12 @@ describe("a token that is about to expire", { concurrency: true }, () => {
     const lenient = await serverFor(t, { auth: { hs256_secret: SECRET, leeway: "0s", revalidate: false } });
     const inbox = new Inbox(await connectWith(t, lenient, await expiringIn("alice", 3)));
     const witness = await openWith(t, await expiringIn("alice", 3));
-    assert.equal(await disconnected(witness, 3_000 + GRACE + 5_000), "io server disconnect");
+    assert.equal(await disconnected(witness, 3_000 + GRACE + 15_000), "io server disconnect");
     const other = await connect(t, lenient);
     assert.deepEqual(await inbox.after(other), [], "no notice, and still connected");
   });
 
-  it("of eight seconds is lived through: the notice, a newer one in the grace, and the end", { timeout: 60_000 }, async (t) => {
+  it("of eight seconds is lived through: the notice, a newer one in the grace, and the end", { timeout: 120_000 }, async (t) => {
     const [first, second] = [seconds(8), seconds(20)];
     const socket = await openWith(t, await token("alice", { exp: first }));
     const [{ seconds: left }] = await socket.expiring;
@@ -81,7 +81,7 @@ describe("a token that is about to expire", { concurrency: true }, () => {
 
     assert.equal(await disconnected(socket, 20_000), "io server disconnect");
     const late = Date.now() - (second * 1_000 + GRACE);
-    assert.ok(late > -500 && late < 4_000, `ended ${late} ms after the end of the grace`);
+    assert.ok(late > -500 && late < 10_000, `ended ${late} ms after the end of the grace`);
     t.diagnostic(`told of ${left} s and then of ${anew} s, ended ${late} ms after the second grace`);
   });
 

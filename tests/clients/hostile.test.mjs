@@ -8,7 +8,7 @@ import { describe, it } from "node:test";
 import { Inbox, ack, connect } from "./support/clients.mjs";
 import { RawSocket, pollingUrl, rawSession } from "./support/raw.mjs";
 import { serverForThisFile } from "./support/server.mjs";
-import { until, within } from "./support/waiting.mjs";
+import { DEADLINE, until, within } from "./support/waiting.mjs";
 
 const server = await serverForThisFile({ engine: { connect_timeout: "1s" } });
 const deep = (levels) => "[".repeat(levels) + "]".repeat(levels);
@@ -252,5 +252,5 @@ function spoken(bytes) {
   tcp.on("data", (chunk) => (answer += chunk));
   tcp.on("error", () => {}); // a reset is an answer too
   tcp.end(bytes, "latin1");
-  return within(5_000, "the server closes the connection", new Promise((done) => tcp.on("close", () => done(answer))));
+  return within(DEADLINE, "the server closes the connection", new Promise((done) => tcp.on("close", () => done(answer))));
 }

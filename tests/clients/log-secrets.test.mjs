@@ -96,7 +96,7 @@ describe("the log", { concurrency: 2 }, () => {
   const variables = ["trace", "debug,tungstenite=trace,hyper=trace,rustls=trace,redis=trace,engineioxide=trace,socketioxide=trace,reqwest=trace,h2=trace,log=trace", "[{secret}]=trace,switchboard=trace"]
     .map((filter) => [`RUST_LOG = ${filter.slice(0, 24)}`, "info", { RUST_LOG: filter }]);
   for (const [name, level, env] of [...levels, ...variables]) {
-    it(`holds no secret: ${name}`, { timeout: 60_000 }, async (t) => {
+    it(`holds no secret: ${name}`, { timeout: 120_000 }, async (t) => {
       const { config, redis, admin } = await configuration(t);
       const server = await serverFor(t, { ...config, log: { level, format: level === "debug" ? "json" : "text" } }, { env });
       await until("the node is in its cluster", () => server.get("/readyz").then(({ status }) => status === 200));

@@ -45,7 +45,7 @@ async function nodeFor(t, redis, protocol, name) {
 
 for (const protocol of ["classic", "sharded"]) {
   describe(`the rights in Redis, ${protocol}`, { concurrency: 3 }, () => {
-    it("those on the page are enough for all that nodes do", { timeout: 90_000 }, async (t) => {
+    it("those on the page are enough for all that nodes do", { timeout: 180_000 }, async (t) => {
       const redis = await redisFor(t);
       await redis.cli(...rights(protocol));
       const [a, b] = [await nodeFor(t, redis, protocol, "a"), await nodeFor(t, redis, protocol, "b")];
@@ -74,7 +74,7 @@ for (const protocol of ["classic", "sharded"]) {
     const publish = protocol === "classic" ? "publish" : "spublish";
     const lacking = { "scripts": "evalsha", "writes": "zadd", "publishing": publish };
     for (const [what, command] of Object.entries(lacking)) {
-      it(`without the right for ${what} a node is not ready, says why, and answers nothing false`, { timeout: 60_000 }, async (t) => {
+      it(`without the right for ${what} a node is not ready, says why, and answers nothing false`, { timeout: 120_000 }, async (t) => {
         const redis = await redisFor(t);
         await redis.cli(...rights(protocol), `-${command}`);
         const a = await nodeFor(t, redis, protocol, "a");

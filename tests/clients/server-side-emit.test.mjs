@@ -8,7 +8,7 @@ import { Cluster } from "./support/cluster.mjs";
 
 describe("a question among Node.js servers", { concurrency: 2 }, () => {
   for (const protocol of ["classic", "sharded"]) {
-    it(`is answered without a value by a node of ours that has no handler, ${protocol}`, { timeout: 60_000 }, async (t) => {
+    it(`is answered without a value by a node of ours that has no handler, ${protocol}`, { timeout: 120_000 }, async (t) => {
       const { servers: { n, m } } = await Cluster.start(t, { protocol, ours: ["a"], nodes: { n: {}, m: {} } });
       await m.run((io) => void io.on("question", (data, answer) => answer({ heard: data })));
       // As a Node.js server does whose handler calls back without a value.

@@ -58,7 +58,7 @@ describe("an upgrade while packets wait", () => {
     assert.deepEqual(await frames(raw, 3), ['451-["events",{"_placeholder":true,"num":0}]', bytes, event(1)]);
   });
 
-  it("loses none of the official client's, however large they are", { timeout: 60_000 }, async (t) => {
+  it("loses none of the official client's, however large they are", { timeout: 120_000 }, async (t) => {
     const [port] = await freePorts(1);
     const server = await serverFor(t, { admin_listen: `127.0.0.1:${port}` });
     const emit = (body) => fetch(`http://127.0.0.1:${port}/api/v1/emit`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ all: true, event: "n", ...body }) });

@@ -9,7 +9,7 @@ import { io as connect } from "socket.io-client";
 import { nodeFor } from "./nodes.mjs";
 import { redisFor } from "./redis.mjs";
 import { exampleForThisFile } from "./server.mjs";
-import { until, within } from "./waiting.mjs";
+import { DEADLINE, until, within } from "./waiting.mjs";
 
 /** The story, with servers of its own, in one of the two formats; once for each test file. */
 export async function asks(adapter) {
@@ -31,7 +31,7 @@ export async function asks(adapter) {
 
     after(() => [asker, ours, theirs].forEach((socket) => socket?.close()));
 
-    const ask = (event, request = {}) => within(10_000, event, asker.emitWithAck(event, request));
+    const ask = (event, request = {}) => within(DEADLINE, event, asker.emitWithAck(event, request));
     const roomsOf = (socket) => ask("fetch", { room: socket.id }).then(({ sockets }) => sockets[0]?.rooms ?? []);
 
     it("sockets of every server are found, with their rooms", async () => {
@@ -48,7 +48,7 @@ export async function asks(adapter) {
       for (const socket of [ours, theirs]) await until("it has joined", async () => (await roomsOf(socket)).includes("moved"));
       const heard = [ours, theirs].map((socket) => new Promise((done) => socket.once("news", done)));
       await ask("emit", { room: "moved", except: asker.id, event: "news", data: { n: 1.5, text: "é" } });
-      assert.deepEqual(await within(10_000, "news", Promise.all(heard)), [{ n: 1.5, text: "é" }, { n: 1.5, text: "é" }]);
+      assert.deepEqual(await within(DEADLINE, "news", Promise.all(heard)), [{ n: 1.5, text: "é" }, { n: 1.5, text: "é" }]);
       await ask("remove", { room: "moved", rooms: ["moved"] });
       for (const socket of [ours, theirs]) await until("it has left", async () => !(await roomsOf(socket)).includes("moved"));
     });
@@ -75,14 +75,14 @@ export async function asks(adapter) {
     it("sockets of every server are disconnected, and the Node.js server lives", async () => {
       const gone = [ours, theirs].map((socket) => new Promise((done) => socket.once("disconnect", done)));
       for (const socket of [ours, theirs]) await ask("kick", { room: socket.id, close: true });
-      assert.deepEqual(await within(10_000, "both are gone", Promise.all(gone)), ["io server disconnect", "io server disconnect"]);
+      assert.deepEqual(await within(DEADLINE, "both are gone", Promise.all(gone)), ["io server disconnect", "io server disconnect"]);
       assert.deepEqual((await ask("fetch")).sockets.map(({ id }) => id), [asker.id]);
       assert.equal(node.ended, undefined);
     });
 
     async function client(url) {
       const socket = connect(url, { transports: ["websocket"], forceNew: true, reconnection: false, auth: { who: url === node.url ? "theirs" : "ours" } });
-      await within(10_000, "the connection", new Promise((done, fail) => socket.once("connect", done).once("connect_error", fail)));
+      await within(DEADLINE, "the connection", new Promise((done, fail) => socket.once("connect", done).once("connect_error", fail)));
       return socket;
     }
   });

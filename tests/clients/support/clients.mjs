@@ -3,12 +3,10 @@
 import { createRequire } from "node:module";
 import { io } from "socket.io-client";
 
-import { until, within } from "./waiting.mjs";
+import { DEADLINE, until, within } from "./waiting.mjs";
 
 // The 2.x client is CommonJS and looks for a browser's globals when it is imported.
 const io2 = createRequire(import.meta.url)("socket.io-client-2");
-
-const DEADLINE = 5_000;
 
 /** The ways in which a client of today reaches the server. */
 export const TRANSPORTS = {
@@ -90,7 +88,7 @@ export const clientsOf = (server) => Object.fromEntries(
 );
 
 /** Sends numbers until the socket has left polling behind, and one more; gives them, and what came back. */
-export async function echoedWhileUpgrading(socket, deadline = 15_000) {
+export async function echoedWhileUpgrading(socket, deadline = DEADLINE) {
   const [sent, answered] = [[], []];
   socket.on("events", (number) => answered.push(number));
   const send = () => {

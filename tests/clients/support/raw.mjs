@@ -4,10 +4,9 @@ import { request } from "node:http";
 
 import { WebSocket } from "ws";
 
-import { until, within } from "./waiting.mjs";
+import { DEADLINE, until, within } from "./waiting.mjs";
 
 const PATH = "/socket.io/";
-const DEADLINE = 5_000;
 
 /** A websocket on which the test writes each frame itself. Engine.IO pings are answered if asked for. */
 export class RawSocket {

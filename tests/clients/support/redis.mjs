@@ -54,7 +54,7 @@ export class RedisServer {
       // Somebody else's would answer.
       if (child.exitCode !== null) throw new Error(`redis-server has ended with ${child.exitCode}: is port ${this.port} in use?`);
       return this.cli("PING").catch(() => false);
-    }, 10_000);
+    });
     return this;
   }
 

@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { after } from "node:test";
 
-import { within, until } from "./waiting.mjs";
+import { DEADLINE, within, until } from "./waiting.mjs";
 
 /** The binary under test. */
 export const BIN = resolve(process.env.SWITCHBOARD_BIN ?? join(import.meta.dirname, "../../../target/debug/switchboard"));
@@ -49,7 +49,7 @@ export async function startServer(config = {}, { args = [], env = {} } = {}) {
  * Runs the binary to its end: its exit code and what it said. `config` is written to a file and
  * named on the command line; `env` is all that it sees of the environment.
  */
-export async function runBinary(args, { config, env = {}, deadline = 15_000 } = {}) {
+export async function runBinary(args, { config, env = {}, deadline = DEADLINE } = {}) {
   const dir = await mkdtemp(join(tmpdir(), "switchboard-test-"));
   try {
     const file = join(dir, "switchboard.toml");
@@ -109,7 +109,7 @@ class ServerProcess {
       await until("the server answers", () => {
         if (this.status) throw new Error(`it ended with ${JSON.stringify(this.status)}`);
         return isReady().catch(() => false);
-      }, 15_000);
+      });
     } catch (error) {
       this.process.kill("SIGKILL");
       await this.exited;
@@ -118,7 +118,7 @@ class ServerProcess {
   }
 
   get(path, options = {}) {
-    return fetch(this.url + path, { signal: AbortSignal.timeout(5_000), ...options });
+    return fetch(this.url + path, { signal: AbortSignal.timeout(DEADLINE), ...options });
   }
 
   signal(name) {
@@ -126,7 +126,7 @@ class ServerProcess {
   }
 
   /** Asks for a drain and waits for the end; returns `{ code, signal }`. */
-  async stop(deadline = 10_000) {
+  async stop(deadline = DEADLINE) {
     if (!this.status) {
       this.process.kill("SIGTERM");
       await within(deadline, "the server ends after SIGTERM", this.exited).catch(async (error) => {

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 
 import { ack } from "./clients.mjs";
-import { until } from "./waiting.mjs";
+import { DEADLINE, until } from "./waiting.mjs";
 
 const EVERY = 10;
 let streams = 0;
@@ -45,7 +45,7 @@ export class Stream {
   }
 
   /** Waits until `name` hears numbers that are sent from now on; returns after how many ms it did. */
-  async flows(name, deadline = 15_000) {
+  async flows(name, deadline = DEADLINE) {
     const [from, start] = [this.#numbers, performance.now()];
     await until(`the stream flows to ${name}`, () => this.#listeners[name].at(-1)?.number >= from, deadline);
     return Math.round(performance.now() - start);

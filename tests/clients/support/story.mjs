@@ -176,7 +176,7 @@ export async function story(options) {
       assert.ok(got.some((answer) => JSON.stringify(answer) === JSON.stringify(value)), JSON.stringify([value, got]));
     }
     for (const name of ["a", "m"]) crew[name].on("who is there", (ack) => ack(name));
-    const error = await n.run((io) => io.timeout(600).emitWithAck("who is there")).catch((error) => error);
+    const error = await n.run((io) => io.timeout(2_000).emitWithAck("who is there")).catch((error) => error);
     assert.match(error.message, /timed out/);
     assert.deepEqual(error.responses.sort(), ["a", "m"]);
   });

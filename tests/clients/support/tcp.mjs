@@ -3,9 +3,8 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 
-import { within } from "./waiting.mjs";
+import { DEADLINE, within } from "./waiting.mjs";
 
-const DEADLINE = 10_000;
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /** A frame as a client sends it, masked with the key 0, which leaves the payload as it is. */

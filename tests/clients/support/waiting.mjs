@@ -2,6 +2,9 @@
 
 import { setTimeout as pause } from "node:timers/promises";
 
+/** Longer than anything takes, even on a busy machine, in milliseconds. Reached only when a test fails. */
+export const DEADLINE = 20_000;
+
 /** The value of `promise`, or an error that names `what` after `deadline` milliseconds. */
 export function within(deadline, what, promise) {
   let timer;
@@ -15,7 +18,7 @@ export function within(deadline, what, promise) {
  * Asks `condition` again and again until it is truthy, and returns its value. `what` is not there
  * yet, as text or as a function that says it when the time is over.
  */
-export async function until(what, condition, deadline = 5_000) {
+export async function until(what, condition, deadline = DEADLINE) {
   const end = Date.now() + deadline;
   for (;;) {
     const value = await condition();
