@@ -2,13 +2,10 @@
 
 mod support;
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::sync::{Arc, OnceLock};
 
 use serde_json::json;
-use support::{Server, until, within};
+use support::{DEADLINE, Server, until, within};
 use switchboard::{Gateway, Reply, Socket, Switchboard};
 use tokio::sync::Semaphore;
 
@@ -23,7 +20,7 @@ async fn an_acknowledgement_that_a_handler_waits_for_comes_past_a_full_queue() {
         let server = server.get().expect("set").clone();
         async move {
             let asked = server.of("/").socket(socket.id());
-            let acks = asked.emit_with_ack("question", &(), Duration::from_secs(8)).await;
+            let acks = asked.emit_with_ack("question", &(), DEADLINE / 2).await;
             Reply::ack(&acks.map_or(0, |acks| acks.acks.len()))
         }
     };
@@ -76,5 +73,5 @@ async fn a_client_that_leaves_while_its_events_wait_is_noticed_when_they_go_on()
     until("all that it sent is handled", async || handled.available_permits() == MANY as usize)
         .await;
     within("the disconnect handler", gone.acquire()).await.expect("open").forget();
-    assert_eq!(server.switchboard.socket_count(), 0);
+    until("it is gone", async || server.switchboard.socket_count() == 0).await;
 }

@@ -65,7 +65,7 @@ async fn two_polls_at_once_end_the_session() {
 
 #[tokio::test]
 async fn a_client_that_stops_reading_is_gone_while_others_get_everything() {
-    let options = EdgeOptions { stall_timeout: Duration::from_millis(200), ..options() };
+    let options = EdgeOptions { stall_timeout: Duration::from_secs(1), ..options() };
     let mut server = Server::with(options, false).await;
     let (_stalled, sid) = server.websocket().await;
     let (mut reader, _) = server.websocket().await;
@@ -96,15 +96,14 @@ async fn a_poller_that_never_comes_back_is_swept() {
     };
     let server = Server::with(options, false).await;
     Poller::open(server.address).await;
-    assert_eq!(server.transports.all().len(), 1);
+    eventually("it is swept", || killed(&server, KillReason::Vanished) == 1).await;
     eventually("an empty registry", || server.transports.is_empty()).await;
-    assert_eq!(killed(&server, KillReason::Vanished), 1);
 }
 
 #[tokio::test]
 async fn a_poller_that_goes_on_is_not_swept() {
     let options = EdgeOptions {
-        ping_interval: Duration::from_millis(50),
+        ping_interval: Duration::from_millis(400),
         ping_timeout: Duration::from_secs(60),
         ..options()
     };
@@ -139,7 +138,7 @@ async fn the_first_ping_comes_after_everything_that_came_before_the_interval() {
 #[tokio::test]
 async fn who_does_not_answer_a_ping_is_gone() {
     let options = EdgeOptions {
-        ping_interval: Duration::from_millis(100),
+        ping_interval: Duration::from_secs(1),
         ping_timeout: Duration::from_millis(100),
         ..options()
     };

@@ -52,7 +52,7 @@ async fn the_session_survives<F>(stages: usize, end: impl Fn(super::support::Web
 where
     F: Future<Output = ()>,
 {
-    let options = EdgeOptions { upgrade_timeout: Duration::from_millis(300), ..options() };
+    let options = EdgeOptions { upgrade_timeout: Duration::from_secs(1), ..options() };
     let mut server = Server::with(options, false).await;
     let (poller, sid) = server.polls().await;
     for stage in 0..=stages {

@@ -9,7 +9,7 @@ async fn as_many_sockets_get_in_as_may_whatever_the_node() {
     let server = RedisServer::start().await;
     let mut nodes = Vec::new();
     for name in ["n1", "n2", "n3"] {
-        nodes.push(Node::start(name, server.commands().await));
+        nodes.push(Node::start_steady(name, server.commands().await));
     }
     let limit = UserLimit { max_sockets: 4, disconnect_oldest: false };
     for round in 0..100 {
@@ -35,7 +35,7 @@ async fn the_oldest_goes_whatever_its_node() {
     let server = RedisServer::start().await;
     let mut nodes = Vec::new();
     for name in ["n1", "n2", "n3"] {
-        nodes.push(Node::start(name, server.commands().await));
+        nodes.push(Node::start_steady(name, server.commands().await));
     }
     let limit = UserLimit { max_sockets: 4, disconnect_oldest: true };
     let mut held = Vec::new();
@@ -102,6 +102,7 @@ async fn the_sockets_of_a_dead_node_are_removed_once() {
     assert_eq!(offline, expected);
     let swept =
         |node: &Node| node.directory.counters().swept.load(std::sync::atomic::Ordering::Relaxed);
+    until("all are counted", async || swept(&a) + swept(&b) >= 600).await;
     assert_eq!(swept(&a) + swept(&b), 600);
 }
 
@@ -122,8 +123,8 @@ async fn a_node_that_starts_again_under_its_name_neither_inherits_nor_protects()
 #[tokio::test]
 async fn a_node_that_goes_leaves_nothing_behind() {
     let server = RedisServer::start().await;
-    let (goes, stays) =
-        (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
+    let steady = async |name| Node::start_steady(name, server.commands().await);
+    let (goes, stays) = (steady("n1").await, steady("n2").await);
     stays.enter("ada", 1).await;
     for number in 0..2000 {
         goes.enter(&format!("user{number}"), number).await;
@@ -137,7 +138,7 @@ async fn a_node_that_goes_leaves_nothing_behind() {
     let json = serde_json::to_value(&nodes[0]).expect("plain");
     assert_eq!(json["kind"], "switchboard");
     assert!(json["started_at"].as_u64() > Some(1_700_000_000_000), "{json}");
-    assert!(json["last_seen_ms"].as_u64() < Some(1500), "{json}");
+    assert!(json["last_seen_ms"].as_u64() < Some(15_000), "{json}");
 }
 
 #[tokio::test]

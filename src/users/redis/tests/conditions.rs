@@ -200,9 +200,9 @@ async fn a_start_without_a_link_yet_counts_nothing() {
 
 #[tokio::test]
 async fn a_redis_that_loads_its_data_is_named() {
-    let slow = ["--appendonly", "yes", "--key-load-delay", "150"];
+    let slow = ["--appendonly", "yes", "--key-load-delay", "500"];
     let mut server = RedisServer::with(&slow).await;
-    let fill = "for n = 1, 20000 do redis.call('SET', 'neighbour' .. n, n) end";
+    let fill = "for n = 1, 6000 do redis.call('SET', 'neighbour' .. n, n) end";
     run(&server, &["EVAL", fill, "0"]).await;
     server.kill();
     server.restart().await;

@@ -48,7 +48,7 @@ async fn a_bucket_that_redis_lost_is_listed_again() {
 #[tokio::test]
 async fn without_a_link_a_node_decides_alone_and_tells_later() {
     let server = RedisServer::start().await;
-    let (mut a, b) =
+    let (mut a, mut b) =
         (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
     a.enter("ada", 1).await;
     a.enter("bob", 1).await;
@@ -62,8 +62,8 @@ async fn without_a_link_a_node_decides_alone_and_tells_later() {
     let entered = a.directory.enter("ada".into(), a.socket(4), oldest).await;
     assert_eq!(entered, Ok(vec![a.socket(1)]));
     a.enter("dan", 1).await;
-    // Had they waited for the link, each of the four would have taken so long.
-    assert!(before.elapsed() < 4 * PATIENCE, "nobody waits for a link that is down");
+    // Had they waited for the link, each would have taken so long.
+    assert!(before.elapsed() < DEADLINE, "nobody waits for a link that is down");
     a.leave("bob", 1);
     a.leave("ada", 1); // it was thrown out
     // What it holds is not all that there is.
@@ -82,7 +82,9 @@ async fn without_a_link_a_node_decides_alone_and_tells_later() {
     b.sees("bob", &[]).await;
     b.sees("cid", &[a.socket(1)]).await;
     b.sees("dan", &[a.socket(1)]).await;
-    until("bob is offline", async || a.told().contains(&Presence::Offline("bob".into()))).await;
+    // Told by the other one if its own lease was over.
+    let is_offline = Presence::Offline("bob".into());
+    until("bob is offline", async || [a.told(), b.told()].concat().contains(&is_offline)).await;
 }
 
 #[tokio::test]
@@ -108,16 +110,12 @@ async fn a_redis_that_starts_again_empty_is_filled() {
 #[tokio::test]
 async fn a_redis_that_does_not_answer_holds_nobody_up() {
     let server = RedisServer::start().await;
-    let node = Node::start("n1", server.commands().await);
+    let node = Node::start_with("n1", server.commands().await, LEASE, PATIENCE);
     node.enter("ada", 1).await;
-    let mut connection = server.connection().await;
-    let mut pause = redis::cmd("CLIENT");
-    pause.arg("PAUSE").arg(3000).arg("ALL");
-    pause.query_async::<()>(&mut connection).await.expect("paused");
-    let before = std::time::Instant::now();
-    node.enter("ada", 2).await;
+    server.freeze();
+    within("nobody waits for Redis", node.enter("ada", 2)).await;
     node.leave("ada", 1);
-    assert!(before.elapsed() < Duration::from_millis(1500));
+    server.thaw();
     let other = Node::start("n2", server.commands().await);
     other.sees("ada", &[node.socket(2)]).await;
 }
@@ -194,15 +192,17 @@ async fn everything_is_listed_again_in_few_round_trips() {
     let far = target(&format!("redis://127.0.0.1:{}", way.port));
     let commands = far.connect(&far.config()).await.expect("a way");
     let lease = Duration::from_secs(6);
-    let node = Node::start_with("n1", Commands::single(commands), lease, PATIENCE);
+    let node = Node::start_with("n1", Commands::single(commands), lease, DEADLINE);
     for number in 0..200 {
         node.enter(&format!("user{number}"), number).await;
     }
-    way.delay(Duration::from_millis(100));
+    let way_there = Duration::from_millis(100);
+    way.delay(way_there);
     flush(&server).await;
-    let other = Node::start_with("n2", server.commands().await, lease, PATIENCE);
+    let other = Node::start_with("n2", server.commands().await, lease, DEADLINE);
     until("it is known again", async || other.nodes().await == 2).await;
     let start = std::time::Instant::now();
     until("all are listed", async || other.users().await == Some(200)).await;
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    // One after the other, the 64 of them would take at least so long.
+    assert!(start.elapsed() < 64 * way_there, "{:?}", start.elapsed());
 }

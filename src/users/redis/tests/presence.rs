@@ -10,6 +10,12 @@ fn offline(user: &str) -> Presence {
     Presence::Offline(user.into())
 }
 
+/// A grace time that is not over between two steps of a test, on a busy machine either.
+async fn gracious(name: &str, server: &RedisServer) -> Node {
+    let how = As { grace: Duration::from_secs(4), ..As::default() };
+    Node::start_as(name, server.commands().await, how)
+}
+
 #[tokio::test]
 async fn a_user_is_online_once_and_offline_once() {
     let server = RedisServer::start().await;
@@ -33,8 +39,7 @@ async fn a_user_is_online_once_and_offline_once() {
 #[tokio::test]
 async fn who_comes_back_on_another_node_within_the_grace_time_was_never_away() {
     let server = RedisServer::start().await;
-    let (mut a, mut b) =
-        (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
+    let (mut a, mut b) = (gracious("n1", &server).await, gracious("n2", &server).await);
     for round in 0..20 {
         let (node, other) = if round % 2 == 0 { (&a, &b) } else { (&b, &a) };
         node.enter("ada", round).await;
@@ -64,8 +69,7 @@ async fn who_comes_back_on_another_node_within_the_grace_time_was_never_away() {
 #[tokio::test]
 async fn a_user_whose_node_goes_and_who_comes_back_elsewhere_was_never_away() {
     let server = RedisServer::start().await;
-    let (goes, mut stays) =
-        (Node::start("n1", server.commands().await), Node::start("n2", server.commands().await));
+    let (goes, mut stays) = (gracious("n1", &server).await, gracious("n2", &server).await);
     goes.enter("ada", 1).await;
     goes.enter("bob", 1).await;
     goes.directory.close().await;

@@ -62,7 +62,8 @@ async fn where_redis_does_not_tell_the_limit_only_the_big_frame_is_lost() {
     }
     // All of them where a connection takes less than 25 ms, which a busy machine does not promise.
     assert!(heard > 0, "none of 50");
+    // Others may hear a frame before Redis's answer to it is read here.
+    until("Redis has answered all", async || ann.broker.counts().published == 60).await;
     let counts = ann.broker.counts();
     assert_eq!((counts.publish_errors, counts.dropped_down), (0, 0), "publishing lives on");
-    assert_eq!(counts.published, 60);
 }

@@ -31,6 +31,14 @@ async fn heard(node: &mut Node, wanted: usize) -> [Vec<usize>; 4] {
     heard
 }
 
+/// A node whose frames wait for a master for as long as a busy machine takes to start one.
+async fn patient(url: &str) -> Node {
+    let target = target(url);
+    let rights = Arc::new(Rights::new(target.user(), target.address()));
+    let pending = Pending { age: Duration::from_secs(60), ..Pending::default() };
+    Node::start(Arc::new(RedisBroker::new(target, Kind::Sharded, rights, pending))).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_loss_of_a_master_touches_its_own_channels_alone() {
     for full_coverage in ["no", "yes"] {
@@ -40,7 +48,7 @@ async fn the_loss_of_a_master_touches_its_own_channels_alone() {
             node.command(&set).await.unwrap();
         }
         let url = format!("{},{}", nodes[0].url(), nodes[1].url());
-        let [ann, bob] = [node(&url, Kind::Sharded).await, node(&url, Kind::Sharded).await];
+        let [ann, bob] = [patient(&url).await, patient(&url).await];
         bob.listen(&CHANNELS).await;
         nodes[2].kill();
         // longer than the cluster takes to find out
@@ -54,14 +62,14 @@ async fn the_loss_of_a_master_touches_its_own_channels_alone() {
         assert!(reason.contains(&format!("{} (5461 of 16384 slots)", nodes[2].port)), "{reason}");
         assert_eq!(reason.matches("of 16384").count(), 1, "{reason}");
         // a new channel at a living master is heard at once
-        let listened = Instant::now();
-        bob.listen(&["new{bar}"]).await;
-        assert!(listened.elapsed() < Duration::from_secs(1), "{:?}", listened.elapsed());
+        within("a living master is asked", bob.listen(&["new{bar}"])).await;
         let mark = ann.broker.mark();
         ann.say("new{bar}", "x");
         assert_eq!(ann.broker.taken(mark).await, Ok(()));
         let counts = ann.broker.counts();
-        assert!(counts.queued > 300 && counts.dropped_down == 0, "{counts:?}");
+        // Two of the channels are at the master that is gone.
+        let unsent = counts.queued + usize::try_from(counts.publish_errors).unwrap();
+        assert_eq!((unsent, counts.dropped_down), (2 * sent, 0), "{counts:?}");
         nodes[2].restart().await;
         for node in [&ann, &bob] {
             node.becomes(Link::Up).await;
