@@ -174,6 +174,7 @@ impl Outgoing {
     pub(super) fn passed(&mut self, fence: Fence) {
         self.more.retain(|piece| !matches!(piece, Piece::Fence(other) if *other == fence));
         self.fences = self.more.iter().filter(|piece| matches!(piece, Piece::Fence(_))).count();
+        self.shrink();
     }
 
     /// Whether the frames of the engine have to be looked at, for a fence is not passed yet.
@@ -190,12 +191,17 @@ impl Outgoing {
             return None;
         }
         let piece = self.more.pop_front();
-        if self.more.is_empty() {
-            self.more = VecDeque::new(); // gives its memory back
-        }
+        self.shrink();
         match piece {
             Some(Piece::Chunk(chunk)) => Some(chunk),
             _ => None,
+        }
+    }
+
+    /// An idle client keeps no memory for this.
+    fn shrink(&mut self) {
+        if self.more.is_empty() {
+            self.more = VecDeque::new();
         }
     }
 

@@ -383,9 +383,9 @@ fn add(io: &SocketIo<Adapter>, entrance: Entrance) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// How many bytes tungstenite reads at first. The number is small, because each idle connection
-/// keeps a buffer of this size. It grows with the first frame that is larger.
-const WS_READ_BUFFER: usize = 128;
+/// How many bytes tungstenite reads at once. The number is small, because each idle connection keeps
+/// a buffer of this size, and not smaller, because most events come in one read.
+const WS_READ_BUFFER: usize = 512;
 
 fn engine(config: &Config, parser: Parser) -> SocketIoBuilder {
     let engine = &config.engine;

@@ -13,9 +13,9 @@ const NIL: u8 = 0xc0;
 
 /// The result of reading a packet.
 pub(super) enum Read<'a> {
-    /// The packet passes: the engine reads it.
+    /// The packet passes: the engine reads it, or ends the session.
     AsItIs,
-    /// No server can read it.
+    /// This is no packet, and no server can read it.
     Unreadable,
     /// The packet passes. The client asks to join this namespace.
     Connect(&'a [u8]),
@@ -24,7 +24,9 @@ pub(super) enum Read<'a> {
 }
 
 pub(super) fn read(packet: &[u8]) -> Read<'_> {
-    read_members(packet).unwrap_or(Read::Unreadable)
+    let is_packet = matches!(Reader::new(packet).token(), Ok(Token::Map(1..=MEMBERS)));
+    let otherwise = if is_packet { Read::AsItIs } else { Read::Unreadable };
+    read_members(packet).unwrap_or(otherwise)
 }
 
 fn read_members(packet: &[u8]) -> Option<Read<'_>> {

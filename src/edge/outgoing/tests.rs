@@ -62,6 +62,9 @@ fn a_fence_holds_what_is_behind_it_until_it_is_passed() {
     outgoing.passed(first);
     assert_eq!(taken(&mut outgoing), [0x82, 1, 2, 0x82, 1, 3]);
     assert!(!outgoing.is_fenced() && outgoing.is_empty());
+    outgoing.fence();
+    outgoing.passed(Fence(3));
+    assert_eq!((outgoing.first.capacity(), outgoing.more.capacity()), (0, 0));
 }
 
 #[test]
