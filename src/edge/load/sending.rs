@@ -144,9 +144,10 @@ impl Load {
         self.has_outgoing.store(false, Ordering::SeqCst);
     }
 
-    /// The reading side is about to sleep, or to work: then it looks for waiting frames itself.
+    /// The reading side is about to sleep, or to work: then it looks for waiting frames itself. Returns
+    /// whether it was at work.
     #[inline]
-    pub(in crate::edge) fn reader_is_awake(&self, is_awake: bool) {
-        self.is_reader_awake.store(is_awake, Ordering::SeqCst);
+    pub(in crate::edge) fn reader_is_awake(&self, is_awake: bool) -> bool {
+        self.is_reader_awake.swap(is_awake, Ordering::SeqCst)
     }
 }

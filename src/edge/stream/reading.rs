@@ -318,6 +318,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EdgeIo<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
         before: usize,
+        was_at_work: bool,
     ) -> Poll<io::Result<()>> {
         loop {
             if self.transport.is_killed() {
@@ -329,7 +330,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EdgeIo<S> {
                 return self.last(cx, buf);
             }
             let has_words = self.slow.as_ref().is_some_and(|slow| slow.has_to_write());
-            if has_words || self.sending.is_some() || self.transport.load.has_outgoing() {
+            // What was just answered waits for the other clients' turns: their events may bring more
+            // for this client, and it leaves together.
+            let is_paused = self.transport.load.is_paused();
+            let waits = was_at_work && self.held.is_none() && !is_paused;
+            let has_frames = self.sending.is_some() || self.transport.load.has_outgoing();
+            if has_words || (has_frames && !waits) {
                 if let Poll::Ready(said) = self.say_now(cx) {
                     said?;
                 }
@@ -342,7 +348,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EdgeIo<S> {
             if self.ending.is_some() && self.ready.is_empty() && self.held.is_none() {
                 return self.last(cx, buf);
             }
-            if self.transport.load.is_paused() {
+            if is_paused {
                 return self.pause(cx, buf);
             }
             self.paused = None;
@@ -356,7 +362,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EdgeIo<S> {
             if self.ending.is_some() {
                 return self.last(cx, buf);
             }
-            ready!(self.read(cx, buf))?;
+            match self.read(cx, buf) {
+                Poll::Pending => {
+                    if has_frames && waits {
+                        cx.waker().wake_by_ref();
+                    }
+                    return Poll::Pending;
+                }
+                Poll::Ready(read) => read?,
+            }
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }
@@ -409,8 +423,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for EdgeIo<S> {
         let this = self.get_mut();
         let before = buf.filled().len();
         this.transport.load.reader.register(cx.waker());
-        this.transport.load.reader_is_awake(false);
-        let read = this.read_on(cx, buf, before);
+        let was_at_work = this.transport.load.reader_is_awake(false);
+        let read = this.read_on(cx, buf, before, was_at_work);
         if matches!(read, Poll::Ready(Ok(()))) && buf.filled().len() > before {
             // the engine asks for more when it has handled this
             this.transport.load.reader_is_awake(true);
