@@ -9,7 +9,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioTimer;
 use socketioxide::adapter::Adapter;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use super::{
     proxy_protocol,
-    reasons::KillReason,
+    reasons::{KillReason, RefuseReason},
     request_line::{BodyLength, Escaping},
     router::Edge,
     tls::Tls,
@@ -33,6 +33,12 @@ const LARGEST_HEAD: usize = 16 * 1024;
 /// Lines of a request's head. Node.js takes 2000; a session keeps those of its handshake.
 const MOST_HEADERS: usize = 256;
 
+/// The answer to HTTP/2. A client that speaks it without TLS does not ask before; where the protocol
+/// is agreed upon, HTTP/1.1 is.
+const NOT_HTTP_2: &str = "HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\n\
+                          content-type: text/plain; charset=utf-8\r\ncontent-length: 48\r\n\r\n\
+                          HTTP/2 is not spoken here. Please use HTTP/1.1.\n";
+
 /// Serves one connection: requests under the path go to the edge, all others to `other`. After
 /// `stop` it ends when the request under way is answered.
 pub(crate) async fn serve_connection<A: Adapter>(
@@ -44,6 +50,12 @@ pub(crate) async fn serve_connection<A: Adapter>(
     stop: CancellationToken,
 ) {
     Connection { edge, other, peer }.run(stream, tls, stop).await;
+}
+
+/// A peer that does not take the answer has hung up.
+async fn refuse_http_2(mut stream: impl AsyncWrite + Unpin) {
+    let _ = stream.write_all(NOT_HTTP_2.as_bytes()).await;
+    let _ = stream.shutdown().await;
 }
 
 struct Connection<A: Adapter> {
@@ -72,8 +84,12 @@ impl<A: Adapter> Connection<A> {
         let handshake = tls.acceptor().accept(stream);
         match timeout(self.edge.options.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => self.serve(stream, stop).await,
-            Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
+            Ok(Err(error)) => {
+                tracing::debug!(client.address = %self.peer.ip(), %error, "no TLS handshake");
+            }
+            Err(_) => {
+                tracing::debug!(client.address = %self.peer.ip(), "a TLS handshake took too long");
+            }
         }
     }
 
@@ -94,17 +110,25 @@ impl<A: Adapter> Connection<A> {
             let answer = self.answer(request, &body_length);
             answer.inspect_ok(|response| conversation.answers(response))
         });
-        let mut connection =
-            std::pin::pin!(http.serve_connection(ForHttp::new(stream), service).with_upgrades());
+        let mut connection = http.serve_connection(ForHttp::new(stream), service).with_upgrades();
         let served = tokio::select! {
             served = &mut connection => served,
             () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                (&mut connection).await
             }
         };
         if let Err(error) = served {
             tracing::trace!(%error, "a connection broke");
+            if error.is_parse_version_h2() {
+                self.edge.transports.count_refused(RefuseReason::BadRequest);
+                tracing::debug!(client.address = %self.peer.ip(), "HTTP/2 is refused");
+                if let Some(parts) = connection.into_parts() {
+                    // In a box, because each connection has room for the largest of its futures.
+                    Box::pin(refuse_http_2(parts.io.into_inner())).await;
+                }
+                return;
+            }
             // Unwritten bytes are left in the connection.
             if let Some(unread) = conversation.unread() {
                 let reason = conversation.given_up().unwrap_or(KillReason::PollAborted);

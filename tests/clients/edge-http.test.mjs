@@ -235,6 +235,25 @@ describe("answers to polls", async () => {
   });
 });
 
+it("HTTP/2 without TLS is refused in a way that people and programs can read", async (t) => {
+  const [port] = await freePorts(1);
+  const server = await serverFor(t, { admin_listen: `127.0.0.1:${port}`, log: { level: "debug" } });
+  const socket = tcp({ port: Number(new URL(server.url).port), host: "127.0.0.1" });
+  t.after(() => socket.destroy());
+  let answer = "";
+  socket.on("data", (chunk) => (answer += chunk));
+  // As a client begins that knows, or believes to know, what the server speaks.
+  socket.write(Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])]));
+  await within(DEADLINE, "the end", once(socket, "close"));
+  assert.match(answer, /^HTTP\/1\.1 505 .*\r\n\r\nHTTP\/2 is not spoken here\. Please use HTTP\/1\.1\.\n$/s);
+  await until("a line in the log", () => /HTTP\/2 is refused .*client\.address=127\.0\.0\.1/.test(server.logs));
+  const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  assert.match(metrics, /switchboard_requests_refused_total\{reason="bad_request"\} 1\n/);
+
+  const { status } = await httpRequest(server, POLLING, { headers: { connection: "upgrade, http2-settings", upgrade: "h2c", "http2-settings": "AAMAAABkAAQAoAAAAAIAAAAA" } });
+  assert.equal(status, 200, "who only offers it is answered in HTTP/1.1");
+});
+
 it("engine.parser = msgpack speaks to clients with that parser", async (t) => {
   const server = await serverFor(t, { engine: { parser: "msgpack" } });
   for (const transports of [["websocket"], ["polling"]]) {
