@@ -119,6 +119,10 @@ describe("the log", { concurrency: 2 }, () => {
     await until("the connect is told", () => /socket connected .*user\.id="alice" client\.address=127\.0\.0\.1 transport="websocket"/.test(server.logs));
     socket.disconnect();
     await until("the disconnect is told", () => /socket disconnected .*user\.id="alice" client\.address=127\.0\.0\.1 reason="client namespace disconnect"/.test(server.logs));
+    await connectWith(t, server, await token("bob", {}, { secret: HS256 }));
+    server.signal("SIGTERM");
+    await until("whose connection is cut is told", () => /transport cut client\.address=127\.0\.0\.1 reason="drain"/.test(server.logs));
+    await until("and which user's socket went with it", () => /socket disconnected .*user\.id="bob" client\.address=127\.0\.0\.1 reason="transport (close|error)"/.test(server.logs));
   });
 });
 

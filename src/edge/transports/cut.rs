@@ -53,7 +53,7 @@ impl Transports {
         if !transport.mark_killed(reason, count) {
             return false;
         }
-        tracing::debug!(reason = reason.as_str(), "transport cut");
+        tracing::debug!(client.address = %transport.peer, reason = reason.as_str(), "transport cut");
         transport.end();
         if transport.phase() != Phase::Websocket {
             self.close_in_engine(transport);
