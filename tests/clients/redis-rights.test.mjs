@@ -72,7 +72,8 @@ for (const protocol of ["classic", "sharded"]) {
     });
 
     const publish = protocol === "classic" ? "publish" : "spublish";
-    const lacking = { "scripts": "evalsha", "writes": "zadd", "publishing": publish };
+    const count = protocol === "classic" ? "pubsub|numsub" : "pubsub|shardnumsub";
+    const lacking = { "scripts": "evalsha", "writes": "zadd", "publishing": publish, "counting": count };
     for (const [what, command] of Object.entries(lacking)) {
       it(`without the right for ${what} a node is not ready, says why, and answers nothing false`, { timeout: 120_000 }, async (t) => {
         const redis = await redisFor(t);
@@ -83,7 +84,12 @@ for (const protocol of ["classic", "sharded"]) {
         assert.deepEqual(await a.ready(), { status: 503, reasons: [named] });
         assert.equal(a.logs.split(named).length, 2, `one warning:\n${a.logs}`);
         const alice = await connectWith(t, a, await token("alice"));
-        if (command !== publish) {
+        if (command === count) {
+          // Whoever does not know the other nodes does not know whose acknowledgements are missing.
+          alice.on("what", (answer) => answer("alice"));
+          assert.equal((await a.api("POST", "/emit", { users: ["alice"], event: "what", ack: { timeout_ms: 1_000 } })).body.error?.code, "unavailable");
+          assert.equal((await a.api("GET", "/rooms/x")).status, 503);
+        } else if (command !== publish) {
           for (const path of ["/users", "/users/alice", "/nodes"]) assert.equal((await a.api("GET", path)).body.error?.code, "unavailable", path);
           assert.equal((await a.api("POST", "/users/online", { ids: ["alice", "eve"] })).status, 503);
         } else {
@@ -91,7 +97,10 @@ for (const protocol of ["classic", "sharded"]) {
           assert.equal((await a.api("GET", "/rooms/x")).status, 503);
         }
         const gone = disconnected(alice);
-        assert.equal((await a.api("POST", "/users/alice/disconnect", {})).body.error?.code, "unavailable");
+        const answer = await a.api("POST", "/users/alice/disconnect", {});
+        // Where a user is stands in the directory, and needs no count.
+        if (command === count) assert.deepEqual(answer.body, { disconnected: 1 });
+        else assert.equal(answer.body.error?.code, "unavailable");
         await gone; // what can be done here is done
 
         await redis.cli("ACL", "SETUSER", "switchboard", `+${command}`);

@@ -4,7 +4,9 @@ use rand::seq::SliceRandom as _;
 use redis::{AsyncConnectionConfig, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 
 use super::{Kind, slots::Slots};
-use crate::link::{hello::hello, ranges::Address, target::Target, wanted::Wanted};
+use crate::link::{
+    hello::hello, ranges::Address, refusal::is_of_rights, target::Target, wanted::Wanted,
+};
 
 /// The server of a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +113,8 @@ pub(super) async fn knows(
     let answer: RedisResult<Value> = question.arg("SHARDNUMSUB").query_async(connection).await;
     match answer {
         Err(error) if error.is_io_error() => Err(error.into()),
+        // It says nothing about the version. The trials of rights name what is refused.
+        Err(error) if is_of_rights(&error) => Ok(()),
         Err(error) => {
             Err(OpenError::Unfit(format!("sharded channels need Redis 7 or later ({error})")))
         }
