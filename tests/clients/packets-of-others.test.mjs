@@ -5,9 +5,11 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import { Inbox, ack, connect, connectWith, openV2, heard } from "./support/clients.mjs";
+import { Cluster } from "./support/cluster.mjs";
 import { RawSocket } from "./support/raw.mjs";
 import { freePorts, serverForThisFile } from "./support/server.mjs";
 import { SECRET, token } from "./support/tokens.mjs";
+import { until } from "./support/waiting.mjs";
 
 const [adminPort] = await freePorts(1);
 const server = await serverForThisFile({
@@ -79,6 +81,32 @@ describe("what no client takes is refused to the sender, and nobody else notices
     assert.deepEqual(inbox.of("events"), [[{ 'a"b': 1, é: [{ _placeholder: false }] }, "😀"]]);
     assert.ok(tab.connected, OVER);
   });
+});
+
+describe("what comes from other nodes and no client takes", { concurrency: 2 }, () => {
+  for (const protocol of ["classic", "sharded"]) {
+    it(`is dropped and counted, and the clients stay: ${protocol}`, { timeout: 120_000 }, async (t) => {
+      const [port] = await freePorts(1);
+      const { servers: { a, n } } = await Cluster.start(t, { protocol, ours: ["a"], nodes: { n: {} }, config: { admin_listen: `127.0.0.1:${port}` } });
+      const malformed = async () => {
+        const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+        return Number(/switchboard_cluster_dropped_total\{reason="malformed"\} (\d+)/.exec(metrics)[1]);
+      };
+      const member = await connect(t, a);
+      const inbox = new Inbox(member);
+      // A Node.js server checks nothing of what it sends.
+      await n.run((io) => {
+        const bytes = Buffer.from("x");
+        io.emit("t", Array(11).fill(bytes));
+        io.emit("t", [bytes, { _placeholder: true, num: 7 }]);
+        io.emit("t", Array(10).fill(bytes));
+      });
+      await until("what can be taken comes", () => inbox.of("t").length > 0);
+      assert.deepEqual(inbox.of("t").map(([{ length }]) => length), [10]);
+      assert.equal(await malformed(), 2);
+      assert.ok(member.connected, OVER);
+    });
+  }
 });
 
 describe("acknowledgements that the API asks for", () => {
