@@ -100,6 +100,7 @@ for (const kind of PROXIES) {
         await until("the client is somewhere", () => socket.connected, 10_000);
         assert.equal(await nodeOf(socket), "n2");
       }
+      assert.deepEqual(sockets.flatMap((socket) => socket.failures), [], "whoever is moved finds the other node");
     });
 
     it("brings everybody back when a node dies", async (t) => {
