@@ -174,6 +174,13 @@ impl Default for Config {
 
 impl Config {
     /// The defaults after a change; the [module](self) has an example.
+    ///
+    /// ```
+    /// use switchboard::Config;
+    ///
+    /// let config = Config::with(|config| config.workers = 2);
+    /// assert_eq!(config.path, Config::default().path);
+    /// ```
     pub fn with(change: impl FnOnce(&mut Self)) -> Self {
         let mut config = Self::default();
         change(&mut config);

@@ -94,6 +94,22 @@ impl From<Unknown> for Fault {
 }
 
 /// A page of users, in the order of their ids.
+///
+/// ```
+/// use switchboard::{Fault, Switchboard};
+///
+/// async fn everybody(server: &Switchboard) -> Result<usize, Fault> {
+///     let (mut count, mut next) = (0, None::<switchboard::id::UserId>);
+///     loop {
+///         let page = server.users(next.as_deref(), 100).await?;
+///         count += page.users.len();
+///         next = page.next;
+///         if next.is_none() {
+///             return Ok(count);
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct UserPage {

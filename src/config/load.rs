@@ -103,6 +103,14 @@ impl fmt::Debug for Sources {
 }
 
 /// A valid configuration.
+///
+/// ```
+/// use switchboard::config::{self, Sources};
+///
+/// let loaded = config::load(&Sources::new().flag("--workers", "workers", "2"))?;
+/// assert_eq!(loaded.config.workers, 2);
+/// # Ok::<(), switchboard::config::ConfigErrors>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Loaded {

@@ -31,6 +31,13 @@ impl fmt::Display for Origin {
 }
 
 /// One problem: `engine.ping_timeout: must be more than 0 (switchboard.toml:7)`.
+///
+/// ```
+/// use switchboard::config::{self, Sources};
+///
+/// let errors = config::load(&Sources::new().flag("--workers", "workers", "many")).unwrap_err();
+/// assert!(errors.problems()[0].to_string().starts_with("workers: "));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     key: Option<String>,

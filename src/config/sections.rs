@@ -28,6 +28,13 @@ const fn secs(n: u64) -> Duration {
 }
 
 /// `[log]`: what is logged, and how.
+///
+/// ```
+/// use switchboard::{Config, config::LogFormat};
+///
+/// let config = Config::with(|config| config.log.format = LogFormat::Json);
+/// assert_eq!(config.log.level.as_str(), "info");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -83,6 +90,13 @@ pub enum LogFormat {
 }
 
 /// `[engine]`: the transport, with the names and defaults of Socket.IO.
+///
+/// ```
+/// use switchboard::Config;
+///
+/// let config = Config::with(|config| config.engine.cors_origins = vec!["https://app.example.com".into()]);
+/// assert_eq!(config.engine.ping_interval.as_secs(), 25);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -161,6 +175,13 @@ pub enum Transport {
 }
 
 /// `[edge]`: between the client and Socket.IO.
+///
+/// ```
+/// use switchboard::Config;
+///
+/// let config = Config::with(|config| config.edge.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()]);
+/// assert!(config.check().errors.is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -212,6 +233,13 @@ impl Default for Edge {
 }
 
 /// `[recovery]`: connection state recovery, as in Socket.IO 4.6.
+///
+/// ```
+/// use switchboard::Config;
+///
+/// let config = Config::with(|config| config.recovery.enabled = true);
+/// assert_eq!(config.check().errors[0].to_string(), "recovery: this version does not recover connections");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -230,6 +258,16 @@ impl Default for Recovery {
 }
 
 /// `[users]`: users and their presence.
+///
+/// ```
+/// use switchboard::{Config, config::OverLimit};
+///
+/// let config = Config::with(|config| {
+///     config.users.max_sockets = 5;
+///     config.users.over_limit = OverLimit::DisconnectOldest;
+/// });
+/// assert!(config.check().errors.is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -267,6 +305,13 @@ pub enum OverLimit {
 }
 
 /// `[rooms]`: rooms of the built-in gateway.
+///
+/// ```
+/// use switchboard::Config;
+///
+/// let config = Config::with(|config| config.rooms.may_join = vec!["lobby".parse().unwrap(), "public:*".parse().unwrap()]);
+/// assert!(config.rooms.may_join[1].matches("public:games"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -283,6 +328,13 @@ impl Default for Rooms {
 }
 
 /// `[limits]`: the most that one client, or all together, may use.
+///
+/// ```
+/// use switchboard::Config;
+///
+/// let config = Config::with(|config| config.limits.events_per_second = 50);
+/// assert_eq!(config.limits.max_connections, 0, "no limit");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -325,6 +377,15 @@ impl Default for Limits {
 }
 
 /// `[drain]`: how a node stops.
+///
+/// ```
+/// use std::time::Duration;
+/// use switchboard::Config;
+///
+/// let config = Config::with(|config| config.drain.spread = Duration::from_secs(60));
+/// let problem = &config.check().errors[0];
+/// assert_eq!(problem.keys[0], "drain.spread", "the timeout has to be longer, too");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -349,6 +410,13 @@ impl Default for Drain {
 }
 
 /// `[admin]`: the administration API.
+///
+/// ```
+/// use switchboard::{Config, config::Secrets};
+///
+/// let config = Config::with(|config| config.admin.api_keys = Secrets::from_iter(["a key for the back end"]));
+/// assert_eq!(config.admin.api_keys.len(), 1);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -359,6 +427,13 @@ pub struct Admin {
 }
 
 /// `[tls]`: TLS on the public port; both files or neither.
+///
+/// ```
+/// use switchboard::Config;
+///
+/// let config = Config::with(|config| config.tls.cert_file = Some("cert.pem".into()));
+/// assert_eq!(config.check().errors[0].to_string(), "tls.cert_file: needs tls.key_file");
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]

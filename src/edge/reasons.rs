@@ -2,6 +2,12 @@
 //! metrics.
 
 /// Why the server cut a transport. The name is a label of the metrics.
+///
+/// ```
+/// use switchboard::server::KillReason;
+///
+/// assert_eq!(KillReason::SlowConsumer.as_str(), "slow_consumer");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -53,6 +59,12 @@ impl KillReason {
 }
 
 /// Why a handshake was refused before the engine knew of it. The name is a label of the metrics.
+///
+/// ```
+/// use switchboard::server::RefuseReason;
+///
+/// assert_eq!(RefuseReason::BadRequest.as_str(), "bad_request");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[non_exhaustive]

@@ -23,6 +23,13 @@ pub fn handle<Parameters>(handler: impl IntoHandler<Parameters>) -> Handle {
 }
 
 /// A handler with its own interceptors, made by [`handle`].
+///
+/// ```
+/// use switchboard::{Data, Gateway, Reply, gateway::{handle, handle::Handle, interceptor::Logging}};
+///
+/// let echo: Handle = handle(async |Data(text): Data<String>| Reply::ack(&text)).intercept(Logging);
+/// let gateway = Gateway::new("/").on("echo", echo);
+/// ```
 pub struct Handle {
     pub(crate) handler: Arc<dyn Handler>,
     pub(crate) interceptors: Vec<Arc<dyn Interceptor>>,

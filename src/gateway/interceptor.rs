@@ -57,6 +57,18 @@ pub trait Interceptor: Send + Sync + 'static {
 }
 
 /// The rest of the chain: the interceptors further in, then the handler.
+///
+/// ```
+/// use switchboard::{Code, Event, Fault, gateway::interceptor::{Next, Outcome}};
+///
+/// /// Events of guests go no further.
+/// async fn users_only(event: Event, next: Next<'_>) -> Outcome {
+///     match event.socket().user() {
+///         Some(_) => next.run(event).await,
+///         None => Err(Fault::new(Code::Forbidden, "for users only")),
+///     }
+/// }
+/// ```
 pub struct Next<'a> {
     rest: &'a [Arc<dyn Interceptor>],
     handler: &'a Arc<dyn Handler>,

@@ -217,6 +217,14 @@ impl Default for Kind {
 }
 
 /// The outcome of an event: replies, or the fault for its acknowledgement.
+///
+/// ```
+/// use switchboard::{Fault, gateway::reply::Outcome};
+///
+/// fn is_lost(outcome: &Outcome) -> bool {
+///     outcome.as_ref().is_err_and(Fault::retry)
+/// }
+/// ```
 pub type Outcome = Result<Replies, Fault>;
 
 impl Replies {

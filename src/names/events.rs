@@ -1,6 +1,12 @@
 //! Event names that Socket.IO or the server reserves.
 
 /// The names that Socket.IO reserves, as in the official clients.
+///
+/// ```
+/// use switchboard::names::events::RESERVED_EVENTS;
+///
+/// assert!(RESERVED_EVENTS.contains(&"connect_error"));
+/// ```
 pub const RESERVED_EVENTS: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 

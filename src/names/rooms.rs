@@ -22,6 +22,12 @@ use crate::{
 pub const NUMERIC_ROOM: char = '\0';
 
 /// The room of every socket with a valid token.
+///
+/// ```
+/// use switchboard::names::rooms::{AUTHENTICATED, is_reserved};
+///
+/// assert!(is_reserved(AUTHENTICATED, "user:"), "no client joins it by itself");
+/// ```
 pub const AUTHENTICATED: &str = "authenticated";
 
 /// Whether the server reserves a room, so that no client may join or leave it. Reserved are the

@@ -55,6 +55,19 @@ pub enum BuildError {
 }
 
 /// Why a server stopped serving.
+///
+/// ```
+/// use switchboard::{Gateway, Switchboard, server::ServeError};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+/// let refused = server.bind(taken.local_addr()?).await;
+/// assert!(matches!(refused, Err(ServeError::Bind { .. })));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {

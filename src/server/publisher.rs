@@ -43,6 +43,16 @@ impl std::fmt::Debug for Publisher {
 }
 
 /// Why a message did not reach the cluster.
+///
+/// ```
+/// use switchboard::{Config, server::{PublishError, Publisher}};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let refused = Publisher::connect(&Config::default()).await;
+/// assert!(matches!(refused, Err(PublishError::Url(_))), "redis.url is not set");
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {

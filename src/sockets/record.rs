@@ -16,6 +16,14 @@ use crate::{
 /// be kept.
 ///
 /// In JSON, times are milliseconds since the Unix epoch, and missing values are `null`.
+///
+/// ```
+/// use switchboard::{Socket, sockets::SocketRecord};
+///
+/// fn written_and_read(socket: &Socket) -> serde_json::Result<SocketRecord> {
+///     serde_json::from_str(&serde_json::to_string(&socket.record())?)
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SocketRecord {

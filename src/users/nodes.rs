@@ -11,6 +11,16 @@ use serde::Serialize;
 use crate::id::NodeId;
 
 /// A node of the cluster.
+///
+/// ```
+/// use switchboard::{Fault, Switchboard};
+///
+/// async fn busiest(server: &Switchboard) -> Result<Option<String>, Fault> {
+///     let nodes = server.nodes().await?;
+///     let busiest = nodes.into_iter().max_by_key(|node| node.sockets);
+///     Ok(busiest.map(|node| node.id.to_string()))
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NodeInfo {

@@ -10,6 +10,13 @@ use crate::{
 };
 
 /// `[admin_ui]`: the official Socket.IO Admin UI, which connects to a namespace of its own.
+///
+/// ```
+/// use switchboard::Config;
+///
+/// let config = Config::with(|config| config.admin_ui.enabled = true);
+/// assert_eq!(config.check().errors[0].keys[1], "admin_ui.username");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]

@@ -10,6 +10,16 @@ use crate::{
 };
 
 /// `[auth]`: who may connect. Several kinds of keys may be configured together.
+///
+/// ```
+/// use switchboard::{Config, config::{AuthMode, Secrets}};
+///
+/// let config = Config::with(|config| {
+///     config.auth.hs256_secret = Secrets::from_iter(["a secret of at least 32 bytes, please"]);
+///     config.auth.mode = AuthMode::Required;
+/// });
+/// assert!(config.auth.has_key());
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]

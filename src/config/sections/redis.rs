@@ -11,6 +11,16 @@ use crate::{
 };
 
 /// `[redis]`: the link to the other nodes.
+///
+/// ```
+/// use switchboard::{Config, config::{SecretUrl, WireProtocol}};
+///
+/// let config = Config::with(|config| {
+///     config.redis.url = Some(SecretUrl::new("redis://:password@10.0.0.5"));
+///     config.redis.protocol = WireProtocol::Sharded;
+/// });
+/// assert!(config.check().errors.is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]

@@ -6,6 +6,13 @@ use crate::{config::serde_with, secret::SecretUrl};
 
 /// `[traces]`: where the spans of a node go, and which spans there are. Needs the cargo feature
 /// `otlp`.
+///
+/// ```
+/// use switchboard::Config;
+///
+/// let config = Config::with(|config| config.traces.sample_ratio = 0.01);
+/// assert!(config.traces.endpoint.is_none(), "no spans");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]

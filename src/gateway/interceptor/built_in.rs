@@ -144,6 +144,13 @@ struct Counters {
 }
 
 /// The counts of a [`Counting`] since it was made.
+///
+/// ```
+/// use switchboard::gateway::interceptor::{Counting, Counts};
+///
+/// let counting = Counting::new();
+/// assert_eq!(counting.counts(), Counts::default());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Events that reached the interceptor.

@@ -25,6 +25,18 @@ use crate::{
 };
 
 /// The answers of the cluster's nodes to a question.
+///
+/// ```
+/// use switchboard::{Fault, Switchboard};
+///
+/// async fn in_lobby(server: &Switchboard) -> Result<usize, Fault> {
+///     let answers = server.of("/").room("lobby").fetch_sockets().await?;
+///     if !answers.missing_nodes.is_empty() {
+///         println!("at least, since some nodes are silent: {:?}", answers.missing_nodes);
+///     }
+///     Ok(answers.values.len())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Answers<T> {
@@ -44,6 +56,16 @@ impl<T> Answers<T> {
 }
 
 /// The acknowledgements of clients.
+///
+/// ```
+/// use std::time::Duration;
+/// use switchboard::{Switchboard, payload::PayloadError};
+///
+/// async fn all_are_there(server: &Switchboard) -> Result<bool, PayloadError> {
+///     let acks = server.of("/").room("team").emit_with_ack("there?", &(), Duration::from_secs(2)).await?;
+///     Ok(acks.cluster_asked && acks.missing_nodes.is_empty() && acks.acks.len() == acks.expected)
+/// }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Acks {
@@ -75,6 +97,17 @@ impl Acks {
 }
 
 /// A socket of any node, as `fetchSockets` of Socket.IO shows it.
+///
+/// ```
+/// use switchboard::{Fault, Switchboard};
+///
+/// async fn rooms_of_guests(server: &Switchboard) -> Result<(), Fault> {
+///     for socket in server.of("/").room("guests").fetch_sockets().await?.values {
+///         println!("{} is in {:?}", socket.id, socket.rooms);
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RemoteSocket {
