@@ -151,16 +151,19 @@ impl Load {
             if !state.has_room(size, bounds) {
                 return false;
             }
-            state.packets += size.packets;
-            state.bytes += size.bytes;
-            state.share += size.bytes / targets.max(1);
+            state.waits(size, size.bytes / targets.max(1));
             true
         });
-        match self.budget.get() {
-            _ if !fits => Room::Full,
-            Some(budget) if budget.limit_if_exceeded().is_some() => Room::NodeFull,
-            _ => Room::Enough,
+        match fits {
+            false => Room::Full,
+            true if self.is_node_full() => Room::NodeFull,
+            true => Room::Enough,
         }
+    }
+
+    /// Whether too much waits on this node.
+    fn is_node_full(&self) -> bool {
+        self.budget.get().is_some_and(|budget| budget.limit_if_exceeded().is_some())
     }
 
     /// This much has been written to the client, or taken by its poll.

@@ -115,6 +115,8 @@ impl Entrance {
         if entered.is_err() {
             // socketioxide removes a refused socket.
             socket.adapter().explain_hand_out();
+        } else if is_told_its_id(raw) {
+            socket.adapter().admits(raw.id, id);
         }
         entered
     }
@@ -182,6 +184,12 @@ impl Entrance {
         raw.on_fallback(Receive { inbox, _membership: membership });
         Ok(())
     }
+}
+
+/// Whether a CONNECT tells the client its id. A client of version 2 calls itself by its connection,
+/// whatever the server says.
+fn is_told_its_id(raw: &RawSocket<Adapter>) -> bool {
+    raw.protocol() == ProtocolVersion::V5
 }
 
 /// Whether a client may be in the rooms that its token names. One forbidden room refuses the whole
@@ -335,21 +343,11 @@ impl ConnectHandler<Adapter, ()> for Entrance {
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
         Box::pin(async move {
             let transports = self.0.around.context.transports();
-            // A client of version 2 calls itself by its connection, whatever the server says.
-            let is_told = raw.protocol() == ProtocolVersion::V5;
-            let id = match is_told {
+            let id = match is_told_its_id(&raw) {
                 true => SocketId::random(),
                 false => SocketId::of_connection(raw.id, raw.ns()),
             };
-            let Err(fault) = self.admit(&raw, id, auth.as_ref()).await else {
-                if is_told {
-                    match self.0.around.adapters.get(raw.ns()) {
-                        Some(adapter) => adapter.admits(raw.id, id),
-                        None => transports.admit_as(raw.id, raw.ns(), id),
-                    }
-                }
-                return Ok(());
-            };
+            let Err(fault) = self.admit(&raw, id, auth.as_ref()).await else { return Ok(()) };
             tracing::debug!(
                 socket.id = %id,
                 namespace = raw.ns(),

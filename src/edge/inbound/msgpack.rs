@@ -24,9 +24,10 @@ pub(super) enum Read<'a> {
 }
 
 pub(super) fn read(packet: &[u8]) -> Read<'_> {
-    let is_packet = matches!(Reader::new(packet).token(), Ok(Token::Map(1..=MEMBERS)));
-    let otherwise = if is_packet { Read::AsItIs } else { Read::Unreadable };
-    read_members(packet).unwrap_or(otherwise)
+    read_members(packet).unwrap_or_else(|| match Reader::new(packet).token() {
+        Ok(Token::Map(1..=MEMBERS)) => Read::AsItIs,
+        _ => Read::Unreadable,
+    })
 }
 
 fn read_members(packet: &[u8]) -> Option<Read<'_>> {

@@ -57,9 +57,7 @@ impl Load {
                 }
                 state.outgoing.way = Way::Direct;
             }
-            state.packets += size.packets;
-            state.bytes += size.bytes;
-            state.share += share;
+            state.waits(size, share);
             state.outgoing.append(frame);
             has_come = !self.has_outgoing.swap(true, Ordering::SeqCst);
             Sent::Appended
@@ -67,11 +65,9 @@ impl Load {
         if has_come && !self.is_reader_awake.load(Ordering::SeqCst) {
             self.reader.wake();
         }
-        match self.budget.get() {
-            Some(budget) if sent == Sent::Appended && budget.limit_if_exceeded().is_some() => {
-                Sent::NodeFull
-            }
-            _ => sent,
+        match sent {
+            Sent::Appended if self.is_node_full() => Sent::NodeFull,
+            sent => sent,
         }
     }
 

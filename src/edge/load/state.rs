@@ -54,6 +54,13 @@ impl State {
         (self.packets == 0 && self.answers == 0) || waiting + size.bytes <= bounds.bytes
     }
 
+    /// A packet waits for the client. `share` is the part of it that is held for this client alone.
+    pub(super) fn waits(&mut self, size: Size, share: usize) {
+        self.packets += size.packets;
+        self.bytes += size.bytes;
+        self.share += share;
+    }
+
     pub(super) fn taken(&mut self, size: Size) {
         self.progress = self.progress.wrapping_add(1);
         self.packets = self.packets.saturating_sub(size.packets);

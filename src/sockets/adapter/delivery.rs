@@ -37,6 +37,18 @@ pub(super) struct ToCut {
     pub(super) is_node_full: bool,
 }
 
+impl ToCut {
+    /// Notes the fate of a frame for a client. Returns whether it is on its way.
+    fn note(&mut self, sid: Sid, sent: Sent) -> bool {
+        match sent {
+            Sent::Full => self.full.push(sid),
+            Sent::NodeFull => self.is_node_full = true,
+            _ => {}
+        }
+        matches!(sent, Sent::Appended | Sent::NodeFull)
+    }
+}
+
 impl Adapter {
     /// The socket's CONNECT is next, with this id. From now on packets come to it after that.
     pub(crate) fn admits(&self, sid: Sid, id: SocketId) {
@@ -88,14 +100,8 @@ impl Adapter {
             for slot in &*targets {
                 let member = members.at(*slot);
                 match self.send(member, &packet, &frame, targets.len(), is_volatile) {
-                    Sent::Appended => delivered.queued += 1,
-                    Sent::NodeFull => {
-                        delivered.queued += 1;
-                        cut.is_node_full = true;
-                    }
-                    Sent::Full => cut.full.push(member.sid),
                     Sent::ThroughEngine => by_engine.push(member.sid),
-                    Sent::Busy | Sent::Gone => {}
+                    sent => delivered.queued += usize::from(cut.note(member.sid, sent)),
                 }
             }
             // Others get it past the engine, so the engine gets these by name.
@@ -161,15 +167,11 @@ impl Adapter {
             let member = members.get(sid);
             member.map(|member| self.send(member, &packet, &OnceCell::new(), 1, is_volatile))
         };
-        let queued = match sent {
-            None | Some(Sent::ThroughEngine) => {
-                let options = BroadcastOptions::new(sid);
-                return self.deliver_by_engine(packet, options, &[sid], is_volatile);
-            }
-            Some(sent) => matches!(sent, Sent::Appended | Sent::NodeFull),
+        let Some(sent) = sent.filter(|sent| *sent != Sent::ThroughEngine) else {
+            return self.deliver_by_engine(packet, BroadcastOptions::new(sid), &[sid], is_volatile);
         };
-        let mut cut = ToCut { is_node_full: sent == Some(Sent::NodeFull), ..ToCut::default() };
-        cut.full.extend((sent == Some(Sent::Full)).then_some(sid));
+        let mut cut = ToCut::default();
+        let queued = cut.note(sid, sent);
         self.cut(&cut);
         Delivered { meant: 1, queued: usize::from(queued) }
     }
