@@ -1,4 +1,4 @@
-// Servers of the other kind: real `socket.io` in Node.js, with the official Redis adapters.
+// Servers of the other kind: real `socket.io` in Node.js, alone or with the official Redis adapters.
 //
 // Each is a process of its own, because a frame that it cannot digest ends a process: that it lives
 // is half of what the tests want to know. A test tells it what to do in its own words, see `run`.
@@ -10,9 +10,11 @@ import { after } from "node:test";
 
 import { instrument } from "@socket.io/admin-ui";
 import { createAdapter, createShardedAdapter } from "@socket.io/redis-adapter";
+import { createAdapter as createStreamsAdapter } from "@socket.io/redis-streams-adapter";
 import { Redis } from "ioredis";
 import { createClient } from "redis";
 import { Server } from "socket.io";
+import * as msgpackParser from "socket.io-msgpack-parser";
 
 import { within } from "./waiting.mjs";
 
@@ -23,13 +25,15 @@ export class NodeServer {
   logs = "";
 
   /**
-   * `adapter`: classic or sharded; `client`: the package that speaks to Redis, `redis` or `ioredis`;
+   * `adapter`: classic, sharded, streams or memory; `client`: the package that speaks to Redis, `redis` or `ioredis`;
    * `mode`: the sharded adapter's; `specific`: the classic adapter's publishOnSpecificResponseChannel;
-   * `admin`: the options with which the Admin UI instruments it.
+   * `admin`: the options with which the Admin UI instruments it; `streams`: those of the streams
+   * adapter; `parser`: `msgpack`, or the usual one; `io`: more of the server's own options, such as
+   * `connectionStateRecovery`.
    */
-  static async start({ redis, adapter = "classic", client = "redis", mode = "dynamic", specific = false, admin }) {
+  static async start({ redis, adapter = "classic", client = "redis", mode = "dynamic", specific = false, admin, streams, parser, io }) {
     const server = new NodeServer();
-    const options = JSON.stringify({ redis, adapter, client, mode, specific, admin });
+    const options = JSON.stringify({ redis, adapter, client, mode, specific, admin, streams, parser, io });
     server.#child = fork(import.meta.filename, [options], { serialization: "advanced", stdio: ["ignore", "pipe", "pipe", "ipc"], execArgv: [] });
     server.#child.stdout.on("data", (chunk) => (server.logs += chunk));
     server.#child.stderr.on("data", (chunk) => (server.logs += chunk));
@@ -83,13 +87,20 @@ async function connection({ redis, client }) {
   return made;
 }
 
+/** What the option `adapter` of the server becomes; none in memory. */
+async function adapterOf(options) {
+  switch (options.adapter) {
+    case "memory": return undefined;
+    case "streams": return createStreamsAdapter(await connection(options), options.streams);
+    case "sharded": return createShardedAdapter(await connection(options), await connection(options), { subscriptionMode: options.mode });
+    default: return createAdapter(await connection(options), await connection(options), { publishOnSpecificResponseChannel: options.specific, requestsTimeout: 2_000 });
+  }
+}
+
 async function serve(options) {
-  const [pub, sub] = [await connection(options), await connection(options)];
-  const adapter = options.adapter === "sharded"
-    ? createShardedAdapter(pub, sub, { subscriptionMode: options.mode })
-    : createAdapter(pub, sub, { publishOnSpecificResponseChannel: options.specific, requestsTimeout: 2_000 });
+  const adapter = await adapterOf(options);
   const http = createServer();
-  const io = new Server(http, { adapter, serveClient: false });
+  const io = new Server(http, { ...(adapter && { adapter }), ...(options.parser === "msgpack" && { parser: msgpackParser }), serveClient: false, ...options.io });
   io.on("connection", gateway);
   if (options.admin) instrument(io, options.admin);
   await new Promise((listening) => http.listen(0, "127.0.0.1", listening));
@@ -107,6 +118,8 @@ async function serve(options) {
 function gateway(socket) {
   const answer = (ack, value) => typeof ack === "function" && ack(value);
   if (socket.handshake.auth.rooms) socket.join(socket.handshake.auth.rooms);
+  const user = userOf(socket.handshake.auth.token);
+  if (user) socket.join([`user:${user}`, "authenticated"]);
   socket.on("join", (room, ack) => {
     socket.join(room);
     answer(ack, { ok: true, room });
@@ -119,8 +132,16 @@ function gateway(socket) {
     socket.to(room).emit(event, { room, from: null, data });
     answer(ack, { ok: true });
   });
-  socket.on("whoami", (ack) => answer(ack, { user: null, socket: socket.id, rooms: [...socket.rooms] }));
+  socket.on("events", (...args) => {
+    const ack = typeof args.at(-1) === "function" ? args.pop() : undefined;
+    (user ? socket.nsp.to(`user:${user}`) : socket).emit("events", ...args);
+    answer(ack, args[0]);
+  });
+  socket.on("whoami", (ack) => answer(ack, { user, socket: socket.id, rooms: [...socket.rooms] }));
 }
+
+/** Whose token it is. Who may have signed it does not matter here. */
+const userOf = (token) => (token ? JSON.parse(Buffer.from(token.split(".")[1], "base64url")).sub : null);
 
 if (process.argv[1] === import.meta.filename) {
   process.on("disconnect", () => process.exit());

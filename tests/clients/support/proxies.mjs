@@ -74,45 +74,81 @@ export async function balancer(t, nodes, target) {
 }
 
 /**
- * A network between two programs that can fail. `stall()`: nothing is forwarded any more, in either
- * direction, and nobody is told, as when a cable is pulled or a firewall forgets its connections.
- * `flow()`: what was held back goes on. `cut()`: every connection is reset. What is sent takes `delay`
- * milliseconds to arrive.
+ * A network between two programs that can fail, to the port `front.target` of this moment. `stall()`:
+ * nothing is forwarded any more, in either direction, and nobody is told, as when a cable is pulled or a
+ * firewall forgets its connections. `flow()`: what was held back goes on. `cut(how)` ends every
+ * connection in one of the `CUTS`. What is sent over a connection takes `front.delay` milliseconds to
+ * arrive, as it was when the connection was made.
  */
 export async function network(t, port, { delay = 0 } = {}) {
   let stalled = false;
-  const ends = new Set();
+  const pairs = new Set();
   const front = await listening(t, (client, keep) => {
-    const upstream = keep(connect({ port, host: "127.0.0.1", noDelay: true }));
+    const upstream = keep(connect({ port: front.target, host: "127.0.0.1", noDelay: true }));
     client.setNoDelay(true);
+    const pair = { client, upstream, torn: false };
+    pairs.add(pair);
+    const later = front.delay;
     for (const [from, to] of [[client, upstream], [upstream, client]]) {
-      ends.add(from);
       // Each chunk is passed on by hand: `pipe` would resume by itself what `stall` has paused.
       const pass = (chunk) => {
-        // Who does not read stops who writes, as in any network.
-        if (!to.write(chunk)) from.pause();
+        if (pair.torn && from === upstream) {
+          to.write(chunk.subarray(0, chunk.length - 1), () => CUTS.reset(pair));
+          pair.torn = false;
+        } else if (!to.write(chunk)) from.pause(); // who does not read stops who writes, as in any network
       };
-      to.on("drain", () => stalled || from.resume());
-      from.on("data", (chunk) => (delay ? setTimeout(pass, delay, chunk) : pass(chunk)));
+      to.on("drain", () => stalled || pair.muted || from.resume());
+      from.on("data", (chunk) => (later ? setTimeout(pass, later, chunk) : pass(chunk)));
       from.on("close", () => {
-        ends.delete(from);
-        to.destroy();
+        pairs.delete(pair);
+        if (!pair.muted) to.destroy();
       });
       if (stalled) from.pause();
     }
   });
   return Object.assign(front, {
     port: Number(new URL(front.url).port),
+    target: port,
+    delay,
+    /** How many connections there are that were not cut. */
+    get connections() {
+      return pairs.size;
+    },
     stall() {
       stalled = true;
-      for (const end of ends) end.pause();
+      for (const { client, upstream } of pairs) [client, upstream].forEach((end) => end.pause());
     },
     flow() {
       stalled = false;
-      for (const end of ends) end.resume();
+      for (const { client, upstream, muted } of pairs) if (!muted) [client, upstream].forEach((end) => end.resume());
     },
-    cut() {
-      for (const end of ends) end.resetAndDestroy();
+    cut(how = "reset") {
+      for (const pair of [...pairs]) CUTS[how](pair);
     },
   });
 }
+
+/** The ways in which a connection ends, by name. */
+export const CUTS = {
+  /** Both sides are told at once, and what is under way is thrown away. */
+  reset: ({ client, upstream }) => [client, upstream].forEach((end) => end.resetAndDestroy()),
+  /** Both sides are told in good order. */
+  end: ({ client, upstream }) => [client, upstream].forEach((end) => end.end(() => end.destroy())),
+  /** The server is told nothing: for it the client is there, and does not read. */
+  "half open": (pair) => {
+    pair.muted = true;
+    pair.upstream.pause();
+    pair.client.resetAndDestroy();
+  },
+  /** The server knows it a while before the client. */
+  "server first": (pair) => {
+    pair.muted = true;
+    pair.client.pause();
+    pair.upstream.resetAndDestroy();
+    setTimeout(() => pair.client.resetAndDestroy(), 150);
+  },
+  /** In the middle of what the server says next. */
+  torn: (pair) => {
+    pair.torn = true;
+  },
+};
