@@ -45,6 +45,7 @@ mod packet;
 pub mod payload;
 mod pem;
 mod rate;
+mod recovery;
 mod secret;
 pub mod server;
 pub mod sockets;

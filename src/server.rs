@@ -215,8 +215,8 @@ impl Switchboard {
         let sockets = self.sockets_of(user).await;
         let mut namespaces: HashSet<String> =
             sockets.iter().flatten().map(|socket| socket.namespace.to_string()).collect();
-        if sockets.is_err() {
-            // All namespaces of this node, for the user may be in any of them.
+        if sockets.is_err() || self.0.context.recovery().is_some() {
+            // All namespaces of this node: the user may be in any of them, or may come back to one.
             let adapters = self.0.adapters.all();
             namespaces.extend(adapters.iter().map(|adapter| adapter.namespace().to_string()));
         }

@@ -23,7 +23,10 @@ async fn a_program_with_settings_that_cannot_be_used_is_told_so_by_name() {
     let start = "the configuration cannot be used: ";
     type Change = fn(&mut Config);
     let named: [(Change, &str); 7] = [
-        (|config| config.recovery.enabled = true, "recovery: this version does not"),
+        (
+            |config| config.recovery.max_disconnection = Duration::ZERO,
+            "recovery.max_disconnection: must be more than 0",
+        ),
         (|config| config.edge.advertise = Some("a:1".into()), "edge.advertise: this version"),
         (|config| config.drain.timeout = Duration::ZERO, "drain.timeout: must be more than 0"),
         (

@@ -287,10 +287,7 @@ fn what_is_not_served_yet_is_refused_by_name_from_any_source() {
         "edge.advertise: not available yet (this version forwards no requests between nodes)";
     let flag = Sources::new().flag("--advertise", "edge.advertise", "h:1");
     assert_eq!(problem(&flag), format!("{REASON} (--advertise)"));
-    let path = file(
-        "not-yet.toml",
-        "recovery.enabled = true\nrecovery.max_disconnection = '1m'\nedge.advertise = 'h:1'\n",
-    );
+    let path = file("not-yet.toml", "store.url = 'x:'\ninbox.ttl = '1m'\nedge.advertise = 'h:1'\n");
     let all = problems(&Sources::new().file(path));
     assert_eq!(all.len(), 3, "{all:#?}");
     assert!(all.iter().all(|p| p.contains("not available yet")), "{all:#?}");
@@ -314,9 +311,9 @@ fn a_key_whose_feature_is_not_there_is_not_called_unknown() {
 
 #[test]
 fn what_is_not_served_yet_may_be_given_its_default() {
-    let path = file("not-yet-default.toml", "redis.url = ''\nrecovery.enabled = false\n");
+    let path = file("not-yet-default.toml", "redis.url = ''\nredis.stream_count = 1\n");
     assert_eq!(config(&Sources::new().file(path)), Config::default());
-    assert!(NOT_YET.iter().any(|(key, _)| *key == "recovery"));
+    assert!(NOT_YET.iter().any(|(key, _)| *key == "redis.stream_count"));
 }
 
 #[test]

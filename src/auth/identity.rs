@@ -96,6 +96,20 @@ impl Identity {
         self.expires_at
     }
 
+    /// Whether a client with this identity may continue a session that began with `earlier`: it is
+    /// the same user, with the same rights. A renewed token has other times and nothing else.
+    pub(crate) fn may_continue(&self, earlier: &Self) -> bool {
+        const TIMES: [&str; 4] = ["exp", "iat", "nbf", "jti"];
+        let rights = |identity: &Self| -> Map<String, Value> {
+            let claims = identity.claims.iter().filter(|(name, _)| !TIMES.contains(&name.as_str()));
+            claims.map(|(name, value)| (name.clone(), value.clone())).collect()
+        };
+        self.user == earlier.user
+            && self.rooms == earlier.rooms
+            && self.may_join == earlier.may_join
+            && rights(self) == rights(earlier)
+    }
+
     /// All claims of the token, the ones above included.
     pub fn claims(&self) -> &Map<String, Value> {
         &self.claims

@@ -9,7 +9,6 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use super::{AuthMode, Config, Cookie, SecretUrl, WireProtocol};
 use crate::link::target::Target;
 
-pub(super) const NO_RECOVERY: &str = "this version does not recover connections";
 pub(super) const NO_FORWARDING: &str = "this version forwards no requests between nodes";
 
 /// What is wrong, or unwise, with a setting.
@@ -100,7 +99,6 @@ impl Config {
 
     /// Settings that nothing serves yet. The loader refuses such a key before this check.
     fn check_features(&self, check: &mut Check) {
-        check.rule(&["recovery"], !self.recovery.enabled, NO_RECOVERY);
         check.rule(&["edge.advertise"], self.edge.advertise.is_none(), NO_FORWARDING);
     }
 

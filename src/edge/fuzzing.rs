@@ -71,7 +71,10 @@ fn through(bytes: &[u8], sizes: &[u8]) -> (Vec<u8>, Vec<u8>) {
     };
     let transport = Arc::new(Transport::websocket(false, peer, permit));
     transport.expect_answer("/chat", Answer::Refused(json!({ "code": "forbidden" })));
-    transport.expect_answer("/chat", Answer::Admitted(SocketId::of_connection(Sid::ZERO, "/chat")));
+    transport.expect_answer(
+        "/chat",
+        Answer::Admitted(SocketId::of_connection(Sid::ZERO, "/chat"), None),
+    );
     let inner = Memory { written: Vec::new(), sent: bytes.iter().copied().collect() };
     let pace = Pace {
         max_message: 1_000_000,
@@ -119,7 +122,7 @@ pub fn bodies(body: &[u8]) {
     assert_eq!(rewrite::body_v4(body.clone(), &mut |_: Kind, _: &str| None), body);
     let mut data = |kind: Kind, _: &str| {
         Some(match kind {
-            Kind::Connect => Answer::Admitted(SocketId::random()),
+            Kind::Connect => Answer::Admitted(SocketId::random(), None),
             Kind::ConnectError => Answer::Refused(json!({ "code": "forbidden" })),
         })
     };

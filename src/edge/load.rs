@@ -12,14 +12,14 @@ mod state;
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
 };
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::size::Size;
+use super::{reasons::KillReason, size::Size};
 pub(crate) use sending::Sent;
 use state::{Bounds, State};
 
@@ -106,8 +106,9 @@ pub(crate) struct Load {
     in_full: AtomicBool,
     /// The client polls, and no poll waits.
     away: AtomicBool,
-    /// The client is cut: nothing is worth waiting for.
-    abandoned: AtomicBool,
+    /// The number of the [`KillReason`] for which the client was cut: nothing is worth waiting for.
+    /// 0: it was not.
+    cut_for: AtomicU8,
     /// Frames may be appended past the engine.
     is_direct: AtomicBool,
     /// Frames wait past the engine, or its frames have to be looked at for a marker.
@@ -128,7 +129,7 @@ impl Default for Load {
             out_full: false.into(),
             in_full: false.into(),
             away: false.into(),
-            abandoned: false.into(),
+            cut_for: 0.into(),
             is_direct: false.into(),
             has_outgoing: false.into(),
             is_reader_awake: false.into(),
@@ -281,7 +282,7 @@ impl Load {
             let mut relieved = std::pin::pin!(self.relieved.notified());
             // before the check: a change right after it must not be missed
             relieved.as_mut().enable();
-            if self.abandoned.load(Ordering::Acquire) || done(self) {
+            if self.cut_for.load(Ordering::Acquire) != 0 || done(self) {
                 return;
             }
             relieved.await;
@@ -289,9 +290,14 @@ impl Load {
     }
 
     /// The client was cut: nobody waits for it any more.
-    pub(super) fn abandon(&self) {
-        self.abandoned.store(true, Ordering::Release);
+    pub(super) fn abandon(&self, reason: KillReason) {
+        self.cut_for.store(reason as u8, Ordering::Release);
         self.relieved.notify_waiters();
+    }
+
+    /// Why the client was cut, if it was.
+    pub(crate) fn cut_for(&self) -> Option<KillReason> {
+        KillReason::of(self.cut_for.load(Ordering::Acquire))
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State, Bounds) -> T) -> T {

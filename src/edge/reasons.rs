@@ -28,11 +28,13 @@ pub enum KillReason {
     Requested,
     /// A message of another node may not have reached this one.
     Missed,
+    /// Its client has come back by another connection.
+    TakenOver,
 }
 
 impl KillReason {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Drain,
         Self::SlowConsumer,
         Self::Stalled,
@@ -41,7 +43,13 @@ impl KillReason {
         Self::BadRequest,
         Self::Requested,
         Self::Missed,
+        Self::TakenOver,
     ];
+
+    /// The reason with this number.
+    pub(super) fn of(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
 
     /// The name in metrics and in the log.
     pub const fn as_str(self) -> &'static str {
@@ -54,6 +62,7 @@ impl KillReason {
             Self::BadRequest => "bad_request",
             Self::Requested => "requested",
             Self::Missed => "missed",
+            Self::TakenOver => "taken_over",
         }
     }
 }

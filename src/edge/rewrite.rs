@@ -14,8 +14,8 @@ use crate::id::SocketId;
 /// The answer to a CONNECT.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Answer {
-    /// CONNECT with this id.
-    Admitted(SocketId),
+    /// CONNECT with this id, and the secret by which the client recovers.
+    Admitted(SocketId, Option<Box<str>>),
     /// CONNECT_ERROR with this as `data`.
     Refused(Value),
 }
@@ -30,7 +30,7 @@ pub(super) enum Kind {
 impl Answer {
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Admitted(_) => Kind::Connect,
+            Self::Admitted(..) => Kind::Connect,
             Self::Refused(_) => Kind::ConnectError,
         }
     }
@@ -86,9 +86,15 @@ pub(super) fn text_packet(packet: &[u8], v3: bool, answers: &mut impl Answers) -
         return None;
     }
     Some(match answers(kind, namespace)? {
-        Answer::Admitted(id) => {
+        Answer::Admitted(id, pid) => {
             let start = &packet[..packet.len() - object.len()];
-            [start, br#"{"sid":""#, id.as_str().as_bytes(), br#""}"#].concat()
+            let id = id.as_str().as_bytes();
+            match pid {
+                None => [start, br#"{"sid":""#, id, br#""}"#].concat(),
+                Some(pid) => {
+                    [start, br#"{"sid":""#, id, br#"","pid":""#, pid.as_bytes(), br#""}"#].concat()
+                }
+            }
         }
         Answer::Refused(data) if v3 => {
             let start = &packet[..packet.len() - object.len()];
@@ -117,9 +123,19 @@ pub(super) fn msgpack_packet(packet: &[u8], answers: &mut impl Answers) -> Optio
         return None;
     }
     Some(match answers(kind, namespace)? {
-        Answer::Admitted(id) => {
-            let start = &packet[..packet.len() - data.len()];
-            [start, b"\xa3sid", &rmp_serde::to_vec(id.as_str()).ok()?].concat()
+        Answer::Admitted(id, pid) => {
+            let id = rmp_serde::to_vec(id.as_str()).ok()?;
+            match pid {
+                None => {
+                    let start = &packet[..packet.len() - data.len()];
+                    [start, b"\xa3sid", &id].concat()
+                }
+                Some(pid) => {
+                    let start = &packet[..packet.len() - data.len() - 1];
+                    let pid = rmp_serde::to_vec(&*pid).ok()?;
+                    [start, b"\x82\xa3sid", &id, b"\xa3pid", &pid].concat()
+                }
+            }
         }
         Answer::Refused(more) => {
             let start = &packet[..packet.len() - data.len() - 1];

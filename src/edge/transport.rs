@@ -153,7 +153,7 @@ impl Transport {
         if let Some(polling) = &self.polling {
             polling.unread.wake();
         }
-        self.load.abandon();
+        self.load.abandon(KillReason::of(self.killed.load(Ordering::Acquire)).unwrap_or(reason));
         is_first
     }
 

@@ -108,9 +108,9 @@ impl Transports {
     }
 
     /// Puts `id` in place of the engine's id in the next CONNECT of this session in `namespace`. A
-    /// connect middleware calls this right before it returns.
-    pub(crate) fn admit_as(&self, sid: Sid, namespace: &str, id: SocketId) {
-        self.answer(sid, namespace, Answer::Admitted(id));
+    /// connect middleware calls this right before it returns. With `pid` the client can recover.
+    pub(crate) fn admit_as(&self, sid: Sid, namespace: &str, id: SocketId, pid: Option<Box<str>>) {
+        self.answer(sid, namespace, Answer::Admitted(id, pid));
     }
 
     fn answer(&self, sid: Sid, namespace: &str, answer: Answer) {

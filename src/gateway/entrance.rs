@@ -4,6 +4,8 @@
 //! that its first event finds its handler. The socket's disconnect undoes it. If the connection
 //! broke before the socket was in its namespace, socketioxide drops the socket, and that undoes it.
 
+mod recovery;
+
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use parking_lot::Mutex;
@@ -116,7 +118,7 @@ impl Entrance {
             // socketioxide removes a refused socket.
             socket.adapter().explain_hand_out();
         } else if is_told_its_id(raw) {
-            socket.adapter().admits(raw.id, id);
+            socket.adapter().admits(raw.id, socket.id());
         }
         entered
     }
@@ -137,12 +139,13 @@ impl Entrance {
         if is_shown {
             socket.show_handshake(handshake.shown());
         }
+        let session = recovery::begin(raw, &socket, handshake.payload()).await;
         drop(handshake);
 
         // From here on any failure undoes the membership, a cancelled future included.
         let io = entering.server().clone();
         let membership = Membership { socket: socket.clone(), entrance: self.clone(), io };
-        socket.adapter().enter(raw, socket.id(), socket.described_by());
+        socket.adapter().enter(raw, socket.id(), socket.described_by(), session);
         let identity = socket.identity();
         let mut rooms: Vec<Room> = vec![socket.id().as_str().to_owned().into()];
         rooms.extend(identity.rooms().iter().cloned().map(Room::Owned));
@@ -150,9 +153,13 @@ impl Entrance {
             rooms.push(socket.adapter().context().user_room(user).into());
             rooms.push(AUTHENTICATED.into());
         }
+        rooms.extend(socket.adapter().restored_rooms(raw.id));
         // Before the directory is asked, so that the subscriptions travel while it answers. A
         // refused socket leaves these rooms with the membership.
         socket.join_own(&rooms);
+        if !socket.adapter().is_back(raw.id) {
+            return Err(socket.adapter().has_just_ended(raw.id));
+        }
         if let Some(user) = identity.user_id() {
             let entry = UserSocket {
                 id: socket.id(),
@@ -223,7 +230,9 @@ fn leave(socket: &Socket, directory: &Directory, reason: Option<DisconnectReason
         return;
     }
     let rooms = socket.rooms();
-    adapter.exit(socket.sid(), socket.weak_raw(), &rooms);
+    let is_kept = adapter.recovers() && reason.map_or(socket.recovered(), may_return);
+    let record = is_kept.then(|| socket.record());
+    adapter.exit(socket.sid(), socket.weak_raw(), &rooms, record);
     if let Some(watch) = adapter.watch() {
         let id = socket.id();
         if let Some(reason) = reason.map(reason_name) {
@@ -235,6 +244,21 @@ fn leave(socket: &Socket, directory: &Directory, reason: Option<DisconnectReason
     }
     if let Some(user) = socket.user() {
         directory.leave(&user, socket.namespace(), socket.id());
+    }
+}
+
+/// Whether the client may come back to its session after a disconnect for this reason, as in
+/// Node.js: nobody has ended it on purpose, and the client has made no mistake.
+fn may_return(reason: DisconnectReason) -> bool {
+    match reason {
+        DisconnectReason::TransportClose
+        | DisconnectReason::TransportError
+        | DisconnectReason::MultipleHttpPollingError
+        | DisconnectReason::HeartbeatTimeout
+        | DisconnectReason::ClosingServer => true,
+        DisconnectReason::PacketParsingError
+        | DisconnectReason::ClientNSDisconnect
+        | DisconnectReason::ServerNSDisconnect => false,
     }
 }
 
@@ -324,12 +348,17 @@ impl ConnectHandler<Adapter, ()> for Entrance {
                 user.id = socket.user().as_deref(),
                 client.address = socket.peer_addr().map(tracing::field::display),
                 transport = socket.transport(),
+                recovered = socket.recovered(),
                 "socket connected"
             );
             inbox.socket().adapter().admitted(raw.id);
             if !inbox.socket().adapter().is_hidden() {
                 self.0.around.context.meters().connects.count();
             }
+            if socket.recovered() {
+                self.0.around.context.meters().recovered.count();
+            }
+            inbox.socket().adapter().replay(raw.id);
             inbox.socket().watch_token();
             inbox.socket().show_connected();
             inbox.connected();

@@ -141,7 +141,10 @@ impl Handshake {
             .map(|(name, value)| (name.into_owned(), Json::from(value.into_owned())))
             .collect();
         let mut auth = self.auth.as_object().cloned().unwrap_or_default();
-        auth.remove("token");
+        // Secrets: the token, and what recovers a session.
+        for secret in ["token", "pid", "offset"] {
+            auth.remove(secret);
+        }
         let connected_at = self.socket.connected_at();
         let issued = connected_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let shown = serde_json::json!({
@@ -159,6 +162,11 @@ impl Handshake {
             Json::Object(shown) => shown,
             _ => Map::new(),
         }
+    }
+
+    /// The payload of the CONNECT packet.
+    pub(crate) fn payload(&self) -> &Json {
+        &self.auth
     }
 
     fn token_sources(&self) -> TokenSources<'_> {

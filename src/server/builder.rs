@@ -317,6 +317,9 @@ impl Builder {
             context: context.clone(),
             expiry: config.auth.revalidate.then(|| Expiry::start(&context)),
         };
+        if context.recovery().is_some() {
+            context.tasks.spawn(adapters.clone().look_after_recovery(context.clone()));
+        }
         for gateway in self.gateways {
             let mut gateway = gateway.build(&self.middlewares, &self.interceptors);
             gateway.measure(context.meters());

@@ -45,6 +45,7 @@ impl Switchboard {
             transports: self.transports(),
             cluster,
             process,
+            recovery: inner.context.recovery().map(|_| inner.adapters.recovery_counts()),
         };
         snapshot.text()
     }

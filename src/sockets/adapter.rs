@@ -14,6 +14,7 @@ mod interest;
 mod members;
 mod namespaces;
 mod reach;
+mod recovering;
 mod rooms;
 mod selection;
 mod shown;
@@ -35,6 +36,8 @@ use members::Members;
 use namespaces::Stage;
 pub(crate) use namespaces::{Adapters, Entering};
 use parking_lot::{Mutex, RwLock};
+use recovering::Recovering;
+pub(crate) use recovering::{NewSession, RecoveryCounts, Return};
 use rooms::RawUse;
 use socketioxide::{ProtocolVersion, adapter::Emitter, socket::Socket as RawSocket};
 use socketioxide_core::{
@@ -47,6 +50,7 @@ use socketioxide_core::{
 };
 
 use crate::{
+    auth::Identity,
     cluster::{
         message::{Description, Flags, Message, Selection},
         peers::Peers,
@@ -54,7 +58,7 @@ use crate::{
     edge::KillReason,
     id::SocketId,
     payload::{Payload, PayloadError},
-    sockets::node::Context,
+    sockets::{node::Context, record::SocketRecord},
 };
 
 /// Time for the disconnect packet to travel, a polling client's next request included, before the
@@ -69,6 +73,9 @@ const LINGER: Duration = Duration::from_secs(5);
 pub(crate) trait Describe: Send + Sync {
     /// The socket as `fetchSockets` of Node.js shows it, without its rooms.
     fn describe(&self) -> Description;
+
+    /// Whose socket it is.
+    fn identity(&self) -> Identity;
 }
 
 /// The parts of each adapter.
@@ -132,6 +139,8 @@ pub struct Adapter {
     /// The namespace is empty, and a task waits for it to stay so.
     lingers: AtomicBool,
     raw: RawUse,
+    /// `None`: sockets of this namespace do not recover.
+    recovering: Option<Recovering>,
 }
 
 impl Adapter {
@@ -155,8 +164,10 @@ impl Adapter {
         options: BroadcastOptions,
     ) -> Delivered {
         self.show_sent(&value, &options);
-        let packet = Packet::event(self.local.path().clone(), value);
-        let delivered = self.deliver(packet, options);
+        let delivered = match &self.recovering {
+            Some(recovering) => self.deliver_logged(recovering, value, options),
+            None => self.deliver(Packet::event(self.local.path().clone(), value), options),
+        };
         if delivered.queued > 0 && !self.hidden {
             self.context.meters().events_sent.add(delivered.queued as u64);
         }
@@ -218,6 +229,7 @@ impl Adapter {
     /// others once [`settled`](Self::settled) has ended.
     pub(crate) fn join(&self, sid: Sid, rooms: &[Room]) {
         {
+            let mut ledger = self.recovering.as_ref().map(Recovering::lock);
             // Under the lock that `exit` takes: a socket that has left joins nothing any more.
             let mut members = self.members.write();
             if !members.has(sid) {
@@ -225,6 +237,9 @@ impl Adapter {
             }
             members.join(sid, rooms);
             self.local.add_all(sid, rooms.to_vec());
+            if let Some(ledger) = &mut ledger {
+                ledger.joined(sid, rooms);
+            }
         }
         self.show_joined(sid, rooms);
         if let Some(interest) = &self.interest {
@@ -235,9 +250,13 @@ impl Adapter {
     pub(crate) fn leave(&self, sid: Sid, room: Room) {
         self.show_leaving(sid, &room);
         {
+            let mut ledger = self.recovering.as_ref().map(Recovering::lock);
             let mut members = self.members.write();
             members.leave(sid, std::slice::from_ref(&room));
             self.local.del(sid, room.clone());
+            if let Some(ledger) = &mut ledger {
+                ledger.left(sid, std::slice::from_ref(&room));
+            }
         }
         self.left([room]);
     }
@@ -268,8 +287,13 @@ impl Adapter {
 
     fn look_after_interest(&self) {
         if let Some(interest) = &self.interest {
-            let all = || self.rooms_here(Selection::default().into());
-            interest.look_after(self.raw.count(), |room| !self.has_members(room), all);
+            let all = || {
+                let mut all = self.rooms_here(Selection::default().into());
+                all.extend(self.kept_rooms());
+                all
+            };
+            let is_empty = |room: &Room| !self.has_members(room) && !self.is_kept_in(room);
+            interest.look_after(self.raw.count(), is_empty, all);
         }
     }
 
@@ -279,11 +303,18 @@ impl Adapter {
         socket: &Arc<RawSocket<Self>>,
         id: SocketId,
         described_by: Weak<dyn Describe>,
+        session: Option<NewSession>,
     ) {
         {
-            let mut members = self.members.write();
-            if members.enter(socket, id, described_by) {
-                self.local.del_all(socket.id);
+            let ledger = self.recovering.as_ref().map(Recovering::lock);
+            {
+                let mut members = self.members.write();
+                if members.enter(socket, id, described_by) {
+                    self.local.del_all(socket.id);
+                }
+            }
+            if let (Some(mut ledger), Some(session)) = (ledger, session) {
+                self.begin_session(&mut ledger, socket.id, session);
             }
         }
         self.open();
@@ -294,18 +325,38 @@ impl Adapter {
         }
     }
 
-    /// Forgets a socket and its rooms. Another socket that has taken its id since stays.
-    pub(crate) fn exit(&self, sid: Sid, socket: &Weak<RawSocket<Self>>, rooms: &[Room]) {
-        let member = {
-            let mut members = self.members.write();
-            let member = members.exit(sid, socket);
-            if member.is_some() {
-                self.local.del_all(sid);
-            }
-            member
+    /// Forgets a socket and its rooms. Another socket that has taken its id since stays. Its
+    /// session is kept for its client, if there is a `record` to keep.
+    pub(crate) fn exit(
+        &self,
+        sid: Sid,
+        socket: &Weak<RawSocket<Self>>,
+        rooms: &[Room],
+        record: Option<SocketRecord>,
+    ) {
+        let (member, is_kept) = {
+            let ledger = self.recovering.as_ref().map(Recovering::lock);
+            let member = {
+                let mut members = self.members.write();
+                let member = members.exit(sid, socket);
+                if member.is_some() {
+                    self.local.del_all(sid);
+                }
+                member
+            };
+            let is_kept = match (ledger, &member) {
+                (Some(mut ledger), Some(member)) => {
+                    let record = record.filter(|_| member.reach.may_return());
+                    self.end_session(&mut ledger, sid, record)
+                }
+                _ => false,
+            };
+            (member, is_kept)
         };
         if let Some(interest) = &self.interest {
-            interest.left(rooms.iter().cloned());
+            if !is_kept {
+                interest.left(rooms.iter().cloned());
+            }
             if member.is_some_and(|member| member.is_known_by_connection) {
                 interest.left([self.name_by_connection(sid)]);
             }
@@ -352,20 +403,25 @@ impl CoreAdapter<Emitter> for Adapter {
         };
         let is_real = *state.farewell != **local.path();
         let peers = state.peers.clone().filter(|_| is_real);
+        let hidden = state.hidden.as_deref() == Some(local.path().as_str());
+        let has_gateway = state.paths.has(local.path());
+        let recovery = state.context.recovery().filter(|_| is_real && has_gateway && !hidden);
+        let recovering = recovery.map(Recovering::new);
         Self {
             context: state.context.clone(),
             adapters: if is_real { Arc::downgrade(&state.adapters) } else { Weak::new() },
             members: RwLock::default(),
             interest: peers.as_ref().and_then(interest),
             peers,
-            hidden: state.hidden.as_deref() == Some(local.path().as_str()),
-            has_gateway: state.paths.has(local.path()),
+            hidden,
+            has_gateway,
             is_of_pattern: state.paths.is_of_pattern(local.path()),
             stage: Mutex::default(),
             retired: AtomicBool::new(false),
             entering: AtomicUsize::new(0),
             lingers: AtomicBool::new(false),
             raw: RawUse::default(),
+            recovering,
             local,
         }
     }
@@ -392,7 +448,17 @@ impl CoreAdapter<Emitter> for Adapter {
                 peers.broadcast(self.namespace(), value, &to, Flags::of(&options, None));
             }
         }
-        self.deliver(packet, options);
+        match (&self.recovering, packet.inner) {
+            (
+                Some(recovering),
+                PacketData::Event(value, None) | PacketData::BinaryEvent(value, None),
+            ) => {
+                self.deliver_logged(recovering, value, options);
+            }
+            (_, inner) => {
+                self.deliver(Packet { inner, ns: packet.ns }, options);
+            }
+        }
         Ok(())
     }
 

@@ -145,6 +145,8 @@ pub(crate) fn lower(
     audience: &Audience,
     sender: Option<Sender>,
 ) -> BroadcastOptions {
+    // A socket that may come back is named by its id: the log has to know it when it has left.
+    let sender = sender.filter(|_| !start.recovers());
     let is_sender = |target: &Target| {
         sender.filter(|sender| matches!(target, Target::Socket(id) if *id == sender.id))
     };
@@ -210,6 +212,10 @@ impl<'a> Start<'a> {
             Self::Here(adapter) => adapter.peers(),
             Self::Elsewhere { peers, .. } => peers,
         }
+    }
+
+    fn recovers(self) -> bool {
+        matches!(self, Self::Here(adapter) if adapter.recovers())
     }
 
     fn is_hidden(self) -> bool {

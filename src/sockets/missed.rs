@@ -246,6 +246,7 @@ impl Missed {
         let adapters = self.adapters.all();
         // There may be very many, each with many rooms.
         let found = tokio::task::spawn_blocking(move || {
+            adapters.iter().for_each(|one| one.kept_have_missed(places.as_ref()));
             let concerned = adapters.iter().map(|one| one.concerned(until, places.as_ref()));
             let found: HashSet<Sid> = concerned.flatten().collect();
             let mut found: Vec<_> = found.into_iter().collect();

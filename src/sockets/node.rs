@@ -1,15 +1,18 @@
 //! The shared parts of one node: its name, its limits, its transports and its background tasks.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::{Config, Limits},
+    config::{self, Config, Limits},
     edge::Transports,
     id::NodeId,
     names::rooms::is_reserved,
@@ -31,6 +34,7 @@ pub(crate) struct Context {
     tracer: Tracer,
     watch: OnceLock<Watch>,
     draining: AtomicBool,
+    recovery: Option<Arc<Recovery>>,
     /// Ends everything that runs in the background.
     pub(crate) stop: CancellationToken,
     /// All handlers under way and all background tasks.
@@ -57,6 +61,7 @@ impl Context {
             tracer: Tracer::default(),
             watch: OnceLock::new(),
             draining: AtomicBool::new(false),
+            recovery: config.recovery.enabled.then(|| Arc::new(Recovery::new(&config.recovery))),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
@@ -137,6 +142,11 @@ impl Context {
         self.watch.get()
     }
 
+    /// The bounds of recovery. `None`: sockets do not recover.
+    pub(crate) fn recovery(&self) -> Option<&Arc<Recovery>> {
+        self.recovery.as_ref()
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
@@ -144,6 +154,46 @@ impl Context {
     /// The node is not ready from now on. Returns false if it was draining already.
     pub(crate) fn start_draining(&self) -> bool {
         !self.draining.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// The bounds of recovery on this node.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    pub(crate) max_disconnection: Duration,
+    /// Events in the log of a namespace. 0: no limit.
+    pub(crate) max_packets: usize,
+    /// The memory of all logs.
+    pub(crate) log_bytes: Bytes,
+    /// The memory of all kept sessions.
+    pub(crate) kept_bytes: Bytes,
+}
+
+impl Recovery {
+    fn new(config: &config::Recovery) -> Self {
+        let bytes = || Bytes { used: AtomicUsize::new(0), limit: size(config.max_bytes) };
+        Self {
+            max_disconnection: config.max_disconnection,
+            max_packets: config.max_packets,
+            log_bytes: bytes(),
+            kept_bytes: bytes(),
+        }
+    }
+}
+
+/// Memory of one kind, and its bound.
+#[derive(Debug)]
+pub(crate) struct Bytes {
+    used: AtomicUsize,
+    /// 0: no limit.
+    limit: usize,
+}
+
+impl Bytes {
+    /// Counts a change. Returns whether it is too much now.
+    pub(crate) fn change(&self, by: isize) -> bool {
+        let before = self.used.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
+        self.limit > 0 && before.wrapping_add(by.cast_unsigned()) > self.limit
     }
 }
 

@@ -34,6 +34,7 @@ use crate::{
         audience::Audience,
         door::{self, Sender, Start},
         emitter::Emitter,
+        record::SocketRecord,
         watch::{FOR_ADMINS, What, client_id},
     },
     telemetry::traces::Origin,
@@ -56,7 +57,9 @@ use crate::{
 pub struct Socket(Arc<Inner>);
 
 struct Inner {
-    id: SocketId,
+    /// Its id, unless it has come back.
+    first_id: SocketId,
+    restored: OnceLock<Restored>,
     sid: Sid,
     adapter: Arc<Adapter>,
     /// Weak, because the raw socket holds handlers that hold this.
@@ -75,6 +78,18 @@ struct Inner {
     /// The handshake for other nodes. Empty without other nodes.
     shown: OnceLock<Box<Map<String, Json>>>,
     origin: Origin,
+}
+
+/// The identity of a session that a client has come back to.
+struct Restored {
+    id: SocketId,
+    connected_at: SystemTime,
+}
+
+impl Inner {
+    fn id(&self) -> SocketId {
+        self.restored.get().map_or(self.first_id, |restored| restored.id)
+    }
 }
 
 /// What there is for and after a socket's end.
@@ -99,7 +114,8 @@ impl Socket {
     pub(crate) fn new(raw: &Arc<RawSocket<Adapter>>, new: NewSocket) -> Self {
         let NewSocket { id, adapter, params, peer, expiry, origin } = new;
         Self(Arc::new(Inner {
-            id,
+            first_id: id,
+            restored: OnceLock::new(),
             sid: raw.id,
             adapter,
             raw: Arc::downgrade(raw),
@@ -117,9 +133,34 @@ impl Socket {
         }))
     }
 
-    /// The public id, `socket.id` in the client.
+    /// The public id, `socket.id` in the client. A socket that recovers gets its former one back
+    /// after the namespace's middleware.
     pub fn id(&self) -> SocketId {
-        self.0.id
+        self.0.id()
+    }
+
+    /// Whether the client has come back to this socket, as `socket.recovered` in Node.js: it has
+    /// its former id, rooms and [data](Self::set), and what was sent to it meanwhile follows.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Socket};
+    ///
+    /// let gateway = Gateway::new("/").on_connect(async |socket: Socket| {
+    ///     if !socket.recovered() {
+    ///         socket.join("news").await.expect("a room is free");
+    ///     }
+    /// });
+    /// ```
+    pub fn recovered(&self) -> bool {
+        self.0.restored.get().is_some()
+    }
+
+    /// The socket is this one again. Data that the middleware has set stays.
+    pub(crate) fn restore(&self, record: SocketRecord) {
+        self.0.data.lock().add_missing(record.data);
+        let SocketRecord { id, connected_at, .. } = record;
+        // Set once, when the socket enters.
+        let _ = self.0.restored.set(Restored { id, connected_at });
     }
 
     /// The engine's id. Never shown to a client or to another socket.
@@ -158,9 +199,9 @@ impl Socket {
         self.0.peer
     }
 
-    /// When the socket was accepted.
+    /// When the socket was accepted, for the first time if it has recovered since.
     pub fn connected_at(&self) -> SystemTime {
-        self.0.connected_at
+        self.0.restored.get().map_or(self.0.connected_at, |restored| restored.connected_at)
     }
 
     /// `websocket` or `polling`, as of now. `None` after the disconnect.
@@ -182,13 +223,13 @@ impl Socket {
     /// If `data` cannot be serialized or the name is reserved. A socket that has left, or that is
     /// being cut off because it reads too slowly, is no error.
     pub fn emit<T: Serialize + ?Sized>(&self, name: &str, data: &T) -> Result<(), PayloadError> {
-        let me = Audience::nobody().socket(self.0.id);
+        let me = Audience::nobody().socket(self.id());
         self.send(Payload::event(name, data)?, &me)
     }
 
     /// Sends an event of this socket's handler.
     pub(crate) fn send(&self, payload: Payload, audience: &Audience) -> Result<(), PayloadError> {
-        let sender = Sender { id: self.0.id, sid: self.0.sid };
+        let sender = Sender { id: self.id(), sid: self.0.sid };
         door::send(Start::Here(&self.0.adapter), payload, audience, Some(sender))
     }
 
@@ -206,7 +247,7 @@ impl Socket {
     /// });
     /// ```
     pub fn to(&self) -> Emitter {
-        Emitter::here(self.0.adapter.clone()).except_socket(self.0.id)
+        Emitter::here(self.0.adapter.clone()).except_socket(self.id())
     }
 
     /// Whether the socket is still connected.
@@ -327,7 +368,11 @@ impl Describe for Inner {
             data.insert(FOR_ADMINS.to_owned(), aside);
         }
         let handshake = self.shown.get().map(|shown| (**shown).clone()).unwrap_or_default();
-        Description { id: self.id.as_str().to_owned(), handshake, rooms: Vec::new(), data }
+        Description { id: self.id().as_str().to_owned(), handshake, rooms: Vec::new(), data }
+    }
+
+    fn identity(&self) -> Identity {
+        self.identity.read().clone()
     }
 }
 
@@ -345,7 +390,7 @@ impl WeakSocket {
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Socket")
-            .field("id", &self.0.id)
+            .field("id", &self.id())
             .field("namespace", &self.namespace())
             .field("user", &self.user())
             .finish_non_exhaustive()

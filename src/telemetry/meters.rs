@@ -73,6 +73,12 @@ pub(crate) struct Meters {
     /// Acknowledgements received from them.
     pub(crate) acks_received: Counter,
     pub(crate) acks_awaited: AtomicU64,
+    /// Sockets that have come back to their session.
+    pub(crate) recovered: Counter,
+    /// Clients that came back and got a new session.
+    pub(crate) not_recovered: Counters<{ NotRecovered::NAMES.len() }>,
+    /// Missed events that were sent to sockets that have come back.
+    pub(crate) replayed: Counter,
     /// Sockets whose token has an expiry that is watched.
     pub(crate) token_deadlines: AtomicUsize,
     /// The number of sockets when the drain began, plus one. 0: there is no drain, or it is in its
@@ -105,6 +111,10 @@ impl Meters {
 
     pub(crate) fn emitted(&self, to: TargetKind) {
         self.emits.0[to as usize].count();
+    }
+
+    pub(crate) fn not_recovered(&self, reason: NotRecovered) {
+        self.not_recovered.0[reason as usize].count();
     }
 
     /// Counts an emit as waiting for acknowledgements until the result is dropped.
@@ -171,6 +181,31 @@ fn reason_number(reason: DisconnectReason) -> usize {
         DisconnectReason::ClientNSDisconnect => 4,
         DisconnectReason::ServerNSDisconnect => 5,
         DisconnectReason::ClosingServer => 6,
+    }
+}
+
+/// Why a client that comes back gets a new session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotRecovered {
+    /// There is no such session: it has expired, was ended, or never was.
+    Unknown,
+    /// It belongs to another user, or the client has other rights now.
+    OtherOwner,
+    /// The client names no place in a log.
+    BadOffset,
+    /// The log does not reach back as far.
+    TooFarBehind,
+    /// Its old connection has not ended in time.
+    Busy,
+}
+
+impl NotRecovered {
+    pub(crate) const NAMES: [&str; 5] =
+        ["unknown", "other_owner", "bad_offset", "too_far_behind", "busy"];
+
+    /// Its name in metrics and in the log.
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
     }
 }
 

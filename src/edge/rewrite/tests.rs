@@ -27,7 +27,7 @@ fn a_connect_gets_the_public_id() {
         ("/", r#"40{"sid":"AAAAAAAAAAAAAAAA"}"#, format!(r#"40{{"sid":"{id}"}}"#)),
         ("/a", r#"40/a,{"sid":"AAAAAAAAAAAAAAAA"}"#, format!(r#"40/a,{{"sid":"{id}"}}"#)),
     ] {
-        let mut answer = answer(namespace, Answer::Admitted(id));
+        let mut answer = answer(namespace, Answer::Admitted(id, None));
         assert_eq!(text_packet(before.as_bytes(), false, &mut answer), Some(after.into_bytes()));
         assert_eq!(text_packet(before.as_bytes(), false, &mut answer), None, "once");
     }
@@ -35,7 +35,7 @@ fn a_connect_gets_the_public_id() {
 
 #[test]
 fn what_only_starts_as_a_connect_passes() {
-    let mut connect = answer("/", Answer::Admitted(SocketId::random()));
+    let mut connect = answer("/", Answer::Admitted(SocketId::random(), None));
     for packet in ["40", "40{}", "40{\"side\":1}", "40/a,{\"sid\":\"A\"}", "42[\"40{\"]", "44{}"] {
         assert_eq!(text_packet(packet.as_bytes(), false, &mut connect), None, "{packet}");
     }
@@ -61,7 +61,7 @@ fn a_msgpack_connect_gets_the_public_id() {
     for namespace in ["/", "/chat", &format!("/{}", "n".repeat(300))] {
         let (before, after) =
             (packet(namespace, "AAAAAAAAAAAAAAAA"), packet(namespace, id.as_str()));
-        let mut answer = answer(namespace, Answer::Admitted(id));
+        let mut answer = answer(namespace, Answer::Admitted(id, None));
         for cut in 0..before.len() {
             assert_eq!(msgpack_packet(&before[..cut], &mut answer), None, "{cut}");
         }
@@ -264,7 +264,7 @@ proptest! {
     ) {
         let id = SocketId::random();
         let mut always = |kind: Kind, _: &str| match kind {
-            Kind::Connect => Some(Answer::Admitted(id)),
+            Kind::Connect => Some(Answer::Admitted(id, None)),
             Kind::ConnectError => Some(Answer::Refused(json!(1))),
         };
         text_packet(&body, false, &mut always);

@@ -54,8 +54,8 @@ fn a_refusal_is_spliced_once_into_the_error_of_its_namespace() {
 fn a_socket_hears_its_own_id_in_the_connect_of_its_namespace() {
     let transport = Transport::polling(false, PEER, permit());
     let (first, second) = (SocketId::random(), SocketId::random());
-    transport.expect_answer("/chat", Answer::Admitted(first));
-    transport.expect_answer("/chat", Answer::Admitted(second));
+    transport.expect_answer("/chat", Answer::Admitted(first, None));
+    transport.expect_answer("/chat", Answer::Admitted(second, None));
     let connect = br#"40/chat,{"sid":"AAAAAAAAAAAAAAAA"}"#;
     assert_eq!(transport.judge(frames::TEXT, br#"40{"sid":"AAAAAAAAAAAAAAAA"}"#), Verdict::Pass);
     assert_eq!(transport.judge(frames::TEXT, br#"44/chat,{"message":"no"}"#), Verdict::Pass);

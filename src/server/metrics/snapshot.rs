@@ -20,10 +20,10 @@ use crate::{
     cluster::{broker::BrokerCounts, peers::Peers},
     edge::TransportCounts,
     fault::Code,
-    sockets::node::Context,
+    sockets::{adapter::RecoveryCounts, node::Context},
     telemetry::{
         durations::Durations,
-        meters::{DISCONNECT_REASONS, TargetKind},
+        meters::{DISCONNECT_REASONS, NotRecovered, TargetKind},
     },
 };
 
@@ -40,6 +40,8 @@ pub(crate) struct Snapshot {
     /// `None` for a node that stands alone.
     pub(crate) cluster: Option<Cluster>,
     pub(crate) process: Option<Process>,
+    /// `None` if sockets do not recover.
+    pub(crate) recovery: Option<RecoveryCounts>,
 }
 
 /// Further numbers of a node in a cluster.
@@ -152,6 +154,24 @@ impl Snapshot {
         to.durations(name, help, ["namespace", "event"], durations)
     }
 
+    fn recovery(&self, counts: &RecoveryCounts, to: &mut Families<'_>) -> Result {
+        let meters = self.context.meters();
+        let recovered = [("recovered", meters.recovered.get())];
+        let results = recovered.into_iter().chain(meters.not_recovered.named(NotRecovered::NAMES));
+        let help = "Clients that came back to a session: `recovered`, or why they got a new one.";
+        to.counters("switchboard_recoveries", help, "result", results)?;
+        let help = "Missed events sent to clients that recovered.";
+        to.counter("switchboard_recovery_replayed", help, meters.replayed.get())?;
+        let help = "Sessions now kept for clients that are away.";
+        to.gauge("switchboard_recovery_sessions", help, counts.kept as f64)?;
+        let help = "Events now in the logs of all namespaces.";
+        to.gauge("switchboard_recovery_log_events", help, counts.entries as f64)?;
+        let help = "Memory of these logs, roughly.";
+        to.gauge("switchboard_recovery_log_bytes", help, counts.bytes as f64)?;
+        let help = "Age of the oldest event in them.";
+        to.gauge("switchboard_recovery_log_age_seconds", help, counts.age.as_secs_f64())
+    }
+
     fn node(&self, to: &mut Families<'_>) -> Result {
         let labels =
             [("version", env!("CARGO_PKG_VERSION")), ("node", self.context.node().as_str())];
@@ -241,6 +261,9 @@ impl Collector for Snapshot {
         self.node(&mut families)?;
         self.connections(&mut families)?;
         self.events(&mut families)?;
+        if let Some(recovery) = &self.recovery {
+            self.recovery(recovery, &mut families)?;
+        }
         if let Some(cluster) = &self.cluster {
             cluster.write(&mut families)?;
         }

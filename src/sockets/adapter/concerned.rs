@@ -34,6 +34,16 @@ impl Adapter {
         concerned
     }
 
+    /// Clients that are away may have missed messages to `places`; without places, all messages.
+    /// They get a new session.
+    pub(crate) fn kept_have_missed(&self, places: Option<&Places>) {
+        let places = places.map(|places| places.of(self.namespace()));
+        self.kept_end_if(|rooms| match &places {
+            Some(places) if !places.have_all() => rooms.iter().any(|room| places.have(room)),
+            _ => true,
+        });
+    }
+
     fn gets(&self, sid: Sid, places: PlacesOf<'_>) -> bool {
         let is_named = |member: &Member| {
             places.have(member.id.as_str())

@@ -52,7 +52,8 @@ impl ToCut {
 impl Adapter {
     /// The socket's CONNECT is next, with this id. From now on packets come to it after that.
     pub(crate) fn admits(&self, sid: Sid, id: SocketId) {
-        self.context.transports().admit_as(sid, self.namespace(), id);
+        let pid = self.pid_of(sid).map(|pid| pid.reveal().into());
+        self.context.transports().admit_as(sid, self.namespace(), id, pid);
         self.steps(sid, Step::AtTheDoor);
     }
 
@@ -60,6 +61,10 @@ impl Adapter {
     pub(crate) fn admitted(&self, sid: Sid) {
         self.context.transports().joined(sid);
         self.steps(sid, Step::Inside);
+        // The reason for a cut is found there later, when the transport is unknown already.
+        if let Some(member) = self.members.read().get(sid) {
+            member.reach.load(sid, self.context.transports());
+        }
     }
 
     fn steps(&self, sid: Sid, step: Step) {
@@ -80,7 +85,11 @@ impl Adapter {
         let is_volatile = options.has_flag(BroadcastFlags::Volatile);
         let is_broadcast = options.has_flag(BroadcastFlags::Broadcast);
         if let (Some(sid), true, false) = (options.sid, options.rooms.is_empty(), is_broadcast) {
-            return self.deliver_to_one(packet, sid, is_volatile);
+            let is_gated = self.members.read().get(sid).is_some_and(|it| it.reach.is_gated());
+            return match is_gated {
+                true => Delivered::default(),
+                false => self.deliver_to_one(packet, sid, is_volatile),
+            };
         }
         let options = if is_volatile { not_volatile(options) } else { options };
         // Without a gateway no socket is listed.
@@ -99,6 +108,10 @@ impl Adapter {
             delivered.meant = targets.len();
             for slot in &*targets {
                 let member = members.at(*slot);
+                // Its replay brings it.
+                if member.reach.is_gated() {
+                    continue;
+                }
                 match self.send(member, &packet, &frame, targets.len(), is_volatile) {
                     Sent::ThroughEngine => by_engine.push(member.sid),
                     sent => delivered.queued += usize::from(cut.note(member.sid, sent)),

@@ -11,7 +11,7 @@ use socketioxide_core::{
     packet::Packet,
 };
 
-use super::Adapter;
+use super::{Adapter, recovering::Recovering};
 use crate::{
     cluster::message::Description,
     edge::{KillReason, Load},
@@ -26,8 +26,10 @@ impl Adapter {
     /// Puts the sockets of this node that `options` select into rooms.
     pub(crate) fn join_here(&self, options: BroadcastOptions, rooms: &[Room]) {
         self.show_all_joining(&options, rooms);
+        self.kept_join(&options, rooms);
         let selected = self.local.sockets(options);
         {
+            let mut ledger = self.recovering.as_ref().map(Recovering::lock);
             let mut members = self.members.write();
             for sid in selected {
                 // A socket that has left meanwhile joins nothing any more. A socket in a namespace
@@ -35,6 +37,9 @@ impl Adapter {
                 if members.has(sid) || !self.has_gateway {
                     members.join(sid, rooms);
                     self.local.add_all(sid, rooms.to_vec());
+                    if let Some(ledger) = &mut ledger {
+                        ledger.joined(sid, rooms);
+                    }
                 }
             }
         }
@@ -57,10 +62,15 @@ impl Adapter {
         let rooms: Vec<Room> =
             rooms.iter().filter(|room| !belongs_to_the_server(room)).cloned().collect();
         self.show_all_leaving(&options, &rooms);
+        self.kept_leave(&options, &rooms);
         let selected = self.local.sockets(options);
         {
+            let mut ledger = self.recovering.as_ref().map(Recovering::lock);
             let mut members = self.members.write();
             for sid in selected {
+                if let Some(ledger) = &mut ledger {
+                    ledger.left(sid, &rooms);
+                }
                 members.leave(sid, &rooms);
                 self.local.del(sid, rooms.clone());
             }
@@ -74,6 +84,7 @@ impl Adapter {
         options: BroadcastOptions,
         close_transport: bool,
     ) -> usize {
+        self.kept_end(&options);
         let sockets = self.sockets_of(options);
         let count = sockets.len();
         for socket in sockets {
@@ -117,7 +128,7 @@ impl Adapter {
         match &self.interest {
             Some(interest) => interest.hears_of(room),
             // One pattern brings all rooms, so only the members tell.
-            None => self.has_members(room),
+            None => self.has_members(room) || self.is_kept_in(room),
         }
     }
 

@@ -15,14 +15,14 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::RwLock;
 use socketioxide::{SocketIo, handler::FromConnectParts, socket::Socket as RawSocket};
 use socketioxide_core::{Sid, Str, adapter::Room};
 
-use super::{Adapter, ids::transport_of, interest};
+use super::{Adapter, ids::transport_of, interest, recovering::RecoveryCounts};
 use crate::{
     cluster::{
         message::{Message, Selection},
@@ -36,6 +36,9 @@ use crate::{
 
 /// How long an empty namespace of a pattern stays.
 const LINGERING: Duration = Duration::from_secs(1);
+
+/// The time between two looks at what recovery keeps.
+const RECOVERY_PERIOD: Duration = Duration::from_secs(1);
 
 /// A room that exists only while we check whether a socket and an adapter belong together.
 const PROBE: Room = Room::Borrowed("\0probe");
@@ -112,6 +115,30 @@ impl Adapters {
                 adapter.look_after_interest();
             }
         }
+    }
+
+    /// Ends sessions whose time is over, and forgets old events, until the node stops.
+    pub(crate) async fn look_after_recovery(self: Arc<Self>, context: Arc<Context>) {
+        let mut tick = tokio::time::interval(RECOVERY_PERIOD);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while context.stop.run_until_cancelled(tick.tick()).await.is_some() {
+            let adapters: Vec<_> = self.by_namespace.read().values().cloned().collect();
+            for adapter in adapters {
+                adapter.look_after_recovery(Instant::now());
+            }
+        }
+    }
+
+    /// The recovery's numbers of all namespaces.
+    pub(crate) fn recovery_counts(&self) -> RecoveryCounts {
+        let adapters: Vec<_> = self.by_namespace.read().values().cloned().collect();
+        let counts = adapters.iter().map(|adapter| adapter.recovery_counts());
+        counts.fold(RecoveryCounts::default(), |sum, it| RecoveryCounts {
+            entries: sum.entries + it.entries,
+            bytes: sum.bytes + it.bytes,
+            kept: sum.kept + it.kept,
+            age: sum.age.max(it.age),
+        })
     }
 
     /// Lists an adapter and calls `listed` in the same step, so that we and socketioxide always
@@ -245,13 +272,25 @@ impl Adapter {
         Fault::new(Code::Unavailable, "the namespace has just been removed")
     }
 
+    /// Cuts the connection of a socket whose session was ended while it came back. The client
+    /// connects anew by itself.
+    pub(crate) fn has_just_ended(&self, sid: Sid) -> Fault {
+        self.context.transports().kill(sid, KillReason::Requested);
+        Fault::new(Code::Unavailable, "the session has just been ended")
+    }
+
     /// The adapter that has replaced this one, if there is one.
     pub(crate) fn successor(&self) -> Option<Arc<Self>> {
         self.adapters.upgrade()?.get(self.namespace())
     }
 
+    fn has_sockets(&self) -> bool {
+        self.entering.load(Ordering::Acquire) > 0 || self.len() > 0
+    }
+
+    /// Whether nobody is here, and nobody may come back.
     fn is_empty(&self) -> bool {
-        self.entering.load(Ordering::Acquire) == 0 && self.len() == 0
+        !self.has_sockets() && !self.has_kept()
     }
 
     /// The other nodes count this one from now on.
@@ -299,7 +338,7 @@ impl Adapter {
 
     /// A socket has left, or was refused. After the last one the namespace is removed.
     pub(crate) fn vacated(self: &Arc<Self>, io: &SocketIo<Self>, lingering: Duration) {
-        if !self.is_of_pattern || !self.is_empty() {
+        if !self.is_of_pattern || self.has_sockets() {
             return;
         }
         let Some(adapters) = self.adapters.upgrade() else { return };
@@ -316,6 +355,12 @@ impl Adapter {
         let (adapter, io, adapters) = (self.clone(), io.clone(), Arc::downgrade(&adapters));
         runtime.spawn(async move {
             tokio::time::sleep(lingering).await;
+            // As long as clients may come back to it.
+            while !adapter.has_sockets() && adapter.has_kept() {
+                let end = adapter.next_kept_end().unwrap_or_else(Instant::now);
+                tokio::time::sleep_until((end + lingering).into()).await;
+                adapter.look_after_recovery(Instant::now());
+            }
             // Before the check, so that a socket that leaves right after it starts another task.
             adapter.lingers.store(false, Ordering::Release);
             if let Some(adapters) = adapters.upgrade() {

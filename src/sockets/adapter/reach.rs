@@ -2,12 +2,12 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU8, Ordering},
+    atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 use socketioxide_core::Sid;
 
-use crate::edge::{Load, Transports};
+use crate::edge::{KillReason, Load, Transports};
 
 /// How far a socket has come on its way into the namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,13 +25,15 @@ pub(super) enum Step {
 pub(super) struct Reach {
     /// A [`Step`].
     step: AtomicU8,
+    /// Events pass it by, for their replay brings them.
+    is_gated: AtomicBool,
     /// Looked up when it is first needed.
     load: OnceLock<Arc<Load>>,
 }
 
 impl Default for Reach {
     fn default() -> Self {
-        Self { step: (Step::Outside as u8).into(), load: OnceLock::new() }
+        Self { step: (Step::Outside as u8).into(), is_gated: false.into(), load: OnceLock::new() }
     }
 }
 
@@ -42,6 +44,21 @@ impl Reach {
 
     pub(super) fn has_entered(&self, step: Step) -> bool {
         self.step.load(Ordering::Acquire) >= step as u8
+    }
+
+    pub(super) fn set_gate(&self, is_closed: bool) {
+        self.is_gated.store(is_closed, Ordering::Release);
+    }
+
+    pub(super) fn is_gated(&self) -> bool {
+        self.is_gated.load(Ordering::Acquire)
+    }
+
+    /// Whether the client may come back to this session, as far as the reason is known for which
+    /// its connection was cut.
+    pub(super) fn may_return(&self) -> bool {
+        let reason = self.load.get().and_then(|load| load.cut_for());
+        !matches!(reason, Some(KillReason::BadRequest | KillReason::Missed | KillReason::Requested))
     }
 
     pub(super) fn load(&self, sid: Sid, transports: &Transports) -> Option<&Arc<Load>> {

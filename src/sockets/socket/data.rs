@@ -38,6 +38,15 @@ impl Data {
         }
     }
 
+    /// Adds values whose names are free.
+    pub(super) fn add_missing(&mut self, values: Map<String, Json>) {
+        for (key, value) in values {
+            if self.get(&key).is_none() {
+                self.set(&key, value);
+            }
+        }
+    }
+
     /// All of it, as others see it.
     pub(super) fn to_map(&self) -> Map<String, Json> {
         self.0.iter().map(|(name, value)| (name.to_string(), value.clone())).collect()
@@ -59,7 +68,8 @@ impl Socket {
     }
 
     /// Keeps a value with this socket, as `socket.data` in Node.js. It must be serializable,
-    /// because other nodes see it in `fetchSockets`.
+    /// because other nodes see it in `fetchSockets`. It is kept with the socket while its client is
+    /// away, and comes back with a recovery.
     ///
     /// ```
     /// use switchboard::{Fault, Gateway, Reply, Socket};
@@ -89,7 +99,7 @@ impl Socket {
                 // If the application has data of this name, that stays.
                 data.entry("user").or_insert_with(|| Json::from(&*user));
             }
-            watch.tell(self.0.adapter.namespace(), What::DataChanged { id: self.0.id, data });
+            watch.tell(self.0.adapter.namespace(), What::DataChanged { id: self.id(), data });
         }
         Ok(())
     }
@@ -107,12 +117,12 @@ impl Socket {
     pub fn record(&self) -> SocketRecord {
         let inner = &*self.0;
         SocketRecord {
-            id: inner.id,
+            id: inner.id(),
             namespace: self.namespace().to_owned(),
             identity: inner.identity.read().clone(),
             rooms: self.rooms(),
             data: inner.data.lock().to_map(),
-            connected_at: inner.connected_at,
+            connected_at: self.connected_at(),
             traceparent: inner.origin.traceparent().map(|trace| trace.to_string()),
         }
     }

@@ -71,7 +71,7 @@ impl Socket {
     }
 
     fn is_own_room(&self, room: &str) -> bool {
-        room == self.0.id.as_str()
+        room == self.id().as_str()
             || self.user().is_some_and(|user| {
                 room == self.0.adapter.context().user_room(&user) || room == AUTHENTICATED
             })

@@ -1,0 +1,428 @@
+//! Recovery in a namespace: each event enters the log in the step in which it is delivered, and a
+//! socket that comes back gets what it has missed before it gets anything new.
+//!
+//! One lock holds the log, the sessions and the kept ones. Events are delivered under it, so the
+//! order of the log is the order in which every socket gets them. A socket enters with its gate
+//! closed: deliveries pass it by. Its replay hands out the log in stretches, and opens the gate in
+//! the step in which it reaches the end.
+
+mod coming_back;
+mod replay;
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+use socketioxide_core::{
+    Sid, Value,
+    adapter::{BroadcastFlags, BroadcastOptions, Room},
+    packet::Packet,
+};
+use tokio::sync::Notify;
+
+use super::{Adapter, delivery::Delivered};
+use crate::{
+    recovery::{
+        Entry, History, Log, LogBounds, Offsets, Pid, Position, Scope, ends_with_text, with_offset,
+    },
+    sockets::{
+        kept::{Kept, KeptSession},
+        node::Recovery,
+        record::SocketRecord,
+    },
+};
+pub(crate) use coming_back::{Claim, Return};
+
+/// How long after its token's end a session is still kept, as a connected socket has this time to
+/// bring a new one.
+const TOKEN_GRACE: Duration = Duration::from_secs(5);
+
+/// The log of a namespace and its sessions.
+pub(super) struct Recovering {
+    node: Arc<Recovery>,
+    offsets: Offsets,
+    ledger: Mutex<Ledger>,
+    /// Told when a session is kept, or has ended.
+    changed: Notify,
+}
+
+pub(super) struct Ledger {
+    log: Log,
+    kept: Kept,
+    sessions: HashMap<Sid, Session>,
+    live: HashMap<Pid, Sid>,
+}
+
+/// The session of a connected socket.
+struct Session {
+    pid: Pid,
+    history: History,
+    /// The place up to which the socket has got everything. `None`: its gate is open.
+    gate: Option<Position>,
+    /// It has come back, so it is kept even if its connection breaks before it is connected.
+    has_come_back: bool,
+}
+
+/// The session of a socket that enters.
+pub(crate) enum NewSession {
+    /// A new one.
+    Fresh,
+    /// One that has been waiting for its client.
+    Back(Claim),
+}
+
+/// The numbers of a namespace.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RecoveryCounts {
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
+    pub(crate) kept: usize,
+    /// The age of the first event in the log.
+    pub(crate) age: Duration,
+}
+
+impl Recovering {
+    pub(super) fn new(node: &Arc<Recovery>) -> Self {
+        let bounds = LogBounds { entries: node.max_packets, age: node.max_disconnection };
+        let ledger = Ledger {
+            log: Log::new(bounds, Position::default()),
+            kept: Kept::default(),
+            sessions: HashMap::new(),
+            live: HashMap::new(),
+        };
+        Self {
+            node: node.clone(),
+            offsets: Offsets::in_memory(),
+            ledger: Mutex::new(ledger),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock()
+    }
+
+    /// Puts an event into the log, or marks one that has no place there. Returns it as clients get
+    /// it.
+    fn log(&self, ledger: &mut Ledger, value: Value, scope: Option<Scope>) -> Value {
+        let Some(scope) = scope else {
+            let stands_for_an_offset = ends_with_text(&value);
+            let offset = || self.offsets.write(ledger.log.head());
+            let marked = stands_for_an_offset.then(|| with_offset(&value, &offset())).flatten();
+            return marked.unwrap_or(value);
+        };
+        let position = ledger.log.head().next();
+        // Every event is an array by now.
+        let Some(value) = with_offset(&value, &self.offsets.write(position)) else { return value };
+        let entry = Entry { position, at: Instant::now(), value: value.clone(), scope };
+        let change = ledger.log.append(entry);
+        let mut is_over = self.node.log_bytes.change(change);
+        while is_over && let Some(freed) = ledger.log.forget_first() {
+            is_over = self.node.log_bytes.change(-freed.cast_signed());
+        }
+        value
+    }
+}
+
+impl Drop for Recovering {
+    fn drop(&mut self) {
+        let ledger = self.ledger.get_mut();
+        self.node.log_bytes.change(-ledger.log.bytes().cast_signed());
+        self.node.kept_bytes.change(-ledger.kept.bytes().cast_signed());
+    }
+}
+
+impl Ledger {
+    /// A socket has joined rooms. To be called in the step in which it did.
+    pub(super) fn joined(&mut self, sid: Sid, rooms: &[Room]) {
+        let head = self.log.head();
+        if let Some(session) = self.sessions.get_mut(&sid) {
+            rooms.iter().for_each(|room| _ = session.history.join(room, head));
+        }
+    }
+
+    /// A socket has left rooms. To be called in the step in which it did.
+    pub(super) fn left(&mut self, sid: Sid, rooms: &[Room]) {
+        let (head, floor) = (self.log.head(), self.log.floor());
+        if let Some(session) = self.sessions.get_mut(&sid) {
+            rooms.iter().for_each(|room| _ = session.history.leave(room, head, floor));
+        }
+    }
+
+    /// Kept sessions that are meant join rooms.
+    pub(super) fn kept_join(&mut self, scope: &Scope, rooms: &[Room]) {
+        self.kept.join(scope, rooms, self.log.head());
+    }
+
+    /// Kept sessions that are meant leave rooms.
+    pub(super) fn kept_leave(&mut self, scope: &Scope, rooms: &[Room]) {
+        self.kept.leave(scope, rooms, self.log.head(), self.log.floor());
+    }
+}
+
+impl Adapter {
+    /// Whether sockets of this namespace recover.
+    pub(crate) fn recovers(&self) -> bool {
+        self.recovering.is_some()
+    }
+
+    /// Delivers an event to sockets of this node in the step in which it enters the log.
+    pub(super) fn deliver_logged(
+        &self,
+        recovering: &Recovering,
+        value: Value,
+        options: BroadcastOptions,
+    ) -> Delivered {
+        let is_volatile = options.has_flag(BroadcastFlags::Volatile);
+        let scope = if is_volatile { None } else { self.scope_of(&options) };
+        let mut ledger = recovering.lock();
+        let value = recovering.log(&mut ledger, value, scope);
+        self.deliver(Packet::event(self.local.path().clone(), value), options)
+    }
+
+    /// The audience of an event in rooms. `None` if it is for nobody.
+    fn scope_of(&self, options: &BroadcastOptions) -> Option<Scope> {
+        let BroadcastOptions { rooms, except, sid, .. } = options;
+        let is_broadcast = options.has_flag(BroadcastFlags::Broadcast);
+        let own = |sid: Sid| self.id_of(sid).map(|id| Room::Owned(id.as_str().to_owned()));
+        let mut scope = Scope { rooms: rooms.to_vec().into(), except: except.to_vec().into() };
+        match sid {
+            Some(sid) if rooms.is_empty() && !is_broadcast => scope.rooms = [own(*sid)?].into(),
+            Some(sid) if is_broadcast => {
+                scope.except = except.iter().cloned().chain(own(*sid)).collect();
+            }
+            None if rooms.is_empty() && !is_broadcast => return None,
+            _ => {}
+        }
+        Some(scope)
+    }
+
+    /// Begins the session of a socket that has just been listed, with its gate closed.
+    pub(super) fn begin_session(&self, ledger: &mut Ledger, sid: Sid, new: NewSession) {
+        let session = match new {
+            NewSession::Fresh => {
+                let head = ledger.log.head();
+                Session {
+                    pid: Pid::random(),
+                    history: History::new(head),
+                    gate: Some(head),
+                    has_come_back: false,
+                }
+            }
+            NewSession::Back(claim) => {
+                let (pid, history, from) = claim.begins();
+                Session { pid, history, gate: Some(from), has_come_back: true }
+            }
+        };
+        ledger.live.insert(session.pid.clone(), sid);
+        ledger.sessions.insert(sid, session);
+        if let Some(member) = self.members.read().get(sid) {
+            member.reach.set_gate(true);
+        }
+    }
+
+    /// The session that has come back is in its rooms, and is kept no longer. `false`: it has been
+    /// ended in the meantime.
+    pub(crate) fn is_back(&self, sid: Sid) -> bool {
+        let Some(recovering) = &self.recovering else { return true };
+        let mut ledger = recovering.lock();
+        let Some(session) = ledger.sessions.get(&sid).filter(|it| it.has_come_back) else {
+            return true;
+        };
+        let pid = session.pid.clone();
+        let before = ledger.kept.bytes();
+        let taken = ledger.kept.take(&pid).is_some();
+        recovering.count_kept(&ledger, before);
+        taken
+    }
+
+    /// The rooms of a session that has come back.
+    pub(crate) fn restored_rooms(&self, sid: Sid) -> Vec<Room> {
+        let Some(recovering) = &self.recovering else { return Vec::new() };
+        let ledger = recovering.lock();
+        let session = ledger.sessions.get(&sid).filter(|session| session.has_come_back);
+        session.map(|session| session.history.rooms().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The secret that the client of this socket is told.
+    pub(super) fn pid_of(&self, sid: Sid) -> Option<Pid> {
+        let ledger = self.recovering.as_ref()?.lock();
+        Some(ledger.sessions.get(&sid)?.pid.clone())
+    }
+
+    /// Ends the session of a socket that has left, or keeps it for its client: with `record`, or,
+    /// if it has come back a moment ago, in any case. Returns whether it is kept.
+    pub(super) fn end_session(
+        &self,
+        ledger: &mut Ledger,
+        sid: Sid,
+        record: Option<SocketRecord>,
+    ) -> bool {
+        let Some(recovering) = &self.recovering else { return false };
+        let Some(session) = ledger.sessions.remove(&sid) else { return false };
+        if ledger.live.get(&session.pid) == Some(&sid) {
+            ledger.live.remove(&session.pid);
+        }
+        let before = ledger.kept.bytes();
+        let until = record.as_ref().and_then(|record| recovering.end_of(record));
+        let is_kept = match (record, until) {
+            (Some(record), Some(until)) => {
+                let history = session.history;
+                ledger.kept.keep(session.pid, KeptSession { record, history, until });
+                true
+            }
+            _ => {
+                // It may still be there, claimed.
+                ledger.kept.take(&session.pid);
+                false
+            }
+        };
+        let mut is_over = recovering.count_kept(ledger, before);
+        let mut ended: SmallVec<[KeptSession; 4]> = SmallVec::new();
+        while is_over {
+            let before = ledger.kept.bytes();
+            let Some(first) = ledger.kept.end_first() else { break };
+            ended.push(first);
+            is_over = recovering.count_kept(ledger, before);
+        }
+        self.are_kept_no_longer(ended);
+        recovering.changed.notify_waiters();
+        is_kept
+    }
+
+    /// Rooms of these sessions may be empty now.
+    fn are_kept_no_longer(&self, ended: impl IntoIterator<Item = KeptSession>) {
+        for session in ended {
+            self.left(session.history.rooms().cloned());
+        }
+    }
+
+    /// Joins by the server reach kept sessions.
+    pub(super) fn kept_join(&self, options: &BroadcastOptions, rooms: &[Room]) {
+        if let Some(recovering) = &self.recovering
+            && let Some(scope) = self.scope_of(options)
+        {
+            let mut ledger = recovering.lock();
+            let before = ledger.kept.bytes();
+            ledger.kept_join(&scope, rooms);
+            recovering.count_kept(&ledger, before);
+        }
+    }
+
+    /// Leaves by the server reach kept sessions.
+    pub(super) fn kept_leave(&self, options: &BroadcastOptions, rooms: &[Room]) {
+        if let Some(recovering) = &self.recovering
+            && let Some(scope) = self.scope_of(options)
+        {
+            let mut ledger = recovering.lock();
+            let before = ledger.kept.bytes();
+            ledger.kept_leave(&scope, rooms);
+            recovering.count_kept(&ledger, before);
+        }
+    }
+
+    /// Ends the kept sessions that `options` select.
+    pub(super) fn kept_end(&self, options: &BroadcastOptions) {
+        if let Some(scope) = self.scope_of(options) {
+            self.end_kept(|session| session.history.is_meant(&scope));
+        }
+    }
+
+    /// Ends the kept sessions with such rooms.
+    pub(super) fn kept_end_if(&self, have: impl Fn(&[Room]) -> bool) {
+        self.end_kept(|session| {
+            let rooms: Vec<Room> = session.history.rooms().cloned().collect();
+            have(&rooms)
+        });
+    }
+
+    fn end_kept(&self, selected: impl Fn(&KeptSession) -> bool) {
+        if let Some(recovering) = &self.recovering {
+            let mut ledger = recovering.lock();
+            let before = ledger.kept.bytes();
+            let ended = ledger.kept.end(selected);
+            recovering.count_kept(&ledger, before);
+            self.are_kept_no_longer(ended);
+        }
+    }
+
+    /// The session of a socket that is cut cannot be continued: it may have missed something.
+    pub(crate) fn cannot_recover(&self, sid: Sid) {
+        if let Some(recovering) = &self.recovering {
+            let mut ledger = recovering.lock();
+            if let Some(session) = ledger.sessions.remove(&sid) {
+                ledger.live.remove(&session.pid);
+                ledger.kept.take(&session.pid);
+            }
+        }
+    }
+
+    /// Whether a kept session is in a room.
+    pub(super) fn is_kept_in(&self, room: &str) -> bool {
+        self.recovering.as_ref().is_some_and(|it| it.lock().kept.has_any_in(room))
+    }
+
+    /// The rooms of kept sessions.
+    pub(super) fn kept_rooms(&self) -> Vec<Room> {
+        let rooms = |it: &Recovering| it.lock().kept.rooms().cloned().collect();
+        self.recovering.as_ref().map(rooms).unwrap_or_default()
+    }
+
+    /// When the next kept session ends. `None` if there is none.
+    pub(super) fn next_kept_end(&self) -> Option<Instant> {
+        self.recovering.as_ref()?.lock().kept.next_end()
+    }
+
+    /// Whether there are kept sessions.
+    pub(super) fn has_kept(&self) -> bool {
+        self.recovering.as_ref().is_some_and(|it| it.lock().kept.len() > 0)
+    }
+
+    /// Ends sessions whose time is over, and forgets old events.
+    pub(crate) fn look_after_recovery(&self, now: Instant) {
+        let Some(recovering) = &self.recovering else { return };
+        let mut ledger = recovering.lock();
+        let freed = ledger.log.forget_old(now);
+        recovering.node.log_bytes.change(-freed.cast_signed());
+        let before = ledger.kept.bytes();
+        let ended = ledger.kept.end_due(now);
+        recovering.count_kept(&ledger, before);
+        drop(ledger);
+        self.are_kept_no_longer(ended);
+    }
+
+    /// The numbers of this namespace.
+    pub(crate) fn recovery_counts(&self) -> RecoveryCounts {
+        let Some(recovering) = &self.recovering else { return RecoveryCounts::default() };
+        let ledger = recovering.lock();
+        RecoveryCounts {
+            entries: ledger.log.len(),
+            bytes: ledger.log.bytes(),
+            kept: ledger.kept.len(),
+            age: ledger.log.since().map(|since| since.elapsed()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Recovering {
+    /// Counts a change of the kept sessions for the node. Returns whether they are too many bytes.
+    fn count_kept(&self, ledger: &Ledger, before: usize) -> bool {
+        let change = ledger.kept.bytes().wrapping_sub(before).cast_signed();
+        self.node.kept_bytes.change(change)
+    }
+
+    /// When a session ends that is kept from now on. `None` if it cannot be kept at all.
+    fn end_of(&self, record: &SocketRecord) -> Option<Instant> {
+        let now = Instant::now();
+        let until = now.checked_add(self.node.max_disconnection)?;
+        let Some(expiry) = record.identity.expires_at() else { return Some(until) };
+        // A token that has just ended leaves its grace.
+        let end = expiry.checked_add(TOKEN_GRACE)?;
+        let left = end.duration_since(SystemTime::now()).ok()?;
+        Some(now.checked_add(left).map_or(until, |end| until.min(end)))
+    }
+}
