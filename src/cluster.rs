@@ -13,6 +13,8 @@
 //! `message` is the vocabulary. `codec` turns it into the bytes of the Node.js adapters and back.
 //! `broker` carries bytes from node to node and never looks into them. None of them knows a socket:
 //! `sockets::relay` applies the messages of others.
+//!
+//! `secrets` stands alone: on it the nodes agree, before anything is sent.
 
 pub(crate) mod broker;
 pub(crate) mod codec;
@@ -23,3 +25,4 @@ mod members;
 pub(crate) mod message;
 pub(crate) mod peers;
 pub(crate) mod questions;
+pub(crate) mod secrets;

@@ -3,12 +3,14 @@
 //! ```text
 //! TCP, TLS ── connection ──┬── router ──┬── polling ── paced ────── request ──┐
 //!                          │            │     └ packets, rewrite                ├── engine
-//!                          │            └── websocket ── probe ── stream ───────┘
+//!                          │            ├── websocket ── probe ── stream ───────┘
+//!                          │            └── forwarded ── hop ── another node
 //!                          └ other routes         └ frames, inbound, rewrite
 //!
 //! transports     all transports, by session
 //! load           the memory that waits because of each client
 //! outgoing       what waits for a websocket's client, past the engine
+//! hop            what this node asks other nodes directly
 //! stall, unread  clients that leave waiting bytes for too long
 //! ```
 //!
@@ -55,10 +57,12 @@ mod client_files;
 mod compression;
 mod connection;
 mod cors;
+mod forwarded;
 mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod headers;
+mod hop;
 mod inbound;
 mod load;
 mod outgoing;
@@ -94,6 +98,7 @@ pub(crate) use bodies::BodyLimits;
 pub(crate) use client_files::ClientFiles;
 pub(crate) use connection::serve_connection;
 pub(crate) use headers::Headers;
+pub(crate) use hop::{Addresses, Hop, HopCounts, HopOptions};
 #[cfg(any(test, fuzzing))]
 pub(crate) use inbound::{Inbound, Reader};
 pub(crate) use load::{Load, Room, Sent};

@@ -16,7 +16,7 @@
 //! at the wrong server. `client` keeps a connection for commands and mends it. `state` holds the
 //! state of a link and its log lines; `backoff` is the pause between two attempts. `rights` finds out
 //! which commands are refused. `condition` names the trouble of a Redis that answers and does not
-//! work. `refusal` says in words why there is no link.
+//! work. `refusal` says in words why there is no link. `keys` names our own keys.
 
 pub(crate) mod backoff;
 pub(crate) mod client;
@@ -26,6 +26,7 @@ mod connector;
 mod error;
 mod greeting;
 pub(crate) mod hello;
+pub(crate) mod keys;
 pub(crate) mod liveness;
 pub(crate) mod ranges;
 pub(crate) mod refusal;

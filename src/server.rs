@@ -1,5 +1,6 @@
 //! The server: gateways and their surroundings, built once and then served.
 
+mod addresses;
 mod builder;
 mod drain;
 mod error;
@@ -25,6 +26,7 @@ pub use builder::Builder;
 pub use error::{BuildError, ServeError};
 pub use files::check_files;
 pub use join::LocalCluster;
+use join::Meeting;
 pub use listen::Bound;
 pub use publisher::{PublishError, Publisher};
 
@@ -89,6 +91,8 @@ struct Inner {
     admin_ui: Option<AdminUi>,
     io: SocketIo<Adapter>,
     edge: Arc<Edge<Adapter>>,
+    /// How this node and the others find each other. `None` for a node that stands alone.
+    meeting: Option<Meeting>,
     routes: axum::Router,
     /// The keys that open the admin API.
     api_keys: ArcSwap<Secrets>,
@@ -284,6 +288,8 @@ impl Switchboard {
         self.0.edge.set_limits(builder::admission(&config.limits));
         self.0.api_keys.store(Arc::new(config.admin.api_keys.clone()));
         if !config.edge.secrets.is_empty() {
+            // From now on these are the secrets, and not those on which the nodes agree.
+            self.0.meeting.iter().for_each(Meeting::end_agreement);
             self.0.edge.set_secrets(&builder::secrets(config));
         }
         match self.0.tls.get() {

@@ -169,6 +169,9 @@ pub(crate) trait UserDirectory: Send + Sync + 'static {
         true
     }
 
+    /// Tells the other nodes the address at which they reach this one.
+    fn publish(&self, address: String);
+
     /// The live nodes.
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeInfo>, Unknown>>;
 
@@ -244,6 +247,10 @@ impl Directory {
 
     pub(crate) async fn nodes(&self) -> Result<Vec<NodeInfo>, Unknown> {
         self.inner.nodes().await
+    }
+
+    pub(crate) fn publish(&self, address: String) {
+        self.inner.publish(address);
     }
 
     pub(crate) fn trouble(&self) -> Option<String> {

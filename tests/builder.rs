@@ -27,7 +27,7 @@ async fn a_program_with_settings_that_cannot_be_used_is_told_so_by_name() {
             |config| config.recovery.max_disconnection = Duration::ZERO,
             "recovery.max_disconnection: must be more than 0",
         ),
-        (|config| config.edge.advertise = Some("a:1".into()), "edge.advertise: this version"),
+        (|config| config.edge.advertise = Some("a".into()), "edge.advertise: must be a host"),
         (|config| config.drain.timeout = Duration::ZERO, "drain.timeout: must be more than 0"),
         (
             |config| {

@@ -283,11 +283,11 @@ fn a_refused_secret_is_not_quoted() {
 
 #[test]
 fn what_is_not_served_yet_is_refused_by_name_from_any_source() {
-    const REASON: &str =
-        "edge.advertise: not available yet (this version forwards no requests between nodes)";
-    let flag = Sources::new().flag("--advertise", "edge.advertise", "h:1");
-    assert_eq!(problem(&flag), format!("{REASON} (--advertise)"));
-    let path = file("not-yet.toml", "store.url = 'x:'\ninbox.ttl = '1m'\nedge.advertise = 'h:1'\n");
+    const REASON: &str = "store.url: not available yet (this version stores no messages)";
+    let variable = from_env([("SWITCHBOARD_STORE__URL", "sqlite:x")]);
+    assert_eq!(problem(&variable), format!("{REASON} (SWITCHBOARD_STORE__URL)"));
+    let path =
+        file("not-yet.toml", "store.url = 'x:'\ninbox.ttl = '1m'\nredis.stream_name = 'x'\n");
     let all = problems(&Sources::new().file(path));
     assert_eq!(all.len(), 3, "{all:#?}");
     assert!(all.iter().all(|p| p.contains("not available yet")), "{all:#?}");

@@ -4,12 +4,14 @@ mod admin_ui;
 
 pub(crate) use admin_ui::check_namespace;
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use super::{AuthMode, Config, Cookie, SecretUrl, WireProtocol};
 use crate::link::target::Target;
-
-pub(super) const NO_FORWARDING: &str = "this version forwards no requests between nodes";
 
 /// What is wrong, or unwise, with a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,14 +94,8 @@ impl Config {
         self.check_names(check);
         self.check_times(check);
         self.check_sizes(check);
-        self.check_features(check);
         self.check_tls(check);
         self.check_traces(check, cfg!(feature = "otlp"));
-    }
-
-    /// Settings that nothing serves yet. The loader refuses such a key before this check.
-    fn check_features(&self, check: &mut Check) {
-        check.rule(&["edge.advertise"], self.edge.advertise.is_none(), NO_FORWARDING);
     }
 
     fn check_names(&self, check: &mut Check) {
@@ -155,15 +151,10 @@ impl Config {
         );
         check.rule(&["redis.key_prefix"], !self.redis.key_prefix.is_empty(), "must not be empty");
         check.rule(&["auth.user_claim"], !self.auth.user_claim.is_empty(), "must not be empty");
-        let has_port = |address: &str| {
-            address
-                .rsplit_once(':')
-                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-        };
         check.rule(
             &["edge.advertise"],
-            self.edge.advertise.as_deref().is_none_or(has_port),
-            "must be a host and a port, such as 10.0.0.5:3000",
+            self.edge.advertise.as_deref().is_none_or(is_reachable),
+            "must be a host and a port, such as 10.0.0.5:3000 or [2001:db8::5]:3000",
         );
         self.check_origins(check);
     }
@@ -316,6 +307,20 @@ impl Config {
     }
 }
 
+/// Whether an address may be one at which others reach a host: a name or an address, and a port.
+fn is_reachable(address: &str) -> bool {
+    let authority = address.parse::<http::uri::Authority>();
+    authority.is_ok_and(|authority| {
+        let host = authority.host();
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let is_any = bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+        authority.port_u16().is_some_and(|port| port != 0)
+            && !address.contains('@')
+            && !host.is_empty()
+            && !is_any
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -341,7 +346,25 @@ mod tests {
             assert!(broken(|c| c.node_id = Some(id.into()))[0].starts_with("node_id: "), "{id}");
         }
         assert_eq!(broken(|c| c.node_id = Some("eu-1_A".into())), [""; 0]);
-        assert!(broken(|c| c.edge.advertise = Some("host".into()))[0].contains("and a port"));
+        for address in [
+            "host",
+            ":1",
+            "a b:1",
+            "host:0",
+            "host:70000",
+            "http://host:1",
+            "u@h:1",
+            "0.0.0.0:3000",
+            "[::]:3000",
+            "::1:3000",
+            "host:1/path",
+        ] {
+            let found = broken(|c| c.edge.advertise = Some(address.into()));
+            assert!(found.first().is_some_and(|found| found.contains("and a port")), "{address}");
+        }
+        for address in ["10.0.0.5:3000", "node-1.example:3000", "[2001:db8::5]:3000"] {
+            assert_eq!(broken(|c| c.edge.advertise = Some(address.into())), [""; 0]);
+        }
         assert!(broken(|c| c.users.room_prefix.clear())[0].contains("users.room_prefix"));
     }
 

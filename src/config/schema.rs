@@ -8,7 +8,6 @@ use toml::{Table, Value};
 
 use super::{
     Config,
-    check::NO_FORWARDING,
     problem::{Origin, Problem},
 };
 
@@ -16,7 +15,6 @@ use super::{
 /// is an error that names it, so that nobody relies on a missing feature. A key that has a default
 /// may be set to it.
 pub const NOT_YET: &[(&str, &str)] = &[
-    ("edge.advertise", NO_FORWARDING),
     ("redis.stream_name", NO_STREAMS),
     ("redis.stream_count", NO_STREAMS),
     ("redis.stream_max_len", NO_STREAMS),
@@ -209,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_is_not_served_yet_is_no_unknown_key() {
-        for key in ["edge.advertise", "store.url", "inbox", "rooms.history"] {
+        for key in ["store.url", "inbox", "rooms.history"] {
             let refused = Schema::new().unknown(Origin::Flag("--test"), key).to_string();
             assert!(refused.starts_with(&format!("{key}: not available yet (")), "{refused}");
         }

@@ -186,12 +186,13 @@ pub enum Transport {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Edge {
-    /// Address at which other nodes reach this one, such as `10.0.0.5:3000`. Default unset:
-    /// determined at the start.
+    /// Address at which other nodes reach this one, such as `10.0.0.5:3000`. Default unset: it is
+    /// found out, and tried.
     #[serde(with = "serde_with::unset")]
     pub advertise: Option<String>,
-    /// Secrets that sign session ids: the first signs, all verify. Default none: one is made at
-    /// the start; each should have at least 32 bytes.
+    /// Secrets that sign session ids, and what nodes say to each other directly: the first signs,
+    /// all verify. Default none: one is made at the start, and shared through Redis; each should
+    /// have at least 32 bytes.
     pub secrets: Secrets,
     /// Networks of proxies whose `X-Forwarded-For` is believed, such as `10.0.0.0/8`; a plain
     /// address is a network of one. Default none.

@@ -132,7 +132,7 @@ impl<A: Adapter> Connection<A> {
             // Unwritten bytes are left in the connection.
             if let Some(unread) = conversation.unread() {
                 let reason = conversation.given_up().unwrap_or(KillReason::PollAborted);
-                self.edge.transports.kill_transport(unread.transport(), reason);
+                unread.is_lost(&self.edge.transports, reason);
             }
         }
     }

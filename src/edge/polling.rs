@@ -217,7 +217,7 @@ impl<A: Adapter> Edge<A> {
     }
 
     /// Reads a whole body, if it is not too large and does not take too long.
-    async fn read<B>(&self, body: B, peer: IpAddr) -> Result<(Bytes, Share), Refusal>
+    pub(super) async fn read<B>(&self, body: B, peer: IpAddr) -> Result<(Bytes, Share), Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     {

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use engineioxide::service::NotFoundService;
 use http::{HeaderMap, Method, Request, Response, request::Parts};
 use http_body_util::{BodyExt, Full};
+use hyper::upgrade::OnUpgrade;
 use ipnet::IpNet;
 use socketioxide::{adapter::Adapter, service::SocketIoService};
 use socketioxide_core::Sid;
@@ -30,6 +31,7 @@ use super::{
     client_files::{self, ClientFiles},
     compression::Compression,
     cors::{Cors, is_preflight},
+    hop::{Arrival, Forged, Hop},
     reasons::RefuseReason,
     refusal::Refusal,
     request::{self, Query},
@@ -65,6 +67,8 @@ pub(crate) struct EdgeOptions {
     pub(crate) node_id: String,
     /// Secrets that sign the session ids: the first signs, all verify. Empty: one is made up.
     pub(crate) secrets: Vec<Vec<u8>>,
+    /// The way to the other nodes. `None` for a node that stands alone.
+    pub(crate) hop: Option<Hop>,
     /// The time between two pings of ours, and before the first one.
     pub(crate) ping_interval: Duration,
     /// The time for the answer to a ping.
@@ -116,6 +120,7 @@ impl Default for EdgeOptions {
             path: "/socket.io/".into(),
             node_id: "node".into(),
             secrets: Vec::new(),
+            hop: None,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             upgrade_timeout: Duration::from_secs(10),
@@ -158,7 +163,25 @@ pub(crate) struct Edge<A: Adapter> {
 struct Route {
     transport: TransportName,
     v3: bool,
-    sid: Option<Sid>,
+    session: Session,
+}
+
+/// The session of a request.
+enum Session {
+    New,
+    Here(Sid),
+    /// The name of the node that holds it, and the client's id for it.
+    Elsewhere(Box<str>, Box<str>),
+}
+
+/// A session that another node holds, and the client that speaks for it.
+pub(super) struct Elsewhere {
+    /// The node's name.
+    pub(super) node: Box<str>,
+    /// The client's id for the session.
+    pub(super) id: Box<str>,
+    pub(super) v3: bool,
+    pub(super) client: SocketAddr,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -193,6 +216,9 @@ impl<A: Adapter> Edge<A> {
             transports,
             admission,
         });
+        if let Some(hop) = &edge.options.hop {
+            edge.answer_nodes(hop);
+        }
         match closings {
             Some(closings) => drop(tokio::spawn(keep_house(Arc::downgrade(&edge), closings))),
             None => {
@@ -218,6 +244,14 @@ impl<A: Adapter> Edge<A> {
     /// secret has to connect anew.
     pub(crate) fn set_secrets(&self, secrets: &[Vec<u8>]) {
         self.ids.store(Arc::new(SessionIds::new(&self.options.node_id, secrets)));
+        if let Some(hop) = &self.options.hop {
+            hop.set_secrets(secrets);
+        }
+    }
+
+    /// The way to the other nodes. `None` for a node that stands alone.
+    pub(crate) fn hop(&self) -> Option<&Hop> {
+        self.options.hop.as_ref()
     }
 
     /// Whether a request for this path is for [`handle`](Self::handle).
@@ -240,36 +274,100 @@ impl<A: Adapter> Edge<A> {
             self.note_refused_origin(request.headers());
             return self.cors.preflight(request.headers());
         }
+        if let Some(hop) = &self.options.hop
+            && let Some(name) = hop.question_of(request.uri().path()).map(str::to_owned)
+        {
+            return hop.answer_question(&name, request).await;
+        }
         if let Some(name) = client_files::file_name(request.uri().path(), &self.path) {
             let mut response = client_files::serve(self.options.client.as_deref(), name, &request);
             self.cors.allow(request.headers(), response.headers_mut());
             return response;
         }
-        let peer =
-            trusted_proxies::client_address(peer, request.headers(), &self.options.trusted_proxies);
+        let Ok(arrival) = self.arrival(&request) else { return self.refuse(Refusal::BadRequest) };
+        let peer = match &arrival {
+            Some((_, arrival)) => SocketAddr::new(arrival.client, 0),
+            None => trusted_proxies::client_address(
+                peer,
+                request.headers(),
+                &self.options.trusted_proxies,
+            ),
+        };
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, body) = request.into_parts();
-        let mut response = match self.route(&parts) {
-            Ok(Route { transport: TransportName::Websocket, v3, sid }) => {
-                self.websocket(&parts, upgrade, peer, v3, sid)
+        let answered = match self.route(&parts) {
+            // a hop is taken once
+            Ok(Route { session: Session::Elsewhere(..), .. }) if arrival.is_some() => {
+                Err(Refusal::UnknownSession)
             }
-            Ok(Route { sid: None, v3, .. }) => {
+            Ok(route) => self.answer(route, &parts, body, upgrade, peer).await,
+            Err(refusal) => Err(refusal),
+        };
+        let mut response = answered.unwrap_or_else(|refusal| self.refuse(refusal));
+        match &arrival {
+            // the node before the client says which pages may read this
+            Some((hop, arrival)) => hop.seal_answer(arrival, &mut response),
+            None => _ = self.cors.allow(&parts.headers, response.headers_mut()),
+        }
+        response
+    }
+
+    /// Whether another node has sent the request on, and for whom.
+    fn arrival<B>(&self, request: &Request<B>) -> Result<Option<(&Hop, Arrival)>, Forged> {
+        let Some(hop) = &self.options.hop else { return Ok(None) };
+        let arrival = hop.arrival(request.method(), request.uri(), request.headers())?;
+        Ok(arrival.map(|arrival| (hop, arrival)))
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Response<Body> {
+        self.transports.count_refused(refusal.reason());
+        refusal.response()
+    }
+
+    async fn answer<B>(
+        self: &Arc<Self>,
+        Route { transport, v3, session }: Route,
+        parts: &Parts,
+        body: B,
+        upgrade: OnUpgrade,
+        client: SocketAddr,
+    ) -> Result<Response<Body>, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        match (transport, session) {
+            (TransportName::Websocket, Session::New) => {
+                self.websocket(parts, upgrade, client, v3, None)
+            }
+            (TransportName::Websocket, Session::Here(sid)) => {
+                self.websocket(parts, upgrade, client, v3, Some(sid))
+            }
+            (TransportName::Polling, Session::New) => {
                 self.note_refused_origin(&parts.headers);
-                self.open_polling(&parts, peer, v3).await
+                self.open_polling(parts, client, v3).await
             }
-            Ok(Route { sid: Some(sid), .. }) => match parts.method {
+            (TransportName::Polling, Session::Here(sid)) => match parts.method {
                 Method::GET => self.poll(sid, &parts.headers).await,
-                Method::POST => self.post(sid, &parts, body).await,
+                Method::POST => self.post(sid, parts, body).await,
                 _ => Err(Refusal::BadRequest),
             },
-            Err(refusal) => Err(refusal),
+            (_, Session::Elsewhere(node, id)) => {
+                let to = Elsewhere { node, id, v3, client };
+                // in a box, because each connection has room for the largest of its futures
+                match (transport, &parts.method) {
+                    (TransportName::Websocket, _) => {
+                        Box::pin(self.forward_websocket(&to, parts, upgrade)).await
+                    }
+                    (TransportName::Polling, &Method::GET) => {
+                        Box::pin(self.forward_poll(&to, parts)).await
+                    }
+                    (TransportName::Polling, &Method::POST) => {
+                        Box::pin(self.forward_post(&to, parts, body)).await
+                    }
+                    _ => Err(Refusal::BadRequest),
+                }
+            }
         }
-        .unwrap_or_else(|refusal| {
-            self.transports.count_refused(refusal.reason());
-            refusal.response()
-        });
-        self.cors.allow(&parts.headers, response.headers_mut());
-        response
     }
 
     /// The checks of Node.js, in its order.
@@ -287,14 +385,17 @@ impl<A: Adapter> Edge<A> {
         if let Some(id) = &query.sid {
             let sid = match self.ids.load().verify(id) {
                 Some(Owner::Here(sid)) => sid,
-                // here a request could be forwarded to its node
+                Some(Owner::Elsewhere { node }) if self.options.hop.is_some() => {
+                    let session = Session::Elsewhere(node.into(), (&**id).into());
+                    return Ok(Route { transport, v3, session });
+                }
                 Some(Owner::Elsewhere { .. }) | None => return Err(Refusal::UnknownSession),
             };
             // the handshake has settled the session's protocol version
             if self.transports.get(sid).ok_or(Refusal::UnknownSession)?.v3 != v3 {
                 return Err(Refusal::BadRequest);
             }
-            return Ok(Route { transport, v3, sid: Some(sid) });
+            return Ok(Route { transport, v3, session: Session::Here(sid) });
         }
         if parts.method != Method::GET {
             return Err(Refusal::BadHandshakeMethod);
@@ -309,7 +410,7 @@ impl<A: Adapter> Edge<A> {
         if self.draining.load(Ordering::Acquire) {
             return Err(Refusal::Draining);
         }
-        Ok(Route { transport, v3, sid: None })
+        Ok(Route { transport, v3, session: Session::New })
     }
 
     /// Logs a refused origin. The page itself sees nothing of the answer.

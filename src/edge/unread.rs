@@ -26,14 +26,22 @@ use super::{
     reasons::KillReason,
     stall::{Patience, Stall},
     transport::Transport,
+    transports::Transports,
 };
 
 /// An answer to a poll that is not fully written yet.
 pub(super) struct Unread {
-    transport: Arc<Transport>,
+    of: Session,
     bytes: usize,
     /// The session had been cut before: this is its last answer.
     is_last: bool,
+}
+
+/// The session of an answer.
+enum Session {
+    Here(Arc<Transport>),
+    /// Another node holds it, and is told by this when the answer is lost.
+    Elsewhere(Box<dyn Fn(KillReason) + Send + Sync>),
 }
 
 impl Unread {
@@ -42,21 +50,50 @@ impl Unread {
         let (mut head, body) = response.into_parts();
         let bytes = body.len();
         transport.load.answering(bytes);
-        let unread =
-            Self { transport: Arc::clone(transport), bytes, is_last: transport.is_killed() };
-        let unread = Arc::new(unread);
+        let of = Session::Here(Arc::clone(transport));
+        let unread = Arc::new(Self { of, bytes, is_last: transport.is_killed() });
         head.extensions.insert(OnItsWay(Arc::downgrade(&unread)));
-        Response::from_parts(head, Bytes::from_owner(Counted { body, _unread: unread }))
+        let body = unread.counted(body);
+        Response::from_parts(head, body)
     }
 
-    pub(super) fn transport(&self) -> &Arc<Transport> {
-        &self.transport
+    /// An answer that another node has given. It counts for its session there, and `lost` is called
+    /// if it is lost here.
+    pub(super) fn elsewhere(lost: impl Fn(KillReason) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { of: Session::Elsewhere(Box::new(lost)), bytes: 0, is_last: false })
+    }
+
+    /// This response is the answer, or its beginning.
+    pub(super) fn travels_with<B>(self: &Arc<Self>, response: &mut Response<B>) {
+        response.extensions_mut().insert(OnItsWay(Arc::downgrade(self)));
+    }
+
+    /// A part of the answer: until it is written or dropped, the answer is unread.
+    pub(super) fn counted(self: &Arc<Self>, body: Bytes) -> Bytes {
+        Bytes::from_owner(Counted { body, _unread: self.clone() })
+    }
+
+    /// The answer, or a part of it, does not reach the client.
+    pub(super) fn is_lost(&self, transports: &Transports, reason: KillReason) {
+        match &self.of {
+            Session::Here(transport) => _ = transports.kill_transport(transport, reason),
+            Session::Elsewhere(lost) => lost(reason),
+        }
+    }
+
+    fn transport(&self) -> Option<&Transport> {
+        match &self.of {
+            Session::Here(transport) => Some(transport),
+            Session::Elsewhere(_) => None,
+        }
     }
 }
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        self.transport.load.answered(self.bytes);
+        if let Some(transport) = self.transport() {
+            transport.load.answered(self.bytes);
+        }
     }
 }
 
@@ -139,11 +176,12 @@ impl<S> Impatient<S> {
         if self.conversation.is_upgraded() {
             return Poll::Pending;
         }
-        if let Some(unread) = self.conversation.unread().filter(|unread| !unread.is_last) {
-            if let Some(polling) = &unread.transport.polling {
+        let unread = self.conversation.unread().filter(|unread| !unread.is_last);
+        if let Some(transport) = unread.as_ref().and_then(|unread| unread.transport()) {
+            if let Some(polling) = &transport.polling {
                 polling.unread.register(cx.waker());
             }
-            if unread.transport.is_killed() {
+            if transport.is_killed() {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
         }

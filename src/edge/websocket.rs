@@ -145,7 +145,7 @@ async fn turn_away(mut io: Connection) {
 }
 
 /// Checks the handshake of RFC 6455, section 4.2.1.
-fn accept_key(parts: &Parts) -> Result<HeaderValue, Refusal> {
+pub(super) fn accept_key(parts: &Parts) -> Result<HeaderValue, Refusal> {
     let headers = &parts.headers;
     let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or(Refusal::BadRequest)?;
     let valid = parts.method == Method::GET

@@ -1,6 +1,7 @@
 //! The place of Redis: `parse` reads it from `redis.url`, and `open` opens connections to it, after
 //! `sentinel` has asked for the master.
 
+mod local;
 mod open;
 mod parse;
 mod sentinel;

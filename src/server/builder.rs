@@ -13,13 +13,13 @@ use super::{
     Inner, Switchboard,
     error::BuildError,
     health,
-    join::{ClusterParts, LocalCluster, NewClusterParts, relay},
+    join::{ClusterParts, LocalCluster, Meeting, NewClusterParts, relay},
 };
 use crate::{
     admin_ui::{self, AdminUi},
     cluster::peers::Peers,
     config::{self, Config, Limits, Transport},
-    edge::{self, Edge, EdgeOptions},
+    edge::{self, Edge, EdgeOptions, Hop, HopOptions},
     future::BoxFuture,
     gateway::{
         Gateway,
@@ -279,7 +279,7 @@ impl Builder {
             presence,
             adapters: &adapters,
         };
-        let ClusterParts { peers, directory, redis } = ClusterParts::new(new)?;
+        let ClusterParts { peers, directory, redis, meeting } = ClusterParts::new(new)?;
         adapters.set_peers(peers.clone());
         let admin_ui = admin_ui(&config, &context, &adapters, &peers)?;
         let mut hidden = admin_ui.as_ref().map(AdminUi::gateway);
@@ -308,7 +308,7 @@ impl Builder {
         let farewell = state.farewell.clone();
         let (service, io) = engine(&config, parser).with_adapter::<Adapter>(state).build_svc();
         farewell::open(&io, &farewell, &context);
-        let options = edge_options(&config, &context)?;
+        let options = edge_options(&config, &context, meeting.as_ref())?;
         let edge = Edge::new(options, service, context.transports().clone());
 
         let around = Surroundings {
@@ -349,6 +349,7 @@ impl Builder {
             admin_ui,
             io,
             edge,
+            meeting,
             routes,
             api_keys,
             tls: OnceLock::new(),
@@ -424,8 +425,27 @@ fn engine(config: &Config, parser: Parser) -> SocketIoBuilder {
     }
 }
 
-fn edge_options(config: &Config, context: &Context) -> Result<EdgeOptions, BuildError> {
+fn edge_options(
+    config: &Config,
+    context: &Context,
+    meeting: Option<&Meeting>,
+) -> Result<EdgeOptions, BuildError> {
     let engine = &config.engine;
+    let mut secrets = secrets(config);
+    if let Some(meeting) = meeting.filter(|_| secrets.is_empty()) {
+        secrets.clone_from(&meeting.secrets);
+    }
+    let hop = meeting.map(|meeting| {
+        let hop = Hop::new(HopOptions {
+            node: context.node().to_string(),
+            path: config.path.clone(),
+            secrets: secrets.clone(),
+            limit: engine.ping_interval + engine.ping_timeout,
+            handshake_timeout: config.edge.handshake_timeout,
+        });
+        hop.find_by(meeting.addresses.clone());
+        hop
+    });
     let client = engine.client_file.as_ref().map(|path| {
         let failed = |source| BuildError::ClientFile { path: path.clone(), source };
         edge::ClientFiles::read(path).map(Arc::new).map_err(failed)
@@ -433,7 +453,8 @@ fn edge_options(config: &Config, context: &Context) -> Result<EdgeOptions, Build
     Ok(EdgeOptions {
         path: config.path.clone(),
         node_id: context.node().to_string(),
-        secrets: secrets(config),
+        secrets,
+        hop,
         ping_interval: engine.ping_interval,
         ping_timeout: engine.ping_timeout,
         connect_timeout: engine.connect_timeout,

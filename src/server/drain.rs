@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{ServeError, Switchboard};
-use crate::edge::KillReason;
+use crate::edge::{Hop, KillReason};
 
 /// Time for the notice of a drain to travel before the first connection is cut.
 const NOTICE_HEAD_START: Duration = Duration::from_millis(100);
@@ -57,6 +57,9 @@ impl Switchboard {
             }
             // The notice is queued, and cutting a connection drops its queue.
             tokio::time::sleep(NOTICE_HEAD_START.min(drain.timeout / 2)).await;
+            if let Some(hop) = inner.edge.hop() {
+                hop.drain(drain.spread);
+            }
             inner.context.transports().kill_all_spread(drain.spread, KillReason::Drain).await;
         }
         let left = drain.timeout.saturating_sub(started.elapsed());
@@ -77,7 +80,8 @@ impl Switchboard {
     /// Waits until the last socket has left and the last handler has ended.
     async fn emptied(&self) {
         let mut tick = tokio::time::interval(Duration::from_millis(20));
-        while self.socket_count() > 0 || !self.0.context.transports().is_empty() {
+        let has_tunnels = || self.0.edge.hop().is_some_and(Hop::has_tunnels);
+        while self.socket_count() > 0 || !self.0.context.transports().is_empty() || has_tunnels() {
             tick.tick().await;
         }
         self.leave_cluster().await;

@@ -2,13 +2,16 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, Weak},
 };
 
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Switchboard,
+    addresses::{Advertised, Listed},
     error::{BuildError, ServeError},
 };
 use crate::{
@@ -20,8 +23,11 @@ use crate::{
         },
         codec::Codec,
         peers::{NewPeers, Peers, Roster},
+        secrets::Agreement,
     },
     config::{Config, OnMissed, OverLimit, Subscribe},
+    edge::Addresses,
+    future::BoxFuture,
     id::NodeId,
     link::{
         client::Redis,
@@ -73,6 +79,15 @@ struct Local {
     names: HashMap<String, NodeId>,
     /// The hub's numbers for the nodes.
     members: HashMap<NodeId, u64>,
+    addresses: HashMap<String, Arc<str>>,
+    /// Signs the session ids of all nodes.
+    secret: Option<Vec<u8>>,
+}
+
+impl Addresses for LocalCluster {
+    fn address_of<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Option<Arc<str>>> {
+        Box::pin(std::future::ready(self.0.lock().addresses.get(node).cloned()))
+    }
 }
 
 impl LocalCluster {
@@ -106,6 +121,27 @@ pub(super) struct ClusterParts {
     pub(super) directory: Directory,
     /// The link for commands, and the commands that Redis refuses.
     pub(super) redis: Option<(Redis, Arc<Rights>)>,
+    pub(super) meeting: Option<Meeting>,
+}
+
+/// How the nodes of a cluster find each other, and come to the same secrets.
+pub(super) struct Meeting {
+    pub(super) addresses: Arc<dyn Addresses>,
+    publish: Box<dyn Fn(String) + Send + Sync>,
+    /// Towards which the own address is looked for.
+    target: Option<Target>,
+    /// The secrets without `edge.secrets`: the first signs, all verify.
+    pub(super) secrets: Vec<Vec<u8>>,
+    /// Until the cluster is joined.
+    agreement: Mutex<Option<Agreement>>,
+    /// The nodes need not agree: `edge.secrets` are set.
+    is_settled: CancellationToken,
+}
+
+impl Meeting {
+    pub(super) fn end_agreement(&self) {
+        self.is_settled.cancel();
+    }
 }
 
 pub(super) struct NewClusterParts<'a> {
@@ -146,7 +182,7 @@ impl ClusterParts {
                 let users = &config.users;
                 let directory = MemoryDirectory::new(itself, users.offline_after, presence);
                 let directory = Directory::shared(limit(config), Arc::new(directory), here);
-                Ok(Self { peers: None, directory, redis: None })
+                Ok(Self { peers: None, directory, redis: None, meeting: None })
             }
         }
     }
@@ -160,7 +196,7 @@ impl ClusterParts {
         here: Arc<dyn Here>,
     ) -> Self {
         let mut shared = local.0.lock();
-        let node = itself.incarnation.clone();
+        let (node, id) = (itself.incarnation.clone(), itself.id.clone());
         shared.names.insert(node.clone(), itself.id.clone());
         let broker = shared.hub.join();
         shared.members.insert(itself.id.clone(), broker.id());
@@ -179,7 +215,20 @@ impl ClusterParts {
         let peers = new_peers(config, kind, node, Arc::new(broker), roster, None);
         peers.listen_to_nodes();
         let directory = Directory::shared(limit(config), directory, here);
-        Self { peers: Some(peers), directory, redis: None }
+        let secret = shared.secret.get_or_insert_with(|| rand::random::<[u8; 32]>().to_vec());
+        let (cluster, name) = (local.clone(), id.to_string());
+        let publish = move |address: String| {
+            cluster.0.lock().addresses.insert(name.clone(), address.into());
+        };
+        let meeting = Meeting {
+            addresses: Arc::new(local.clone()),
+            publish: Box::new(publish),
+            target: None,
+            secrets: vec![secret.clone()],
+            agreement: Mutex::default(),
+            is_settled: CancellationToken::new(),
+        };
+        Self { peers: Some(peers), directory, redis: None, meeting: Some(meeting) }
     }
 
     fn on_redis(
@@ -193,6 +242,7 @@ impl ClusterParts {
         let target =
             target(config, kind, url).map_err(|error| BuildError::Redis(Box::new(error)))?;
         let redis = Redis::new(target.clone());
+        let place = target.clone();
         let (broker, rights) = redis_broker(target, config, kind);
         let node = itself.incarnation.clone();
         let options = RedisOptions {
@@ -219,7 +269,18 @@ impl ClusterParts {
         let peers = new_peers(config, kind, node, Arc::new(broker), roster, Some(rights.clone()));
         peers.listen_to_nodes();
         let directory = Directory::shared(limit(config), directory, here);
-        Ok(Self { peers: Some(peers), directory, redis: Some((redis, rights)) })
+        let agreement = Agreement::new(&config.redis.key_prefix, config.redis.request_timeout);
+        let published = directory.clone();
+        let meeting = Meeting {
+            addresses: Arc::new(Listed::new(directory.clone())),
+            publish: Box::new(move |address| published.publish(address)),
+            target: Some(place),
+            secrets: agreement.secrets(),
+            agreement: Mutex::new(config.edge.secrets.is_empty().then_some(agreement)),
+            is_settled: CancellationToken::new(),
+        };
+        let (redis, meeting) = (Some((redis, rights)), Some(meeting));
+        Ok(Self { peers: Some(peers), directory, redis, meeting })
     }
 }
 
@@ -337,6 +398,7 @@ impl Switchboard {
                 stop.run_until_cancelled(watching).await
             });
         }
+        self.agree_on_secrets().await;
         let interest = inner.adapters.clone().look_after_interest(context.clone());
         context.tasks.spawn(interest);
         let (stop, members) = (context.stop.clone(), peers.clone().keep_members());
@@ -346,6 +408,42 @@ impl Switchboard {
         let (stop, told) = (context.stop.clone(), missed.look_after_what_is_told());
         context.tasks.spawn(async move { stop.run_until_cancelled(told).await });
         Ok(())
+    }
+
+    /// Agrees with the other nodes on the secrets of session ids, before there is any, and keeps
+    /// the agreement.
+    async fn agree_on_secrets(&self) {
+        let inner = &*self.0;
+        let (Some(meeting), Some((redis, _))) = (&inner.meeting, &inner.redis) else { return };
+        let Some(mut agreement) = meeting.agreement.lock().take() else { return };
+        if agreement.agree(redis.commands()).await {
+            inner.edge.set_secrets(&agreement.secrets());
+        }
+        let (redis, stop, settled) =
+            (redis.clone(), inner.context.stop.clone(), meeting.is_settled.clone());
+        let edge = Arc::downgrade(&inner.edge);
+        inner.context.tasks.spawn(async move {
+            let changed = |secrets: Vec<Vec<u8>>| {
+                if let Some(edge) = edge.upgrade() {
+                    edge.set_secrets(&secrets);
+                }
+            };
+            let keeping = settled.run_until_cancelled(agreement.keep(|| redis.commands(), changed));
+            stop.run_until_cancelled(keeping).await
+        });
+    }
+
+    /// Publishes the address by which other nodes reach this one. Ends when that is done.
+    pub(super) async fn publish_address(&self, listens: SocketAddr, tls: bool) {
+        let inner = &*self.0;
+        let (Some(meeting), Some(hop)) = (&inner.meeting, inner.edge.hop()) else { return };
+        let advertised = Advertised {
+            given: inner.config.edge.advertise.clone(),
+            listens,
+            tls,
+            redis: meeting.target.clone(),
+        };
+        advertised.publish(hop, &meeting.publish).await;
     }
 
     /// Leaves the cluster: the node is no longer counted or listed.

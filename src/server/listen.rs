@@ -104,11 +104,17 @@ impl Bound {
     /// # Errors
     /// If a worker cannot be started, or the drain takes longer than `drain.timeout`.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { server, listener, tls, .. } = self;
+        let Self { server, listener, address, tls } = self;
         let workers = Workers::start(server.0.config.workers).map_err(ServeError::Worker)?;
         let stop = CancellationToken::new();
         // Accepting also stops when this future is dropped.
         let _stop_at_the_end = stop.clone().drop_guard();
+        // Only now anybody can reach the node, and so it can try itself.
+        let address = stop.clone().run_until_cancelled_owned({
+            let (server, tls) = (server.clone(), tls.is_some());
+            async move { server.publish_address(address, tls).await }
+        });
+        tokio::spawn(address);
         let until_drained = async {
             shutdown.await;
             server.drain().await

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Switchboard;
+use crate::edge::Hop;
 use crate::server::metrics::{Cluster, Process, Snapshot};
 
 /// Longest wait of a scrape for the directory: longer than Redis takes on a bad day, shorter than
@@ -33,6 +34,7 @@ impl Switchboard {
             broker: peers.broker().counts(),
             publish_waits: peers.broker().waits(),
             nodes: nodes.ok().and_then(|nodes| Some(nodes.ok()?.len())),
+            hop: inner.edge.hop().map(Hop::counts).unwrap_or_default(),
             refused: peers.refused().len(),
             directory_complete: inner.directory.is_complete(),
             directory: inner.directory.troubles(),

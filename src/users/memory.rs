@@ -207,6 +207,10 @@ impl UserDirectory for MemoryDirectory {
         self.state.lock().listing.users.len()
     }
 
+    fn publish(&self, address: String) {
+        *self.itself.address.lock() = Some(address);
+    }
+
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeInfo>, Unknown>> {
         let itself = self.itself.info(self.users_here());
         Box::pin(std::future::ready(Ok(vec![itself])))

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::id::NodeId;
@@ -61,7 +62,8 @@ pub(crate) struct Itself {
     pub(crate) id: NodeId,
     /// New at each start, even if the name is configured. Holds no zero bytes.
     pub(crate) incarnation: String,
-    pub(crate) address: Option<String>,
+    /// Clones share it: it is found out while the node runs.
+    pub(crate) address: Arc<Mutex<Option<String>>>,
     pub(crate) started_at: SystemTime,
     /// Counts all sockets of the node, anonymous ones included.
     pub(crate) sockets: Arc<dyn Fn() -> usize + Send + Sync>,
@@ -71,7 +73,7 @@ impl Itself {
     /// The start time is now.
     pub(crate) fn new(id: NodeId, sockets: Arc<dyn Fn() -> usize + Send + Sync>) -> Self {
         let incarnation = format!("{}.{}", id.as_str().replace('\0', "?"), NodeId::random());
-        Self { id, incarnation, address: None, started_at: SystemTime::now(), sockets }
+        Self { id, incarnation, address: Arc::default(), started_at: SystemTime::now(), sockets }
     }
 
     /// The node as others see it now.
@@ -80,7 +82,7 @@ impl Itself {
             id: self.id.clone(),
             incarnation: self.incarnation.clone(),
             kind: KIND.into(),
-            address: self.address.clone(),
+            address: self.address.lock().clone(),
             sockets: (self.sockets)(),
             users,
             started_at: self.started_at,

@@ -148,6 +148,8 @@ enum Op {
         bucket: usize,
         entries: Vec<(Vec<u8>, Vec<u8>)>,
     },
+    /// The node describes itself otherwise now.
+    Beat,
     /// A sweep left users without sockets in this bucket.
     Emptied(usize),
     /// Redis has lost this node's entries of this bucket.
@@ -297,6 +299,12 @@ impl UserDirectory for RedisDirectory {
 
     fn users_here(&self) -> usize {
         self.shared.mirror.lock().user_count()
+    }
+
+    fn publish(&self, address: String) {
+        *self.shared.itself.address.lock() = Some(address);
+        // If there is no room for it, the next beat brings it.
+        let _ = self.ops.try_send(Op::Beat);
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeInfo>, Unknown>> {

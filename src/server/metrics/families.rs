@@ -33,6 +33,22 @@ impl Families<'_> {
         Ok(())
     }
 
+    /// One counter for each combination of labels.
+    pub(super) fn counters_by<'v, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; N],
+        values: impl IntoIterator<Item = ([&'v str; N], u64)>,
+    ) -> Result {
+        let mut family = self.family(name, help, MetricType::Counter)?;
+        for (of, count) in values {
+            let of = std::array::from_fn::<_, N, _>(|n| (labels[n], of[n]));
+            write_counter(family.encode_family(&of)?, count)?;
+        }
+        Ok(())
+    }
+
     /// A counter with fractions, such as seconds.
     pub(super) fn counter_of(&mut self, name: &str, help: &str, value: f64) -> Result {
         let mut family = self.family(name, help, MetricType::Counter)?;

@@ -18,7 +18,7 @@ use prometheus_client::{
 use super::{Process, families::Families};
 use crate::{
     cluster::{broker::BrokerCounts, peers::Peers},
-    edge::TransportCounts,
+    edge::{HopCounts, TransportCounts},
     fault::Code,
     sockets::{adapter::RecoveryCounts, node::Context},
     telemetry::{
@@ -52,6 +52,8 @@ pub(crate) struct Cluster {
     pub(crate) publish_waits: Option<Arc<Durations>>,
     /// Live nodes, if the directory answered.
     pub(crate) nodes: Option<usize>,
+    /// What went to other nodes directly.
+    pub(crate) hop: HopCounts,
     /// How many commands Redis refuses.
     pub(crate) refused: usize,
     /// Whether all users connected here are listed for the other nodes.
@@ -225,6 +227,7 @@ impl Cluster {
             let name = "switchboard_directory_troubles";
             to.counters(name, help, "kind", self.directory.iter().copied())?;
         }
+        self.write_hop(to)?;
         let load = |counter: &AtomicU64| counter.load(Relaxed);
         let help = "Broadcasts for other nodes, including those lost on the way.";
         to.counter("switchboard_cluster_broadcasts_published", help, load(&peers.published))?;
@@ -252,6 +255,23 @@ impl Cluster {
         let Some(waits) = &self.publish_waits else { return Ok(()) };
         let help = "Time from publishing a frame until Redis confirmed it.";
         to.histogram("switchboard_cluster_publish_duration_seconds", help, waits)
+    }
+
+    fn write_hop(&self, to: &mut Families<'_>) -> Result {
+        let hop = &self.hop;
+        let sent = hop.sent.iter();
+        let sent = sent.map(|(kind, outcome, count)| ([kind.as_str(), outcome.as_str()], *count));
+        let help = "Requests of clients that were forwarded to the node of their session, and \
+                    questions to other nodes, by kind and outcome.";
+        to.counters_by("switchboard_hop_requests", help, ["kind", "outcome"], sent)?;
+        let help = "Requests and questions of other nodes that were taken here.";
+        to.counter("switchboard_hop_taken", help, hop.taken)?;
+        let help = "Requests that claimed to come from another node and could not prove it.";
+        to.counter("switchboard_hop_forged", help, hop.forged)?;
+        let help = "Websockets now passed on to the nodes of their sessions.";
+        to.gauge("switchboard_hop_tunnels", help, hop.tunnels as f64)?;
+        let help = "Nodes to which nothing is forwarded now, because they do not answer.";
+        to.gauge("switchboard_hop_suspects", help, hop.suspects as f64)
     }
 }
 

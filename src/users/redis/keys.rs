@@ -21,6 +21,7 @@
 //! * `switchboard:PREFIX:{nodes}:dying`, a set of incarnations whose sockets are being removed.
 
 use super::entry::BUCKETS;
+use crate::link::keys::own_key;
 
 /// The keys of one cluster.
 #[derive(Debug)]
@@ -33,9 +34,7 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn new(prefix: &str) -> Self {
-        // Redis Cluster takes the first braces for the hash tag. These have to be ours.
-        let prefix = prefix.replace('%', "%25").replace('{', "%7B");
-        let key = |tag: &str, name: &str| format!("switchboard:{prefix}:{{{tag}}}:{name}");
+        let key = |tag: &str, name: &str| own_key(prefix, tag, name);
         let of = |n: usize| ["sockets", "leaving"].map(|name| key(&format!("u{n}"), name));
         Self {
             buckets: (0..BUCKETS).map(of).collect(),

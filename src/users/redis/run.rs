@@ -79,6 +79,10 @@ impl Worker {
             let bucket = match &op {
                 Op::Enter { user, .. } | Op::Leave { user, .. } => bucket_of(user),
                 Op::Retell { bucket, .. } => *bucket,
+                Op::Beat => {
+                    self.next_beat = Instant::now();
+                    continue;
+                }
                 Op::Emptied(bucket) => {
                     self.left_from(*bucket);
                     continue;

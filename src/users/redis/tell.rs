@@ -58,7 +58,7 @@ impl Worker {
                     asked.push(Asked::Retell);
                 }
                 // These concern no single bucket.
-                Op::Emptied(_) | Op::Torn(_) | Op::Close(_) => {}
+                Op::Beat | Op::Emptied(_) | Op::Torn(_) | Op::Close(_) => {}
             }
         }
         if calls.is_empty() {

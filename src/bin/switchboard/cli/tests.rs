@@ -64,14 +64,14 @@ fn every_flag_reaches_its_setting() {
 
 #[test]
 fn what_is_not_served_yet_is_refused_by_name() {
-    let Command::Done(refused) = run_in(&[("SWITCHBOARD_EDGE__ADVERTISE", "h:1")], &["serve"])
+    let Command::Done(refused) = run_in(&[("SWITCHBOARD_STORE__URL", "sqlite:x")], &["serve"])
     else {
         panic!("serves")
     };
     assert_eq!(
         refused.messages,
-        "error: edge.advertise: not available yet (this version forwards no requests between \
-         nodes) (SWITCHBOARD_EDGE__ADVERTISE)\n"
+        "error: store.url: not available yet (this version stores no messages) \
+         (SWITCHBOARD_STORE__URL)\n"
     );
 }
 

@@ -1,0 +1,197 @@
+//! Websockets whose session another node holds: their bytes are passed on, in both directions.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes},
+    sync::{Notify, watch},
+    time::sleep,
+};
+
+use super::{Hop, wire::Wire};
+use crate::edge::upgraded::Connection;
+
+/// Tunnels at one time.
+const AT_ONCE: usize = 65_536;
+
+/// Bytes that are read at once, in each direction.
+const BUFFER: usize = 4096;
+
+/// How long the rest of one direction may take after the end of the other.
+const TO_END: Duration = Duration::from_secs(2);
+
+pub(super) struct Tunnels {
+    open: Arc<AtomicUsize>,
+    /// Over which time they are ended, once they are.
+    draining: watch::Sender<Option<Duration>>,
+}
+
+impl Default for Tunnels {
+    fn default() -> Self {
+        Self { open: Arc::default(), draining: watch::Sender::new(None) }
+    }
+}
+
+/// One tunnel's place.
+pub(in crate::edge) struct Place {
+    open: Arc<AtomicUsize>,
+    draining: watch::Receiver<Option<Duration>>,
+}
+
+impl Tunnels {
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Acquire)
+    }
+
+    pub(super) fn drain(&self, spread: Duration) {
+        self.draining.send_replace(Some(spread));
+    }
+
+    fn place(&self) -> Option<Place> {
+        let place = Place { open: self.open.clone(), draining: self.draining.subscribe() };
+        // counted first: of two that take the last place at least one is refused
+        let before = self.open.fetch_add(1, AcqRel);
+        (before < AT_ONCE && self.draining.borrow().is_none()).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, AcqRel);
+    }
+}
+
+impl Hop {
+    /// A place for one more tunnel. `None`: there are too many, or the node drains.
+    pub(in crate::edge) fn tunnel_place(&self) -> Option<Place> {
+        self.0.tunnels.place()
+    }
+}
+
+impl Place {
+    /// Passes on what either side says, until one of them ends or the node drains.
+    pub(in crate::edge) async fn pass(mut self, client: OnUpgrade, node: OnUpgrade) {
+        let (Ok(client), Ok(node)) = tokio::join!(client, node) else { return };
+        let (Some(client), Some(node)) = (Connection::of(client), bare(node)) else {
+            return tracing::error!("a websocket's connection is none of those that are served");
+        };
+        let ended = Notify::new();
+        let mut client = Watched { inner: client, ended: &ended };
+        let mut node = Watched { inner: node, ended: &ended };
+        let draining = async {
+            let spread = match self.draining.wait_for(Option::is_some).await {
+                Ok(spread) => spread.unwrap_or_default(),
+                Err(_) => Duration::ZERO, // the node has ended
+            };
+            sleep(spread.mul_f64(rand::random())).await;
+        };
+        tokio::select! {
+            // how it ended is known to those at its ends
+            _ = copy_bidirectional_with_sizes(&mut client, &mut node, BUFFER, BUFFER) => {}
+            () = async { ended.notified().await; sleep(TO_END).await } => {}
+            () = draining => {}
+        }
+        node.shutdown().await.ok();
+    }
+}
+
+/// The connection itself. What was read of it already comes first.
+fn bare(upgraded: Upgraded) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send> {
+    let parts = upgraded.downcast::<TokioIo<Wire>>().ok()?;
+    Some(Early { early: parts.read_buf, inner: parts.io.into_inner() })
+}
+
+/// A connection of which something was read already.
+struct Early {
+    early: bytes::Bytes,
+    inner: Wire,
+}
+
+impl AsyncRead for Early {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.early.is_empty() {
+            return Pin::new(&mut this.inner).poll_read(cx, buf);
+        }
+        let now = this.early.split_to(this.early.len().min(buf.remaining()));
+        buf.put_slice(&now);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Early {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}
+
+/// A connection that tells when nothing more comes from it.
+struct Watched<'a, S> {
+    inner: S,
+    ended: &'a Notify,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<'_, S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let is_end = match &read {
+            Poll::Ready(Ok(())) => buf.filled().len() == before,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        };
+        if is_end {
+            self.ended.notify_one();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<'_, S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

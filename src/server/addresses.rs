@@ -1,0 +1,194 @@
+//! The addresses of the nodes: those of the others, as the directory knows them, and the own one,
+//! which is found out, tried, and published.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::Mutex as Turn, time::sleep};
+
+use crate::{
+    edge::{Addresses, Hop},
+    future::BoxFuture,
+    link::target::Target,
+    users::Directory,
+};
+
+/// How long an address is believed without asking again.
+const BELIEVED: Duration = Duration::from_secs(1);
+
+/// The pause between two questions for a node that is not there.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// The pauses between two trials of the own address.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+];
+
+/// The addresses of the other nodes. Known ones are given at once, and asked for again meanwhile.
+/// While Redis does not answer, the last known ones stay.
+pub(super) struct Listed(Arc<Listing>);
+
+struct Listing {
+    directory: Directory,
+    known: Mutex<Known>,
+    /// Held while the directory is asked.
+    asking: Turn<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    by_node: HashMap<Box<str>, Arc<str>>,
+    asked: Option<Instant>,
+}
+
+impl Listed {
+    pub(super) fn new(directory: Directory) -> Self {
+        let (known, asking) = (Mutex::default(), Turn::default());
+        Self(Arc::new(Listing { directory, known, asking }))
+    }
+}
+
+impl Listing {
+    fn known(&self, node: &str) -> (Option<Arc<str>>, Option<Duration>) {
+        let known = self.known.lock();
+        (known.by_node.get(node).cloned(), known.asked.map(|asked| asked.elapsed()))
+    }
+
+    /// Asks the directory, unless somebody has just done so.
+    async fn ask(&self, unless_within: Duration) {
+        let _turn = self.asking.lock().await;
+        if self.known.lock().asked.is_some_and(|asked| asked.elapsed() < unless_within) {
+            return;
+        }
+        let nodes = self.directory.nodes().await;
+        let mut known = self.known.lock();
+        known.asked = Some(Instant::now());
+        if let Ok(mut nodes) = nodes {
+            // a node that has started again is there twice for a while
+            nodes.sort_by_key(|node| node.started_at);
+            let addresses = nodes
+                .into_iter()
+                .filter_map(|node| Some((node.id.as_str().into(), node.address?.into())));
+            known.by_node = addresses.collect();
+        }
+    }
+}
+
+impl Addresses for Listed {
+    fn address_of<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Option<Arc<str>>> {
+        Box::pin(async move {
+            let (address, age) = self.0.known(node);
+            let is_older = |than| age.is_none_or(|age| age > than);
+            match address {
+                Some(address) => {
+                    if is_older(BELIEVED) && self.0.asking.try_lock().is_ok() {
+                        let listing = self.0.clone();
+                        tokio::spawn(async move { listing.ask(BELIEVED).await });
+                    }
+                    Some(address)
+                }
+                None if is_older(ASK_AGAIN) => {
+                    self.0.ask(ASK_AGAIN).await;
+                    self.0.known(node).0
+                }
+                None => None,
+            }
+        })
+    }
+}
+
+/// How a node comes to its address.
+pub(super) struct Advertised {
+    /// `edge.advertise`.
+    pub(super) given: Option<String>,
+    /// The address that the node listens on.
+    pub(super) listens: SocketAddr,
+    /// Whether it speaks TLS there.
+    pub(super) tls: bool,
+    /// The Redis towards which the address is looked for. `None`: the nodes are in one process.
+    pub(super) redis: Option<Target>,
+}
+
+impl Advertised {
+    /// Publishes the address. One that was found out is tried before, again and again until this
+    /// node is reached by it.
+    pub(super) async fn publish(self, hop: &Hop, publish: impl Fn(String)) {
+        if let Some(given) = &self.given {
+            let address = self.written(given);
+            publish(address.clone());
+            if !hop.is_reached_at(&address).await {
+                tracing::warn!(
+                    node.address = address,
+                    "this node does not reach itself by edge.advertise; if other nodes don't \
+                     either, they refuse requests for its sessions"
+                );
+            }
+            return;
+        }
+        let mut pauses = PAUSES.into_iter();
+        let mut pause = Duration::ZERO;
+        let mut was_warned = false;
+        loop {
+            let address = self.found().await;
+            if let Some(address) = &address
+                && hop.is_reached_at(address).await
+            {
+                tracing::info!(node.address = address, "other nodes reach this one here");
+                return publish(address.clone());
+            }
+            pause = pauses.next().unwrap_or(pause);
+            // the first trial may have been too early
+            if pause > PAUSES[0] && !std::mem::replace(&mut was_warned, true) {
+                tracing::warn!(
+                    node.address = address.unwrap_or_default(),
+                    "no address is found by which this node can be reached: other nodes refuse \
+                     requests for its sessions; set edge.advertise, or make the load balancer \
+                     sticky"
+                );
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn found(&self) -> Option<String> {
+        let listens = self.listens;
+        let ip: IpAddr = match (&self.redis, listens.ip().is_unspecified()) {
+            (_, false) => listens.ip(),
+            (Some(redis), true) => redis.local_address().await?,
+            (None, true) if listens.is_ipv4() => std::net::Ipv4Addr::LOCALHOST.into(),
+            (None, true) => std::net::Ipv6Addr::LOCALHOST.into(),
+        };
+        let address = SocketAddr::new(ip.to_canonical(), listens.port());
+        Some(self.written(&address.to_string()))
+    }
+
+    fn written(&self, address: &str) -> String {
+        if self.tls { format!("https://{address}") } else { address.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn found(listens: &str, tls: bool) -> Option<String> {
+        let listens = listens.parse().expect("an address");
+        Advertised { given: None, listens, tls, redis: None }.found().await
+    }
+
+    #[tokio::test]
+    async fn an_address_of_its_own_is_the_one_that_a_node_listens_on() {
+        assert_eq!(found("10.0.0.5:3000", false).await.as_deref(), Some("10.0.0.5:3000"));
+        assert_eq!(found("[::1]:3000", true).await.as_deref(), Some("https://[::1]:3000"));
+        assert_eq!(found("0.0.0.0:3000", false).await.as_deref(), Some("127.0.0.1:3000"));
+        assert_eq!(found("[::]:3000", false).await.as_deref(), Some("[::1]:3000"));
+    }
+}
