@@ -145,7 +145,9 @@ impl Entrance {
         // From here on any failure undoes the membership, a cancelled future included.
         let io = entering.server().clone();
         let membership = Membership { socket: socket.clone(), entrance: self.clone(), io };
-        socket.adapter().enter(raw, socket.id(), socket.described_by(), session);
+        if !socket.adapter().enter(raw, socket.id(), socket.described_by(), session) {
+            return Err(socket.adapter().has_just_ended(raw.id));
+        }
         let identity = socket.identity();
         let mut rooms: Vec<Room> = vec![socket.id().as_str().to_owned().into()];
         rooms.extend(identity.rooms().iter().cloned().map(Room::Owned));
@@ -153,13 +155,9 @@ impl Entrance {
             rooms.push(socket.adapter().context().user_room(user).into());
             rooms.push(AUTHENTICATED.into());
         }
-        rooms.extend(socket.adapter().restored_rooms(raw.id));
         // Before the directory is asked, so that the subscriptions travel while it answers. A
         // refused socket leaves these rooms with the membership.
         socket.join_own(&rooms);
-        if !socket.adapter().is_back(raw.id) {
-            return Err(socket.adapter().has_just_ended(raw.id));
-        }
         if let Some(user) = identity.user_id() {
             let entry = UserSocket {
                 id: socket.id(),

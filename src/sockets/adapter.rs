@@ -207,6 +207,7 @@ impl Adapter {
     /// Disconnects a socket from the namespace. The client sees `io server disconnect`.
     pub(crate) fn disconnect(&self, socket: Arc<RawSocket<Self>>, close_transport: bool) {
         let sid = socket.id;
+        self.cannot_recover(sid);
         // A full queue refuses the packet, and the socket would stay connected. So it is cut off
         // instead.
         if socket.disconnect().is_err() {
@@ -297,15 +298,16 @@ impl Adapter {
         }
     }
 
-    /// Lists a socket that is about to enter.
+    /// Lists a socket that is about to enter. `false`: the session to which it comes back has just
+    /// been ended.
     pub(crate) fn enter(
         &self,
         socket: &Arc<RawSocket<Self>>,
         id: SocketId,
         described_by: Weak<dyn Describe>,
         session: Option<NewSession>,
-    ) {
-        {
+    ) -> bool {
+        let has_begun = {
             let ledger = self.recovering.as_ref().map(Recovering::lock);
             {
                 let mut members = self.members.write();
@@ -313,16 +315,20 @@ impl Adapter {
                     self.local.del_all(socket.id);
                 }
             }
-            if let (Some(mut ledger), Some(session)) = (ledger, session) {
-                self.begin_session(&mut ledger, socket.id, session);
+            match (ledger, session) {
+                (Some(mut ledger), Some(session)) => {
+                    self.begin_session(&mut ledger, socket.id, session)
+                }
+                _ => true,
             }
-        }
+        };
         self.open();
         if let Some(interest) = &self.interest
             && socket.protocol() == ProtocolVersion::V4
         {
             interest.joined(&[self.name_by_connection(socket.id)]);
         }
+        has_begun
     }
 
     /// Forgets a socket and its rooms. Another socket that has taken its id since stays. Its
@@ -375,7 +381,7 @@ impl Adapter {
 
     /// The sockets of this node that `options` select.
     pub(crate) fn sockets_of(&self, options: BroadcastOptions) -> Vec<Arc<RawSocket<Self>>> {
-        let targets = self.local.sockets(options);
+        let targets = self.sids_of(&options);
         let members = self.members.read();
         let targets = targets.into_iter().filter_map(|sid| members.get(sid));
         targets.filter_map(|member| member.socket.upgrade()).collect()

@@ -94,6 +94,11 @@ impl Kept {
         is_there.then_some(&place.session)
     }
 
+    /// Whether a client is coming back to this session.
+    pub(crate) fn is_claimed(&self, pid: &Pid) -> bool {
+        self.sessions.get(pid).is_some_and(|place| place.is_claimed)
+    }
+
     /// Nobody else gets this session from now on. It keeps its place until it is
     /// [`take`](Self::take)n or [`give_back`](Self::give_back) is called.
     pub(crate) fn claim(&mut self, pid: &Pid) {

@@ -26,10 +26,10 @@ impl Adapter {
     /// Puts the sockets of this node that `options` select into rooms.
     pub(crate) fn join_here(&self, options: BroadcastOptions, rooms: &[Room]) {
         self.show_all_joining(&options, rooms);
-        self.kept_join(&options, rooms);
-        let selected = self.local.sockets(options);
         {
             let mut ledger = self.recovering.as_ref().map(Recovering::lock);
+            self.kept_join(&mut ledger, &options, rooms);
+            let selected = self.sids_of(&options);
             let mut members = self.members.write();
             for sid in selected {
                 // A socket that has left meanwhile joins nothing any more. A socket in a namespace
@@ -62,10 +62,10 @@ impl Adapter {
         let rooms: Vec<Room> =
             rooms.iter().filter(|room| !belongs_to_the_server(room)).cloned().collect();
         self.show_all_leaving(&options, &rooms);
-        self.kept_leave(&options, &rooms);
-        let selected = self.local.sockets(options);
         {
             let mut ledger = self.recovering.as_ref().map(Recovering::lock);
+            self.kept_leave(&mut ledger, &options, &rooms);
+            let selected = self.sids_of(&options);
             let mut members = self.members.write();
             for sid in selected {
                 if let Some(ledger) = &mut ledger {
@@ -84,8 +84,15 @@ impl Adapter {
         options: BroadcastOptions,
         close_transport: bool,
     ) -> usize {
-        self.kept_end(&options);
-        let sockets = self.sockets_of(options);
+        let sockets = {
+            let mut ledger = self.recovering.as_ref().map(Recovering::lock);
+            self.kept_end(&mut ledger, &options);
+            let sockets = self.sockets_of(options);
+            for ledger in &mut ledger {
+                sockets.iter().for_each(|socket| ledger.end(socket.id));
+            }
+            sockets
+        };
         let count = sockets.len();
         for socket in sockets {
             self.disconnect(socket, close_transport);

@@ -153,14 +153,11 @@ impl Ledger {
         }
     }
 
-    /// Kept sessions that are meant join rooms.
-    pub(super) fn kept_join(&mut self, scope: &Scope, rooms: &[Room]) {
-        self.kept.join(scope, rooms, self.log.head());
-    }
-
-    /// Kept sessions that are meant leave rooms.
-    pub(super) fn kept_leave(&mut self, scope: &Scope, rooms: &[Room]) {
-        self.kept.leave(scope, rooms, self.log.head(), self.log.floor());
+    /// Nobody comes back to the session of this socket, which is about to be disconnected.
+    pub(super) fn end(&mut self, sid: Sid) {
+        if let Some(session) = self.sessions.remove(&sid) {
+            self.live.remove(&session.pid);
+        }
     }
 }
 
@@ -201,8 +198,11 @@ impl Adapter {
         Some(scope)
     }
 
-    /// Begins the session of a socket that has just been listed, with its gate closed.
-    pub(super) fn begin_session(&self, ledger: &mut Ledger, sid: Sid, new: NewSession) {
+    /// Begins the session of a socket that has just been listed, with its gate closed. One that has
+    /// come back is in its rooms in the same step, so that nothing that moves or ends sessions
+    /// misses it. `false`: the session has been ended in the meantime.
+    pub(super) fn begin_session(&self, ledger: &mut Ledger, sid: Sid, new: NewSession) -> bool {
+        let Some(recovering) = &self.recovering else { return true };
         let session = match new {
             NewSession::Fresh => {
                 let head = ledger.log.head();
@@ -214,7 +214,15 @@ impl Adapter {
                 }
             }
             NewSession::Back(claim) => {
-                let (pid, history, from) = claim.begins();
+                let (pid, from) = claim.begins();
+                let before = ledger.kept.bytes();
+                let Some(KeptSession { history, .. }) = ledger.kept.take(&pid) else {
+                    return false;
+                };
+                recovering.count_kept(ledger, before);
+                let rooms: Vec<Room> = history.rooms().cloned().collect();
+                self.members.write().join(sid, &rooms);
+                self.local.add_all(sid, rooms);
                 Session { pid, history, gate: Some(from), has_come_back: true }
             }
         };
@@ -223,29 +231,8 @@ impl Adapter {
         if let Some(member) = self.members.read().get(sid) {
             member.reach.set_gate(true);
         }
-    }
-
-    /// The session that has come back is in its rooms, and is kept no longer. `false`: it has been
-    /// ended in the meantime.
-    pub(crate) fn is_back(&self, sid: Sid) -> bool {
-        let Some(recovering) = &self.recovering else { return true };
-        let mut ledger = recovering.lock();
-        let Some(session) = ledger.sessions.get(&sid).filter(|it| it.has_come_back) else {
-            return true;
-        };
-        let pid = session.pid.clone();
-        let before = ledger.kept.bytes();
-        let taken = ledger.kept.take(&pid).is_some();
-        recovering.count_kept(&ledger, before);
-        taken
-    }
-
-    /// The rooms of a session that has come back.
-    pub(crate) fn restored_rooms(&self, sid: Sid) -> Vec<Room> {
-        let Some(recovering) = &self.recovering else { return Vec::new() };
-        let ledger = recovering.lock();
-        let session = ledger.sessions.get(&sid).filter(|session| session.has_come_back);
-        session.map(|session| session.history.rooms().cloned().collect()).unwrap_or_default()
+        recovering.changed.notify_waiters();
+        true
     }
 
     /// The secret that the client of this socket is told.
@@ -275,11 +262,7 @@ impl Adapter {
                 ledger.kept.keep(session.pid, KeptSession { record, history, until });
                 true
             }
-            _ => {
-                // It may still be there, claimed.
-                ledger.kept.take(&session.pid);
-                false
-            }
+            _ => false,
         };
         let mut is_over = recovering.count_kept(ledger, before);
         let mut ended: SmallVec<[KeptSession; 4]> = SmallVec::new();
@@ -302,33 +285,53 @@ impl Adapter {
     }
 
     /// Joins by the server reach kept sessions.
-    pub(super) fn kept_join(&self, options: &BroadcastOptions, rooms: &[Room]) {
-        if let Some(recovering) = &self.recovering
-            && let Some(scope) = self.scope_of(options)
-        {
-            let mut ledger = recovering.lock();
-            let before = ledger.kept.bytes();
-            ledger.kept_join(&scope, rooms);
-            recovering.count_kept(&ledger, before);
-        }
+    pub(super) fn kept_join(
+        &self,
+        ledger: &mut Option<MutexGuard<'_, Ledger>>,
+        options: &BroadcastOptions,
+        rooms: &[Room],
+    ) {
+        self.change_kept(ledger, options, |ledger, scope| {
+            ledger.kept.join(scope, rooms, ledger.log.head());
+        });
     }
 
     /// Leaves by the server reach kept sessions.
-    pub(super) fn kept_leave(&self, options: &BroadcastOptions, rooms: &[Room]) {
-        if let Some(recovering) = &self.recovering
-            && let Some(scope) = self.scope_of(options)
-        {
-            let mut ledger = recovering.lock();
-            let before = ledger.kept.bytes();
-            ledger.kept_leave(&scope, rooms);
-            recovering.count_kept(&ledger, before);
-        }
+    pub(super) fn kept_leave(
+        &self,
+        ledger: &mut Option<MutexGuard<'_, Ledger>>,
+        options: &BroadcastOptions,
+        rooms: &[Room],
+    ) {
+        self.change_kept(ledger, options, |ledger, scope| {
+            ledger.kept.leave(scope, rooms, ledger.log.head(), ledger.log.floor());
+        });
     }
 
     /// Ends the kept sessions that `options` select.
-    pub(super) fn kept_end(&self, options: &BroadcastOptions) {
-        if let Some(scope) = self.scope_of(options) {
-            self.end_kept(|session| session.history.is_meant(&scope));
+    pub(super) fn kept_end(
+        &self,
+        ledger: &mut Option<MutexGuard<'_, Ledger>>,
+        options: &BroadcastOptions,
+    ) {
+        self.change_kept(ledger, options, |ledger, scope| {
+            let ended = ledger.kept.end(|session| session.history.is_meant(scope));
+            self.are_kept_no_longer(ended);
+        });
+    }
+
+    fn change_kept(
+        &self,
+        ledger: &mut Option<MutexGuard<'_, Ledger>>,
+        options: &BroadcastOptions,
+        change: impl FnOnce(&mut Ledger, &Scope),
+    ) {
+        if let (Some(recovering), Some(ledger)) = (&self.recovering, ledger)
+            && let Some(scope) = self.scope_of(options)
+        {
+            let before = ledger.kept.bytes();
+            change(ledger, &scope);
+            recovering.count_kept(ledger, before);
         }
     }
 
@@ -350,14 +353,10 @@ impl Adapter {
         }
     }
 
-    /// The session of a socket that is cut cannot be continued: it may have missed something.
+    /// Nobody comes back to the session of this socket: it is ended, or may have missed something.
     pub(crate) fn cannot_recover(&self, sid: Sid) {
         if let Some(recovering) = &self.recovering {
-            let mut ledger = recovering.lock();
-            if let Some(session) = ledger.sessions.remove(&sid) {
-                ledger.live.remove(&session.pid);
-                ledger.kept.take(&session.pid);
-            }
+            recovering.lock().end(sid);
         }
     }
 

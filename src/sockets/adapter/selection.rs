@@ -3,7 +3,10 @@
 
 use std::borrow::Cow;
 
-use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions};
+use socketioxide_core::{
+    Sid,
+    adapter::{BroadcastFlags, BroadcastOptions},
+};
 
 use super::{
     Adapter,
@@ -11,6 +14,23 @@ use super::{
 };
 
 impl Adapter {
+    /// The connections of the sockets that `options` select, to be called in the step in which
+    /// they change. A socket that is being torn down counts until it is off the list, when its
+    /// session is kept.
+    pub(super) fn sids_of(&self, options: &BroadcastOptions) -> Vec<Sid> {
+        // Rooms may have been joined past our list.
+        let mut selected = match self.has_gateway && self.raw.is_none() {
+            true => Vec::new(),
+            false => self.local.sockets(options.clone()),
+        };
+        let members = self.members.read();
+        let listed = select(&members, options);
+        selected.extend(listed.iter().map(|slot| members.at(*slot).sid));
+        selected.sort_unstable();
+        selected.dedup();
+        selected
+    }
+
     /// The listed sockets that `options` select, each once.
     pub(super) fn select<'a>(
         &self,

@@ -11,7 +11,7 @@ use super::{Adapter, Ledger, Recovering};
 use crate::{
     auth::Identity,
     edge::KillReason,
-    recovery::{History, Pid, Position, Said},
+    recovery::{Pid, Position, Said},
     sockets::record::SocketRecord,
     telemetry::meters::NotRecovered,
 };
@@ -31,16 +31,17 @@ pub(crate) struct Claim {
     adapter: Arc<Adapter>,
     pid: Pid,
     record: Option<SocketRecord>,
-    history: History,
     from: Position,
     has_begun: bool,
 }
 
 /// A look for a session.
 enum Found {
-    Claimed(Claim),
+    Yours(Claim),
     /// Its old connection is still there.
     Live(Sid),
+    /// Another connection is coming back to it.
+    Claimed,
     Not(NotRecovered),
 }
 
@@ -50,9 +51,9 @@ impl Claim {
         self.record.take()
     }
 
-    pub(super) fn begins(mut self) -> (Pid, History, Position) {
+    pub(super) fn begins(mut self) -> (Pid, Position) {
         self.has_begun = true;
-        (self.pid.clone(), std::mem::take(&mut self.history), self.from)
+        (self.pid.clone(), self.from)
     }
 }
 
@@ -85,9 +86,10 @@ impl Adapter {
             changed.as_mut().enable();
             let found = self.find(recovering, &mut recovering.lock(), back, identity);
             match found {
-                Found::Claimed(claim) => return Ok(claim),
+                Found::Yours(claim) => return Ok(claim),
                 Found::Not(reason) => return Err(reason),
                 Found::Live(old) if old == sid => return Err(NotRecovered::Unknown),
+                Found::Claimed => {}
                 Found::Live(old) => {
                     self.context().transports().kill(old, KillReason::TakenOver);
                 }
@@ -108,7 +110,10 @@ impl Adapter {
         let Return { pid, offset } = back;
         let Some(session) = ledger.kept.find(pid, Instant::now()) else {
             let Some(sid) = ledger.live.get(pid) else {
-                return Found::Not(NotRecovered::Unknown);
+                return match ledger.kept.is_claimed(pid) {
+                    true => Found::Claimed,
+                    false => Found::Not(NotRecovered::Unknown),
+                };
             };
             let owner = self.members.read().get(*sid).map(|member| member.described_by.clone());
             let owner = owner.and_then(|owner| owner.upgrade());
@@ -132,16 +137,9 @@ impl Adapter {
             self.are_kept_no_longer(ended);
             return Found::Not(NotRecovered::TooFarBehind);
         }
-        let (record, history) = (session.record.clone(), session.history.clone());
+        let record = session.record.clone();
         ledger.kept.claim(pid);
         let (adapter, pid) = (self.clone(), pid.clone());
-        Found::Claimed(Claim {
-            adapter,
-            pid,
-            record: Some(record),
-            history,
-            from,
-            has_begun: false,
-        })
+        Found::Yours(Claim { adapter, pid, record: Some(record), from, has_begun: false })
     }
 }
