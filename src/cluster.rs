@@ -3,14 +3,14 @@
 //! Each module uses only those to its right:
 //!
 //! ```text
-//! peers ──┬── codec ──┬── broker ── memory, redis
+//! peers ──┬── codec ──┬── broker ── memory, redis ── log
 //!         │           │
-//!         ├───────────┴── message
+//!         ├───────────┴── message, log
 //!         ├── questions, marks ── message
 //!         └── members
 //! ```
 //!
-//! `message` is the vocabulary. `codec` turns it into the bytes of the Node.js adapters and back.
+//! `message` is the vocabulary, and `log` what a message is in a stream of Redis. `codec` turns it into the bytes of the Node.js adapters and back.
 //! `broker` carries bytes from node to node and never looks into them. None of them knows a socket:
 //! `sockets::relay` applies the messages of others.
 //!
@@ -20,6 +20,7 @@ pub(crate) mod broker;
 pub(crate) mod codec;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub(crate) mod log;
 pub(crate) mod marks;
 mod members;
 pub(crate) mod message;

@@ -22,25 +22,16 @@ async fn a_program_with_settings_that_cannot_be_used_is_told_so_by_name() {
     assert_eq!(refused(|config| config.admin_listen = Some(config.listen)), None);
     let start = "the configuration cannot be used: ";
     type Change = fn(&mut Config);
-    let named: [(Change, &str); 7] = [
+    let named: [(Change, &str); 8] = [
         (
             |config| config.recovery.max_disconnection = Duration::ZERO,
             "recovery.max_disconnection: must be more than 0",
         ),
         (|config| config.edge.advertise = Some("a".into()), "edge.advertise: must be a host"),
         (|config| config.drain.timeout = Duration::ZERO, "drain.timeout: must be more than 0"),
-        (
-            |config| {
-                config.redis.url = Some(SecretUrl::new("redis://127.0.0.1:1"));
-                config.redis.protocol = WireProtocol::Streams;
-            },
-            "redis.protocol: `streams` is not available yet",
-        ),
-        // Nodes of one process would have spoken the classic format.
-        (
-            |config| config.redis.protocol = WireProtocol::Streams,
-            "redis.protocol: `streams` is not available yet",
-        ),
+        (|config| config.redis.stream_count = 0, "redis.stream_count: must be 1 to 100"),
+        (|config| config.redis.stream_max_len = 0, "redis.stream_max_len: must be more than 0"),
+        (|config| config.redis.stream_name = String::new(), "redis.stream_name: must not be empty"),
         // It would have listened without TLS.
         (
             |config| config.tls.cert_file = Some("cert.pem".into()),
@@ -63,10 +54,11 @@ async fn a_publisher_with_settings_that_cannot_be_used_is_told_so_by_name() {
     let config = Config::with(|config| {
         config.redis.url = Some(SecretUrl::new("redis://127.0.0.1:1"));
         config.redis.protocol = WireProtocol::Streams;
+        config.redis.stream_count = 101;
     });
-    let refused = Publisher::connect(&config).await.expect_err("it is not spoken");
+    let refused = Publisher::connect(&config).await.expect_err("it cannot be used");
     assert!(matches!(refused, PublishError::Config(_)), "{refused}");
-    assert!(refused.to_string().contains("redis.protocol: `streams` is not"), "{refused}");
+    assert!(refused.to_string().contains("redis.stream_count: must be"), "{refused}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use self::lapses::Lapses;
+use super::log::{Entry, EntryId, NewEntry, Returned};
 use crate::{
     future::BoxFuture,
     link::{LinkError, state::Link},
@@ -41,8 +42,25 @@ impl Topic {
     }
 }
 
-/// Takes each frame of the others, and one's own, on one task, in order.
-pub(crate) type Inbound = Arc<dyn Fn(&str, &Bytes) + Send + Sync>;
+/// Takes what comes from the other nodes, one after the other, in order.
+pub(crate) trait Receive: Send + Sync {
+    /// A frame of another node, or one's own.
+    fn frame(&self, channel: &str, frame: &Bytes);
+
+    /// An entry of the log, by another node.
+    fn entry(&self, entry: &Entry);
+}
+
+/// For tests and for emitters: the log is not looked at.
+impl<F: Fn(&str, &Bytes) + Send + Sync> Receive for F {
+    fn frame(&self, channel: &str, frame: &Bytes) {
+        self(channel, frame);
+    }
+
+    fn entry(&self, _: &Entry) {}
+}
+
+pub(crate) type Inbound = Arc<dyn Receive>;
 
 /// The link is down, or Redis does not answer. So none or not all of the others were asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +69,12 @@ pub(crate) struct Disconnected;
 
 /// The frames that a broker had published at some moment. See [`Broker::taken`].
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Mark(Vec<(u64, u64)>);
+pub(crate) struct Mark {
+    /// For each lane the numbers of frames that were published and that were lost.
+    lanes: Vec<(u64, u64)>,
+    /// The same for each stream.
+    streams: Vec<(u64, u64)>,
+}
 
 /// The counts of a broker since it was made, and its present queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,6 +97,10 @@ pub(crate) struct BrokerCounts {
     pub(crate) queued: usize,
     /// The bytes of the waiting frames.
     pub(crate) queued_bytes: usize,
+    /// How often the log had lost what this node had not read yet.
+    pub(crate) log_gaps: u64,
+    /// Entries of the log that are none of a message.
+    pub(crate) log_malformed: u64,
 }
 
 impl BrokerCounts {
@@ -104,6 +131,23 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// Sends a frame. Never blocks.
     fn publish(&self, channel: &str, frame: Bytes);
+
+    /// Adds an entry to the log. Never blocks. While the link is down it waits as frames do; but
+    /// whether Redis has taken it is found out afterwards, so that it is there once.
+    ///
+    /// An ordered broker calls `returned` when the entry comes back. Any other calls it with `None`
+    /// before this returns.
+    fn append(&self, entry: NewEntry, returned: Option<Returned>);
+
+    /// Whether own entries come back in the order of the log.
+    fn is_ordered(&self) -> bool {
+        false
+    }
+
+    /// The place up to which this node has read the log of a namespace.
+    fn read_up_to(&self, _namespace: &str) -> Option<EntryId> {
+        None
+    }
 
     /// The present moment, for [`taken`](Self::taken).
     fn mark(&self) -> Mark;

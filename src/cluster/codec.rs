@@ -1,4 +1,5 @@
-//! The vocabulary as bytes: the formats of `@socket.io/redis-adapter`, classic and sharded.
+//! The vocabulary as bytes: the formats of `@socket.io/redis-adapter`, classic and sharded, and of
+//! `@socket.io/redis-streams-adapter`.
 //!
 //! Pure: bytes and channel names in, messages out, and back. Writing is strict, because a wrong
 //! message stops a Node.js node. Reading is lenient, because everybody who reaches Redis can
@@ -7,9 +8,12 @@
 mod classic;
 mod fields;
 mod sharded;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod value;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use socketioxide_core::Value;
@@ -19,6 +23,7 @@ pub(crate) use value::event_to_packet;
 
 use super::{
     broker::{Channel, Topic, redis::Kind},
+    log::{Entry, NewEntry},
     message::{Envelope, Event, Flags, Message, Selection},
 };
 use crate::{
@@ -74,7 +79,7 @@ pub(crate) fn event_name(event: &Event) -> Option<&str> {
 pub(crate) struct Codec {
     format: Format,
     prefix: Box<str>,
-    node: Box<str>,
+    node: Arc<str>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +90,9 @@ enum Format {
         /// of Node.js. Otherwise all frames are on the common channel, which is always safe.
         rooms: bool,
     },
+    /// What may not be lost goes to a stream, see [`Codec::entry`]. The rest is on the common
+    /// channel, in the sharded form.
+    Streams,
 }
 
 /// A channel and what to publish on it.
@@ -96,6 +104,7 @@ impl Codec {
         let format = match kind {
             Kind::Sharded => Format::Sharded { rooms },
             Kind::Classic => Format::Classic,
+            Kind::Streams => Format::Streams,
         };
         Self { format, prefix: prefix.into(), node: node.into() }
     }
@@ -110,7 +119,7 @@ impl Codec {
                 // The last one, because a node that is counted must hear everything else.
                 topics.push(Topic::Channel(self.counted(namespace)));
             }
-            Format::Sharded { .. } => topics.push(Topic::Channel(common)),
+            Format::Sharded { .. } | Format::Streams => topics.push(Topic::Channel(common)),
         }
         topics
     }
@@ -123,7 +132,7 @@ impl Codec {
                 let all = format!("{}-response#{namespace}#", self.prefix);
                 vec![Topic::Channel(all.into()), own]
             }
-            Format::Sharded { .. } => vec![own],
+            Format::Sharded { .. } | Format::Streams => vec![own],
         }
     }
 
@@ -134,7 +143,7 @@ impl Codec {
                 .strip_prefix(&*self.prefix)
                 .is_some_and(|rest| rest.starts_with("-response#")),
             // The channel of this node alone.
-            Format::Sharded { .. } => channel
+            Format::Sharded { .. } | Format::Streams => channel
                 .strip_suffix('#')
                 .and_then(|rest| rest.strip_suffix(&*self.node))
                 .is_some_and(|rest| rest.ends_with('#')),
@@ -151,7 +160,9 @@ impl Codec {
     pub(crate) fn counted(&self, namespace: &str) -> Channel {
         match self.format {
             Format::Classic => format!("{}-request#{namespace}#", self.prefix).into(),
-            Format::Sharded { .. } => format!("{}#{namespace}#", self.prefix).into(),
+            Format::Sharded { .. } | Format::Streams => {
+                format!("{}#{namespace}#", self.prefix).into()
+            }
         }
     }
 
@@ -159,7 +170,9 @@ impl Codec {
     pub(crate) fn own_channel(&self, namespace: &str, node: &str) -> Channel {
         match self.format {
             Format::Classic => format!("{}-response#{namespace}#{node}#", self.prefix).into(),
-            Format::Sharded { .. } => format!("{}#{namespace}#{node}#", self.prefix).into(),
+            Format::Sharded { .. } | Format::Streams => {
+                format!("{}#{namespace}#{node}#", self.prefix).into()
+            }
         }
     }
 
@@ -191,7 +204,49 @@ impl Codec {
         match self.format {
             Format::Classic => Ok(classic::encode(self, namespace, message)),
             Format::Sharded { rooms } => sharded::encode(self, namespace, message, asker, rooms),
+            Format::Streams => sharded::encode(self, namespace, message, asker, false),
         }
+    }
+
+    /// Writes a message as an entry of the log. `None` if the format has no log, or the message is
+    /// none for it: then it is a [frame](Self::encode).
+    ///
+    /// # Errors
+    /// If the message cannot be written.
+    pub(crate) fn entry(
+        &self,
+        namespace: &str,
+        message: &Message,
+    ) -> Result<Option<NewEntry>, EncodeError> {
+        match self.format {
+            Format::Streams => streams::entry(self, namespace, message),
+            Format::Classic | Format::Sharded { .. } => Ok(None),
+        }
+    }
+
+    /// [`entry`](Self::entry) for a broadcast of a packet in its form for clients.
+    ///
+    /// # Errors
+    /// If the packet is malformed.
+    pub(crate) fn broadcast_entry(
+        &self,
+        namespace: &str,
+        packet: &Value,
+        to: &Selection,
+        flags: Flags,
+    ) -> Result<Option<NewEntry>, EncodeError> {
+        match self.format {
+            Format::Streams => streams::broadcast(self, namespace, packet, to, flags).map(Some),
+            Format::Classic | Format::Sharded { .. } => Ok(None),
+        }
+    }
+
+    /// Reads an entry of the log. `None` if it is this node's own.
+    ///
+    /// # Errors
+    /// If it makes no sense.
+    pub(crate) fn read_entry(&self, entry: &Entry) -> Result<Option<Envelope>, DecodeError> {
+        streams::read(self, entry)
     }
 
     /// Writes a broadcast of a packet in its form for clients. Most messages are written here.
@@ -211,6 +266,10 @@ impl Codec {
                 let event = from_packet(packet).map_err(EncodeError::Packet)?;
                 Ok(sharded::broadcast(self, namespace, &event, to, flags, rooms))
             }
+            Format::Streams => {
+                let event = from_packet(packet).map_err(EncodeError::Packet)?;
+                Ok(sharded::broadcast(self, namespace, &event, to, flags, false))
+            }
         }
     }
 
@@ -228,7 +287,7 @@ impl Codec {
     ) -> Result<Option<Envelope>, DecodeError> {
         match self.format {
             Format::Classic => classic::decode(self, namespace, channel, frame, wants),
-            Format::Sharded { .. } => sharded::decode(self, namespace, frame),
+            Format::Sharded { .. } | Format::Streams => sharded::decode(self, namespace, frame),
         }
     }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{
     broker::redis::Kind,
     codec::{Codec, event_to_packet},
+    log::{Entry, NewEntry},
     message::{Envelope, Message},
 };
 use crate::{
@@ -24,7 +25,36 @@ pub fn wire(sharded: bool, channel: u8, frame: &[u8]) {
     else {
         return;
     };
-    let packet = match &message {
+    check_packet(&message);
+    let theirs = Codec::new(kind, "k", "theirs", true);
+    if let Ok((channel, frame)) = theirs.encode("/", &message, Some("ours")) {
+        let read = ours.decode("/", &channel, &frame.into(), &|_| true);
+        assert!(matches!(read, Ok(Some(_))), "what is written is not understood: {read:?}");
+    }
+}
+
+/// Reads an entry of a stream, in the same way.
+pub fn entry(kind: u8, data: &[u8]) {
+    let ours = Codec::new(Kind::Streams, "k", "ours", true);
+    let entry = Entry {
+        at: None,
+        from: Some("x".into()),
+        namespace: "/".into(),
+        kind: (kind % 16).to_string().into(),
+        data: Bytes::copy_from_slice(data),
+    };
+    let Ok(Some(Envelope { message, .. })) = ours.read_entry(&entry) else { return };
+    check_packet(&message);
+    let theirs = Codec::new(Kind::Streams, "k", "theirs", true);
+    if let Ok(Some(NewEntry { from, namespace, kind, data })) = theirs.entry("/", &message) {
+        let (from, kind) = (Some((&*from).into()), kind.to_string().into());
+        let read = ours.read_entry(&Entry { at: None, from, namespace, kind, data: data.into() });
+        assert!(matches!(read, Ok(Some(_))), "what is written is not understood: {read:?}");
+    }
+}
+
+fn check_packet(message: &Message) {
+    let packet = match message {
         Message::Broadcast { event, .. } => event_to_packet(event),
         Message::BroadcastWithAck { event, .. } => to_packet(event),
         _ => Err(ReadError::Malformed),
@@ -33,11 +63,6 @@ pub fn wire(sharded: bool, channel: u8, frame: &[u8]) {
         let event = from_packet(&packet).expect("what was written can be read");
         let again = to_packet(&event).expect("what was read can be written");
         assert_eq!(again, packet, "a packet changes on its way");
-    }
-    let theirs = Codec::new(kind, "k", "theirs", true);
-    if let Ok((channel, frame)) = theirs.encode("/", &message, Some("ours")) {
-        let read = ours.decode("/", &channel, &frame.into(), &|_| true);
-        assert!(matches!(read, Ok(Some(_))), "what is written is not understood: {read:?}");
     }
 }
 
@@ -53,6 +78,11 @@ mod tests {
             frame in prop::collection::vec(any::<u8>(), 0..60),
         ) {
             super::wire(sharded, channel, &frame);
+        }
+
+        #[test]
+        fn no_entry_panics(kind in any::<u8>(), data in prop::collection::vec(any::<u8>(), 0..60)) {
+            super::entry(kind, &data);
         }
     }
 }

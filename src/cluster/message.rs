@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json};
 use smallvec::SmallVec;
 use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions, Room};
 
+use super::log::EntryId;
 use crate::telemetry::traceparent::TraceParent;
 
 /// A message with the node that sent it.
@@ -19,6 +20,8 @@ pub(crate) struct Envelope {
     /// The sender's id on the wire. Emitters and old nodes have none.
     pub(crate) from: Option<String>,
     pub(crate) message: Message,
+    /// The message's place in the log, if it has one.
+    pub(crate) at: Option<EntryId>,
 }
 
 /// A selection of sockets of a namespace.

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::{
     broker::{Broker, Channel, Disconnected, Mark, Topic},
     codec::Codec,
+    log::{EntryId, Returned},
     marks::Marks,
     members::{self, Members},
     message::{Answer, Flags, Message, RequestId, Selection},
@@ -218,12 +219,58 @@ impl Peers {
         if !flags.volatile {
             self.marks.mark(namespace, to);
         }
-        match self.codec.encode_broadcast(namespace, packet, to, flags) {
-            Ok((channel, frame)) => {
-                self.counts.published.fetch_add(1, Ordering::Relaxed);
-                self.broker.publish(&channel, frame.into());
+        self.send_broadcast(namespace, packet, to, flags, None);
+    }
+
+    /// Whether own messages come back in the order of the log, see [`submit`](Self::submit).
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.broker.is_ordered()
+    }
+
+    /// Sends an event as [`broadcast`](Self::broadcast) does, and calls `returned` when it is its
+    /// turn among the messages of all nodes. Without such an order that is at once.
+    pub(crate) fn submit(
+        &self,
+        namespace: &str,
+        packet: &Value,
+        to: &Selection,
+        flags: Flags,
+        returned: Returned,
+    ) {
+        self.marks.mark(namespace, to);
+        self.send_broadcast(namespace, packet, to, flags, Some(returned));
+    }
+
+    /// The place up to which this node has read the log of a namespace, and delivered it.
+    pub(crate) fn read_up_to(&self, namespace: &str) -> Option<EntryId> {
+        self.broker.read_up_to(namespace)
+    }
+
+    fn send_broadcast(
+        &self,
+        namespace: &str,
+        packet: &Value,
+        to: &Selection,
+        flags: Flags,
+        mut returned: Option<Returned>,
+    ) {
+        let sent = match self.codec.broadcast_entry(namespace, packet, to, flags) {
+            Ok(Some(entry)) => {
+                self.broker.append(entry, returned.take());
+                Ok(())
             }
+            Ok(None) => self
+                .codec
+                .encode_broadcast(namespace, packet, to, flags)
+                .map(|(channel, frame)| self.broker.publish(&channel, frame.into())),
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(()) => _ = self.counts.published.fetch_add(1, Ordering::Relaxed),
             Err(error) => self.cannot_send(namespace, &error),
+        }
+        if let Some(returned) = returned {
+            returned(None);
         }
     }
 
@@ -231,6 +278,11 @@ impl Peers {
     pub(crate) fn say(&self, namespace: &str, message: &Message) {
         if let Some(to) = message.changes() {
             self.marks.mark(namespace, to);
+        }
+        match self.codec.entry(namespace, message) {
+            Ok(Some(entry)) => return self.broker.append(entry, None),
+            Ok(None) => {}
+            Err(error) => return self.cannot_send(namespace, &error),
         }
         match self.codec.encode(namespace, message, None) {
             Ok((channel, frame)) => self.broker.publish(&channel, frame.into()),

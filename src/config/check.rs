@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{AuthMode, Config, Cookie, SecretUrl, WireProtocol};
+use super::{AuthMode, Config, Cookie, SecretUrl};
 use crate::link::target::Target;
 
 /// What is wrong, or unwise, with a setting.
@@ -133,12 +133,10 @@ impl Config {
             check.rule(&["redis.url"], understood.is_ok(), reason);
         }
         let redis = &self.redis;
-        // Without a URL, too: nodes of one process speak it as well.
-        check.rule(
-            &["redis.protocol"],
-            redis.protocol != WireProtocol::Streams,
-            "`streams` is not available yet; take `classic` or `sharded`",
-        );
+        check.rule(&["redis.stream_name"], !redis.stream_name.is_empty(), "must not be empty");
+        let is_some_streams = (1..=100).contains(&redis.stream_count);
+        check.rule(&["redis.stream_count"], is_some_streams, "must be 1 to 100");
+        check.rule(&["redis.stream_max_len"], redis.stream_max_len > 0, "must be more than 0");
         check.rule(
             &["redis.cert_file", "redis.key_file"],
             redis.cert_file.is_none() || redis.key_file.is_some() || redis.url.is_some(),

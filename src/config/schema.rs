@@ -15,17 +15,14 @@ use super::{
 /// is an error that names it, so that nobody relies on a missing feature. A key that has a default
 /// may be set to it.
 pub const NOT_YET: &[(&str, &str)] = &[
-    ("redis.stream_name", NO_STREAMS),
-    ("redis.stream_count", NO_STREAMS),
-    ("redis.stream_max_len", NO_STREAMS),
-    ("redis.session_prefix", NO_STREAMS),
+    ("redis.session_prefix", NO_SESSIONS),
     ("store", NO_STORE),
     ("inbox", NO_STORE),
     ("outbox", NO_STORE),
     ("rooms.history", NO_STORE),
 ];
 
-const NO_STREAMS: &str = "this version does not speak the format of Redis streams";
+const NO_SESSIONS: &str = "this version keeps no sessions in Redis";
 const NO_STORE: &str = "this version stores no messages";
 
 /// The keys that a running server takes from a reloaded configuration. All others need a restart.

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -17,15 +18,16 @@ use super::{
 use crate::{
     cluster::{
         broker::{
-            Broker, Disconnected,
+            Broker, Disconnected, Receive,
             memory::MemoryHub,
-            redis::{Kind, Pending, RedisBroker},
+            redis::{Kind, Pending, RedisBroker, StreamSettings},
         },
         codec::Codec,
+        log::{Entry, StreamNames},
         peers::{NewPeers, Peers, Roster},
         secrets::Agreement,
     },
-    config::{Config, OnMissed, OverLimit, Subscribe},
+    config::{Config, OnMissed, OverLimit, Subscribe, WireProtocol},
     edge::Addresses,
     future::BoxFuture,
     id::NodeId,
@@ -171,8 +173,7 @@ impl ClusterParts {
     pub(super) fn new(new: NewClusterParts<'_>) -> Result<Self, BuildError> {
         let NewClusterParts { config, itself, local, presence, adapters } = new;
         let here = Arc::new(OwnSockets(Arc::downgrade(adapters)));
-        let kind = Kind::of(config.redis.protocol)
-            .ok_or_else(|| BuildError::Config(config.broken_for_server()))?;
+        let kind = Kind::from(config.redis.protocol);
         if let Some(local) = local {
             return Ok(Self::in_process(config, kind, itself, &local, presence, here));
         }
@@ -243,7 +244,7 @@ impl ClusterParts {
             target(config, kind, url).map_err(|error| BuildError::Redis(Box::new(error)))?;
         let redis = Redis::new(target.clone());
         let place = target.clone();
-        let (broker, rights) = redis_broker(target, config, kind);
+        let (broker, rights) = redis_broker(target, config, kind, true);
         let node = itself.incarnation.clone();
         let options = RedisOptions {
             itself,
@@ -297,15 +298,46 @@ pub(super) fn target(config: &Config, kind: Kind, url: &SecretUrl) -> Result<Tar
     }
 }
 
+/// `reads`: whether the broker hears others. An emitter does not.
 pub(super) fn redis_broker(
     target: Target,
     config: &Config,
     kind: Kind,
+    reads: bool,
 ) -> (RedisBroker, Arc<Rights>) {
     let rights = Arc::new(Rights::new(target.user(), target.address()));
     let max = usize::try_from(config.redis.pending_max).unwrap_or(usize::MAX);
     let pending = Pending { max, age: config.redis.pending_age };
-    (RedisBroker::new(target, kind, rights.clone(), pending), rights)
+    let streams = streams(config, reads);
+    (RedisBroker::new(target, kind, rights.clone(), pending, streams), rights)
+}
+
+/// The streams of a configuration, if its protocol has them.
+fn streams(config: &Config, reads: bool) -> Option<StreamSettings> {
+    let redis = &config.redis;
+    (redis.protocol == WireProtocol::Streams).then(|| StreamSettings {
+        names: StreamNames::new(&redis.stream_name, redis.stream_count),
+        max_len: redis.stream_max_len,
+        ordered: reads && config.recovery.enabled,
+        reads,
+    })
+}
+
+/// Takes what comes from the other nodes. Weak, because the relay holds the owner of the broker.
+struct ToRelay(Weak<Relay>);
+
+impl Receive for ToRelay {
+    fn frame(&self, channel: &str, frame: &Bytes) {
+        if let Some(relay) = self.0.upgrade() {
+            relay.receive(channel, frame);
+        }
+    }
+
+    fn entry(&self, entry: &Entry) {
+        if let Some(relay) = self.0.upgrade() {
+            relay.receive_entry(entry);
+        }
+    }
 }
 
 /// A node's name in messages. A node that was taken for dead gets a new incarnation from the
@@ -331,9 +363,14 @@ pub(super) fn new_peers(
 ) -> Arc<Peers> {
     let redis = &config.redis;
     let by_room = redis.subscribe == Subscribe::Interest;
-    // A sharded broker has no patterns: a node always hears the common channel and those of its
-    // rooms. `all` only says where its own broadcasts go.
-    let hears_all = !by_room && kind == Kind::Classic;
+    let hears_all = match kind {
+        Kind::Classic => !by_room,
+        // There are no patterns: a node always hears the common channel and those of its rooms.
+        // `all` only says where its own broadcasts go.
+        Kind::Sharded => false,
+        // Rooms have no channels.
+        Kind::Streams => true,
+    };
     Arc::new(Peers::new(NewPeers {
         codec: Codec::new(kind, &redis.key_prefix, &node, by_room),
         node,
@@ -376,21 +413,17 @@ impl Switchboard {
         let inner = &*self.0;
         let context = &inner.context;
         let missed = relay.missed().clone();
-        // Weak, because the relay holds the owner of the broker.
         let relay = Arc::downgrade(relay);
-        let inbound = move |channel: &str, frame: &bytes::Bytes| {
-            if let Some(relay) = relay.upgrade() {
-                relay.receive(channel, frame);
-            }
-        };
+        let inbound = Arc::new(ToRelay(relay));
         // This comes first. If the second start fails and both are tried again, this one changes
         // nothing.
-        peers.broker().start(Arc::new(inbound), inner.wait_for_redis).await?;
+        peers.broker().start(inbound, inner.wait_for_redis).await?;
         if let Some((redis, rights)) = &inner.redis {
             redis.start(inner.wait_for_redis).await?;
             let (redis, rights) = (redis.clone(), rights.clone());
-            let mut tries = Kind::of(inner.config.redis.protocol)
-                .map_or_else(Vec::new, |kind| kind.tries(&inner.config.redis.key_prefix));
+            let settings = &inner.config.redis;
+            let mut tries = Kind::from(settings.protocol).tries(&settings.key_prefix);
+            tries.extend(streams(&inner.config, true).iter().flat_map(StreamSettings::tries));
             tries.extend(directory_tries(&inner.config.redis.key_prefix));
             let (stop, patience) = (context.stop.clone(), inner.config.redis.request_timeout);
             context.tasks.spawn(async move {

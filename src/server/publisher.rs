@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use bytes::Bytes;
+
 use super::join::{new_peers, redis_broker, target};
 use crate::{
     cluster::{
@@ -98,19 +100,20 @@ impl Publisher {
     /// configuration file.
     pub async fn connect(config: &Config) -> Result<Self, PublishError> {
         let broken = config.broken_for_server();
-        let Some(kind) = Kind::of(config.redis.protocol).filter(|_| broken.is_empty()) else {
+        if !broken.is_empty() {
             return Err(PublishError::Config(broken));
-        };
+        }
+        let kind = Kind::from(config.redis.protocol);
         let url = config.redis.url.as_ref();
         let url = url.ok_or_else(|| PublishError::Url("not set".into()))?;
         let target =
             target(config, kind, url).map_err(|error| PublishError::Url(error.to_string()))?;
-        let (broker, rights) = redis_broker(target, config, kind);
+        let (broker, rights) = redis_broker(target, config, kind, false);
         let broker: Arc<dyn Broker> = Arc::new(broker);
         let nobody = Arc::new(|| Box::pin(std::future::ready(Ok(HashMap::new()))) as _);
         let peers = new_peers(config, kind, NAME.to_owned(), broker, nobody, Some(rights));
         let context = Arc::new(Context::new(NodeId::named(NAME), Parser::Json, config));
-        peers.broker().start(Arc::new(|_, _| {}), false).await?;
+        peers.broker().start(Arc::new(|_: &str, _: &Bytes| {}), false).await?;
         Ok(Self { context, peers })
     }
 

@@ -23,7 +23,8 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::{
     cluster::{
-        codec,
+        codec::{self, DecodeError},
+        log::Entry,
         message::{Answer, Envelope, Event, Flags, Message, Selection},
         peers::{
             Peers,
@@ -109,6 +110,34 @@ impl Relay {
         }
     }
 
+    /// Takes one entry of the log. Never blocks.
+    pub(crate) fn receive_entry(&self, entry: &Entry) {
+        let counts = self.peers.counts();
+        let adapter = self.adapters.get(&entry.namespace);
+        let envelope = match self.peers.codec().read_entry(entry) {
+            Ok(Some(envelope)) => envelope,
+            Ok(None) => return,
+            // Nobody here has to care.
+            Err(_) if adapter.is_none() => return,
+            Err(error) => return self.malformed(&entry.namespace, entry.data.len(), &error),
+        };
+        match adapter {
+            Some(adapter) => match self.apply(&adapter, envelope, entry.data.len()) {
+                Effect::Applied => &counts.applied,
+                Effect::MatchedNobody => &counts.filtered,
+                Effect::Malformed => &counts.malformed,
+                Effect::None => return,
+            },
+            None => {
+                if !envelope.from.as_deref().is_some_and(is_of_ours) {
+                    self.peers.heard_stranger();
+                }
+                return;
+            }
+        }
+        .fetch_add(1, Ordering::Relaxed);
+    }
+
     fn read(&self, channel: &str, frame: &Bytes) {
         let codec = self.peers.codec();
         let counts = self.peers.counts();
@@ -142,19 +171,16 @@ impl Relay {
             None if unwanted => _ = counts.filtered.fetch_add(1, Ordering::Relaxed),
             None if known => {}
             None => self.receive_elsewhere(channel, frame),
-            Some((namespace, error)) => {
-                let malformed = counts.malformed.fetch_add(1, Ordering::Relaxed) + 1;
-                // The first, and then ever fewer, so that nobody fills the log from outside.
-                if malformed.is_power_of_two() {
-                    tracing::warn!(
-                        namespace = namespace.as_str(),
-                        malformed,
-                        bytes = frame.len(),
-                        %error,
-                        "a message of another node makes no sense"
-                    );
-                }
-            }
+            Some((namespace, error)) => self.malformed(&namespace, frame.len(), &error),
+        }
+    }
+
+    fn malformed(&self, namespace: &str, bytes: usize, error: &DecodeError) {
+        let malformed = self.peers.counts().malformed.fetch_add(1, Ordering::Relaxed) + 1;
+        // The first, and then ever fewer, so that nobody fills the log from outside.
+        if malformed.is_power_of_two() {
+            let message = "a message of another node makes no sense";
+            tracing::warn!(namespace, malformed, bytes, %error, "{message}");
         }
     }
 
@@ -164,7 +190,7 @@ impl Relay {
         let (codec, applied) = (self.peers.codec(), &self.peers.counts().applied);
         for namespace in codec.namespaces(channel) {
             let decoded = codec.decode(namespace, channel, frame, &|_| false);
-            let Ok(Some(Envelope { from, message })) = decoded else { continue };
+            let Ok(Some(Envelope { from, message, .. })) = decoded else { continue };
             match message {
                 Message::Answer { request, answer } => {
                     if self.peers.questions().answer(&request, from, answer, frame.len()) {
@@ -185,7 +211,7 @@ impl Relay {
     fn apply(
         &self,
         adapter: &Arc<Adapter>,
-        Envelope { from, message }: Envelope,
+        Envelope { from, message, at: _ }: Envelope,
         bytes: usize,
     ) -> Effect {
         let asker = from.as_deref();

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tracing::error;
 
-use super::Inbound;
+use super::{Inbound, Receive};
+use crate::cluster::log::{Entry, EntryId, Returned};
 
 /// Hands frames to the node, one at a time, from all connections.
 pub(super) struct Dispatcher {
@@ -48,13 +49,27 @@ impl DispatchHandle {
     /// Hands over a frame, unless the handle is closed. A panic of the receiver is logged and stops
     /// here, for it would silently end the connection's task.
     pub(super) fn dispatch(&self, channel: &str, frame: &Bytes) {
+        self.in_turn(|inbound| inbound.frame(channel, frame));
+    }
+
+    /// Hands over an entry of the log in the same way.
+    pub(super) fn dispatch_entry(&self, entry: &Entry) {
+        self.in_turn(|inbound| inbound.entry(entry));
+    }
+
+    /// Gives an own message back, in turn with those of others.
+    pub(super) fn give_back(&self, returned: Returned, at: Option<EntryId>) {
+        self.in_turn(|_| returned(at));
+    }
+
+    fn in_turn(&self, hand_over: impl FnOnce(&dyn Receive)) {
         let Dispatcher { inbound, turn, received } = &*self.dispatcher;
         let _turn = turn.lock();
         if !self.open.load(Ordering::Relaxed) {
             return;
         }
         received.fetch_add(1, Ordering::Relaxed);
-        if catch_unwind(AssertUnwindSafe(|| inbound(channel, frame))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| hand_over(&**inbound))).is_err() {
             error!("a frame from another node caused a panic and is skipped");
         }
     }

@@ -20,6 +20,7 @@ use super::{
     lapses::Lapses,
 };
 use crate::{
+    cluster::log::{Entry, NewEntry, Returned},
     future::BoxFuture,
     link::{LinkError, state::Link},
 };
@@ -41,9 +42,15 @@ struct Members {
 struct Member {
     topics: HashMap<Topic, usize>,
     /// Set once the node is linked.
-    frames: Option<mpsc::Sender<(Channel, Bytes)>>,
+    frames: Option<mpsc::Sender<Said>>,
     way: Arc<Way>,
     interrupted: Option<Interrupted>,
+}
+
+/// What a node hears.
+enum Said {
+    Frame(Channel, Bytes),
+    Entry(Arc<Entry>),
 }
 
 /// A node's view of its path to the others.
@@ -147,27 +154,8 @@ impl MemoryBroker {
         self.id
     }
 
-    fn dropped(&self) -> u64 {
-        self.dropped_down.load(Ordering::Relaxed) + self.dropped_full.load(Ordering::Relaxed)
-    }
-}
-
-impl Broker for MemoryBroker {
-    fn start(&self, inbound: Inbound, _wait: bool) -> BoxFuture<'_, Result<(), LinkError>> {
-        let dispatcher = self.dispatcher.get_or_init(|| Arc::new(Dispatcher::new(inbound))).clone();
-        let handle = dispatcher.handle();
-        let (sender, mut frames) = mpsc::channel::<(Channel, Bytes)>(WAITING);
-        self.hub.member(self.id, |member| member.frames = Some(sender));
-        self.tasks.spawn(async move {
-            while let Some((channel, frame)) = frames.recv().await {
-                handle.dispatch(&channel, &frame);
-            }
-        });
-        self.way.link.send_replace(Link::Up);
-        Box::pin(async { Ok(()) })
-    }
-
-    fn publish(&self, channel: &str, frame: Bytes) {
+    /// Gives every linked node what is meant for it.
+    fn say(&self, what: impl Fn(&u64, &Member) -> Option<Said>) {
         let mut members = self.hub.0.lock();
         let itself = members.nodes.get_mut(&self.id);
         if !itself.as_ref().is_some_and(|member| member.is_linked()) {
@@ -177,12 +165,10 @@ impl Broker for MemoryBroker {
             self.dropped_down.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let channel: Channel = channel.into();
         // under the lock: every node hears the frames of all in the same order
-        let linked = members.nodes.values().filter(|member| member.is_linked());
-        for member in linked.filter(|member| member.listens(&channel)) {
-            let Some(frames) = &member.frames else { continue };
-            if frames.try_send((channel.clone(), frame.clone())).is_err() {
+        for (id, member) in members.nodes.iter().filter(|(_, member)| member.is_linked()) {
+            let (Some(said), Some(frames)) = (what(id, member), &member.frames) else { continue };
+            if frames.try_send(said).is_err() {
                 self.dropped_full.fetch_add(1, Ordering::Relaxed);
                 member.way.lapses.unheard(Instant::now());
             }
@@ -190,12 +176,58 @@ impl Broker for MemoryBroker {
         self.published.fetch_add(1, Ordering::Relaxed);
     }
 
+    fn dropped(&self) -> u64 {
+        self.dropped_down.load(Ordering::Relaxed) + self.dropped_full.load(Ordering::Relaxed)
+    }
+}
+
+impl Broker for MemoryBroker {
+    fn start(&self, inbound: Inbound, _wait: bool) -> BoxFuture<'_, Result<(), LinkError>> {
+        let dispatcher = self.dispatcher.get_or_init(|| Arc::new(Dispatcher::new(inbound))).clone();
+        let handle = dispatcher.handle();
+        let (sender, mut frames) = mpsc::channel(WAITING);
+        self.hub.member(self.id, |member| member.frames = Some(sender));
+        self.tasks.spawn(async move {
+            while let Some(said) = frames.recv().await {
+                match said {
+                    Said::Frame(channel, frame) => handle.dispatch(&channel, &frame),
+                    Said::Entry(entry) => handle.dispatch_entry(&entry),
+                }
+            }
+        });
+        self.way.link.send_replace(Link::Up);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn publish(&self, channel: &str, frame: Bytes) {
+        let channel: Channel = channel.into();
+        self.say(|_, member| {
+            member.listens(&channel).then(|| Said::Frame(channel.clone(), frame.clone()))
+        });
+    }
+
+    /// The log is not kept: each entry goes to the other nodes that are there, in its order.
+    fn append(&self, entry: NewEntry, returned: Option<Returned>) {
+        let NewEntry { from, namespace, kind, data } = entry;
+        let entry = Arc::new(Entry {
+            at: None,
+            from: Some((&*from).into()),
+            namespace,
+            kind: kind.to_string().into(),
+            data: data.into(),
+        });
+        self.say(|id, _| (*id != self.id).then(|| Said::Entry(entry.clone())));
+        if let Some(returned) = returned {
+            returned(None);
+        }
+    }
+
     fn mark(&self) -> Mark {
-        Mark(vec![(0, self.dropped())])
+        Mark { lanes: vec![(0, self.dropped())], ..Mark::default() }
     }
 
     fn taken(&self, since: Mark) -> BoxFuture<'_, Result<(), Disconnected>> {
-        let whole = since.0.first().is_some_and(|(_, dropped)| *dropped == self.dropped());
+        let whole = since.lanes.first().is_some_and(|(_, dropped)| *dropped == self.dropped());
         Box::pin(std::future::ready(whole.then_some(()).ok_or(Disconnected)))
     }
 

@@ -1,4 +1,4 @@
-//! Frames by the publish and subscribe of Redis.
+//! Frames by the publish and subscribe of Redis, and entries of its streams.
 //!
 //! ```text
 //! publish ── outgoing ── speaking ── speaker ──┐
@@ -13,7 +13,7 @@
 //! sharded channels (`shards`, `routes`). A lane has two connections, each kept by a task: one
 //! publishes (`speaking`), the other listens (`listening`). Redis closes a listening connection when
 //! too much waits for it, and that must not end the other. `connections` knows which connections are
-//! up.
+//! up. Beside all this are the `streams`, each with connections of its own.
 
 mod connections;
 mod in_step;
@@ -31,6 +31,7 @@ mod shards;
 mod slots;
 mod speaker;
 mod speaking;
+mod streams;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -58,7 +59,6 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-pub(crate) use self::outgoing::Pending;
 use self::{
     connections::Connections,
     lane::Lane,
@@ -67,14 +67,17 @@ use self::{
     place::{OpenError, Place},
     routes::{FIRST, Routes},
     speaker::Speaker,
+    streams::Streams,
     subscriptions::Subscriptions,
     too_big::BigFrames,
 };
+pub(crate) use self::{outgoing::Pending, streams::StreamSettings};
 use super::{
     Broker, BrokerCounts, Channel, Disconnected, Inbound, Mark, Topic, dispatcher::Dispatcher,
     lapses::Lapses,
 };
 use crate::{
+    cluster::log::{EntryId, NewEntry, Returned},
     config::WireProtocol,
     future::BoxFuture,
     link::{
@@ -98,35 +101,38 @@ pub(crate) enum Kind {
     /// `SPUBLISH`, `SSUBSCRIBE` (Redis 7); no prefixes. In a Redis Cluster the load is spread, and
     /// the order of frames is kept within a channel only.
     Sharded,
+    /// Streams, and the commands of the classic kind for what is said only to those who are there.
+    Streams,
+}
+
+impl From<WireProtocol> for Kind {
+    fn from(protocol: WireProtocol) -> Self {
+        match protocol {
+            WireProtocol::Classic => Self::Classic,
+            WireProtocol::Sharded => Self::Sharded,
+            WireProtocol::Streams => Self::Streams,
+        }
+    }
 }
 
 impl Kind {
-    /// What the protocol speaks; nothing for the one that this version does not speak.
-    pub(crate) fn of(protocol: WireProtocol) -> Option<Self> {
-        match protocol {
-            WireProtocol::Classic => Some(Self::Classic),
-            WireProtocol::Sharded => Some(Self::Sharded),
-            WireProtocol::Streams => None,
-        }
-    }
-
     fn publish(self) -> &'static str {
         match self {
-            Self::Classic => "PUBLISH",
+            Self::Classic | Self::Streams => "PUBLISH",
             Self::Sharded => "SPUBLISH",
         }
     }
 
     fn subscribe(self) -> &'static str {
         match self {
-            Self::Classic => "SUBSCRIBE",
+            Self::Classic | Self::Streams => "SUBSCRIBE",
             Self::Sharded => "SSUBSCRIBE",
         }
     }
 
     fn count(self) -> &'static str {
         match self {
-            Self::Classic => "PUBSUB|NUMSUB",
+            Self::Classic | Self::Streams => "PUBSUB|NUMSUB",
             Self::Sharded => "PUBSUB|SHARDNUMSUB",
         }
     }
@@ -136,7 +142,7 @@ impl Kind {
     pub(crate) fn tries(self, prefix: &str) -> Vec<Try> {
         let kinds: &[&str] = match self {
             Self::Classic => &["", "-request", "-response"],
-            Self::Sharded => &[""],
+            Self::Sharded | Self::Streams => &[""],
         };
         let channels = kinds.iter().map(|kind| format!("{prefix}{kind}#rights"));
         let tries = channels.flat_map(|channel| {
@@ -161,6 +167,7 @@ struct Node {
     lapses: Arc<Lapses>,
     outgoing: Outgoing,
     subscriptions: Subscriptions,
+    streams: Streams,
     counters: Counters,
     big: BigFrames,
     /// The lanes by number. Ended lanes stay, which costs little: one for each replaced master.
@@ -186,22 +193,35 @@ struct Counters {
 
 impl RedisBroker {
     /// A broker without a link, until it is started.
-    pub(crate) fn new(target: Target, kind: Kind, rights: Arc<Rights>, pending: Pending) -> Self {
+    ///
+    /// With streams the frames are only what is meant for those who are there, and a lost one is
+    /// noticed by who asked. So no lapse is told because of them.
+    pub(crate) fn new(
+        target: Target,
+        kind: Kind,
+        rights: Arc<Rights>,
+        pending: Pending,
+        streams: Option<StreamSettings>,
+    ) -> Self {
         let connections = Connections::new(LinkState::new("frames", target.address()));
         let lapses = Arc::new(Lapses::default());
+        let of_frames = if streams.is_some() { Arc::default() } else { lapses.clone() };
+        let streams = Streams::new(streams, pending, &lapses);
         let is_spread = kind == Kind::Sharded && target.is_cluster();
         let first = Lane::new(FIRST, if is_spread { Place::Nowhere } else { Place::Any });
         if !is_spread {
-            connections.lanes(&[(FIRST, None)]);
+            let lanes: Vec<_> = std::iter::once((FIRST, None)).chain(streams.lanes()).collect();
+            connections.lanes(&lanes);
         }
         Self(Arc::new(Node {
             target,
             kind,
             rights,
             connections,
-            outgoing: Outgoing::new(pending, lapses.clone()),
+            outgoing: Outgoing::new(pending, of_frames),
             lapses,
             subscriptions: Subscriptions::new(),
+            streams,
             counters: Counters::default(),
             big: BigFrames::default(),
             lanes: RwLock::new(vec![first]),
@@ -238,12 +258,27 @@ impl Broker for RedisBroker {
         self.0.outgoing.push(channel, frame);
     }
 
+    fn append(&self, entry: NewEntry, returned: Option<Returned>) {
+        self.0.streams.append(entry, returned);
+    }
+
+    fn is_ordered(&self) -> bool {
+        self.0.streams.is_ordered()
+    }
+
+    fn read_up_to(&self, namespace: &str) -> Option<EntryId> {
+        self.0.streams.read_up_to(namespace)
+    }
+
     fn mark(&self) -> Mark {
-        self.0.outgoing.mark()
+        Mark { streams: self.0.streams.mark(), ..self.0.outgoing.mark() }
     }
 
     fn taken(&self, since: Mark) -> BoxFuture<'_, Result<(), Disconnected>> {
-        Box::pin(self.0.outgoing.taken(since))
+        Box::pin(async move {
+            self.0.outgoing.taken(&since).await?;
+            self.0.streams.taken(&since.streams).await
+        })
     }
 
     fn listen(&self, topic: Topic) {
@@ -275,9 +310,11 @@ impl Broker for RedisBroker {
     }
 
     fn counts(&self) -> BrokerCounts {
-        let Node { counters, outgoing, dispatcher, connections, .. } = &*self.0;
-        let (queued, queued_bytes) = outgoing.waiting();
-        let frames = outgoing.counts();
+        let Node { counters, outgoing, streams, dispatcher, connections, .. } = &*self.0;
+        let (frames, entries) = (outgoing.waiting(), streams.waiting());
+        let (queued, queued_bytes) = (frames.0 + entries.0, frames.1 + entries.1);
+        let (log_gaps, log_malformed) = streams.troubles();
+        let frames = outgoing.counts().and(streams.counts());
         let delivered = || counters.delivered.load(Ordering::Relaxed);
         BrokerCounts {
             published: frames.published,
@@ -289,6 +326,8 @@ impl Broker for RedisBroker {
             reconnects: connections.mended(),
             queued,
             queued_bytes,
+            log_gaps,
+            log_malformed,
         }
     }
 
@@ -302,6 +341,7 @@ impl Broker for RedisBroker {
         Box::pin(async {
             self.0.tasks.wait().await;
             self.0.outgoing.end();
+            self.0.streams.end();
             self.0.connections.end();
         })
     }
@@ -351,6 +391,7 @@ impl Node {
             let first = errors.flatten().next();
             return first.map_or(Ok(()), |error| Err(self.refusal(error)));
         }
+        let streams = self.open_streams(wait).await.map_err(|error| self.refusal(error))?;
         let mut opens = Vec::new();
         for (lane, (speaker, listener)) in lanes.into_iter().zip(opened) {
             let speaker = self.or_lost(&lane, connections::Side::Speaking, speaker);
@@ -361,6 +402,7 @@ impl Node {
         for (lane, speaker, listener) in opens {
             self.spawn(lane, dispatcher, speaker, listener);
         }
+        self.spawn_streams(streams, dispatcher);
         if self.is_spread() {
             let (keeper, dispatcher) = (self.clone(), dispatcher.clone());
             let stop = self.stop.clone();
@@ -417,18 +459,21 @@ impl Node {
     }
 
     async fn is_over(&self, lane: &Lane) {
-        let left = async {
-            self.stop.cancelled().await;
-            sleep(FLUSH).await;
-        };
         tokio::select! {
             () = lane.over.cancelled() => {}
-            () = left => {}
+            () = self.has_to_end() => {}
         }
+    }
+
+    /// The node has left, and the time for its last words is over.
+    async fn has_to_end(&self) {
+        self.stop.cancelled().await;
+        sleep(FLUSH).await;
     }
 
     fn leave_all(&self) {
         self.outgoing.seal();
+        self.streams.seal();
         self.stop.cancel();
         self.tasks.close();
     }
@@ -459,9 +504,13 @@ impl Node {
         Ok(sums)
     }
 
-    /// Whether Redis reports how many listeners got a frame.
+    /// Whether Redis reports how many listeners got a frame. Nobody knows who reads an entry.
     fn counts_everybody(&self) -> bool {
-        self.kind == Kind::Sharded || !self.target.is_cluster()
+        match self.kind {
+            Kind::Classic => !self.target.is_cluster(),
+            Kind::Sharded => true,
+            Kind::Streams => false,
+        }
     }
 
     fn explain(&self, error: &OpenError) -> String {

@@ -236,7 +236,7 @@ fn read_broadcast(
     let options = Fields::of(&options)?;
     let (to, flags) = (options.selection()?, options.flags());
     let from = from.map(str::to_owned);
-    Ok(Some(Envelope { from, message: Message::Broadcast { event, to, flags } }))
+    Ok(Some(Envelope { from, message: Message::Broadcast { event, to, flags }, at: None }))
 }
 
 /// The members of a packet. Its event is skipped, and read when all else is right.
@@ -329,7 +329,7 @@ fn read_request(frame: &[u8]) -> Result<Envelope, DecodeError> {
         },
         other => return Err(DecodeError::UnknownType(other)),
     };
-    Ok(Envelope { from: sender(fields), message })
+    Ok(Envelope { from: sender(fields), message, at: None })
 }
 
 fn read_answer(frame: &[u8]) -> Result<Envelope, DecodeError> {
@@ -352,5 +352,5 @@ fn read_answer(frame: &[u8]) -> Result<Envelope, DecodeError> {
         _ if fields.some("rooms").is_some() => Answer::Rooms(fields.rooms("rooms")?),
         _ => Answer::Done,
     };
-    Ok(Envelope { from: sender(fields), message: Message::Answer { request, answer } })
+    Ok(Envelope { from: sender(fields), message: Message::Answer { request, answer }, at: None })
 }

@@ -1,9 +1,11 @@
 //! The sharded format: one shape for every message, in JSON unless it has binary parts.
 
+use std::borrow::Cow;
+
 use rmpv::Value as Tree;
 
 use super::{
-    Codec, DecodeError, EncodeError, Frame,
+    Codec, DecodeError, EncodeError, Format, Frame,
     fields::{self, Fields, map, write_options, write_rooms},
 };
 use crate::{
@@ -16,6 +18,9 @@ use crate::{
 /// Rooms of this length are taken for the ids of Node.js sockets, which listen to no channel of
 /// their own in the dynamic mode (pitfall 9).
 const NODE_ID_LENGTH: usize = 20;
+
+/// The type of a broadcast.
+pub(super) const BROADCAST: u8 = 3;
 
 pub(super) fn broadcast(
     codec: &Codec,
@@ -35,17 +40,20 @@ pub(super) fn broadcast(
         }
         _ => codec.counted(namespace),
     };
-    let data = map([("packet", packet(event)), ("opts", write_options(to, flags))]);
-    (channel, frame(codec, namespace, 3, Some(data)))
+    (channel, frame(codec, namespace, BROADCAST, broadcast_data(event, to, flags)))
+}
+
+pub(super) fn broadcast_data(event: &[Tree], to: &Selection, flags: Flags) -> Tree {
+    map([("packet", packet(event)), ("opts", write_options(to, flags))])
 }
 
 fn packet(event: &[Tree]) -> Tree {
     map([("type", Tree::from(2)), ("data", Tree::Array(event.to_vec()))])
 }
 
-fn frame(codec: &Codec, namespace: &str, kind: u8, data: Option<Tree>) -> Vec<u8> {
-    let data = data.unwrap_or_else(|| Tree::Map(Vec::new()));
-    let binary = matches!(kind, 3 | 8 | 9 | 10 | 12) && fields::has_binary(&data);
+/// A message with its frame. Streams carry these as MessagePack only.
+pub(super) fn frame(codec: &Codec, namespace: &str, kind: u8, data: Tree) -> Vec<u8> {
+    let binary = is_binary(kind, &data) || matches!(codec.format, Format::Streams);
     let tree = map([
         ("type", Tree::from(kind)),
         ("data", data),
@@ -60,6 +68,11 @@ fn frame(codec: &Codec, namespace: &str, kind: u8, data: Option<Tree>) -> Vec<u8
     frame
 }
 
+/// Whether the data of a message has to be MessagePack.
+pub(super) fn is_binary(kind: u8, data: &Tree) -> bool {
+    matches!(kind, BROADCAST | 8 | 9 | 10 | 12) && fields::has_binary(data)
+}
+
 pub(super) fn encode(
     codec: &Codec,
     namespace: &str,
@@ -67,23 +80,40 @@ pub(super) fn encode(
     asker: Option<&str>,
     rooms: bool,
 ) -> Result<Frame, EncodeError> {
+    if let Message::Broadcast { event, to, flags } = message {
+        return Ok(broadcast(codec, namespace, &values(event)?, to, *flags, rooms));
+    }
+    let (kind, data) = kind_and_data(codec, message)?;
+    let channel = match message {
+        Message::Answer { .. } => {
+            codec.own_channel(namespace, asker.ok_or(EncodeError::NotInThisFormat)?)
+        }
+        _ => codec.counted(namespace),
+    };
+    Ok((channel, frame(codec, namespace, kind, data)))
+}
+
+fn values(event: &Event) -> Result<Cow<'_, [Tree]>, EncodeError> {
+    match event {
+        Event::Values(values) => Ok(Cow::Borrowed(values)),
+        Event::Encoded(bytes) => match msgpack::read(bytes).map_err(EncodeError::Packet)? {
+            Tree::Array(values) => Ok(Cow::Owned(values)),
+            _ => Err(EncodeError::Packet(ReadError::NoList)),
+        },
+    }
+}
+
+/// The type of a message, and the rest of it without its frame.
+pub(super) fn kind_and_data(codec: &Codec, message: &Message) -> Result<(u8, Tree), EncodeError> {
     let id = |request: &str| ("requestId", Tree::from(request));
     let options = |to: &Selection| ("opts", write_options(to, Flags::default()));
-    let (kind, data) = match message {
+    Ok(match message {
         Message::Broadcast { event, to, flags } => {
-            let read;
-            let event = match event {
-                Event::Values(values) => values,
-                Event::Encoded(bytes) => {
-                    read = msgpack::read(bytes).map_err(EncodeError::Packet)?;
-                    read.as_array().ok_or(EncodeError::Packet(ReadError::NoList))?
-                }
-            };
-            return Ok(broadcast(codec, namespace, event, to, *flags, rooms));
+            (BROADCAST, broadcast_data(&values(event)?, to, *flags))
         }
         Message::BroadcastWithAck { request, event, to, flags } => {
             let options = ("opts", write_options(to, *flags));
-            (3, map([("packet", packet(event)), id(request), options]))
+            (BROADCAST, map([("packet", packet(event)), id(request), options]))
         }
         Message::Join { to, rooms } => (4, map([options(to), ("rooms", write_rooms(rooms))])),
         Message::Leave { to, rooms } => (5, map([options(to), ("rooms", write_rooms(rooms))])),
@@ -97,33 +127,34 @@ pub(super) fn encode(
             }
         }
         Message::Answer { request, answer } => {
-            let asker = asker.ok_or(EncodeError::NotInThisFormat)?;
+            // Streams have a null where there is no value, and the sharded format has nothing.
+            let packet = |value: &Option<Tree>| match (value, codec.format) {
+                (None, Format::Streams) => Some(("packet", Tree::Nil)),
+                (value, _) => value.clone().map(|value| ("packet", value)),
+            };
             let (kind, member) = match answer {
                 Answer::Sockets(sockets) => {
                     let sockets = sockets.iter().map(fields::write_socket).collect();
                     (8, Some(("sockets", Tree::Array(sockets))))
                 }
-                Answer::ServerSide(value) => (10, value.clone().map(|value| ("packet", value))),
+                Answer::ServerSide(value) => (10, packet(value)),
                 Answer::ClientCount(count) => (11, Some(("clientCount", Tree::from(*count)))),
-                Answer::ClientAck(value) => (12, value.clone().map(|value| ("packet", value))),
+                Answer::ClientAck(value) => (12, packet(value)),
                 Answer::SocketIds(_) | Answer::Rooms(_) | Answer::Done => {
                     return Err(EncodeError::NotInThisFormat);
                 }
             };
-            let data = match member {
-                Some(member) => map([id(request), member]),
-                None => map([id(request)]),
-            };
-            let channel = codec.own_channel(namespace, asker);
-            return Ok((channel, frame(codec, namespace, kind, Some(data))));
+            match member {
+                Some(member) => (kind, map([id(request), member])),
+                None => (kind, map([id(request)])),
+            }
         }
         Message::AllRooms { .. }
         | Message::SocketIds { .. }
         | Message::JoinOne { .. }
         | Message::LeaveOne { .. }
         | Message::DisconnectOne { .. } => return Err(EncodeError::NotInThisFormat),
-    };
-    Ok((codec.counted(namespace), frame(codec, namespace, kind, Some(data))))
+    })
 }
 
 /// Whether the text ends as our own frames do. Most frames that a node hears on its rooms are its
@@ -164,13 +195,18 @@ pub(super) fn decode(
         return Ok(None);
     }
     let kind = fields.get("type").and_then(Tree::as_i64).ok_or(DecodeError::Member("type"))?;
-    let data = fields.map("data")?;
+    let message = message_of(kind, fields.map("data")?)?;
+    Ok(Some(Envelope { from: from.map(str::to_owned), message, at: None }))
+}
+
+/// The message of a type and its data.
+pub(super) fn message_of(kind: i64, data: Fields<'_>) -> Result<Message, DecodeError> {
     let options = || data.map("opts");
     let selection = || options()?.selection();
     let request = || data.text("requestId").map(str::to_owned);
     let answer =
         |answer| -> Result<_, DecodeError> { Ok(Message::Answer { request: request()?, answer }) };
-    let message = match kind {
+    Ok(match kind {
         3 => {
             let event = fields::event_of(data.map("packet")?)?;
             let (to, flags) = (selection()?, options()?.flags());
@@ -192,6 +228,5 @@ pub(super) fn decode(
         11 => answer(Answer::ClientCount(data.count("clientCount")?))?,
         12 => answer(Answer::ClientAck(data.get("packet").cloned()))?,
         other => return Err(DecodeError::UnknownType(other)),
-    };
-    Ok(Some(Envelope { from: from.map(str::to_owned), message }))
+    })
 }

@@ -33,6 +33,16 @@ pub struct Redis {
     pub protocol: WireProtocol,
     /// Start of every channel, as `key` of the Node.js adapters. Default `socket.io`.
     pub key_prefix: String,
+    /// The stream, as `streamName` of the Node.js adapter; `protocol = "streams"` alone has one.
+    /// Default `socket.io`.
+    pub stream_name: String,
+    /// Number of streams, as `streamCount` of the Node.js adapter; the namespace selects one. Default 1;
+    /// 1 to 100.
+    pub stream_count: u32,
+    /// Entries that a stream keeps at least, as `maxLen` of the Node.js adapter. Default 10000; more than 0.
+    pub stream_max_len: u64,
+    /// Start of the keys of sessions, as `sessionKeyPrefix` of the Node.js adapter. Default `sio:session:`.
+    pub session_prefix: String,
     /// Longest wait for an answer of Redis or of other nodes. Default 5 s; more than 0.
     #[serde(with = "units::duration")]
     pub request_timeout: Duration,
@@ -75,6 +85,10 @@ impl Default for Redis {
             url: None,
             protocol: WireProtocol::Classic,
             key_prefix: "socket.io".into(),
+            stream_name: "socket.io".into(),
+            stream_count: 1,
+            stream_max_len: 10_000,
+            session_prefix: "sio:session:".into(),
             request_timeout: Duration::from_secs(5),
             silence_timeout: Duration::from_secs(10),
             pending_max: 16 << 20,

@@ -244,10 +244,12 @@ impl Cluster {
             ("queue_full", broker.dropped_full),
             ("unconfirmed", broker.publish_errors),
             ("unsendable", load(&peers.unsendable)),
-            ("malformed", load(&peers.malformed)),
+            ("malformed", load(&peers.malformed) + broker.log_malformed),
         ];
         let help = "Lost messages, by reason: `malformed` ones came from other nodes, the rest from this one.";
         to.counters("switchboard_cluster_dropped", help, "reason", dropped)?;
+        let help = "How often a stream had lost what this node had not read, or was another one.";
+        to.counter("switchboard_cluster_stream_gaps", help, broker.log_gaps)?;
         let help = "Frames now waiting for Redis.";
         to.gauge("switchboard_cluster_queue_frames", help, broker.queued as f64)?;
         let help = "Bytes of the frames now waiting for Redis.";

@@ -26,11 +26,15 @@ export class Cluster {
    */
   static async start(t, { protocol = "classic", subscribe = "interest", ours = ["a", "b"], nodes = {}, config = {} } = {}) {
     const cluster = new Cluster();
+    cluster.protocol = protocol;
     cluster.sharded = protocol === "sharded";
     cluster.redis = await redisFor(t);
     cluster.config = { auth: { hs256_secret: SECRET }, ...config, redis: { ...config.redis, url: cluster.redis.url, protocol, subscribe } };
-    // Room channels of its own has who is interested in single rooms only.
-    cluster.hearsRooms = (name) => cluster.ours.includes(name) ? cluster.sharded || subscribe === "interest" : cluster.sharded && nodes[name].mode !== "static";
+    // Room channels of its own has who is interested in single rooms only. Streams have none.
+    cluster.hearsRooms = (name) => {
+      if (protocol === "streams") return false;
+      return cluster.ours.includes(name) ? cluster.sharded || subscribe === "interest" : cluster.sharded && nodes[name].mode !== "static";
+    };
     for (const name of ours) {
       const settings = { ...cluster.config, node_id: name };
       cluster.servers[name] = t ? await serverFor(t, settings) : await serverForThisFile(settings);
@@ -46,10 +50,25 @@ export class Cluster {
 
   /** Waits until all are counted: before, a question would be answered by too few. */
   async complete(size = this.ours.length + this.nodes.length) {
-    const counted = this.sharded ? "socket.io#/#" : "socket.io-request#/#";
+    const counted = this.protocol === "classic" ? "socket.io-request#/#" : "socket.io#/#";
     let last;
     const said = () => this.ours.map((name) => `--- ${name} said:\n${this.servers[name].logs}`).join("\n");
     await until(() => `${size} servers are counted, and not ${last}\n${said()}`, async () => (last = await this.redis.listeners(counted, this)) === size, 15_000);
+    if (this.protocol === "streams") await this.reading();
+  }
+
+  /**
+   * Waits until each Node.js server reads the stream. Until it has read a first entry it begins
+   * anew at the end each time, and misses what is added between.
+   */
+  async reading() {
+    const servers = this.nodes.map((name) => this.servers[name]);
+    for (const node of servers) await node.run((io) => void io.once("do you read?", () => (globalThis.reads = true)));
+    const entry = ["uid", "emitter", "nsp", "/", "type", "9", "data", JSON.stringify({ packet: ["do you read?"] })];
+    await until("the Node.js servers read the stream", async () => {
+      await this.redis.cli("XADD", "socket.io", "*", ...entry);
+      return (await Promise.all(servers.map((node) => node.run(() => globalThis.reads)))).every(Boolean);
+    });
   }
 
   /** Waits until the servers of those names hear of what is sent to the room. */

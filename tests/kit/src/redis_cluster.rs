@@ -39,10 +39,23 @@ const LAST: (&str, &str) = ("10923", "16383");
 ///
 /// The first node imports the slot, so that its epoch rises when it takes it. Otherwise a word of
 /// the last one, which is not told yet, could take it back for good.
-pub async fn move_slot([first, second, last]: &[RedisServer; 3], slot: &str, pause: Duration) {
+pub async fn move_slot(nodes: &[RedisServer; 3], slot: &str, pause: Duration) {
+    move_with_keys(nodes, slot, &[], pause).await;
+}
+
+/// Moves a slot in which there are keys.
+pub async fn move_with_keys(
+    [first, second, last]: &[RedisServer; 3],
+    slot: &str,
+    keys: &[&str],
+    pause: Duration,
+) {
     let (new, old) = (my_id(first).await, my_id(last).await);
     first.ask::<()>(&["CLUSTER", "SETSLOT", slot, "IMPORTING", &old]).await;
     last.ask::<()>(&["CLUSTER", "SETSLOT", slot, "MIGRATING", &new]).await;
+    for key in keys {
+        last.ask::<()>(&["MIGRATE", "127.0.0.1", &first.port.to_string(), key, "0", "5000"]).await;
+    }
     for node in [first, last, second] {
         tokio::time::sleep(pause).await;
         node.ask::<()>(&["CLUSTER", "SETSLOT", slot, "NODE", &new]).await;

@@ -90,7 +90,7 @@ impl Listener {
     /// If Redis does not comply. The connection has ended then.
     pub(super) async fn apply(&self, changes: &Changes) -> RedisResult<NotNow> {
         match self.kind {
-            Kind::Classic => {
+            Kind::Classic | Kind::Streams => {
                 self.classic(&changes.listen, true).await?;
                 self.classic(&changes.unlisten, false).await?;
                 Ok(None)

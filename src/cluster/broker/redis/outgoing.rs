@@ -126,6 +126,18 @@ pub(super) struct FrameCounts {
     pub(super) dropped_full: u64,
 }
 
+impl FrameCounts {
+    /// The sums of both.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            published: self.published + other.published,
+            unsure: self.unsure + other.unsure,
+            dropped_down: self.dropped_down + other.dropped_down,
+            dropped_full: self.dropped_full + other.dropped_full,
+        }
+    }
+}
+
 /// Why a frame was lost.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lost {
@@ -294,7 +306,8 @@ impl Outgoing {
     /// The present moment, for [`taken`](Self::taken).
     pub(super) fn mark(&self) -> Mark {
         let state = self.state.lock();
-        Mark(state.queues.iter().map(|queue| (queue.pushed, queue.lost)).collect())
+        let lanes = state.queues.iter().map(|queue| (queue.pushed, queue.lost)).collect();
+        Mark { lanes, ..Mark::default() }
     }
 
     /// Ends when every frame published since on these lanes has left. Lanes without such frames are
@@ -302,14 +315,14 @@ impl Outgoing {
     ///
     /// # Errors
     /// If a frame was lost.
-    pub(super) async fn taken(&self, since: Mark) -> Result<(), Disconnected> {
+    pub(super) async fn taken(&self, since: &Mark) -> Result<(), Disconnected> {
         let until = self.mark();
         let mut progress = self.progress.subscribe();
-        let before = |lane: usize| since.0.get(lane).copied().unwrap_or_default();
+        let before = |lane: usize| since.lanes.get(lane).copied().unwrap_or_default();
         let concerned = |lane: usize, pushed: u64| pushed > before(lane).0;
         let left = progress.wait_for(|()| {
             let state = self.state.lock();
-            let mut lanes = until.0.iter().zip(&state.queues).enumerate();
+            let mut lanes = until.lanes.iter().zip(&state.queues).enumerate();
             lanes.all(|(lane, ((pushed, _), queue))| {
                 !concerned(lane, *pushed) || queue.settled >= *pushed
             })
@@ -317,7 +330,7 @@ impl Outgoing {
         // The wait cannot fail: the sender is in `self`.
         let _ = left.await;
         let state = self.state.lock();
-        let mut lanes = until.0.iter().zip(&state.queues).enumerate();
+        let mut lanes = until.lanes.iter().zip(&state.queues).enumerate();
         let whole = lanes.all(|(lane, ((pushed, _), queue))| {
             !concerned(lane, *pushed) || queue.lost == before(lane).1
         });

@@ -75,7 +75,7 @@ impl Place {
 pub(super) fn wanted(target: &Target, kind: Kind) -> Wanted {
     let wanted = Wanted::of(target.clone());
     match (kind, target.is_cluster()) {
-        (Kind::Classic, true) => wanted.or_replica(),
+        (Kind::Classic | Kind::Streams, true) => wanted.or_replica(),
         _ => wanted,
     }
 }

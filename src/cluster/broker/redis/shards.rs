@@ -140,6 +140,7 @@ impl Node {
                 Place::Any => named.push((FIRST, None)),
             }
         }
+        named.extend(self.streams.lanes());
         self.routes.store(Arc::new(routes));
         self.connections.lanes(&named);
         if without_owner > 0 && without_owner < SLOTS {

@@ -117,7 +117,7 @@ impl Speaker {
     /// If Redis does not tell, or the connection has ended.
     pub(super) async fn listeners(&self, channels: &[Channel]) -> RedisResult<Vec<usize>> {
         let question = match self.kind {
-            Kind::Classic => "NUMSUB",
+            Kind::Classic | Kind::Streams => "NUMSUB",
             Kind::Sharded => "SHARDNUMSUB",
         };
         let here = count(self.connection.clone(), question, channels);

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::{
-    Node,
+    Kind, Node,
     connections::Side,
     lane::Lane,
     outgoing::{Fate, Flight},
@@ -76,6 +76,7 @@ impl Node {
                 lost_at = Some(Instant::now());
                 let Some(error) = lost else { return };
                 if is_wrong_server(&error)
+                    && self.kind != Kind::Streams
                     && let Some(since) = Instant::now().checked_sub(UNNOTICED)
                 {
                     // The server took the frames, and passed them on to nobody.

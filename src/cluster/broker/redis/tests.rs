@@ -15,11 +15,20 @@ use super::{
     super::suite::{self, Node},
     *,
 };
-use crate::link::testing::{Reached as _, target};
+use crate::{
+    cluster::log::StreamNames,
+    link::testing::{Reached as _, target},
+};
 
 fn broker(target: Target, kind: Kind) -> Arc<dyn Broker> {
     let rights = Arc::new(Rights::new(target.user(), target.address()));
-    Arc::new(RedisBroker::new(target, kind, rights, Pending::default()))
+    let streams = (kind == Kind::Streams).then(|| StreamSettings {
+        names: StreamNames::new("socket.io", 1),
+        max_len: 10_000,
+        ordered: false,
+        reads: true,
+    });
+    Arc::new(RedisBroker::new(target, kind, rights, Pending::default(), streams))
 }
 
 async fn node(url: &str, kind: Kind) -> Node {
@@ -27,7 +36,7 @@ async fn node(url: &str, kind: Kind) -> Node {
 }
 
 fn deaf() -> Inbound {
-    Arc::new(|_, _| {})
+    Arc::new(|_: &str, _: &Bytes| {})
 }
 
 /// Nodes on a server of their own, which lives as long as the function that makes them.
@@ -46,6 +55,12 @@ mod sharded {
     use super::*;
 
     suite::conformance!(alone(Kind::Sharded).await);
+}
+
+mod with_streams {
+    use super::*;
+
+    suite::conformance!(alone(Kind::Streams).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

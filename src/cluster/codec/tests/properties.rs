@@ -100,6 +100,17 @@ fn same(a: &Message, b: &Message) -> bool {
     normal(a) == normal(b)
 }
 
+/// An entry as another node reads it.
+fn read_back(entry: NewEntry) -> Entry {
+    Entry {
+        at: None,
+        from: Some((&*entry.from).into()),
+        namespace: entry.namespace,
+        kind: entry.kind.to_string().into(),
+        data: entry.data.into(),
+    }
+}
+
 proptest! {
     #[test]
     fn what_one_node_writes_another_reads(message in message(), sharded in any::<bool>()) {
@@ -110,6 +121,28 @@ proptest! {
         let read = ours.decode("/chat", &channel, &frame.into(), &|_| true).unwrap().unwrap();
         prop_assert_eq!(read.from.as_deref(), Some("theirs"));
         prop_assert!(same(&read.message, &message), "{:?}\n{:?}", read.message, message);
+    }
+
+    #[test]
+    fn what_one_node_adds_to_a_stream_another_reads(message in message()) {
+        let theirs = Codec::new(Kind::Streams, "socket.io", "theirs", true);
+        let ours = Codec::new(Kind::Streams, "socket.io", "ours", true);
+        let read = match theirs.entry("/chat", &message).unwrap() {
+            Some(entry) => ours.read_entry(&read_back(entry)),
+            None => {
+                let (channel, frame) = theirs.encode("/chat", &message, Some("ours")).unwrap();
+                ours.decode("/chat", &channel, &frame.into(), &|_| true)
+            }
+        };
+        let read = read.unwrap().unwrap();
+        prop_assert_eq!(read.from.as_deref(), Some("theirs"));
+        // An answer without a value is a null there.
+        let is_without = matches!(&message, Message::Answer {
+            answer: Answer::ServerSide(None) | Answer::ClientAck(None),
+            ..
+        });
+        let is_same = is_without || same(&read.message, &message);
+        prop_assert!(is_same, "{:?}\n{:?}", read.message, message);
     }
 
     #[test]

@@ -176,17 +176,17 @@ async fn taken_is_what_left_since_on_the_lanes_that_it_concerns() {
     outgoing.reroute(routes::one_channel("foo", 1));
     outgoing.push("foo", Bytes::new());
     let mark = outgoing.mark();
-    assert_eq!(outgoing.taken(mark.clone()).now_or_never(), Some(Ok(())));
+    assert_eq!(outgoing.taken(&mark).now_or_never(), Some(Ok(())));
     outgoing.push("bar", Bytes::new());
-    let mut taken = std::pin::pin!(outgoing.taken(mark.clone()));
+    let mut taken = std::pin::pin!(outgoing.taken(&mark));
     assert!(futures_util::poll!(&mut taken).is_pending());
     land(batch(&outgoing, 0), Fate::Taken);
     assert_eq!(taken.await, Ok(()), "`foo` waits, and was there before");
     outgoing.push("foo", Bytes::new());
-    assert!(outgoing.taken(mark.clone()).now_or_never().is_none(), "to wait is not to be taken");
+    assert!(outgoing.taken(&mark).now_or_never().is_none(), "to wait is not to be taken");
     outgoing.linked(1, true);
     land(batch(&outgoing, 1), Fate::Unsure);
-    assert_eq!(outgoing.taken(mark).await, Err(Disconnected));
+    assert_eq!(outgoing.taken(&mark).await, Err(Disconnected));
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ async fn patient(url: &str) -> Node {
     let target = target(url);
     let rights = Arc::new(Rights::new(target.user(), target.address()));
     let pending = Pending { age: Duration::from_secs(60), ..Pending::default() };
-    Node::start(Arc::new(RedisBroker::new(target, Kind::Sharded, rights, pending))).await
+    Node::start(Arc::new(RedisBroker::new(target, Kind::Sharded, rights, pending, None))).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

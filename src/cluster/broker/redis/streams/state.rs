@@ -1,0 +1,216 @@
+//! The state of a stream in Redis, and what it says about the place up to which a node has read.
+//!
+//! A node that was cut off goes on behind the last entry that it has read. That is right as long as
+//! the stream is the same one and still has what is behind that entry. But a stream is trimmed at
+//! its start, and Redis may be emptied, restored, or replaced behind its address.
+
+use std::collections::HashMap;
+
+use redis::{RedisResult, Value, aio::MultiplexedConnection};
+
+use crate::cluster::log::EntryId;
+
+/// The answer to `XINFO STREAM`. All is zero if there is no stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct State {
+    /// The id of the last entry that was ever added.
+    pub(super) last: EntryId,
+    /// The first entry that is still there.
+    pub(super) first: Option<EntryId>,
+    /// The highest id that was deleted by itself; trimming does not count.
+    deleted: EntryId,
+    length: u64,
+    /// How many entries were ever added. Redis tells it from version 7 on.
+    added: Option<u64>,
+}
+
+/// The place up to which a stream was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) read: EntryId,
+    /// How many entries the stream had ever had at that place, if Redis tells.
+    count: Option<u64>,
+}
+
+/// What becomes of a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// All that is behind it is there.
+    Whole,
+    /// Something behind it may be gone. What is left can be read from there.
+    Trimmed(Position),
+    /// It is of another stream than the present one, where reading goes on from here.
+    Replaced(Position),
+}
+
+impl Position {
+    /// One entry was read.
+    pub(super) fn advance(&mut self, to: EntryId) {
+        self.read = to;
+        self.count = self.count.map(|count| count + 1);
+    }
+
+    /// What was trimmed up to now does not count as unread any more.
+    pub(super) fn recount(&mut self, state: State) {
+        let gone = state.added.map(|added| added.saturating_sub(state.length));
+        self.count = self.count.max(gone);
+    }
+}
+
+impl State {
+    /// Asks Redis.
+    ///
+    /// # Errors
+    /// If there is no answer, or it is refused.
+    pub(super) async fn read(
+        connection: &mut MultiplexedConnection,
+        stream: &str,
+    ) -> RedisResult<Self> {
+        let mut question = redis::cmd("XINFO");
+        question.arg("STREAM").arg(stream);
+        match question.query_async::<HashMap<String, Value>>(connection).await {
+            Ok(answer) => Ok(Self::of(&answer)),
+            // `ERR no such key`
+            Err(error) if error.code() == Some("ERR") => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn of(answer: &HashMap<String, Value>) -> Self {
+        let id = |name: &str| answer.get(name).and_then(id_of);
+        let number = |name: &str| match answer.get(name) {
+            Some(Value::Int(number)) => u64::try_from(*number).ok(),
+            _ => None,
+        };
+        Self {
+            last: id("last-generated-id").unwrap_or_default(),
+            first: match answer.get("first-entry") {
+                Some(Value::Array(parts)) => parts.first().and_then(id_of),
+                _ => None,
+            },
+            deleted: id("max-deleted-entry-id").unwrap_or_default(),
+            length: number("length").unwrap_or_default(),
+            added: number("entries-added").or((answer.is_empty()).then_some(0)),
+        }
+    }
+
+    /// The present end. What is added later is behind it.
+    pub(super) fn end(&self) -> Position {
+        Position { read: self.last, count: self.added }
+    }
+
+    /// Looks at a position. `linked`: the connection has been there since it was read, so that a
+    /// new stream is wholly new.
+    pub(super) fn find(&self, position: Position, linked: bool) -> Finding {
+        let Position { read, count } = position;
+        // Entries that are gone, counted from the first one ever.
+        let gone = self.added.map(|added| added.saturating_sub(self.length));
+        let is_other = match (self.added, count) {
+            (Some(added), Some(count)) => added < count,
+            _ => false,
+        };
+        if self.last < read {
+            let start = Position { read: EntryId::ZERO, count: Some(0) };
+            return Finding::Replaced(if linked { start } else { self.end() });
+        }
+        let goes_on = Position { read, count: gone };
+        if is_other {
+            return Finding::Replaced(goes_on);
+        }
+        let is_trimmed = self.last > read
+            && (self.deleted > read
+                || match (self.first, gone, count) {
+                    (Some(first), ..) if first <= read => false,
+                    (_, Some(gone), Some(count)) => gone > count,
+                    // It is not told, so it has to be supposed.
+                    _ => true,
+                });
+        if is_trimmed { Finding::Trimmed(goes_on) } else { Finding::Whole }
+    }
+}
+
+/// An id in an answer.
+pub(super) fn id_of(value: &Value) -> Option<EntryId> {
+    let Value::BulkString(text) = value else { return None };
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(millis: u64) -> EntryId {
+        EntryId { millis, number: 0 }
+    }
+
+    /// A stream of one entry a millisecond, of which the first `gone` are trimmed.
+    fn stream(added: u64, gone: u64) -> State {
+        State {
+            last: id(added),
+            first: (gone < added).then(|| id(gone + 1)),
+            deleted: EntryId::ZERO,
+            length: added - gone,
+            added: Some(added),
+        }
+    }
+
+    fn at(count: u64) -> Position {
+        Position { read: id(count), count: Some(count) }
+    }
+
+    #[test]
+    fn what_was_trimmed_before_it_was_read_is_noticed_and_nothing_else() {
+        for linked in [false, true] {
+            assert_eq!(stream(10, 0).find(at(10), linked), Finding::Whole);
+            assert_eq!(stream(20, 9).find(at(10), linked), Finding::Whole);
+            assert_eq!(stream(20, 10).find(at(10), linked), Finding::Whole, "up to it");
+            let Finding::Trimmed(position) = stream(20, 11).find(at(10), linked) else { panic!() };
+            assert_eq!(position, Position { read: id(10), count: Some(11) });
+            assert_eq!(stream(20, 11).find(position, linked), Finding::Whole, "told once");
+            assert!(matches!(stream(20, 20).find(at(10), linked), Finding::Trimmed(_)));
+            assert_eq!(stream(20, 20).find(at(20), linked), Finding::Whole);
+        }
+    }
+
+    #[test]
+    fn a_stream_that_was_not_there_at_first_may_be_trimmed_as_well() {
+        let before = State::default();
+        let before = State { added: Some(0), ..before }.end();
+        assert_eq!(stream(20, 0).find(before, false), Finding::Whole);
+        assert!(matches!(stream(20, 1).find(before, false), Finding::Trimmed(_)));
+    }
+
+    #[test]
+    fn an_entry_that_was_deleted_before_it_was_read_is_missing() {
+        let state = State { deleted: id(15), ..stream(20, 0) };
+        assert!(matches!(state.find(at(10), false), Finding::Trimmed(_)));
+        assert_eq!(state.find(at(15), false), Finding::Whole);
+    }
+
+    /// Redis 6.2 does not count.
+    #[test]
+    fn where_redis_does_not_count_the_first_entry_tells() {
+        let old = |state: State| State { added: None, ..state };
+        let at = |read| Position { read: id(read), count: None };
+        assert_eq!(old(stream(20, 9)).find(at(10), false), Finding::Whole);
+        assert!(matches!(old(stream(20, 10)).find(at(10), false), Finding::Trimmed(_)));
+        assert_eq!(old(stream(10, 0)).find(at(10), false), Finding::Whole);
+    }
+
+    #[test]
+    fn another_stream_is_noticed_and_read_from_its_end_or_wholly() {
+        // restored from a backup: what it has may have been read long ago
+        let restored = stream(7, 0);
+        assert_eq!(restored.find(at(10), false), Finding::Replaced(restored.end()));
+        // emptied while the node was there: what it has is new
+        let Finding::Replaced(position) = stream(3, 0).find(at(10), true) else { panic!() };
+        assert_eq!(position.read, EntryId::ZERO);
+        let nothing = State::default();
+        assert!(matches!(nothing.find(at(10), false), Finding::Replaced(_)));
+        // emptied, and filled again with later entries
+        let later =
+            State { last: id(30), first: Some(id(28)), length: 3, added: Some(3), ..nothing };
+        let Finding::Replaced(position) = later.find(at(10), false) else { panic!() };
+        assert_eq!(position, Position { read: id(10), count: Some(0) });
+    }
+}
