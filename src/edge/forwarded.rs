@@ -5,7 +5,7 @@
 //! done here: CORS, and giving up a client that does not read.
 
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Weak},
     task::{Context, Poll, ready},
     time::Duration,
@@ -34,10 +34,13 @@ use super::{
 };
 
 /// Tells the node of a session that an answer of it was lost here.
-const CUT: &str = "cut";
+pub(super) const CUT: &str = "cut";
 
-/// The time for that.
-const TO_CUT: Duration = Duration::from_secs(5);
+/// Asks the node of a session to answer a poll that waits there, because this node leaves.
+const RELEASE: &str = "release";
+
+/// The time for either.
+const TO_TELL: Duration = Duration::from_secs(5);
 
 /// The headers of a request that its session's node reads, by the kind of the request.
 fn headers_for(kind: Kind) -> &'static [HeaderName] {
@@ -61,12 +64,23 @@ impl<A: Adapter> Edge<A> {
         to: &Elsewhere,
         parts: &Parts,
     ) -> Result<Response<Body>, Refusal> {
-        let (response, place) = self.forward(Kind::Poll, to, parts, Bytes::new()).await?;
+        let mut forwarded = pin!(self.forward(Kind::Poll, to, parts, Bytes::new()));
+        let hop = self.way()?;
+        let answered = tokio::select! {
+            answered = &mut forwarded => answered,
+            () = hop.turn_to_leave() => {
+                let id = Bytes::copy_from_slice(to.id.as_bytes());
+                // if it fails, the poll ends with this node
+                let (_, answered) = tokio::join!(hop.ask(&to.node, RELEASE, id, TO_TELL), forwarded);
+                answered
+            }
+        };
+        let (response, place) = answered?;
         if response.status() != StatusCode::OK {
             return Ok(passed(response, place, None));
         }
         // From here on only this node knows whether the client gets the answer.
-        let (hop, node, id) = (self.way()?.clone(), to.node.clone(), to.id.clone());
+        let (hop, node, id) = (hop.clone(), to.node.clone(), to.id.clone());
         let unread = Unread::elsewhere(move |reason| tell_of_loss(&hop, &node, &id, reason));
         Ok(passed(response, place, Some(unread)))
     }
@@ -149,6 +163,11 @@ impl<A: Adapter> Edge<A> {
             let cut = cut(&edge, &said);
             std::future::ready(cut.map(|()| Bytes::new()).ok_or(Unanswered))
         });
+        let edge = Arc::downgrade(self);
+        hop.answer(RELEASE, move |id| {
+            let released = release(&edge, &id);
+            std::future::ready(released.map(|()| Bytes::new()).ok_or(Unanswered))
+        });
     }
 }
 
@@ -166,11 +185,20 @@ fn cut<A: Adapter>(edge: &Weak<Edge<A>>, said: &[u8]) -> Option<()> {
     Some(())
 }
 
+/// Answers the waiting poll of a session here, with nothing.
+fn release<A: Adapter>(edge: &Weak<Edge<A>>, id: &[u8]) -> Option<()> {
+    let edge = edge.upgrade()?;
+    let ids = edge.ids.load();
+    let Some(Owner::Here(sid)) = ids.verify(std::str::from_utf8(id).ok()?) else { return None };
+    edge.transports.get(sid)?.polling.as_ref()?.released.notify_one();
+    Some(())
+}
+
 fn tell_of_loss(hop: &Hop, node: &str, id: &str, reason: KillReason) {
     let (hop, node) = (hop.clone(), node.to_owned());
     let said = Bytes::from(format!("{} {id}", reason.as_str()));
     tokio::spawn(async move {
-        if let Err(error) = hop.ask(&node, CUT, said, TO_CUT).await {
+        if let Err(error) = hop.ask(&node, CUT, said, TO_TELL).await {
             tracing::debug!(node.id = node, %error, "a node cannot be told of a lost answer");
         }
     });

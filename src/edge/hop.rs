@@ -39,6 +39,7 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
+use tokio::{sync::watch, time::sleep};
 
 use crate::future::BoxFuture;
 use ask::Answerers;
@@ -124,6 +125,8 @@ struct Shared {
     answerers: Answerers,
     counters: Counters,
     tunnels: Tunnels,
+    /// Over which time the node leaves, once it does.
+    leaving: watch::Sender<Option<Duration>>,
     /// Tells this run of the node from all others, of whatever name.
     run: Bytes,
 }
@@ -133,6 +136,15 @@ pub(super) struct Arrival {
     proof: Proof,
     /// The address of the client, as the other node names it.
     pub(super) client: IpAddr,
+}
+
+/// Ends at a random moment of the time that the drain takes, or when the node has ended.
+async fn turn_to_leave(mut leaving: watch::Receiver<Option<Duration>>) {
+    let spread = match leaving.wait_for(Option::is_some).await {
+        Ok(spread) => spread.unwrap_or_default(),
+        Err(_) => Duration::ZERO,
+    };
+    sleep(spread.mul_f64(rand::random())).await;
 }
 
 /// A request has a seal that does not hold.
@@ -162,6 +174,7 @@ impl Hop {
             answerers: Answerers::default(),
             counters: Counters::default(),
             tunnels: Tunnels::default(),
+            leaving: watch::Sender::new(None),
             run: Bytes::copy_from_slice(&rand::random::<[u8; 16]>()),
         }));
         let run = hop.0.run.clone();
@@ -188,15 +201,21 @@ impl Hop {
         }
     }
 
-    /// Ends the tunnels one by one over this time, and takes no new ones: their clients connect
-    /// elsewhere.
+    /// The node leaves: it ends the tunnels one by one over this time, and takes no new ones, so
+    /// that their clients connect elsewhere. It has waiting polls answered, so that the next ones
+    /// go elsewhere.
     pub(crate) fn drain(&self, spread: Duration) {
-        self.0.tunnels.drain(spread);
+        self.0.leaving.send_replace(Some(spread));
     }
 
-    /// Whether any websocket is passed on.
-    pub(crate) fn has_tunnels(&self) -> bool {
-        self.0.tunnels.open() > 0
+    /// Whether anything of clients is under way to other nodes.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.0.tunnels.open() > 0 || self.0.peers.are_busy()
+    }
+
+    /// Ends at some moment of the drain.
+    pub(super) async fn turn_to_leave(&self) {
+        turn_to_leave(self.0.leaving.subscribe()).await;
     }
 
     /// Finds out whether another node has sent this request on. `None`: it comes from a client.
@@ -245,6 +264,21 @@ impl Hop {
         if let Some(seal) = seal {
             response.headers_mut().insert(seal::HEADER, seal);
         }
+    }
+
+    /// A seal for a request without a body, as this node makes it.
+    #[cfg(test)]
+    pub(super) fn sealed_for_test(
+        &self,
+        node: &str,
+        method: &str,
+        target: &str,
+        client: &str,
+    ) -> String {
+        let sealed = Sealed { node, method, target, client };
+        let (seal, _) =
+            self.0.seals.load().seal(sealed, None, SystemTime::now()).expect("a secret");
+        seal.to_str().expect("text").to_owned()
     }
 
     /// Whether the asked node has given this answer.

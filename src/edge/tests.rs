@@ -1,5 +1,6 @@
 //! The edge over real sockets, with a socketioxide server behind it.
 
+mod hop;
 mod kill;
 mod legacy;
 mod pieces;

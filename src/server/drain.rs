@@ -11,6 +11,9 @@ use crate::edge::{Hop, KillReason};
 /// Time for the notice of a drain to travel before the first connection is cut.
 const NOTICE_HEAD_START: Duration = Duration::from_millis(100);
 
+/// How long requests for other nodes are waited for, once they have been asked to end.
+const TO_FORWARD: Duration = Duration::from_secs(2);
+
 impl Switchboard {
     /// Drains the node. `/readyz` turns 503 at once. After `drain.grace` new handshakes get 503,
     /// and clients hear `server:draining`. Their connections are closed one by one over
@@ -80,8 +83,12 @@ impl Switchboard {
     /// Waits until the last socket has left and the last handler has ended.
     async fn emptied(&self) {
         let mut tick = tokio::time::interval(Duration::from_millis(20));
-        let has_tunnels = || self.0.edge.hop().is_some_and(Hop::has_tunnels);
-        while self.socket_count() > 0 || !self.0.context.transports().is_empty() || has_tunnels() {
+        // A balancer that goes on sending requests of other nodes here does not hold up the end.
+        let forwarding_ends = Instant::now() + TO_FORWARD;
+        let is_forwarding =
+            || Instant::now() < forwarding_ends && self.0.edge.hop().is_some_and(Hop::is_busy);
+        while self.socket_count() > 0 || !self.0.context.transports().is_empty() || is_forwarding()
+        {
             tick.tick().await;
         }
         self.leave_cluster().await;

@@ -99,6 +99,11 @@ impl Peers {
         self.0.entry(name.into()).or_insert_with(|| Arc::new(Peer::new(name))).clone()
     }
 
+    /// Whether any request is under way.
+    pub(super) fn are_busy(&self) -> bool {
+        self.0.iter().any(|peer| peer.places.available_permits() < AT_ONCE)
+    }
+
     pub(super) fn suspects(&self) -> usize {
         self.0.iter().filter(|peer| peer.is_suspect()).count()
     }

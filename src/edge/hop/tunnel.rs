@@ -19,7 +19,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Hop, wire::Wire};
+use super::{Hop, turn_to_leave, wire::Wire};
 use crate::edge::upgraded::Connection;
 
 /// Tunnels at one time.
@@ -31,38 +31,20 @@ const BUFFER: usize = 4096;
 /// How long the rest of one direction may take after the end of the other.
 const TO_END: Duration = Duration::from_secs(2);
 
+#[derive(Default)]
 pub(super) struct Tunnels {
     open: Arc<AtomicUsize>,
-    /// Over which time they are ended, once they are.
-    draining: watch::Sender<Option<Duration>>,
-}
-
-impl Default for Tunnels {
-    fn default() -> Self {
-        Self { open: Arc::default(), draining: watch::Sender::new(None) }
-    }
 }
 
 /// One tunnel's place.
 pub(in crate::edge) struct Place {
     open: Arc<AtomicUsize>,
-    draining: watch::Receiver<Option<Duration>>,
+    leaving: watch::Receiver<Option<Duration>>,
 }
 
 impl Tunnels {
     pub(super) fn open(&self) -> usize {
         self.open.load(Acquire)
-    }
-
-    pub(super) fn drain(&self, spread: Duration) {
-        self.draining.send_replace(Some(spread));
-    }
-
-    fn place(&self) -> Option<Place> {
-        let place = Place { open: self.open.clone(), draining: self.draining.subscribe() };
-        // counted first: of two that take the last place at least one is refused
-        let before = self.open.fetch_add(1, AcqRel);
-        (before < AT_ONCE && self.draining.borrow().is_none()).then_some(place)
     }
 }
 
@@ -75,13 +57,17 @@ impl Drop for Place {
 impl Hop {
     /// A place for one more tunnel. `None`: there are too many, or the node drains.
     pub(in crate::edge) fn tunnel_place(&self) -> Option<Place> {
-        self.0.tunnels.place()
+        let open = self.0.tunnels.open.clone();
+        let place = Place { open, leaving: self.0.leaving.subscribe() };
+        // counted first: of two that take the last place at least one is refused
+        let before = place.open.fetch_add(1, AcqRel);
+        (before < AT_ONCE && place.leaving.borrow().is_none()).then_some(place)
     }
 }
 
 impl Place {
     /// Passes on what either side says, until one of them ends or the node drains.
-    pub(in crate::edge) async fn pass(mut self, client: OnUpgrade, node: OnUpgrade) {
+    pub(in crate::edge) async fn pass(self, client: OnUpgrade, node: OnUpgrade) {
         let (Ok(client), Ok(node)) = tokio::join!(client, node) else { return };
         let (Some(client), Some(node)) = (Connection::of(client), bare(node)) else {
             return tracing::error!("a websocket's connection is none of those that are served");
@@ -89,18 +75,11 @@ impl Place {
         let ended = Notify::new();
         let mut client = Watched { inner: client, ended: &ended };
         let mut node = Watched { inner: node, ended: &ended };
-        let draining = async {
-            let spread = match self.draining.wait_for(Option::is_some).await {
-                Ok(spread) => spread.unwrap_or_default(),
-                Err(_) => Duration::ZERO, // the node has ended
-            };
-            sleep(spread.mul_f64(rand::random())).await;
-        };
         tokio::select! {
             // how it ended is known to those at its ends
             _ = copy_bidirectional_with_sizes(&mut client, &mut node, BUFFER, BUFFER) => {}
             () = async { ended.notified().await; sleep(TO_END).await } => {}
-            () = draining => {}
+            () = turn_to_leave(self.leaving.clone()) => {}
         }
         node.shutdown().await.ok();
     }

@@ -19,6 +19,8 @@ use crate::edge::inbound::{self, Packets, Reader};
 pub(in crate::edge) struct Polling {
     /// Notified at each change of the phase, and at the session's end.
     pub(in crate::edge) moved: Notify,
+    /// Notified when the waiting poll, or else the next one, is to be answered with nothing.
+    pub(in crate::edge) released: Notify,
     over: AtomicBool,
     /// The client's poll, of which there is one at a time.
     pub(in crate::edge) poll: Turns,
@@ -121,7 +123,7 @@ impl Transport {
         }
     }
 
-    /// Waits until an empty poll has to be answered: when a probe comes while the poll waits, a
+    /// Waits until an empty poll has to be answered: when it is released, when a probe comes while the poll waits, a
     /// little after the poll's start during a probe, and when the session moves to the websocket or
     /// ends.
     pub(in crate::edge) async fn sends_polls_away(&self) {
@@ -135,8 +137,10 @@ impl Transport {
             }
             match self.phase() {
                 Phase::Polling => {
-                    moved.await;
-                    was_here_before = true;
+                    tokio::select! {
+                        () = moved => was_here_before = true,
+                        () = polling.released.notified() => return,
+                    }
                 }
                 Phase::Probing if was_here_before => return,
                 Phase::Probing if timeout(PROBE_PATIENCE, moved).await.is_err() => return,
