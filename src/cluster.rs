@@ -27,3 +27,4 @@ pub(crate) mod message;
 pub(crate) mod peers;
 pub(crate) mod questions;
 pub(crate) mod secrets;
+pub(crate) mod sessions;

@@ -291,6 +291,14 @@ impl Codec {
         }
     }
 
+    /// Reads an entry of the log, whoever wrote it.
+    ///
+    /// # Errors
+    /// If it makes no sense.
+    pub(crate) fn read_logged(&self, entry: &Entry) -> Result<Message, DecodeError> {
+        streams::message(entry)
+    }
+
     /// Whether a node id is this node's own. A missing id is not.
     fn is_own(&self, node: Option<&str>) -> bool {
         node == Some(&self.node)

@@ -7,6 +7,7 @@ use super::{
     codec::{Codec, event_to_packet},
     log::{Entry, NewEntry},
     message::{Envelope, Message},
+    sessions::Session,
 };
 use crate::{
     packet::ReadError,
@@ -50,6 +51,16 @@ pub fn entry(kind: u8, data: &[u8]) {
         let (from, kind) = (Some((&*from).into()), kind.to_string().into());
         let read = ours.read_entry(&Entry { at: None, from, namespace, kind, data: data.into() });
         assert!(matches!(read, Ok(Some(_))), "what is written is not understood: {read:?}");
+    }
+}
+
+/// Reads the record of a session. What is understood survives being written.
+pub fn session(record: &[u8]) {
+    if let Some(session) = Session::read(record) {
+        let written = session.write();
+        // Compared as text, for what is no number is not equal to itself.
+        let again = Session::read(written.as_bytes()).map(|session| session.write());
+        assert_eq!(again, Some(written), "a session changes on its way");
     }
 }
 

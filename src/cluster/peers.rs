@@ -3,6 +3,7 @@
 
 pub(crate) mod acks;
 pub(crate) mod nodes;
+pub(crate) mod past;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,6 +16,7 @@ use std::{
 
 use nodes::Strangers;
 use parking_lot::RwLock;
+use past::Past;
 use socketioxide_core::{Value, adapter::Room};
 use tokio::time::Instant;
 
@@ -72,6 +74,7 @@ pub(crate) struct Peers {
     timeout: Duration,
     /// Refused commands. `None` where everything is allowed.
     rights: Option<Arc<Rights>>,
+    past: Option<Past>,
     counts: Counts,
 }
 
@@ -86,6 +89,8 @@ pub(crate) struct NewPeers {
     pub(crate) timeout: Duration,
     /// Refused commands. `None` where everything is allowed.
     pub(crate) rights: Option<Arc<Rights>>,
+    /// The log as it is kept, if there is one.
+    pub(crate) past: Option<Past>,
 }
 
 /// The answers to a question.
@@ -100,7 +105,7 @@ pub(crate) struct Answers {
 
 impl Peers {
     pub(crate) fn new(new: NewPeers) -> Self {
-        let NewPeers { node, codec, broker, roster, hears_all, timeout, rights } = new;
+        let NewPeers { node, codec, broker, roster, hears_all, timeout, rights, past } = new;
         Self {
             node,
             codec,
@@ -113,6 +118,7 @@ impl Peers {
             hears_all,
             timeout,
             rights,
+            past,
             questions: Questions::default(),
             counts: Counts::default(),
         }

@@ -24,7 +24,7 @@ use crate::{
         },
         codec::Codec,
         log::{Entry, StreamNames},
-        peers::{NewPeers, Peers, Roster},
+        peers::{NewPeers, Peers, Roster, past::Past},
         secrets::Agreement,
     },
     config::{Config, OnMissed, OverLimit, Subscribe, WireProtocol},
@@ -213,7 +213,7 @@ impl ClusterParts {
             let names = names.0.lock().names.clone();
             Box::pin(std::future::ready(Ok(names)))
         });
-        let peers = new_peers(config, kind, node, Arc::new(broker), roster, None);
+        let peers = new_peers(config, kind, node, Arc::new(broker), roster, None, None);
         peers.listen_to_nodes();
         let directory = Directory::shared(limit(config), directory, here);
         let secret = shared.secret.get_or_insert_with(|| rand::random::<[u8; 32]>().to_vec());
@@ -267,7 +267,13 @@ impl ClusterParts {
                 Ok(nodes.into_iter().map(|node| (wire_id(&node.incarnation), node.id)).collect())
             })
         });
-        let peers = new_peers(config, kind, node, Arc::new(broker), roster, Some(rights.clone()));
+        let past = streams(config, true).map(|streams| Past {
+            redis: redis.clone(),
+            names: streams.names,
+            patience: config.redis.request_timeout,
+        });
+        let (broker, allowed) = (Arc::new(broker), Some(rights.clone()));
+        let peers = new_peers(config, kind, node, broker, roster, allowed, past);
         peers.listen_to_nodes();
         let directory = Directory::shared(limit(config), directory, here);
         let agreement = Agreement::new(&config.redis.key_prefix, config.redis.request_timeout);
@@ -360,6 +366,7 @@ pub(super) fn new_peers(
     broker: Arc<dyn Broker>,
     roster: Roster,
     rights: Option<Arc<Rights>>,
+    past: Option<Past>,
 ) -> Arc<Peers> {
     let redis = &config.redis;
     let by_room = redis.subscribe == Subscribe::Interest;
@@ -379,6 +386,7 @@ pub(super) fn new_peers(
         hears_all,
         timeout: redis.request_timeout,
         rights,
+        past,
     }))
 }
 

@@ -111,7 +111,7 @@ impl Publisher {
         let (broker, rights) = redis_broker(target, config, kind, false);
         let broker: Arc<dyn Broker> = Arc::new(broker);
         let nobody = Arc::new(|| Box::pin(std::future::ready(Ok(HashMap::new()))) as _);
-        let peers = new_peers(config, kind, NAME.to_owned(), broker, nobody, Some(rights));
+        let peers = new_peers(config, kind, NAME.to_owned(), broker, nobody, Some(rights), None);
         let context = Arc::new(Context::new(NodeId::named(NAME), Parser::Json, config));
         peers.broker().start(Arc::new(|_: &str, _: &Bytes| {}), false).await?;
         Ok(Self { context, peers })

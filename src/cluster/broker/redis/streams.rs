@@ -2,18 +2,17 @@
 //!
 //! ```text
 //! append ── queue ── writing ── writer ── Redis ── reader ── reading ── dispatcher ── the node
-//!                       └── unsure                            └── state
+//!                       └── unsure
 //! ```
 //!
 //! A stream has two connections, each kept by a task: one adds entries, the other reads all that is
 //! added, by whomever. Both tasks know afterwards what became of an entry: `unsure` finds out which
-//! ones a lost connection has still brought to Redis, and `state` whether reading can go on where it
-//! ended. In a Redis Cluster a stream lives at the master that owns its slot.
+//! ones a lost connection has still brought to Redis, and [`State`](crate::cluster::log::State)
+//! whether reading can go on where it ended. In a Redis Cluster a stream lives at the master that owns its slot.
 
 mod queue;
 mod reader;
 mod reading;
-mod state;
 #[cfg(test)]
 mod tests;
 mod unsure;
@@ -30,7 +29,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use self::{queue::Queue, state::Position};
+use self::queue::Queue;
 use super::{
     Node, OpenError, Pending,
     connections::Side,
@@ -41,7 +40,7 @@ use super::{
 use crate::{
     cluster::{
         broker::{Disconnected, dispatcher::Dispatcher, lapses::Lapses},
-        log::{EntryId, NewEntry, Returned, StreamNames},
+        log::{EntryId, NewEntry, Position, Returned, StreamNames},
     },
     link::{rights::Try, target::Target},
 };

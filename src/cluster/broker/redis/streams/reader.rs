@@ -8,17 +8,12 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use redis::{ErrorKind, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    super::{OpenError, place::Place, pushes},
-    state::id_of,
-    writer::{OWN, number_of},
-};
+use super::super::{OpenError, place::Place, pushes};
 use crate::{
-    cluster::log::{Entry, EntryId},
+    cluster::log::{EntryId, Said, id_of, said},
     link::target::Target,
 };
 
@@ -44,14 +39,6 @@ pub(super) struct Reader {
 pub(super) struct Read {
     pub(super) at: EntryId,
     pub(super) said: Said,
-}
-
-pub(super) enum Said {
-    /// An entry of this node, by its number.
-    Own(u64),
-    Other(Entry),
-    /// No message: it lacks a necessary field.
-    Malformed,
 }
 
 /// An answer.
@@ -123,41 +110,6 @@ fn entries(answer: Value, run: &str) -> RedisResult<(Vec<Read>, usize)> {
     });
     let read = read.collect::<RedisResult<_>>()?;
     Ok((read, bytes))
-}
-
-/// The meaning of an entry's fields, and their size. Their order does not matter.
-pub(super) fn said(at: EntryId, fields: Vec<Value>, run: &str) -> (Said, usize) {
-    let (mut from, mut namespace, mut kind, mut data, mut own) = (None, None, None, None, None);
-    let mut size = 0;
-    let mut fields = fields.into_iter();
-    while let (Some(Value::BulkString(name)), Some(Value::BulkString(value))) =
-        (fields.next(), fields.next())
-    {
-        size += name.len() + value.len();
-        match &name[..] {
-            b"uid" => from = Some(value),
-            b"nsp" => namespace = Some(value),
-            b"type" => kind = Some(value),
-            b"data" => data = Some(value),
-            name if name == OWN.as_bytes() => own = number_of(&value, run),
-            _ => {}
-        }
-    }
-    if let Some(number) = own {
-        return (Said::Own(number), size);
-    }
-    let text = |bytes: Option<Vec<u8>>| bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-    let (Some(namespace), Some(kind)) = (text(namespace), text(kind)) else {
-        return (Said::Malformed, size);
-    };
-    let entry = Entry {
-        at: Some(at),
-        from: text(from).map(Into::into),
-        namespace: namespace.into(),
-        kind: kind.into(),
-        data: Bytes::from(data.unwrap_or_default()),
-    };
-    (Said::Other(entry), size)
 }
 
 fn no_entries() -> RedisError {

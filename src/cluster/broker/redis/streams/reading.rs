@@ -17,13 +17,15 @@ use super::{
         pause::Pause,
     },
     Stream,
-    reader::{Batch, Read, Reader, Said},
-    state::{Finding, Position, State},
+    reader::{Batch, Read, Reader},
 };
-use crate::link::{
-    client::closed_by_redis,
-    liveness::{self, Liveness},
-    wanted::{UNNOTICED, Wanted, is_wrong_server},
+use crate::{
+    cluster::log::{Finding, Position, Said, State},
+    link::{
+        client::closed_by_redis,
+        liveness::{self, Liveness},
+        wanted::{UNNOTICED, Wanted, is_wrong_server},
+    },
 };
 
 /// The time between two looks at a stream in which nothing is said.

@@ -11,10 +11,11 @@ use super::{
     super::{Node, OpenError},
     Stream,
     queue::Queue,
-    state::{State, id_of},
-    writer::{OWN, number_of},
 };
-use crate::{cluster::log::EntryId, link::refusal::is_of_connection};
+use crate::{
+    cluster::log::{EntryId, OWN, State, id_of, number_of},
+    link::refusal::is_of_connection,
+};
 
 /// Entries that are looked at in one question.
 const PAGE: usize = 50;

@@ -7,9 +7,11 @@ use super::{
     super::{OpenError, place::Place, pushes, speaker::is_not_now},
     Stream,
     queue::{Answer, Item},
-    state::id_of,
 };
-use crate::link::target::Target;
+use crate::{
+    cluster::log::{OWN, id_of},
+    link::target::Target,
+};
 
 pub(super) struct Writer {
     pub(super) connection: MultiplexedConnection,
@@ -58,19 +60,9 @@ impl Writer {
     }
 }
 
-/// The field by which a node finds its own entries again. Readers pass over fields that they do not
-/// know.
-pub(super) const OWN: &str = "seq";
-
-/// The value of that field.
+/// The value of the field [`OWN`].
 fn own(run: &str, number: u64) -> String {
     format!("{run}-{number}")
-}
-
-/// The number of an entry of this run.
-pub(super) fn number_of(value: &[u8], run: &str) -> Option<u64> {
-    let value = std::str::from_utf8(value).ok()?;
-    value.strip_prefix(run)?.strip_prefix('-')?.parse().ok()
 }
 
 /// The commands that add entries.

@@ -13,16 +13,18 @@ use super::{
     super::{Node, OpenError, connections::Side, pause::Pause},
     Stream,
     queue::{Answer, Queue},
-    state::State,
     unsure::Identity,
     writer::{self, Writer},
 };
-use crate::link::{
-    backoff::Backoff,
-    client::closed_by_redis,
-    liveness::{self, Liveness},
-    refusal::is_of_rights,
-    wanted::{UNNOTICED, Wanted, is_wrong_server},
+use crate::{
+    cluster::log::State,
+    link::{
+        backoff::Backoff,
+        client::closed_by_redis,
+        liveness::{self, Liveness},
+        refusal::is_of_rights,
+        wanted::{UNNOTICED, Wanted, is_wrong_server},
+    },
 };
 
 impl Node {

@@ -6,17 +6,17 @@
 
 use std::collections::HashMap;
 
-use redis::{RedisResult, Value, aio::MultiplexedConnection};
+use redis::{Cmd, FromRedisValue as _, RedisResult, Value, aio::MultiplexedConnection};
 
-use crate::cluster::log::EntryId;
+use super::{EntryId, id_of};
 
 /// The answer to `XINFO STREAM`. All is zero if there is no stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct State {
+pub(crate) struct State {
     /// The id of the last entry that was ever added.
-    pub(super) last: EntryId,
+    pub(crate) last: EntryId,
     /// The first entry that is still there.
-    pub(super) first: Option<EntryId>,
+    pub(crate) first: Option<EntryId>,
     /// The highest id that was deleted by itself; trimming does not count.
     deleted: EntryId,
     length: u64,
@@ -26,15 +26,15 @@ pub(super) struct State {
 
 /// The place up to which a stream was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Position {
-    pub(super) read: EntryId,
+pub(crate) struct Position {
+    pub(crate) read: EntryId,
     /// How many entries the stream had ever had at that place, if Redis tells.
     count: Option<u64>,
 }
 
 /// What becomes of a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(crate) enum Finding {
     /// All that is behind it is there.
     Whole,
     /// Something behind it may be gone. What is left can be read from there.
@@ -45,13 +45,13 @@ pub(super) enum Finding {
 
 impl Position {
     /// One entry was read.
-    pub(super) fn advance(&mut self, to: EntryId) {
+    pub(crate) fn advance(&mut self, to: EntryId) {
         self.read = to;
         self.count = self.count.map(|count| count + 1);
     }
 
     /// What was trimmed up to now does not count as unread any more.
-    pub(super) fn recount(&mut self, state: State) {
+    pub(crate) fn recount(&mut self, state: State) {
         let gone = state.added.map(|added| added.saturating_sub(state.length));
         self.count = self.count.max(gone);
     }
@@ -62,16 +62,29 @@ impl State {
     ///
     /// # Errors
     /// If there is no answer, or it is refused.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         connection: &mut MultiplexedConnection,
         stream: &str,
     ) -> RedisResult<Self> {
+        Self::answered(Self::question(stream).query_async(connection).await)
+    }
+
+    /// The question, for a connection of another kind.
+    pub(crate) fn question(stream: &str) -> Cmd {
         let mut question = redis::cmd("XINFO");
         question.arg("STREAM").arg(stream);
-        match question.query_async::<HashMap<String, Value>>(connection).await {
+        question
+    }
+
+    /// Its answer.
+    ///
+    /// # Errors
+    /// If there is none, or it is refused.
+    pub(crate) fn answered(answer: RedisResult<Value>) -> RedisResult<Self> {
+        match answer.and_then(|answer| Ok(HashMap::from_redis_value(answer)?)) {
             Ok(answer) => Ok(Self::of(&answer)),
             // `ERR no such key`
-            Err(error) if error.code() == Some("ERR") => Ok(Self::default()),
+            Err(error) if error.code() == Some("ERR") => Ok(Self::of(&HashMap::new())),
             Err(error) => Err(error),
         }
     }
@@ -95,13 +108,22 @@ impl State {
     }
 
     /// The present end. What is added later is behind it.
-    pub(super) fn end(&self) -> Position {
+    pub(crate) fn end(&self) -> Position {
         Position { read: self.last, count: self.added }
+    }
+
+    /// Whether all that was ever added behind a place is still there.
+    pub(crate) fn reaches_back_to(&self, at: EntryId) -> bool {
+        let nothing_is_gone = self.added == Some(self.length);
+        at == self.last
+            || (at < self.last
+                && self.deleted <= at
+                && (nothing_is_gone || self.first.is_some_and(|first| first <= at)))
     }
 
     /// Looks at a position. `linked`: the connection has been there since it was read, so that a
     /// new stream is wholly new.
-    pub(super) fn find(&self, position: Position, linked: bool) -> Finding {
+    pub(crate) fn find(&self, position: Position, linked: bool) -> Finding {
         let Position { read, count } = position;
         // Entries that are gone, counted from the first one ever.
         let gone = self.added.map(|added| added.saturating_sub(self.length));
@@ -127,12 +149,6 @@ impl State {
                 });
         if is_trimmed { Finding::Trimmed(goes_on) } else { Finding::Whole }
     }
-}
-
-/// An id in an answer.
-pub(super) fn id_of(value: &Value) -> Option<EntryId> {
-    let Value::BulkString(text) = value else { return None };
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -170,6 +186,25 @@ mod tests {
             assert!(matches!(stream(20, 20).find(at(10), linked), Finding::Trimmed(_)));
             assert_eq!(stream(20, 20).find(at(20), linked), Finding::Whole);
         }
+    }
+
+    #[test]
+    fn it_is_known_whether_a_stream_reaches_back_to_a_place() {
+        for at in [9, 10, 15, 20] {
+            assert!(stream(20, 8).reaches_back_to(id(at)), "{at}");
+        }
+        assert!(
+            !stream(20, 10).reaches_back_to(id(9)),
+            "10 is gone, and perhaps more was behind 9"
+        );
+        assert!(!stream(20, 0).reaches_back_to(id(21)), "of another stream");
+        assert!(
+            stream(20, 0).reaches_back_to(EntryId::ZERO)
+                && !stream(20, 1).reaches_back_to(EntryId::ZERO)
+        );
+        assert!(State::default().reaches_back_to(EntryId::ZERO));
+        let state = State { deleted: id(15), ..stream(20, 8) };
+        assert!(!state.reaches_back_to(id(14)) && state.reaches_back_to(id(15)));
     }
 
     #[test]
