@@ -5,7 +5,7 @@
 //! REDIS_URL=redis://127.0.0.1:6379 PORT=3000 cargo run --example cluster_node
 //! ```
 //!
-//! `NODE_ID` names the node, `PROTOCOL=sharded` speaks the other wire format. Everybody may ask for everything: for tests and
+//! `NODE_ID` names the node, `PROTOCOL=sharded` or `streams` speaks another wire format. Everybody may ask for everything: for tests and
 //! for trying things out, not for the open network.
 
 use std::time::Duration;
@@ -177,9 +177,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.node_id = env("NODE_ID");
     config.redis.url = env("REDIS_URL").map(SecretUrl::new);
     config.redis.request_timeout = Duration::from_secs(2);
-    if env("PROTOCOL").as_deref() == Some("sharded") {
-        config.redis.protocol = WireProtocol::Sharded;
-    }
+    config.redis.protocol = match env("PROTOCOL").as_deref() {
+        Some("sharded") => WireProtocol::Sharded,
+        Some("streams") => WireProtocol::Streams,
+        _ => WireProtocol::Classic,
+    };
     if env("SUBSCRIBE").as_deref() == Some("all") {
         config.redis.subscribe = Subscribe::All;
     }

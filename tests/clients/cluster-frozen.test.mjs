@@ -15,7 +15,7 @@ const PATIENCE = 2_000;
 const LEASE = 15_000;
 
 describe("a node that hangs", { concurrency: 2 }, () => {
-  for (const protocol of ["classic", "sharded"]) {
+  for (const protocol of ["classic", "sharded", "streams"]) {
     it(`is named in answers to questions in the ${protocol} format until it is taken for dead`, { timeout: 180_000 }, async (t) => {
       const redis = await redisFor(t);
       const nodes = {};
@@ -51,7 +51,7 @@ describe("a node that hangs", { concurrency: 2 }, () => {
       const alone = JSON.stringify({ names: ["a", "b"], silent: [], missing: 0 });
       await until("nobody waits for it", async () => JSON.stringify(await found()) === alone, 2 * LEASE);
       t.diagnostic(`taken for dead after ${Math.round(performance.now() - since)} ms`);
-      const counted = protocol === "sharded" ? "socket.io#/#" : "socket.io-request#/#";
+      const counted = protocol === "classic" ? "socket.io-request#/#" : "socket.io#/#";
       assert.equal(await redis.listeners(counted, { sharded: protocol === "sharded" }), 3, "Redis still counts it");
 
       nodes.c.signal("SIGCONT");

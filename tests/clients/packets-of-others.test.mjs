@@ -84,7 +84,7 @@ describe("what no client takes is refused to the sender, and nobody else notices
 });
 
 describe("what comes from other nodes and no client takes", { concurrency: 2 }, () => {
-  for (const protocol of ["classic", "sharded"]) {
+  for (const protocol of ["classic", "sharded", "streams"]) {
     it(`is dropped and counted, and the clients stay: ${protocol}`, { timeout: 120_000 }, async (t) => {
       const [port] = await freePorts(1);
       const { servers: { a, n } } = await Cluster.start(t, { protocol, ours: ["a"], nodes: { n: {} }, config: { admin_listen: `127.0.0.1:${port}` } });

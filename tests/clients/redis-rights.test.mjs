@@ -43,7 +43,7 @@ async function nodeFor(t, redis, protocol, name) {
   return server;
 }
 
-for (const protocol of ["classic", "sharded"]) {
+for (const protocol of ["classic", "sharded", "streams"]) {
   describe(`the rights in Redis, ${protocol}`, { concurrency: 3 }, () => {
     it("those on the page are enough for all that nodes do", { timeout: 180_000 }, async (t) => {
       const redis = await redisFor(t);
@@ -71,9 +71,10 @@ for (const protocol of ["classic", "sharded"]) {
       assert.deepEqual(await log(redis), [], "Redis has refused nothing");
     });
 
-    const publish = protocol === "classic" ? "publish" : "spublish";
-    const count = protocol === "classic" ? "pubsub|numsub" : "pubsub|shardnumsub";
+    const publish = { classic: "publish", sharded: "spublish", streams: "xadd" }[protocol];
+    const count = protocol === "sharded" ? "pubsub|shardnumsub" : "pubsub|numsub";
     const lacking = { "scripts": "evalsha", "writes": "zadd", "publishing": publish, "counting": count };
+    if (protocol === "streams") lacking["the end of its former connections"] = "client|kill";
     for (const [what, command] of Object.entries(lacking)) {
       it(`without the right for ${what} a node is not ready, says why, and answers nothing false`, { timeout: 120_000 }, async (t) => {
         const redis = await redisFor(t);

@@ -7,7 +7,7 @@ import { describe, it } from "node:test";
 import { Cluster } from "./support/cluster.mjs";
 
 describe("a question among Node.js servers", { concurrency: 2 }, () => {
-  for (const protocol of ["classic", "sharded"]) {
+  for (const protocol of ["classic", "sharded", "streams"]) {
     it(`is answered without a value by a node of ours that has no handler, ${protocol}`, { timeout: 120_000 }, async (t) => {
       const { servers: { n, m } } = await Cluster.start(t, { protocol, ours: ["a"], nodes: { n: {}, m: {} } });
       await m.run((io) => void io.on("question", (data, answer) => answer({ heard: data })));

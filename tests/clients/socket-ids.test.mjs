@@ -179,7 +179,7 @@ for (const [name, transports] of Object.entries(V2)) {
   });
 }
 
-for (const protocol of ["classic", "sharded"]) {
+for (const protocol of ["classic", "sharded", "streams"]) {
   describe(`in a cluster with Node.js (${protocol})`, async () => {
     const [adminOfB] = [await adminOf()];
     const cluster = await Cluster.start(undefined, { protocol, ours: ["a"], nodes: { n: {} }, config: { rooms, engine: { legacy_polling: true } } });

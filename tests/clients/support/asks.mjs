@@ -11,7 +11,7 @@ import { redisFor } from "./redis.mjs";
 import { exampleForThisFile } from "./server.mjs";
 import { DEADLINE, until, within } from "./waiting.mjs";
 
-/** The story, with servers of its own, in one of the two formats; once for each test file. */
+/** The story, with servers of its own, in one of the formats; once for each test file. */
 export async function asks(adapter) {
   const redis = await redisFor();
   const node = await nodeFor(undefined, { redis: redis.url, adapter });
@@ -25,7 +25,7 @@ export async function asks(adapter) {
       ours = await client(example.url);
       theirs = await client(node.url);
       // Our node serves the namespace from its first socket on.
-      const counted = adapter === "sharded" ? "socket.io#/#" : "socket.io-request#/#";
+      const counted = adapter === "classic" ? "socket.io-request#/#" : "socket.io#/#";
       await until("both servers are counted", async () => (await redis.listeners(counted, { sharded: adapter === "sharded" })) === 2, 15_000);
     });
 

@@ -90,24 +90,26 @@ export function* classicMessages() {
   yield Buffer.from('{"uid":"s","type":8,"requestId":"r","clientCount":100000000000000000000000}');
 }
 
+/** Messages of the sharded adapter and of that for streams, which concern nobody. */
+const OPTS = { rooms: ["public:nobody"], except: ["x"], flags: { volatile: true } };
+const PACKET = { type: 2, data: ["noise", 1] };
+const MESSAGES = [
+  { type: 1 }, { type: 2 }, { type: 13 }, { type: 99 },
+  { type: 3, data: { packet: PACKET, opts: OPTS } },
+  { type: 3, data: { packet: PACKET, opts: { ...OPTS, flags: { timeout: 100 } }, requestId: "r" } },
+  { type: 4, data: { opts: OPTS, rooms: ["x"] } },
+  { type: 5, data: { opts: OPTS, rooms: ["x"] } },
+  { type: 7, data: { opts: OPTS, requestId: "r" } },
+  { type: 8, data: { requestId: "r", sockets: [{ id: "x", handshake: {}, rooms: [], data: {} }] } },
+  { type: 9, data: { packet: ["noise", 1], requestId: "r" } },
+  { type: 10, data: { requestId: "r", packet: 1 } },
+  { type: 11, data: { requestId: "r", clientCount: 3 } },
+  { type: 12, data: { requestId: "r", packet: [1] } },
+];
+
 /** The same for the sharded adapter. */
 export function* shardedMessages() {
-  const opts = { rooms: ["public:nobody"], except: ["x"], flags: { volatile: true } };
-  const packet = { type: 2, data: ["noise", 1] };
-  const messages = [
-    { type: 1 }, { type: 2 }, { type: 13 }, { type: 99 },
-    { type: 3, data: { packet, opts } },
-    { type: 3, data: { packet, opts: { ...opts, flags: { timeout: 100 } }, requestId: "r" } },
-    { type: 4, data: { opts, rooms: ["x"] } },
-    { type: 5, data: { opts, rooms: ["x"] } },
-    { type: 7, data: { opts, requestId: "r" } },
-    { type: 8, data: { requestId: "r", sockets: [{ id: "x", handshake: {}, rooms: [], data: {} }] } },
-    { type: 9, data: { packet: ["noise", 1], requestId: "r" } },
-    { type: 10, data: { requestId: "r", packet: 1 } },
-    { type: 11, data: { requestId: "r", clientCount: 3 } },
-    { type: 12, data: { requestId: "r", packet: [1] } },
-  ];
-  for (const message of messages) {
+  for (const message of MESSAGES) {
     const whole = { uid: "stranger", nsp: "/", ...message };
     const frame = encode(whole);
     for (let end = 0; end < frame.length; end += 3) yield frame.subarray(0, end);
@@ -118,6 +120,28 @@ export function* shardedMessages() {
   for (const type of [0, 1, 3, 4, 5, 6, 7, -1, 1e9, "2"]) yield* bothWays({ uid: "stranger", nsp: "/", type: 3, data: { packet: { type, data: ["noise"] }, opts: { rooms: [], except: [], flags: {} } } });
   for (const data of [undefined, null, 5, {}, { opts: null }, { opts: 5 }, { opts: { rooms: 5 } }, { opts: { rooms: { a: 1 } } }]) yield* bothWays({ uid: "stranger", nsp: "/", type: 6, data });
   yield Buffer.from('{"uid":"s","nsp":"/","type":3,"data":{"packet":{"type":2,"data":["noise","\\ud800"]},"opts":{"rooms":[],"except":[],"flags":{}}}}');
+}
+
+/** Entries of a stream, as their fields: such messages, wrong in one place, and fields that are none. */
+export function* streamEntries() {
+  const of = (type, data) => ({ uid: "stranger", nsp: "/", type: String(type), data });
+  for (const { type, data } of MESSAGES) {
+    for (const wrong of wrongTypes({ data })) {
+      const text = JSON.stringify(wrong.data);
+      if (text !== undefined) yield of(type, text);
+      if (wrong.data !== undefined) yield of(type, encode(wrong.data).toString("base64"));
+    }
+    const whole = of(type, JSON.stringify(data ?? {}));
+    for (const field of Object.keys(whole)) {
+      const { [field]: _, ...without } = whole;
+      yield without;
+      for (const wrong of ["", " ", "{", "-1", "99999999999999999999", "\u0000", "\ud800"]) if (!(field === "type" && wrong === "6")) yield { ...whole, [field]: wrong };
+    }
+    yield { ...whole, seq: "stranger-1", more: "of that" };
+  }
+  for (const event of RESERVED) yield of(3, JSON.stringify({ packet: { type: 2, data: [event, "x"] }, opts: { rooms: [], except: [], flags: {} } }));
+  for (const frame of noise()) for (const type of [3, 4, 9, 99]) yield of(type, frame);
+  for (const data of ["null", "5", "{}", '{"opts":null}', '{"opts":{"rooms":5}}']) yield of(6, data);
 }
 
 /** The official client drops its connection when one of these comes. */

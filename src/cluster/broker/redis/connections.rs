@@ -135,13 +135,26 @@ impl Parts {
             Some(name) => format!("{name}: {}", lane.reason),
             None => lane.reason.clone(),
         });
-        reasons.collect::<Vec<_>>().join("; ")
+        let mut reasons: Vec<_> = reasons.collect();
+        // What lanes without a name have in common is said once.
+        reasons.dedup();
+        reasons.join("; ")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_all_have_in_common_is_said_once() {
+        let connections = Connections::new(LinkState::new("frames", "here".into()));
+        connections.lanes(&[(0, None), (1, None), (2, Some("stream a".into()))]);
+        for (lane, reason) in [(0, "closed"), (1, "closed"), (2, "no memory")] {
+            connections.down(lane, Side::Speaking, reason.into());
+        }
+        assert_eq!(connections.parts.lock().reasons(), "closed; stream a: no memory");
+    }
 
     #[test]
     fn the_link_is_up_while_every_part_is_and_says_which_are_not() {

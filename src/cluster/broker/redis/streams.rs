@@ -68,6 +68,8 @@ impl StreamSettings {
             Try::new("XADD", &[stream, "0-0", "no", "entry"]),
             Try::new("XREVRANGE", &[stream, "0-0", "0-0"]),
             Try::new("XINFO|STREAM", &[stream]),
+            Try::new("CLIENT|INFO", &[]),
+            Try::new("CLIENT|KILL", &["ID", "0"]),
         ];
         if self.reads {
             tries.push(Try::new("XREAD", &["STREAMS", stream, "$"]));
@@ -182,9 +184,11 @@ impl Streams {
         (self.gaps.load(Ordering::Relaxed), self.malformed.load(Ordering::Relaxed))
     }
 
-    /// The lanes of the streams, with their names.
+    /// The lanes of the streams, with their names if there are several.
     pub(super) fn lanes(&self) -> impl Iterator<Item = (usize, Option<String>)> {
-        self.all.iter().map(|stream| (stream.lane, Some(format!("stream {}", stream.name))))
+        let name =
+            |stream: &Stream| (self.all.len() > 1).then(|| format!("stream {}", stream.name));
+        self.all.iter().map(move |stream| (stream.lane, name(stream)))
     }
 
     pub(super) fn seal(&self) {

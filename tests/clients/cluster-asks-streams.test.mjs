@@ -1,0 +1,3 @@
+import { asks } from "./support/asks.mjs";
+
+await asks("streams");
