@@ -1,8 +1,8 @@
 vcl 4.1;
 # Varnish 6 or newer in front of two nodes, whose `node_id` is n1 and n2. Nothing is cached.
 #
-# A session id starts with the id of its node, so requests find their node without a cookie and without
-# a table.
+# Any node takes any request, and forwards it if another node holds its session. This file saves that way:
+# a session id starts with the id of its node, so each request goes there at once.
 
 import directors;
 

@@ -33,6 +33,8 @@ pub(crate) struct Agreement {
     secrets: Vec<String>,
     /// Session ids may have been signed with it.
     in_use: bool,
+    has_agreed: bool,
+    /// It was logged.
     has_failed: bool,
 }
 
@@ -44,6 +46,7 @@ impl Agreement {
             patience,
             secrets: vec![BASE64.encode(rand::random::<[u8; 32]>())],
             in_use: false,
+            has_agreed: false,
             has_failed: false,
         }
     }
@@ -66,7 +69,8 @@ impl Agreement {
             Ok(agreed) => agreed,
             Err(error) => {
                 self.in_use = true;
-                if !std::mem::replace(&mut self.has_failed, true) {
+                // Once there was an agreement it holds. The directory says what Redis lacks.
+                if !self.has_agreed && !std::mem::replace(&mut self.has_failed, true) {
                     tracing::warn!(
                         error = in_words(&error),
                         "the nodes cannot agree on the secret of session ids; until they do, \
@@ -77,8 +81,9 @@ impl Agreement {
             }
         };
         if std::mem::take(&mut self.has_failed) {
-            tracing::info!("the nodes agree on the secret of session ids again");
+            tracing::info!("the nodes agree on the secret of session ids now");
         }
+        self.has_agreed = true;
         self.took(agreed)
     }
 

@@ -13,7 +13,9 @@ use std::{
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts,
+};
 use http_body::{Frame, SizeHint};
 use hyper::{
     body::Incoming,
@@ -77,12 +79,12 @@ impl<A: Adapter> Edge<A> {
         };
         let (response, place) = answered?;
         if response.status() != StatusCode::OK {
-            return Ok(passed(response, place, None));
+            return Ok(passed(hop, response, place, None));
         }
         // From here on only this node knows whether the client gets the answer.
         let (hop, node, id) = (hop.clone(), to.node.clone(), to.id.clone());
         let unread = Unread::elsewhere(move |reason| tell_of_loss(&hop, &node, &id, reason));
-        Ok(passed(response, place, Some(unread)))
+        Ok(passed(self.way()?, response, place, Some(unread)))
     }
 
     /// A POST. Its body is read before: it counts as any other, and the node gets it at once.
@@ -97,7 +99,7 @@ impl<A: Adapter> Edge<A> {
     {
         let (body, _share) = self.read(body, to.client.ip()).await?;
         let (response, place) = self.forward(Kind::Post, to, parts, body).await?;
-        Ok(passed(response, place, None))
+        Ok(passed(self.way()?, response, place, None))
     }
 
     /// A websocket.
@@ -108,19 +110,18 @@ impl<A: Adapter> Edge<A> {
         client: OnUpgrade,
     ) -> Result<Response<Body>, Refusal> {
         accept_key(parts)?;
-        let tunnel = self.way()?.tunnel_place().ok_or(Refusal::Busy)?;
+        let hop = self.way()?;
+        let tunnel = hop.tunnel_place().ok_or(Refusal::Busy)?;
         let (mut response, place) = self.forward(Kind::Websocket, to, parts, Bytes::new()).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(passed(response, place, None));
+            return Ok(passed(hop, response, place, None));
         }
         let node = upgrade::on(&mut response);
         tokio::spawn(tunnel.pass(client, node));
         let mut answer = Response::new(Body::empty());
         *answer.status_mut() = response.status();
         *answer.headers_mut() = answer_headers(response.headers());
-        answer
-            .headers_mut()
-            .insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         Ok(answer)
     }
 
@@ -206,6 +207,7 @@ fn tell_of_loss(hop: &Hop, node: &str, id: &str, reason: KillReason) {
 
 /// The answer of another node as one of ours.
 fn passed(
+    hop: &Hop,
     response: Response<Incoming>,
     place: OwnedSemaphorePermit,
     unread: Option<Arc<Unread>>,
@@ -214,6 +216,10 @@ fn passed(
     let mut response = Response::new(());
     *response.status_mut() = head.status;
     *response.headers_mut() = answer_headers(&head.headers);
+    if hop.is_leaving() {
+        // the next request is to go to another node
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(unread) = &unread {
         unread.travels_with(&mut response);
     }

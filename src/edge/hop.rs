@@ -213,9 +213,15 @@ impl Hop {
         self.0.tunnels.open() > 0 || self.0.peers.are_busy()
     }
 
-    /// Ends at some moment of the drain.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.0.leaving.borrow().is_some()
+    }
+
+    /// Ends at some moment of the drain; at once, if it has begun.
     pub(super) async fn turn_to_leave(&self) {
-        turn_to_leave(self.0.leaving.subscribe()).await;
+        if !self.is_leaving() {
+            turn_to_leave(self.0.leaving.subscribe()).await;
+        }
     }
 
     /// Finds out whether another node has sent this request on. `None`: it comes from a client.

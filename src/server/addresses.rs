@@ -18,10 +18,10 @@ use crate::{
     users::Directory,
 };
 
-/// How long an address is believed without asking again.
-const BELIEVED: Duration = Duration::from_secs(1);
+/// The pause between two looks at the list.
+const EVERY: Duration = Duration::from_secs(2);
 
-/// The pause between two questions for a node that is not there.
+/// The pause between two questions, at least.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The pauses between two trials of the own address.
@@ -32,11 +32,9 @@ const PAUSES: [Duration; 4] = [
     Duration::from_secs(30),
 ];
 
-/// The addresses of the other nodes. Known ones are given at once, and asked for again meanwhile.
-/// While Redis does not answer, the last known ones stay.
-pub(super) struct Listed(Arc<Listing>);
-
-struct Listing {
+/// The addresses of the other nodes. The list is looked at all the time, so that the last one is
+/// there while Redis does not answer.
+pub(super) struct Listed {
     directory: Directory,
     known: Mutex<Known>,
     /// Held while the directory is asked.
@@ -51,26 +49,39 @@ struct Known {
 
 impl Listed {
     pub(super) fn new(directory: Directory) -> Self {
-        let (known, asking) = (Mutex::default(), Turn::default());
-        Self(Arc::new(Listing { directory, known, asking }))
-    }
-}
-
-impl Listing {
-    fn known(&self, node: &str) -> (Option<Arc<str>>, Option<Duration>) {
-        let known = self.known.lock();
-        (known.by_node.get(node).cloned(), known.asked.map(|asked| asked.elapsed()))
+        Self { directory, known: Mutex::default(), asking: Turn::default() }
     }
 
-    /// Asks the directory, unless somebody has just done so.
-    async fn ask(&self, unless_within: Duration) {
-        let _turn = self.asking.lock().await;
-        if self.known.lock().asked.is_some_and(|asked| asked.elapsed() < unless_within) {
-            return;
+    /// Looks at the list again and again.
+    pub(super) async fn keep(&self) {
+        let started = Instant::now();
+        loop {
+            self.ask().await;
+            // nodes that start together find each other soon
+            let is_new = started.elapsed() < 5 * EVERY;
+            sleep(if is_new { EVERY / 4 } else { EVERY }).await;
         }
+    }
+
+    fn known(&self, node: &str) -> Option<Arc<str>> {
+        self.known.lock().by_node.get(node).cloned()
+    }
+
+    /// Asks the directory, or waits for the end of a question that begins later than this call.
+    async fn ask(&self) {
+        let called = Instant::now();
+        let _turn = self.asking.lock().await;
+        let asked = self.known.lock().asked;
+        if let Some(asked) = asked {
+            if asked > called {
+                return;
+            }
+            sleep(ASK_AGAIN.saturating_sub(asked.elapsed())).await;
+        }
+        let began = Instant::now();
         let nodes = self.directory.nodes().await;
         let mut known = self.known.lock();
-        known.asked = Some(Instant::now());
+        known.asked = Some(began);
         if let Ok(mut nodes) = nodes {
             // a node that has started again is there twice for a while
             nodes.sort_by_key(|node| node.started_at);
@@ -85,22 +96,11 @@ impl Listing {
 impl Addresses for Listed {
     fn address_of<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Option<Arc<str>>> {
         Box::pin(async move {
-            let (address, age) = self.0.known(node);
-            let is_older = |than| age.is_none_or(|age| age > than);
-            match address {
-                Some(address) => {
-                    if is_older(BELIEVED) && self.0.asking.try_lock().is_ok() {
-                        let listing = self.0.clone();
-                        tokio::spawn(async move { listing.ask(BELIEVED).await });
-                    }
-                    Some(address)
-                }
-                None if is_older(ASK_AGAIN) => {
-                    self.0.ask(ASK_AGAIN).await;
-                    self.0.known(node).0
-                }
-                None => None,
+            if let Some(address) = self.known(node) {
+                return Some(address);
             }
+            self.ask().await;
+            self.known(node)
         })
     }
 }

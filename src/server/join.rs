@@ -129,6 +129,8 @@ pub(super) struct ClusterParts {
 /// How the nodes of a cluster find each other, and come to the same secrets.
 pub(super) struct Meeting {
     pub(super) addresses: Arc<dyn Addresses>,
+    /// The list from which they come, to be looked at all the time.
+    listed: Option<Arc<Listed>>,
     publish: Box<dyn Fn(String) + Send + Sync>,
     /// Towards which the own address is looked for.
     target: Option<Target>,
@@ -223,6 +225,7 @@ impl ClusterParts {
         };
         let meeting = Meeting {
             addresses: Arc::new(local.clone()),
+            listed: None,
             publish: Box::new(publish),
             target: None,
             secrets: vec![secret.clone()],
@@ -277,9 +280,11 @@ impl ClusterParts {
         peers.listen_to_nodes();
         let directory = Directory::shared(limit(config), directory, here);
         let agreement = Agreement::new(&config.redis.key_prefix, config.redis.request_timeout);
+        let listed = Arc::new(Listed::new(directory.clone()));
         let published = directory.clone();
         let meeting = Meeting {
-            addresses: Arc::new(Listed::new(directory.clone())),
+            addresses: listed.clone(),
+            listed: Some(listed),
             publish: Box::new(move |address| published.publish(address)),
             target: Some(place),
             secrets: agreement.secrets(),
@@ -439,7 +444,7 @@ impl Switchboard {
                 stop.run_until_cancelled(watching).await
             });
         }
-        self.agree_on_secrets().await;
+        self.meet().await;
         let interest = inner.adapters.clone().look_after_interest(context.clone());
         context.tasks.spawn(interest);
         let (stop, members) = (context.stop.clone(), peers.clone().keep_members());
@@ -451,11 +456,15 @@ impl Switchboard {
         Ok(())
     }
 
-    /// Agrees with the other nodes on the secrets of session ids, before there is any, and keeps
-    /// the agreement.
-    async fn agree_on_secrets(&self) {
+    /// Looks for the other nodes from now on. Agrees with them on the secrets of session ids, before
+    /// there is any, and keeps the agreement.
+    async fn meet(&self) {
         let inner = &*self.0;
         let (Some(meeting), Some((redis, _))) = (&inner.meeting, &inner.redis) else { return };
+        if let Some(listed) = meeting.listed.clone() {
+            let stop = inner.context.stop.clone();
+            inner.context.tasks.spawn(async move { stop.run_until_cancelled(listed.keep()).await });
+        }
         let Some(mut agreement) = meeting.agreement.lock().take() else { return };
         if agreement.agree(redis.commands()).await {
             inner.edge.set_secrets(&agreement.secrets());

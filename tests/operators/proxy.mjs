@@ -51,8 +51,16 @@ const KINDS = {
   },
 };
 
+// The same files with the lines that are switched off, which save the way from node to node.
+for (const kind of ["haproxy", "nginx"]) {
+  const { edit } = KINDS[kind];
+  KINDS[`${kind} by session id`] = { ...KINDS[kind], edit: (text, ...rest) => edit(text.replaceAll(/^( *)#(?=\S)/gm, "$1"), ...rest) };
+}
+
 /** Those that read HTTP. */
 export const PROXIES = Object.keys(KINDS).filter((kind) => kind !== "haproxy-tcp");
+/** Those that send a request of a session to its node, so that no node has to forward it. */
+export const KNOWING = PROXIES.filter((kind) => !["haproxy", "nginx"].includes(kind));
 
 const running = new Set();
 process.on("exit", () => {
@@ -72,7 +80,7 @@ export async function proxyFor(t, kind, [first, second], change = (text) => text
     .replaceAll(/\.host = "10\.0\.0\.11";\s+\.port = "3000"/g, `.host = "127.0.0.1"; .port = "${first.port}"`)
     .replaceAll(/\.host = "10\.0\.0\.12";\s+\.port = "3000"/g, `.host = "127.0.0.1"; .port = "${second.port}"`);
   return retryingBusyPorts(async () => {
-    const dir = await mkdtemp(join(tmpdir(), `switchboard-${kind}-`));
+    const dir = await mkdtemp(join(tmpdir(), `switchboard-${kind.replaceAll(" ", "-")}-`));
     t.after(() => rm(dir, { recursive: true, force: true }));
     const [port] = await freePorts(1);
     const path = join(dir, file);

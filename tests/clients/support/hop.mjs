@@ -1,5 +1,6 @@
 // Nodes behind a load balancer that knows nothing of sessions.
 
+import { pollingUrl, rawSession } from "./raw.mjs";
 import { freePorts, serverFor } from "./server.mjs";
 import { redisFor } from "./redis.mjs";
 import { until } from "./waiting.mjs";
@@ -44,4 +45,17 @@ export async function hopsOf({ adminPort }) {
 export function sentOf(hops, outcome, kind) {
   const fits = ([name]) => name.startsWith("switchboard_hop_requests_total") && name.includes(`outcome="${outcome}"`) && (!kind || name.includes(`kind="${kind}"`));
   return Object.entries(hops).filter(fits).reduce((sum, [, count]) => sum + count, 0);
+}
+
+/** Waits until a request of a session of each node is answered by way of each other one. */
+export async function acquainted(nodes) {
+  for (const owner of Object.values(nodes)) {
+    for (const other of Object.values(nodes)) {
+      await until("a session is found", async () => {
+        const { sid } = await rawSession(owner);
+        const ended = await fetch(pollingUrl(other, sid), { method: "POST", body: "1" });
+        return ended.status === 200;
+      });
+    }
+  }
 }
