@@ -66,8 +66,9 @@ impl<A: Adapter> Edge<A> {
         to: &Elsewhere,
         parts: &Parts,
     ) -> Result<Response<Body>, Refusal> {
-        let mut forwarded = pin!(self.forward(Kind::Poll, to, parts, Bytes::new()));
         let hop = self.way()?;
+        let watch = Watch::new(hop, to);
+        let mut forwarded = pin!(self.forward(Kind::Poll, to, parts, Bytes::new()));
         let answered = tokio::select! {
             answered = &mut forwarded => answered,
             () = hop.turn_to_leave() => {
@@ -77,6 +78,7 @@ impl<A: Adapter> Edge<A> {
                 answered
             }
         };
+        watch.over();
         let (response, place) = answered?;
         if response.status() != StatusCode::OK {
             return Ok(passed(hop, response, place, None));
@@ -97,9 +99,13 @@ impl<A: Adapter> Edge<A> {
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     {
+        let hop = self.way()?;
+        let watch = Watch::new(hop, to);
         let (body, _share) = self.read(body, to.client.ip()).await?;
-        let (response, place) = self.forward(Kind::Post, to, parts, body).await?;
-        Ok(passed(self.way()?, response, place, None))
+        let forwarded = self.forward(Kind::Post, to, parts, body).await;
+        watch.over();
+        let (response, place) = forwarded?;
+        Ok(passed(hop, response, place, None))
     }
 
     /// A websocket.
@@ -195,10 +201,38 @@ fn release<A: Adapter>(edge: &Weak<Edge<A>>, id: &[u8]) -> Option<()> {
     Some(())
 }
 
+/// Cuts the session if it is dropped early: the client has broken off the request, or its body cannot
+/// be read. The session's node may not have heard of the request yet.
+struct Watch<'a> {
+    hop: &'a Hop,
+    to: &'a Elsewhere,
+    over: bool,
+}
+
+impl<'a> Watch<'a> {
+    fn new(hop: &'a Hop, to: &'a Elsewhere) -> Self {
+        Self { hop, to, over: false }
+    }
+
+    fn over(mut self) {
+        self.over = true;
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            tell_of_loss(self.hop, &self.to.node, &self.to.id, KillReason::PollAborted);
+        }
+    }
+}
+
 fn tell_of_loss(hop: &Hop, node: &str, id: &str, reason: KillReason) {
+    // without a runtime the node is ending, and the other one sees that itself
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     let (hop, node) = (hop.clone(), node.to_owned());
     let said = Bytes::from(format!("{} {id}", reason.as_str()));
-    tokio::spawn(async move {
+    runtime.spawn(async move {
         if let Err(error) = hop.ask(&node, CUT, said, TO_TELL).await {
             tracing::debug!(node.id = node, %error, "a node cannot be told of a lost answer");
         }

@@ -101,6 +101,20 @@ async fn a_poll_that_is_broken_off_closes_its_session_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_poll_that_is_broken_off_before_it_arrives_closes_its_session_elsewhere() {
+    let (mut one, two, listed) = nodes(["n1", "n2"]).await;
+    let (poller, sid) = one.polls().await;
+    // What is asked now gets no further than here.
+    let hangs = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    listed.set("n1", hangs.local_addr().expect("an address"));
+    let waiting = by(&poller, &two).poll_on_own_connection().await;
+    within("the poll comes", hangs.accept()).await.expect("a connection");
+    listed.set("n1", one.address);
+    drop(waiting);
+    one.sees_disconnect(sid).await;
+}
+
+#[tokio::test]
 async fn an_answer_that_is_lost_on_its_way_closes_its_session_elsewhere() {
     let (mut one, two, _) = nodes(["n1", "n2"]).await;
     let (poller, sid) = one.polls().await;
