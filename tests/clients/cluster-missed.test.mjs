@@ -8,6 +8,7 @@ import { Emitter } from "@socket.io/redis-emitter";
 import { createClient } from "redis";
 
 import { ack, connect, heard } from "./support/clients.mjs";
+import { network } from "./support/proxies.mjs";
 import { redisFor } from "./support/redis.mjs";
 import { nodeFor } from "./support/nodes.mjs";
 import { serverFor } from "./support/server.mjs";
@@ -111,6 +112,42 @@ describe("a link that was lost and is back", { concurrency: 3 }, () => {
       await assertThere(there, here, "public:loud");
     });
   }
+
+  it("with streams a node reads what it has missed, and cuts only where the stream has lost it", { timeout: 120_000 }, async (t) => {
+    const redis = await redisFor(t);
+    const way = await network(t, redis.port);
+    const { a } = await nodes(t, redis, "streams", ["a"]);
+    const { b } = await nodes(t, { url: `redis://127.0.0.1:${way.port}` }, "streams", ["b"], { silence_timeout: "2s", request_timeout: "2s" });
+    const [here, there] = [await memberOf(t, a, "public:loud"), await memberOf(t, b, "public:loud")];
+    const [quietHere, quiet] = [await memberOf(t, a, "public:quiet"), await memberOf(t, b, "public:quiet")];
+    await assertThere(here, there, "public:loud");
+    const inbox = [];
+    there.on("said", ({ data }) => inbox.push(data));
+    const outage = async (meanwhile) => {
+      const mark = b.logs.length;
+      way.stall();
+      await until("the node has noticed", () => /link to Redis is down.*link="frames"/.test(b.logs.slice(mark)));
+      await meanwhile();
+      way.flow();
+      await until("the node is back", () => /link to Redis is back.*link="frames"/.test(b.logs.slice(mark)), 15_000);
+    };
+    const say = async (number) => assert.deepEqual(await ack(here, "publish", { room: "public:loud", event: "said", data: number }), { ok: true });
+
+    await outage(async () => { for (const number of [1, 2, 3]) await say(number); });
+    await until("all of it has come", () => inbox.length === 3);
+    await assertThere(here, there, "public:loud");
+    assert.deepEqual(inbox, [1, 2, 3]);
+
+    await outage(async () => {
+      await say(4);
+      await until("it is in the stream", async () => (await redis.text("XREVRANGE", "socket.io", "+", "-", "COUNT", "1")).includes('"data":4'));
+      await redis.cli("XTRIM", "socket.io", "MAXLEN", "0");
+    });
+    await assertCut(there);
+    await assertThere(quietHere, quiet, "public:quiet");
+    assert.equal(b.logs.match(/messages of other nodes in a stream may be missing/g).length, 1);
+    assert.doesNotMatch(a.logs, /may be missing/);
+  });
 
   it("where an emitter was heard all are cut", { timeout: 120_000 }, async (t) => {
     const redis = await redisFor(t);
