@@ -43,8 +43,7 @@ async function joined(owner) {
 /** A websocket of the session, by way of this node. */
 async function upgrade(node, { sid }) {
   const ws = new WebSocket(`ws://127.0.0.1:${node.port}/socket.io/?EIO=4&transport=websocket&sid=${sid}`, { perMessageDeflate: false });
-  const heard = (fits) => new Promise((resolve, reject) => {
-    ws.once("error", reject);
+  const heard = (fits) => new Promise((resolve) => {
     ws.on("message", function listener(data) {
       const text = data.toString();
       if (!fits(text)) return;
