@@ -4,7 +4,7 @@
 //! payload; `room:emit` {room, event, data} and `user:emit` {userId, event, data} emit; `events` is
 //! that of the built-in gateway. No authentication: the client says who it is. `PORT` is the port
 //! (3000 by default), `WORKERS` the number of worker threads. `REDIS_URL` makes it a node of a cluster,
-//! `PROTOCOL` (`classic`, `sharded`) and `SUBSCRIBE` (`interest`, `all`) say how it speaks there.
+//! `PROTOCOL` (`classic`, `sharded`, `streams`) and `SUBSCRIBE` (`interest`, `all`) say how it speaks there.
 
 use serde::Deserialize;
 use switchboard::{
@@ -88,6 +88,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         config.redis.protocol = match variable("PROTOCOL").as_deref() {
             None | Some("classic") => WireProtocol::Classic,
             Some("sharded") => WireProtocol::Sharded,
+            Some("streams") => WireProtocol::Streams,
             Some(other) => return Err(format!("PROTOCOL: unknown value {other}").into()),
         };
         config.redis.subscribe = match variable("SUBSCRIBE").as_deref() {

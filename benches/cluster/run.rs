@@ -32,7 +32,8 @@ impl benchmark::Scenario for Scenario {
 
     /// One node is the same for either format, so the variants are left out there.
     fn takes_part(&self, server: &Spec) -> bool {
-        self.nodes > 1 || !matches!(server.name.as_str(), "node-sharded" | "all")
+        let variants = ["node-sharded", "node-streams", "streams", "all"];
+        self.nodes > 1 || !variants.contains(&server.name.as_str())
     }
 
     fn repeat_once(&self, server: &Spec, times: Times) -> Vec<Sample> {

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // The server of examples/bench_server.rs on Node.js, to compare with: `PORT`, `REDIS_URL`,
-// `PROTOCOL` (`classic` or `sharded`).
+// `PROTOCOL` (`classic`, `sharded` or `streams`).
 import { createAdapter, createShardedAdapter } from "@socket.io/redis-adapter";
+import { createAdapter as createStreamsAdapter } from "@socket.io/redis-streams-adapter";
 import { createClient } from "redis";
 import { Server } from "socket.io";
 
@@ -10,12 +11,17 @@ const options = { serveClient: false };
 
 if (REDIS_URL) {
   const publisher = createClient({ url: REDIS_URL });
-  const subscriber = publisher.duplicate();
-  await Promise.all([publisher.connect(), subscriber.connect()]);
-  options.adapter =
-    PROTOCOL === "sharded"
-      ? createShardedAdapter(publisher, subscriber)
-      : createAdapter(publisher, subscriber);
+  await publisher.connect();
+  if (PROTOCOL === "streams") {
+    options.adapter = createStreamsAdapter(publisher);
+  } else {
+    const subscriber = publisher.duplicate();
+    await subscriber.connect();
+    options.adapter =
+      PROTOCOL === "sharded"
+        ? createShardedAdapter(publisher, subscriber)
+        : createAdapter(publisher, subscriber);
+  }
 }
 
 const io = new Server(options);

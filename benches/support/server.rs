@@ -17,9 +17,11 @@ pub const HELP: &str = "  \
                     plain-thread   the same on a current-thread runtime
                     node           Node.js, in a cluster with @socket.io/redis-adapter
                     node-sharded   the same with its sharded adapter
+                    node-streams   the same with its streams adapter
                     w0, w1, w2     bench_server with that many worker threads
                     all            w0, one pattern for all rooms instead of a channel for each
                     sharded        w0, sharded format instead of the classic one
+                    streams        w0, streams format instead of the classic one
                     NAME=PATH[,VARIABLE=VALUE]…  another server that takes its port from PORT";
 
 /// A server to measure. It takes its port from the variable `PORT`.
@@ -51,11 +53,13 @@ impl Spec {
             "plain-thread" => (own("plain")?, &[("THREADS", "0")]),
             "node" => (node(), &[("PROTOCOL", "classic")]),
             "node-sharded" => (node(), &[("PROTOCOL", "sharded")]),
+            "node-streams" => (node(), &[("PROTOCOL", "streams")]),
             "w0" => (switchboard(), &[("WORKERS", "0")]),
             "w1" => (switchboard(), &[("WORKERS", "1")]),
             "w2" => (switchboard(), &[("WORKERS", "2")]),
             "all" => (switchboard(), &[("SUBSCRIBE", "all")]),
             "sharded" => (switchboard(), &[("PROTOCOL", "sharded")]),
+            "streams" => (switchboard(), &[("PROTOCOL", "streams")]),
             other => return Self::parse(other),
         };
         Self::new(name, program, variables.iter().copied())

@@ -136,6 +136,9 @@ impl Config {
         check.rule(&["redis.stream_name"], !redis.stream_name.is_empty(), "must not be empty");
         let is_some_streams = (1..=100).contains(&redis.stream_count);
         check.rule(&["redis.stream_count"], is_some_streams, "must be 1 to 100");
+        // In a Redis Cluster braces decide where a key is, and a session has two keys.
+        let is_plain = !redis.session_prefix.contains(['{', '}']);
+        check.rule(&["redis.session_prefix"], is_plain, "must not hold braces");
         check.rule(&["redis.stream_max_len"], redis.stream_max_len > 0, "must be more than 0");
         check.rule(
             &["redis.cert_file", "redis.key_file"],
