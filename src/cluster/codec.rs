@@ -66,6 +66,15 @@ pub(crate) enum EncodeError {
 /// Deepest nesting of a frame: that of an event, and what surrounds it.
 const FRAME_DEPTH: usize = MAX_DEPTH + 8;
 
+/// Reads an entry of the log, whoever wrote it.
+///
+/// # Errors
+/// If it makes no sense.
+#[allow(dead_code, reason = "recovery across nodes asks for it")]
+pub(crate) fn read_logged(entry: &Entry) -> Result<Message, DecodeError> {
+    streams::message(entry)
+}
+
 /// The name of an event. The rest is not read.
 pub(crate) fn event_name(event: &Event) -> Option<&str> {
     match event {
@@ -289,14 +298,6 @@ impl Codec {
             Format::Classic => classic::decode(self, namespace, channel, frame, wants),
             Format::Sharded { .. } | Format::Streams => sharded::decode(self, namespace, frame),
         }
-    }
-
-    /// Reads an entry of the log, whoever wrote it.
-    ///
-    /// # Errors
-    /// If it makes no sense.
-    pub(crate) fn read_logged(&self, entry: &Entry) -> Result<Message, DecodeError> {
-        streams::message(entry)
     }
 
     /// Whether a node id is this node's own. A missing id is not.

@@ -13,7 +13,9 @@ use std::{fmt, time::Duration};
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::time::timeout;
 
-pub(crate) use record::{Ours, Session};
+#[allow(unused_imports, reason = "part of a session")]
+pub(crate) use record::Ours;
+pub(crate) use record::Session;
 
 use crate::{
     future::BoxFuture,

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::Peers;
 use crate::{
     cluster::{
-        codec::Codec,
+        codec::read_logged,
         log::{Entry, EntryId, Said, State, StreamNames, id_of, said},
         message::{Event, Flags, Message, Selection},
     },
@@ -75,14 +75,13 @@ impl Peers {
         limit: usize,
     ) -> Result<Page, NotRead> {
         let past = self.past.as_ref().ok_or(NotRead::Unavailable)?;
-        past.read_after(&self.codec, namespace, after, limit).await
+        past.read_after(namespace, after, limit).await
     }
 }
 
 impl Past {
     async fn read_after(
         &self,
-        codec: &Codec,
         namespace: &str,
         after: EntryId,
         limit: usize,
@@ -106,7 +105,7 @@ impl Past {
                 read += size;
                 if let Said::Other(entry) = said
                     && *entry.namespace == *namespace
-                    && let Some(logged) = logged(codec, at, &entry)
+                    && let Some(logged) = logged(at, &entry)
                 {
                     bytes += size;
                     page.entries.push(logged);
@@ -143,8 +142,8 @@ impl Past {
 }
 
 /// A broadcast, or nothing. Who wrote nonsense has written it for everybody.
-fn logged(codec: &Codec, at: EntryId, entry: &Entry) -> Option<Logged> {
-    match codec.read_logged(entry).ok()? {
+fn logged(at: EntryId, entry: &Entry) -> Option<Logged> {
+    match read_logged(entry).ok()? {
         Message::Broadcast { event, to, flags } => Some(Logged { at, event, to, flags }),
         _ => None,
     }
@@ -165,17 +164,10 @@ mod tests {
     use test_kit::{redis::RedisServer, redis_cluster, waiting::until};
 
     use super::*;
-    use crate::{
-        cluster::broker::redis::Kind,
-        link::{
-            target::Target,
-            testing::{Reached as _, target},
-        },
+    use crate::link::{
+        target::Target,
+        testing::{Reached as _, target},
     };
-
-    fn codec() -> Codec {
-        Codec::new(Kind::Streams, "socket.io", "ours", true)
-    }
 
     async fn past(target: Target) -> Past {
         let redis = Redis::new(target);
@@ -206,7 +198,7 @@ mod tests {
         after: u64,
         limit: usize,
     ) -> Result<(Vec<String>, EntryId, bool), NotRead> {
-        let page = past.read_after(&codec(), "/", id(after), limit).await?;
+        let page = past.read_after("/", id(after), limit).await?;
         let text = |logged: &Logged| match &logged.event {
             Event::Values(values) => values[1].as_str().unwrap().to_owned(),
             Event::Encoded(_) => panic!(),
@@ -231,7 +223,7 @@ mod tests {
                         "4",
                         r#"{"opts":{"rooms":[],"except":[],"flags":{}},"rooms":["x"]}"#,
                     )
-                    .await
+                    .await;
                 }
             }
         }

@@ -55,7 +55,7 @@ fn a_record_of_node_is_read_and_written_as_it_is() {
 #[test]
 fn what_is_written_is_read_and_nonsense_is_no_session() {
     let session = session("p");
-    assert_eq!(Session::read(session.write().as_bytes()), Some(session.clone()));
+    assert_eq!(Session::read(session.write().as_bytes()), Some(session));
     let record = |tree: Tree| {
         let mut bytes = Vec::new();
         crate::msgpack::write(&mut bytes, &tree);

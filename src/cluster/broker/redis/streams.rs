@@ -139,6 +139,7 @@ impl Streams {
         self.all.iter().filter_map(|stream| stream.queue.as_ref())
     }
 
+    #[allow(dead_code, reason = "recovery across nodes asks for it")]
     pub(super) fn is_ordered(&self) -> bool {
         self.settings.as_ref().is_some_and(|settings| settings.ordered)
     }
@@ -150,6 +151,7 @@ impl Streams {
         }
     }
 
+    #[allow(dead_code, reason = "recovery across nodes asks for it")]
     pub(super) fn read_up_to(&self, namespace: &str) -> Option<EntryId> {
         self.of(namespace)?.read.lock().map(|position| position.read)
     }
