@@ -25,7 +25,7 @@ use crate::{
 struct Listed(Arc<Mutex<HashMap<String, Arc<str>>>>);
 
 impl Listed {
-    fn set(&self, node: &str, address: impl ToString) {
+    fn set(&self, node: &str, address: std::net::SocketAddr) {
         self.0.lock().insert(node.into(), address.to_string().into());
     }
 }
