@@ -520,7 +520,11 @@ async fn all_metrics() -> Metrics {
     let url = SecretUrl::new(redis.url());
     let mut admin_ui = AdminUi::new("admin", "a long password");
     admin_ui.mode = AdminUiMode::Development;
-    let builder = builder(move |config| config.redis.url = Some(url)).admin_ui(admin_ui);
+    let builder = builder(move |config| {
+        config.redis.url = Some(url);
+        config.recovery.enabled = true;
+    })
+    .admin_ui(admin_ui);
     let (server, admin) = start(builder).await;
     let mut ada = server.client_of("ada").await;
     ada.ask("marker", json!(null)).await;

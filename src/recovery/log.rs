@@ -113,19 +113,6 @@ impl Log {
         self.bytes.wrapping_sub(before).cast_signed()
     }
 
-    /// The log goes on behind this place: what comes up to it is not known.
-    pub(crate) fn skip_to(&mut self, position: Position) -> usize {
-        let freed = self.bytes;
-        self.entries = VecDeque::new();
-        (self.bytes, self.floor, self.head) = (0, position, position);
-        freed
-    }
-
-    /// Moves the head over places without an event of this namespace.
-    pub(crate) fn advance(&mut self, position: Position) {
-        self.head = self.head.max(position);
-    }
-
     /// Forgets the first event. Returns the freed bytes, or `None` if there is none.
     pub(crate) fn forget_first(&mut self) -> Option<usize> {
         let entry = self.entries.pop_front()?;
@@ -200,16 +187,5 @@ mod tests {
         let freed = log.forget_old(start + Duration::from_secs(500));
         assert_eq!((freed.cast_signed(), log.bytes(), log.len()), (bytes, 0, 0));
         assert!(log.covers(Position(0, 5)) && !log.covers(Position(0, 4)));
-    }
-
-    #[test]
-    fn behind_a_gap_nothing_before_it_is_covered() {
-        let (mut log, now) = (Log::new(bounds(0), Position(5, 0)), Instant::now());
-        log.append(Entry { position: Position(6, 1), ..entry(0, now, 1) });
-        log.advance(Position(7, 0));
-        assert!(log.covers(Position(6, 5)) && log.covers(Position(7, 0)));
-        log.skip_to(Position(9, 3));
-        assert!(!log.covers(Position(7, 0)) && log.covers(Position(9, 3)));
-        assert_eq!((log.len(), log.bytes()), (0, 0));
     }
 }

@@ -13,7 +13,8 @@ use socketioxide_core::Value;
 use crate::msgpack;
 
 /// A place in a log: the one of an event, or behind it. Redis numbers the entries of a stream by two
-/// numbers; a log in memory uses the second one.
+/// numbers, and a client may bring such an offset from a Node.js server; a log in memory uses the
+/// second one.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -26,14 +27,11 @@ impl Position {
     }
 }
 
-/// How one log writes its places.
+/// How one log writes its places: `<name of the log>.<number>`. Each log has a name of its own, so
+/// that the offset of another one, or of an earlier run, is not mistaken for its own.
 #[derive(Debug)]
-pub(crate) enum Offsets {
-    /// `<name of the log>.<number>`. Each log has a name of its own, so that the offset of another
-    /// one, or of an earlier run, is not mistaken for its own.
-    InMemory(Box<str>),
-    /// `<milliseconds>-<number>`, the id of an entry in a Redis stream.
-    Stream,
+pub(crate) struct Offsets {
+    log: Box<str>,
 }
 
 /// A client's offset, as far as this log can tell.
@@ -55,26 +53,20 @@ impl Offsets {
     /// The offsets of a new log in memory.
     pub(crate) fn in_memory() -> Self {
         let name: [u8; NAME / 4 * 3] = rand::random();
-        Self::InMemory(BASE64.encode(name).into())
+        Self { log: BASE64.encode(name).into() }
     }
 
     pub(crate) fn write(&self, position: Position) -> String {
         let mut text = String::with_capacity(24);
         // Writing to a string never fails.
-        let _ = match self {
-            Self::InMemory(name) => write!(text, "{name}.{}", position.1),
-            Self::Stream => write!(text, "{}-{}", position.0, position.1),
-        };
+        let _ = write!(text, "{}.{}", self.log, position.1);
         text
     }
 
     pub(crate) fn read(&self, text: &str) -> Said {
-        match (self, in_memory(text), of_stream(text)) {
-            (Self::InMemory(own), Some((name, number)), _) if *name == **own => {
-                Said::Here(Position(0, number))
-            }
-            (Self::Stream, _, Some(position)) => Said::Here(position),
-            (_, None, None) => Said::Nonsense,
+        match (in_memory(text), of_stream(text)) {
+            (Some((log, number)), _) if *log == *self.log => Said::Here(Position(0, number)),
+            (None, None) => Said::Nonsense,
             _ => Said::Elsewhere,
         }
     }
@@ -160,12 +152,7 @@ mod tests {
         let offset = one.write(position);
         assert_eq!(one.read(&offset), Said::Here(position));
         assert_eq!(other.read(&offset), Said::Elsewhere);
-        assert_eq!(Offsets::Stream.read(&offset), Said::Elsewhere);
-        let position = Position(1_795_490_547_421, 3);
-        let offset = Offsets::Stream.write(position);
-        assert_eq!(offset, "1795490547421-3");
-        assert_eq!(Offsets::Stream.read(&offset), Said::Here(position));
-        assert_eq!(one.read(&offset), Said::Elsewhere);
+        assert_eq!(one.read("1795490547421-3"), Said::Elsewhere, "of a stream in Redis");
     }
 
     #[test]
@@ -192,7 +179,6 @@ mod tests {
             "abcdefgh.99999999999999999999999",
         ] {
             assert_eq!(log.read(text), Said::Nonsense, "{text}");
-            assert_eq!(Offsets::Stream.read(text), Said::Nonsense, "{text}");
         }
     }
 
@@ -245,9 +231,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_a_client_says_is_read(said in ".{0,60}") {
-            for log in [Offsets::in_memory(), Offsets::Stream] {
-                let _ = log.read(&said);
-            }
+            let _ = Offsets::in_memory().read(&said);
         }
     }
 }

@@ -293,7 +293,7 @@ impl Adapter {
                 all.extend(self.kept_rooms());
                 all
             };
-            let is_empty = |room: &Room| !self.has_members(room) && !self.is_kept_in(room);
+            let is_empty = |room: &Room| !self.is_of_interest(room);
             interest.look_after(self.raw.count(), is_empty, all);
         }
     }
@@ -380,8 +380,8 @@ impl Adapter {
     }
 
     /// The sockets of this node that `options` select.
-    pub(crate) fn sockets_of(&self, options: BroadcastOptions) -> Vec<Arc<RawSocket<Self>>> {
-        let targets = self.sids_of(&options);
+    pub(crate) fn sockets_of(&self, options: &BroadcastOptions) -> Vec<Arc<RawSocket<Self>>> {
+        let targets = self.sids_of(options);
         let members = self.members.read();
         let targets = targets.into_iter().filter_map(|sid| members.get(sid));
         targets.filter_map(|member| member.socket.upgrade()).collect()
@@ -486,7 +486,7 @@ impl CoreAdapter<Emitter> for Adapter {
     ) -> Result<(), Infallible> {
         let rooms: Vec<Room> = rooms.into_room_iter().collect();
         self.tell(&options, |to| Message::Join { to, rooms: rooms.clone() });
-        self.join_here(options, &rooms);
+        self.join_here(&options, &rooms);
         Ok(())
     }
 
@@ -497,13 +497,13 @@ impl CoreAdapter<Emitter> for Adapter {
     ) -> Result<(), Infallible> {
         let rooms: Vec<Room> = rooms.into_room_iter().collect();
         self.tell(&options, |to| Message::Leave { to, rooms: rooms.clone() });
-        self.leave_here(options, &rooms);
+        self.leave_here(&options, &rooms);
         Ok(())
     }
 
     async fn disconnect_socket(&self, options: BroadcastOptions) -> Result<(), BroadcastError> {
         self.tell(&options, |to| Message::Disconnect { to, close: false });
-        self.disconnect_here(options, false);
+        self.disconnect_here(&options, false);
         Ok(())
     }
 

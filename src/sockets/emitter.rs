@@ -233,7 +233,7 @@ impl Emitter {
         let sockets = this.lowered();
         this.tell(&sockets, |to| Message::Disconnect { to, close: close_transport });
         match this.start() {
-            Start::Here(adapter) => adapter.disconnect_here(sockets, close_transport),
+            Start::Here(adapter) => adapter.disconnect_here(&sockets, close_transport),
             Start::Elsewhere { .. } => 0,
         }
     }
@@ -257,7 +257,7 @@ impl Emitter {
         let sockets = this.lowered();
         this.tell(&sockets, |to| Message::Join { to, rooms: rooms.clone() });
         if let Start::Here(adapter) = this.start() {
-            adapter.join_here(sockets, &rooms);
+            adapter.join_here(&sockets, &rooms);
         }
     }
 
@@ -279,7 +279,7 @@ impl Emitter {
         let sockets = this.lowered();
         this.tell(&sockets, |to| Message::Leave { to, rooms: rooms.clone() });
         if let Start::Here(adapter) = this.start() {
-            adapter.leave_here(sockets, &rooms);
+            adapter.leave_here(&sockets, &rooms);
         }
     }
 

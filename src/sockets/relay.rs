@@ -233,10 +233,10 @@ impl Relay {
                 let asked = self.ask_clients(adapter, from.clone(), request, &event, to, flags);
                 return if asked.is_ok() { Effect::Applied } else { Effect::Malformed };
             }
-            Message::Join { to, rooms } => adapter.join_here(adapter.selected(to), &rooms),
-            Message::Leave { to, rooms } => adapter.leave_here(adapter.selected(to), &rooms),
+            Message::Join { to, rooms } => adapter.join_here(&adapter.selected(to), &rooms),
+            Message::Leave { to, rooms } => adapter.leave_here(&adapter.selected(to), &rooms),
             Message::Disconnect { to, close } => {
-                adapter.disconnect_here(adapter.selected(to), close);
+                adapter.disconnect_here(&adapter.selected(to), close);
             }
             Message::FetchSockets { request, to } => {
                 self.describe(adapter, from.clone(), request, |adapter| {
@@ -258,17 +258,17 @@ impl Relay {
             }
             Message::JoinOne { request, socket, room } => {
                 self.of_one(adapter, asker, request, &socket, |one| {
-                    adapter.join_here(one, &[room]);
+                    adapter.join_here(&one, &[room]);
                 });
             }
             Message::LeaveOne { request, socket, room } => {
                 self.of_one(adapter, asker, request, &socket, |one| {
-                    adapter.leave_here(one, &[room]);
+                    adapter.leave_here(&one, &[room]);
                 });
             }
             Message::DisconnectOne { request, socket, close } => {
                 self.of_one(adapter, asker, request, &socket, |one| {
-                    adapter.disconnect_here(one, close);
+                    adapter.disconnect_here(&one, close);
                 });
             }
             Message::ServerSideEmit { request, event } => {

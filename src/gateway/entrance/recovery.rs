@@ -32,7 +32,7 @@ pub(super) async fn begin(
     };
     let session = match claimed {
         Ok(mut claim) => {
-            claim.take_record().into_iter().for_each(|record| socket.restore(record));
+            claim.take_record().into_iter().for_each(|record| socket.restore(*record));
             NewSession::Back(claim)
         }
         Err(reason) => {

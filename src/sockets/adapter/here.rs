@@ -24,12 +24,12 @@ const DESCRIBED_AT_ONCE: usize = 128;
 
 impl Adapter {
     /// Puts the sockets of this node that `options` select into rooms.
-    pub(crate) fn join_here(&self, options: BroadcastOptions, rooms: &[Room]) {
-        self.show_all_joining(&options, rooms);
+    pub(crate) fn join_here(&self, options: &BroadcastOptions, rooms: &[Room]) {
+        self.show_all_joining(options, rooms);
         {
             let mut ledger = self.recovering.as_ref().map(Recovering::lock);
-            self.kept_join(&mut ledger, &options, rooms);
-            let selected = self.sids_of(&options);
+            self.kept_join(&mut ledger, options, rooms);
+            let selected = self.sids_of(options);
             let mut members = self.members.write();
             for sid in selected {
                 // A socket that has left meanwhile joins nothing any more. A socket in a namespace
@@ -53,7 +53,7 @@ impl Adapter {
     /// Takes the sockets of this node that `options` select out of rooms. No socket leaves the
     /// rooms that the server gave it (its own id, its user, `authenticated`): emits of others
     /// depend on them.
-    pub(crate) fn leave_here(&self, options: BroadcastOptions, rooms: &[Room]) {
+    pub(crate) fn leave_here(&self, options: &BroadcastOptions, rooms: &[Room]) {
         let belongs_to_the_server = |room: &str| {
             room == AUTHENTICATED
                 || self.context.is_user_room(room)
@@ -61,11 +61,11 @@ impl Adapter {
         };
         let rooms: Vec<Room> =
             rooms.iter().filter(|room| !belongs_to_the_server(room)).cloned().collect();
-        self.show_all_leaving(&options, &rooms);
+        self.show_all_leaving(options, &rooms);
         {
             let mut ledger = self.recovering.as_ref().map(Recovering::lock);
-            self.kept_leave(&mut ledger, &options, &rooms);
-            let selected = self.sids_of(&options);
+            self.kept_leave(&mut ledger, options, &rooms);
+            let selected = self.sids_of(options);
             let mut members = self.members.write();
             for sid in selected {
                 if let Some(ledger) = &mut ledger {
@@ -81,14 +81,14 @@ impl Adapter {
     /// Disconnects the sockets of this node that `options` select, and returns their number.
     pub(crate) fn disconnect_here(
         &self,
-        options: BroadcastOptions,
+        options: &BroadcastOptions,
         close_transport: bool,
     ) -> usize {
         let sockets = {
             let mut ledger = self.recovering.as_ref().map(Recovering::lock);
-            self.kept_end(&mut ledger, &options);
+            self.kept_end(&mut ledger, options);
             let sockets = self.sockets_of(options);
-            for ledger in &mut ledger {
+            if let Some(ledger) = &mut ledger {
                 sockets.iter().for_each(|socket| ledger.end(socket.id));
             }
             sockets
@@ -135,7 +135,7 @@ impl Adapter {
         match &self.interest {
             Some(interest) => interest.hears_of(room),
             // One pattern brings all rooms, so only the members tell.
-            None => self.has_members(room) || self.is_kept_in(room),
+            None => self.is_of_interest(room),
         }
     }
 

@@ -285,7 +285,7 @@ impl Adapter {
     }
 
     fn has_sockets(&self) -> bool {
-        self.entering.load(Ordering::Acquire) > 0 || self.len() > 0
+        self.entering.load(Ordering::Acquire) + self.len() > 0
     }
 
     /// Whether nobody is here, and nobody may come back.

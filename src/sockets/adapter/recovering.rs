@@ -72,7 +72,7 @@ pub(crate) enum NewSession {
     /// A new one.
     Fresh,
     /// One that has been waiting for its client.
-    Back(Claim),
+    Back(Box<Claim>),
 }
 
 /// The numbers of a namespace.
@@ -360,9 +360,13 @@ impl Adapter {
         }
     }
 
-    /// Whether a kept session is in a room.
-    pub(super) fn is_kept_in(&self, room: &str) -> bool {
-        self.recovering.as_ref().is_some_and(|it| it.lock().kept.has_any_in(room))
+    /// Whether a socket or a kept session is in a room, at one moment: a session that is on its way
+    /// from one to the other is not overlooked.
+    pub(super) fn is_of_interest(&self, room: &str) -> bool {
+        let ledger = self.recovering.as_ref().map(Recovering::lock);
+        let is_kept = ledger.as_ref().is_some_and(|ledger| ledger.kept.has_any_in(room));
+        // Still under the lock.
+        is_kept || self.has_members(room)
     }
 
     /// The rooms of kept sessions.

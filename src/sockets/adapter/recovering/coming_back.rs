@@ -30,14 +30,14 @@ pub(crate) struct Return {
 pub(crate) struct Claim {
     adapter: Arc<Adapter>,
     pid: Pid,
-    record: Option<SocketRecord>,
+    record: Option<Box<SocketRecord>>,
     from: Position,
     has_begun: bool,
 }
 
 /// A look for a session.
 enum Found {
-    Yours(Claim),
+    Yours(Box<Claim>),
     /// Its old connection is still there.
     Live(Sid),
     /// Another connection is coming back to it.
@@ -47,7 +47,7 @@ enum Found {
 
 impl Claim {
     /// The socket as it was.
-    pub(crate) fn take_record(&mut self) -> Option<SocketRecord> {
+    pub(crate) fn take_record(&mut self) -> Option<Box<SocketRecord>> {
         self.record.take()
     }
 
@@ -77,7 +77,7 @@ impl Adapter {
         back: &Return,
         identity: &Identity,
         sid: Sid,
-    ) -> Result<Claim, NotRecovered> {
+    ) -> Result<Box<Claim>, NotRecovered> {
         let Some(recovering) = &self.recovering else { return Err(NotRecovered::Unknown) };
         let deadline = tokio::time::Instant::now() + TAKEOVER;
         loop {
@@ -131,15 +131,12 @@ impl Adapter {
             Some(Said::Nonsense) => return Found::Not(NotRecovered::BadOffset),
         };
         if !ledger.log.covers(from) || !session.history.knows(from) {
-            let before = ledger.kept.bytes();
-            let ended = ledger.kept.take(pid);
-            recovering.count_kept(ledger, before);
-            self.are_kept_no_longer(ended);
+            // The session stays: a connection that says something old may be served late.
             return Found::Not(NotRecovered::TooFarBehind);
         }
-        let record = session.record.clone();
+        let record = Box::new(session.record.clone());
         ledger.kept.claim(pid);
         let (adapter, pid) = (self.clone(), pid.clone());
-        Found::Yours(Claim { adapter, pid, record: Some(record), from, has_begun: false })
+        Found::Yours(Box::new(Claim { adapter, pid, record: Some(record), from, has_begun: false }))
     }
 }
