@@ -10,20 +10,19 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use serde::{Deserialize, Serialize};
 use socketioxide_core::Value;
 
+use super::entry_id::{EntryId, number_of};
 use crate::msgpack;
 
-/// A place in a log: the one of an event, or behind it. Redis numbers the entries of a stream by two
-/// numbers, and a client may bring such an offset from a Node.js server; a log in memory uses the
-/// second one.
+/// A place in a log in memory: the one of an event, or behind it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-pub(crate) struct Position(pub(crate) u64, pub(crate) u64);
+pub(crate) struct Position(pub(crate) u64);
 
 impl Position {
-    /// The next one of a log in memory.
+    /// The next one.
     pub(crate) fn next(self) -> Self {
-        Self(self.0, self.1 + 1)
+        Self(self.0 + 1)
     }
 }
 
@@ -59,15 +58,17 @@ impl Offsets {
     pub(crate) fn write(&self, position: Position) -> String {
         let mut text = String::with_capacity(24);
         // Writing to a string never fails.
-        let _ = write!(text, "{}.{}", self.log, position.1);
+        let _ = write!(text, "{}.{}", self.log, position.0);
         text
     }
 
     pub(crate) fn read(&self, text: &str) -> Said {
-        match (in_memory(text), of_stream(text)) {
-            (Some((log, number)), _) if *log == *self.log => Said::Here(Position(0, number)),
-            (None, None) => Said::Nonsense,
-            _ => Said::Elsewhere,
+        match in_memory(text) {
+            Some((log, number)) if *log == *self.log => Said::Here(Position(number)),
+            Some(_) => Said::Elsewhere,
+            // Of a Node.js server that keeps its log in Redis.
+            None if text.parse::<EntryId>().is_ok() => Said::Elsewhere,
+            None => Said::Nonsense,
         }
     }
 }
@@ -77,15 +78,6 @@ fn in_memory(text: &str) -> Option<(&str, u64)> {
     let is_name = name.len() == NAME
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     is_name.then_some((name, number_of(number)?))
-}
-
-fn of_stream(text: &str) -> Option<Position> {
-    let (ms, number) = text.split_once('-')?;
-    Some(Position(number_of(ms)?, number_of(number)?))
-}
-
-fn number_of(digits: &str) -> Option<u64> {
-    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
 /// An event with one more argument. `None` if the value is no array.
@@ -148,7 +140,7 @@ mod tests {
     #[test]
     fn an_offset_reads_back_in_its_own_log_and_no_other() {
         let (one, other) = (Offsets::in_memory(), Offsets::in_memory());
-        let position = Position(0, 4821);
+        let position = Position(4821);
         let offset = one.write(position);
         assert_eq!(one.read(&offset), Said::Here(position));
         assert_eq!(other.read(&offset), Said::Elsewhere);

@@ -25,18 +25,17 @@ pub(super) async fn begin(
         return None;
     }
     let Some(back) = said(auth) else { return Some(NewSession::Fresh) };
-    let meters = adapter.context().meters();
     let claimed = match back {
         Ok(back) => adapter.claim(&back, &socket.identity(), raw.id).await,
         Err(reason) => Err(reason),
     };
     let session = match claimed {
-        Ok(mut claim) => {
-            claim.take_record().into_iter().for_each(|record| socket.restore(*record));
+        Ok((record, claim)) => {
+            socket.restore(*record);
             NewSession::Back(claim)
         }
         Err(reason) => {
-            meters.not_recovered(reason);
+            adapter.context().meters().not_recovered(reason);
             tracing::debug!(
                 socket.id = %socket.id(),
                 namespace = socket.namespace(),

@@ -38,8 +38,9 @@ impl Adapter {
     /// They get a new session.
     pub(crate) fn kept_have_missed(&self, places: Option<&Places>) {
         let places = places.map(|places| places.of(self.namespace()));
-        self.kept_end_if(|rooms| match &places {
-            Some(places) if !places.have_all() => rooms.iter().any(|room| places.have(room)),
+        // Each session is in a room: that of its own id.
+        self.kept_end_in(|room| match &places {
+            Some(places) if !places.have_all() => places.have(room),
             _ => true,
         });
     }

@@ -54,23 +54,25 @@ impl Adapter {
     pub(crate) fn admits(&self, sid: Sid, id: SocketId) {
         let pid = self.pid_of(sid).map(|pid| pid.reveal().into());
         self.context.transports().admit_as(sid, self.namespace(), id, pid);
-        self.steps(sid, Step::AtTheDoor);
+        if let Some(member) = self.members.read().get(sid) {
+            member.reach.enters(Step::AtTheDoor);
+        }
     }
 
     /// The socket is in the namespace now, and packets reach it.
     pub(crate) fn admitted(&self, sid: Sid) {
         self.context.transports().joined(sid);
-        self.steps(sid, Step::Inside);
-        // The reason for a cut is found there later, when the transport is unknown already.
         if let Some(member) = self.members.read().get(sid) {
+            member.reach.enters(Step::Inside);
+            // The reason for a cut is found there later, when the transport is unknown already.
             member.reach.load(sid, self.context.transports());
         }
     }
 
-    fn steps(&self, sid: Sid, step: Step) {
-        if let Some(member) = self.members.read().get(sid) {
-            member.reach.enters(step);
-        }
+    /// Whether events pass this socket by. Without recovery nobody has to look.
+    fn is_gated(&self, sid: Sid) -> bool {
+        let is_gated = || self.members.read().get(sid).is_some_and(|it| it.reach.is_gated());
+        self.recovers() && is_gated()
     }
 
     /// What waits because of a socket's client, see [`Transports::load`].
@@ -85,8 +87,7 @@ impl Adapter {
         let is_volatile = options.has_flag(BroadcastFlags::Volatile);
         let is_broadcast = options.has_flag(BroadcastFlags::Broadcast);
         if let (Some(sid), true, false) = (options.sid, options.rooms.is_empty(), is_broadcast) {
-            let is_gated = self.members.read().get(sid).is_some_and(|it| it.reach.is_gated());
-            return match is_gated {
+            return match self.is_gated(sid) {
                 true => Delivered::default(),
                 false => self.deliver_to_one(packet, sid, is_volatile),
             };

@@ -16,7 +16,6 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use smallvec::SmallVec;
 use socketioxide_core::{
     Sid, Value,
     adapter::{BroadcastFlags, BroadcastOptions, Room},
@@ -72,7 +71,7 @@ pub(crate) enum NewSession {
     /// A new one.
     Fresh,
     /// One that has been waiting for its client.
-    Back(Box<Claim>),
+    Back(Claim),
 }
 
 /// The numbers of a namespace.
@@ -215,11 +214,8 @@ impl Adapter {
             }
             NewSession::Back(claim) => {
                 let (pid, from) = claim.begins();
-                let before = ledger.kept.bytes();
-                let Some(KeptSession { history, .. }) = ledger.kept.take(&pid) else {
-                    return false;
-                };
-                recovering.count_kept(ledger, before);
+                let (kept, _) = recovering.change_kept(ledger, |ledger| ledger.kept.take(&pid));
+                let Some(KeptSession { history, .. }) = kept else { return false };
                 let rooms: Vec<Room> = history.rooms().cloned().collect();
                 self.members.write().join(sid, &rooms);
                 self.local.add_all(sid, rooms);
@@ -254,25 +250,21 @@ impl Adapter {
         if ledger.live.get(&session.pid) == Some(&sid) {
             ledger.live.remove(&session.pid);
         }
-        let before = ledger.kept.bytes();
         let until = record.as_ref().and_then(|record| recovering.end_of(record));
-        let is_kept = match (record, until) {
-            (Some(record), Some(until)) => {
-                let history = session.history;
-                ledger.kept.keep(session.pid, KeptSession { record, history, until });
-                true
+        let kept = record.zip(until);
+        let is_kept = kept.is_some();
+        if let Some((record, until)) = kept {
+            let (pid, history) = (session.pid, session.history);
+            let keep = |ledger: &mut Ledger| {
+                ledger.kept.keep(pid, KeptSession { record, history, until });
+            };
+            let ((), mut is_over) = recovering.change_kept(ledger, keep);
+            while is_over {
+                let (ended, is_still) = recovering.change_kept(ledger, |it| it.kept.end_first());
+                is_over = is_still && ended.is_some();
+                self.are_kept_no_longer(ended);
             }
-            _ => false,
-        };
-        let mut is_over = recovering.count_kept(ledger, before);
-        let mut ended: SmallVec<[KeptSession; 4]> = SmallVec::new();
-        while is_over {
-            let before = ledger.kept.bytes();
-            let Some(first) = ledger.kept.end_first() else { break };
-            ended.push(first);
-            is_over = recovering.count_kept(ledger, before);
         }
-        self.are_kept_no_longer(ended);
         recovering.changed.notify_waiters();
         is_kept
     }
@@ -291,7 +283,7 @@ impl Adapter {
         options: &BroadcastOptions,
         rooms: &[Room],
     ) {
-        self.change_kept(ledger, options, |ledger, scope| {
+        self.change_selected(ledger, options, |ledger, scope| {
             ledger.kept.join(scope, rooms, ledger.log.head());
         });
     }
@@ -303,7 +295,7 @@ impl Adapter {
         options: &BroadcastOptions,
         rooms: &[Room],
     ) {
-        self.change_kept(ledger, options, |ledger, scope| {
+        self.change_selected(ledger, options, |ledger, scope| {
             ledger.kept.leave(scope, rooms, ledger.log.head(), ledger.log.floor());
         });
     }
@@ -314,13 +306,13 @@ impl Adapter {
         ledger: &mut Option<MutexGuard<'_, Ledger>>,
         options: &BroadcastOptions,
     ) {
-        self.change_kept(ledger, options, |ledger, scope| {
+        self.change_selected(ledger, options, |ledger, scope| {
             let ended = ledger.kept.end(|session| session.history.is_meant(scope));
             self.are_kept_no_longer(ended);
         });
     }
 
-    fn change_kept(
+    fn change_selected(
         &self,
         ledger: &mut Option<MutexGuard<'_, Ledger>>,
         options: &BroadcastOptions,
@@ -329,26 +321,16 @@ impl Adapter {
         if let (Some(recovering), Some(ledger)) = (&self.recovering, ledger)
             && let Some(scope) = self.scope_of(options)
         {
-            let before = ledger.kept.bytes();
-            change(ledger, &scope);
-            recovering.count_kept(ledger, before);
+            recovering.change_kept(ledger, |ledger| change(ledger, &scope));
         }
     }
 
-    /// Ends the kept sessions with such rooms.
-    pub(super) fn kept_end_if(&self, have: impl Fn(&[Room]) -> bool) {
-        self.end_kept(|session| {
-            let rooms: Vec<Room> = session.history.rooms().cloned().collect();
-            have(&rooms)
-        });
-    }
-
-    fn end_kept(&self, selected: impl Fn(&KeptSession) -> bool) {
+    /// Ends the kept sessions in rooms of which one is such a room.
+    pub(super) fn kept_end_in(&self, is_such: impl Fn(&Room) -> bool) {
         if let Some(recovering) = &self.recovering {
-            let mut ledger = recovering.lock();
-            let before = ledger.kept.bytes();
-            let ended = ledger.kept.end(selected);
-            recovering.count_kept(&ledger, before);
+            let is_in = |session: &KeptSession| session.history.rooms().any(&is_such);
+            let end = |ledger: &mut Ledger| ledger.kept.end(is_in);
+            let (ended, _) = recovering.change_kept(&mut recovering.lock(), end);
             self.are_kept_no_longer(ended);
         }
     }
@@ -391,9 +373,7 @@ impl Adapter {
         let mut ledger = recovering.lock();
         let freed = ledger.log.forget_old(now);
         recovering.node.log_bytes.change(-freed.cast_signed());
-        let before = ledger.kept.bytes();
-        let ended = ledger.kept.end_due(now);
-        recovering.count_kept(&ledger, before);
+        let (ended, _) = recovering.change_kept(&mut ledger, |ledger| ledger.kept.end_due(now));
         drop(ledger);
         self.are_kept_no_longer(ended);
     }
@@ -412,10 +392,17 @@ impl Adapter {
 }
 
 impl Recovering {
-    /// Counts a change of the kept sessions for the node. Returns whether they are too many bytes.
-    fn count_kept(&self, ledger: &Ledger, before: usize) -> bool {
-        let change = ledger.kept.bytes().wrapping_sub(before).cast_signed();
-        self.node.kept_bytes.change(change)
+    /// Changes the kept sessions, and counts their memory for the node. Also returns whether it is
+    /// too much now.
+    fn change_kept<T>(
+        &self,
+        ledger: &mut Ledger,
+        change: impl FnOnce(&mut Ledger) -> T,
+    ) -> (T, bool) {
+        let before = ledger.kept.bytes();
+        let changed = change(ledger);
+        let by = ledger.kept.bytes().wrapping_sub(before).cast_signed();
+        (changed, self.node.kept_bytes.change(by))
     }
 
     /// When a session ends that is kept from now on. `None` if it cannot be kept at all.

@@ -30,14 +30,13 @@ pub(crate) struct Return {
 pub(crate) struct Claim {
     adapter: Arc<Adapter>,
     pid: Pid,
-    record: Option<Box<SocketRecord>>,
     from: Position,
     has_begun: bool,
 }
 
 /// A look for a session.
 enum Found {
-    Yours(Box<Claim>),
+    Yours(Box<SocketRecord>, Claim),
     /// Its old connection is still there.
     Live(Sid),
     /// Another connection is coming back to it.
@@ -46,11 +45,6 @@ enum Found {
 }
 
 impl Claim {
-    /// The socket as it was.
-    pub(crate) fn take_record(&mut self) -> Option<Box<SocketRecord>> {
-        self.record.take()
-    }
-
     pub(super) fn begins(mut self) -> (Pid, Position) {
         self.has_begun = true;
         (self.pid.clone(), self.from)
@@ -67,8 +61,8 @@ impl Drop for Claim {
 }
 
 impl Adapter {
-    /// Claims the session of a client that comes back by the connection `sid`. If its old
-    /// connection is still there, that is cut first.
+    /// Claims the session of a client that comes back by the connection `sid`, and returns it with
+    /// the socket as it was. If its old connection is still there, that is cut first.
     ///
     /// # Errors
     /// The reason why nothing is recovered.
@@ -77,7 +71,7 @@ impl Adapter {
         back: &Return,
         identity: &Identity,
         sid: Sid,
-    ) -> Result<Box<Claim>, NotRecovered> {
+    ) -> Result<(Box<SocketRecord>, Claim), NotRecovered> {
         let Some(recovering) = &self.recovering else { return Err(NotRecovered::Unknown) };
         let deadline = tokio::time::Instant::now() + TAKEOVER;
         loop {
@@ -86,7 +80,7 @@ impl Adapter {
             changed.as_mut().enable();
             let found = self.find(recovering, &mut recovering.lock(), back, identity);
             match found {
-                Found::Yours(claim) => return Ok(claim),
+                Found::Yours(record, claim) => return Ok((record, claim)),
                 Found::Not(reason) => return Err(reason),
                 Found::Live(old) if old == sid => return Err(NotRecovered::Unknown),
                 Found::Claimed => {}
@@ -137,6 +131,6 @@ impl Adapter {
         let record = Box::new(session.record.clone());
         ledger.kept.claim(pid);
         let (adapter, pid) = (self.clone(), pid.clone());
-        Found::Yours(Box::new(Claim { adapter, pid, record: Some(record), from, has_begun: false }))
+        Found::Yours(record, Claim { adapter, pid, from, has_begun: false })
     }
 }
