@@ -81,6 +81,7 @@ mod session_id;
 mod size;
 mod stall;
 mod stream;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -91,6 +92,7 @@ mod trusted_proxies;
 mod unread;
 mod upgraded;
 mod v3;
+mod watch;
 mod websocket;
 
 pub(crate) use admission::Limits;

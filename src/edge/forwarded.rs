@@ -32,6 +32,7 @@ use super::{
     session_id::Owner,
     transport::Phase,
     unread::Unread,
+    watch::Watch,
     websocket::accept_key,
 };
 
@@ -67,7 +68,7 @@ impl<A: Adapter> Edge<A> {
         parts: &Parts,
     ) -> Result<Response<Body>, Refusal> {
         let hop = self.way()?;
-        let watch = Watch::new(hop, to);
+        let watch = watched(hop, to);
         let mut forwarded = pin!(self.forward(Kind::Poll, to, parts, Bytes::new()));
         let answered = tokio::select! {
             answered = &mut forwarded => answered,
@@ -100,7 +101,7 @@ impl<A: Adapter> Edge<A> {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     {
         let hop = self.way()?;
-        let watch = Watch::new(hop, to);
+        let watch = watched(hop, to);
         let (body, _share) = self.read(body, to.client.ip()).await?;
         let forwarded = self.forward(Kind::Post, to, parts, body).await;
         watch.over();
@@ -201,30 +202,10 @@ fn release<A: Adapter>(edge: &Weak<Edge<A>>, id: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Cuts the session if it is dropped early: the client has broken off the request, or its body cannot
-/// be read. The session's node may not have heard of the request yet.
-struct Watch<'a> {
-    hop: &'a Hop,
-    to: &'a Elsewhere,
-    over: bool,
-}
-
-impl<'a> Watch<'a> {
-    fn new(hop: &'a Hop, to: &'a Elsewhere) -> Self {
-        Self { hop, to, over: false }
-    }
-
-    fn over(mut self) {
-        self.over = true;
-    }
-}
-
-impl Drop for Watch<'_> {
-    fn drop(&mut self) {
-        if !self.over {
-            tell_of_loss(self.hop, &self.to.node, &self.to.id, KillReason::PollAborted);
-        }
-    }
+/// Cuts the session if the client breaks off its request, or if the body cannot be read. The
+/// session's node may not have heard of the request yet.
+fn watched<'a>(hop: &'a Hop, to: &'a Elsewhere) -> Watch<impl FnMut() + 'a> {
+    Watch::new(|| tell_of_loss(hop, &to.node, &to.id, KillReason::PollAborted))
 }
 
 fn tell_of_loss(hop: &Hop, node: &str, id: &str, reason: KillReason) {

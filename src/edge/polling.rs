@@ -23,6 +23,7 @@ use super::{
     transport::{Phase, Transport, Turn, Turns},
     transports::Transports,
     unread::Unread,
+    watch::Watch,
 };
 
 impl<A: Adapter> Edge<A> {
@@ -40,7 +41,7 @@ impl<A: Adapter> Edge<A> {
         let sid = rewrite::sid_of_open(response.body()).ok_or(Refusal::Internal)?;
         self.transports.register(sid, &transport);
         // if the client leaves before it hears of its session, nobody else closes it
-        let watch = Watch::new(&self.transports, &transport);
+        let watch = watched(&self.transports, &transport);
         let id = self.ids.load().sign(sid);
         let body = std::str::from_utf8(response.body())
             .ok()
@@ -88,7 +89,7 @@ impl<A: Adapter> Edge<A> {
         let request =
             request::internal(Method::GET, &self.options.path, transport.v3, "polling", sid)
                 .ok_or(Refusal::Internal)?;
-        let watch = Watch::new(&self.transports, &transport);
+        let watch = watched(&self.transports, &transport);
         let response = tokio::select! {
             biased;
             response = self.ask_for_packets(&transport, request) => Some(response),
@@ -176,7 +177,7 @@ impl<A: Adapter> Edge<A> {
         }
         let _turn = self.turn(&transport, &polling.post)?;
         transport.seen(self.transports.now());
-        let watch = Watch::new(&self.transports, &transport);
+        let watch = watched(&self.transports, &transport);
         let read = tokio::select! {
             read = self.read(body, transport.peer) => read,
             () = transport.over() => Err(Refusal::BadRequest),
@@ -195,7 +196,7 @@ impl<A: Adapter> Edge<A> {
         let kind = parts.headers.get(header::CONTENT_TYPE);
         let Packets { bytes: body, closes } = transport.read_body(body, kind);
         let leaves = rewrite::leaves(&body, transport.v3);
-        let watch = Watch::new(&self.transports, &transport);
+        let watch = watched(&self.transports, &transport);
         let response = self.give_packets(&transport, sid, kind, body).await;
         watch.over();
         let (head, body) = response?.into_parts();
@@ -263,28 +264,12 @@ fn answer(mut response: Response<Bytes>) -> Response<Bytes> {
     response
 }
 
-/// Cuts the transport if it is dropped early: the client has broken off the request.
-struct Watch<'a> {
-    transports: &'a Transports,
-    transport: &'a Transport,
-    over: bool,
-}
-
-impl<'a> Watch<'a> {
-    fn new(transports: &'a Transports, transport: &'a Transport) -> Self {
-        Self { transports, transport, over: false }
-    }
-
-    fn over(mut self) {
-        self.over = true;
-    }
-}
-
-impl Drop for Watch<'_> {
-    fn drop(&mut self) {
+/// Cuts the transport if the client breaks off its request.
+fn watched<'a>(transports: &'a Transports, transport: &'a Transport) -> Watch<impl FnMut() + 'a> {
+    Watch::new(|| {
         // not in an upgrade, where the poll is about to end anyway
-        if !self.over && self.transport.phase() == Phase::Polling {
-            self.transports.kill_transport(self.transport, KillReason::PollAborted);
+        if transport.phase() == Phase::Polling {
+            transports.kill_transport(transport, KillReason::PollAborted);
         }
-    }
+    })
 }

@@ -17,37 +17,37 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::{request_line::Escaping, unread::Impatient};
+use super::{request_line::Escaping, tcp::Tcp, unread::Impatient};
 
 /// A connection, as `connection` gives it to hyper.
 pub(super) type ForHttp<S> = TokioIo<Escaping<Impatient<S>>>;
 
 /// A connection that was upgraded.
 pub(super) struct Connection {
-    stream: Stream,
+    stream: Tcp,
     /// What hyper has read behind the request, until it is read.
     early: Option<Box<[u8]>>,
 }
 
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
 impl Connection {
-    /// `None` for a connection that `connection` does not make.
+    /// The connection of a client. `None` for one that `connection` does not make.
     pub(super) fn of(upgraded: Upgraded) -> Option<Self> {
         let (stream, early) = match upgraded.downcast() {
             Ok(parts) => {
                 let (stream, early) = bare(parts);
-                (Stream::Plain(stream), early)
+                (Tcp::Plain(stream), early)
             }
             Err(other) => {
-                let (stream, early) = bare(other.downcast().ok()?);
-                (Stream::Tls(Box::new(stream)), early)
+                let (stream, early) = bare::<TlsStream<TcpStream>>(other.downcast().ok()?);
+                (Tcp::Tls(Box::new(stream.into())), early)
             }
         };
-        Some(Self { stream, early: Some(early).filter(|early| !early.is_empty()) })
+        Some(Self::new(stream, early))
+    }
+
+    /// A connection of which this was read already.
+    pub(super) fn new(stream: Tcp, early: Box<[u8]>) -> Self {
+        Self { stream, early: Some(early).filter(|early| !early.is_empty()) }
     }
 }
 
@@ -64,10 +64,7 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let Some(early) = self.early.take() else {
-            return match &mut self.stream {
-                Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-                Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-            };
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
         };
         let (now, later) = early.split_at(early.len().min(buf.remaining()));
         buf.put_slice(now);
@@ -78,45 +75,30 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
-        }
+        self.stream.is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

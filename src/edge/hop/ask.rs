@@ -7,7 +7,7 @@ use std::{collections::HashMap, future::Future, io, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use parking_lot::RwLock;
@@ -101,15 +101,7 @@ impl Hop {
         let busy = |_| (HopError::Busy, Outcome::Busy);
         let _turn = self.0.answerers.asking.acquire().await.map_err(busy)?;
         let target = self.question_target(name);
-        let errand = Errand {
-            kind: Kind::Question,
-            node,
-            method: Method::POST,
-            target: &target,
-            client: "",
-            headers: HeaderMap::new(),
-            body: question.clone(),
-        };
+        let errand = Errand::question(node, &target, question.clone());
         let sent = self.send(errand, Some(&question), patience).await;
         let Answer { response, proof, place, peer } =
             sent.map_err(|outcome| (outcome.into(), outcome))?;

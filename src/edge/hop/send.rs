@@ -51,6 +51,14 @@ pub(in crate::edge) struct Errand<'a> {
     pub(in crate::edge) body: Bytes,
 }
 
+impl<'a> Errand<'a> {
+    /// A question of this node itself.
+    pub(super) fn question(node: &'a str, target: &'a str, body: Bytes) -> Self {
+        let (kind, method, headers) = (Kind::Question, Method::POST, HeaderMap::new());
+        Self { kind, node, method, target, client: "", headers, body }
+    }
+}
+
 /// An answer, whose sender is not verified yet, and the place that it takes.
 pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
@@ -233,15 +241,7 @@ impl Hop {
     /// Which run of the node answers at this address, if it is that node.
     async fn run_at(&self, address: &str, node: &str) -> Option<Bytes> {
         let target = self.question_target(SIGN_OF_LIFE);
-        let errand = Errand {
-            kind: Kind::Question,
-            node,
-            method: Method::POST,
-            target: &target,
-            client: "",
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-        };
+        let errand = Errand::question(node, &target, Bytes::new());
         let (request, proof) = self.request(address, errand, Some(b""))?;
         let asked = async {
             let response = self.0.client.request(request).await.ok()?;

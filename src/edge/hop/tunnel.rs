@@ -19,8 +19,8 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Hop, turn_to_leave, wire::Wire};
-use crate::edge::upgraded::Connection;
+use super::{Hop, turn_to_leave};
+use crate::edge::{tcp::Tcp, upgraded::Connection};
 
 /// Tunnels at one time.
 const AT_ONCE: usize = 65_536;
@@ -85,50 +85,10 @@ impl Place {
     }
 }
 
-/// The connection itself. What was read of it already comes first.
-fn bare(upgraded: Upgraded) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send> {
-    let parts = upgraded.downcast::<TokioIo<Wire>>().ok()?;
-    Some(Early { early: parts.read_buf, inner: parts.io.into_inner() })
-}
-
-/// A connection of which something was read already.
-struct Early {
-    early: bytes::Bytes,
-    inner: Wire,
-}
-
-impl AsyncRead for Early {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.early.is_empty() {
-            return Pin::new(&mut this.inner).poll_read(cx, buf);
-        }
-        let now = this.early.split_to(this.early.len().min(buf.remaining()));
-        buf.put_slice(&now);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Early {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
-    }
+/// The connection to the other node.
+fn bare(upgraded: Upgraded) -> Option<Connection> {
+    let parts = upgraded.downcast::<TokioIo<Tcp>>().ok()?;
+    Some(Connection::new(parts.io.into_inner(), parts.read_buf[..].into()))
 }
 
 /// A connection that tells when nothing more comes from it.

@@ -24,30 +24,22 @@ use rustls::{
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsConnector;
+
+use crate::edge::tcp::Tcp;
 
 /// Longest time to connect, TLS included.
 const PATIENCE: Duration = Duration::from_millis(1500);
-
-/// A connection to another node.
-pub(super) enum Wire {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
 
 /// Opens connections for hyper's client.
 #[derive(Clone)]
 pub(super) struct Connector;
 
 impl tower_service::Service<Uri> for Connector {
-    type Response = TokioIo<Wire>;
+    type Response = TokioIo<Tcp>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Wire>>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Tcp>>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -61,7 +53,7 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-async fn open(uri: &Uri) -> io::Result<Wire> {
+async fn open(uri: &Uri) -> io::Result<Tcp> {
     let wrong = || io::Error::from(io::ErrorKind::InvalidInput);
     let host = uri.host().ok_or_else(wrong)?;
     // an address of version 6 stands in brackets
@@ -69,11 +61,11 @@ async fn open(uri: &Uri) -> io::Result<Wire> {
     let stream = TcpStream::connect((host, uri.port_u16().ok_or_else(wrong)?)).await?;
     stream.set_nodelay(true)?;
     if uri.scheme_str() != Some("https") {
-        return Ok(Wire::Plain(stream));
+        return Ok(Tcp::Plain(stream));
     }
     let name = ServerName::try_from(host.to_owned()).map_err(|_| wrong())?;
     let stream = TlsConnector::from(TLS.clone()).connect(name, stream).await?;
-    Ok(Wire::Tls(Box::new(stream)))
+    Ok(Tcp::Tls(Box::new(stream.into())))
 }
 
 static TLS: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
@@ -128,66 +120,8 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-impl Connection for Wire {
+impl Connection for Tcp {
     fn connected(&self) -> Connected {
         Connected::new()
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
     }
 }
