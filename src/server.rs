@@ -8,9 +8,11 @@ mod files;
 mod health;
 mod join;
 mod listen;
+mod local_cluster;
 pub(crate) mod metrics;
 mod observe;
 mod publisher;
+mod settings;
 mod workers;
 
 use std::{
@@ -25,9 +27,9 @@ use tokio::sync::OnceCell;
 pub use builder::Builder;
 pub use error::{BuildError, ServeError};
 pub use files::check_files;
-pub use join::LocalCluster;
 use join::Meeting;
 pub use listen::Bound;
+pub use local_cluster::LocalCluster;
 pub use publisher::{PublishError, Publisher};
 
 pub use crate::{
@@ -285,12 +287,12 @@ impl Switchboard {
     /// If the certificate cannot be used; the one in use stays, everything else is changed.
     pub fn reload(&self, config: &Config) -> Result<(), ServeError> {
         self.0.context.set_limits(config.limits.clone());
-        self.0.edge.set_limits(builder::admission(&config.limits));
+        self.0.edge.set_limits(settings::admission(&config.limits));
         self.0.api_keys.store(Arc::new(config.admin.api_keys.clone()));
         if !config.edge.secrets.is_empty() {
             // From now on these are the secrets, and not those on which the nodes agree.
             self.0.meeting.iter().for_each(Meeting::end_agreement);
-            self.0.edge.set_secrets(&builder::secrets(config));
+            self.0.edge.set_secrets(&settings::secrets(config));
         }
         match self.0.tls.get() {
             Some(tls) => tls.reload().map_err(|error| ServeError::Tls(Box::new(error))),

@@ -5,6 +5,7 @@ pub(crate) mod acks;
 pub(crate) mod nodes;
 #[allow(dead_code, reason = "recovery across nodes asks for it")]
 pub(crate) mod past;
+mod reaching;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,7 +23,7 @@ use socketioxide_core::{Value, adapter::Room};
 use tokio::time::Instant;
 
 use super::{
-    broker::{Broker, Channel, Disconnected, Mark, Topic},
+    broker::{Broker, Channel, Disconnected, Topic},
     codec::Codec,
     log::{EntryId, Returned},
     marks::Marks,
@@ -321,15 +322,6 @@ impl Peers {
         tracing::error!(namespace, %error, "not sent to the other nodes");
     }
 
-    /// Watches whether messages from now on reach the others.
-    pub(crate) fn reaching(&self) -> Reaching<'_> {
-        Reaching { peers: self, mark: self.broker.mark(), unsendable: self.unsendable() }
-    }
-
-    fn unsendable(&self) -> u64 {
-        self.counts.unsendable.load(Ordering::Relaxed)
-    }
-
     /// Looks at the list of nodes from time to time, so that every node is known before it is taken
     /// for dead. There are early looks after the start, and after the first sight of a stranger.
     pub(crate) async fn keep_members(self: Arc<Self>) {
@@ -468,29 +460,6 @@ pub(crate) struct Hearing<'a> {
 impl Drop for Hearing<'_> {
     fn drop(&mut self) {
         self.topics.iter().for_each(|topic| self.peers.broker.unlisten(topic));
-    }
-}
-
-/// See [`Peers::reaching`].
-pub(crate) struct Reaching<'a> {
-    peers: &'a Peers,
-    mark: Mark,
-    unsendable: u64,
-}
-
-impl Reaching<'_> {
-    /// Waits until every message has been taken. The loss of another message meanwhile counts as a
-    /// failure, too.
-    ///
-    /// # Errors
-    /// If a message is not taken, or not in time.
-    pub(crate) async fn all(self) -> Result<(), Disconnected> {
-        let taken = self.peers.broker.taken(self.mark);
-        let taken = tokio::time::timeout(self.peers.timeout, taken).await;
-        match self.peers.unsendable() == self.unsendable {
-            true => taken.unwrap_or(Err(Disconnected)),
-            false => Err(Disconnected),
-        }
     }
 }
 

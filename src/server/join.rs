@@ -1,7 +1,6 @@
 //! The parts of a node that face the other nodes, assembled and started.
 
 use std::{
-    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Weak},
 };
@@ -14,12 +13,12 @@ use super::{
     Switchboard,
     addresses::{Advertised, Listed},
     error::{BuildError, ServeError},
+    local_cluster::LocalCluster,
 };
 use crate::{
     cluster::{
         broker::{
             Broker, Disconnected, Receive,
-            memory::MemoryHub,
             redis::{Kind, Pending, RedisBroker, StreamSettings},
         },
         codec::Codec,
@@ -29,8 +28,6 @@ use crate::{
     },
     config::{Config, OnMissed, OverLimit, Subscribe, WireProtocol},
     edge::Addresses,
-    future::BoxFuture,
-    id::NodeId,
     link::{
         client::Redis,
         rights::Rights,
@@ -50,72 +47,6 @@ use crate::{
         redis::{RedisDirectory, RedisOptions, tries as directory_tries},
     },
 };
-
-/// A cluster inside one process, for tests. Nodes built with clones of it speak to each other as
-/// they would through Redis.
-///
-/// The node that was built first handles changes of presence.
-///
-/// ```
-/// use switchboard::{Gateway, Switchboard, server::LocalCluster};
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let cluster = LocalCluster::default();
-/// let node = || Switchboard::builder().cluster(&cluster).gateway(Gateway::new("/")).build();
-/// let (one, two) = (node()?, node()?);
-/// // From here on `one` and `two` are apart, as without their Redis.
-/// cluster.interrupt(one.node());
-/// cluster.mend(one.node());
-/// # _ = two;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Default)]
-pub struct LocalCluster(Arc<Mutex<Local>>);
-
-#[derive(Default)]
-struct Local {
-    hub: MemoryHub,
-    directory: Option<Arc<MemoryDirectory>>,
-    names: HashMap<String, NodeId>,
-    /// The hub's numbers for the nodes.
-    members: HashMap<NodeId, u64>,
-    addresses: HashMap<String, Arc<str>>,
-    /// Signs the session ids of all nodes.
-    secret: Option<Vec<u8>>,
-}
-
-impl Addresses for LocalCluster {
-    fn address_of<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Option<Arc<str>>> {
-        Box::pin(std::future::ready(self.0.lock().addresses.get(node).cloned()))
-    }
-}
-
-impl LocalCluster {
-    /// Cuts a node off from the others, as a broken connection to Redis does: it does not hear
-    /// them, and its emits for their clients are dropped.
-    pub fn interrupt(&self, node: &NodeId) {
-        let local = self.0.lock();
-        if let Some(member) = local.members.get(node) {
-            local.hub.interrupt(*member);
-        }
-    }
-
-    /// Ends the interruption of a node.
-    pub fn mend(&self, node: &NodeId) {
-        let local = self.0.lock();
-        if let Some(member) = local.members.get(node) {
-            local.hub.mend(*member);
-        }
-    }
-}
-
-impl std::fmt::Debug for LocalCluster {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LocalCluster").field("nodes", &self.0.lock().names.len()).finish()
-    }
-}
 
 /// The parts that a node of a cluster needs.
 pub(super) struct ClusterParts {

@@ -12,6 +12,7 @@ mod here;
 mod ids;
 mod interest;
 mod members;
+mod membership;
 mod namespaces;
 mod reach;
 mod recovering;
@@ -39,7 +40,7 @@ use parking_lot::{Mutex, RwLock};
 use recovering::Recovering;
 pub(crate) use recovering::{NewSession, RecoveryCounts, Return};
 use rooms::RawUse;
-use socketioxide::{ProtocolVersion, adapter::Emitter, socket::Socket as RawSocket};
+use socketioxide::{adapter::Emitter, socket::Socket as RawSocket};
 use socketioxide_core::{
     Sid, Str,
     adapter::{
@@ -58,7 +59,7 @@ use crate::{
     edge::KillReason,
     id::SocketId,
     payload::{Payload, PayloadError},
-    sockets::{node::Context, record::SocketRecord},
+    sockets::node::Context,
 };
 
 /// Time for the disconnect packet to travel, a polling client's next request included, before the
@@ -226,56 +227,6 @@ impl Adapter {
         }
     }
 
-    /// Puts a socket of this node into rooms. Emits of this node reach it from now on, those of
-    /// others once [`settled`](Self::settled) has ended.
-    pub(crate) fn join(&self, sid: Sid, rooms: &[Room]) {
-        {
-            let mut ledger = self.recovering.as_ref().map(Recovering::lock);
-            // Under the lock that `exit` takes: a socket that has left joins nothing any more.
-            let mut members = self.members.write();
-            if !members.has(sid) {
-                return;
-            }
-            members.join(sid, rooms);
-            self.local.add_all(sid, rooms.to_vec());
-            if let Some(ledger) = &mut ledger {
-                ledger.joined(sid, rooms);
-            }
-        }
-        self.show_joined(sid, rooms);
-        if let Some(interest) = &self.interest {
-            interest.joined(rooms);
-        }
-    }
-
-    pub(crate) fn leave(&self, sid: Sid, room: Room) {
-        self.show_leaving(sid, &room);
-        {
-            let mut ledger = self.recovering.as_ref().map(Recovering::lock);
-            let mut members = self.members.write();
-            members.leave(sid, std::slice::from_ref(&room));
-            self.local.del(sid, room.clone());
-            if let Some(ledger) = &mut ledger {
-                ledger.left(sid, std::slice::from_ref(&room));
-            }
-        }
-        self.left([room]);
-    }
-
-    fn left(&self, rooms: impl IntoIterator<Item = Room>) {
-        if let Some(interest) = &self.interest {
-            interest.left(rooms);
-        }
-    }
-
-    /// Ends when the node hears of these joined rooms, or when the link is down; at the latest
-    /// after `redis.request_timeout`, so that a Redis that hangs does not hold up sockets for ever.
-    pub(crate) async fn settled(&self, rooms: &[Room]) {
-        if let (Some(peers), Some(_)) = (&self.peers, &self.interest) {
-            peers.settled(self.namespace(), rooms).await;
-        }
-    }
-
     /// Sends the other nodes a message about the sockets that `options` select, if any may be
     /// theirs.
     pub(crate) fn tell(&self, options: &BroadcastOptions, say: impl FnOnce(Selection) -> Message) {
@@ -283,89 +234,6 @@ impl Adapter {
             && let Some(to) = self.elsewhere(options)
         {
             peers.say(self.namespace(), &say(to));
-        }
-    }
-
-    fn look_after_interest(&self) {
-        if let Some(interest) = &self.interest {
-            let all = || {
-                let mut all = self.rooms_here(Selection::default().into());
-                all.extend(self.kept_rooms());
-                all
-            };
-            let is_empty = |room: &Room| !self.is_of_interest(room);
-            interest.look_after(self.raw.count(), is_empty, all);
-        }
-    }
-
-    /// Lists a socket that is about to enter. `false`: the session to which it comes back has just
-    /// been ended.
-    pub(crate) fn enter(
-        &self,
-        socket: &Arc<RawSocket<Self>>,
-        id: SocketId,
-        described_by: Weak<dyn Describe>,
-        session: Option<NewSession>,
-    ) -> bool {
-        let has_begun = {
-            let ledger = self.recovering.as_ref().map(Recovering::lock);
-            {
-                let mut members = self.members.write();
-                if members.enter(socket, id, described_by) {
-                    self.local.del_all(socket.id);
-                }
-            }
-            match (ledger, session) {
-                (Some(mut ledger), Some(session)) => {
-                    self.begin_session(&mut ledger, socket.id, session)
-                }
-                _ => true,
-            }
-        };
-        self.open();
-        if let Some(interest) = &self.interest
-            && socket.protocol() == ProtocolVersion::V4
-        {
-            interest.joined(&[self.name_by_connection(socket.id)]);
-        }
-        has_begun
-    }
-
-    /// Forgets a socket and its rooms. Another socket that has taken its id since stays. Its
-    /// session is kept for its client, if there is a `record` to keep.
-    pub(crate) fn exit(
-        &self,
-        sid: Sid,
-        socket: &Weak<RawSocket<Self>>,
-        rooms: &[Room],
-        record: Option<SocketRecord>,
-    ) {
-        let (member, is_kept) = {
-            let ledger = self.recovering.as_ref().map(Recovering::lock);
-            let member = {
-                let mut members = self.members.write();
-                let member = members.exit(sid, socket);
-                if member.is_some() {
-                    self.local.del_all(sid);
-                }
-                member
-            };
-            let is_kept = match (ledger, &member) {
-                (Some(mut ledger), Some(member)) => {
-                    let record = record.filter(|_| member.reach.may_return());
-                    self.end_session(&mut ledger, sid, record)
-                }
-                _ => false,
-            };
-            (member, is_kept)
-        };
-        if let Some(interest) = &self.interest {
-            if !is_kept {
-                interest.left(rooms.iter().cloned());
-            }
-            if member.is_some_and(|member| member.is_known_by_connection) {
-                interest.left([self.name_by_connection(sid)]);
-            }
         }
     }
 

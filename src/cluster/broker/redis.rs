@@ -17,6 +17,7 @@
 
 mod connections;
 mod in_step;
+mod kind;
 mod lane;
 mod listener;
 mod listening;
@@ -71,19 +72,18 @@ use self::{
     subscriptions::Subscriptions,
     too_big::BigFrames,
 };
-pub(crate) use self::{outgoing::Pending, streams::StreamSettings};
+pub(crate) use self::{kind::Kind, outgoing::Pending, streams::StreamSettings};
 use super::{
     Broker, BrokerCounts, Channel, Disconnected, Inbound, Mark, Topic, dispatcher::Dispatcher,
     lapses::Lapses,
 };
 use crate::{
     cluster::log::{EntryId, NewEntry, Returned},
-    config::WireProtocol,
     future::BoxFuture,
     link::{
         LinkError,
         refusal::{explain, explain_loss, link_error},
-        rights::{Rights, Try},
+        rights::Rights,
         state::{Link, LinkState},
         target::Target,
     },
@@ -92,65 +92,6 @@ use crate::{
 
 /// Longest time for a leaving node to send its waiting frames.
 const FLUSH: Duration = Duration::from_secs(3);
-
-/// The commands of Redis to use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// `PUBLISH`, `SUBSCRIBE`, `PSUBSCRIBE`.
-    Classic,
-    /// `SPUBLISH`, `SSUBSCRIBE` (Redis 7); no prefixes. In a Redis Cluster the load is spread, and
-    /// the order of frames is kept within a channel only.
-    Sharded,
-    /// Streams, and the commands of the classic kind for what is said only to those who are there.
-    Streams,
-}
-
-impl From<WireProtocol> for Kind {
-    fn from(protocol: WireProtocol) -> Self {
-        match protocol {
-            WireProtocol::Classic => Self::Classic,
-            WireProtocol::Sharded => Self::Sharded,
-            WireProtocol::Streams => Self::Streams,
-        }
-    }
-}
-
-impl Kind {
-    fn publish(self) -> &'static str {
-        match self {
-            Self::Classic | Self::Streams => "PUBLISH",
-            Self::Sharded => "SPUBLISH",
-        }
-    }
-
-    fn subscribe(self) -> &'static str {
-        match self {
-            Self::Classic | Self::Streams => "SUBSCRIBE",
-            Self::Sharded => "SSUBSCRIBE",
-        }
-    }
-
-    fn count(self) -> &'static str {
-        match self {
-            Self::Classic | Self::Streams => "PUBSUB|NUMSUB",
-            Self::Sharded => "PUBSUB|SHARDNUMSUB",
-        }
-    }
-
-    /// The commands of a broker, on channels without listeners. The right to listen needs no trial:
-    /// without it there is no link.
-    pub(crate) fn tries(self, prefix: &str) -> Vec<Try> {
-        let kinds: &[&str] = match self {
-            Self::Classic => &["", "-request", "-response"],
-            Self::Sharded | Self::Streams => &[""],
-        };
-        let channels = kinds.iter().map(|kind| format!("{prefix}{kind}#rights"));
-        let tries = channels.flat_map(|channel| {
-            [Try::new(self.publish(), &[&channel, ""]), Try::new(self.count(), &[&channel])]
-        });
-        tries.collect()
-    }
-}
 
 /// The path to the other nodes through Redis.
 ///

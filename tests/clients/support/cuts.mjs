@@ -142,8 +142,6 @@ export async function campaign(t, { travellers, speakers, cuts, pause = [100, 15
         made++;
       }
     }
-    // The last cut has its effect, if it has any: between two polls there is nothing to cut.
-    await new Promise((done) => setTimeout(done, 400));
   }));
   await beside;
   const settled = () => until(
