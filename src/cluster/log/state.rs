@@ -128,8 +128,12 @@ impl State {
         let Position { read, count } = position;
         // Entries that are gone, counted from the first one ever.
         let gone = self.added.map(|added| added.saturating_sub(self.length));
-        let is_other = match (self.added, count) {
-            (Some(added), Some(count)) => added < count,
+        // What was read is there, or gone: then the first entry that is there is behind all of it.
+        let has_what_was_read = self.first.is_none_or(|first| first <= read);
+        let is_other = match (self.added, gone, count) {
+            (Some(added), Some(gone), Some(count)) => {
+                added < count || (!has_what_was_read && gone < count)
+            }
             _ => false,
         };
         if self.last < read {
@@ -248,5 +252,12 @@ mod tests {
             State { last: id(30), first: Some(id(28)), length: 3, added: Some(3), ..nothing };
         let Finding::Replaced(position) = later.find(at(10), false) else { panic!() };
         assert_eq!(position, Position { read: id(10), count: Some(0) });
+        // by now as many as had been read of the former one, or more
+        for added in [10, 11, 500] {
+            let last = id(27 + added);
+            let later = State { last, length: added, added: Some(added), ..later };
+            let Finding::Replaced(position) = later.find(at(10), false) else { panic!("{added}") };
+            assert_eq!(later.find(position, false), Finding::Whole, "told once");
+        }
     }
 }
