@@ -1,9 +1,15 @@
-//! The places in a stream of Redis, which Node.js servers hand to their clients as offsets.
+//! The places in a log: those in a stream of Redis, which Node.js servers hand to their clients as
+//! offsets, and those in a log in memory.
 
 use std::{fmt, str::FromStr};
 
-/// The place of an entry: the id that Redis gave it, such as `1795490547421-0`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+use serde::{Deserialize, Serialize};
+
+/// The place of an entry: the id that Redis gave it, such as `1795490547421-0`. A log in memory
+/// counts its entries in `number`, and its `millis` are 0.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub(crate) struct EntryId {
     /// Milliseconds since the Unix epoch, by the clock of Redis.
     pub(crate) millis: u64,
@@ -14,6 +20,16 @@ pub(crate) struct EntryId {
 impl EntryId {
     /// Before every entry.
     pub(crate) const ZERO: Self = Self { millis: 0, number: 0 };
+
+    /// The entry of a log in memory with this number, which begins with 1.
+    pub(crate) fn numbered(number: u64) -> Self {
+        Self { millis: 0, number }
+    }
+
+    /// The next one in a log in memory.
+    pub(crate) fn next(self) -> Self {
+        Self { number: self.number + 1, ..self }
+    }
 }
 
 impl fmt::Display for EntryId {

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn at(number: u64) -> Position {
-        Position(number)
+        Position::numbered(number)
     }
 
     fn room(name: &str) -> Room {

@@ -151,11 +151,11 @@ mod tests {
 
     fn entry(number: u64, at: Instant, bytes: usize) -> Entry {
         let value = Value::Str("x".repeat(bytes).into(), None);
-        Entry { position: Position(number), at, value, scope: Scope::default() }
+        Entry { position: Position::numbered(number), at, value, scope: Scope::default() }
     }
 
     fn numbers(log: &Log, after: u64) -> Vec<u64> {
-        log.after(Position(after)).map(|entry| entry.position.0).collect()
+        log.after(Position::numbered(after)).map(|entry| entry.position.number).collect()
     }
 
     fn bounds(entries: usize) -> LogBounds {
@@ -164,19 +164,19 @@ mod tests {
 
     #[test]
     fn a_log_knows_what_it_has_lost() {
-        let (mut log, now) = (Log::new(bounds(3), Position(0)), Instant::now());
-        assert!(log.covers(Position(0)) && !log.covers(Position(1)));
+        let (mut log, now) = (Log::new(bounds(3), Position::numbered(0)), Instant::now());
+        assert!(log.covers(Position::numbered(0)) && !log.covers(Position::numbered(1)));
         (1..=5).for_each(|n| _ = log.append(entry(n, now, 10)));
         assert_eq!(numbers(&log, 0), [3, 4, 5]);
         assert_eq!(numbers(&log, 3), [4, 5]);
         assert!(numbers(&log, 5).is_empty());
-        let covered: Vec<_> = (0..=6).filter(|n| log.covers(Position(*n))).collect();
+        let covered: Vec<_> = (0..=6).filter(|n| log.covers(Position::numbered(*n))).collect();
         assert_eq!(covered, [2, 3, 4, 5]);
     }
 
     #[test]
     fn old_events_go_and_their_bytes_with_them() {
-        let (mut log, start) = (Log::new(bounds(0), Position(0)), Instant::now());
+        let (mut log, start) = (Log::new(bounds(0), Position::numbered(0)), Instant::now());
         let mut bytes = 0;
         for n in 1..=5 {
             bytes += log.append(entry(n, start + Duration::from_secs(n * 20), 1000));
@@ -186,6 +186,6 @@ mod tests {
         assert!(log.bytes() >= 4000);
         let freed = log.forget_old(start + Duration::from_secs(500));
         assert_eq!((freed.cast_signed(), log.bytes(), log.len()), (bytes, 0, 0));
-        assert!(log.covers(Position(5)) && !log.covers(Position(4)));
+        assert!(log.covers(Position::numbered(5)) && !log.covers(Position::numbered(4)));
     }
 }

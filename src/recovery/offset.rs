@@ -7,30 +7,23 @@
 use std::fmt::Write;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
-use serde::{Deserialize, Serialize};
 use socketioxide_core::Value;
 
 use super::entry_id::{EntryId, number_of};
 use crate::msgpack;
 
-/// A place in a log in memory: the one of an event, or behind it.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-pub(crate) struct Position(pub(crate) u64);
+/// A place in a log: the one of an event, or behind it.
+pub(crate) type Position = EntryId;
 
-impl Position {
-    /// The next one.
-    pub(crate) fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-}
-
-/// How one log writes its places: `<name of the log>.<number>`. Each log has a name of its own, so
-/// that the offset of another one, or of an earlier run, is not mistaken for its own.
+/// How one log writes its places.
 #[derive(Debug)]
-pub(crate) struct Offsets {
-    log: Box<str>,
+pub(crate) enum Offsets {
+    /// `<name of the log>.<number>`. Each log in memory has a name of its own, so that the offset of
+    /// another one, or of an earlier run, is not mistaken for its own.
+    InMemory { log: Box<str> },
+    /// As Redis and Node.js write them.
+    #[allow(dead_code, reason = "the next step constructs it")]
+    InStream,
 }
 
 /// A client's offset, as far as this log can tell.
@@ -52,23 +45,29 @@ impl Offsets {
     /// The offsets of a new log in memory.
     pub(crate) fn in_memory() -> Self {
         let name: [u8; NAME / 4 * 3] = rand::random();
-        Self { log: BASE64.encode(name).into() }
+        Self::InMemory { log: BASE64.encode(name).into() }
     }
 
     pub(crate) fn write(&self, position: Position) -> String {
         let mut text = String::with_capacity(24);
         // Writing to a string never fails.
-        let _ = write!(text, "{}.{}", self.log, position.0);
+        let _ = match self {
+            Self::InMemory { log } => write!(text, "{log}.{}", position.number),
+            Self::InStream => write!(text, "{position}"),
+        };
         text
     }
 
     pub(crate) fn read(&self, text: &str) -> Said {
-        match in_memory(text) {
-            Some((log, number)) if *log == *self.log => Said::Here(Position(number)),
-            Some(_) => Said::Elsewhere,
-            // Of a Node.js server that keeps its log in Redis.
-            None if text.parse::<EntryId>().is_ok() => Said::Elsewhere,
-            None => Said::Nonsense,
+        let in_memory = in_memory(text);
+        let in_stream = text.parse::<EntryId>().ok();
+        match (self, in_memory, in_stream) {
+            (Self::InMemory { log }, Some((name, number)), _) if *name == **log => {
+                Said::Here(Position::numbered(number))
+            }
+            (Self::InStream, _, Some(place)) => Said::Here(place),
+            (_, None, None) => Said::Nonsense,
+            _ => Said::Elsewhere,
         }
     }
 }
@@ -140,11 +139,17 @@ mod tests {
     #[test]
     fn an_offset_reads_back_in_its_own_log_and_no_other() {
         let (one, other) = (Offsets::in_memory(), Offsets::in_memory());
-        let position = Position(4821);
+        let position = Position::numbered(4821);
         let offset = one.write(position);
         assert_eq!(one.read(&offset), Said::Here(position));
         assert_eq!(other.read(&offset), Said::Elsewhere);
         assert_eq!(one.read("1795490547421-3"), Said::Elsewhere, "of a stream in Redis");
+
+        let in_stream: Position = "1795490547421-3".parse().expect("an id");
+        assert_eq!(Offsets::InStream.write(in_stream), "1795490547421-3");
+        assert_eq!(Offsets::InStream.read("1795490547421-3"), Said::Here(in_stream));
+        assert_eq!(Offsets::InStream.read(&offset), Said::Elsewhere);
+        assert_eq!(Offsets::InStream.read("hello"), Said::Nonsense);
     }
 
     #[test]

@@ -227,9 +227,9 @@ mod tests {
 
     fn session(number: u32, rooms: &[&str], until: Instant) -> KeptSession {
         let id = SocketId::numbered(number);
-        let mut history = History::new(Position(0));
-        history.join(&room(id.as_str()), Position(0));
-        rooms.iter().for_each(|name| _ = history.join(&room(name), Position(0)));
+        let mut history = History::new(Position::numbered(0));
+        history.join(&room(id.as_str()), Position::numbered(0));
+        rooms.iter().for_each(|name| _ = history.join(&room(name), Position::numbered(0)));
         let record = SocketRecord {
             id,
             namespace: "/".into(),
@@ -285,9 +285,9 @@ mod tests {
         let (mut kept, until) = (Kept::default(), Instant::now() + Duration::from_secs(9));
         kept.keep(Pid::random(), session(1, &["a"], until));
         kept.keep(Pid::random(), session(2, &["b"], until));
-        kept.join(&scope(&["a"]), &[room("c"), room("a")], Position(5));
+        kept.join(&scope(&["a"]), &[room("c"), room("a")], Position::numbered(5));
         assert!(kept.has_any_in("c"));
-        kept.leave(&scope(&[]), &[room("b")], Position(6), Position(0));
+        kept.leave(&scope(&[]), &[room("b")], Position::numbered(6), Position::numbered(0));
         assert!(!kept.has_any_in("b") && kept.has_any_in("a"));
         let ended = kept.end(|session| session.history.is_meant(&scope(&["c"])));
         assert_eq!(ended.len(), 1);
