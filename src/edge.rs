@@ -64,6 +64,7 @@ pub mod fuzzing;
 mod headers;
 mod hop;
 mod inbound;
+mod linger;
 mod load;
 mod outgoing;
 mod paced;

@@ -105,7 +105,7 @@ impl<A: Adapter> Connection<A> {
         let conversation = Conversation::default();
         let patience = self.edge.options.patience();
         let stream = Impatient::new(stream, patience, conversation.clone());
-        let (stream, body_length) = Escaping::new(stream);
+        let (stream, body_length) = Escaping::new(stream, self.edge.options.handshake_timeout);
         let service = service_fn(|request| {
             let answer = self.answer(request, &body_length);
             answer.inspect_ok(|response| conversation.answers(response))

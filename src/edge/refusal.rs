@@ -108,8 +108,9 @@ impl Refusal {
         if let Some(after) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }
-        // These end the connection. The rest of such a body is not worth reading, and a proxy that
-        // keeps its connection to a draining node would go on sending new clients here.
+        // These end the connection, as soon as the client has its answer. No request of the same
+        // client is wanted behind such a body, and a proxy that keeps its connection to a draining
+        // node would go on sending new clients here.
         if matches!(self, Self::TooLarge | Self::TooSlow | Self::Busy | Self::Draining) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -9,6 +9,9 @@
 //! Only bytes of a request line are changed, so its beginning must be certain: it is the first byte
 //! of the connection, or the byte after a body of known length. If more was read than that, the
 //! rest of the connection passes unchanged.
+//!
+//! So it is known here, too, whether a request was answered before its end. Then the connection is
+//! not closed under its client's hands, see [`Linger`].
 
 use std::{
     io,
@@ -18,11 +21,14 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::linger::Linger;
 
 /// No request has been read since the last one ended.
 const NOT_READ: u64 = u64::MAX;
@@ -99,13 +105,24 @@ pub(super) struct Escaping<S> {
     length: BodyLength,
     /// Escaped bytes that are not read yet.
     rest: BytesMut,
+    /// How long the rest of a request is waited for that was answered already.
+    patience: Duration,
+    /// Set once our side is closed.
+    linger: Option<Box<Linger>>,
 }
 
 impl<S> Escaping<S> {
-    pub(super) fn new(inner: S) -> (Self, BodyLength) {
+    /// `patience`: how long the rest of a request is waited for that was answered already.
+    pub(super) fn new(inner: S, patience: Duration) -> (Self, BodyLength) {
         let length = BodyLength::new();
-        let stream =
-            Self { inner, place: Place::Start, length: length.clone(), rest: BytesMut::new() };
+        let stream = Self {
+            inner,
+            place: Place::Start,
+            length: length.clone(),
+            rest: BytesMut::new(),
+            patience,
+            linger: None,
+        };
         (stream, length)
     }
 
@@ -186,7 +203,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Escaping<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Escaping<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Escaping<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -199,8 +216,30 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Escaping<S> {
         Pin::new(&mut self.get_mut().inner).poll_flush(cx)
     }
 
+    /// Ready when the last request has come to its end, too, or is not waited for any longer.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+        let this = self.get_mut();
+        let mut linger = match this.linger.take() {
+            Some(linger) => linger,
+            None => {
+                ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+                Box::new(Linger::new(this.patience))
+            }
+        };
+        loop {
+            this.look_for_the_end();
+            if this.place == Place::Start {
+                return Poll::Ready(Ok(()));
+            }
+            match linger.poll(cx, Pin::new(this)) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(Ok(())),
+                Poll::Pending => {
+                    this.linger = Some(linger);
+                    return Poll::Pending;
+                }
+            }
+        }
     }
 
     fn poll_write_vectored(
@@ -224,7 +263,7 @@ mod tests {
 
     /// What is read of these requests if each is answered before the next one comes.
     async fn read(requests: &[(&str, &HeaderMap)], piece: usize) -> String {
-        let (mut stream, length) = Escaping::new(Pieces::default());
+        let (mut stream, length) = Escaping::new(Pieces::default(), Duration::ZERO);
         let mut out = Vec::new();
         for (request, headers) in requests {
             stream.inner = Pieces::of(request.as_bytes(), piece);

@@ -129,8 +129,46 @@ for (const [name, server] of Object.entries(servers)) {
   });
 }
 
+const MB = 1_000_000;
+
+for (const [name, server] of Object.entries(servers)) {
+  describe(`a request that is answered before its end (${name})`, () => {
+    /** All that came back to a client that looks for an answer only after its last byte. */
+    async function sentWhole(t, head, length) {
+      const socket = tcp({ port: server.port, host: "127.0.0.1" });
+      t.after(() => socket.destroy());
+      const result = { answer: "", error: undefined };
+      socket.on("error", (error) => (result.error = error));
+      socket.pause();
+      await once(socket, "connect");
+      socket.write(`${head}\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: ${length}\r\n\r\n`);
+      const piece = Buffer.alloc(MB, "4");
+      for (let left = length; left > 0; left -= MB) {
+        await within(DEADLINE, "the request leaves", new Promise((left) => socket.write(piece, left)));
+      }
+      socket.on("data", (chunk) => (result.answer += chunk)).resume();
+      await until("an answer, or an error", () => result.answer.includes("\r\n\r\n") || result.error);
+      return result;
+    }
+    // Much more than the system keeps for a connection that nobody reads from.
+    const SIZE = 32 * MB;
+
+    it("reaches its client: an unknown session", async (t) => {
+      const { answer, error } = await sentWhole(t, "POST /socket.io/?EIO=4&transport=polling&sid=nobody HTTP/1.1", SIZE);
+      assert.equal(error, undefined);
+      assert.match(answer, /^HTTP\/1.1 400 /);
+    });
+
+    it("reaches its client: more than one may send", async (t) => {
+      const { sid } = await rawSession(server);
+      const { answer, error } = await sentWhole(t, `POST ${path(server, sid)} HTTP/1.1`, SIZE);
+      assert.equal(error, undefined);
+      assert.match(answer, /^HTTP\/1.1 413 /);
+    });
+  });
+}
+
 describe("bodies that are never finished", () => {
-  const MB = 1_000_000;
   const payload = "4".repeat(MB - 1);
 
   /** Sessions that have each sent all of a body but its last byte. */
