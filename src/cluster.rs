@@ -27,5 +27,4 @@ pub(crate) mod message;
 pub(crate) mod peers;
 pub(crate) mod questions;
 pub(crate) mod secrets;
-#[allow(dead_code, reason = "recovery across nodes asks for it")]
 pub(crate) mod sessions;

@@ -101,7 +101,7 @@ pub(crate) use bodies::BodyLimits;
 pub(crate) use client_files::ClientFiles;
 pub(crate) use connection::serve_connection;
 pub(crate) use headers::Headers;
-pub(crate) use hop::{Addresses, Hop, HopCounts, HopOptions};
+pub(crate) use hop::{Addresses, Hop, HopCounts, HopError, HopOptions, Unanswered};
 #[cfg(any(test, fuzzing))]
 pub(crate) use inbound::{Inbound, Reader};
 pub(crate) use load::{Load, Room, Sent};

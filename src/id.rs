@@ -79,6 +79,15 @@ impl SocketId {
         Self(id)
     }
 
+    /// The id that a text names: one of ours, or of a Node.js server, whose client may have come to
+    /// this server with its session. Ordinary text of 20 characters may have this form, too, so what
+    /// names a socket is looked up.
+    pub(crate) fn named(text: &str) -> Option<Self> {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        let id: [u8; LENGTH] = text.as_bytes().try_into().ok()?;
+        id.iter().all(is_plain).then_some(Self(id))
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         // Characters of base64 by construction.
@@ -155,7 +164,7 @@ impl Serialize for SocketId {
 impl<'de> Deserialize<'de> for SocketId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
+        Self::named(&text).ok_or_else(|| de::Error::custom(NotASocketId))
     }
 }
 

@@ -6,12 +6,14 @@
 //! Socket.IO 4.6 has brought recovery to the protocol: CONNECT tells the client a secret `pid`, each
 //! event that counts ends with an offset, and a client that comes back says both.
 
+mod changes;
 mod entry_id;
 mod history;
 mod log;
 mod offset;
 mod pid;
 
+pub(crate) use changes::{Change, Changed, Changes};
 pub(crate) use entry_id::EntryId;
 pub(crate) use history::History;
 pub(crate) use log::{Entry, Log, LogBounds, Scope};

@@ -10,6 +10,7 @@ pub(crate) mod missed;
 pub(crate) mod node;
 pub mod record;
 pub(crate) mod relay;
+pub(crate) mod roaming;
 pub(crate) mod socket;
 pub(crate) mod watch;
 

@@ -4,8 +4,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use switchboard::config::{
-    AdminUi, AdminUiMode, AuthMode, Config, DEV_SECRET, Legacy, Loaded, NOT_YET, Parser, Sources,
-    load,
+    AdminUi, AdminUiMode, AuthMode, Config, DEV_SECRET, Legacy, Loaded, Parser, Sources, load,
 };
 
 const LONG: &str = "a-secret-of-more-than-thirty-two-bytes";
@@ -286,8 +285,7 @@ fn what_is_not_served_yet_is_refused_by_name_from_any_source() {
     const REASON: &str = "store.url: not available yet (this version stores no messages)";
     let variable = from_env([("SWITCHBOARD_STORE__URL", "sqlite:x")]);
     assert_eq!(problem(&variable), format!("{REASON} (SWITCHBOARD_STORE__URL)"));
-    let path =
-        file("not-yet.toml", "store.url = 'x:'\ninbox.ttl = '1m'\nredis.session_prefix = 'x'\n");
+    let path = file("not-yet.toml", "store.url = 'x:'\ninbox.ttl = '1m'\noutbox.table = 'x'\n");
     let all = problems(&Sources::new().file(path));
     assert_eq!(all.len(), 3, "{all:#?}");
     assert!(all.iter().all(|p| p.contains("not available yet")), "{all:#?}");
@@ -297,24 +295,16 @@ fn what_is_not_served_yet_is_refused_by_name_from_any_source() {
 fn a_key_whose_feature_is_not_there_is_not_called_unknown() {
     let path = file(
         "later.toml",
-        "[store]\nurl = 'sqlite:x'\n[redis]\nsession_prefix = 'x'\n[[rooms.history]]\nrooms = 'a'\n",
+        "[store]\nurl = 'sqlite:x'\n[outbox]\ntable = 'x'\n[[rooms.history]]\nrooms = 'a'\n",
     );
     let all = problems(&Sources::new().file(path));
-    for key in ["store", "redis.session_prefix", "rooms.history"] {
+    for key in ["store", "outbox", "rooms.history"] {
         let start = format!("{key}: not available yet (");
         assert!(all.iter().any(|problem| problem.starts_with(&start)), "{key}: {all:#?}");
     }
     assert_eq!(all.len(), 3, "{all:#?}");
     let variable = problem(&from_env([("SWITCHBOARD_INBOX__TTL", "1d")]));
     assert!(variable.starts_with("inbox.ttl: not available yet ("), "{variable}");
-}
-
-#[test]
-fn what_is_not_served_yet_may_be_given_its_default() {
-    let path =
-        file("not-yet-default.toml", "redis.url = ''\nredis.session_prefix = 'sio:session:'\n");
-    assert_eq!(config(&Sources::new().file(path)), Config::default());
-    assert!(NOT_YET.iter().any(|(key, _)| *key == "redis.session_prefix"));
 }
 
 #[test]

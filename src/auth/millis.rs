@@ -15,7 +15,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
 }
 
 /// Before the epoch there is nothing.
-fn since_epoch(at: SystemTime) -> u64 {
+pub(crate) fn since_epoch(at: SystemTime) -> u64 {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

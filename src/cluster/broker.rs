@@ -140,13 +140,11 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync + 'static {
     fn append(&self, entry: NewEntry, returned: Option<Returned>);
 
     /// Whether own entries come back in the order of the log.
-    #[allow(dead_code, reason = "recovery across nodes asks for it")]
     fn is_ordered(&self) -> bool {
         false
     }
 
     /// The place up to which this node has read the log of a namespace.
-    #[allow(dead_code, reason = "recovery across nodes asks for it")]
     fn read_up_to(&self, _namespace: &str) -> Option<EntryId> {
         None
     }

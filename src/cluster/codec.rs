@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use socketioxide_core::Value;
 
-pub(crate) use fields::{read_room, write_room};
+pub(crate) use fields::{read_room, to_json, write_room};
 pub(crate) use value::event_to_packet;
 
 use super::{
@@ -70,7 +70,6 @@ const FRAME_DEPTH: usize = MAX_DEPTH + 8;
 ///
 /// # Errors
 /// If it makes no sense.
-#[allow(dead_code, reason = "recovery across nodes asks for it")]
 pub(crate) fn read_logged(entry: &Entry) -> Result<Message, DecodeError> {
     streams::message(entry)
 }

@@ -21,7 +21,6 @@ pub(crate) struct Envelope {
     pub(crate) from: Option<String>,
     pub(crate) message: Message,
     /// The message's place in the log, if it has one.
-    #[allow(dead_code, reason = "recovery across nodes asks for it")]
     pub(crate) at: Option<EntryId>,
 }
 

@@ -3,7 +3,6 @@
 
 pub(crate) mod acks;
 pub(crate) mod nodes;
-#[allow(dead_code, reason = "recovery across nodes asks for it")]
 pub(crate) mod past;
 mod reaching;
 
@@ -231,14 +230,12 @@ impl Peers {
     }
 
     /// Whether own messages come back in the order of the log, see [`submit`](Self::submit).
-    #[allow(dead_code, reason = "recovery across nodes asks for it")]
     pub(crate) fn is_ordered(&self) -> bool {
         self.broker.is_ordered()
     }
 
     /// Sends an event as [`broadcast`](Self::broadcast) does, and calls `returned` when it is its
     /// turn among the messages of all nodes. Without such an order that is at once.
-    #[allow(dead_code, reason = "recovery across nodes asks for it")]
     pub(crate) fn submit(
         &self,
         namespace: &str,
@@ -252,7 +249,6 @@ impl Peers {
     }
 
     /// The place up to which this node has read the log of a namespace, and delivered it.
-    #[allow(dead_code, reason = "recovery across nodes asks for it")]
     pub(crate) fn read_up_to(&self, namespace: &str) -> Option<EntryId> {
         self.broker.read_up_to(namespace)
     }
@@ -287,17 +283,36 @@ impl Peers {
 
     /// Sends a message to the other nodes.
     pub(crate) fn say(&self, namespace: &str, message: &Message) {
+        self.say_in_turn(namespace, message, None);
+    }
+
+    /// Sends a message as [`say`](Self::say) does, and calls `returned` as [`submit`](Self::submit)
+    /// does.
+    pub(crate) fn say_in_turn(
+        &self,
+        namespace: &str,
+        message: &Message,
+        mut returned: Option<Returned>,
+    ) {
         if let Some(to) = message.changes() {
             self.marks.mark(namespace, to);
         }
-        match self.codec.entry(namespace, message) {
-            Ok(Some(entry)) => return self.broker.append(entry, None),
-            Ok(None) => {}
-            Err(error) => return self.cannot_send(namespace, &error),
+        let sent = match self.codec.entry(namespace, message) {
+            Ok(Some(entry)) => {
+                self.broker.append(entry, returned.take());
+                Ok(())
+            }
+            Ok(None) => self
+                .codec
+                .encode(namespace, message, None)
+                .map(|(channel, frame)| self.broker.publish(&channel, frame.into())),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sent {
+            self.cannot_send(namespace, &error);
         }
-        match self.codec.encode(namespace, message, None) {
-            Ok((channel, frame)) => self.broker.publish(&channel, frame.into()),
-            Err(error) => self.cannot_send(namespace, &error),
+        if let Some(returned) = returned {
+            returned(None);
         }
     }
 

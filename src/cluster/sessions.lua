@@ -30,6 +30,10 @@ elseif did == 'take' then
   redis.call('SET', KEYS[2], string.format('%d:', turn + 1), 'PX', ARGV[2])
   if #record > tonumber(ARGV[3]) then return false end
   return { record, turn + 1 }
+elseif did == 'look' then
+  local record = redis.call('GET', KEYS[1])
+  if not record or #record > tonumber(ARGV[2]) then return false end
+  return record
 else
   if not overtaken(tonumber(ARGV[2])) then redis.call('DEL', KEYS[1], KEYS[2]) end
   return false

@@ -57,6 +57,9 @@ pub(crate) trait Sessions: fmt::Debug + Send + Sync {
         keep: Duration,
     ) -> BoxFuture<'_, Result<Put, Unreachable>>;
 
+    /// Looks at a session, which stays where it is.
+    fn look(&self, pid: &str) -> BoxFuture<'_, Result<Option<Session>, Unreachable>>;
+
     /// Takes a session, which is not there for anybody else afterwards. `keep` is as for
     /// [`put`](Self::put): for that long earlier owners write in vain.
     fn take(&self, pid: &str, keep: Duration) -> BoxFuture<'_, Result<Option<Taken>, Unreachable>>;
@@ -159,6 +162,19 @@ impl Sessions for RedisSessions {
                 true => Put::Written,
                 false => Put::Overtaken,
             })
+        })
+    }
+
+    fn look(&self, pid: &str) -> BoxFuture<'_, Result<Option<Session>, Unreachable>> {
+        let pid = pid.to_owned();
+        Box::pin(async move {
+            if !is_pid(&pid) {
+                return Ok(None);
+            }
+            let record: Option<Vec<u8>> =
+                self.run(&pid, &[b"look", MAX_RECORD.to_string().as_bytes()]).await?;
+            let session = record.and_then(|record| Session::read(&record));
+            Ok(session.filter(|session| session.pid == pid))
         })
     }
 

@@ -14,15 +14,9 @@ use super::{
 /// Keys, or whole sections, that this version does not serve yet, each with the reason. Giving one
 /// is an error that names it, so that nobody relies on a missing feature. A key that has a default
 /// may be set to it.
-pub const NOT_YET: &[(&str, &str)] = &[
-    ("redis.session_prefix", NO_SESSIONS),
-    ("store", NO_STORE),
-    ("inbox", NO_STORE),
-    ("outbox", NO_STORE),
-    ("rooms.history", NO_STORE),
-];
+pub const NOT_YET: &[(&str, &str)] =
+    &[("store", NO_STORE), ("inbox", NO_STORE), ("outbox", NO_STORE), ("rooms.history", NO_STORE)];
 
-const NO_SESSIONS: &str = "this version keeps no sessions in Redis";
 const NO_STORE: &str = "this version stores no messages";
 
 /// The keys that a running server takes from a reloaded configuration. All others need a restart.

@@ -26,6 +26,15 @@ impl EntryId {
         Self { millis: 0, number }
     }
 
+    /// The place right before this one.
+    pub(crate) fn before(self) -> Self {
+        match (self.millis, self.number) {
+            (0, 0) => self,
+            (millis, 0) => Self { millis: millis - 1, number: u64::MAX },
+            (millis, number) => Self { millis, number: number - 1 },
+        }
+    }
+
     /// The next one in a log in memory.
     pub(crate) fn next(self) -> Self {
         Self { number: self.number + 1, ..self }

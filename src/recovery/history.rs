@@ -29,6 +29,9 @@ pub(crate) struct History {
     start: Position,
     /// Up to here stays may have been forgotten.
     known_since: Position,
+    /// The last event that was sent to the socket, as of `seen`. Nothing between the two was.
+    last: Position,
+    seen: Position,
     /// Each present room, with the place behind which its events are for the socket.
     rooms: HashMap<Room, Position>,
     ended: VecDeque<Stay>,
@@ -48,6 +51,24 @@ impl History {
     /// Whether it is known what was for the socket behind this place.
     pub(crate) fn knows(&self, position: Position) -> bool {
         position >= self.known_since
+    }
+
+    /// The last event that was sent to the socket until `now`, or the default if there was none.
+    pub(crate) fn was_sent(&mut self, last: Position, now: Position) {
+        self.last = self.last.max(last);
+        self.seen = self.seen.max(now);
+    }
+
+    /// The place from which a client goes on that has everything up to `place`. A client to which
+    /// nothing has been sent for long needs nothing that the log has lost since.
+    pub(crate) fn continues_from(&self, place: Position) -> Position {
+        let place = place.max(self.start);
+        if place >= self.last { place.max(self.seen) } else { place }
+    }
+
+    /// Nobody continues this session from before this place.
+    pub(crate) fn forget_until(&mut self, place: Position) {
+        self.known_since = self.known_since.max(place);
     }
 
     /// The present rooms.
@@ -84,9 +105,14 @@ impl History {
 
     /// Whether an event was for this socket.
     pub(crate) fn gets(&self, entry: &Entry) -> bool {
-        let Scope { rooms, except } = &entry.scope;
-        let was_in = |room: &Room| self.was_in(room, entry.position);
-        entry.position > self.start
+        self.has_for(entry.position, &entry.scope)
+    }
+
+    /// Whether an event at this place was for this socket.
+    pub(crate) fn has_for(&self, at: Position, scope: &Scope) -> bool {
+        let Scope { rooms, except } = scope;
+        let was_in = |room: &Room| self.was_in(room, at);
+        at > self.start
             && (rooms.is_empty() || rooms.iter().any(was_in))
             && !except.iter().any(was_in)
     }
@@ -180,6 +206,20 @@ mod tests {
             history.leave(&room("a"), at(n + 1), at(n));
         }
         assert!(history.knows(at(0)) && history.ended.len() <= 2);
+    }
+
+    #[test]
+    fn a_quiet_client_needs_nothing_from_before() {
+        let mut history = History::new(at(10));
+        assert_eq!(history.continues_from(at(3)), at(10));
+        history.was_sent(Position::default(), at(90));
+        assert_eq!(history.continues_from(at(10)), at(90), "nothing was ever sent");
+        history.was_sent(at(95), at(200));
+        for (place, from) in [(90, 90), (94, 94), (95, 200), (150, 200), (201, 201)] {
+            assert_eq!(history.continues_from(at(place)), at(from));
+        }
+        history.was_sent(Position::default(), at(150));
+        assert_eq!(history.continues_from(at(95)), at(200), "an older word changes nothing");
     }
 
     #[test]

@@ -22,7 +22,6 @@ pub(crate) enum Offsets {
     /// another one, or of an earlier run, is not mistaken for its own.
     InMemory { log: Box<str> },
     /// As Redis and Node.js write them.
-    #[allow(dead_code, reason = "the next step constructs it")]
     InStream,
 }
 

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     admin_ui::{self, AdminUi},
-    cluster::peers::Peers,
-    config::{self, Config},
+    cluster::{peers::Peers, sessions::RedisSessions},
+    config::{self, Config, WireProtocol},
     edge::Edge,
     future::BoxFuture,
     gateway::{
@@ -30,11 +30,13 @@ use crate::{
         interceptor::Interceptor,
     },
     id::NodeId,
+    link::client::Redis,
     payload::Parser,
     sockets::{
         adapter::{Adapter, Adapters, Paths, State},
         farewell,
-        node::Context,
+        node::{Context, Recovery},
+        roaming::Roaming,
         socket::Expiry,
     },
     telemetry::traces::Tracer,
@@ -312,15 +314,17 @@ impl Builder {
         let options = edge_options(&config, &context, meeting.as_ref())?;
         let edge = Edge::new(options, service, context.transports().clone());
 
+        // Before the namespaces are made, which write their sessions.
+        if let Some(recovery) = context.recovery() {
+            roam(&config, recovery, &context, &adapters, redis.as_ref().map(|(it, _)| it), &edge);
+            context.tasks.spawn(adapters.clone().look_after_recovery(context.clone()));
+        }
         let around = Surroundings {
             adapters: adapters.clone(),
             directory: directory.clone(),
             context: context.clone(),
             expiry: config.auth.revalidate.then(|| Expiry::start(&context)),
         };
-        if context.recovery().is_some() {
-            context.tasks.spawn(adapters.clone().look_after_recovery(context.clone()));
-        }
         for gateway in self.gateways {
             let mut gateway = gateway.build(&self.middlewares, &self.interceptors);
             gateway.measure(context.meters());
@@ -370,6 +374,36 @@ fn admin_ui(
     let secrets = secrets(config);
     let new = admin_ui::New { config: &config.admin_ui, secrets, context, adapters, peers };
     AdminUi::new(new).map(Some).map_err(BuildError::AdminUi)
+}
+
+/// Sessions are in Redis as well, where the log is.
+fn roam(
+    config: &Config,
+    recovery: &Recovery,
+    context: &Arc<Context>,
+    adapters: &Arc<Adapters>,
+    redis: Option<&Redis>,
+    edge: &Edge<Adapter>,
+) {
+    let Some(redis) = redis.filter(|_| config.redis.protocol == WireProtocol::Streams) else {
+        return;
+    };
+    let (prefix, patience) = (&config.redis.session_prefix, config.redis.request_timeout);
+    let sessions = Arc::new(RedisSessions::new(redis.clone(), prefix, patience));
+    let (hop, node) = (edge.hop().cloned(), context.node().clone());
+    let roaming = Roaming::new(sessions, hop, node, recovery.max_disconnection);
+    recovery.set_roaming(roaming.clone());
+    if let Some(hop) = edge.hop() {
+        adapters.release_for(hop);
+    }
+    let (weak, stop) = (Arc::downgrade(adapters), context.stop.clone());
+    context.tasks.spawn(async move {
+        let current = |namespace: &str, pid: &_| weak.upgrade()?.shared(namespace, pid);
+        let lost = |namespace: &str, pid: &_| {
+            weak.upgrade().into_iter().for_each(|all| all.have_lost(namespace, pid));
+        };
+        stop.run_until_cancelled(roaming.write_all(current, lost)).await
+    });
 }
 
 fn add(io: &SocketIo<Adapter>, entrance: Entrance) -> Result<(), BuildError> {

@@ -14,6 +14,9 @@ const NOTICE_HEAD_START: Duration = Duration::from_millis(100);
 /// How long requests for other nodes are waited for, once they have been asked to end.
 const TO_FORWARD: Duration = Duration::from_secs(2);
 
+/// Longest wait until the sessions of the clients that have left are in Redis.
+const TO_WRITE: Duration = Duration::from_secs(3);
+
 impl Switchboard {
     /// Drains the node. `/readyz` turns 503 at once. After `drain.grace` new handshakes get 503,
     /// and clients hear `server:draining`. Their connections are closed one by one over
@@ -90,6 +93,9 @@ impl Switchboard {
         while self.socket_count() > 0 || !self.0.context.transports().is_empty() || is_forwarding()
         {
             tick.tick().await;
+        }
+        if let Some(roaming) = self.0.context.recovery().and_then(|it| it.roaming()) {
+            let _ = tokio::time::timeout(TO_WRITE, roaming.is_idle()).await;
         }
         self.leave_cluster().await;
         // Ends tasks that run until the end, such as the listener to presence.

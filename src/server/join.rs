@@ -25,6 +25,7 @@ use crate::{
         log::{Entry, StreamNames},
         peers::{NewPeers, Peers, Roster, past::Past},
         secrets::Agreement,
+        sessions::RedisSessions,
     },
     config::{Config, OnMissed, OverLimit, Subscribe, WireProtocol},
     edge::Addresses,
@@ -368,6 +369,9 @@ impl Switchboard {
             let settings = &inner.config.redis;
             let mut tries = Kind::from(settings.protocol).tries(&settings.key_prefix);
             tries.extend(streams(&inner.config, true).iter().flat_map(StreamSettings::tries));
+            if context.recovery().is_some_and(|recovery| recovery.roaming().is_some()) {
+                tries.extend(RedisSessions::tries(&settings.session_prefix));
+            }
             tries.extend(directory_tries(&inner.config.redis.key_prefix));
             let (stop, patience) = (context.stop.clone(), inner.config.redis.request_timeout);
             context.tasks.spawn(async move {

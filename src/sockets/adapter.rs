@@ -19,6 +19,7 @@ mod recovering;
 mod rooms;
 mod selection;
 mod shown;
+mod turns;
 
 use std::{
     collections::HashSet,
@@ -59,12 +60,16 @@ use crate::{
     edge::KillReason,
     id::SocketId,
     payload::{Payload, PayloadError},
-    sockets::node::Context,
+    sockets::{node::Context, record::SocketRecord},
 };
 
 /// Time for the disconnect packet to travel, a polling client's next request included, before the
 /// connection below it is cut.
 const GOODBYE: Duration = Duration::from_millis(500);
+
+/// Longest wait of a disconnect for events that were sent before it, and have not come back from
+/// Redis yet.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long a client without sockets may keep its connection after its last one was disconnected.
 /// The official client closes it at once.
@@ -77,6 +82,9 @@ pub(crate) trait Describe: Send + Sync {
 
     /// Whose socket it is.
     fn identity(&self) -> Identity;
+
+    /// The socket as it can be written down, without its rooms.
+    fn record(&self) -> SocketRecord;
 }
 
 /// The parts of each adapter.
@@ -169,10 +177,47 @@ impl Adapter {
             Some(recovering) => self.deliver_logged(recovering, value, options),
             None => self.deliver(Packet::event(self.local.path().clone(), value), options),
         };
+        self.count_sent(delivered);
+        delivered
+    }
+
+    fn count_sent(&self, delivered: Delivered) {
         if delivered.queued > 0 && !self.hidden {
             self.context.meters().events_sent.add(delivered.queued as u64);
         }
-        delivered
+    }
+
+    /// Itself as the node lists it. `None` once the node has ended, or without a gateway.
+    fn itself(&self) -> Option<Arc<Self>> {
+        self.adapters.upgrade()?.get(self.namespace())
+    }
+
+    /// Puts the selected sockets of all nodes into rooms.
+    pub(crate) fn join_all(self: &Arc<Self>, options: BroadcastOptions, rooms: Vec<Room>) {
+        let said = rooms.clone();
+        let say = |to| Message::Join { to, rooms: said };
+        self.change(options, say, move |it, options, at| it.join_here(options, &rooms, at));
+    }
+
+    /// Takes the selected sockets of all nodes out of rooms.
+    pub(crate) fn leave_all(self: &Arc<Self>, options: BroadcastOptions, rooms: Vec<Room>) {
+        let said = rooms.clone();
+        let say = |to| Message::Leave { to, rooms: said };
+        self.change(options, say, move |it, options, at| it.leave_here(options, &rooms, at));
+    }
+
+    /// Disconnects the selected sockets of all nodes. Returns the number of those of this node.
+    pub(crate) fn disconnect_all(
+        self: &Arc<Self>,
+        options: BroadcastOptions,
+        close_transport: bool,
+    ) -> usize {
+        let count = self.sids_of(&options).len();
+        let say = |to| Message::Disconnect { to, close: close_transport };
+        self.change(options, say, move |it, options, at| {
+            it.disconnect_here(options, close_transport, at);
+        });
+        count
     }
 
     /// The selection of `options` on other nodes. `None` if it can only be sockets of this node.
@@ -201,14 +246,32 @@ impl Adapter {
     ) -> Result<(), PayloadError> {
         let value = payload.into_wire(self.context.parser())?;
         let packet = Packet::ack(self.local.path().clone(), value, ack_id);
-        self.deliver_to_one(packet, sid, false);
+        self.deliver_to_one(packet, sid, false, None);
         Ok(())
     }
 
     /// Disconnects a socket from the namespace. The client sees `io server disconnect`.
-    pub(crate) fn disconnect(&self, socket: Arc<RawSocket<Self>>, close_transport: bool) {
+    /// What this node has sent to Redis before reaches it first, unless Redis takes too long.
+    pub(crate) fn disconnect(
+        self: &Arc<Self>,
+        socket: Arc<RawSocket<Self>>,
+        close_transport: bool,
+    ) {
+        self.cannot_recover(socket.id);
+        let Some(turns) = self.turns().filter(|turns| turns.are_taken()) else {
+            return self.disconnect_now(socket, close_transport);
+        };
+        let (reached, all_sent) = tokio::sync::oneshot::channel();
+        turns.then(move || _ = reached.send(()));
+        let adapter = self.clone();
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(LAST_WORDS, all_sent).await;
+            adapter.disconnect_now(socket, close_transport);
+        });
+    }
+
+    fn disconnect_now(&self, socket: Arc<RawSocket<Self>>, close_transport: bool) {
         let sid = socket.id;
-        self.cannot_recover(sid);
         // A full queue refuses the packet, and the socket would stay connected. So it is cut off
         // instead.
         if socket.disconnect().is_err() {
@@ -280,7 +343,9 @@ impl CoreAdapter<Emitter> for Adapter {
         let hidden = state.hidden.as_deref() == Some(local.path().as_str());
         let has_gateway = state.paths.has(local.path());
         let recovery = state.context.recovery().filter(|_| is_real && has_gateway && !hidden);
-        let recovering = recovery.map(Recovering::new);
+        let is_ordered = peers.as_ref().is_some_and(|peers| peers.is_ordered());
+        let new = |recovery| Recovering::new(recovery, local.path(), is_ordered);
+        let recovering = recovery.map(new);
         Self {
             context: state.context.clone(),
             adapters: if is_real { Arc::downgrade(&state.adapters) } else { Weak::new() },
@@ -316,6 +381,13 @@ impl CoreAdapter<Emitter> for Adapter {
         packet: Packet,
         options: BroadcastOptions,
     ) -> Result<(), BroadcastError> {
+        if let PacketData::Event(value, None) | PacketData::BinaryEvent(value, None) = &packet.inner
+            && self.comes_back(&options)
+            && let Some(this) = self.itself()
+        {
+            this.submit(value, options, None);
+            return Ok(());
+        }
         if let PacketData::Event(value, _) | PacketData::BinaryEvent(value, _) = &packet.inner {
             let others = self.peers.as_ref().zip(self.elsewhere(&options));
             if let Some((peers, to)) = others {
@@ -353,8 +425,10 @@ impl CoreAdapter<Emitter> for Adapter {
         rooms: impl RoomParam,
     ) -> Result<(), Infallible> {
         let rooms: Vec<Room> = rooms.into_room_iter().collect();
-        self.tell(&options, |to| Message::Join { to, rooms: rooms.clone() });
-        self.join_here(&options, &rooms);
+        match self.itself() {
+            Some(this) => this.join_all(options, rooms),
+            None => self.join_here(&options, &rooms, None),
+        }
         Ok(())
     }
 
@@ -364,14 +438,18 @@ impl CoreAdapter<Emitter> for Adapter {
         rooms: impl RoomParam,
     ) -> Result<(), Infallible> {
         let rooms: Vec<Room> = rooms.into_room_iter().collect();
-        self.tell(&options, |to| Message::Leave { to, rooms: rooms.clone() });
-        self.leave_here(&options, &rooms);
+        match self.itself() {
+            Some(this) => this.leave_all(options, rooms),
+            None => self.leave_here(&options, &rooms, None),
+        }
         Ok(())
     }
 
     async fn disconnect_socket(&self, options: BroadcastOptions) -> Result<(), BroadcastError> {
-        self.tell(&options, |to| Message::Disconnect { to, close: false });
-        self.disconnect_here(&options, false);
+        match self.itself() {
+            Some(this) => this.disconnect_all(options, false),
+            None => self.disconnect_here(&options, false, None),
+        };
         Ok(())
     }
 

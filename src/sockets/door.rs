@@ -94,8 +94,16 @@ pub(crate) fn submit(
 
 /// The second step. Other nodes come first, so that an event is on its way to all before any client
 /// can react to it.
+///
+/// If the log of the namespace is in Redis, sockets of this node get the event when it comes back
+/// from there, in its place among those of others.
 pub(crate) fn deliver(start: Start<'_>, submitted: Submitted) {
     let Submitted { value, to, span } = submitted;
+    if let Start::Here(adapter) = start
+        && adapter.comes_back(&to)
+    {
+        return adapter.submit(&value, to, span.traceparent());
+    }
     if let (Some(peers), Some(others)) = (start.peers(), others(start, &to)) {
         let flags = Flags::of(&to, span.traceparent());
         peers.broadcast(start.namespace(), &value, &others, flags);

@@ -231,15 +231,16 @@ impl Emitter {
     pub fn disconnect(self, close_transport: bool) -> usize {
         let this = self.of_today();
         let sockets = this.lowered();
-        this.tell(&sockets, |to| Message::Disconnect { to, close: close_transport });
-        match this.start() {
-            Start::Here(adapter) => adapter.disconnect_here(&sockets, close_transport),
-            Start::Elsewhere { .. } => 0,
+        if let Start::Here(adapter) = this.start() {
+            return adapter.disconnect_all(sockets, close_transport);
         }
+        this.tell(&sockets, |to| Message::Disconnect { to, close: close_transport });
+        0
     }
 
     /// Puts these sockets into rooms, on every node. On this node it is done when this returns, on
-    /// the others when they hear of it.
+    /// the others when they hear of it. With recovery over Redis streams it has one place among all
+    /// messages, and is done when its turn has come.
     ///
     /// ```
     /// use switchboard::{Gateway, Switchboard};
@@ -255,9 +256,9 @@ impl Emitter {
         let rooms: Vec<Room> = rooms.into_iter().map(Into::into).collect();
         let this = self.of_today();
         let sockets = this.lowered();
-        this.tell(&sockets, |to| Message::Join { to, rooms: rooms.clone() });
-        if let Start::Here(adapter) = this.start() {
-            adapter.join_here(&sockets, &rooms);
+        match this.start() {
+            Start::Here(adapter) => adapter.join_all(sockets, rooms),
+            Start::Elsewhere { .. } => this.tell(&sockets, |to| Message::Join { to, rooms }),
         }
     }
 
@@ -277,9 +278,9 @@ impl Emitter {
         let rooms: Vec<Room> = rooms.into_iter().map(Into::into).collect();
         let this = self.of_today();
         let sockets = this.lowered();
-        this.tell(&sockets, |to| Message::Leave { to, rooms: rooms.clone() });
-        if let Start::Here(adapter) = this.start() {
-            adapter.leave_here(&sockets, &rooms);
+        match this.start() {
+            Start::Here(adapter) => adapter.leave_all(sockets, rooms),
+            Start::Elsewhere { .. } => this.tell(&sockets, |to| Message::Leave { to, rooms }),
         }
     }
 

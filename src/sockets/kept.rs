@@ -23,6 +23,10 @@ pub(crate) struct KeptSession {
     pub(crate) history: History,
     /// Nobody gets it after this.
     pub(crate) until: Instant,
+    /// The owner's turn in Redis.
+    pub(crate) turn: u64,
+    /// What came up to this place is not in the log of this node.
+    pub(crate) elsewhere: Position,
 }
 
 #[derive(Debug)]
@@ -148,7 +152,7 @@ impl Kept {
     }
 
     /// Ends the sessions whose time is over, and returns them.
-    pub(crate) fn end_due(&mut self, now: Instant) -> Vec<KeptSession> {
+    pub(crate) fn end_due(&mut self, now: Instant) -> Vec<(Pid, KeptSession)> {
         let mut ended = Vec::new();
         while let Some((at, _)) = self.due.first()
             && *at <= now
@@ -159,16 +163,19 @@ impl Kept {
     }
 
     /// Ends the session whose time would be over first.
-    pub(crate) fn end_first(&mut self) -> Option<KeptSession> {
+    pub(crate) fn end_first(&mut self) -> Option<(Pid, KeptSession)> {
         let (_, number) = self.due.first()?;
         let pid = self.by_number.get(number)?.clone();
-        self.remove(&pid)
+        self.remove(&pid).map(|session| (pid, session))
     }
 
     /// Ends the sessions that are selected, claimed ones included, and returns them.
-    pub(crate) fn end(&mut self, selected: impl Fn(&KeptSession) -> bool) -> Vec<KeptSession> {
-        let pids: Vec<Pid> = self.select(&selected);
-        pids.iter().filter_map(|pid| self.remove(pid)).collect()
+    pub(crate) fn end(
+        &mut self,
+        selected: impl Fn(&KeptSession) -> bool,
+    ) -> Vec<(Pid, KeptSession)> {
+        let pids = self.select(&selected).into_iter();
+        pids.filter_map(|pid| self.remove(&pid).map(|session| (pid, session))).collect()
     }
 
     fn select(&self, selected: impl Fn(&KeptSession) -> bool) -> Vec<Pid> {
@@ -176,29 +183,44 @@ impl Kept {
         chosen.map(|(pid, _)| pid.clone()).collect()
     }
 
-    /// The sessions that `scope` means join rooms.
-    pub(crate) fn join(&mut self, scope: &Scope, rooms: &[Room], at: Position) {
-        for pid in self.select(|session| session.history.is_meant(scope)) {
-            let Some(place) = self.sessions.get_mut(&pid) else { continue };
+    /// The session of this secret, claimed or not.
+    pub(crate) fn get(&self, pid: &Pid) -> Option<&KeptSession> {
+        self.sessions.get(pid).map(|place| &place.session)
+    }
+
+    /// The sessions that `scope` means join rooms. Returns their secrets.
+    pub(crate) fn join(&mut self, scope: &Scope, rooms: &[Room], at: Position) -> Vec<Pid> {
+        let joining = self.select(|session| session.history.is_meant(scope));
+        for pid in &joining {
+            let Some(place) = self.sessions.get_mut(pid) else { continue };
             for room in rooms {
                 if place.session.history.join(room, at) {
                     *self.rooms.entry(room.clone()).or_default() += 1;
                 }
             }
-            self.bytes = self.bytes.saturating_add_signed(place.remeasured(&pid));
+            self.bytes = self.bytes.saturating_add_signed(place.remeasured(pid));
         }
+        joining
     }
 
-    /// The sessions that `scope` means leave rooms.
-    pub(crate) fn leave(&mut self, scope: &Scope, rooms: &[Room], at: Position, floor: Position) {
-        for pid in self.select(|session| session.history.is_meant(scope)) {
-            let Some(place) = self.sessions.get_mut(&pid) else { continue };
+    /// The sessions that `scope` means leave rooms. Returns their secrets.
+    pub(crate) fn leave(
+        &mut self,
+        scope: &Scope,
+        rooms: &[Room],
+        at: Position,
+        floor: Position,
+    ) -> Vec<Pid> {
+        let leaving = self.select(|session| session.history.is_meant(scope));
+        for pid in &leaving {
+            let Some(place) = self.sessions.get_mut(pid) else { continue };
             let history = &mut place.session.history;
             let left: Vec<&Room> =
                 rooms.iter().filter(|room| history.leave(room, at, floor)).collect();
-            self.bytes = self.bytes.saturating_add_signed(place.remeasured(&pid));
+            self.bytes = self.bytes.saturating_add_signed(place.remeasured(pid));
             left.into_iter().for_each(|room| self.vacate(room));
         }
+        leaving
     }
 }
 
@@ -239,7 +261,7 @@ mod tests {
             connected_at: SystemTime::now(),
             traceparent: None,
         };
-        KeptSession { record, history, until }
+        KeptSession { record, history, until, turn: 1, elsewhere: Position::ZERO }
     }
 
     fn scope(rooms: &[&str]) -> Scope {
@@ -273,7 +295,7 @@ mod tests {
         }
         assert_eq!(kept.next_end(), Some(now + Duration::from_secs(1)));
         let ended = kept.end_due(now + Duration::from_secs(2));
-        let ids: Vec<_> = ended.iter().map(|session| session.record.id).collect();
+        let ids: Vec<_> = ended.iter().map(|(_, session)| session.record.id).collect();
         assert_eq!(ids, [SocketId::numbered(1), SocketId::numbered(2)]);
         assert!(kept.has_any_in("a"));
         assert!(kept.end_first().is_some() && kept.end_first().is_none());
@@ -291,7 +313,7 @@ mod tests {
         assert!(!kept.has_any_in("b") && kept.has_any_in("a"));
         let ended = kept.end(|session| session.history.is_meant(&scope(&["c"])));
         assert_eq!(ended.len(), 1);
-        assert_eq!(ended[0].record.id, SocketId::numbered(1));
+        assert_eq!(ended[0].1.record.id, SocketId::numbered(1));
         kept.end(|_| true);
         assert_eq!((kept.len(), kept.bytes(), kept.rooms().count()), (0, 0, 0));
     }

@@ -17,7 +17,7 @@ use crate::{
     id::NodeId,
     names::rooms::is_reserved,
     payload::Parser,
-    sockets::watch::Watch,
+    sockets::{roaming::Roaming, watch::Watch},
     telemetry::{meters::Meters, traces::Tracer},
 };
 
@@ -158,7 +158,6 @@ impl Context {
 }
 
 /// The bounds of recovery on this node.
-#[derive(Debug)]
 pub(crate) struct Recovery {
     pub(crate) max_disconnection: Duration,
     /// Events in the log of a namespace. 0: no limit.
@@ -167,6 +166,8 @@ pub(crate) struct Recovery {
     pub(crate) log_bytes: Bytes,
     /// The memory of all kept sessions.
     pub(crate) kept_bytes: Bytes,
+    /// Set if sessions are in Redis as well.
+    roaming: OnceLock<Arc<Roaming>>,
 }
 
 impl Recovery {
@@ -177,7 +178,18 @@ impl Recovery {
             max_packets: config.max_packets,
             log_bytes: bytes(),
             kept_bytes: bytes(),
+            roaming: OnceLock::new(),
         }
+    }
+
+    /// Sessions are in Redis as well. Called once, when the server is built.
+    pub(crate) fn set_roaming(&self, roaming: Arc<Roaming>) {
+        let _ = self.roaming.set(roaming);
+    }
+
+    /// The way of sessions to Redis and back.
+    pub(crate) fn roaming(&self) -> Option<&Arc<Roaming>> {
+        self.roaming.get()
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::sync::{Mutex, Semaphore};
 use crate::{
     cluster::{
         codec::{self, DecodeError},
-        log::Entry,
+        log::{Entry, EntryId},
         message::{Answer, Envelope, Event, Flags, Message, Selection},
         peers::{
             Peers,
@@ -211,7 +211,7 @@ impl Relay {
     fn apply(
         &self,
         adapter: &Arc<Adapter>,
-        Envelope { from, message, at: _ }: Envelope,
+        Envelope { from, message, at }: Envelope,
         bytes: usize,
     ) -> Effect {
         let asker = from.as_deref();
@@ -221,7 +221,7 @@ impl Relay {
         match message {
             Message::Broadcast { event, to, flags } => {
                 let _span = self.trace(adapter, || codec::event_name(&event), asker, flags);
-                return match self.deliver(adapter, &event, to, flags) {
+                return match self.deliver(adapter, &event, to, flags, at) {
                     Ok(Delivered { meant: 0, .. }) => Effect::MatchedNobody,
                     Ok(_) => Effect::Applied,
                     Err(_) => Effect::Malformed,
@@ -233,10 +233,10 @@ impl Relay {
                 let asked = self.ask_clients(adapter, from.clone(), request, &event, to, flags);
                 return if asked.is_ok() { Effect::Applied } else { Effect::Malformed };
             }
-            Message::Join { to, rooms } => adapter.join_here(&adapter.selected(to), &rooms),
-            Message::Leave { to, rooms } => adapter.leave_here(&adapter.selected(to), &rooms),
+            Message::Join { to, rooms } => adapter.join_here(&adapter.selected(to), &rooms, at),
+            Message::Leave { to, rooms } => adapter.leave_here(&adapter.selected(to), &rooms, at),
             Message::Disconnect { to, close } => {
-                adapter.disconnect_here(&adapter.selected(to), close);
+                adapter.disconnect_here(&adapter.selected(to), close, at);
             }
             Message::FetchSockets { request, to } => {
                 self.describe(adapter, from.clone(), request, |adapter| {
@@ -258,17 +258,17 @@ impl Relay {
             }
             Message::JoinOne { request, socket, room } => {
                 self.of_one(adapter, asker, request, &socket, |one| {
-                    adapter.join_here(&one, &[room]);
+                    adapter.join_here(&one, &[room], None);
                 });
             }
             Message::LeaveOne { request, socket, room } => {
                 self.of_one(adapter, asker, request, &socket, |one| {
-                    adapter.leave_here(&one, &[room]);
+                    adapter.leave_here(&one, &[room], None);
                 });
             }
             Message::DisconnectOne { request, socket, close } => {
                 self.of_one(adapter, asker, request, &socket, |one| {
-                    adapter.disconnect_here(&one, close);
+                    adapter.disconnect_here(&one, close, None);
                 });
             }
             Message::ServerSideEmit { request, event } => {
@@ -306,11 +306,12 @@ impl Relay {
         event: &Event,
         to: Selection,
         flags: Flags,
+        at: Option<EntryId>,
     ) -> Result<Delivered, PayloadError> {
         let mut options = adapter.selected(to);
         if flags.volatile {
             options.add_flag(BroadcastFlags::Volatile);
         }
-        Ok(adapter.deliver_here(self.packet(codec::event_to_packet(event))?, options))
+        Ok(adapter.deliver_from_log(self.packet(codec::event_to_packet(event))?, options, at))
     }
 }

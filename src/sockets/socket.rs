@@ -374,6 +374,19 @@ impl Describe for Inner {
     fn identity(&self) -> Identity {
         self.identity.read().clone()
     }
+
+    fn record(&self) -> SocketRecord {
+        let connected_at = self.restored.get().map_or(self.connected_at, |it| it.connected_at);
+        SocketRecord {
+            id: self.id(),
+            namespace: self.adapter.namespace().as_str().to_owned(),
+            identity: self.identity.read().clone(),
+            rooms: Vec::new(),
+            data: self.data.lock().to_map(),
+            connected_at,
+            traceparent: self.origin.traceparent().map(|trace| trace.to_string()),
+        }
+    }
 }
 
 /// A socket that may be gone.

@@ -197,11 +197,13 @@ pub(crate) enum NotRecovered {
     TooFarBehind,
     /// Its old connection has not ended in time.
     Busy,
+    /// Redis does not answer, so it is not known.
+    Unavailable,
 }
 
 impl NotRecovered {
-    pub(crate) const NAMES: [&str; 5] =
-        ["unknown", "other_owner", "bad_offset", "too_far_behind", "busy"];
+    pub(crate) const NAMES: [&str; 6] =
+        ["unknown", "other_owner", "bad_offset", "too_far_behind", "busy", "unavailable"];
 
     /// Its name in metrics and in the log.
     pub(crate) fn name(self) -> &'static str {

@@ -10,6 +10,7 @@ import * as msgpackParser from "socket.io-msgpack-parser";
 import { TRANSPORTS, ack, connected, disconnected } from "./support/clients.mjs";
 import { network } from "./support/proxies.mjs";
 import { RawSocket } from "./support/raw.mjs";
+import { redisFor } from "./support/redis.mjs";
 import { exampleForThisFile, freePorts, serverFor, serverForThisFile } from "./support/server.mjs";
 import { SECRET, seconds, token } from "./support/tokens.mjs";
 import { until } from "./support/waiting.mjs";
@@ -28,6 +29,9 @@ async function recovering(start, { recovery, ...more } = {}) {
 const json = await recovering(serverForThisFile);
 const msgpack = await recovering(serverForThisFile, { engine: { parser: "msgpack" } });
 const custom = await exampleForThisFile("recovery_server");
+// The log and the sessions are in Redis.
+const redis = await redisFor();
+const streams = await recovering(serverForThisFile, { redis: { url: redis.url, protocol: "streams" } });
 
 async function post(server, path, body) {
   const answer = await fetch(`${admins.get(server)}/api/v1${path}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
@@ -70,7 +74,7 @@ const isTheSame = (made) => {
 };
 const hears = (made, ...numbers) => until(() => `${JSON.stringify(numbers)} and not ${JSON.stringify(made.numbers())}`, () => made.numbers().length >= numbers.length).then(() => assert.deepEqual(made.numbers(), numbers));
 
-for (const [name, server, parser] of [["json", json, undefined], ["msgpack", msgpack, msgpackParser]]) {
+for (const [name, server, parser] of [["json", json, undefined], ["msgpack", msgpack, msgpackParser], ["over streams", streams, undefined]]) {
   describe(`a client that comes back (${name})`, () => {
     for (const [way, transports] of Object.entries(TRANSPORTS)) {
       it(`is the same socket, in its rooms, and hears what it has missed: ${way}`, async (t) => {
@@ -182,83 +186,87 @@ describe("in a namespace of a program", () => {
   }
 });
 
-describe("a new session, and no error, gets", () => {
-  it("who has left deliberately", async (t) => {
-    const made = await client(t, json);
-    await emit(json, [0]);
-    await hears(made, 0);
-    made.socket.disconnect();
-    await connected(made.socket.connect());
-    isNew(made);
-  });
-
-  it("whose user was disconnected by the API", async (t) => {
-    const made = await client(t, json, { auth: { token: await token("dave") } });
-    const gone = disconnected(made.socket);
-    await post(json, "/users/dave/disconnect", {});
-    assert.equal(await gone, "io server disconnect");
-    await connected(made.socket.connect());
-    isNew(made);
-  });
-
-  it("whose user was disconnected while the client was away", async (t) => {
-    const made = await client(t, json, { auth: { token: await token("erin") } });
-    await away(made, () => post(json, "/users/erin/disconnect", {}));
-    isNew(made);
-  });
-
-  for (const [who, auth] of [["another user", async () => ({ token: await token("mallory") })], ["nobody", async () => ({})]]) {
-    it(`who comes back as ${who}, and hears nothing of the first`, async (t) => {
-      const made = await client(t, json, { auth: { token: await token("frank") } });
-      await emit(json, [0], { all: false, users: ["frank"] });
+for (const [name, server] of [["in memory", json], ["over streams", streams]]) {
+  describe(`a new session, and no error, gets (${name})`, () => {
+    it("who has left deliberately", async (t) => {
+      const made = await client(t, server);
+      await emit(server, [0]);
       await hears(made, 0);
-      made.socket.auth = await auth();
-      await away(made, () => emit(json, [1], { all: false, users: ["frank"] }));
+      made.socket.disconnect();
+      await connected(made.socket.connect());
       isNew(made);
-      assert.ok(!(await ack(made.socket, "whoami")).rooms.includes("user:frank"));
-      assert.deepEqual(made.numbers(), [0]);
     });
-  }
 
-  it("who brings nonsense", async (t) => {
-    const text = "x".repeat(10_000);
-    for (const pid of ["nonsense", "", 7, null, [], {}, text]) {
-      for (const offset of ["nonsense", "", 7, null, [], {}, text, "0-0", "18446744073709551615-18446744073709551615", undefined]) {
-        const raw = await RawSocket.connected(t, json, { auth: { pid, offset } });
-        const { sid, pid: own } = JSON.parse(raw.frames.find((frame) => frame.startsWith("40{")).slice(2));
-        assert.ok(sid && own && own !== pid, `${JSON.stringify(pid)} ${JSON.stringify(offset)}`);
-        raw.ws.terminate();
-      }
-    }
-  });
-
-  it("who names no place, or a wrong one, in a session that there is", async (t) => {
-    const later = (offset) => offset.replace(/\d+$/, (number) => String(Number(number) + 1_000_000));
-    for (const wrong of [() => "nonsense", () => 7, () => ["a"], later]) {
-      const made = await client(t, json);
-      await emit(json, [0]);
-      await hears(made, 0);
-      made.socket._lastOffset = wrong(made.socket._lastOffset);
-      await away(made, () => emit(json, [1]));
+    it("whose user was disconnected by the API", async (t) => {
+      const made = await client(t, server, { auth: { token: await token("dave") } });
+      const gone = disconnected(made.socket);
+      await post(server, "/users/dave/disconnect", {});
+      assert.equal(await gone, "io server disconnect");
+      await connected(made.socket.connect());
       isNew(made);
-      assert.deepEqual(made.numbers(), [0], "never a part of what was missed");
+    });
+
+    it("whose user was disconnected while the client was away", async (t) => {
+      const made = await client(t, server, { auth: { token: await token("erin") } });
+      await away(made, () => post(server, "/users/erin/disconnect", {}));
+      isNew(made);
+    });
+
+    for (const [who, auth] of [["another user", async () => ({ token: await token("mallory") })], ["nobody", async () => ({})]]) {
+      it(`who comes back as ${who}, and hears nothing of the first`, async (t) => {
+        const made = await client(t, server, { auth: { token: await token("frank") } });
+        await emit(server, [0], { all: false, users: ["frank"] });
+        await hears(made, 0);
+        made.socket.auth = await auth();
+        await away(made, () => emit(server, [1], { all: false, users: ["frank"] }));
+        isNew(made);
+        assert.ok(!(await ack(made.socket, "whoami")).rooms.includes("user:frank"));
+        assert.deepEqual(made.numbers(), [0]);
+      });
     }
-  });
 
-  it("who comes too late", async (t) => {
-    const hasty = await recovering((config) => serverFor(t, config), { recovery: { max_disconnection: "1s" } });
-    const made = await client(t, hasty);
-    await emit(hasty, [0]);
-    await hears(made, 0);
-    const gone = disconnected(made.socket);
-    made.way.cut();
-    await gone;
-    const since = performance.now();
-    await until("the time is over", () => performance.now() - since > 2_500);
-    await connected(made.socket.connect());
-    isNew(made);
-  });
+    it("who brings nonsense", async (t) => {
+      const text = "x".repeat(10_000);
+      for (const pid of ["nonsense", "", 7, null, [], {}, text]) {
+        for (const offset of ["nonsense", "", 7, null, [], {}, text, "0-0", "18446744073709551615-18446744073709551615", undefined]) {
+          const raw = await RawSocket.connected(t, server, { auth: { pid, offset } });
+          const { sid, pid: own } = JSON.parse(raw.frames.find((frame) => frame.startsWith("40{")).slice(2));
+          assert.ok(sid && own && own !== pid, `${JSON.stringify(pid)} ${JSON.stringify(offset)}`);
+          raw.ws.terminate();
+        }
+      }
+    });
 
+    it("who names no place, or a wrong one, in a session that there is", async (t) => {
+      const later = (offset) => offset.replace(/\d+(?=-)|(?<=\.)\d+/, (number) => String(Number(number) + 1_000_000));
+      for (const wrong of [() => "nonsense", () => 7, () => ["a"], later]) {
+        const made = await client(t, server);
+        await emit(server, [0]);
+        await hears(made, 0);
+        made.socket._lastOffset = wrong(made.socket._lastOffset);
+        await away(made, () => emit(server, [1]));
+        isNew(made);
+        assert.deepEqual(made.numbers(), [0], "never a part of what was missed");
+      }
+    });
+
+    it("who comes too late", async (t) => {
+      const hasty = await recovering((config) => serverFor(t, config), { recovery: { max_disconnection: "1s" }, ...(server === streams && { redis: { url: redis.url, protocol: "streams", stream_name: "hasty" } }) });
+      const made = await client(t, hasty);
+      await emit(hasty, [0]);
+      await hears(made, 0);
+      const gone = disconnected(made.socket);
+      made.way.cut();
+      await gone;
+      const since = performance.now();
+      await until("the time is over", () => performance.now() - since > 2_500);
+      await connected(made.socket.connect());
+      isNew(made);
+    });
+  });
+}
+
+describe("a new session, and no error, gets", () => {
   it("who has missed more than is kept, in events or in bytes, and none of it", async (t) => {
     for (const [recovery, size] of [[{ max_packets: 10 }, 1], [{ max_bytes: "64KiB" }, 30_000]]) {
       const small = await recovering((config) => serverFor(t, config), { recovery });

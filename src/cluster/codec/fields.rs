@@ -223,7 +223,7 @@ pub(super) fn write_socket(socket: &Description) -> Tree {
     ])
 }
 
-fn to_json(tree: &Tree) -> Result<Json, DecodeError> {
+pub(crate) fn to_json(tree: &Tree) -> Result<Json, DecodeError> {
     let text = to_json_text(tree, FRAME_DEPTH)?;
     serde_json::from_str(&text).map_err(|_| DecodeError::Malformed)
 }

@@ -113,7 +113,6 @@ impl State {
     }
 
     /// Whether all that was ever added behind a place is still there.
-    #[allow(dead_code, reason = "recovery across nodes asks for it")]
     pub(crate) fn reaches_back_to(&self, at: EntryId) -> bool {
         let nothing_is_gone = self.added == Some(self.length);
         at == self.last

@@ -10,7 +10,7 @@ use crate::{
     cluster::{
         codec::read_logged,
         log::{Entry, EntryId, Said, State, StreamNames, id_of, said},
-        message::{Event, Flags, Message, Selection},
+        message::Message,
     },
     link::client::Redis,
 };
@@ -32,19 +32,17 @@ pub(crate) struct Past {
     pub(crate) patience: Duration,
 }
 
-/// A broadcast in the log.
+/// A message in the log: a broadcast, a join, a leave or a disconnect.
 #[derive(Debug, Clone)]
 pub(crate) struct Logged {
     pub(crate) at: EntryId,
-    pub(crate) event: Event,
-    pub(crate) to: Selection,
-    pub(crate) flags: Flags,
+    pub(crate) message: Message,
 }
 
 /// A stretch of the log.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// The broadcasts of the namespace, in order.
+    /// The messages of the namespace, in order.
     pub(crate) entries: Vec<Logged>,
     /// The place behind which the next page begins.
     pub(crate) next: EntryId,
@@ -64,7 +62,7 @@ pub(crate) enum NotRead {
 }
 
 impl Peers {
-    /// The broadcasts of a namespace behind a place in its log, `limit` of them or a few more.
+    /// The messages of a namespace behind a place in its log, `limit` of them or a few more.
     ///
     /// # Errors
     /// If they cannot be read, or not all of them.
@@ -141,12 +139,18 @@ impl Past {
     }
 }
 
-/// A broadcast, or nothing. Who wrote nonsense has written it for everybody.
+/// A message that changes sockets or is for them, or nothing. Who wrote nonsense has written it for
+/// everybody.
 fn logged(at: EntryId, entry: &Entry) -> Option<Logged> {
-    match read_logged(entry).ok()? {
-        Message::Broadcast { event, to, flags } => Some(Logged { at, event, to, flags }),
-        _ => None,
-    }
+    let message = read_logged(entry).ok()?;
+    let is_of_log = matches!(
+        message,
+        Message::Broadcast { .. }
+            | Message::Join { .. }
+            | Message::Leave { .. }
+            | Message::Disconnect { .. }
+    );
+    is_of_log.then_some(Logged { at, message })
 }
 
 fn ids(answer: Value) -> RedisResult<Vec<(EntryId, Vec<Value>)>> {
@@ -164,6 +168,7 @@ mod tests {
     use test_kit::{redis::RedisServer, redis_cluster, waiting::until};
 
     use super::*;
+    use crate::cluster::message::Event;
     use crate::link::{
         target::Target,
         testing::{Reached as _, target},
@@ -199,11 +204,14 @@ mod tests {
         limit: usize,
     ) -> Result<(Vec<String>, EntryId, bool), NotRead> {
         let page = past.read_after("/", id(after), limit).await?;
-        let text = |logged: &Logged| match &logged.event {
-            Event::Values(values) => values[1].as_str().unwrap().to_owned(),
-            Event::Encoded(_) => panic!(),
+        let text = |logged: &Logged| match &logged.message {
+            Message::Broadcast { event: Event::Values(values), .. } => {
+                Some(values[1].as_str().unwrap().to_owned())
+            }
+            Message::Join { .. } => None,
+            other => panic!("{other:?}"),
         };
-        Ok((page.entries.iter().map(text).collect(), page.next, page.is_end))
+        Ok((page.entries.iter().filter_map(text).collect(), page.next, page.is_end))
     }
 
     #[tokio::test]

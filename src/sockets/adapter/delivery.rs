@@ -18,6 +18,7 @@ use super::{Adapter, members::Member, reach::Step};
 use crate::{
     edge::{Frame, KillReason, Load, Sent},
     id::SocketId,
+    recovery::Position,
 };
 
 /// The outcome of an event on this node.
@@ -84,12 +85,22 @@ impl Adapter {
     /// transport: a packet is never silently missing from an open connection. A volatile packet
     /// skips sockets with waiting packets, and never overtakes these.
     pub(super) fn deliver(&self, packet: Packet, options: BroadcastOptions) -> Delivered {
+        self.deliver_at(packet, options, None)
+    }
+
+    /// [`deliver`](Self::deliver) for an event with a place in the log.
+    pub(super) fn deliver_at(
+        &self,
+        packet: Packet,
+        options: BroadcastOptions,
+        place: Option<Position>,
+    ) -> Delivered {
         let is_volatile = options.has_flag(BroadcastFlags::Volatile);
         let is_broadcast = options.has_flag(BroadcastFlags::Broadcast);
         if let (Some(sid), true, false) = (options.sid, options.rooms.is_empty(), is_broadcast) {
             return match self.is_gated(sid) {
                 true => Delivered::default(),
-                false => self.deliver_to_one(packet, sid, is_volatile),
+                false => self.deliver_to_one(packet, sid, is_volatile, place),
             };
         }
         let options = if is_volatile { not_volatile(options) } else { options };
@@ -112,6 +123,9 @@ impl Adapter {
                 // Its replay brings it.
                 if member.reach.is_gated() {
                     continue;
+                }
+                if let Some(place) = place {
+                    member.reach.sends(place);
                 }
                 match self.send(member, &packet, &frame, targets.len(), is_volatile) {
                     Sent::ThroughEngine => by_engine.push(member.sid),
@@ -175,10 +189,19 @@ impl Adapter {
     }
 
     /// [`deliver`](Self::deliver) for one socket.
-    pub(super) fn deliver_to_one(&self, packet: Packet, sid: Sid, is_volatile: bool) -> Delivered {
+    pub(super) fn deliver_to_one(
+        &self,
+        packet: Packet,
+        sid: Sid,
+        is_volatile: bool,
+        place: Option<Position>,
+    ) -> Delivered {
         let sent = {
             let members = self.members.read();
             let member = members.get(sid);
+            if let (Some(member), Some(place)) = (member, place) {
+                member.reach.sends(place);
+            }
             member.map(|member| self.send(member, &packet, &OnceCell::new(), 1, is_volatile))
         };
         let Some(sent) = sent.filter(|sent| *sent != Sent::ThroughEngine) else {

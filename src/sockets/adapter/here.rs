@@ -17,17 +17,25 @@ use crate::{
     edge::{KillReason, Load},
     names::rooms::AUTHENTICATED,
     payload::Payload,
+    recovery::{Change, Position},
 };
 
 /// How many sockets are described under one lock.
 const DESCRIBED_AT_ONCE: usize = 128;
 
 impl Adapter {
-    /// Puts the sockets of this node that `options` select into rooms.
-    pub(crate) fn join_here(&self, options: &BroadcastOptions, rooms: &[Room]) {
+    /// Puts the sockets of this node that `options` select into rooms. `at` is the place of the
+    /// message that says so in a log in Redis.
+    pub(crate) fn join_here(
+        &self,
+        options: &BroadcastOptions,
+        rooms: &[Room],
+        at: Option<Position>,
+    ) {
         self.show_all_joining(options, rooms);
         {
             let mut ledger = self.recovering.as_ref().map(Recovering::lock);
+            self.note_change(&mut ledger, options, at, || Change::Join(rooms.into()));
             self.kept_join(&mut ledger, options, rooms);
             let selected = self.sids_of(options);
             let mut members = self.members.write();
@@ -53,7 +61,12 @@ impl Adapter {
     /// Takes the sockets of this node that `options` select out of rooms. No socket leaves the
     /// rooms that the server gave it (its own id, its user, `authenticated`): emits of others
     /// depend on them.
-    pub(crate) fn leave_here(&self, options: &BroadcastOptions, rooms: &[Room]) {
+    pub(crate) fn leave_here(
+        &self,
+        options: &BroadcastOptions,
+        rooms: &[Room],
+        at: Option<Position>,
+    ) {
         let belongs_to_the_server = |room: &str| {
             room == AUTHENTICATED
                 || self.context.is_user_room(room)
@@ -64,6 +77,7 @@ impl Adapter {
         self.show_all_leaving(options, &rooms);
         {
             let mut ledger = self.recovering.as_ref().map(Recovering::lock);
+            self.note_change(&mut ledger, options, at, || Change::Leave(rooms.clone().into()));
             self.kept_leave(&mut ledger, options, &rooms);
             let selected = self.sids_of(options);
             let mut members = self.members.write();
@@ -83,9 +97,11 @@ impl Adapter {
         &self,
         options: &BroadcastOptions,
         close_transport: bool,
+        at: Option<Position>,
     ) -> usize {
         let sockets = {
             let mut ledger = self.recovering.as_ref().map(Recovering::lock);
+            self.note_change(&mut ledger, options, at, || Change::End);
             self.kept_end(&mut ledger, options);
             let sockets = self.sockets_of(options);
             if let Some(ledger) = &mut ledger {
@@ -93,9 +109,12 @@ impl Adapter {
             }
             sockets
         };
-        let count = sockets.len();
+        let (count, this) = (sockets.len(), self.itself());
         for socket in sockets {
-            self.disconnect(socket, close_transport);
+            match &this {
+                Some(this) => this.disconnect(socket, close_transport),
+                None => self.disconnect_now(socket, close_transport),
+            }
         }
         count
     }

@@ -42,10 +42,8 @@ impl Adapter {
     /// its connection, by which it knows itself.
     pub(crate) fn socket_known_as(&self, id: &str) -> Option<SocketId> {
         let members = self.members.read();
-        match id.parse() {
-            Ok(id) => members.sid_of(id).map(|_| id),
-            Err(_) => members.known_by(connection_known_as(id, self.namespace())?),
-        }
+        let public = SocketId::named(id).filter(|id| members.sid_of(*id).is_some());
+        public.or_else(|| members.known_by(connection_known_as(id, self.namespace())?))
     }
 
     /// The name by which a version 2 client knows itself if it began with a websocket. Other nodes
@@ -59,7 +57,7 @@ impl Adapter {
 
     /// Whether a room is a socket's own, and the socket is here.
     pub(super) fn is_own_room_of_a_socket_here(&self, room: &str) -> bool {
-        room.parse().is_ok_and(|id| self.sid_of(id).is_some())
+        SocketId::named(room).is_some_and(|id| self.sid_of(id).is_some())
     }
 
     /// Whether a room is one that no client may join, leave or publish to.

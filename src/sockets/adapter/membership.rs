@@ -116,7 +116,7 @@ impl Adapter {
             let is_kept = match (ledger, &member) {
                 (Some(mut ledger), Some(member)) => {
                     let record = record.filter(|_| member.reach.may_return());
-                    self.end_session(&mut ledger, sid, record)
+                    self.end_session(&mut ledger, sid, record, member.reach.last())
                 }
                 _ => false,
             };

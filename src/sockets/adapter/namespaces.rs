@@ -28,10 +28,14 @@ use crate::{
         message::{Message, Selection},
         peers::Peers,
     },
-    edge::KillReason,
+    edge::{Hop, KillReason, Unanswered},
     fault::{Code, Fault},
     id::SocketId,
-    sockets::node::Context,
+    recovery::Pid,
+    sockets::{
+        node::Context,
+        roaming::{self, Released, Shared},
+    },
 };
 
 /// How long an empty namespace of a pattern stays.
@@ -139,6 +143,36 @@ impl Adapters {
             kept: sum.kept + it.kept,
             age: sum.age.max(it.age),
         })
+    }
+
+    /// Lets sessions go when other nodes ask for them, from now on.
+    pub(crate) fn release_for(self: &Arc<Self>, hop: &Hop) {
+        let adapters = Arc::downgrade(self);
+        hop.answer(roaming::RELEASE, move |question| {
+            let adapters = adapters.clone();
+            async move {
+                let (namespace, pid) = roaming::asked(&question).ok_or(Unanswered)?;
+                let adapter = adapters.upgrade().and_then(|adapters| adapters.get(&namespace));
+                let released = match adapter {
+                    // On a task of its own, so that it ends whatever becomes of the question.
+                    Some(adapter) => tokio::spawn(adapter.release(pid)).await,
+                    None => Ok(Released::Nothing),
+                };
+                Ok(roaming::answer(released.map_err(|_| Unanswered)?))
+            }
+        });
+    }
+
+    /// A session of this node as it is now, with its turn.
+    pub(crate) fn shared(&self, namespace: &str, pid: &Pid) -> Option<(Shared, u64)> {
+        self.get(namespace)?.shared(pid)
+    }
+
+    /// Another node has this session now.
+    pub(crate) fn have_lost(&self, namespace: &str, pid: &Pid) {
+        if let Some(adapter) = self.get(namespace) {
+            adapter.has_lost(pid);
+        }
     }
 
     /// Lists an adapter and calls `listed` in the same step, so that we and socketioxide always

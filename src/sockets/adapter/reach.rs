@@ -2,12 +2,15 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicBool, AtomicU8, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
 use socketioxide_core::Sid;
 
-use crate::edge::{KillReason, Load, Transports};
+use crate::{
+    edge::{KillReason, Load, Transports},
+    recovery::Position,
+};
 
 /// How far a socket has come on its way into the namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,13 +30,16 @@ pub(super) struct Reach {
     step: AtomicU8,
     /// Events pass it by, for their replay brings them.
     is_gated: AtomicBool,
+    /// The place of the last event that was sent: its two parts, written under the ledger's lock.
+    last: [AtomicU64; 2],
     /// Looked up when it is first needed.
     load: OnceLock<Arc<Load>>,
 }
 
 impl Default for Reach {
     fn default() -> Self {
-        Self { step: (Step::Outside as u8).into(), is_gated: false.into(), load: OnceLock::new() }
+        let (last, load) = Default::default();
+        Self { step: (Step::Outside as u8).into(), is_gated: false.into(), last, load }
     }
 }
 
@@ -52,6 +58,20 @@ impl Reach {
 
     pub(super) fn is_gated(&self) -> bool {
         self.is_gated.load(Ordering::Acquire)
+    }
+
+    /// An event with this place in the log is sent.
+    pub(super) fn sends(&self, place: Position) {
+        let Position { millis, number } = place;
+        self.last[0].store(millis, Ordering::Relaxed);
+        self.last[1].store(number, Ordering::Relaxed);
+    }
+
+    /// The place of the last event that was sent. The default if there was none.
+    pub(super) fn last(&self) -> Position {
+        let [millis, number] = &self.last;
+        let part = |part: &AtomicU64| part.load(Ordering::Relaxed);
+        Position { millis: part(millis), number: part(number) }
     }
 
     /// Whether the client may come back to this session, as far as the reason is known for which

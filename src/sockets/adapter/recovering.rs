@@ -6,35 +6,36 @@
 //! closed: deliveries pass it by. Its replay hands out the log in stretches, and opens the gate in
 //! the step in which it reaches the end.
 
+mod bringing;
 mod coming_back;
+mod in_redis;
+mod ledger;
 mod replay;
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use parking_lot::{Mutex, MutexGuard};
 use socketioxide_core::{
-    Sid, Value,
+    Sid, Str, Value,
     adapter::{BroadcastFlags, BroadcastOptions, Room},
     packet::Packet,
 };
 use tokio::sync::Notify;
 
-use super::{Adapter, delivery::Delivered};
+use super::{Adapter, delivery::Delivered, turns::Turns};
 use crate::{
     recovery::{
-        Entry, History, Log, LogBounds, Offsets, Pid, Position, Scope, ends_with_text, with_offset,
+        Entry, History, LogBounds, Offsets, Pid, Position, Scope, ends_with_text, with_offset,
     },
-    sockets::{
-        kept::{Kept, KeptSession},
-        node::Recovery,
-        record::SocketRecord,
-    },
+    sockets::{kept::KeptSession, node::Recovery, record::SocketRecord, roaming::Roaming},
 };
-pub(crate) use coming_back::{Claim, Return};
+pub(crate) use bringing::Return;
+pub(crate) use coming_back::Claim;
+pub(super) use ledger::Ledger;
+use ledger::Session;
 
 /// How long after its token's end a session is still kept, as a connected socket has this time to
 /// bring a new one.
@@ -47,23 +48,10 @@ pub(super) struct Recovering {
     ledger: Mutex<Ledger>,
     /// Told when a session is kept, or has ended.
     changed: Notify,
-}
-
-pub(super) struct Ledger {
-    log: Log,
-    kept: Kept,
-    sessions: HashMap<Sid, Session>,
-    live: HashMap<Pid, Sid>,
-}
-
-/// The session of a connected socket.
-struct Session {
-    pid: Pid,
-    history: History,
-    /// The place up to which the socket has got everything. `None`: its gate is open.
-    gate: Option<Position>,
-    /// It has come back, so it is kept even if its connection breaks before it is connected.
-    has_come_back: bool,
+    /// Sessions are in Redis, too, as the log is.
+    roaming: Option<Arc<Roaming>>,
+    /// The order of what this node does, if the log is in Redis.
+    turns: Option<Arc<Turns>>,
 }
 
 /// The session of a socket that enters.
@@ -85,19 +73,18 @@ pub(crate) struct RecoveryCounts {
 }
 
 impl Recovering {
-    pub(super) fn new(node: &Arc<Recovery>) -> Self {
+    /// `is_ordered`: the log of the namespace is in Redis.
+    pub(super) fn new(node: &Arc<Recovery>, namespace: &Str, is_ordered: bool) -> Self {
         let bounds = LogBounds { entries: node.max_packets, age: node.max_disconnection };
-        let ledger = Ledger {
-            log: Log::new(bounds, Position::default()),
-            kept: Kept::default(),
-            sessions: HashMap::new(),
-            live: HashMap::new(),
-        };
+        let roaming = node.roaming().filter(|_| is_ordered).cloned();
+        let ledger = Ledger::new(bounds, namespace.clone(), roaming.clone());
         Self {
             node: node.clone(),
-            offsets: Offsets::in_memory(),
+            offsets: if is_ordered { Offsets::InStream } else { Offsets::in_memory() },
             ledger: Mutex::new(ledger),
             changed: Notify::new(),
+            roaming,
+            turns: is_ordered.then(Arc::default),
         }
     }
 
@@ -105,16 +92,13 @@ impl Recovering {
         self.ledger.lock()
     }
 
-    /// Puts an event into the log, or marks one that has no place there. Returns it as clients get
-    /// it.
-    fn log(&self, ledger: &mut Ledger, value: Value, scope: Option<Scope>) -> Value {
-        let Some(scope) = scope else {
-            let stands_for_an_offset = ends_with_text(&value);
-            let offset = || self.offsets.write(ledger.log.head());
-            let marked = stands_for_an_offset.then(|| with_offset(&value, &offset())).flatten();
-            return marked.unwrap_or(value);
-        };
-        let position = ledger.log.head().next();
+    /// The order of what this node does, if the log is in Redis.
+    pub(super) fn turns(&self) -> Option<&Arc<Turns>> {
+        self.turns.as_ref()
+    }
+
+    /// Puts an event into the log at a place. Returns it as clients get it.
+    fn log(&self, ledger: &mut Ledger, value: Value, scope: Scope, position: Position) -> Value {
         // Every event is an array by now.
         let Some(value) = with_offset(&value, &self.offsets.write(position)) else { return value };
         let entry = Entry { position, at: Instant::now(), value: value.clone(), scope };
@@ -125,6 +109,15 @@ impl Recovering {
         }
         value
     }
+
+    /// An event that has no place in the log, as clients get it: they take text at its end for an
+    /// offset.
+    fn marked(&self, ledger: &Ledger, value: Value) -> Value {
+        let stands_for_an_offset = ends_with_text(&value);
+        let offset = || self.offsets.write(ledger.log.head());
+        let marked = stands_for_an_offset.then(|| with_offset(&value, &offset())).flatten();
+        marked.unwrap_or(value)
+    }
 }
 
 impl Drop for Recovering {
@@ -132,31 +125,6 @@ impl Drop for Recovering {
         let ledger = self.ledger.get_mut();
         self.node.log_bytes.change(-ledger.log.bytes().cast_signed());
         self.node.kept_bytes.change(-ledger.kept.bytes().cast_signed());
-    }
-}
-
-impl Ledger {
-    /// A socket has joined rooms. To be called in the step in which it did.
-    pub(super) fn joined(&mut self, sid: Sid, rooms: &[Room]) {
-        let head = self.log.head();
-        if let Some(session) = self.sessions.get_mut(&sid) {
-            rooms.iter().for_each(|room| _ = session.history.join(room, head));
-        }
-    }
-
-    /// A socket has left rooms. To be called in the step in which it did.
-    pub(super) fn left(&mut self, sid: Sid, rooms: &[Room]) {
-        let (head, floor) = (self.log.head(), self.log.floor());
-        if let Some(session) = self.sessions.get_mut(&sid) {
-            rooms.iter().for_each(|room| _ = session.history.leave(room, head, floor));
-        }
-    }
-
-    /// Nobody comes back to the session of this socket, which is about to be disconnected.
-    pub(super) fn end(&mut self, sid: Sid) {
-        if let Some(session) = self.sessions.remove(&sid) {
-            self.live.remove(&session.pid);
-        }
     }
 }
 
@@ -176,12 +144,18 @@ impl Adapter {
         let is_volatile = options.has_flag(BroadcastFlags::Volatile);
         let scope = if is_volatile { None } else { self.scope_of(&options) };
         let mut ledger = recovering.lock();
-        let value = recovering.log(&mut ledger, value, scope);
-        self.deliver(Packet::event(self.local.path().clone(), value), options)
+        let (value, place) = match scope {
+            Some(scope) if recovering.turns.is_none() => {
+                let place = ledger.log.head().next();
+                (recovering.log(&mut ledger, value, scope, place), Some(place))
+            }
+            _ => (recovering.marked(&ledger, value), None),
+        };
+        self.deliver_at(Packet::event(self.local.path().clone(), value), options, place)
     }
 
     /// The audience of an event in rooms. `None` if it is for nobody.
-    fn scope_of(&self, options: &BroadcastOptions) -> Option<Scope> {
+    pub(super) fn scope_of(&self, options: &BroadcastOptions) -> Option<Scope> {
         let BroadcastOptions { rooms, except, sid, .. } = options;
         let is_broadcast = options.has_flag(BroadcastFlags::Broadcast);
         let own = |sid: Sid| self.id_of(sid).map(|id| Room::Owned(id.as_str().to_owned()));
@@ -204,25 +178,28 @@ impl Adapter {
         let Some(recovering) = &self.recovering else { return true };
         let session = match new {
             NewSession::Fresh => {
-                let head = ledger.log.head();
-                Session {
-                    pid: Pid::random(),
-                    history: History::new(head),
-                    gate: Some(head),
-                    has_come_back: false,
+                self.look_how_far_it_was_read(ledger);
+                if recovering.turns.is_some() && !ledger.has_read() {
+                    // Nobody could say what the client has missed since.
+                    return true;
                 }
+                let now = ledger.now();
+                Session::new(Pid::random(), History::new(now), now)
             }
             NewSession::Back(claim) => {
-                let (pid, from) = claim.begins();
+                let (pid, from, first) = claim.begins();
                 let (kept, _) = recovering.change_kept(ledger, |ledger| ledger.kept.take(&pid));
-                let Some(KeptSession { history, .. }) = kept else { return false };
+                let Some(kept) = kept else { return false };
+                let KeptSession { history, turn, elsewhere, .. } = kept;
                 let rooms: Vec<Room> = history.rooms().cloned().collect();
                 self.members.write().join(sid, &rooms);
                 self.local.add_all(sid, rooms);
-                Session { pid, history, gate: Some(from), has_come_back: true }
+                let session = Session::new(pid, history, from);
+                Session { has_come_back: true, turn, elsewhere, first, ..session }
             }
         };
         ledger.live.insert(session.pid.clone(), sid);
+        ledger.note(&session.pid);
         ledger.sessions.insert(sid, session);
         if let Some(member) = self.members.read().get(sid) {
             member.reach.set_gate(true);
@@ -244,9 +221,14 @@ impl Adapter {
         ledger: &mut Ledger,
         sid: Sid,
         record: Option<SocketRecord>,
+        last: Position,
     ) -> bool {
         let Some(recovering) = &self.recovering else { return false };
-        let Some(session) = ledger.sessions.remove(&sid) else { return false };
+        let record = record.filter(|_| ledger.is_certain(sid));
+        let now = ledger.now();
+        let Some(mut session) = ledger.sessions.remove(&sid) else { return false };
+        // What its replay has not sent yet is still to come.
+        session.history.was_sent(last, session.gate.unwrap_or(now));
         if ledger.live.get(&session.pid) == Some(&sid) {
             ledger.live.remove(&session.pid);
         }
@@ -254,9 +236,10 @@ impl Adapter {
         let kept = record.zip(until);
         let is_kept = kept.is_some();
         if let Some((record, until)) = kept {
-            let (pid, history) = (session.pid, session.history);
+            let Session { pid, history, turn, elsewhere, .. } = session;
+            ledger.note(&pid);
             let keep = |ledger: &mut Ledger| {
-                ledger.kept.keep(pid, KeptSession { record, history, until });
+                ledger.kept.keep(pid, KeptSession { record, history, until, turn, elsewhere });
             };
             let ((), mut is_over) = recovering.change_kept(ledger, keep);
             while is_over {
@@ -264,15 +247,21 @@ impl Adapter {
                 is_over = is_still && ended.is_some();
                 self.are_kept_no_longer(ended);
             }
+        } else if let Some(roaming) = &recovering.roaming {
+            roaming.ended(session.pid, session.turn);
         }
         recovering.changed.notify_waiters();
         is_kept
     }
 
     /// Rooms of these sessions may be empty now.
-    fn are_kept_no_longer(&self, ended: impl IntoIterator<Item = KeptSession>) {
-        for session in ended {
+    fn are_kept_no_longer(&self, ended: impl IntoIterator<Item = (Pid, KeptSession)>) {
+        let roaming = self.recovering.as_ref().and_then(|it| it.roaming.as_ref());
+        for (pid, session) in ended {
             self.left(session.history.rooms().cloned());
+            if let Some(roaming) = roaming {
+                roaming.ended(pid, session.turn);
+            }
         }
     }
 
@@ -284,7 +273,8 @@ impl Adapter {
         rooms: &[Room],
     ) {
         self.change_selected(ledger, options, |ledger, scope| {
-            ledger.kept.join(scope, rooms, ledger.log.head());
+            let now = ledger.now();
+            ledger.kept.join(scope, rooms, now).iter().for_each(|pid| ledger.note(pid));
         });
     }
 
@@ -296,7 +286,8 @@ impl Adapter {
         rooms: &[Room],
     ) {
         self.change_selected(ledger, options, |ledger, scope| {
-            ledger.kept.leave(scope, rooms, ledger.log.head(), ledger.log.floor());
+            let (now, floor) = (ledger.now(), ledger.floor());
+            ledger.kept.leave(scope, rooms, now, floor).iter().for_each(|pid| ledger.note(pid));
         });
     }
 
@@ -330,7 +321,10 @@ impl Adapter {
         if let Some(recovering) = &self.recovering {
             let is_in = |session: &KeptSession| session.history.rooms().any(&is_such);
             let end = |ledger: &mut Ledger| ledger.kept.end(is_in);
-            let (ended, _) = recovering.change_kept(&mut recovering.lock(), end);
+            let mut ledger = recovering.lock();
+            ledger.may_have_missed_changes();
+            let (ended, _) = recovering.change_kept(&mut ledger, end);
+            drop(ledger);
             self.are_kept_no_longer(ended);
         }
     }
@@ -376,6 +370,7 @@ impl Adapter {
         let (ended, _) = recovering.change_kept(&mut ledger, |ledger| ledger.kept.end_due(now));
         drop(ledger);
         self.are_kept_no_longer(ended);
+        self.refresh_sessions();
     }
 
     /// The numbers of this namespace.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 use super::Socket;
 use crate::{
     fault::Fault,
-    sockets::{record::SocketRecord, watch::What},
+    sockets::{adapter::Describe, record::SocketRecord, watch::What},
 };
 
 /// A socket's data: values, sorted by their names. Most sockets have none or one or two, and a map
@@ -94,6 +94,7 @@ impl Socket {
             data.set(key, value);
             watch.is_some().then(|| data.to_map())
         };
+        self.0.adapter.has_changed(self.0.sid);
         if let (Some(watch), Some(mut data)) = (watch, data) {
             if let Some(user) = self.user() {
                 // If the application has data of this name, that stays.
@@ -115,16 +116,7 @@ impl Socket {
     /// });
     /// ```
     pub fn record(&self) -> SocketRecord {
-        let inner = &*self.0;
-        SocketRecord {
-            id: inner.id(),
-            namespace: self.namespace().to_owned(),
-            identity: inner.identity.read().clone(),
-            rooms: self.rooms(),
-            data: inner.data.lock().to_map(),
-            connected_at: self.connected_at(),
-            traceparent: inner.origin.traceparent().map(|trace| trace.to_string()),
-        }
+        SocketRecord { rooms: self.rooms(), ..Describe::record(&*self.0) }
     }
 }
 

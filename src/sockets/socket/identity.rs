@@ -49,6 +49,7 @@ impl Socket {
             }
             *current = identity;
         }
+        self.0.adapter.has_changed(self.0.sid);
         self.watch_token();
         Ok(())
     }

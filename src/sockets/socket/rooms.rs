@@ -23,6 +23,10 @@ impl Socket {
     /// own rooms do not count.
     pub async fn join(&self, room: impl Into<Room>) -> Result<(), Fault> {
         let room = room.into();
+        let (in_turn, is_turn) = tokio::sync::oneshot::channel();
+        self.0.adapter.in_turn(move || _ = in_turn.send(()));
+        // What this node has sent before comes before. It never fails: each turn comes.
+        let _ = is_turn.await;
         self.join_here(room.clone())?;
         self.0.adapter.settled(&[room]).await;
         Ok(())
@@ -54,9 +58,13 @@ impl Socket {
 
     /// Leaves a room. The socket's own rooms (id, user, `authenticated`) cannot be left: emits and
     /// acknowledgements of others depend on them.
+    ///
+    /// With recovery over Redis streams this is done behind what this node has sent before.
     pub fn leave(&self, room: &str) {
         if !self.is_own_room(room) {
-            self.0.adapter.leave(self.0.sid, Room::Owned(room.to_owned()));
+            let (adapter, sid) = (self.0.adapter.clone(), self.0.sid);
+            let room = Room::Owned(room.to_owned());
+            self.0.adapter.in_turn(move || adapter.leave(sid, room));
         }
     }
 

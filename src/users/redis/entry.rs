@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::{
-    id::{NodeId, UserId, fnv1a},
+    id::{NodeId, SocketId, UserId, fnv1a},
     users::UserSocket,
 };
 
@@ -97,7 +97,7 @@ pub(super) fn decode(entry: &[u8]) -> Option<Entry> {
     let (incarnation, node, transport) = (fields.next()?, fields.next()?, fields.next()?);
     let (id, namespace) = fields.next()?.split_at_checked(20)?;
     let socket = UserSocket {
-        id: id.parse().ok()?,
+        id: SocketId::named(id)?,
         node: NodeId::named(node),
         namespace: namespace.into(),
         connected_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros))?,

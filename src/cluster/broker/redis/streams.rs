@@ -74,6 +74,9 @@ impl StreamSettings {
         if self.reads {
             tries.push(Try::new("XREAD", &["STREAMS", stream, "$"]));
         }
+        if self.ordered {
+            tries.push(Try::new("XRANGE", &[stream, "0-0", "0-0"]));
+        }
         tries
     }
 }
@@ -139,7 +142,6 @@ impl Streams {
         self.all.iter().filter_map(|stream| stream.queue.as_ref())
     }
 
-    #[allow(dead_code, reason = "recovery across nodes asks for it")]
     pub(super) fn is_ordered(&self) -> bool {
         self.settings.as_ref().is_some_and(|settings| settings.ordered)
     }
@@ -151,7 +153,6 @@ impl Streams {
         }
     }
 
-    #[allow(dead_code, reason = "recovery across nodes asks for it")]
     pub(super) fn read_up_to(&self, namespace: &str) -> Option<EntryId> {
         self.of(namespace)?.read.lock().map(|position| position.read)
     }

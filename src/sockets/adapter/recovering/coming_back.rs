@@ -7,11 +7,15 @@ use std::{
 
 use socketioxide_core::Sid;
 
-use super::{Adapter, Ledger, Recovering};
+use super::{
+    Adapter, Ledger, Recovering,
+    bringing::{Return, not_read},
+};
 use crate::{
     auth::Identity,
+    cluster::peers::past::Page,
     edge::KillReason,
-    recovery::{Pid, Position, Said},
+    recovery::{Offsets, Pid, Position, Said},
     sockets::record::SocketRecord,
     telemetry::meters::NotRecovered,
 };
@@ -19,18 +23,15 @@ use crate::{
 /// How long a session is waited for whose old connection has been cut a moment ago.
 const TAKEOVER: Duration = Duration::from_secs(2);
 
-/// What a client says that comes back.
-#[derive(Debug)]
-pub(crate) struct Return {
-    pub(crate) pid: Pid,
-    pub(crate) offset: Option<String>,
-}
-
 /// A session that one client has claimed. Dropped before it begins, it waits for its client again.
 pub(crate) struct Claim {
     adapter: Arc<Adapter>,
     pid: Pid,
     from: Position,
+    /// Up to here what it has missed comes from Redis.
+    until: Position,
+    /// The beginning of that.
+    first: Option<Page>,
     has_begun: bool,
 }
 
@@ -45,9 +46,9 @@ enum Found {
 }
 
 impl Claim {
-    pub(super) fn begins(mut self) -> (Pid, Position) {
+    pub(super) fn begins(mut self) -> (Pid, Position, Option<Page>) {
         self.has_begun = true;
-        (self.pid.clone(), self.from)
+        (self.pid.clone(), self.from, self.first.take())
     }
 }
 
@@ -73,14 +74,36 @@ impl Adapter {
         sid: Sid,
     ) -> Result<(Box<SocketRecord>, Claim), NotRecovered> {
         let Some(recovering) = &self.recovering else { return Err(NotRecovered::Unknown) };
-        let deadline = tokio::time::Instant::now() + TAKEOVER;
+        let mut deadline = tokio::time::Instant::now() + TAKEOVER;
+        // Where its session may be, beside this node.
+        let mut elsewhere = recovering.roaming.as_ref();
         loop {
             let mut changed = std::pin::pin!(recovering.changed.notified());
             // Before the look, so that a change right after it is not missed.
             changed.as_mut().enable();
             let found = self.find(recovering, &mut recovering.lock(), back, identity);
             match found {
-                Found::Yours(record, claim) => return Ok((record, claim)),
+                Found::Yours(record, claim) => {
+                    // What has just been brought is this node's for sure.
+                    let roaming = recovering.roaming.as_ref().filter(|_| elsewhere.is_some());
+                    let confirmed = match roaming {
+                        Some(roaming) => self.confirm(roaming, &back.pid).await,
+                        None => Ok(()),
+                    };
+                    match confirmed {
+                        Ok(()) => return Ok((record, self.with_first_page(claim).await?)),
+                        // Another node has taken it.
+                        Err(NotRecovered::Unknown) => continue,
+                        Err(reason) => return Err(reason),
+                    }
+                }
+                Found::Not(NotRecovered::Unknown) if let Some(roaming) = elsewhere.take() => {
+                    // On a task of its own: it must not be lost on its way if the client breaks off.
+                    let bring = self.clone().bring(roaming.clone(), back.clone(), identity.clone());
+                    tokio::spawn(bring).await.unwrap_or(Err(NotRecovered::Unavailable))?;
+                    deadline = tokio::time::Instant::now() + TAKEOVER;
+                    continue;
+                }
                 Found::Not(reason) => return Err(reason),
                 Found::Live(old) if old == sid => return Err(NotRecovered::Unknown),
                 Found::Claimed => {}
@@ -92,6 +115,16 @@ impl Adapter {
                 return Err(NotRecovered::Busy);
             }
         }
+    }
+
+    /// Fetches the first of what its client has missed from Redis, if that is needed: before it is
+    /// told that nothing is missing.
+    async fn with_first_page(&self, mut claim: Claim) -> Result<Claim, NotRecovered> {
+        if claim.from < claim.until {
+            let page = self.page(claim.from).await;
+            claim.first = Some(page.map_err(not_read)?);
+        }
+        Ok(claim)
     }
 
     fn find(
@@ -117,20 +150,30 @@ impl Adapter {
         if !identity.may_continue(&session.record.identity) {
             return Found::Not(NotRecovered::OtherOwner);
         }
-        let start = session.history.start();
-        let from = match offset.as_deref().map(|offset| recovering.offsets.read(offset)) {
-            Some(Said::Here(position)) => position.max(start),
+        let heard = match offset.as_deref().map(|offset| recovering.offsets.read(offset)) {
+            Some(Said::Here(position)) => position,
             // It has received nothing in this session.
-            None | Some(Said::Elsewhere) => start,
+            None | Some(Said::Elsewhere) => session.history.start(),
             Some(Said::Nonsense) => return Found::Not(NotRecovered::BadOffset),
         };
-        if !ledger.log.covers(from) || !session.history.knows(from) {
+        let from = session.history.continues_from(heard);
+        let covers = match recovering.offsets {
+            Offsets::InMemory { .. } => ledger.log.covers(from),
+            // What this node has forgotten, or never had, may still be in Redis.
+            Offsets::InStream => heard <= ledger.now(),
+        };
+        if !covers || !session.history.knows(from) {
             // The session stays: a connection that says something old may be served late.
             return Found::Not(NotRecovered::TooFarBehind);
         }
+        // What is fetched from Redis before the log of this node goes on.
+        let until = match recovering.offsets {
+            Offsets::InMemory { .. } => Position::ZERO,
+            Offsets::InStream => session.elsewhere.max(ledger.log.floor()),
+        };
         let record = Box::new(session.record.clone());
         ledger.kept.claim(pid);
         let (adapter, pid) = (self.clone(), pid.clone());
-        Found::Yours(record, Claim { adapter, pid, from, has_begun: false })
+        Found::Yours(record, Claim { adapter, pid, from, until, first: None, has_begun: false })
     }
 }

@@ -5,8 +5,17 @@ use std::{ops::ControlFlow, sync::Arc};
 
 use socketioxide_core::{Sid, packet::Packet};
 
-use super::{Adapter, Ledger, Recovering};
-use crate::edge::KillReason;
+use super::{Adapter, Ledger, Recovering, in_redis::scope};
+use crate::{
+    cluster::{
+        codec::event_to_packet,
+        message::Message,
+        peers::past::{Logged, NotRead, Page},
+    },
+    edge::KillReason,
+    payload::{Payload, PayloadError},
+    recovery::{Position, with_offset},
+};
 
 /// Events that are looked at in one step. Deliveries wait for it.
 const LOOKED_AT: usize = 256;
@@ -31,7 +40,17 @@ impl Adapter {
             loop {
                 let Some(load) = adapter.load_of(sid) else { return };
                 load.uncrowded().await;
-                if adapter.replay_some(recovering, sid).is_break() {
+                let step = match recovering.wants_page(sid) {
+                    Some(Wanted { at, page: Some(page) }) => {
+                        adapter.replay_page(recovering, sid, at, &page)
+                    }
+                    Some(Wanted { at, page: None }) => match adapter.page(at).await {
+                        Ok(page) => adapter.replay_page(recovering, sid, at, &page),
+                        Err(_) => adapter.cannot_go_on(sid),
+                    },
+                    None => adapter.replay_some(recovering, sid),
+                };
+                if step.is_break() {
                     return;
                 }
                 // Others have their turn, and the client's writer first of all.
@@ -40,18 +59,68 @@ impl Adapter {
         });
     }
 
+    /// A page of the log in Redis.
+    pub(super) async fn page(&self, after: Position) -> Result<Page, NotRead> {
+        let peers = self.peers().ok_or(NotRead::Unavailable)?;
+        peers.read_after(self.namespace(), after, SENT).await
+    }
+
+    /// Sends what a page has for the socket.
+    fn replay_page(
+        &self,
+        recovering: &Recovering,
+        sid: Sid,
+        at: Position,
+        page: &Page,
+    ) -> ControlFlow<()> {
+        let mut ledger = recovering.lock();
+        let floor = ledger.log.floor();
+        let Some(session) = ledger.sessions.get_mut(&sid) else { return ControlFlow::Break(()) };
+        let until = session.elsewhere.max(floor);
+        let mut sent = 0;
+        for Logged { at, message } in &page.entries {
+            let Message::Broadcast { event, to, flags } = message else { continue };
+            // What comes behind is in the log of this node.
+            if *at > until || flags.volatile || !session.history.has_for(*at, &scope(to)) {
+                continue;
+            }
+            let value = event_to_packet(event).map_err(PayloadError::from);
+            let value = value.and_then(|event| {
+                Payload::of_packet(event, true).into_wire(self.context().parser())
+            });
+            // An event that no client can take was sent to nobody.
+            let Ok(value) = value else { continue };
+            let Some(value) = with_offset(&value, &recovering.offsets.write(*at)) else { continue };
+            sent += 1;
+            let packet = Packet::event(self.local.path().clone(), value);
+            self.deliver_to_one(packet, sid, false, Some(*at));
+        }
+        self.context().meters().replayed.add(sent);
+        let reached = if page.is_end { until } else { page.next.min(until) };
+        session.gate = Some(reached.max(at));
+        ControlFlow::Continue(())
+    }
+
+    /// What the client believes to have cannot be had. It comes back and learns better.
+    fn cannot_go_on(&self, sid: Sid) -> ControlFlow<()> {
+        self.cannot_recover(sid);
+        self.context().transports().kill(sid, KillReason::Missed);
+        ControlFlow::Break(())
+    }
+
     /// One step. `Break` if there is nothing more to do.
     fn replay_some(&self, recovering: &Recovering, sid: Sid) -> ControlFlow<()> {
         let mut ledger = recovering.lock();
         let Ledger { log, sessions, .. } = &mut *ledger;
         let Some(session) = sessions.get_mut(&sid) else { return ControlFlow::Break(()) };
         let Some(mut at) = session.gate else { return ControlFlow::Break(()) };
-        if !log.covers(at) {
-            // The client believes that it has everything. It comes back and learns better.
+        if recovering.turns().is_some() && at < session.elsewhere.max(log.floor()) {
+            return ControlFlow::Continue(());
+        }
+        // In Redis, behind the last event for this namespace there may be others.
+        if at < log.floor() || (recovering.turns().is_none() && at > log.head()) {
             drop(ledger);
-            self.cannot_recover(sid);
-            self.context().transports().kill(sid, KillReason::Missed);
-            return ControlFlow::Break(());
+            return self.cannot_go_on(sid);
         }
         let (mut sent, mut bytes, mut is_all) = (0, 0, true);
         for (looked_at, entry) in log.after(at).enumerate() {
@@ -63,7 +132,7 @@ impl Adapter {
             if session.history.gets(entry) {
                 (sent, bytes) = (sent + 1, bytes + entry.size());
                 let packet = Packet::event(self.local.path().clone(), entry.value.clone());
-                self.deliver_to_one(packet, sid, false);
+                self.deliver_to_one(packet, sid, false, Some(entry.position));
             }
         }
         if session.has_come_back {
@@ -78,4 +147,24 @@ impl Adapter {
         }
         ControlFlow::Break(())
     }
+}
+
+impl Recovering {
+    /// The page of the log in Redis that the socket needs next. `None`: this node has all that is
+    /// left.
+    fn wants_page(&self, sid: Sid) -> Option<Wanted> {
+        self.turns()?;
+        let mut ledger = self.lock();
+        let floor = ledger.log.floor();
+        let session = ledger.sessions.get_mut(&sid)?;
+        let at = session.gate?;
+        (at < session.elsewhere.max(floor)).then(|| Wanted { at, page: session.first.take() })
+    }
+}
+
+/// What the replay of a socket needs from Redis.
+struct Wanted {
+    at: Position,
+    /// It was fetched before.
+    page: Option<Page>,
 }

@@ -1,0 +1,336 @@
+//! A session comes from Redis to this node, because its client has. It is kept here, as if its client
+//! had left this node, and its client then comes back to it.
+//!
+//! Its history is brought up to what this node has read of the log: joins, leaves and disconnects
+//! that came after the session was written are in the log.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use socketioxide_core::adapter::Room;
+
+use super::{Adapter, Ledger, Recovering, in_redis::scope};
+use crate::{
+    auth::Identity,
+    cluster::{
+        message::Message,
+        peers::past::{Logged, NotRead},
+    },
+    edge::KillReason,
+    id::SocketId,
+    names::rooms::AUTHENTICATED,
+    recovery::{Change, Changed, History, Offsets, Pid, Position, Said},
+    sockets::{
+        kept::KeptSession,
+        record::SocketRecord,
+        roaming::{Foreign, Found, Owned, Released, Roaming, Shared},
+    },
+    telemetry::meters::NotRecovered,
+};
+
+/// Longest wait until this node has read as far as the one that the session comes from.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
+/// The time between two looks at that.
+const LOOK: Duration = Duration::from_millis(3);
+
+/// Messages in one page of the log.
+const PAGE: usize = 512;
+
+/// Most pages that are read for changes.
+const PAGES: usize = 64;
+
+/// Longest wait for another node's connection of the session to end.
+const RELEASE: Duration = Duration::from_millis(1500);
+
+/// What a client says that comes back.
+#[derive(Clone, Debug)]
+pub(crate) struct Return {
+    pub(crate) pid: Pid,
+    pub(crate) offset: Option<String>,
+}
+
+/// A session on its way to this node.
+struct Brought {
+    shared: Shared,
+    turn: u64,
+    /// A Node.js server had it. It is not known what it has made of messages in the log, so none
+    /// may change the session.
+    is_foreign: bool,
+}
+
+impl Adapter {
+    /// Brings the session of a client to this node. Afterwards it is kept here.
+    ///
+    /// # Errors
+    /// The reason why there is nothing to recover.
+    pub(super) async fn bring(
+        self: Arc<Self>,
+        roaming: Arc<Roaming>,
+        back: Return,
+        identity: Identity,
+    ) -> Result<(), NotRecovered> {
+        let pid = &back.pid;
+        let unavailable = |_| NotRecovered::Unavailable;
+        // Looked at first: whoever may not continue it does not even move it.
+        let found = roaming.look(pid).await.map_err(unavailable)?;
+        let (shared, _) = self.shared_of(found.ok_or(NotRecovered::Unknown)?, &back, &identity)?;
+        let namespace = self.namespace().as_str();
+        if roaming.release(&shared.holder, namespace, pid).await == Released::Busy {
+            return Err(NotRecovered::Busy);
+        }
+        let taken = roaming.take(pid).await.map_err(unavailable)?;
+        let (found, turn) = taken.ok_or(NotRecovered::Unknown)?;
+        let (shared, is_foreign) = self.shared_of(found, &back, &identity)?;
+        let brought = Brought { shared: shared.clone(), turn, is_foreign };
+        let settled = self.settle(brought, &back).await;
+        if settled.as_ref().is_err_and(|reason| *reason != NotRecovered::Unknown && !is_foreign) {
+            // It is nobody's now, and its client may come again.
+            let _ = roaming.write(&shared, turn).await;
+        }
+        settled
+    }
+
+    /// A session of Redis in the form of ours, if this client may continue it.
+    fn shared_of(
+        &self,
+        found: Found,
+        back: &Return,
+        identity: &Identity,
+    ) -> Result<(Shared, bool), NotRecovered> {
+        match found {
+            Found::Ours(shared) => {
+                if shared.record.namespace != **self.namespace() {
+                    return Err(NotRecovered::Unknown);
+                }
+                match identity.may_continue(&shared.record.identity) {
+                    true => Ok((*shared, false)),
+                    false => Err(NotRecovered::OtherOwner),
+                }
+            }
+            Found::Foreign(foreign) => Ok((self.adopted(foreign, back, identity)?, true)),
+        }
+    }
+
+    /// The session of a Node.js server. It does not say whose it is: only the rooms that our nodes
+    /// give a user tell, and without any it is nobody's.
+    fn adopted(
+        &self,
+        foreign: Foreign,
+        back: &Return,
+        identity: &Identity,
+    ) -> Result<Shared, NotRecovered> {
+        let Foreign { id, rooms, data } = foreign;
+        let id = SocketId::named(&id).ok_or(NotRecovered::Unknown)?;
+        let own = identity.user_id().map(|user| self.context().user_room(user));
+        let mut of_users = rooms.iter().filter(|room| self.context().is_user_room(room));
+        let is_its_own = match &own {
+            Some(own) => of_users.next().is_some_and(|room| **room == **own),
+            None => !rooms.iter().any(|room| **room == *AUTHENTICATED),
+        };
+        if !is_its_own || of_users.next().is_some() {
+            return Err(NotRecovered::OtherOwner);
+        }
+        // Its client has to say a place: the record does not.
+        let from = back.offset.as_deref().map(|offset| Offsets::InStream.read(offset));
+        let Some(Said::Here(from)) = from else { return Err(NotRecovered::BadOffset) };
+        let mut history = History::new(from);
+        rooms.iter().for_each(|room| _ = history.join(room, from));
+        history.join(&Room::Owned(id.as_str().to_owned()), from);
+        let record = SocketRecord {
+            id,
+            namespace: self.namespace().as_str().into(),
+            identity: identity.clone(),
+            rooms: Vec::new(),
+            data,
+            connected_at: SystemTime::now(),
+            traceparent: None,
+        };
+        let pid = back.pid.clone();
+        Ok(Shared { pid, record, history, upto: from, holder: Box::default() })
+    }
+
+    /// Keeps a session here that has come.
+    async fn settle(&self, mut brought: Brought, back: &Return) -> Result<(), NotRecovered> {
+        let recovering = self.recovering.as_ref().ok_or(NotRecovered::Unknown)?;
+        let heard = back.offset.as_deref().map(|offset| recovering.offsets.read(offset));
+        let heard = match heard {
+            Some(Said::Here(place)) => place,
+            _ => Position::ZERO,
+        };
+        self.has_caught_up_with(brought.shared.upto.max(heard)).await?;
+        let mut read = brought.shared.upto;
+        for _ in 0..PAGES {
+            {
+                let mut ledger = recovering.lock();
+                self.look_how_far_it_was_read(&mut ledger);
+                let is_known = match ledger.changes_after(read) {
+                    Some(mut changes) => {
+                        changes.try_for_each(|changed| brought.apply(changed))?;
+                        true
+                    }
+                    None => false,
+                };
+                if is_known {
+                    return self.keep(recovering, &mut ledger, brought);
+                }
+            }
+            // Longer ago than this node remembers.
+            let peers = self.peers().ok_or(NotRecovered::Unavailable)?;
+            let page = peers.read_after(self.namespace(), read, PAGE).await.map_err(not_read)?;
+            for changed in page.entries.iter().filter_map(changed) {
+                brought.apply(&changed)?;
+            }
+            read = page.next;
+        }
+        Err(NotRecovered::TooFarBehind)
+    }
+
+    fn keep(
+        &self,
+        recovering: &Recovering,
+        ledger: &mut Ledger,
+        brought: Brought,
+    ) -> Result<(), NotRecovered> {
+        let Brought { shared: Shared { pid, record, history, upto, .. }, turn, .. } = brought;
+        let until = recovering.end_of(&record).ok_or(NotRecovered::Unknown)?;
+        let elsewhere = ledger.now().max(upto);
+        let session = KeptSession { record, history, until, turn, elsewhere };
+        let ((), is_over) =
+            recovering.change_kept(ledger, |ledger| ledger.kept.keep(pid.clone(), session));
+        if is_over {
+            let (ended, _) = recovering.change_kept(ledger, |ledger| ledger.kept.end_first());
+            self.are_kept_no_longer(ended);
+        }
+        ledger.note(&pid);
+        recovering.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Ends when this node has read the log up to this place.
+    ///
+    /// # Errors
+    /// If that takes too long: Redis does not answer, or the place is invented.
+    async fn has_caught_up_with(&self, place: Position) -> Result<(), NotRecovered> {
+        let has_read = || {
+            let read = self.peers().and_then(|peers| peers.read_up_to(self.namespace()));
+            read.is_some_and(|read| read >= place)
+        };
+        let deadline = Instant::now() + CATCH_UP;
+        while !has_read() {
+            if Instant::now() > deadline {
+                return Err(NotRecovered::TooFarBehind);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Lets a session go, for another node that is about to take it: cuts its connection if it still
+    /// has one, writes it as it is in the end, and forgets it.
+    pub(in crate::sockets::adapter) async fn release(self: Arc<Self>, pid: Pid) -> Released {
+        let Some(recovering) = &self.recovering else { return Released::Nothing };
+        let Some(roaming) = &recovering.roaming else { return Released::Nothing };
+        let deadline = tokio::time::Instant::now() + RELEASE;
+        loop {
+            let mut changed = std::pin::pin!(recovering.changed.notified());
+            changed.as_mut().enable();
+            let live = {
+                let ledger = recovering.lock();
+                if ledger.kept.is_claimed(&pid) {
+                    return Released::Busy;
+                }
+                ledger.live.get(&pid).copied()
+            };
+            let Some(sid) = live else { break };
+            self.context().transports().kill(sid, KillReason::TakenOver);
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return Released::Busy;
+            }
+        }
+        // Nothing older is written behind it.
+        let _alone = roaming.alone(&pid).await;
+        let (kept, upto) = {
+            let mut ledger = recovering.lock();
+            let take = |ledger: &mut Ledger| ledger.kept.take(&pid);
+            (recovering.change_kept(&mut ledger, take).0, ledger.now())
+        };
+        recovering.changed.notify_waiters();
+        let Some(KeptSession { record, history, turn, .. }) = kept else {
+            return Released::Nothing;
+        };
+        self.left(history.rooms().cloned());
+        let holder = self.context().node().as_str().into();
+        let shared = Shared { pid, record, history, upto, holder };
+        // Without an answer of Redis, the other node does not get it either.
+        let _ = roaming.write(&shared, turn).await;
+        Released::Done
+    }
+
+    /// Another node has the session now. A client that is still connected here comes back there.
+    pub(in crate::sockets::adapter) fn has_lost(&self, pid: &Pid) {
+        let Some(recovering) = &self.recovering else { return };
+        let mut ledger = recovering.lock();
+        if let Some(sid) = ledger.live.get(pid).copied() {
+            ledger.sessions.remove(&sid);
+            ledger.live.remove(pid);
+            drop(ledger);
+            self.context().transports().kill(sid, KillReason::TakenOver);
+            return;
+        }
+        let take = |ledger: &mut Ledger| ledger.kept.take(pid);
+        let (kept, _) = recovering.change_kept(&mut ledger, take);
+        drop(ledger);
+        if let Some(kept) = kept {
+            self.left(kept.history.rooms().cloned());
+        }
+        recovering.changed.notify_waiters();
+    }
+
+    /// Makes sure that a session which has been kept here is still this node's, and writes it.
+    ///
+    /// # Errors
+    /// If another node has it now, or Redis does not answer.
+    pub(super) async fn confirm(&self, roaming: &Roaming, pid: &Pid) -> Result<(), NotRecovered> {
+        let _alone = roaming.alone(pid).await;
+        let (shared, turn) = self.shared(pid).ok_or(NotRecovered::Unknown)?;
+        match roaming.write(&shared, turn).await {
+            Ok(Owned::Here) => Ok(()),
+            Ok(Owned::Elsewhere) => {
+                self.has_lost(pid);
+                Err(NotRecovered::Unknown)
+            }
+            Err(_) => Err(NotRecovered::Unavailable),
+        }
+    }
+}
+
+impl Brought {
+    fn apply(&mut self, changed: &Changed) -> Result<(), NotRecovered> {
+        let history = &mut self.shared.history;
+        if self.is_foreign && history.is_changed_by(changed) {
+            return Err(NotRecovered::Unknown);
+        }
+        if history.apply(changed) { Ok(()) } else { Err(NotRecovered::Unknown) }
+    }
+}
+
+/// A message of the log that changes sockets.
+fn changed(Logged { at, message }: &Logged) -> Option<Changed> {
+    let (to, change) = match message {
+        Message::Join { to, rooms } => (to, Change::Join(rooms.clone().into())),
+        Message::Leave { to, rooms } => (to, Change::Leave(rooms.clone().into())),
+        Message::Disconnect { to, .. } => (to, Change::End),
+        _ => return None,
+    };
+    Some(Changed { at: *at, scope: scope(to), change })
+}
+
+pub(super) fn not_read(reason: NotRead) -> NotRecovered {
+    match reason {
+        NotRead::Gone => NotRecovered::TooFarBehind,
+        NotRead::Unavailable => NotRecovered::Unavailable,
+    }
+}

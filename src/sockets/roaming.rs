@@ -1,0 +1,271 @@
+//! Sessions in Redis, for the nodes that share a log: each session is written while its socket lives,
+//! so that any node can go on with it.
+//!
+//! Changes are noted and written later, many of one session once. The record says which node has
+//! the session; a node that takes it asks that one to let go first. The form is that of the Node.js
+//! adapter, and what only our nodes know stands beside it.
+
+mod record;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{MutexGuard, Notify};
+
+pub(crate) use record::{Foreign, Found, Shared};
+
+use crate::{
+    cluster::sessions::{Put, Session, Sessions, Unreachable},
+    edge::{Hop, HopError},
+    id::{NodeId, fnv1a},
+    recovery::Pid,
+};
+
+/// The question to a node to let a session go.
+pub(crate) const RELEASE: &str = "session.release";
+
+/// Longest wait for another node to let a session go. A node that stands still keeps its client
+/// waiting for this long.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Sessions that are written at one time.
+const AT_ONCE: usize = 32;
+
+/// The time between two looks whether all is written.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// The time until the next attempt after Redis has not answered.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The way of sessions to and from Redis.
+pub(crate) struct Roaming {
+    sessions: Arc<dyn Sessions>,
+    hop: Option<Hop>,
+    node: NodeId,
+    /// How long a session is kept from the last word about it.
+    keep: Duration,
+    waiting: Mutex<HashMap<Pid, Waits>>,
+    wake: Notify,
+    /// Sessions that are being written.
+    under_way: AtomicUsize,
+    /// Held for the writing of a session, by a hash of its secret.
+    writing: [tokio::sync::Mutex<()>; 64],
+}
+
+/// What has to be done about a session in Redis.
+enum Waits {
+    /// It has changed. With its namespace.
+    Write(Arc<str>),
+    /// It has ended. With its owner's turn.
+    Remove(u64),
+}
+
+/// What became of a session that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owned {
+    Here,
+    /// A later owner has it.
+    Elsewhere,
+}
+
+/// The answer of a node that is asked to let a session go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Released {
+    /// It has let it go, and has written it as it was in the end.
+    Done,
+    /// It has no such session, or is this node, or does not answer.
+    Nothing,
+    /// Another connection is coming back to it there.
+    Busy,
+}
+
+impl Roaming {
+    pub(crate) fn new(
+        sessions: Arc<dyn Sessions>,
+        hop: Option<Hop>,
+        node: NodeId,
+        keep: Duration,
+    ) -> Arc<Self> {
+        let (waiting, wake, under_way) = Default::default();
+        let writing = std::array::from_fn(|_| tokio::sync::Mutex::default());
+        Arc::new(Self { sessions, hop, node, keep, waiting, wake, under_way, writing })
+    }
+
+    /// A session is written again after this time, so that its record does not end before it.
+    pub(crate) fn refresh(&self) -> Duration {
+        self.keep / 3
+    }
+
+    /// A session has changed. It is written soon.
+    pub(crate) fn touch(&self, namespace: &str, pid: &Pid) {
+        self.waiting.lock().entry(pid.clone()).or_insert_with(|| Waits::Write(namespace.into()));
+        self.wake.notify_one();
+    }
+
+    /// A session of this owner's turn has ended. Nobody comes back to it.
+    pub(crate) fn ended(&self, pid: Pid, turn: u64) {
+        self.waiting.lock().insert(pid, Waits::Remove(turn));
+        self.wake.notify_one();
+    }
+
+    /// Ends when nothing waits to be written.
+    pub(crate) async fn is_idle(&self) {
+        let is_busy = || {
+            let waiting = self.waiting.lock();
+            !waiting.is_empty() || self.under_way.load(Ordering::Relaxed) > 0
+        };
+        while is_busy() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Writes what has changed, as long as it is polled. `current` is a session as it is now, with
+    /// its turn, and `lost` is called for one that has a later owner elsewhere.
+    pub(crate) async fn write_all(
+        &self,
+        current: impl Fn(&str, &Pid) -> Option<(Shared, u64)>,
+        lost: impl Fn(&str, &Pid),
+    ) {
+        loop {
+            self.wake.notified().await;
+            while self.write_some(&current, &lost).await.is_err() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Writes what has changed until nothing waits, or Redis does not answer.
+    pub(crate) async fn write_some(
+        &self,
+        current: &impl Fn(&str, &Pid) -> Option<(Shared, u64)>,
+        lost: &impl Fn(&str, &Pid),
+    ) -> Result<(), Unreachable> {
+        loop {
+            let waiting = {
+                let mut waiting = self.waiting.lock();
+                self.under_way.store(waiting.len(), Ordering::Relaxed);
+                std::mem::take(&mut *waiting)
+            };
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            let writes = waiting.into_iter().map(|(pid, waits)| async move {
+                let written = self.do_one(&pid, &waits, current, lost).await;
+                written.is_err().then_some((pid, waits))
+            });
+            let failed = stream::iter(writes).buffer_unordered(AT_ONCE);
+            let mut failed = std::pin::pin!(failed.filter_map(std::future::ready));
+            let mut is_unreachable = false;
+            while let Some((pid, waits)) = failed.next().await {
+                is_unreachable = true;
+                // What has been noted since is newer.
+                self.waiting.lock().entry(pid).or_insert(waits);
+            }
+            if is_unreachable {
+                return Err(Unreachable);
+            }
+        }
+    }
+
+    async fn do_one(
+        &self,
+        pid: &Pid,
+        waits: &Waits,
+        current: &impl Fn(&str, &Pid) -> Option<(Shared, u64)>,
+        lost: &impl Fn(&str, &Pid),
+    ) -> Result<(), Unreachable> {
+        match waits {
+            Waits::Remove(turn) => self.sessions.remove(pid.reveal(), *turn).await,
+            Waits::Write(namespace) => {
+                let _alone = self.alone(pid).await;
+                let Some((shared, turn)) = current(namespace, pid) else { return Ok(()) };
+                if self.write(&shared, turn).await? == Owned::Elsewhere {
+                    lost(namespace, pid);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes a session of this node.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub(crate) async fn write(&self, shared: &Shared, turn: u64) -> Result<Owned, Unreachable> {
+        let Some(session) = shared.to_session(self.node.as_str()) else {
+            // It is too large to be kept there. Nobody gets an older one.
+            self.sessions.remove(shared.pid.reveal(), turn).await?;
+            return Ok(Owned::Here);
+        };
+        self.put(&session, turn).await
+    }
+
+    async fn put(&self, session: &Session, turn: u64) -> Result<Owned, Unreachable> {
+        Ok(match self.sessions.put(session, turn, self.keep).await? {
+            Put::Written => Owned::Here,
+            Put::Overtaken => Owned::Elsewhere,
+        })
+    }
+
+    /// A session as it stands in Redis, whoever has it.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub(crate) async fn look(&self, pid: &Pid) -> Result<Option<Found>, Unreachable> {
+        Ok(self.sessions.look(pid.reveal()).await?.and_then(|it| Found::read(it, pid)))
+    }
+
+    /// Takes a session for this node, with the turn for writing it.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub(crate) async fn take(&self, pid: &Pid) -> Result<Option<(Found, u64)>, Unreachable> {
+        let Some(taken) = self.sessions.take(pid.reveal(), self.keep).await? else {
+            return Ok(None);
+        };
+        Ok(Found::read(taken.session, pid).map(|found| (found, taken.turn)))
+    }
+
+    /// Nobody else writes this session as long as the result lives, so that nothing older is written
+    /// last.
+    pub(crate) async fn alone(&self, pid: &Pid) -> MutexGuard<'_, ()> {
+        let place = fnv1a(pid.reveal().as_bytes()) % self.writing.len() as u64;
+        self.writing[usize::try_from(place).unwrap_or_default()].lock().await
+    }
+
+    /// Has the node that holds a session let it go.
+    pub(crate) async fn release(&self, holder: &str, namespace: &str, pid: &Pid) -> Released {
+        let is_other = !holder.is_empty() && holder != self.node.as_str();
+        let Some(hop) = self.hop.as_ref().filter(|_| is_other) else { return Released::Nothing };
+        let question = rmp_serde::to_vec(&(namespace, pid.reveal())).unwrap_or_default();
+        match hop.ask(holder, RELEASE, question.into(), PATIENCE).await {
+            Ok(answer) => rmp_serde::from_slice(&answer).unwrap_or(Released::Nothing),
+            Err(HopError::Busy) => Released::Busy,
+            Err(error) => {
+                tracing::debug!(holder, ?error, "the node with the session does not answer");
+                Released::Nothing
+            }
+        }
+    }
+}
+
+/// Reads the question of another node: the namespace and the session.
+pub(crate) fn asked(question: &[u8]) -> Option<(String, Pid)> {
+    let (namespace, pid): (String, String) = rmp_serde::from_slice(question).ok()?;
+    Some((namespace, Pid::said(&pid)?))
+}
+
+/// Writes the answer for another node.
+pub(crate) fn answer(released: Released) -> Bytes {
+    rmp_serde::to_vec(&released).unwrap_or_default().into()
+}
