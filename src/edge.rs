@@ -19,7 +19,8 @@
 //! public ids that are no part of them, upgrades that fail without harm, clients that are cut at
 //! once, refusals that a client can read.
 //!
-//! `serve_connection` is the way in. `Transports` is the way to a session's transport from anywhere
+//! `serve_connection` is the way in; `Edge::handle_mounted` is another one, for requests that a server
+//! of the program has read. `Transports` is the way to a session's transport from anywhere
 //! else.
 //!
 //! # Relied-on internals of the engine
@@ -66,6 +67,7 @@ mod hop;
 mod inbound;
 mod linger;
 mod load;
+mod mounted;
 mod outgoing;
 mod paced;
 mod packets;
@@ -99,7 +101,7 @@ mod websocket;
 pub(crate) use admission::Limits;
 pub(crate) use bodies::BodyLimits;
 pub(crate) use client_files::ClientFiles;
-pub(crate) use connection::serve_connection;
+pub(crate) use connection::{Site, serve_connection, serve_stream};
 pub(crate) use headers::Headers;
 pub(crate) use hop::{Addresses, Hop, HopCounts, HopError, HopOptions, Unanswered};
 #[cfg(any(test, fuzzing))]

@@ -52,6 +52,9 @@ pub mod sockets;
 mod telemetry;
 pub mod users;
 
+#[doc(no_inline)]
+pub use {axum, bytes, http, rustls};
+
 pub use auth::{Identity, Jwt};
 #[cfg(any(test, fuzzing))]
 pub use cluster::fuzzing as cluster_fuzzing;

@@ -10,6 +10,7 @@ mod join;
 mod listen;
 mod local_cluster;
 pub(crate) mod metrics;
+mod mount;
 mod observe;
 mod publisher;
 mod settings;
@@ -17,7 +18,7 @@ mod workers;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
 };
 
 use arc_swap::ArcSwap;
@@ -30,6 +31,7 @@ pub use files::check_files;
 use join::Meeting;
 pub use listen::Bound;
 pub use local_cluster::LocalCluster;
+pub use mount::{Mount, Mounted};
 pub use publisher::{PublishError, Publisher};
 
 pub use crate::{
@@ -95,11 +97,15 @@ struct Inner {
     edge: Arc<Edge<Adapter>>,
     /// How this node and the others find each other. `None` for a node that stands alone.
     meeting: Option<Meeting>,
+    health: axum::Router,
+    /// Those of the program, and `health`.
     routes: axum::Router,
     /// The keys that open the admin API.
     api_keys: ArcSwap<Secrets>,
-    /// The certificate, once a port is bound.
+    /// The certificate: that of the program, or that of the configuration once a port is bound.
     tls: OnceLock<Tls>,
+    /// It answers requests that it has not read itself, and joins its cluster for that.
+    is_mounted: AtomicBool,
 }
 
 impl Switchboard {

@@ -21,6 +21,7 @@ use super::{
     reasons::{KillReason, RefuseReason},
     request_line::{BodyLength, Escaping},
     router::Edge,
+    tcp::Stream,
     tls::Tls,
     trusted_proxies,
     unread::{Conversation, Impatient},
@@ -28,10 +29,10 @@ use super::{
 };
 
 /// Bytes of a request's head; Node.js allows as many.
-const LARGEST_HEAD: usize = 16 * 1024;
+pub(super) const LARGEST_HEAD: usize = 16 * 1024;
 
 /// Lines of a request's head. Node.js takes 2000; a session keeps those of its handshake.
-const MOST_HEADERS: usize = 256;
+pub(super) const MOST_HEADERS: usize = 256;
 
 /// The answer to HTTP/2. A client that speaks it without TLS does not ask before; where the protocol
 /// is agreed upon, HTTP/1.1 is.
@@ -39,17 +40,31 @@ const NOT_HTTP_2: &str = "HTTP/1.1 505 HTTP Version Not Supported\r\nconnection:
                           content-type: text/plain; charset=utf-8\r\ncontent-length: 48\r\n\r\n\
                           HTTP/2 is not spoken here. Please use HTTP/1.1.\n";
 
-/// Serves one connection: requests under the path go to the edge, all others to `other`. After
-/// `stop` it ends when the request under way is answered.
+/// What answers HTTP: below the path the edge, elsewhere the other routes.
+pub(crate) struct Site<A: Adapter> {
+    pub(crate) edge: Arc<Edge<A>>,
+    pub(crate) other: Router,
+}
+
+/// Serves one connection. After `stop` it ends when the request under way is answered.
 pub(crate) async fn serve_connection<A: Adapter>(
     stream: TcpStream,
     peer: SocketAddr,
-    edge: Arc<Edge<A>>,
-    other: Router,
+    Site { edge, other }: Site<A>,
     tls: Option<Tls>,
     stop: CancellationToken,
 ) {
     Connection { edge, other, peer }.run(stream, tls, stop).await;
+}
+
+/// Serves a connection of any kind, on which HTTP begins at once.
+pub(crate) async fn serve_stream<A: Adapter>(
+    stream: Box<dyn Stream>,
+    peer: SocketAddr,
+    Site { edge, other }: Site<A>,
+    stop: CancellationToken,
+) {
+    Connection { edge, other, peer }.serve(stream, stop).await;
 }
 
 /// A peer that does not take the answer has hung up.

@@ -84,6 +84,8 @@ pub enum RefuseReason {
     UnknownSession,
     /// The node is being drained.
     Draining,
+    /// The node has not joined its cluster yet.
+    Starting,
     /// `max_connections`.
     Connections,
     /// `connections_per_second`.
@@ -105,10 +107,11 @@ pub enum RefuseReason {
 
 impl RefuseReason {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::BadRequest,
         Self::UnknownSession,
         Self::Draining,
+        Self::Starting,
         Self::Connections,
         Self::Rate,
         Self::Address,
@@ -125,6 +128,7 @@ impl RefuseReason {
             Self::BadRequest => "bad_request",
             Self::UnknownSession => "unknown_session",
             Self::Draining => "draining",
+            Self::Starting => "starting",
             Self::Connections => "max_connections",
             Self::Rate => "connections_per_second",
             Self::Address => "connections_per_address",

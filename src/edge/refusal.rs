@@ -20,9 +20,13 @@ pub(super) enum Refusal {
     Jsonp,
     TooLarge,
     TooSlow,
+    /// The lines of the request are longer than a session may keep.
+    HeadTooLarge,
     /// The bodies under way take too much memory.
     Busy,
     Draining,
+    /// The node has not joined its cluster yet.
+    Starting,
     Full(Full),
     Internal,
 }
@@ -38,7 +42,10 @@ impl Refusal {
             | Self::Jsonp => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy | Self::Draining | Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Busy | Self::Draining | Self::Starting | Self::Full(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -50,8 +57,12 @@ impl Refusal {
             Self::UnknownTransport => 0,
             Self::UnknownSession => 1,
             Self::BadHandshakeMethod => 2,
-            Self::BadRequest | Self::Jsonp | Self::TooLarge | Self::TooSlow => 3,
-            Self::Busy | Self::Draining | Self::Full(_) | Self::Internal => 4,
+            Self::BadRequest
+            | Self::Jsonp
+            | Self::TooLarge
+            | Self::HeadTooLarge
+            | Self::TooSlow => 3,
+            Self::Busy | Self::Draining | Self::Starting | Self::Full(_) | Self::Internal => 4,
             Self::UnsupportedProtocol => 5,
         }
     }
@@ -66,8 +77,10 @@ impl Refusal {
             Self::Jsonp => "JSONP polling is not supported",
             Self::TooLarge => "Payload too large",
             Self::TooSlow => "Request timed out",
+            Self::HeadTooLarge => "Request header fields too large",
             Self::Busy => "Too many requests at once",
             Self::Draining => "Server is going away",
+            Self::Starting => "Server is starting",
             Self::Full(Full::Connections) => "Server is full",
             Self::Full(Full::Rate) => "Too many connections at once",
             Self::Full(Full::Address) => "Too many connections from this address",
@@ -78,7 +91,7 @@ impl Refusal {
     const fn retry_after(self) -> Option<Duration> {
         match self {
             Self::Full(full) => Some(full.retry_after()),
-            Self::Busy | Self::Draining => Some(Duration::from_secs(1)),
+            Self::Busy | Self::Draining | Self::Starting => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -86,11 +99,12 @@ impl Refusal {
     pub(super) const fn reason(self) -> RefuseReason {
         match self {
             Self::UnknownSession => RefuseReason::UnknownSession,
-            Self::TooLarge => RefuseReason::TooLarge,
+            Self::TooLarge | Self::HeadTooLarge => RefuseReason::TooLarge,
             Self::TooSlow => RefuseReason::TooSlow,
             Self::Internal => RefuseReason::Internal,
             Self::Busy => RefuseReason::Bodies,
             Self::Draining => RefuseReason::Draining,
+            Self::Starting => RefuseReason::Starting,
             Self::Full(Full::Connections) => RefuseReason::Connections,
             Self::Full(Full::Rate) => RefuseReason::Rate,
             Self::Full(Full::Address) => RefuseReason::Address,

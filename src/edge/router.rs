@@ -157,6 +157,8 @@ pub(crate) struct Edge<A: Adapter> {
     pub(super) compression: Option<Compression>,
     cors: Cors,
     draining: AtomicBool,
+    /// The node has not joined its cluster yet.
+    starting: AtomicBool,
 }
 
 /// A request whose query and session id are valid.
@@ -208,6 +210,7 @@ impl<A: Adapter> Edge<A> {
             ids: ArcSwap::from_pointee(SessionIds::new(&options.node_id, &options.secrets)),
             cors: Cors::new(&options.cors_origins),
             draining: AtomicBool::new(false),
+            starting: AtomicBool::new(false),
             compression: options.compression.then(Compression::default),
             pace: Self::pace(&options),
             bodies: Bodies::new(options.max_bodies, options.max_payload),
@@ -233,6 +236,11 @@ impl<A: Adapter> Edge<A> {
     /// From now on new sessions are refused with 503. Existing sessions go on.
     pub(crate) fn start_draining(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether new sessions are refused with 503, because the node has not joined its cluster yet.
+    pub(crate) fn set_starting(&self, starting: bool) {
+        self.starting.store(starting, Ordering::Release);
     }
 
     /// Sets new limits, for later sessions.
@@ -319,7 +327,7 @@ impl<A: Adapter> Edge<A> {
         Ok(arrival.map(|arrival| (hop, arrival)))
     }
 
-    fn refuse(&self, refusal: Refusal) -> Response<Body> {
+    pub(super) fn refuse(&self, refusal: Refusal) -> Response<Body> {
         self.transports.count_refused(refusal.reason());
         refusal.response()
     }
@@ -409,6 +417,9 @@ impl<A: Adapter> Edge<A> {
         }
         if self.draining.load(Ordering::Acquire) {
             return Err(Refusal::Draining);
+        }
+        if self.starting.load(Ordering::Acquire) {
+            return Err(Refusal::Starting);
         }
         Ok(Route { transport, v3, session: Session::New })
     }

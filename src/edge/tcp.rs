@@ -1,4 +1,4 @@
-//! A TCP connection, with TLS or without, from a client or to another node.
+//! A connection, most often TCP, with TLS or without, from a client or to another node.
 
 use std::{
     io,
@@ -12,10 +12,16 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
-/// A TCP connection.
+/// A stream that the program, or a server of its own, has made.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
+
+/// A connection.
 pub(super) enum Tcp {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Other(Box<dyn Stream>),
 }
 
 impl AsyncRead for Tcp {
@@ -27,6 +33,7 @@ impl AsyncRead for Tcp {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Other(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -40,6 +47,7 @@ impl AsyncWrite for Tcp {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Other(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -51,6 +59,7 @@ impl AsyncWrite for Tcp {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Other(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -58,6 +67,7 @@ impl AsyncWrite for Tcp {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Other(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -65,6 +75,7 @@ impl AsyncWrite for Tcp {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Other(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -72,6 +83,7 @@ impl AsyncWrite for Tcp {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Other(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -15,11 +15,14 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::pem::{TlsError, read_chain, read_key, unusable};
 
+/// A websocket needs an upgrade, which HTTP/2 does not have.
+const HTTP_1: &[u8] = b"http/1.1";
+
 /// The certificate in use. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Tls {
-    cert_file: PathBuf,
-    key_file: PathBuf,
+    /// The files of the certificate and its key. `None`: the program has given the configuration.
+    files: Option<(PathBuf, PathBuf)>,
     config: Arc<ArcSwap<ServerConfig>>,
 }
 
@@ -30,7 +33,14 @@ impl Tls {
     /// If they can't be read, or do not fit.
     pub(crate) fn load(cert_file: PathBuf, key_file: PathBuf) -> Result<Self, TlsError> {
         let config = Arc::new(ArcSwap::new(read(&cert_file, &key_file)?));
-        Ok(Self { cert_file, key_file, config })
+        Ok(Self { files: Some((cert_file, key_file)), config })
+    }
+
+    /// Takes a configuration as it is, but for the protocol: a websocket needs an upgrade.
+    pub(crate) fn given(config: &ServerConfig) -> Self {
+        let mut config = config.clone();
+        config.alpn_protocols = vec![HTTP_1.to_vec()];
+        Self { files: None, config: Arc::new(ArcSwap::from_pointee(config)) }
     }
 
     /// All faults of the two files, each with the setting that names it.
@@ -47,12 +57,14 @@ impl Tls {
         }
     }
 
-    /// Reads both files again, for later connections.
+    /// Reads both files again, for later connections. A configuration of the program stays.
     ///
     /// # Errors
     /// As [`load`](Self::load). The certificate in use stays in use.
     pub(crate) fn reload(&self) -> Result<(), TlsError> {
-        self.config.store(read(&self.cert_file, &self.key_file)?);
+        if let Some((cert_file, key_file)) = &self.files {
+            self.config.store(read(cert_file, key_file)?);
+        }
         Ok(())
     }
 
@@ -76,6 +88,6 @@ fn pair(
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(refused)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()]; // a websocket needs an upgrade
+    config.alpn_protocols = vec![HTTP_1.to_vec()];
     Ok(Arc::new(config))
 }

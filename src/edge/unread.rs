@@ -57,6 +57,37 @@ impl Unread {
         Response::from_parts(head, body)
     }
 
+    /// The answer that begins with this response.
+    pub(super) fn of<B>(response: &Response<B>) -> Option<Arc<Self>> {
+        let OnItsWay(unread) = response.extensions().get()?;
+        unread.upgrade()
+    }
+
+    /// Whether another node holds the session, and the answer comes from there piece by piece.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.transport().is_none()
+    }
+
+    /// A copy of a piece of the answer. It counts on its own until it is written or dropped, so that
+    /// it can outlive the answer.
+    pub(super) fn piece(&self, bytes: &[u8]) -> Bytes {
+        let Session::Here(transport) = &self.of else { return Bytes::copy_from_slice(bytes) };
+        transport.load.answering(bytes.len());
+        let of = Session::Here(Arc::clone(transport));
+        let piece = Arc::new(Self { of, bytes: bytes.len(), is_last: self.is_last });
+        piece.counted(Bytes::copy_from_slice(bytes))
+    }
+
+    /// Whether the session was cut after this answer had begun. If not, the task is woken when it
+    /// is.
+    pub(super) fn is_cut(&self, cx: &Context<'_>) -> bool {
+        let Some(transport) = self.transport().filter(|_| !self.is_last) else { return false };
+        if let Some(polling) = &transport.polling {
+            polling.unread.register(cx.waker());
+        }
+        transport.is_killed()
+    }
+
     /// An answer that another node has given. It counts for its session there, and `lost` is called
     /// if it is lost here.
     pub(super) fn elsewhere(lost: impl Fn(KillReason) + Send + Sync + 'static) -> Arc<Self> {
@@ -176,14 +207,8 @@ impl<S> Impatient<S> {
         if self.conversation.is_upgraded() {
             return Poll::Pending;
         }
-        let unread = self.conversation.unread().filter(|unread| !unread.is_last);
-        if let Some(transport) = unread.as_ref().and_then(|unread| unread.transport()) {
-            if let Some(polling) = &transport.polling {
-                polling.unread.register(cx.waker());
-            }
-            if transport.is_killed() {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-            }
+        if self.conversation.unread().is_some_and(|unread| unread.is_cut(cx)) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         let (patience, written) = (self.patience, self.written);
         let stalled = self.stalled.get_or_insert_with(|| Box::new(Stall::new(patience, written)));

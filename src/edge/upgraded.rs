@@ -10,14 +10,18 @@ use std::{
 };
 
 use hyper::upgrade::{Parts, Upgraded};
-use hyper_util::rt::TokioIo;
+use hyper_util::{rt::TokioIo, server::conn::auto};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::server::TlsStream;
 
-use super::{request_line::Escaping, tcp::Tcp, unread::Impatient};
+use super::{
+    request_line::Escaping,
+    tcp::{Stream, Tcp},
+    unread::Impatient,
+};
 
 /// A connection, as `connection` gives it to hyper.
 pub(super) type ForHttp<S> = TokioIo<Escaping<Impatient<S>>>;
@@ -30,31 +34,39 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// The connection of a client. `None` for one that `connection` does not make.
-    pub(super) fn of(upgraded: Upgraded) -> Option<Self> {
-        let (stream, early) = match upgraded.downcast() {
-            Ok(parts) => {
-                let (stream, early) = bare(parts);
-                (Tcp::Plain(stream), early)
-            }
-            Err(other) => {
-                let (stream, early) = bare::<TlsStream<TcpStream>>(other.downcast().ok()?);
-                (Tcp::Tls(Box::new(stream.into())), early)
-            }
+    /// The connection of a client: one that `connection` has made, or one of another server.
+    pub(super) fn of(upgraded: Upgraded) -> Self {
+        let upgraded = match upgraded.downcast::<ForHttp<TcpStream>>() {
+            Ok(parts) => return Self::bare(parts, Tcp::Plain),
+            Err(other) => other,
         };
-        Some(Self::new(stream, early))
+        let upgraded = match upgraded.downcast::<ForHttp<TlsStream<TcpStream>>>() {
+            Ok(parts) => return Self::bare(parts, |stream| Tcp::Tls(Box::new(stream.into()))),
+            Err(other) => other,
+        };
+        let upgraded = match upgraded.downcast::<ForHttp<Box<dyn Stream>>>() {
+            Ok(parts) => return Self::bare(parts, Tcp::Other),
+            Err(other) => other,
+        };
+        // The one of `axum::serve`.
+        match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+            Ok(parts) => Self::new(Tcp::Plain(parts.io.into_inner()), parts.read_buf[..].into()),
+            // What was read of it already, hyper's handle gives first.
+            Err(other) => Self::new(Tcp::Other(Box::new(TokioIo::new(other))), Box::default()),
+        }
+    }
+
+    /// The connection itself, without what stood around it for HTTP.
+    fn bare<S>(parts: Parts<ForHttp<S>>, kind: impl FnOnce(S) -> Tcp) -> Self {
+        let (stream, rest) = parts.io.into_inner().into_parts();
+        let early = [&*parts.read_buf, &*rest].concat().into();
+        Self::new(kind(stream.into_inner()), early)
     }
 
     /// A connection of which this was read already.
     pub(super) fn new(stream: Tcp, early: Box<[u8]>) -> Self {
         Self { stream, early: Some(early).filter(|early| !early.is_empty()) }
     }
-}
-
-/// The connection itself, and what was read of it already.
-fn bare<S>(parts: Parts<ForHttp<S>>) -> (S, Box<[u8]>) {
-    let (stream, rest) = parts.io.into_inner().into_parts();
-    (stream.into_inner(), [&*parts.read_buf, &*rest].concat().into())
 }
 
 impl AsyncRead for Connection {

@@ -127,11 +127,7 @@ impl<A: Adapter> Edge<A> {
 
 /// The connection, when the answer to its handshake is written. `None` if it broke before.
 async fn connection(upgrade: OnUpgrade) -> Option<Connection> {
-    let connection = Connection::of(upgrade.await.ok()?);
-    if connection.is_none() {
-        tracing::error!("a websocket's connection is none of those that are served");
-    }
-    connection
+    upgrade.await.ok().map(Connection::of)
 }
 
 /// Closes an unwanted websocket.

@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
 };
 
 use arc_swap::ArcSwap;
@@ -21,7 +21,7 @@ use crate::{
     admin_ui::{self, AdminUi},
     cluster::{peers::Peers, sessions::RedisSessions},
     config::{self, Config, WireProtocol},
-    edge::Edge,
+    edge::{Edge, Tls},
     future::BoxFuture,
     gateway::{
         Gateway,
@@ -75,6 +75,7 @@ pub struct Builder {
     admin_ui: Option<config::AdminUi>,
     local: Option<LocalCluster>,
     wait_for_redis: bool,
+    tls: Option<Tls>,
     #[cfg(feature = "otlp")]
     tracer_provider: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
 }
@@ -219,6 +220,34 @@ impl Builder {
         self
     }
 
+    /// Speaks TLS by this configuration on the port of [`Switchboard::bind`], instead of by
+    /// `tls.cert_file` and `tls.key_file`. Its certificates are the program's to renew, by a resolver
+    /// of its own; [`Switchboard::reload`] does not touch them. Only HTTP/1.1 is agreed upon,
+    /// whatever it says: a websocket needs an upgrade.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard, rustls};
+    ///
+    /// # fn certificates() -> std::sync::Arc<dyn rustls::server::ResolvesServerCert> {
+    /// #     std::sync::Arc::new(rustls::server::ResolvesServerCertUsingSni::new())
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    /// let tls = rustls::ServerConfig::builder_with_provider(provider)
+    ///     .with_safe_default_protocol_versions()?
+    ///     .with_no_client_auth()
+    ///     .with_cert_resolver(certificates());
+    /// let server = Switchboard::builder().tls(&tls).gateway(Gateway::new("/")).build()?;
+    /// # _ = server;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tls(mut self, config: &rustls::ServerConfig) -> Self {
+        self.tls = Some(Tls::given(config));
+        self
+    }
+
     /// Gives the server's spans to this provider, which is the program's own to end;
     /// `traces.endpoint` and `traces.sample_ratio` are not looked at then.
     #[cfg(feature = "otlp")]
@@ -313,6 +342,7 @@ impl Builder {
         farewell::open(&io, &farewell, &context);
         let options = edge_options(&config, &context, meeting.as_ref())?;
         let edge = Edge::new(options, service, context.transports().clone());
+        edge.set_starting(peers.is_some());
 
         // Before the namespaces are made, which write their sessions.
         if let Some(recovery) = context.recovery() {
@@ -338,8 +368,8 @@ impl Builder {
             peers: peers.clone(),
             commands: redis.as_ref().map(|(commands, _)| commands.clone()),
         };
-        let routes = health::routes(context.clone(), links, directory.clone())
-            .merge(self.routes.unwrap_or_default());
+        let health = health::routes(context.clone(), links, directory.clone());
+        let routes = health.clone().merge(self.routes.unwrap_or_default());
         let api_keys = ArcSwap::from_pointee(config.admin.api_keys.clone());
         Ok(Switchboard(Arc::new(Inner {
             config,
@@ -355,9 +385,11 @@ impl Builder {
             io,
             edge,
             meeting,
+            health,
             routes,
             api_keys,
-            tls: OnceLock::new(),
+            tls: self.tls.map(OnceLock::from).unwrap_or_default(),
+            is_mounted: AtomicBool::new(false),
         })))
     }
 }

@@ -351,7 +351,9 @@ impl Switchboard {
     pub(super) async fn join_cluster(&self) -> Result<(), ServeError> {
         let inner = &*self.0;
         let (Some(peers), Some(relay)) = (&inner.peers, &inner.relay) else { return Ok(()) };
-        inner.joined.get_or_try_init(|| self.make_link(peers, relay)).await.copied()
+        inner.joined.get_or_try_init(|| self.make_link(peers, relay)).await.copied()?;
+        inner.edge.set_starting(false);
+        Ok(())
     }
 
     async fn make_link(&self, peers: &Arc<Peers>, relay: &Arc<Relay>) -> Result<(), ServeError> {

@@ -47,28 +47,29 @@ impl Switchboard {
     /// If the address cannot be listened on, the configured certificate cannot be used, or Redis
     /// cannot be reached.
     pub async fn bind(&self, address: impl ToSocketAddrs) -> Result<Bound, ServeError> {
-        let tls = &self.0.config.tls;
-        let tls = match (&tls.cert_file, &tls.key_file) {
-            (Some(cert), Some(key)) => Some(
-                Tls::load(cert.clone(), key.clone())
-                    .map_err(|error| ServeError::Tls(Box::new(error)))?,
-            ),
-            _ => None,
-        };
-        if let Some(tls) = &tls {
-            let _ = self.0.tls.set(tls.clone());
-        }
+        let tls = self.certificate()?;
         let addresses: Vec<SocketAddr> =
             lookup_host(address).await.map_err(ServeError::Address)?.collect();
         let named: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let failed = |source| ServeError::Bind { address: named.join(", "), source };
         let listener = TcpListener::bind(&addresses[..]).await.map_err(&failed)?;
-        self.join_cluster().await?;
-        if let Some(admin_ui) = &self.0.admin_ui {
-            admin_ui.start();
-        }
+        self.join().await?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Bound { server: self.clone(), listener, address, tls })
+    }
+
+    /// The certificate for a port: the one in use, or that of the configuration.
+    fn certificate(&self) -> Result<Option<Tls>, ServeError> {
+        let files = &self.0.config.tls;
+        match (self.0.tls.get(), &files.cert_file, &files.key_file) {
+            (Some(tls), ..) => Ok(Some(tls.clone())),
+            (None, Some(cert), Some(key)) => {
+                let tls = Tls::load(cert.clone(), key.clone())
+                    .map_err(|error| ServeError::Tls(Box::new(error)))?;
+                Ok(Some(self.0.tls.get_or_init(|| tls).clone()))
+            }
+            _ => Ok(None),
+        }
     }
 }
 
@@ -130,7 +131,7 @@ impl Bound {
         server.0.context.stop.cancel();
         workers.join().await;
         // This is last, so that every span until here is exported.
-        server.0.context.tracer().shutdown().await;
+        server.close().await;
         drained
     }
 }
@@ -153,8 +154,7 @@ async fn accept(
         };
         let (server, tls, stop) = (server.clone(), tls.clone(), stop.clone());
         let handed_over = workers.run(stream, move |stream: TcpStream| async move {
-            let edge = server.0.edge.clone();
-            serve_connection(stream, peer, edge, server.0.routes.clone(), tls, stop).await;
+            serve_connection(stream, peer, server.site(), tls, stop).await;
         });
         handed_over.await;
     }

@@ -69,8 +69,9 @@ impl Place {
     /// Passes on what either side says, until one of them ends or the node drains.
     pub(in crate::edge) async fn pass(self, client: OnUpgrade, node: OnUpgrade) {
         let (Ok(client), Ok(node)) = tokio::join!(client, node) else { return };
-        let (Some(client), Some(node)) = (Connection::of(client), bare(node)) else {
-            return tracing::error!("a websocket's connection is none of those that are served");
+        let client = Connection::of(client);
+        let Some(node) = bare(node) else {
+            return tracing::error!("the connection to another node is none of ours");
         };
         let ended = Notify::new();
         let mut client = Watched { inner: client, ended: &ended };

@@ -14,7 +14,7 @@ use tokio::{io::AsyncReadExt, net::TcpListener};
 use super::support::{Poller, Server, WebSocket, Well as _, eventually, options, request, within};
 use crate::{
     edge::{
-        Addresses, EdgeOptions, Hop, HopOptions,
+        Addresses, EdgeOptions, Hop, HopOptions, KillReason,
         hop::{HopError, Unanswered},
     },
     future::BoxFuture,
@@ -116,14 +116,32 @@ async fn a_poll_that_is_broken_off_before_it_arrives_closes_its_session_elsewher
 
 #[tokio::test]
 async fn an_answer_that_is_lost_on_its_way_closes_its_session_elsewhere() {
-    let (mut one, two, _) = nodes(["n1", "n2"]).await;
+    let (one, two, _) = nodes(["n1", "n2"]).await;
+    is_closed_when_its_answer_is_lost(one, &two).await;
+}
+
+#[tokio::test]
+async fn so_does_one_that_is_lost_behind_a_foreign_server() {
+    let listed = Listed::default();
+    let mut one = node_with("n1", &listed, options()).await;
+    let hop = hop("n2", SECRET, &listed);
+    let options = EdgeOptions { node_id: "n2".into(), hop: Some(hop), ..options() };
+    let two = Server::mounted(options).await;
+    let (poller, sid) = one.polls().await;
+    by(&poller, &two).is_well().await;
+    assert!(one.transports.kill(sid, KillReason::Requested), "a whole answer closes nothing");
+    one.sees_disconnect(sid).await;
+    is_closed_when_its_answer_is_lost(one, &two).await;
+}
+
+async fn is_closed_when_its_answer_is_lost(mut one: Server, two: &Server) {
     let (poller, sid) = one.polls().await;
     // More than the connections on the way take.
     let long = format!(r#"42["echo","{}"]"#, "x".repeat(900_000));
     for _ in 0..20 {
         assert_eq!(poller.post(long.clone()).await.0, 200);
     }
-    let mut waiting = by(&poller, &two).poll_on_own_connection().await;
+    let mut waiting = by(&poller, two).poll_on_own_connection().await;
     let mut begun = [0; 1000];
     within("the answer begins", waiting.read_exact(&mut begun)).await.expect("bytes");
     drop(waiting);
@@ -171,7 +189,7 @@ async fn a_tunnel_ends_with_the_session() {
     assert_eq!(ws.hears().await, "3probe");
     ws.say("5").await;
     ws.is_well().await;
-    one.transports.kill_all_spread(Duration::ZERO, crate::edge::KillReason::Requested).await;
+    one.transports.kill_all_spread(Duration::ZERO, KillReason::Requested).await;
     within("the websocket ends", ws.ends()).await;
     eventually("the tunnel ends", || hop_of(&two).counts().tunnels == 0).await;
 }

@@ -1,12 +1,16 @@
 //! A server with an edge, and clients that speak the protocol byte by byte.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use axum::{Router, routing::get};
 use bytes::Bytes;
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use socketioxide::{
     ParserConfig, SocketIo,
+    adapter::Adapter,
     extract::{Data, SocketRef},
     handler::ConnectHandler,
     socket::DisconnectReason,
@@ -24,7 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::super::{Edge, EdgeOptions, Transports, serve_connection};
+use super::super::{Edge, EdgeOptions, Site, Transports, serve_connection};
 
 /// What the server's handlers have seen.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +44,24 @@ pub(super) struct Server {
     pub(super) edge: Arc<Edge<socketioxide::adapter::LocalAdapter>>,
     seen: UnboundedReceiver<Seen>,
     _stop: DropGuard,
+}
+
+/// What reads the requests.
+#[derive(Clone, Copy)]
+enum Front {
+    Own,
+    Foreign,
+}
+
+/// Serves a connection as a program does that uses hyper and knows nothing of ours.
+async fn foreign<A: Adapter>(stream: TcpStream, peer: SocketAddr, edge: Arc<Edge<A>>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let edge = Arc::clone(&edge);
+        async move { Ok::<_, Infallible>(edge.handle_mounted(request, peer).await) }
+    });
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // It fails when its client leaves.
+    connection.with_upgrades().await.ok();
 }
 
 /// Heartbeats that no test meets by accident.
@@ -59,6 +81,15 @@ impl Server {
     }
 
     pub(super) async fn with(options: EdgeOptions, msgpack: bool) -> Self {
+        Self::in_front(options, msgpack, Front::Own).await
+    }
+
+    /// Mounted in a server of hyper that the edge knows nothing of.
+    pub(super) async fn mounted(options: EdgeOptions) -> Self {
+        Self::in_front(options, false, Front::Foreign).await
+    }
+
+    async fn in_front(options: EdgeOptions, msgpack: bool, front: Front) -> Self {
         let (tell, seen) = unbounded_channel();
         let transports = Transports::default();
         let builder = SocketIo::builder()
@@ -104,7 +135,13 @@ impl Server {
                 stopped.run_until_cancelled(listener.accept()).await
             {
                 let (edge, other, stop) = (Arc::clone(&accepting), other.clone(), stopped.clone());
-                tokio::spawn(serve_connection(stream, peer, edge, other, None, stop));
+                match front {
+                    Front::Own => {
+                        let site = Site { edge, other };
+                        tokio::spawn(serve_connection(stream, peer, site, None, stop));
+                    }
+                    Front::Foreign => drop(tokio::spawn(foreign(stream, peer, edge))),
+                }
             }
         });
         Self { address, io, transports, edge, seen, _stop: stop.drop_guard() }

@@ -34,11 +34,21 @@ struct Unread {
     load: Arc<Load>,
 }
 
+fn patient(stall_timeout: Duration, min_read_rate: u64) -> EdgeOptions {
+    let max_payload = (MEGABYTES + 1) as u64 * 1_000_000;
+    EdgeOptions { stall_timeout, min_read_rate, max_payload, ..options() }
+}
+
 impl Unread {
     async fn with(stall_timeout: Duration, min_read_rate: u64) -> Self {
-        let max_payload = (MEGABYTES + 1) as u64 * 1_000_000;
-        let options = EdgeOptions { stall_timeout, min_read_rate, max_payload, ..options() };
-        let mut server = Server::with(options, false).await;
+        Self::on(Server::with(patient(stall_timeout, min_read_rate), false).await).await
+    }
+
+    async fn mounted(stall_timeout: Duration, min_read_rate: u64) -> Self {
+        Self::on(Server::mounted(patient(stall_timeout, min_read_rate)).await).await
+    }
+
+    async fn on(mut server: Server) -> Self {
         let (poller, sid) = server.polls().await;
         let text = "x".repeat(1_000_000);
         for _ in 0..MEGABYTES {
@@ -66,6 +76,66 @@ impl Unread {
         assert!(read < MEGABYTES * 1_000_000, "{read} bytes came");
         assert_eq!(self.poller.poll().await.0, 400, "who does not know what it missed is told");
     }
+}
+
+/// What a server of hyper has taken of an answer and cannot write: 16 pieces, and one on its way.
+const LEFT_WITH_HYPER: usize = 17 * 16 * 1024;
+
+impl Unread {
+    /// The same where the server is a foreign one: it keeps a few pieces with the connection.
+    async fn ends_mounted(mut self, reason: KillReason) {
+        self.server.sees_disconnect(self.sid).await;
+        assert_eq!(killed(&self.server, reason), 1);
+        eventually("little is held", || self.load.held() <= LEFT_WITH_HYPER).await;
+        let read = Self::read_to_the_end(&mut self.stream).await;
+        assert!(read < MEGABYTES * 1_000_000, "{read} bytes came");
+        eventually("nothing is held", || self.load.held() == 0).await;
+        assert_eq!(self.poller.poll().await.0, 400, "who does not know what it missed is told");
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_server_is_left_with_little_of_what_nobody_reads() {
+    Unread::mounted(STALL, 1).await.ends_mounted(KillReason::Stalled).await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_cut_leaves_little_with_a_foreign_server() {
+    let unread = Unread::mounted(LONG, 1).await;
+    assert!(unread.server.transports.kill(unread.sid, KillReason::Requested));
+    unread.ends_mounted(KillReason::Requested).await;
+}
+
+#[tokio::test]
+async fn answers_count_for_what_may_wait_behind_a_foreign_server() {
+    let mut unread = Unread::mounted(LONG, 1).await;
+    unread.server.transports.budget().set_node(10_000_000);
+    let (other, _) = unread.server.polls().await;
+    other.is_well().await;
+    unread.ends_mounted(KillReason::SlowConsumer).await;
+}
+
+#[tokio::test]
+async fn a_large_answer_of_a_foreign_server_comes_whole() {
+    let mut unread = Unread::mounted(LONG, 1).await;
+    let mut read = Vec::new();
+    while read.len() < MEGABYTES * 1_000_000 {
+        let n = within("a piece", unread.stream.read_buf(&mut read)).await.expect("the answer");
+        assert_ne!(n, 0, "it ends early");
+    }
+    assert!(read.starts_with(b"HTTP/1.1 200 OK"));
+    eventually("nothing is held", || unread.load.held() == 0).await;
+    unread.poller.is_well().await;
+}
+
+#[tokio::test]
+async fn a_foreign_server_whose_client_breaks_off_ends_the_session() {
+    let Unread { mut server, poller, sid, stream, load } = Unread::mounted(LONG, 1).await;
+    drop(stream);
+    server.sees_disconnect(sid).await;
+    eventually("nothing is held", || load.held() == 0).await;
+    assert_eq!(killed(&server, KillReason::PollAborted), 1);
+    assert_eq!(poller.poll().await.0, 400);
 }
 
 #[tokio::test]
