@@ -60,12 +60,17 @@ fn gateway() -> Gateway {
     Gateway::new("/")
         .middleware(identify)
         .on_connect(join)
-        .on("echo", async |payload: Payload| Ok(Reply::ack_payload(payload.first_as_ack()?)))
+        .on("echo", async |payload: Payload| {
+            Ok::<_, Fault>(Reply::ack_payload(payload.first_as_ack()?))
+        })
         .on(
             "events",
             switchboard::handle(async |event: Event| {
                 let first = event.payload().first_as_ack()?;
-                Ok((Reply::event_payload("events", event.payload()), Reply::ack_payload(first)))
+                Ok::<_, Fault>((
+                    Reply::event_payload("events", event.payload()),
+                    Reply::ack_payload(first),
+                ))
             })
             .intercept(Propagate),
         )

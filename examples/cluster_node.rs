@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use switchboard::{
-    Config, Data, Fault, Gateway, Payload, Reply, Socket, Switchboard,
+    Config, Data, Fault, Gateway, Payload, Socket, Switchboard,
     config::{SecretUrl, Subscribe, WireProtocol},
     sockets::emitter::Emitter,
 };
@@ -56,115 +56,62 @@ impl Request {
     }
 }
 
-/// The server, for handlers that are declared before it is built.
-type Late = std::sync::Arc<std::sync::OnceLock<Switchboard>>;
-
-fn gateway(late: &Late) -> Gateway {
-    let on = |act: fn(Switchboard, Request) -> Answer| {
-        let late = late.clone();
-        move |Data(request): Data<Request>| {
-            let server = late.get().cloned();
-            async move {
-                let server = server.ok_or_else(Fault::internal)?;
-                Ok::<_, Fault>(Reply::ack(&act(server, request).await?))
-            }
-        }
-    };
-    Gateway::new("/")
-        .on("join", async |socket: Socket, Data(room): Data<String>| {
-            socket.join(room).await.map(|()| Reply::ack(&true))
-        })
-        .on(
-            "emit",
-            on(|server, request| {
-                Box::pin(async move {
-                    request.of(&server).emit(&request.event, &request.data)?;
-                    Ok(json!(true))
-                })
-            }),
-        )
-        .on(
-            "move",
-            on(|server, request| {
-                Box::pin(async move {
-                    request.of(&server).join(request.rooms);
-                    Ok(json!(true))
-                })
-            }),
-        )
-        .on(
-            "remove",
-            on(|server, request| {
-                Box::pin(async move {
-                    request.of(&server).leave(request.rooms);
-                    Ok(json!(true))
-                })
-            }),
-        )
-        .on(
-            "kick",
-            on(|server, request| {
-                Box::pin(async move { Ok(json!(request.of(&server).disconnect(request.close))) })
-            }),
-        )
-        .on(
-            "fetch",
-            on(|server, request| {
-                Box::pin(async move {
-                    let found = request.of(&server).fetch_sockets().await?;
-                    Ok(json!({
-                        "sockets": found.values,
-                        "silent": found.missing_nodes,
-                        "missing": found.missing_foreign,
-                    }))
-                })
-            }),
-        )
-        .on(
-            "ask",
-            on(|server, request| {
-                Box::pin(async move {
-                    let patience = Duration::from_secs(2);
-                    let asked = request.of(&server);
-                    let acks = asked.emit_with_ack(&request.event, &request.data, patience).await?;
-                    Ok(json!({
-                        "acks": first_of(&acks.acks),
-                        "expected": acks.expected,
-                        "silent": acks.missing_nodes,
-                    }))
-                })
-            }),
-        )
-        .on(
-            "tell servers",
-            on(|server, request| {
-                Box::pin(async move {
-                    server.of("/").server_side_emit(&request.event, &request.data)?;
-                    Ok(json!(true))
-                })
-            }),
-        )
-        .on(
-            "ask servers",
-            on(|server, request| {
-                Box::pin(async move {
-                    let asked = server.of("/");
-                    let answers = asked.server_side_emit_with_ack(&request.event, &request.data);
-                    let answers = answers.await?;
-                    Ok(json!({
-                        "answers": first_of(&answers.values),
-                        "silent": answers.missing_nodes,
-                        "missing": answers.missing_foreign,
-                    }))
-                })
-            }),
-        )
-        .on_server_side("hey", async |payload: Payload| {
-            Payload::ack(&json!({ "heard": payload.decode::<Value>().ok() })).ok()
-        })
+async fn fetch(server: Switchboard, Data(request): Data<Request>) -> Result<Value, Fault> {
+    let found = request.of(&server).fetch_sockets().await?;
+    Ok(json!({
+        "sockets": found.values,
+        "silent": found.missing_nodes,
+        "missing": found.missing_foreign,
+    }))
 }
 
-type Answer = std::pin::Pin<Box<dyn Future<Output = Result<Value, Fault>> + Send>>;
+async fn ask(server: Switchboard, Data(request): Data<Request>) -> Result<Value, Fault> {
+    let patience = Duration::from_secs(2);
+    let acks = request.of(&server).emit_with_ack(&request.event, &request.data, patience).await?;
+    Ok(json!({
+        "acks": first_of(&acks.acks),
+        "expected": acks.expected,
+        "silent": acks.missing_nodes,
+    }))
+}
+
+async fn ask_servers(server: Switchboard, Data(request): Data<Request>) -> Result<Value, Fault> {
+    let asked = server.of("/");
+    let answers = asked.server_side_emit_with_ack(&request.event, &request.data).await?;
+    Ok(json!({
+        "answers": first_of(&answers.values),
+        "silent": answers.missing_nodes,
+        "missing": answers.missing_foreign,
+    }))
+}
+
+fn gateway() -> Gateway {
+    Gateway::new("/")
+        .on("join", async |socket: Socket, Data(room): Data<String>| {
+            socket.join(room).await.map(|()| true)
+        })
+        .on("emit", async |server: Switchboard, Data(request): Data<Request>| {
+            request.of(&server).emit(&request.event, &request.data).map(|()| true)
+        })
+        .on("move", async |server: Switchboard, Data(request): Data<Request>| {
+            request.of(&server).join(request.rooms);
+            true
+        })
+        .on("remove", async |server: Switchboard, Data(request): Data<Request>| {
+            request.of(&server).leave(request.rooms);
+            true
+        })
+        .on("kick", async |server: Switchboard, Data(request): Data<Request>| {
+            request.of(&server).disconnect(request.close)
+        })
+        .on("fetch", fetch)
+        .on("ask", ask)
+        .on("tell servers", async |server: Switchboard, Data(request): Data<Request>| {
+            server.of("/").server_side_emit(&request.event, &request.data).map(|()| true)
+        })
+        .on("ask servers", ask_servers)
+        .on_server_side("hey", async |Data(heard): Data<Option<Value>>| json!({ "heard": heard }))
+}
 
 fn first_of(payloads: &[Payload]) -> Vec<Value> {
     payloads.iter().map(|payload| payload.decode().unwrap_or_default()).collect()
@@ -186,10 +133,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         config.redis.subscribe = Subscribe::All;
     }
     let port = env("PORT").unwrap_or_else(|| "3000".into());
-    let late = Late::default();
-    let server = Switchboard::builder().config(config).gateway(gateway(&late)).build()?;
-    // The only one to set it.
-    let _ = late.set(server.clone());
+    let server = Switchboard::builder().config(config).gateway(gateway()).build()?;
     let bound = server.bind(format!("127.0.0.1:{port}")).await?;
     println!("listening on http://{}", bound.local_addr());
     bound.serve(async { tokio::signal::ctrl_c().await.unwrap_or(()) }).await?;

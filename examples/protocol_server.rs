@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use switchboard::{Config, Event, Gateway, Handshake, Payload, Reply, Socket, Switchboard};
+use switchboard::{Config, Event, Fault, Gateway, Handshake, Payload, Reply, Socket, Switchboard};
 
 fn gateway(namespace: &str) -> Gateway {
     Gateway::new(namespace)
@@ -22,7 +22,7 @@ fn gateway(namespace: &str) -> Gateway {
         })
         .on("message", async |event: Event| Reply::event_payload("message-back", event.payload()))
         .on("message-with-ack", async |payload: Payload| {
-            Ok(Reply::ack_payload(payload.into_ack()?))
+            Ok::<_, Fault>(Reply::ack_payload(payload.into_ack()?))
         })
 }
 

@@ -113,15 +113,15 @@ impl AdminUi {
             async move { shared.admit(&handshake).await }
         });
         let shared = self.shared.clone();
-        let gateway = gateway.on_connect(move |session| {
+        let gateway = gateway.on_connect(move |session: Socket| {
             let shared = shared.clone();
             async move { shared.welcome(&session) }
         });
         let shared = self.shared.clone();
-        let gateway = gateway.on_server_side(LOOKING, move |_| {
+        let gateway = gateway.on_server_side(LOOKING, move || {
             shared.attention.elsewhere(Instant::now());
             shared.weigh_attention();
-            std::future::ready(None)
+            std::future::ready(())
         });
         match self.shared.read_only {
             true => gateway,

@@ -109,7 +109,7 @@ pub(crate) use inbound::{Inbound, Reader};
 pub(crate) use load::{Load, Room, Sent};
 pub(crate) use outgoing::Frame;
 pub use reasons::{KillReason, RefuseReason};
-pub(crate) use router::{Edge, EdgeOptions, Legacy};
+pub(crate) use router::{Edge, EdgeOptions, Legacy, OnOpening};
 pub(crate) use size::Size;
 pub(crate) use stall::Patience;
 pub(crate) use tls::Tls;

@@ -4,6 +4,7 @@
 use std::{borrow::Cow, fmt};
 
 use serde::Serialize;
+use serde_json::Value as Json;
 
 /// The codes that clients may rely on. Their names on the wire are in snake case (`rate_limited`).
 ///
@@ -88,6 +89,9 @@ impl fmt::Display for Code {
 ///
 /// The message goes to the client as it is, so it never holds a secret or an internal detail.
 ///
+/// A program has words of its own: [`Fault::plain`] is shown as its sentence alone, as an `Error` of
+/// Node.js is, and [`with_code`](Self::with_code) and [`with_data`](Self::with_data) say more.
+///
 /// ```
 /// use switchboard::{Code, Data, Fault, Gateway, Reply};
 ///
@@ -102,17 +106,114 @@ impl fmt::Display for Code {
 /// assert_eq!(fault.to_string(), "unavailable: the shop is closed");
 /// assert!(fault.retry());
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     code: Code,
     message: Cow<'static, str>,
     retry: bool,
+    /// What the program says in its own words.
+    own: Option<Box<Own>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Own {
+    /// Shown as its sentence alone.
+    is_plain: bool,
+    code: Option<Cow<'static, str>>,
+    data: Option<Json>,
 }
 
 impl Fault {
     /// A fault with the code's usual [`retry`](Code::retry).
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), retry: code.retry() }
+        Self { code, message: message.into(), retry: code.retry(), own: None }
+    }
+
+    /// A fault in the program's own words. In a `connect_error` the message is this text and nothing
+    /// else, as with `next(new Error("…"))` in Node.js. Metrics and the log call it `forbidden`.
+    ///
+    /// ```
+    /// use switchboard::{Fault, Gateway, Handshake};
+    ///
+    /// let gateway = Gateway::new("/").middleware(async |handshake: Handshake| {
+    ///     match handshake.query().get("seat") {
+    ///         Some(_) => Ok(()),
+    ///         None => Err(Fault::plain("no seat is free")
+    ///             .with_code("no_seat")
+    ///             .with_data(serde_json::json!({ "waiting": 3 }))),
+    ///     }
+    /// });
+    /// ```
+    pub fn plain(message: impl Into<Cow<'static, str>>) -> Self {
+        let own = Own { is_plain: true, ..Own::default() };
+        Self { own: Some(Box::new(own)), ..Self::forbidden(message) }
+    }
+
+    /// Shows clients a code of the program in place of its own. [`code`](Self::code) stays, for
+    /// metrics and the log.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.own.get_or_insert_default().code = Some(code.into());
+        self
+    }
+
+    /// Gives the client data: `err.data` of a `connect_error`, in the place of what stands there
+    /// otherwise, and `data` in the error of an acknowledgement.
+    #[must_use]
+    pub fn with_data(mut self, data: impl Into<Json>) -> Self {
+        self.own.get_or_insert_default().data = Some(data.into());
+        self
+    }
+
+    /// Says whether the same request may succeed later.
+    #[must_use]
+    pub fn with_retry(mut self, retry: bool) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// The fault as clients see it in an acknowledgement: `{code, message, retry}`, with `data` if
+    /// it has some.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use switchboard::Fault;
+    ///
+    /// let fault = Fault::forbidden("not here");
+    /// assert_eq!(
+    ///     fault.to_json(),
+    ///     json!({ "code": "forbidden", "message": "not here", "retry": false })
+    /// );
+    /// ```
+    pub fn to_json(&self) -> Json {
+        let mut shown = serde_json::json!({
+            "code": self.shown_code(),
+            "message": self.message,
+            "retry": self.retry,
+        });
+        if let Some(data) = self.data() {
+            shown["data"] = data.clone();
+        }
+        shown
+    }
+
+    /// The data of a `connect_error`. `None`: it has none, as in Node.js.
+    pub(crate) fn connect_data(&self) -> Option<Json> {
+        let Some(own) = &self.own else { return Some(self.to_json()) };
+        match &own.data {
+            Some(data) => Some(data.clone()),
+            None if own.is_plain && own.code.is_none() => None,
+            None => Some(self.to_json()),
+        }
+    }
+
+    fn shown_code(&self) -> &str {
+        self.own.as_ref().and_then(|own| own.code.as_deref()).unwrap_or(self.code.as_str())
+    }
+
+    /// The data for the client, if the program has given some.
+    pub fn data(&self) -> Option<&Json> {
+        self.own.as_ref()?.data.as_ref()
     }
 
     /// A fault with [`Code::Forbidden`].
@@ -162,7 +263,10 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)
+        match &self.own {
+            Some(own) if own.is_plain => f.write_str(&self.message),
+            _ => write!(f, "{}: {}", self.shown_code(), self.message),
+        }
     }
 }
 
@@ -170,6 +274,8 @@ impl std::error::Error for Fault {}
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -182,6 +288,24 @@ mod tests {
             assert!(rows.iter().any(|known| known.starts_with(&row)), "{row}");
         }
         assert_eq!(rows.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn a_program_has_words_of_its_own() {
+        let plain = Fault::plain("no seat is free");
+        assert_eq!((plain.to_string().as_str(), plain.connect_data()), ("no seat is free", None));
+        assert_eq!(plain.to_json()["code"], "forbidden");
+        let coded = plain.with_code("no_seat").with_retry(true);
+        let shown = json!({ "code": "no_seat", "message": "no seat is free", "retry": true });
+        assert_eq!(
+            (coded.to_string().as_str(), coded.connect_data()),
+            ("no seat is free", Some(shown))
+        );
+        let with_data = coded.with_data(json!([1]));
+        assert_eq!(with_data.connect_data(), Some(json!([1])));
+        assert_eq!(with_data.to_json()["data"], json!([1]));
+        let ours = Fault::forbidden("no").with_code("closed");
+        assert_eq!((ours.to_string().as_str(), ours.code()), ("closed: no", Code::Forbidden));
     }
 
     #[test]

@@ -49,6 +49,7 @@ mod recovery;
 mod secret;
 pub mod server;
 pub mod sockets;
+mod state;
 mod telemetry;
 pub mod users;
 
@@ -63,7 +64,8 @@ pub use config::Config;
 pub use edge::fuzzing as edge_fuzzing;
 pub use fault::{Code, Fault};
 pub use gateway::{
-    Authenticate, Data, Event, Gateway, Handshake, Replies, Reply, builtin, handle, interceptor,
+    Authenticate, Binary, Data, Event, Extension, FromContext, Gateway, Handshake, Replies, Reply,
+    State, TryData, builtin, handle, interceptor,
 };
 pub use payload::Payload;
 pub use server::Switchboard;

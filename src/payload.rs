@@ -11,6 +11,7 @@ mod check;
 mod decode;
 mod name;
 mod text;
+mod unit;
 mod values;
 
 use std::borrow::Cow;
@@ -128,7 +129,8 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// The arguments `data` of an event. A tuple gives several arguments, everything else one.
+    /// The arguments `data` of an event. A tuple gives several arguments, `()` none, everything else
+    /// one.
     /// Bytes (`bytes::Bytes`, `serde_bytes`) become binary arguments, at any depth.
     ///
     /// ```
@@ -187,7 +189,11 @@ impl Payload {
     }
 
     fn encoded<T: Serialize + ?Sized>(data: &T, name: Option<&str>) -> Result<Self, PayloadError> {
-        let value = CommonParser.encode_value(data, name).map_err(encode_error)?;
+        let value = match unit::is_unit(data) {
+            true => CommonParser.encode_value(&Arguments(Vec::new()), name),
+            false => CommonParser.encode_value(data, name),
+        };
+        let value = value.map_err(encode_error)?;
         check::encoded(&value)?;
         Ok(Self { value, named: name.is_some() })
     }

@@ -4,6 +4,7 @@ mod addresses;
 mod builder;
 mod drain;
 mod error;
+mod extract;
 mod files;
 mod health;
 mod join;

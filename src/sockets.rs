@@ -11,9 +11,11 @@ pub(crate) mod node;
 pub mod record;
 pub(crate) mod relay;
 pub(crate) mod roaming;
+pub(crate) mod rooms;
 pub(crate) mod socket;
 pub(crate) mod watch;
 
 pub use audience::Audience;
 pub use record::SocketRecord;
-pub use socket::Socket;
+pub use rooms::IntoRooms;
+pub use socket::{AskError, Extensions, Socket};

@@ -57,7 +57,7 @@ async fn a_client_that_leaves_while_its_events_wait_is_noticed_when_they_go_on()
     let gone = Arc::new(Semaphore::new(0));
     let left = {
         let gone = Arc::clone(&gone);
-        move |_: Socket, _| {
+        move || {
             gone.add_permits(1);
             std::future::ready(())
         }

@@ -125,7 +125,7 @@ async fn nothing_is_handled_that_was_sent_after_what_no_server_reads() {
                 seen.send(n).expect("the test listens");
             }
         })
-        .on_disconnect(move |_: Socket, _| {
+        .on_disconnect(move || {
             let disconnected = disconnected.clone();
             async move { disconnected.send(0).expect("the test listens") }
         });
@@ -176,7 +176,7 @@ async fn the_first_event_waits_for_the_connect_handler() {
             socket.set("ready", &true).expect("serializable");
         })
         .on("ready", async |socket: Socket| {
-            Ok(Reply::ack(&socket.get::<bool>("ready")?.unwrap_or(false)))
+            Ok::<_, Fault>(Reply::ack(&socket.get::<bool>("ready")?.unwrap_or(false)))
         });
     let server = Server::start(server(gateway)).await;
     for _ in 0..100 {
@@ -302,11 +302,11 @@ async fn connect_and_disconnect_handlers_run_once_for_each_socket() {
     let counts = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
     let (on, off) = (counts.clone(), counts.clone());
     let gateway = Gateway::new("/")
-        .on_connect(move |_| {
+        .on_connect(move || {
             on.0.fetch_add(1, Ordering::SeqCst);
             std::future::ready(())
         })
-        .on_disconnect(move |socket: Socket, _| {
+        .on_disconnect(move |socket: Socket| {
             assert!(socket.rooms().contains(&socket.id().to_string().into()));
             off.1.fetch_add(1, Ordering::SeqCst);
             std::future::ready(())
@@ -332,7 +332,11 @@ async fn a_refusal_carries_its_data_and_leaves_nothing_behind() {
             }
         })
         .middleware(async |handshake: Handshake| {
-            if handshake.auth::<Value>()?["panic"].is_null() { Ok(()) } else { panic!("here") }
+            if handshake.auth::<Value>()?["panic"].is_null() {
+                Ok::<_, Fault>(())
+            } else {
+                panic!("here")
+            }
         });
     let server = Server::start(server(gateway)).await;
     let (_client, answer) = server.ask("/", json!({ "user": "ada", "refuse": true })).await;
@@ -395,7 +399,7 @@ async fn emits_from_outside_reach_their_audience_once() {
 async fn a_payload_is_passed_on_as_it_came() {
     let gateway = Gateway::new("/").on("pass", async |payload: Payload| {
         let renamed = Reply::event_payload("passed", &payload).to_room("nobody");
-        Ok((renamed, Reply::ack_payload(payload.into_ack()?)))
+        Ok::<_, Fault>((renamed, Reply::ack_payload(payload.into_ack()?)))
     });
     let server = Server::start(server(gateway)).await;
     let mut ada = server.client().await;
@@ -412,7 +416,7 @@ async fn rooms_are_counted_as_they_are_joined_and_left() {
     let gateway = Gateway::new("/")
         .middleware(async |handshake: Handshake| {
             handshake.set_identity(switchboard::Identity::user("ada").with_rooms(["given"]));
-            Ok(())
+            Ok::<_, Fault>(())
         })
         .on("join", async |socket: Socket, Data(room): Data<String>| {
             socket.join(room).await.map(|()| Reply::ack(&socket.rooms().len()))
@@ -511,12 +515,12 @@ async fn a_socket_can_be_written_down_and_read() {
     let gateway = Gateway::new("/chat/{room}")
         .middleware(move |handshake: Handshake| {
             handshake.set_identity(identity.clone());
-            std::future::ready(Ok(()))
+            std::future::ready(())
         })
         .on("record", async |socket: Socket| {
             socket.set("seen", &[1, 2])?;
             socket.join("lobby").await?;
-            Ok(Reply::ack(&socket.record()))
+            Ok::<_, Fault>(Reply::ack(&socket.record()))
         });
     let server = Server::start(server(gateway)).await;
     let (mut ada, id) = server.ask("/chat/1", json!({ "user": "ada" })).await;

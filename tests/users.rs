@@ -7,8 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use support::{Client, Server, by_name, until, within};
 use switchboard::{
-    Config, Fault, Gateway, Handshake, Reply, Socket, Switchboard, config::OverLimit,
-    users::Presence,
+    Config, Fault, Gateway, Handshake, Reply, Switchboard, config::OverLimit, users::Presence,
 };
 use tokio::sync::mpsc;
 
@@ -26,7 +25,10 @@ async fn every_way_of_leaving_empties_the_directory() {
     // Who does not answer is there until all have come, and goes soon after.
     config.engine.ping_interval = Duration::from_secs(4);
     config.engine.ping_timeout = Duration::from_millis(50);
-    let panicking = Gateway::new("/panic").on_disconnect(async |_: Socket, _| panic!("on leaving"));
+    async fn panics() {
+        panic!("on leaving")
+    }
+    let panicking = Gateway::new("/panic").on_disconnect(panics);
     let builder = server().config(config).gateway(panicking);
     let server = Server::start(builder).await;
     let users = async || server.switchboard.users(None, 100).await.unwrap().users;

@@ -100,6 +100,8 @@ pub enum RefuseReason {
     TooSlow,
     /// An error of the server.
     Internal,
+    /// The program, by `allow_request`.
+    Program,
     /// A page of an origin that `cors_origins` does not name. It gets an answer, and its browser
     /// hides the answer from it.
     Origin,
@@ -107,7 +109,7 @@ pub enum RefuseReason {
 
 impl RefuseReason {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::BadRequest,
         Self::UnknownSession,
         Self::Draining,
@@ -119,6 +121,7 @@ impl RefuseReason {
         Self::Bodies,
         Self::TooSlow,
         Self::Internal,
+        Self::Program,
         Self::Origin,
     ];
 
@@ -136,6 +139,7 @@ impl RefuseReason {
             Self::Bodies => "bodies",
             Self::TooSlow => "too_slow",
             Self::Internal => "internal",
+            Self::Program => "program",
             Self::Origin => "origin",
         }
     }

@@ -31,6 +31,21 @@ pub(super) enum Refusal {
     Internal,
 }
 
+/// A refusal by the program, with its own sentence: Engine.IO's number 4 of Node.js.
+pub(super) fn forbidden(sentence: &str) -> Response<Body> {
+    let json = serde_json::json!({ "code": 4, "message": sentence }).to_string();
+    response(StatusCode::FORBIDDEN, json)
+}
+
+fn response(status: StatusCode, json: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(json));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 impl Refusal {
     const fn status(self) -> StatusCode {
         match self {
@@ -114,11 +129,8 @@ impl Refusal {
 
     pub(super) fn response(self) -> Response<Body> {
         let json = format!(r#"{{"code":{},"message":"{}"}}"#, self.code(), self.message());
-        let mut response = Response::new(Body::from(json));
-        *response.status_mut() = self.status();
+        let mut response = response(self.status(), json);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(after) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }

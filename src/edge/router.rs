@@ -2,9 +2,9 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -25,6 +25,8 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+use crate::future::BoxFuture;
+
 use super::{
     admission::{Admission, Limits, Permit},
     bodies::{Bodies, BodyLimits},
@@ -33,7 +35,7 @@ use super::{
     cors::{Cors, is_preflight},
     hop::{Arrival, Forged, Hop},
     reasons::RefuseReason,
-    refusal::Refusal,
+    refusal::{self, Refusal},
     request::{self, Query},
     session_id::{Owner, SessionIds},
     stall::Patience,
@@ -159,7 +161,14 @@ pub(crate) struct Edge<A: Adapter> {
     draining: AtomicBool,
     /// The node has not joined its cluster yet.
     starting: AtomicBool,
+    /// Asked before a session is opened.
+    on_opening: OnceLock<OnOpening>,
 }
+
+/// Decides whether a session is opened: the headers that are added to the answer, or the sentence of
+/// the refusal.
+pub(crate) type OnOpening =
+    Arc<dyn Fn(&Parts, IpAddr) -> BoxFuture<'static, Result<HeaderMap, String>> + Send + Sync>;
 
 /// A request whose query and session id are valid.
 struct Route {
@@ -211,6 +220,7 @@ impl<A: Adapter> Edge<A> {
             cors: Cors::new(&options.cors_origins),
             draining: AtomicBool::new(false),
             starting: AtomicBool::new(false),
+            on_opening: OnceLock::new(),
             compression: options.compression.then(Compression::default),
             pace: Self::pace(&options),
             bodies: Bodies::new(options.max_bodies, options.max_payload),
@@ -231,6 +241,11 @@ impl<A: Adapter> Edge<A> {
             }
         }
         edge
+    }
+
+    /// Has the program asked before each new session. Called once, before anything is served.
+    pub(crate) fn set_on_opening(&self, on_opening: OnOpening) {
+        let _ = self.on_opening.set(on_opening);
     }
 
     /// From now on new sessions are refused with 503. Existing sessions go on.
@@ -308,7 +323,15 @@ impl<A: Adapter> Edge<A> {
             Ok(Route { session: Session::Elsewhere(..), .. }) if arrival.is_some() => {
                 Err(Refusal::UnknownSession)
             }
-            Ok(route) => self.answer(route, &parts, body, upgrade, peer).await,
+            Ok(route) => match (&route.session, self.on_opening.get()) {
+                (Session::New, Some(on_opening)) => {
+                    // in a box, because each connection has room for the largest of its futures
+                    let answered =
+                        self.ask_and_answer(on_opening, route, &parts, body, upgrade, peer);
+                    Box::pin(answered).await
+                }
+                _ => self.answer(route, &parts, body, upgrade, peer).await,
+            },
             Err(refusal) => Err(refusal),
         };
         let mut response = answered.unwrap_or_else(|refusal| self.refuse(refusal));
@@ -330,6 +353,33 @@ impl<A: Adapter> Edge<A> {
     pub(super) fn refuse(&self, refusal: Refusal) -> Response<Body> {
         self.transports.count_refused(refusal.reason());
         refusal.response()
+    }
+
+    /// Answers a request for a new session, if the program lets it.
+    async fn ask_and_answer<B>(
+        self: &Arc<Self>,
+        on_opening: &OnOpening,
+        route: Route,
+        parts: &Parts,
+        body: B,
+        upgrade: OnUpgrade,
+        client: SocketAddr,
+    ) -> Result<Response<Body>, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        let headers = match on_opening(parts, client.ip()).await {
+            Ok(headers) => headers,
+            Err(sentence) => {
+                self.transports.count_refused(RefuseReason::Program);
+                return Ok(refusal::forbidden(&sentence));
+            }
+        };
+        let mut response = self.answer(route, parts, body, upgrade, client).await?;
+        for (name, value) in &headers {
+            response.headers_mut().append(name, value.clone());
+        }
+        Ok(response)
     }
 
     async fn answer<B>(

@@ -6,12 +6,7 @@ use serde_json::json;
 use crate::{
     config::Config,
     fault::{Code, Fault},
-    gateway::{
-        Gateway,
-        event::{Data, Event},
-        handshake::Authenticate,
-        reply::Reply,
-    },
+    gateway::{Gateway, authenticate::Authenticate, event::Event, extract::Data, reply::Reply},
     names::{
         events::{REFRESH, is_reserved_event, is_server_event},
         rooms::{RoomPattern, check_name},

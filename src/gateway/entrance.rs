@@ -140,6 +140,7 @@ impl Entrance {
             socket.show_handshake(handshake.shown());
         }
         let session = recovery::begin(raw, &socket, handshake.payload()).await;
+        socket.keep_auth(handshake.payload());
         drop(handshake);
 
         // From here on any failure undoes the membership, a cancelled future included.
@@ -387,8 +388,9 @@ impl ConnectHandler<Adapter, ()> for Entrance {
             if !self.is_hidden(raw.ns()) {
                 self.0.around.context.meters().connect_refused(fault.code());
             }
-            let data = serde_json::to_value(&fault).unwrap_or_default();
-            transports.refuse_with(raw.id, raw.ns(), data);
+            if let Some(data) = fault.connect_data() {
+                transports.refuse_with(raw.id, raw.ns(), data);
+            }
             Err(match self.0.gateway.refuses_in_words {
                 true => Box::new(fault.message().to_owned()) as Refusal,
                 false => Box::new(fault),

@@ -1,9 +1,13 @@
-//! A client's event, and the parts of it that a handler may ask for.
+//! A client's event.
 
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::{
+    extract::{App, Context, FromContext, OfSocket, WithArguments},
+    reply::Outcome,
+};
 use crate::{fault::Fault, payload::Payload, sockets::socket::Socket};
 
 /// An event from a client. Cheap to clone.
@@ -70,62 +74,32 @@ impl Event {
     }
 }
 
-/// A part of an event. A handler asks for it by a parameter of this type.
-///
-/// ```
-/// use switchboard::{Event, Fault, Gateway, Reply, gateway::event::FromEvent, id::UserId};
-///
-/// struct User(UserId);
-///
-/// impl FromEvent for User {
-///     fn from_event(event: &Event) -> Result<Self, Fault> {
-///         event.socket().user().map(Self).ok_or_else(|| Fault::forbidden("log in first"))
-///     }
-/// }
-///
-/// let gateway = Gateway::new("/").on("who", async |User(id): User| Reply::ack(&*id));
-/// ```
-pub trait FromEvent: Sized {
-    /// Takes the part out of the event.
-    ///
-    /// # Errors
-    /// A fault becomes the event's error acknowledgement, and the handler is not called.
-    fn from_event(event: &Event) -> Result<Self, Fault>;
-}
+impl Context for Event {
+    type Output = Outcome;
 
-impl FromEvent for Event {
-    fn from_event(event: &Event) -> Result<Self, Fault> {
-        Ok(event.clone())
+    fn app(&self) -> App<'_> {
+        App::new(self.socket().adapter().context())
+    }
+
+    fn refused(fault: Fault) -> Outcome {
+        Err(fault)
     }
 }
 
-impl FromEvent for Socket {
-    fn from_event(event: &Event) -> Result<Self, Fault> {
-        Ok(event.socket().clone())
+impl OfSocket for Event {
+    fn socket(&self) -> &Socket {
+        &self.0.socket
     }
 }
 
-/// The arguments of an event as `T`: all of them if `T` is a tuple, else the first one. If they do
-/// not have this shape, the client gets `bad_request`.
-///
-/// ```
-/// use switchboard::{Data, Gateway, Reply};
-///
-/// let gateway = Gateway::new("/")
-///     .on("one", async |Data(text): Data<String>| Reply::ack(&text.len()))
-///     .on("two", async |Data((x, y)): Data<(f64, f64)>| Reply::ack(&x.hypot(y)));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Data<T>(pub T);
-
-impl<T: DeserializeOwned> FromEvent for Data<T> {
-    fn from_event(event: &Event) -> Result<Self, Fault> {
-        event.data().map(Data)
+impl WithArguments for Event {
+    fn payload(&self) -> &Payload {
+        &self.0.payload
     }
 }
 
-impl FromEvent for Payload {
-    fn from_event(event: &Event) -> Result<Self, Fault> {
-        Ok(event.payload().clone())
+impl FromContext<Self> for Event {
+    fn from_context(context: &Self) -> Result<Self, Fault> {
+        Ok(context.clone())
     }
 }

@@ -1,41 +1,33 @@
 //! Gateways: a namespace with its middleware, its handlers and its interceptors.
 
-use std::{collections::HashMap, future::Future, panic::AssertUnwindSafe, sync::Arc};
-
-use futures_util::FutureExt;
-use socketioxide::socket::DisconnectReason;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    fault::Fault,
-    future::BoxFuture,
     gateway::{
+        event::Event,
+        extract::App,
         handle::{Handle, IntoHandle},
-        handler::Handler,
-        handshake::Middleware,
+        handler::{self, Called, Handler, Signature},
+        handshake::Handshake,
         interceptor::Interceptor,
+        lifecycle::{Connect, Disconnect, Failure, Packet, ServerSide},
     },
-    payload::Payload,
-    sockets::{
-        relay::{ServerSideHandler, ServerSideHandlers},
-        socket::Socket,
-    },
-    telemetry::{durations::Durations, meters::Meters},
+    names::{events::is_reserved_event, rooms::RoomPattern},
 };
-
-type OnConnect = Box<dyn Fn(Socket) -> BoxFuture<'static, ()> + Send + Sync>;
-type OnDisconnect = Box<dyn Fn(Socket, DisconnectReason) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A namespace, with its middleware, handlers and interceptors.
 ///
+/// A handler is an async function of the parts that it asks for: see
+/// [`FromContext`](crate::FromContext) for what there is, and
+/// [`IntoOutcome`](crate::gateway::reply::IntoOutcome) for what it may return.
+///
 /// ```
-/// use switchboard::{Data, Gateway, Reply, Socket};
+/// use switchboard::{Data, Fault, Gateway, Reply, Socket};
 ///
 /// let chat = Gateway::new("/chat/{room}")
 ///     .on_connect(async |socket: Socket| {
 ///         let room = socket.param("room").unwrap_or_default().to_owned();
-///         if socket.join(room).await.is_err() {
-///             socket.disconnect(false);
-///         }
+///         socket.join(room).await
 ///     })
 ///     .on("say", async |socket: Socket, Data(text): Data<String>| {
 ///         let room = socket.param("room").unwrap_or_default().to_owned();
@@ -44,16 +36,22 @@ type OnDisconnect = Box<dyn Fn(Socket, DisconnectReason) -> BoxFuture<'static, (
 /// ```
 #[must_use = "a gateway does nothing before it is given to a server"]
 pub struct Gateway {
-    path: String,
-    middlewares: Vec<Arc<dyn Middleware>>,
-    interceptors: Vec<Arc<dyn Interceptor>>,
-    handles: HashMap<Box<str>, Handle>,
-    fallback: Option<Handle>,
-    on_connect: Option<OnConnect>,
-    on_disconnect: Option<OnDisconnect>,
-    server_side: ServerSideHandlers,
-    refuses_in_words: bool,
-    refuses_unknown_events: bool,
+    pub(super) path: String,
+    pub(super) middlewares: Vec<Arc<dyn Handler<Handshake>>>,
+    pub(super) interceptors: Vec<Arc<dyn Interceptor>>,
+    pub(super) handles: HashMap<Box<str>, Handle>,
+    pub(super) patterns: Vec<(RoomPattern, Box<str>, Handle)>,
+    pub(super) fallback: Option<Handle>,
+    pub(super) packets: Vec<Arc<dyn Handler<Packet>>>,
+    pub(super) any: Vec<Arc<dyn Handler>>,
+    pub(super) on_connect: Option<Arc<dyn Handler<Connect>>>,
+    pub(super) on_disconnect: Option<Arc<dyn Handler<Disconnect>>>,
+    pub(super) on_fault: Option<Arc<dyn Handler<Failure>>>,
+    pub(super) server_side: HashMap<String, Arc<dyn Handler<ServerSide>>>,
+    pub(super) refuses_in_words: bool,
+    pub(super) refuses_unknown_events: bool,
+    /// Why it cannot be served, if it cannot.
+    problem: Option<String>,
 }
 
 impl Gateway {
@@ -72,38 +70,120 @@ impl Gateway {
             middlewares: Vec::new(),
             interceptors: Vec::new(),
             handles: HashMap::new(),
+            patterns: Vec::new(),
             fallback: None,
+            packets: Vec::new(),
+            any: Vec::new(),
             on_connect: None,
             on_disconnect: None,
+            on_fault: None,
             server_side: HashMap::new(),
             refuses_in_words: false,
             refuses_unknown_events: false,
+            problem: None,
         }
     }
 
-    /// Handles the event `name`. A second handler for the same event replaces the first.
+    /// Handles the event `name`. A second handler for the same event, and one for a name that
+    /// Socket.IO reserves, are errors when the server is built.
     ///
     /// ```
-    /// use switchboard::{Data, Gateway, Reply};
+    /// use switchboard::{Data, Gateway};
     ///
-    /// let gateway = Gateway::new("/")
-    ///     .on("add", async |Data((a, b)): Data<(i64, i64)>| Reply::ack(&(a + b)));
+    /// let gateway = Gateway::new("/").on("add", async |Data((a, b)): Data<(i64, i64)>| a + b);
     /// ```
-    pub fn on<Kind>(mut self, name: impl Into<Box<str>>, handler: impl IntoHandle<Kind>) -> Self {
-        self.handles.insert(name.into(), handler.into_handle());
+    pub fn on<H: Signature<Kind>, Kind: IntoHandle<H>>(
+        mut self,
+        name: impl Into<Box<str>>,
+        handler: H,
+    ) -> Self {
+        let name = name.into();
+        if is_reserved_event(&name) {
+            let instead = match &*name {
+                "connect" => ": use `on_connect`",
+                "disconnect" | "disconnecting" => ": use `on_disconnect`",
+                _ => "",
+            };
+            self.refuse(|| format!("Socket.IO reserves the event name `{name}`{instead}"));
+        }
+        if self.handles.contains_key(&name) {
+            self.refuse(|| format!("there are two handlers for the event `{name}`"));
+        }
+        self.handles.insert(name, Kind::handle(handler));
         self
     }
 
-    /// Handles every event that has no handler of its own. Without a fallback such an event is not
-    /// answered, as in Node.js; see [`refuse_unknown_events`](Self::refuse_unknown_events).
+    /// Handles every event whose name fits `pattern` and that has no handler of its own: a name, or
+    /// its beginning with `*` behind it. Of several patterns the longest one that fits counts.
+    ///
+    /// ```
+    /// use switchboard::{Event, Gateway};
+    ///
+    /// let gateway = Gateway::new("/")
+    ///     .on_pattern("orders:*", async |event: Event| println!("{} came", event.name()));
+    /// ```
+    pub fn on_pattern<H: Signature<Kind>, Kind: IntoHandle<H>>(
+        mut self,
+        pattern: impl Into<Box<str>>,
+        handler: H,
+    ) -> Self {
+        let pattern = pattern.into();
+        if self.patterns.iter().any(|(_, known, _)| *known == pattern) {
+            self.refuse(|| format!("there are two handlers for the events `{pattern}`"));
+        }
+        match RoomPattern::parse(&pattern) {
+            Ok(parsed) => self.patterns.push((parsed, pattern, Kind::handle(handler))),
+            Err(error) => self.refuse(|| format!("the pattern `{pattern}`: {error}")),
+        }
+        self
+    }
+
+    /// Handles every event that has no handler of its own and fits no pattern. Without a fallback
+    /// such an event is not answered, as in Node.js; see
+    /// [`refuse_unknown_events`](Self::refuse_unknown_events).
     ///
     /// ```
     /// use switchboard::{Event, Gateway};
     ///
     /// let gateway = Gateway::new("/").fallback(async |event: Event| println!("{} came", event.name()));
     /// ```
-    pub fn fallback<Kind>(mut self, handler: impl IntoHandle<Kind>) -> Self {
-        self.fallback = Some(handler.into_handle());
+    pub fn fallback<H: Signature<Kind>, Kind: IntoHandle<H>>(mut self, handler: H) -> Self {
+        if self.fallback.is_some() {
+            self.refuse(|| "there are two fallbacks".to_owned());
+        }
+        self.fallback = Some(Kind::handle(handler));
+        self
+    }
+
+    /// Sees every event before its handler, whether or not it has one: `socket.onAny` of Node.js.
+    /// Several are called in the order in which they were added. Its replies are sent; a fault
+    /// ends the event.
+    ///
+    /// ```
+    /// use switchboard::{Event, Gateway};
+    ///
+    /// let gateway = Gateway::new("/").on_any(async |event: Event| println!("{} came", event.name()));
+    /// ```
+    pub fn on_any<H: Signature<Kind>, Kind: Called<Event, H>>(mut self, handler: H) -> Self {
+        self.any.push(handler::of(handler));
+        self
+    }
+
+    /// A middleware for each packet, before anything else sees the event: `socket.use` of Node.js.
+    /// It returns `()` or a `Result`; an error is the event's error acknowledgement.
+    ///
+    /// ```
+    /// use switchboard::{Event, Fault, Gateway};
+    ///
+    /// let gateway = Gateway::new("/").use_packet(async |event: Event| {
+    ///     match event.name().starts_with("admin:") {
+    ///         true => Err(Fault::forbidden("not here")),
+    ///         false => Ok(()),
+    ///     }
+    /// });
+    /// ```
+    pub fn use_packet<H: Signature<Kind>, Kind: Called<Packet, H>>(mut self, handler: H) -> Self {
+        self.packets.push(handler::of(handler));
         self
     }
 
@@ -120,21 +200,21 @@ impl Gateway {
         self
     }
 
-    /// Runs when a socket has entered. The socket's first event waits for its end.
+    /// Runs when a socket has entered. The socket's first event waits for its end. What it replies
+    /// is sent. If it fails, the socket is disconnected: the client sees `io server disconnect`. A
+    /// client that shall hear why is refused earlier, by [`middleware`](Self::middleware).
     ///
     /// ```
-    /// use switchboard::{Gateway, Socket};
+    /// use switchboard::{Gateway, Reply, Socket};
     ///
-    /// let gateway = Gateway::new("/").on_connect(async |socket: Socket| {
-    ///     socket.emit("welcome", &socket.id()).expect("an id can be encoded");
-    /// });
+    /// let gateway = Gateway::new("/")
+    ///     .on_connect(async |socket: Socket| Reply::event("welcome", &socket.id()));
     /// ```
-    pub fn on_connect<F, Fut>(mut self, handler: F) -> Self
-    where
-        F: Fn(Socket) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        self.on_connect = Some(Box::new(move |socket| Box::pin(handler(socket))));
+    pub fn on_connect<H: Signature<Kind>, Kind: Called<Connect, H>>(mut self, handler: H) -> Self {
+        if self.on_connect.is_some() {
+            self.refuse(|| "there are two `on_connect` handlers".to_owned());
+        }
+        self.on_connect = Some(handler::of(handler));
         self
     }
 
@@ -148,52 +228,63 @@ impl Gateway {
     ///     println!("{} has left {:?}: {reason:?}", socket.id(), socket.rooms());
     /// });
     /// ```
-    pub fn on_disconnect<F, Fut>(mut self, handler: F) -> Self
-    where
-        F: Fn(Socket, DisconnectReason) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        self.on_disconnect =
-            Some(Box::new(move |socket, reason| Box::pin(handler(socket, reason))));
+    pub fn on_disconnect<H: Signature<Kind>, Kind: Called<Disconnect, H>>(
+        mut self,
+        handler: H,
+    ) -> Self {
+        if self.on_disconnect.is_some() {
+            self.refuse(|| "there are two `on_disconnect` handlers".to_owned());
+        }
+        self.on_disconnect = Some(handler::of(handler));
+        self
+    }
+
+    /// Decides what becomes of the faults of this gateway's handlers: an exception filter. What it
+    /// returns takes the place of the handler's result, so `Err` is the error acknowledgement. The
+    /// event is a parameter `Option<Event>`, for a connect handler has none.
+    ///
+    /// ```
+    /// use switchboard::{Event, Fault, Gateway, Reply};
+    ///
+    /// let gateway = Gateway::new("/").on_fault(async |fault: Fault, event: Option<Event>| {
+    ///     println!("{:?} failed: {fault}", event.as_ref().map(Event::name));
+    ///     (Reply::event("exception", fault.message()), Reply::ack(&false))
+    /// });
+    /// ```
+    pub fn on_fault<H: Signature<Kind>, Kind: Called<Failure, H>>(mut self, handler: H) -> Self {
+        if self.on_fault.is_some() {
+            self.refuse(|| "there are two `on_fault` handlers".to_owned());
+        }
+        self.on_fault = Some(handler::of(handler));
         self
     }
 
     /// Handles the event `name` that another node sends to the servers, with `serverSideEmit` in
     /// Node.js or
-    /// [`Emitter::server_side_emit`](crate::sockets::emitter::Emitter::server_side_emit). The
-    /// handler's result is its answer, of which only the first argument travels. `None` is an empty
-    /// answer.
+    /// [`Emitter::server_side_emit`](crate::sockets::emitter::Emitter::server_side_emit). What it
+    /// returns as the acknowledgement is its answer, of which only the first argument travels. `()`
+    /// and a fault are an empty answer.
     ///
     /// ```
-    /// use switchboard::{Gateway, Payload};
+    /// use switchboard::{Data, Gateway, Switchboard};
     ///
     /// let gateway = Gateway::new("/")
-    ///     .on_server_side("version", async |_arguments: Payload| Payload::ack("1.0").ok());
+    ///     .on_server_side("version", async || "1.0")
+    ///     .on_server_side("tell", async |server: Switchboard, Data(news): Data<String>| {
+    ///         server.of("/").local().emit("news", &news).map_err(switchboard::Fault::from)
+    ///     });
     /// ```
-    pub fn on_server_side<F, Fut>(mut self, name: impl Into<String>, handler: F) -> Self
-    where
-        F: Fn(Payload) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Option<Payload>> + Send + 'static,
-    {
-        let handler: ServerSideHandler = Arc::new(move |payload| Box::pin(handler(payload)));
-        self.server_side.insert(name.into(), handler);
+    pub fn on_server_side<H: Signature<Kind>, Kind: Called<ServerSide, H>>(
+        mut self,
+        name: impl Into<String>,
+        handler: H,
+    ) -> Self {
+        let name = name.into();
+        if self.server_side.contains_key(&name) {
+            self.refuse(|| format!("there are two handlers for `{name}` of other servers"));
+        }
+        self.server_side.insert(name, handler::of(handler));
         self
-    }
-
-    /// Refuses with the sentence alone, without the code before it: for clients that know Node.js
-    /// only.
-    pub(crate) fn refusing_in_words(mut self) -> Self {
-        self.refuses_in_words = true;
-        self
-    }
-
-    pub(crate) fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// Takes out the path and the handlers of events between servers.
-    pub(crate) fn take_server_side(&mut self) -> (String, ServerSideHandlers) {
-        (self.path.clone(), std::mem::take(&mut self.server_side))
     }
 
     /// Adds a middleware after those of the server and those added before.
@@ -208,8 +299,11 @@ impl Gateway {
     ///     }
     /// });
     /// ```
-    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
-        self.middlewares.push(Arc::new(middleware));
+    pub fn middleware<H: Signature<Kind>, Kind: Called<Handshake, H>>(
+        mut self,
+        middleware: H,
+    ) -> Self {
+        self.middlewares.push(handler::of(middleware));
         self
     }
 
@@ -225,111 +319,47 @@ impl Gateway {
         self
     }
 
-    /// Joins the gateway with the middlewares and interceptors of the server.
-    pub(crate) fn build(
-        self,
-        server_middlewares: &[Arc<dyn Middleware>],
-        server_interceptors: &[Arc<dyn Interceptor>],
-    ) -> Inner {
-        let outer: Vec<_> = server_interceptors.iter().cloned().chain(self.interceptors).collect();
-        let route = |handle: Handle| Route {
-            handler: handle.handler,
-            interceptors: outer.iter().cloned().chain(handle.interceptors).collect(),
-            durations: Arc::default(),
+    /// Refuses with the sentence alone, without the code before it: for clients that know Node.js
+    /// only.
+    pub(crate) fn refusing_in_words(mut self) -> Self {
+        self.refuses_in_words = true;
+        self
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The first problem counts.
+    fn refuse(&mut self, problem: impl FnOnce() -> String) {
+        self.problem.get_or_insert_with(problem);
+    }
+
+    /// Why it cannot be served by this server, if it cannot.
+    pub(crate) fn problem(&self, server: App<'_>) -> Option<String> {
+        if self.problem.is_some() {
+            return self.problem.clone();
+        }
+        let of = |what: &str, checked: Result<(), String>| {
+            checked.err().map(|missing| format!("{what}: {missing}"))
         };
-        Inner {
-            middlewares: server_middlewares.iter().cloned().chain(self.middlewares).collect(),
-            routes: self.handles.into_iter().map(|(name, handle)| (name, route(handle))).collect(),
-            fallback: self.fallback.map(route),
-            on_connect: self.on_connect,
-            on_disconnect: self.on_disconnect,
-            path: self.path,
-            refuses_in_words: self.refuses_in_words,
-            refuses_unknown_events: self.refuses_unknown_events,
+        let mut found = None;
+        let mut look = |what: &str, checked| found = found.take().or_else(|| of(what, checked));
+        self.middlewares.iter().for_each(|it| look("a middleware", it.check(server)));
+        self.packets.iter().for_each(|it| look("`use_packet`", it.check(server)));
+        self.any.iter().for_each(|it| look("`on_any`", it.check(server)));
+        self.on_connect.iter().for_each(|it| look("`on_connect`", it.check(server)));
+        self.on_disconnect.iter().for_each(|it| look("`on_disconnect`", it.check(server)));
+        self.on_fault.iter().for_each(|it| look("`on_fault`", it.check(server)));
+        self.fallback.iter().for_each(|it| look("the fallback", it.handler.check(server)));
+        let named = self.handles.iter().map(|(name, handle)| (name, &handle.handler));
+        let patterns = self.patterns.iter().map(|(_, name, handle)| (name, &handle.handler));
+        for (name, handler) in named.chain(patterns) {
+            look(&format!("the handler of `{name}`"), handler.check(server));
         }
-    }
-}
-
-/// A gateway as the server runs it.
-pub(crate) struct Inner {
-    pub(crate) path: String,
-    pub(crate) middlewares: Vec<Arc<dyn Middleware>>,
-    routes: HashMap<Box<str>, Route>,
-    fallback: Option<Route>,
-    on_connect: Option<OnConnect>,
-    pub(crate) on_disconnect: Option<OnDisconnect>,
-    pub(crate) refuses_in_words: bool,
-    pub(crate) refuses_unknown_events: bool,
-}
-
-/// The handler of an event inside all its interceptors.
-pub(crate) struct Route {
-    pub(crate) handler: Arc<dyn Handler>,
-    pub(crate) interceptors: Box<[Arc<dyn Interceptor>]>,
-    pub(crate) durations: Arc<Durations>,
-}
-
-impl Inner {
-    pub(crate) fn route(&self, event: &str) -> Option<&Route> {
-        self.routes.get(event).or(self.fallback.as_ref())
-    }
-
-    /// Whether the gateway has a handler of its own for this event.
-    pub(crate) fn declares(&self, event: &str) -> bool {
-        self.routes.contains_key(event)
-    }
-
-    /// Shows how long the handlers take. Only declared names are shown, for clients choose the
-    /// others.
-    pub(crate) fn measure(&mut self, meters: &Meters) {
-        const OTHER: &str = "other";
-        for (event, route) in &self.routes {
-            meters.show(&self.path, event, route.durations.clone());
+        for (name, handler) in &self.server_side {
+            look(&format!("the handler of `{name}` of other servers"), handler.check(server));
         }
-        match (&mut self.fallback, self.routes.get(OTHER)) {
-            // One series cannot appear twice.
-            (Some(fallback), Some(declared)) => fallback.durations = declared.durations.clone(),
-            (Some(fallback), None) => meters.show(&self.path, OTHER, fallback.durations.clone()),
-            (None, _) => {}
-        }
-    }
-
-    pub(crate) async fn connected(&self, socket: &Socket) {
-        if let Some(handler) = &self.on_connect {
-            survive("connect", socket, || handler(socket.clone())).await;
-        }
-    }
-
-    pub(crate) async fn disconnected(&self, socket: &Socket, reason: DisconnectReason) {
-        if let Some(handler) = &self.on_disconnect {
-            survive("disconnect", socket, || handler(socket.clone(), reason)).await;
-        }
-    }
-
-    /// Asks the middlewares in their order. The first refusal ends it.
-    pub(crate) async fn admit(
-        &self,
-        handshake: &crate::gateway::handshake::Handshake,
-    ) -> Result<(), Fault> {
-        for middleware in &self.middlewares {
-            let asked = async { middleware.call(handshake.clone()).await };
-            AssertUnwindSafe(asked).catch_unwind().await.unwrap_or_else(|_| {
-                tracing::error!("a middleware panicked, the socket is refused");
-                Err(Fault::internal())
-            })?;
-        }
-        Ok(())
-    }
-}
-
-/// Runs a connect or disconnect handler. A panic is logged and ends nothing else.
-async fn survive(
-    what: &'static str,
-    socket: &Socket,
-    start: impl FnOnce() -> BoxFuture<'static, ()>,
-) {
-    let run = async { start().await };
-    if AssertUnwindSafe(run).catch_unwind().await.is_err() {
-        tracing::error!(socket.id = %socket.id(), "a {what} handler panicked");
+        found
     }
 }

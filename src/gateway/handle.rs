@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    handler::{Handler, IntoHandler, Itself},
+    event::Event,
+    handler::{self, Called, Handler, Signature},
     interceptor::Interceptor,
 };
 
@@ -18,8 +19,9 @@ use super::{
 ///     handle(async |Data(n): Data<u32>| Reply::ack(&n)).intercept(Timeout::after(Duration::from_secs(2))),
 /// );
 /// ```
-pub fn handle<Parameters>(handler: impl IntoHandler<Parameters>) -> Handle {
-    Handle { handler: handler.into_handler(), interceptors: Vec::new() }
+pub fn handle<H: Signature<Kind>, Kind: Called<Event, H>>(handler: H) -> Handle {
+    let handler = handler::of(handler);
+    Handle { handler, interceptors: Vec::new(), concurrent: false }
 }
 
 /// A handler with its own interceptors, made by [`handle`].
@@ -33,6 +35,7 @@ pub fn handle<Parameters>(handler: impl IntoHandler<Parameters>) -> Handle {
 pub struct Handle {
     pub(crate) handler: Arc<dyn Handler>,
     pub(crate) interceptors: Vec<Arc<dyn Interceptor>>,
+    pub(crate) concurrent: bool,
 }
 
 impl Handle {
@@ -42,27 +45,53 @@ impl Handle {
         self.interceptors.push(Arc::new(interceptor));
         self
     }
-}
 
-/// The arguments of [`Gateway::on`](crate::Gateway::on): a function, a [`Handler`], or a
-/// [`Handle`].
-pub trait IntoHandle<Parameters> {
-    /// The handler with its interceptors.
-    fn into_handle(self) -> Handle;
-}
-
-/// Marks [`IntoHandle`] for everything that is [`IntoHandler`].
-#[derive(Debug)]
-pub struct Plain<Parameters>(std::marker::PhantomData<Parameters>);
-
-impl<P, H: IntoHandler<P>> IntoHandle<Plain<P>> for H {
-    fn into_handle(self) -> Handle {
-        handle(self)
+    /// The socket's next events do not wait for this handler: it runs in a task of its own, as one
+    /// does that asks the client something and awaits the answer. Its replies come when it has
+    /// ended, in whatever order. At most 64 such handlers of a socket run at a time; then its events
+    /// wait for one to end.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard::{Fault, Gateway, Socket, handle};
+    ///
+    /// let gateway = Gateway::new("/").on(
+    ///     "delete",
+    ///     handle(async |socket: Socket| {
+    ///         let sure: bool = socket.ask("sure?", &(), Duration::from_secs(30)).await?;
+    ///         Ok::<_, Fault>(if sure { "deleted" } else { "kept" })
+    ///     })
+    ///     .concurrent(),
+    /// );
+    /// ```
+    #[must_use]
+    pub fn concurrent(mut self) -> Self {
+        self.concurrent = true;
+        self
     }
 }
 
-impl IntoHandle<Itself> for Handle {
-    fn into_handle(self) -> Handle {
-        self
+/// Marks a [`Handle`] among the handlers for [`Gateway::on`](crate::Gateway::on).
+#[derive(Debug)]
+pub struct Complete;
+
+impl Signature<Complete> for Handle {}
+
+/// What [`Gateway::on`](crate::Gateway::on) takes, by its kind: a function, a [`Handler`], or a
+/// [`Handle`].
+pub trait IntoHandle<H> {
+    /// The handler with its interceptors.
+    fn handle(handler: H) -> Handle;
+}
+
+impl<H: Signature<Kind>, Kind: Called<Event, H>> IntoHandle<H> for Kind {
+    fn handle(handler: H) -> Handle {
+        handle::<H, Kind>(handler)
+    }
+}
+
+impl IntoHandle<Handle> for Complete {
+    fn handle(handler: Handle) -> Handle {
+        handler
     }
 }

@@ -1,9 +1,14 @@
-//! Handlers: ordinary async functions of an event's parts, and their form as values.
+//! Handlers: ordinary async functions of the parts of a context, and their form as values.
 
-use std::{future::Future, sync::Arc};
+mod functions;
+
+use std::sync::Arc;
+
+pub use functions::{Called, Function, Signature};
 
 use crate::gateway::{
-    event::{Event, FromEvent},
+    event::Event,
+    extract::{App, Context},
     reply::{IntoOutcome, Outcome},
 };
 
@@ -12,8 +17,8 @@ pub use socketioxide::socket::DisconnectReason;
 
 pub use crate::future::BoxFuture;
 
-/// Handles events. [`IntoHandler`] turns functions into handlers; implement this trait for handlers
-/// that are made from data.
+/// Handles events, or whatever else the context `C` is. Functions become handlers by themselves;
+/// implement this trait for handlers that are made from data.
 ///
 /// ```
 /// use switchboard::{Event, Gateway, Reply};
@@ -32,74 +37,45 @@ pub use crate::future::BoxFuture;
 ///
 /// let gateway = Gateway::new("/").on("version", Fixed("1.0"));
 /// ```
-pub trait Handler: Send + Sync + 'static {
+pub trait Handler<C: Context = Event>: Send + Sync + 'static {
     /// Handles one event of one socket. The next event of this socket waits until the future ends
     /// and its replies are sent; other sockets do not wait.
-    fn call(&self, event: Event) -> BoxFuture<'static, Outcome>;
-}
+    fn call(&self, context: C) -> BoxFuture<'static, C::Output>;
 
-/// Functions that become handlers: async functions and closures of up to four parameters. Each
-/// parameter is [`FromEvent`]: the [`Socket`](crate::Socket), the [`Event`], typed
-/// [`Data`](crate::Data), or the raw [`Payload`](crate::Payload). A [`Handler`] is its own handler.
-pub trait IntoHandler<Parameters> {
-    /// The handler as a value.
-    fn into_handler(self) -> Arc<dyn Handler>;
-}
-
-/// Marks [`IntoHandler`] for values that are handlers already.
-#[derive(Debug)]
-pub struct Itself;
-
-impl<H: Handler> IntoHandler<Itself> for H {
-    fn into_handler(self) -> Arc<dyn Handler> {
-        Arc::new(self)
+    /// What has to be there before it is called. Asked once, when the server is built.
+    ///
+    /// # Errors
+    /// A sentence that names what is missing: the server cannot be built.
+    fn check(&self, _server: App<'_>) -> Result<(), String> {
+        Ok(())
     }
 }
 
-/// A function with the types of its parameters.
-struct Function<F, Parameters> {
-    function: F,
-    parameters: std::marker::PhantomData<fn(Parameters)>,
+/// The kind of values that are handlers of `C` already.
+#[derive(Debug)]
+pub struct Itself<C>(std::marker::PhantomData<fn(C)>);
+
+/// The handler of a context as a value.
+pub(crate) fn of<C: Context, H: Signature<Kind>, Kind: Called<C, H>>(
+    handler: H,
+) -> Arc<dyn Handler<C>> {
+    Kind::handler(handler)
 }
 
-macro_rules! functions {
-    ($($parameter:ident),*) => {
-        impl<F, Fut, R, $($parameter),*> Handler for Function<F, ($($parameter,)*)>
-        where
-            F: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
-            Fut: Future<Output = R> + Send + 'static,
-            R: IntoOutcome,
-            $($parameter: FromEvent + 'static),*
-        {
-            #[allow(non_snake_case, unused_variables)]
-            fn call(&self, event: Event) -> BoxFuture<'static, Outcome> {
-                $(let $parameter = match $parameter::from_event(&event) {
-                    Ok(part) => part,
-                    Err(fault) => return Box::pin(std::future::ready(Err(fault))),
-                };)*
-                let future = (self.function)($($parameter),*);
-                Box::pin(async move { future.await.into_outcome() })
-            }
-        }
-
-        impl<F, Fut, R, $($parameter),*> IntoHandler<($($parameter,)*)> for F
-        where
-            F: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
-            Fut: Future<Output = R> + Send + 'static,
-            R: IntoOutcome,
-            $($parameter: FromEvent + 'static),*
-        {
-            fn into_handler(self) -> Arc<dyn Handler> {
-                Arc::new(Function {
-                    function: self,
-                    parameters: std::marker::PhantomData::<fn(($($parameter,)*))>,
-                })
-            }
-        }
-    };
+/// What a handler may return, where `Output` is what becomes of it. Events, connects and
+/// disconnects have an [`Outcome`]; middlewares let in or refuse.
+#[diagnostic::on_unimplemented(
+    message = "this handler cannot return `{Self}`",
+    label = "`{Self}` is no result of such a handler",
+    note = "a middleware returns `()` or `Result<(), E>`, where `E` becomes a `Fault` by `From`"
+)]
+pub trait Returns<Output, How> {
+    /// What becomes of it.
+    fn output(self) -> Output;
 }
-functions!();
-functions!(A);
-functions!(A, B);
-functions!(A, B, C);
-functions!(A, B, C, D);
+
+impl<How, R: IntoOutcome<How>> Returns<Outcome, How> for R {
+    fn output(self) -> Outcome {
+        self.into_outcome()
+    }
+}

@@ -5,6 +5,7 @@
 //! after its panic or error, the handler's own outcome is delivered.
 
 mod built_in;
+mod from_fn;
 
 use std::{
     panic::AssertUnwindSafe,
@@ -14,6 +15,7 @@ use std::{
 use futures_util::FutureExt;
 
 pub use built_in::{Counting, Counts, Logging, Propagate, Timeout};
+pub use from_fn::{FromFn, Rest, from_fn};
 
 use crate::{
     fault::Fault,

@@ -21,6 +21,7 @@ use std::{
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use socketioxide::socket::DisconnectReason;
+use tokio::sync::Semaphore;
 
 use crate::{
     edge::{KillReason, Load},
@@ -29,6 +30,7 @@ use crate::{
         Inner as Gateway, Route,
         event::Event,
         interceptor,
+        lifecycle::Failure,
         reply::{Addressee, Outcome, Parts, Reply},
     },
     packet::ReadError,
@@ -41,6 +43,9 @@ use crate::{
 /// The memory of a waiting event beside its own bytes.
 const PLACE: usize = 128;
 
+/// Handlers of a socket that run beside its queue.
+const CONCURRENT: usize = 64;
+
 /// Longest wait of a disconnect handler for the handlers before it.
 const DISCONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -51,6 +56,8 @@ pub(crate) struct Inbox {
     queue: Mutex<Queue>,
     /// The memory that waits because of the client. Looked up when it is first needed.
     load: OnceLock<Arc<Load>>,
+    /// Made for the first handler that runs beside the queue.
+    concurrent: OnceLock<Arc<Semaphore>>,
 }
 
 #[derive(Default)]
@@ -72,7 +79,8 @@ impl Inbox {
     pub(crate) fn new(socket: Socket, gateway: Arc<Gateway>) -> Arc<Self> {
         // Events wait for the connect handler, which runs when the socket is in its namespace.
         let queue = Queue { running: true, ..Queue::default() };
-        Arc::new(Self { socket, gateway, queue: Mutex::new(queue), load: OnceLock::new() })
+        let (load, concurrent) = Default::default();
+        Arc::new(Self { socket, gateway, queue: Mutex::new(queue), load, concurrent })
     }
 
     pub(crate) fn socket(&self) -> &Socket {
@@ -87,8 +95,8 @@ impl Inbox {
 
     /// The socket has left. The disconnect handler runs after the handlers under way.
     pub(crate) fn disconnected(self: &Arc<Self>, reason: DisconnectReason) {
-        if self.gateway.on_disconnect.is_none() {
-            return;
+        if !self.gateway.has_disconnect_handler() {
+            return self.socket.forget_extensions();
         }
         let running = {
             let mut queue = self.queue.lock();
@@ -221,19 +229,60 @@ impl Inbox {
         }
     }
 
-    async fn handle(&self, job: Job) {
+    async fn handle(self: &Arc<Self>, job: Job) {
         match job {
-            Job::Connect => self.gateway.connected(&self.socket).await,
+            Job::Connect => self.connect().await,
             Job::Event { payload, ack_id } => {
                 self.uncrowded().await;
                 self.event(payload, ack_id).await;
             }
-            Job::Disconnect(reason) => self.gateway.disconnected(&self.socket, reason).await,
+            Job::Disconnect(reason) => {
+                let outcome = self.gateway.disconnected(&self.socket, reason).await;
+                self.finish(None, outcome, None).await;
+                self.socket.forget_extensions();
+            }
         }
     }
 
-    async fn event(&self, payload: Payload, ack_id: Option<i64>) {
+    /// Runs the connect handler. A socket whose handler fails does not stay.
+    async fn connect(&self) {
+        let outcome = self.gateway.connected(&self.socket).await;
+        let has_failed = outcome.is_err();
+        self.finish(None, outcome, None).await;
+        if has_failed {
+            self.drop_events();
+            self.socket.disconnect(false);
+        }
+    }
+
+    async fn event(self: &Arc<Self>, payload: Payload, ack_id: Option<i64>) {
         let accepted = self.accept(payload, ack_id.is_some());
+        match accepted {
+            Ok((event, Some(route))) if route.concurrent => self.start(event, ack_id).await,
+            accepted => self.spanned(accepted, ack_id).await,
+        }
+    }
+
+    /// Starts the handler in a task of its own, if there are not too many.
+    async fn start(self: &Arc<Self>, event: Event, ack_id: Option<i64>) {
+        let places = self.concurrent.get_or_init(|| Arc::new(Semaphore::new(CONCURRENT)));
+        // Never closed.
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let (inbox, bytes) = (self.clone(), event.payload().size() + PLACE);
+        if let Some(load) = self.load() {
+            load.queued(bytes);
+        }
+        self.socket.adapter().context().tasks.spawn(async move {
+            let route = inbox.gateway.route(event.name());
+            inbox.spanned(Ok((event, route)), ack_id).await;
+            if let Some(load) = inbox.load() {
+                load.begun(bytes);
+            }
+            drop(place);
+        });
+    }
+
+    async fn spanned(&self, accepted: Result<(Event, Option<&Route>), Fault>, ack_id: Option<i64>) {
         let declared = || {
             let name = accepted.as_ref().ok()?.0.name();
             self.gateway.declares(name).then(|| name.to_owned())
@@ -248,24 +297,71 @@ impl Inbox {
         span.around(self.work(accepted, ack_id)).await;
     }
 
-    async fn work(&self, accepted: Result<(Event, &Route), Fault>, ack_id: Option<i64>) {
-        let outcome = match accepted {
-            Ok((event, route)) => {
-                let started = Started::now();
-                let outcome = interceptor::run(&route.interceptors, &route.handler, event).await;
-                route.durations.record_since(started);
-                outcome
-            }
-            Err(fault) => {
-                let is_unknown = fault.code() == Code::UnknownEvent;
-                let is_answered = !is_unknown || self.gateway.refuses_unknown_events;
-                return self.refuse(ack_id.filter(|_| is_answered), &fault);
-            }
+    async fn work(
+        &self,
+        accepted: Result<(Event, Option<&Route>), Fault>,
+        mut ack_id: Option<i64>,
+    ) {
+        let (event, route) = match accepted {
+            Ok(accepted) => accepted,
+            Err(fault) => return self.refuse(ack_id, &fault),
         };
-        self.answer(outcome, ack_id).await;
+        let failing = self.gateway.filters_faults().then(|| event.clone());
+        if self.gateway.looks_at_packets() {
+            let seen = self.look(&event, &mut ack_id).await;
+            if let Err(fault) = seen {
+                return self.finish(failing, Err(fault), ack_id).await;
+            }
+        }
+        let Some(route) = route else {
+            let fault = Fault::new(Code::UnknownEvent, "no handler has this event");
+            return match self.gateway.refuses_unknown_events {
+                true => self.finish(failing, Err(fault), ack_id).await,
+                false => self.refuse(None, &fault),
+            };
+        };
+        let started = Started::now();
+        let outcome = interceptor::run(&route.interceptors, &route.handler, event).await;
+        route.durations.record_since(started);
+        self.finish(failing, outcome, ack_id).await;
     }
 
-    fn accept(&self, payload: Payload, wants_ack: bool) -> Result<(Event, &Route), Fault> {
+    /// Shows the event to what stands before its handler.
+    async fn look(&self, event: &Event, ack_id: &mut Option<i64>) -> Result<(), Fault> {
+        self.gateway.let_pass(event).await?;
+        for handler in self.gateway.any() {
+            let outcome = Gateway::seen(&**handler, event.clone()).await?;
+            self.reply(outcome.into_parts(), ack_id).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the replies of an event, or of a connect or disconnect. A fault is shown to the
+    /// program's filter first, if there is one.
+    async fn finish(&self, event: Option<Event>, outcome: Outcome, mut ack_id: Option<i64>) {
+        let fault = match outcome {
+            Ok(replies) => match self.reply(replies.into_parts(), &mut ack_id).await {
+                Ok(()) => return,
+                Err(fault) => fault,
+            },
+            Err(fault) => fault,
+        };
+        if !self.gateway.filters_faults() {
+            return self.refuse(ack_id, &fault);
+        }
+        self.count_refused(&fault);
+        let failure = Failure { socket: self.socket.clone(), event, fault };
+        let replied = match self.gateway.failed(failure).await {
+            Ok(replies) => self.reply(replies.into_parts(), &mut ack_id).await,
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = replied {
+            self.refuse_to(ack_id, &fault);
+        }
+    }
+
+    /// The event, and its way to the handler if it has one.
+    fn accept(&self, payload: Payload, wants_ack: bool) -> Result<(Event, Option<&Route>), Fault> {
         let payload = payload.checked().map_err(|error| self.unreadable(error, wants_ack))?;
         let name = payload.event_name().ok_or_else(|| Fault::bad_request("an event has a name"))?;
         let limit = self.socket.adapter().context().limits().max_event_name;
@@ -273,10 +369,7 @@ impl Inbox {
             let message = format!("an event name has {limit} bytes at most");
             return Err(Fault::new(Code::TooLarge, message));
         }
-        let route = self
-            .gateway
-            .route(&name)
-            .ok_or_else(|| Fault::new(Code::UnknownEvent, "no handler has this event"))?;
+        let route = self.gateway.route(&name);
         let name = name.into_owned();
         Ok((Event::new(self.socket.clone(), &name, payload, wants_ack), route))
     }
@@ -308,16 +401,18 @@ impl Inbox {
     }
 
     /// Sends a handler's replies.
-    async fn answer(&self, outcome: Outcome, ack_id: Option<i64>) {
-        let mut ack_id = ack_id;
-        match outcome.map(crate::gateway::reply::Replies::into_parts) {
-            Err(fault) => self.refuse(ack_id, &fault),
-            Ok(Parts::List(replies)) => {
+    ///
+    /// # Errors
+    /// The fault that ended a stream.
+    async fn reply(&self, replies: Parts, ack_id: &mut Option<i64>) -> Result<(), Fault> {
+        match replies {
+            Parts::List(replies) => {
                 for reply in replies {
-                    self.send(reply, &mut ack_id);
+                    self.send(reply, ack_id);
                 }
+                Ok(())
             }
-            Ok(Parts::Stream(mut items)) => loop {
+            Parts::Stream(mut items) => loop {
                 let next = async {
                     tokio::select! {
                         biased;
@@ -327,12 +422,12 @@ impl Inbox {
                 };
                 self.uncrowded().await;
                 match next.await {
-                    Ok(Some(Ok(reply))) => self.send(reply, &mut ack_id),
-                    Ok(Some(Err(fault))) => return self.refuse(ack_id, &fault),
-                    Ok(None) => return,
+                    Ok(Some(Ok(reply))) => self.send(reply, ack_id),
+                    Ok(Some(Err(fault))) => return Err(fault),
+                    Ok(None) => return Ok(()),
                     Err(_) => {
                         tracing::error!("a stream of replies panicked");
-                        return self.refuse(ack_id, &Fault::internal());
+                        return Err(Fault::internal());
                     }
                 }
             },
@@ -372,6 +467,11 @@ impl Inbox {
 
     /// Reports a fault to the client, if it waits for an acknowledgement.
     fn refuse(&self, ack_id: Option<i64>, fault: &Fault) {
+        self.count_refused(fault);
+        self.refuse_to(ack_id, fault);
+    }
+
+    fn count_refused(&self, fault: &Fault) {
         let context = self.socket.adapter().context();
         if let Some(meters) = self.meters() {
             meters.event_refused(fault.code());
@@ -383,8 +483,11 @@ impl Inbox {
             reason = fault.for_log(),
             "event refused"
         );
+    }
+
+    fn refuse_to(&self, ack_id: Option<i64>, fault: &Fault) {
         let Some(ack_id) = ack_id else { return };
-        let sent = Payload::ack(&serde_json::json!({ "error": fault }))
+        let sent = Payload::ack(&serde_json::json!({ "error": fault.to_json() }))
             .and_then(|payload| self.socket.acknowledge(ack_id, payload));
         if let Err(error) = sent {
             tracing::error!(%error, "an error acknowledgement cannot be sent");

@@ -3,6 +3,8 @@
 //! Replies are plain values. Handlers make them, interceptors look at them or change them, and only
 //! the queue of the socket sends them.
 
+mod outcome;
+
 use std::{fmt, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt};
@@ -10,6 +12,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use smallvec::SmallVec;
 use socketioxide_core::adapter::Room;
+
+pub use outcome::{AsAck, AsPayload, AsReplies, Fallible, IntoOutcome};
 
 use crate::{
     fault::Fault,
@@ -366,79 +370,3 @@ impl FromIterator<Reply> for Replies {
         Self(Kind::List(replies.into_iter().collect()))
     }
 }
-
-/// Results of a handler: `()`, a [`Reply`], several (tuple, `Vec`, `Option`), [`Replies`], or a
-/// `Result` of these with a [`Fault`].
-///
-/// ```
-/// use switchboard::{Data, Fault, Gateway, Reply};
-///
-/// let gateway = Gateway::new("/")
-///     .on("nothing", async || ())
-///     .on("both", async || (Reply::ack(&true), Reply::event("said", "hello").to_all()))
-///     .on("perhaps", async |Data(n): Data<i64>| (n > 0).then(|| Reply::ack(&n)))
-///     .on("fails", async || Err::<(), _>(Fault::forbidden("never")));
-/// ```
-pub trait IntoOutcome {
-    /// The outcome of the event.
-    fn into_outcome(self) -> Outcome;
-}
-
-impl IntoOutcome for Outcome {
-    fn into_outcome(self) -> Outcome {
-        self
-    }
-}
-
-impl IntoOutcome for Replies {
-    fn into_outcome(self) -> Outcome {
-        Ok(self)
-    }
-}
-
-impl IntoOutcome for () {
-    fn into_outcome(self) -> Outcome {
-        Ok(Replies::default())
-    }
-}
-
-impl IntoOutcome for Reply {
-    fn into_outcome(self) -> Outcome {
-        Ok(self.into())
-    }
-}
-
-impl IntoOutcome for Option<Reply> {
-    fn into_outcome(self) -> Outcome {
-        Ok(self.into_iter().collect())
-    }
-}
-
-impl IntoOutcome for Vec<Reply> {
-    fn into_outcome(self) -> Outcome {
-        Ok(self.into_iter().collect())
-    }
-}
-
-impl IntoOutcome for (Reply, Reply) {
-    fn into_outcome(self) -> Outcome {
-        Ok([self.0, self.1].into_iter().collect())
-    }
-}
-
-impl IntoOutcome for (Reply, Reply, Reply) {
-    fn into_outcome(self) -> Outcome {
-        Ok([self.0, self.1, self.2].into_iter().collect())
-    }
-}
-
-macro_rules! results {
-    ($($type:ty),*) => {$(
-        impl IntoOutcome for Result<$type, Fault> {
-            fn into_outcome(self) -> Outcome {
-                self.and_then(IntoOutcome::into_outcome)
-            }
-        }
-    )*};
-}
-results!((), Reply, Option<Reply>, Vec<Reply>, (Reply, Reply), (Reply, Reply, Reply));

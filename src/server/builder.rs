@@ -24,10 +24,12 @@ use crate::{
     edge::{Edge, Tls},
     future::BoxFuture,
     gateway::{
-        Gateway,
+        Event, Gateway, Handshake,
         entrance::{Entrance, Surroundings},
-        handshake::Middleware,
+        extract::App,
+        handler::{self, Called, Handler, Signature},
         interceptor::Interceptor,
+        opening::{self, Opening},
     },
     id::NodeId,
     link::client::Redis,
@@ -39,6 +41,7 @@ use crate::{
         roaming::Roaming,
         socket::Expiry,
     },
+    state::States,
     telemetry::traces::Tracer,
     users::{Itself, Presence, PresenceSink},
 };
@@ -68,8 +71,11 @@ pub struct Builder {
     config: Config,
     parser: Option<Parser>,
     gateways: Vec<Gateway>,
-    middlewares: Vec<Arc<dyn Middleware>>,
+    states: States,
+    middlewares: Vec<Arc<dyn Handler<Handshake>>>,
     interceptors: Vec<Arc<dyn Interceptor>>,
+    fallback: Option<Arc<dyn Handler>>,
+    allow_request: Option<Arc<dyn Handler<Opening>>>,
     on_presence: Option<OnPresence>,
     routes: Option<axum::Router>,
     admin_ui: Option<config::AdminUi>,
@@ -133,8 +139,118 @@ impl Builder {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
-        self.middlewares.push(Arc::new(middleware));
+    pub fn middleware<H: Signature<Kind>, Kind: Called<Handshake, H>>(
+        mut self,
+        middleware: H,
+    ) -> Self {
+        self.middlewares.push(handler::of(middleware));
+        self
+    }
+
+    /// Gives the server a value that handlers ask for by [`State`](crate::State): in handlers of
+    /// events, connects and disconnects, in middleware, and by
+    /// [`extract`](crate::gateway::extract::Context::extract) in interceptors. There is one value
+    /// of each type; of a second one of the same type the first stays.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, State, Switchboard};
+    ///
+    /// #[derive(Clone)]
+    /// struct Region(&'static str);
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let gateway = Gateway::new("/").on("where", async |State(region): State<Region>| region.0);
+    /// let server = Switchboard::builder().state(Region("eu")).gateway(gateway).build()?;
+    /// # _ = server;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, state: T) -> Self {
+        self.states.add(state);
+        self
+    }
+
+    /// Gives the server a part of a value that it was given before, so that handlers can ask for
+    /// the part alone: `FromRef` of axum.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, State, Switchboard};
+    ///
+    /// #[derive(Clone)]
+    /// struct App {
+    ///     greeting: String,
+    ///     limit: u32,
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder()
+    ///     .state(App { greeting: "hello".into(), limit: 7 })
+    ///     .state_part(|app: &App| app.greeting.clone())
+    ///     .gateway(Gateway::new("/").on("greet", async |State(greeting): State<String>| greeting))
+    ///     .build()?;
+    /// # _ = server;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn state_part<T: 'static, P: Clone + Send + Sync + 'static>(
+        mut self,
+        part: impl FnOnce(&T) -> P,
+    ) -> Self {
+        // What is missing is named by `build`, if a handler asks for the part.
+        if let Some(part) = self.states.get().map(part) {
+            self.states.add(part);
+        }
+        self
+    }
+
+    /// Handles the events of all gateways that have no handler and no fallback of their own.
+    ///
+    /// ```
+    /// use switchboard::{Event, Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder()
+    ///     .fallback(async |event: Event| println!("nobody handles {}", event.name()))
+    ///     .gateway(Gateway::new("/"))
+    ///     .build()?;
+    /// # _ = server;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fallback<H: Signature<Kind>, Kind: Called<Event, H>>(mut self, handler: H) -> Self {
+        self.fallback = Some(handler::of(handler));
+        self
+    }
+
+    /// Asks before each connection, when its first request has come and before it is answered:
+    /// `allowRequest` of Node.js. An error refuses it with 403, and its sentence is the message. A
+    /// [`HeaderMap`](http::HeaderMap) is added to the answer. The client waits as long as this
+    /// takes.
+    ///
+    /// ```
+    /// use switchboard::{Fault, Gateway, Switchboard, gateway::opening::Opening};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder()
+    ///     .allow_request(async |opening: Opening| match opening.cookie("session") {
+    ///         Some(_) => Ok(()),
+    ///         None => Err(Fault::plain("log in first")),
+    ///     })
+    ///     .gateway(Gateway::new("/"))
+    ///     .build()?;
+    /// # _ = server;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn allow_request<H: Signature<Kind>, Kind: Called<Opening, H>>(
+        mut self,
+        handler: H,
+    ) -> Self {
+        self.allow_request = Some(handler::of(handler));
         self
     }
 
@@ -298,7 +414,13 @@ impl Builder {
         #[cfg(not(feature = "otlp"))]
         let tracer = Tracer::new(&config, &node);
         let tracer = tracer.map_err(|error| BuildError::Traces(Box::new(error)))?;
-        let context = Arc::new(Context::new(node, parser, &config).traced(tracer));
+        let context = Context::new(node, parser, &config).traced(tracer).with_states(self.states);
+        let context = Arc::new(context);
+        check_handlers(&context, &self.gateways, |app| {
+            self.middlewares.iter().try_for_each(|it| it.check(app))?;
+            self.fallback.iter().try_for_each(|it| it.check(app))?;
+            self.allow_request.iter().try_for_each(|it| it.check(app))
+        })?;
         let presence = self.on_presence.map(|handler| listen_to_presence(&context, handler));
         let adapters = Arc::new(Adapters::default());
         let counted = Arc::downgrade(&adapters);
@@ -316,7 +438,7 @@ impl Builder {
         let admin_ui = admin_ui(&config, &context, &adapters, &peers)?;
         let mut hidden = admin_ui.as_ref().map(AdminUi::gateway);
         let all = self.gateways.iter_mut().chain(&mut hidden);
-        let handlers = all.map(Gateway::take_server_side).collect();
+        let handlers = all.map(|gateway| gateway.take_server_side(&context)).collect();
         let relay =
             peers.as_ref().map(|peers| relay(peers, &adapters, &context, &config, handlers));
         let mut paths = Paths::default();
@@ -343,6 +465,9 @@ impl Builder {
         let options = edge_options(&config, &context, meeting.as_ref())?;
         let edge = Edge::new(options, service, context.transports().clone());
         edge.set_starting(peers.is_some());
+        if let Some(handler) = self.allow_request {
+            edge.set_on_opening(opening::for_edge(&context, handler));
+        }
 
         // Before the namespaces are made, which write their sessions.
         if let Some(recovery) = context.recovery() {
@@ -356,13 +481,14 @@ impl Builder {
             expiry: config.auth.revalidate.then(|| Expiry::start(&context)),
         };
         for gateway in self.gateways {
-            let mut gateway = gateway.build(&self.middlewares, &self.interceptors);
+            let fallback = self.fallback.as_ref();
+            let mut gateway = gateway.build(&self.middlewares, &self.interceptors, fallback);
             gateway.measure(context.meters());
             add(&io, Entrance::new(gateway, around.clone()))?;
         }
         if let Some(hidden) = hidden {
             // The namespace is not for users: none of their middlewares and interceptors sees it.
-            add(&io, Entrance::new(hidden.build(&[], &[]), around))?;
+            add(&io, Entrance::new(hidden.build(&[], &[], None), around))?;
         }
         let links = health::Links {
             peers: peers.clone(),
@@ -371,7 +497,7 @@ impl Builder {
         let health = health::routes(context.clone(), links, directory.clone());
         let routes = health.clone().merge(self.routes.unwrap_or_default());
         let api_keys = ArcSwap::from_pointee(config.admin.api_keys.clone());
-        Ok(Switchboard(Arc::new(Inner {
+        let server = Arc::new(Inner {
             config,
             context,
             adapters,
@@ -390,8 +516,25 @@ impl Builder {
             api_keys,
             tls: self.tls.map(OnceLock::from).unwrap_or_default(),
             is_mounted: AtomicBool::new(false),
-        })))
+        });
+        server.context.set_server(Arc::downgrade(&server));
+        Ok(Switchboard(server))
     }
+}
+
+/// Whether every handler finds what it asks for.
+fn check_handlers(
+    context: &Context,
+    gateways: &[Gateway],
+    of_all: impl FnOnce(App<'_>) -> Result<(), String>,
+) -> Result<(), BuildError> {
+    let app = App::new(context);
+    of_all(app).map_err(BuildError::State)?;
+    let problem = |gateway: &Gateway| {
+        let (path, reason) = (gateway.path().to_owned(), gateway.problem(app)?);
+        Some(BuildError::Gateway { path, reason })
+    };
+    gateways.iter().find_map(problem).map_or(Ok(()), Err)
 }
 
 fn admin_ui(

@@ -33,6 +33,10 @@ pub enum BuildError {
         /// Why it cannot be added.
         reason: String,
     },
+    /// A middleware, the fallback or `allow_request` of the server asks for a
+    /// [`State`](crate::State) that it was not given.
+    #[error("{0}")]
+    State(String),
     /// `redis.url` cannot be understood.
     #[error("redis.url: {0}")]
     Redis(#[source] Box<dyn std::error::Error + Send + Sync>),

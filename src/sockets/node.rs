@@ -1,6 +1,7 @@
 //! The shared parts of one node: its name, its limits, its transports and its background tasks.
 
 use std::{
+    any::Any,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -18,6 +19,7 @@ use crate::{
     names::rooms::is_reserved,
     payload::Parser,
     sockets::{roaming::Roaming, watch::Watch},
+    state::States,
     telemetry::{meters::Meters, traces::Tracer},
 };
 
@@ -35,6 +37,9 @@ pub(crate) struct Context {
     watch: OnceLock<Watch>,
     draining: AtomicBool,
     recovery: Option<Arc<Recovery>>,
+    states: States,
+    /// The server itself, for handlers that ask for it.
+    server: OnceLock<Box<dyn Any + Send + Sync>>,
     /// Ends everything that runs in the background.
     pub(crate) stop: CancellationToken,
     /// All handlers under way and all background tasks.
@@ -62,6 +67,8 @@ impl Context {
             watch: OnceLock::new(),
             draining: AtomicBool::new(false),
             recovery: config.recovery.enabled.then(|| Arc::new(Recovery::new(&config.recovery))),
+            states: States::default(),
+            server: OnceLock::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
@@ -70,6 +77,26 @@ impl Context {
     /// The same parts, with spans.
     pub(crate) fn traced(self, tracer: Tracer) -> Self {
         Self { tracer, ..self }
+    }
+
+    /// The same parts, with what the program gave the server.
+    pub(crate) fn with_states(self, states: States) -> Self {
+        Self { states, ..self }
+    }
+
+    /// What the program gave the server.
+    pub(crate) fn states(&self) -> &States {
+        &self.states
+    }
+
+    /// Sets the handle to the server, once.
+    pub(crate) fn set_server<T: Send + Sync + 'static>(&self, server: T) {
+        let _ = self.server.set(Box::new(server));
+    }
+
+    /// The handle to the server.
+    pub(crate) fn server<T: 'static>(&self) -> Option<&T> {
+        self.server.get()?.downcast_ref()
     }
 
     pub(crate) fn node(&self) -> &NodeId {

@@ -1,7 +1,9 @@
 //! A client's socket in one namespace, as handlers see it.
 
+mod ask;
 mod data;
 mod expiry;
+mod extensions;
 mod identity;
 mod rooms;
 
@@ -15,8 +17,10 @@ use std::{
     time::SystemTime,
 };
 
+pub use ask::AskError;
 use data::Data;
 pub(crate) use expiry::Expiry;
+pub use extensions::Extensions;
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
@@ -77,6 +81,9 @@ struct Inner {
     deadline: Mutex<Option<Box<expiry::Due>>>,
     /// The handshake for other nodes. Empty without other nodes.
     shown: OnceLock<Box<Map<String, Json>>>,
+    /// The payload of CONNECT. Empty if it has no members.
+    auth: OnceLock<Arc<Json>>,
+    extensions: extensions::Values,
     origin: Origin,
 }
 
@@ -129,6 +136,8 @@ impl Socket {
             expiry,
             deadline: Mutex::new(None),
             shown: OnceLock::new(),
+            auth: OnceLock::new(),
+            extensions: Default::default(),
             origin,
         }))
     }
@@ -304,6 +313,27 @@ impl Socket {
         let mut no_arguments = socketioxide_core::Value::Str("[]".into(), None);
         socketioxide::handler::FromMessageParts::from_message_parts(&raw, &mut no_arguments, &None)
             .ok()
+    }
+
+    /// Keeps the payload of CONNECT, for handlers that ask for it.
+    pub(crate) fn keep_auth(&self, auth: &Arc<Json>) {
+        if auth.as_object().is_none_or(|members| !members.is_empty()) {
+            // Set once, when the socket enters.
+            let _ = self.0.auth.set(auth.clone());
+        }
+    }
+
+    /// The payload of CONNECT.
+    pub(crate) fn auth(&self) -> Arc<Json> {
+        self.0.auth.get().cloned().unwrap_or_else(|| Arc::new(Json::Object(Map::new())))
+    }
+
+    /// Looks at the request that opened the connection, as long as the socket is connected.
+    pub(crate) fn with_request<T>(
+        &self,
+        look: impl FnOnce(&http::request::Parts) -> T,
+    ) -> Option<T> {
+        Some(look(self.0.raw.upgrade()?.req_parts()))
     }
 
     /// The trace of its connect.

@@ -1,13 +1,14 @@
 //! The rooms that a socket is in.
 
+use smallvec::SmallVec;
 use socketioxide_core::adapter::Room;
 
 use super::Socket;
-use crate::{fault::Fault, names::rooms::AUTHENTICATED};
+use crate::{fault::Fault, names::rooms::AUTHENTICATED, sockets::rooms::IntoRooms};
 
 impl Socket {
-    /// Joins a room. Emits of this node reach the socket from the first poll on. Emits of other
-    /// nodes reach it once this has ended, so tell the client afterwards.
+    /// Joins a room, or several at once. Emits of this node reach the socket from the first poll on.
+    /// Emits of other nodes reach it once this has ended, so tell the client afterwards.
     ///
     /// ```
     /// use switchboard::{Data, Fault, Gateway, Reply, Socket};
@@ -19,29 +20,39 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// `forbidden` if the socket is in as many rooms as `limits.max_rooms_per_socket` allows. Its
-    /// own rooms do not count.
-    pub async fn join(&self, room: impl Into<Room>) -> Result<(), Fault> {
-        let room = room.into();
-        let (in_turn, is_turn) = tokio::sync::oneshot::channel();
-        self.0.adapter.in_turn(move || _ = in_turn.send(()));
-        // What this node has sent before comes before. It never fails: each turn comes.
-        let _ = is_turn.await;
-        self.join_here(room.clone())?;
-        self.0.adapter.settled(&[room]).await;
+    /// `forbidden` if the socket would be in more rooms than `limits.max_rooms_per_socket` allows:
+    /// it joins none of them then. Its own rooms do not count.
+    pub async fn join(&self, rooms: impl IntoRooms) -> Result<(), Fault> {
+        let rooms = rooms.into_rooms();
+        self.turn().await;
+        self.join_here(&rooms)?;
+        self.0.adapter.settled(&rooms).await;
         Ok(())
     }
 
-    fn join_here(&self, room: Room) -> Result<(), Fault> {
+    /// Waits until what this node has sent before has been delivered, where that takes time.
+    pub(super) async fn turn(&self) {
+        let (in_turn, is_turn) = tokio::sync::oneshot::channel();
+        self.0.adapter.in_turn(move || _ = in_turn.send(()));
+        // It never fails: each turn comes.
+        let _ = is_turn.await;
+    }
+
+    fn join_here(&self, rooms: &[Room]) -> Result<(), Fault> {
         let (adapter, sid) = (&self.0.adapter, self.0.sid);
-        if adapter.is_in(sid, &room) {
+        let mut new: SmallVec<[Room; 1]> =
+            rooms.iter().filter(|room| !adapter.is_in(sid, room)).cloned().collect();
+        new.sort_unstable();
+        new.dedup();
+        if new.is_empty() {
             return Ok(());
         }
         let limit = adapter.context().limits().max_rooms_per_socket;
-        if limit > 0 && adapter.room_count(sid).saturating_sub(self.own_rooms()) >= limit {
+        let joined = adapter.room_count(sid).saturating_sub(self.own_rooms());
+        if limit > 0 && joined + new.len() > limit {
             return Err(Fault::forbidden(format!("a socket may be in {limit} rooms at most")));
         }
-        self.0.adapter.join(self.0.sid, &[room]);
+        adapter.join(sid, &new);
         Ok(())
     }
 
@@ -56,15 +67,16 @@ impl Socket {
         adapter.settled(&adapter.rooms_of(self.0.sid)).await;
     }
 
-    /// Leaves a room. The socket's own rooms (id, user, `authenticated`) cannot be left: emits and
-    /// acknowledgements of others depend on them.
+    /// Leaves a room, or several at once. The socket's own rooms (id, user, `authenticated`) cannot
+    /// be left: emits and acknowledgements of others depend on them.
     ///
     /// With recovery over Redis streams this is done behind what this node has sent before.
-    pub fn leave(&self, room: &str) {
-        if !self.is_own_room(room) {
-            let (adapter, sid) = (self.0.adapter.clone(), self.0.sid);
-            let room = Room::Owned(room.to_owned());
-            self.0.adapter.in_turn(move || adapter.leave(sid, room));
+    pub fn leave(&self, rooms: impl IntoRooms) {
+        for room in rooms.into_rooms() {
+            if !self.is_own_room(&room) {
+                let (adapter, sid) = (self.0.adapter.clone(), self.0.sid);
+                self.0.adapter.in_turn(move || adapter.leave(sid, room));
+            }
         }
     }
 

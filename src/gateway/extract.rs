@@ -1,0 +1,221 @@
+//! Extractors: the parameters of handlers, each of which says by its type what it is.
+//!
+//! A handler is called for a [`Context`]: an [`Event`](crate::Event), a connect, a disconnect. An
+//! extractor takes its part out of it, by [`FromContext`], the one trait for all kinds of handlers.
+
+mod arguments;
+mod server_state;
+
+use std::fmt;
+
+pub use arguments::{Binary, Data, TryData};
+pub use server_state::{Extension, State};
+
+use crate::{
+    fault::Fault,
+    id::{NodeId, UserId},
+    payload::Payload,
+    sockets::{
+        node,
+        socket::{Extensions, Socket},
+    },
+};
+
+/// What a handler is called for.
+///
+/// The contexts are the [`Event`](crate::Event), the
+/// [`Connect`](crate::gateway::lifecycle::Connect) and the
+/// [`Disconnect`](crate::gateway::lifecycle::Disconnect) of a socket, the
+/// [`Packet`](crate::gateway::lifecycle::Packet) on its way to a handler, the
+/// [`Handshake`](crate::Handshake) before them, the [`Opening`](crate::gateway::opening::Opening) of
+/// a connection, a [`ServerSide`](crate::gateway::lifecycle::ServerSide) event, and a
+/// [`Failure`](crate::gateway::lifecycle::Failure).
+pub trait Context: Send + Sync + Sized + 'static {
+    /// What becomes of the handler's result.
+    type Output: Send + 'static;
+
+    /// The server's parts that every context has.
+    fn app(&self) -> App<'_>;
+
+    /// The end of a handler that is not called, because a part that it asks for is not there.
+    fn refused(fault: Fault) -> Self::Output;
+
+    /// Takes a part out of it, as a parameter of a handler does.
+    ///
+    /// ```
+    /// use switchboard::{Event, Gateway, Reply, State, gateway::extract::Context};
+    ///
+    /// let gateway = Gateway::new("/").on("where", async |event: Event| {
+    ///     let State(region) = event.extract::<State<&'static str>>()?;
+    ///     Ok::<_, switchboard::Fault>(Reply::ack(region))
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    /// As the extractor says.
+    fn extract<T: FromContext<Self>>(&self) -> Result<T, Fault> {
+        T::from_context(self)
+    }
+}
+
+/// A [`Context`] with a socket.
+pub trait OfSocket: Context {
+    /// The socket.
+    fn socket(&self) -> &Socket;
+}
+
+/// A [`Context`] with arguments.
+pub trait WithArguments: Context {
+    /// The arguments as they came.
+    fn payload(&self) -> &Payload;
+}
+
+/// The parts of the server that every [`Context`] reaches.
+#[derive(Clone, Copy)]
+pub struct App<'a>(&'a node::Context);
+
+impl<'a> App<'a> {
+    pub(crate) fn new(context: &'a node::Context) -> Self {
+        Self(context)
+    }
+
+    /// The name of this node.
+    pub fn node(self) -> &'a NodeId {
+        self.0.node()
+    }
+
+    /// A value that the program has given the server by
+    /// [`Builder::state`](crate::server::Builder::state).
+    pub fn state<T: 'static>(self) -> Option<&'a T> {
+        self.0.states().get()
+    }
+
+    pub(crate) fn context(self) -> &'a node::Context {
+        self.0
+    }
+}
+
+impl fmt::Debug for App<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("node", self.node()).finish_non_exhaustive()
+    }
+}
+
+/// A part of a [`Context`]. A handler asks for it by a parameter of this type.
+///
+/// | Parameter | What it is | Handlers |
+/// |---|---|---|
+/// | [`Socket`] | the socket | all with a socket |
+/// | [`Event`](crate::Event) | the event itself | of events |
+/// | [`Data<T>`](Data), [`TryData<T>`](TryData), [`Binary`], [`Payload`] | its arguments | of events, also between servers |
+/// | [`State<T>`](State) | what the program gave the server | all |
+/// | [`Extension<T>`](Extension) | what the program keeps with the socket | all with a socket |
+/// | [`Switchboard`](crate::Switchboard) | the server | all |
+/// | [`Handshake`](crate::Handshake) | the request and the CONNECT behind the socket | all with a connected socket |
+/// | [`DisconnectReason`](crate::gateway::handler::DisconnectReason) | why it has left | of disconnects |
+/// | [`UserId`] | its user; refused if it is anonymous | all with a socket |
+/// | `Option<T>` | `None` where the part is not there | all |
+/// | `(A, B, …)` | several | all |
+///
+/// ```
+/// use switchboard::{Fault, Gateway, Reply, gateway::extract::{FromContext, OfSocket}};
+///
+/// struct Staff(String);
+///
+/// /// In all handlers that have a socket.
+/// impl<C: OfSocket> FromContext<C> for Staff {
+///     fn from_context(context: &C) -> Result<Self, Fault> {
+///         match context.socket().user() {
+///             Some(user) if user.starts_with("staff:") => Ok(Self(user.to_string())),
+///             _ => Err(Fault::forbidden("for staff only")),
+///         }
+///     }
+/// }
+///
+/// let gateway = Gateway::new("/").on("who", async |Staff(name): Staff| Reply::ack(&name));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a handler of `{C}` cannot have a parameter of the type `{Self}`",
+    label = "`{Self}` cannot be taken out of `{C}`",
+    note = "arguments of an event are `Data<T>`, with several as a tuple: `Data((a, b)): Data<(A, B)>`",
+    note = "what the program gave the server by `Builder::state` is `State<T>`, what it keeps with a socket `Extension<T>`",
+    note = "for a type of your own, implement `FromContext<C>`; see `switchboard::gateway::extract`"
+)]
+pub trait FromContext<C: Context>: Sized {
+    /// Takes the part out of the context.
+    ///
+    /// # Errors
+    /// The handler is not called then. A client that waits for an acknowledgement gets the fault.
+    fn from_context(context: &C) -> Result<Self, Fault>;
+
+    /// The part if it is there, for a parameter `Option<Self>`. Unless an extractor says otherwise,
+    /// `None` takes the place of any fault.
+    ///
+    /// # Errors
+    /// If the part is there and cannot be taken.
+    fn optional(context: &C) -> Result<Option<Self>, Fault> {
+        Ok(Self::from_context(context).ok())
+    }
+
+    /// What has to be there before any handler is called. Asked once, when the server is built.
+    ///
+    /// # Errors
+    /// A sentence that names what is missing: the server cannot be built.
+    fn check(_server: App<'_>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<C: Context, T: FromContext<C>> FromContext<C> for Option<T> {
+    fn from_context(context: &C) -> Result<Self, Fault> {
+        T::optional(context)
+    }
+}
+
+impl<C: OfSocket> FromContext<C> for Socket {
+    fn from_context(context: &C) -> Result<Self, Fault> {
+        Ok(context.socket().clone())
+    }
+}
+
+/// The user of the socket. An anonymous socket is refused with `unauthorized`.
+impl<C: OfSocket> FromContext<C> for UserId {
+    fn from_context(context: &C) -> Result<Self, Fault> {
+        context.socket().user().ok_or_else(|| Fault::unauthorized("for users only"))
+    }
+}
+
+impl<C: OfSocket> FromContext<C> for Extensions {
+    fn from_context(context: &C) -> Result<Self, Fault> {
+        Ok(context.socket().extensions())
+    }
+}
+
+impl<C: WithArguments> FromContext<C> for Payload {
+    fn from_context(context: &C) -> Result<Self, Fault> {
+        Ok(context.payload().clone())
+    }
+}
+
+macro_rules! tuples {
+    ($($part:ident),+) => {
+        impl<C: Context, $($part: FromContext<C>),+> FromContext<C> for ($($part,)+) {
+            fn from_context(context: &C) -> Result<Self, Fault> {
+                Ok(($($part::from_context(context)?,)+))
+            }
+
+            fn check(server: App<'_>) -> Result<(), String> {
+                $($part::check(server)?;)+
+                Ok(())
+            }
+        }
+    };
+}
+tuples!(A);
+tuples!(A, B);
+tuples!(A, B, D);
+tuples!(A, B, D, E);
+tuples!(A, B, D, E, F);
+tuples!(A, B, D, E, F, G);
+tuples!(A, B, D, E, F, G, H);
+tuples!(A, B, D, E, F, G, H, I);

@@ -1,0 +1,109 @@
+//! Functions as handlers.
+//!
+//! What a function looks like, and what it has to be for its kind of handler, are two traits. So a
+//! function that does not fit is refused for the one parameter, or the result, that does not.
+
+use std::{future::Future, marker::PhantomData, sync::Arc};
+
+use super::{Handler, Itself, Returns};
+use crate::{
+    future::BoxFuture,
+    gateway::extract::{App, Context, FromContext},
+};
+
+/// What a handler looks like: an async function or closure of up to eight parameters, or a value
+/// that is a [`Handler`] itself.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no handler",
+    label = "not an async function of up to eight parameters that each say their type",
+    note = "a handler is an async function or closure: `async |socket: Socket, Data(text): Data<String>| …`",
+    note = "each parameter has to name its type, and what is captured has to be cloned into it or be given by `State<T>`",
+    note = "a value can be a handler, too, if its type implements `switchboard::gateway::handler::Handler`"
+)]
+pub trait Signature<Kind>: Send + Sync + 'static {}
+
+/// A kind of handler that can be called for `C`.
+pub trait Called<C: Context, H> {
+    /// The handler as a value.
+    fn handler(handler: H) -> Arc<dyn Handler<C>>;
+}
+
+/// The kind of functions of these parameters, with this result.
+#[derive(Debug)]
+pub struct Function<Parameters, R, How>(PhantomData<fn(Parameters, R, How)>);
+
+/// A function with its kind.
+struct Known<F, Kind> {
+    function: F,
+    kind: PhantomData<fn(Kind)>,
+}
+
+macro_rules! functions {
+    ($($parameter:ident),*) => {
+        impl<H, Fut, R, How, $($parameter),*> Signature<Function<($($parameter,)*), R, How>> for H
+        where
+            H: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = R> + Send + 'static,
+        {
+        }
+
+        impl<Ctx, H, Fut, R, How, $($parameter),*> Handler<Ctx>
+            for Known<H, Function<($($parameter,)*), R, How>>
+        where
+            Ctx: Context,
+            H: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = R> + Send + 'static,
+            R: Returns<Ctx::Output, How> + 'static,
+            How: 'static,
+            $($parameter: FromContext<Ctx> + 'static),*
+        {
+            #[allow(non_snake_case, unused_variables)]
+            fn call(&self, context: Ctx) -> BoxFuture<'static, Ctx::Output> {
+                $(let $parameter = match $parameter::from_context(&context) {
+                    Ok(part) => part,
+                    Err(fault) => return Box::pin(std::future::ready(Ctx::refused(fault))),
+                };)*
+                let future = (self.function)($($parameter),*);
+                Box::pin(async move { future.await.output() })
+            }
+
+            #[allow(unused_variables)]
+            fn check(&self, server: App<'_>) -> Result<(), String> {
+                $($parameter::check(server)?;)*
+                Ok(())
+            }
+        }
+
+        impl<Ctx, H, Fut, R, How, $($parameter),*> Called<Ctx, H>
+            for Function<($($parameter,)*), R, How>
+        where
+            Ctx: Context,
+            H: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = R> + Send + 'static,
+            R: Returns<Ctx::Output, How> + 'static,
+            How: 'static,
+            $($parameter: FromContext<Ctx> + 'static),*
+        {
+            fn handler(function: H) -> Arc<dyn Handler<Ctx>> {
+                Arc::new(Known { function, kind: PhantomData::<fn(Self)> })
+            }
+        }
+    };
+}
+functions!();
+functions!(A);
+functions!(A, B);
+functions!(A, B, C);
+functions!(A, B, C, D);
+functions!(A, B, C, D, E);
+functions!(A, B, C, D, E, F);
+functions!(A, B, C, D, E, F, G);
+functions!(A, B, C, D, E, F, G, I);
+
+impl<C: Context, H: Handler<C>> Called<C, H> for Itself<C> {
+    fn handler(handler: H) -> Arc<dyn Handler<C>> {
+        Arc::new(handler)
+    }
+}
+
+impl<C: Context, H: Handler<C>> Signature<Itself<C>> for H {}

@@ -1,0 +1,135 @@
+//! What handlers are called for beside events: a socket's connect and disconnect, a packet on its
+//! way, an event of another server, and a failure.
+
+use std::sync::Arc;
+
+use super::{
+    event::Event,
+    extract::{App, Context, FromContext, OfSocket, WithArguments},
+    handler::DisconnectReason,
+    reply::Outcome,
+};
+use crate::{
+    fault::Fault,
+    payload::Payload,
+    sockets::{node, socket::Socket},
+};
+
+/// A socket has entered its namespace; see [`Gateway::on_connect`](crate::Gateway::on_connect).
+#[derive(Debug, Clone)]
+pub struct Connect {
+    pub(crate) socket: Socket,
+}
+
+/// A socket has left its namespace; see
+/// [`Gateway::on_disconnect`](crate::Gateway::on_disconnect). The [`DisconnectReason`] is a
+/// parameter of its handlers.
+#[derive(Debug, Clone)]
+pub struct Disconnect {
+    pub(crate) socket: Socket,
+    pub(crate) reason: DisconnectReason,
+}
+
+/// An event on its way to its handler; see [`Gateway::use_packet`](crate::Gateway::use_packet).
+#[derive(Debug, Clone)]
+pub struct Packet(pub(crate) Event);
+
+/// A handler has failed; see [`Gateway::on_fault`](crate::Gateway::on_fault). The [`Fault`] is a
+/// parameter of its handlers, and the [`Event`] one if it is an `Option`.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub(crate) socket: Socket,
+    pub(crate) event: Option<Event>,
+    pub(crate) fault: Fault,
+}
+
+/// An event of another server; see
+/// [`Gateway::on_server_side`](crate::Gateway::on_server_side).
+#[derive(Clone)]
+pub struct ServerSide {
+    pub(crate) node: Arc<node::Context>,
+    pub(crate) payload: Payload,
+}
+
+impl std::fmt::Debug for ServerSide {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerSide").field("node", self.node.node()).finish_non_exhaustive()
+    }
+}
+
+macro_rules! of_sockets {
+    ($($context:ty: |$it:ident| $socket:expr => $output:ty;)*) => {$(
+        impl Context for $context {
+            type Output = $output;
+
+            fn app(&self) -> App<'_> {
+                App::new(OfSocket::socket(self).adapter().context())
+            }
+
+            fn refused(fault: Fault) -> Self::Output {
+                Err(fault)
+            }
+        }
+
+        impl OfSocket for $context {
+            fn socket(&self) -> &Socket {
+                let $it = self;
+                $socket
+            }
+        }
+    )*};
+}
+of_sockets! {
+    Connect: |it| &it.socket => Outcome;
+    Disconnect: |it| &it.socket => Outcome;
+    Packet: |it| it.0.socket() => Result<(), Fault>;
+    Failure: |it| &it.socket => Outcome;
+}
+
+impl Context for ServerSide {
+    type Output = Outcome;
+
+    fn app(&self) -> App<'_> {
+        App::new(&self.node)
+    }
+
+    fn refused(fault: Fault) -> Outcome {
+        Err(fault)
+    }
+}
+
+impl WithArguments for ServerSide {
+    fn payload(&self) -> &Payload {
+        &self.payload
+    }
+}
+
+impl WithArguments for Packet {
+    fn payload(&self) -> &Payload {
+        self.0.payload()
+    }
+}
+
+impl FromContext<Packet> for Event {
+    fn from_context(context: &Packet) -> Result<Self, Fault> {
+        Ok(context.0.clone())
+    }
+}
+
+impl FromContext<Failure> for Event {
+    fn from_context(context: &Failure) -> Result<Self, Fault> {
+        context.event.clone().ok_or_else(|| context.fault.clone())
+    }
+}
+
+impl FromContext<Failure> for Fault {
+    fn from_context(context: &Failure) -> Result<Self, Fault> {
+        Ok(context.fault.clone())
+    }
+}
+
+impl FromContext<Disconnect> for DisconnectReason {
+    fn from_context(context: &Disconnect) -> Result<Self, Fault> {
+        Ok(context.reason)
+    }
+}

@@ -1,0 +1,132 @@
+//! A client's first request, before there is a session: `allowRequest` of Node.js.
+
+use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt;
+use http::{HeaderMap, request::Parts};
+
+use super::{
+    extract::{App, Context, FromContext},
+    handler::{Handler, Returns},
+    handshake::{OpeningRequest, Query},
+};
+use crate::{edge::OnOpening, fault::Fault, sockets::node};
+
+/// The request by which a client opens a connection, for
+/// [`Builder::allow_request`](crate::server::Builder::allow_request).
+#[derive(Clone)]
+pub struct Opening {
+    node: Arc<node::Context>,
+    request: Arc<OpeningRequest>,
+    peer: IpAddr,
+}
+
+impl Opening {
+    /// The headers of the request.
+    pub fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+
+    /// The requested address, with its query.
+    pub fn uri(&self) -> &http::Uri {
+        self.request.uri()
+    }
+
+    /// The query of the requested address.
+    pub fn query(&self) -> &Query {
+        self.request.query()
+    }
+
+    /// A cookie of the client, as it is written in the header.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.request.cookie(name)
+    }
+
+    /// The client's address; behind trusted proxies, the one that they report.
+    pub fn peer_addr(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// Whether the client speaks TLS to this server itself.
+    pub fn is_secure(&self) -> bool {
+        self.node.is_secure()
+    }
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The rest holds secrets.
+        f.debug_struct("Opening").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// Whether a connection may be opened: the headers that are added to the answer, or a fault, whose
+/// sentence the client gets with 403.
+pub type Answer = Result<HeaderMap, Fault>;
+
+/// Marks a result that lets in.
+#[derive(Debug)]
+pub struct Allowed;
+
+/// Marks a result with headers for the answer.
+#[derive(Debug)]
+pub struct WithHeaders;
+
+/// Marks a result that may refuse.
+#[derive(Debug)]
+pub struct MayRefuse<How>(std::marker::PhantomData<How>);
+
+impl Returns<Answer, Allowed> for () {
+    fn output(self) -> Answer {
+        Ok(HeaderMap::new())
+    }
+}
+
+impl Returns<Answer, WithHeaders> for HeaderMap {
+    fn output(self) -> Answer {
+        Ok(self)
+    }
+}
+
+impl<How, T: Returns<Answer, How>, E: Into<Fault>> Returns<Answer, MayRefuse<How>>
+    for Result<T, E>
+{
+    fn output(self) -> Answer {
+        self.map_err(Into::into)?.output()
+    }
+}
+
+impl Context for Opening {
+    type Output = Answer;
+
+    fn app(&self) -> App<'_> {
+        App::new(&self.node)
+    }
+
+    fn refused(fault: Fault) -> Answer {
+        Err(fault)
+    }
+}
+
+impl FromContext<Self> for Opening {
+    fn from_context(context: &Self) -> Result<Self, Fault> {
+        Ok(context.clone())
+    }
+}
+
+/// The handler in the terms of the edge.
+pub(crate) fn for_edge(node: &Arc<node::Context>, handler: Arc<dyn Handler<Opening>>) -> OnOpening {
+    let node = node.clone();
+    Arc::new(move |parts: &Parts, peer| {
+        let request = Arc::new(OpeningRequest::received(parts));
+        let (handler, node) = (handler.clone(), node.clone());
+        Box::pin(async move {
+            let asked = async { handler.call(Opening { node, request, peer }).await };
+            let answer = AssertUnwindSafe(asked).catch_unwind().await.unwrap_or_else(|_| {
+                tracing::error!("the handler of opening requests panicked, the client is refused");
+                Err(Fault::internal())
+            });
+            answer.map_err(|fault| fault.message().to_owned())
+        })
+    })
+}

@@ -1,0 +1,119 @@
+//! A question to one client.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::Socket;
+use crate::{
+    fault::{Code, Fault},
+    payload::{Payload, PayloadError},
+    sockets::{
+        audience::Audience,
+        door::{self, Sender, Start},
+    },
+};
+
+/// Why a client's answer is not there.
+///
+/// ```
+/// use std::time::Duration;
+/// use switchboard::{Socket, sockets::AskError};
+///
+/// async fn is_ready(socket: &Socket) -> bool {
+///     match socket.ask::<bool>("ready?", &(), Duration::from_secs(5)).await {
+///         Ok(ready) => ready,
+///         Err(AskError::Timeout | AskError::Disconnected) => false,
+///         Err(other) => panic!("{other}"),
+///     }
+/// }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The client did not answer in time.
+    #[error("the client did not answer in time")]
+    Timeout,
+    /// The socket has left, before it was asked or before it answered.
+    #[error("the client is gone")]
+    Disconnected,
+    /// The question cannot be encoded, or the answer has another shape.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+}
+
+impl From<AskError> for Fault {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Timeout => Self::new(Code::Timeout, "the client did not answer in time"),
+            AskError::Disconnected => Self::new(Code::Unavailable, "the client is gone"),
+            AskError::Payload(error) => error.into(),
+        }
+    }
+}
+
+impl Socket {
+    /// Sends an event and awaits the client's acknowledgement, `emitWithAck` with a `timeout` in
+    /// Socket.IO. The answer is read as [`Payload::decode`] does: a tuple takes all arguments,
+    /// another type the first one.
+    ///
+    /// The socket's next event waits for a handler that awaits this, unless the handler is
+    /// [`concurrent`](crate::gateway::handle::Handle::concurrent).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard::{Fault, Gateway, Socket, handle};
+    ///
+    /// let gateway = Gateway::new("/").on(
+    ///     "start",
+    ///     handle(async |socket: Socket| {
+    ///         let name: String = socket.ask("name?", &(), Duration::from_secs(5)).await?;
+    ///         Ok::<_, Fault>(format!("hello {name}"))
+    ///     })
+    ///     .concurrent(),
+    /// );
+    /// ```
+    ///
+    /// # Errors
+    /// If the client does not answer in time, leaves, or answers in another shape; if `data` cannot
+    /// be encoded.
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        data: &(impl Serialize + ?Sized),
+        timeout: Duration,
+    ) -> Result<T, AskError> {
+        Ok(self.ask_payload(Payload::event(name, data)?, timeout).await?.decode()?)
+    }
+
+    /// As [`ask`](Self::ask), with encoded arguments and the answer as it came.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn ask_payload(
+        &self,
+        payload: Payload,
+        timeout: Duration,
+    ) -> Result<Payload, AskError> {
+        self.turn().await;
+        let start = Start::Here(&self.0.adapter);
+        let me = Audience::nobody().socket(self.id());
+        let sender = Sender { id: self.id(), sid: self.0.sid };
+        // The span of the emit lasts until the answer.
+        let submitted = door::submit(start, payload, &me, Some(sender))?;
+        let _waiting = start.context().meters().awaits_acks();
+        let asked = submitted.as_ref().and_then(|it| door::deliver_asking(start, it, timeout));
+        let Some((answers, 1..)) = asked else { return Err(AskError::Disconnected) };
+        let mut answers = std::pin::pin!(answers);
+        tokio::select! {
+            biased;
+            answer = answers.next() => match answer {
+                Some(answer) => Ok(answer),
+                None if self.is_connected() => Err(AskError::Timeout),
+                None => Err(AskError::Disconnected),
+            },
+            () = self.closed() => Err(AskError::Disconnected),
+        }
+    }
+}
