@@ -541,7 +541,9 @@ async fn keep_house<A: Adapter>(edge: Weak<Edge<A>>, mut closings: UnboundedRece
     loop {
         tokio::select! {
             Some(closing) = closings.recv() => match edge.upgrade() {
-                Some(edge) => edge.close(closing).await,
+                // On a task of its own: a farewell may take a while, and no other session waits
+                // for it.
+                Some(edge) => drop(tokio::spawn(async move { edge.close(closing).await })),
                 None => return,
             },
             _ = sweep.tick() => match edge.upgrade() {

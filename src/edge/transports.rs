@@ -137,6 +137,11 @@ impl Transports {
         self.get(sid).map(|transport| transport.peer)
     }
 
+    /// Whether the client of this session is still connected, as far as is known.
+    pub(crate) fn is_there(&self, sid: Sid) -> bool {
+        self.get(sid).is_some_and(|transport| !transport.is_killed())
+    }
+
     pub(super) fn get(&self, sid: Sid) -> Option<Arc<Transport>> {
         self.shared.by_sid.get(&sid).map(|entry| Arc::clone(&entry))
     }

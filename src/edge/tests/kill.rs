@@ -39,6 +39,23 @@ async fn a_killed_polling_session_is_gone_for_client_and_server() {
 }
 
 #[tokio::test]
+async fn no_session_waits_until_another_one_has_ended() {
+    let mut server = Server::start().await;
+    // Nobody here hears the farewell of a session that has joined nothing: each waits for it.
+    server.transports.set_farewell("/farewell", b"0/farewell,", true);
+    for _ in 0..30 {
+        Poller::open(server.address).await;
+    }
+    let strangers = server.transports.all();
+    let (_poller, sid) = server.polls().await;
+    for stranger in strangers {
+        assert!(server.transports.kill(stranger, KillReason::Vanished));
+    }
+    assert!(server.transports.kill(sid, KillReason::TakenOver));
+    server.sees_disconnect(sid).await;
+}
+
+#[tokio::test]
 async fn a_poll_that_is_broken_off_closes_its_session() {
     let mut server = Server::start().await;
     let (poller, sid) = server.polls().await;

@@ -78,6 +78,10 @@ impl Adapter {
         // Where its session may be, beside this node.
         let mut elsewhere = recovering.roaming.as_ref();
         loop {
+            // Its client has gone, and would only be in its own way when it comes the next time.
+            if !self.context().transports().is_there(sid) {
+                return Err(NotRecovered::Busy);
+            }
             let mut changed = std::pin::pin!(recovering.changed.notified());
             // Before the look, so that a change right after it is not missed.
             changed.as_mut().enable();
