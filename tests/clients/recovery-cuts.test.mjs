@@ -30,7 +30,7 @@ const SERVERS = {
       auth: { hs256_secret: SECRET },
       engine: { parser, ping_interval: "1s", ping_timeout: "2s" },
       recovery: { enabled: true },
-    });
+    }, { env: { RUST_LOG: "info,switchboard::gateway::entrance=debug" } });
     return { server, program: byApi(`http://127.0.0.1:${port}`, "a program", [...ROOMS, ...USERS, "everybody"], { every: 5 }) };
   },
   async node(t, parser) {
@@ -61,7 +61,7 @@ for (const parser of ["json", "msgpack"]) {
     t.diagnostic(String(figures));
     if (PEER) return void t.diagnostic(figures.faults(1));
     const { missing, repeated, disordered, damaged, changed, notRecovered, lost } = figures;
-    assert.equal(figures.recovered, figures.lostConnections, `every lost connection was recovered: ${figures}`);
+    assert.equal(figures.recovered, figures.lostConnections, `every lost connection was recovered: ${figures}\n${figures.faults()}`);
     assert.deepEqual(
       { missing, repeated, disordered, damaged, changed, notRecovered, lost },
       { missing: 0, repeated: 0, disordered: 0, damaged: 0, changed: 0, notRecovered: 0, lost: 0 },
