@@ -12,7 +12,7 @@ PROXIES := /usr/sbin/nginx /usr/sbin/haproxy /usr/sbin/apache2 /usr/bin/caddy /u
 PROMTOOL := target/tools/promtool
 OTHER_REDIS := target/tools/redis
 CARGO_DENY := target/tools/bin/cargo-deny
-FUZZ_TARGETS := frames bodies clients classic sharded streams sessions
+FUZZ_TARGETS := frames bodies clients classic sharded streams sessions returning
 PORT ?= 3000
 REDIS_PORT ?= 6379
 

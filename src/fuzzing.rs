@@ -1,5 +1,6 @@
-//! Whatever a client sends, others get only packets that the official parser takes. A fuzz target
-//! runs this, and, with fewer inputs, a test.
+//! Whatever a client sends, others get only packets that the official parser takes; and whatever it
+//! says of its session, it gets no place in a log that it cannot have. Fuzz targets run this, and,
+//! with fewer inputs, tests.
 
 use std::collections::VecDeque;
 
@@ -17,9 +18,11 @@ use socketioxide_parser_msgpack::MsgPackParser;
 
 use crate::{
     edge::{Inbound, Reader},
+    gateway::entrance::said,
     javascript::json::mended,
     names::events::is_reserved_event,
     payload::{Parser, Payload, from_packet, to_packet},
+    recovery::{Offsets, Pid, Position, Said, with_offset},
 };
 
 /// A message of a client: its payload, and whether it is binary.
@@ -61,6 +64,27 @@ pub fn client(v3: bool, msgpack: bool, messages: &[Message<'_>]) -> usize {
         }
     }
     taken
+}
+
+/// Reads the payload of a CONNECT for a session to come back to, in a namespace whose log is in
+/// memory or in a stream of Redis. Returns whether the client names a place in that log.
+///
+/// # Panics
+/// If it gets a session or a place that it has not named.
+pub fn returning(in_stream: bool, auth: &[u8]) -> bool {
+    let Ok(auth) = serde_json::from_slice::<Json>(auth) else { return false };
+    let Some(Ok(back)) = said(&auth) else { return false };
+    assert_eq!(auth["pid"], back.pid.reveal(), "another session");
+    assert_eq!(Pid::said(back.pid.reveal()), Some(back.pid));
+    let offsets = match in_stream {
+        true => Offsets::InStream,
+        false => Offsets::InMemory { log: "AAAAAAAA".into() },
+    };
+    let Some(offset) = back.offset else { return false };
+    let Said::Here(place) = offsets.read(&offset) else { return false };
+    // It may be written with more zeros than a server writes.
+    assert_eq!(offsets.read(&offsets.write(place)), Said::Here(place), "another place");
+    true
 }
 
 /// The engine's parser, with its limits.
@@ -123,6 +147,9 @@ fn event_is_safe(payload: &Payload) {
         for parser in [Parser::Json, Parser::MsgPack] {
             // The other format may have too many attachments, which is an error.
             if let Ok(value) = payload.clone().into_wire(parser) {
+                let offset = Offsets::InStream.write(Position::numbered(7));
+                let logged = with_offset(&value, &offset).expect("an event is a list");
+                official(Packet::event("/", logged));
                 official(Packet::event("/", value));
             }
         }
@@ -224,6 +251,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_place_is_one_that_was_named(
+            in_stream in any::<bool>(),
+            pid in "[a-zA-Z0-9_.-]{0,30}| ",
+            offset in "(AAAAAAAA|BBBBBBBB)?[.-]?[0-9]{1,21}([.-][0-9]{1,21})?|.{0,20}",
+        ) {
+            let auth = serde_json::json!({ "pid": pid, "offset": offset }).to_string();
+            returning(in_stream, auth.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_place_is_found() {
+        for (in_stream, offset) in [(false, "AAAAAAAA.7"), (true, "1795490547421-0")] {
+            let auth = format!(r#"{{"pid":"p","offset":"{offset}"}}"#);
+            assert!(returning(in_stream, auth.as_bytes()));
+            assert!(!returning(!in_stream, auth.as_bytes()));
+        }
+    }
 
     /// Pieces of which packets are made, right ones and wrong ones.
     fn text() -> impl Strategy<Value = Vec<u8>> {

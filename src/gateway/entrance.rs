@@ -6,6 +6,9 @@
 
 mod recovery;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use recovery::said;
+
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use parking_lot::Mutex;

@@ -49,7 +49,7 @@ pub(super) async fn begin(
 }
 
 /// What the client says of its session. `None` if it does not come back to one.
-fn said(auth: &Json) -> Option<Result<Return, NotRecovered>> {
+pub(crate) fn said(auth: &Json) -> Option<Result<Return, NotRecovered>> {
     let pid = match auth.get("pid")? {
         // Clients in other languages may always send the member.
         Json::Null => return None,
