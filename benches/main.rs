@@ -3,10 +3,11 @@
 //! `benches/run.sh`; see `benches/README.md` for what is measured and how. The generator, the accounts,
 //! the options and the tables are in `benches/support`, the servers to compare with in
 //! `benches/peers` and `benches/node`. Here are the scenarios: `load` has those of one server, `cluster`
-//! those of nodes with a Redis.
+//! those of nodes with a Redis, `recovery` those of clients that are cut and come back.
 
 mod cluster;
 mod load;
+mod recovery;
 
 use std::{env, process::ExitCode, time::Duration};
 
@@ -29,7 +30,8 @@ const USAGE: Usage = Usage {
 
 fn main() -> ExitCode {
     let scenarios = |quick| -> Vec<Box<dyn Scenario>> {
-        load::all(quick).into_iter().chain(cluster::all(quick)).collect()
+        let one = load::all(quick).into_iter().chain(recovery::all(quick));
+        one.chain(cluster::all(quick)).collect()
     };
     benchmark::main(&USAGE, env::args().skip(1), &scenarios)
 }

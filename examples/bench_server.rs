@@ -5,6 +5,7 @@
 //! that of the built-in gateway. No authentication: the client says who it is. `PORT` is the port
 //! (3000 by default), `WORKERS` the number of worker threads. `REDIS_URL` makes it a node of a cluster,
 //! `PROTOCOL` (`classic`, `sharded`, `streams`) and `SUBSCRIBE` (`interest`, `all`) say how it speaks there.
+//! With `RECOVERY` clients that were cut off get their sessions back.
 
 use serde::Deserialize;
 use switchboard::{
@@ -88,6 +89,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port: u16 = variable("PORT").map_or(Ok(3000), |port| port.parse())?;
     let mut config = Config::default();
     config.workers = variable("WORKERS").map_or(Ok(0), |workers| workers.parse())?;
+    config.recovery.enabled = variable("RECOVERY").is_some();
     if let Some(url) = variable("REDIS_URL") {
         config.redis.url = Some(SecretUrl::new(url));
         config.redis.protocol = match variable("PROTOCOL").as_deref() {

@@ -1,13 +1,14 @@
 #!/usr/bin/env node
 // The server of examples/bench_server.rs on Node.js, to compare with: `PORT`, `REDIS_URL`,
-// `PROTOCOL` (`classic`, `sharded` or `streams`).
+// `PROTOCOL` (`classic`, `sharded` or `streams`), `RECOVERY`.
 import { createAdapter, createShardedAdapter } from "@socket.io/redis-adapter";
 import { createAdapter as createStreamsAdapter } from "@socket.io/redis-streams-adapter";
 import { createClient } from "redis";
 import { Server } from "socket.io";
 
-const { PORT = "3000", REDIS_URL, PROTOCOL = "classic" } = process.env;
+const { PORT = "3000", REDIS_URL, PROTOCOL = "classic", RECOVERY } = process.env;
 const options = { serveClient: false };
+if (RECOVERY) options.connectionStateRecovery = {};
 
 if (REDIS_URL) {
   const publisher = createClient({ url: REDIS_URL });

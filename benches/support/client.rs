@@ -73,7 +73,7 @@ impl Client {
     }
 
     /// Reads and writes what can be. `auth` is the payload of CONNECT; each packet of the namespace
-    /// goes to `take`.
+    /// goes to `take`, the answer to CONNECT first.
     pub(crate) fn on_event(
         &mut self,
         event: &Event,
@@ -148,8 +148,12 @@ impl Client {
                     self.state = State::Joining;
                     frame::put_frame(&mut self.output, format!("40{}", auth()).as_bytes());
                 }
-                (State::Joining, _) if packet.starts_with(b"40") => self.state = State::Ready,
-                (State::Ready, Some(b'4')) => take(packet)?,
+                (State::Joining, _) if packet.starts_with(b"40") => {
+                    self.state = State::Ready;
+                    take(packet)?;
+                }
+                // Node.js says what was missed before it answers CONNECT.
+                (State::Ready | State::Joining, Some(b'4')) => take(packet)?,
                 _ => {
                     let packet = String::from_utf8_lossy(packet);
                     return Err(format!("unexpected packet {packet:?}").into());

@@ -163,7 +163,12 @@ impl Fleet {
             let client = &mut self.clients[number];
             let before = client.is_ready();
             client
-                .on_event(event, &mut self.scratch, || auth(number), |packet| take(number, packet))
+                .on_event(
+                    event,
+                    &mut self.scratch,
+                    || auth(number),
+                    |packet| if packet.starts_with(b"40") { Ok(()) } else { take(number, packet) },
+                )
                 .map_err(|error| format!("client {number}: {error}"))?;
             self.ready += usize::from(!before && client.is_ready());
         }

@@ -11,6 +11,7 @@
 //! | `frame`, [`message`] | the bytes of a websocket, and those of the scenarios' packets |
 //! | [`polling`], [`delay`] | a client that begins by polling, and a proxy that is far away |
 //! | `client`, [`fleet`] | one websocket, and many on one thread |
+//! | [`returning`] | many that are cut and come back |
 //! | `tally`, [`groups`], `accounts` | who is to receive what, and who did |
 //! | [`spread`], [`table`], [`report`] | the results of all repetitions, and how they are shown |
 //! | [`generator`] | messages at a pace, and what they cost |
@@ -34,6 +35,7 @@ pub mod proc;
 pub mod process;
 pub mod report;
 pub mod result;
+pub mod returning;
 pub mod server;
 pub mod spread;
 pub mod table;

@@ -46,10 +46,20 @@ impl Kind {
             Self::Events => (packet.strip_prefix(br#"42["events",{"n":"#)?, None),
         };
         let (number, rest) = number(head)?;
-        let intact = rest.strip_prefix(PADDING.as_bytes()) == Some(b"]")
+        let end = rest.strip_prefix(PADDING.as_bytes())?;
+        let intact = (end == b"]" || (acknowledged.is_none() && offset(packet).is_some()))
             && acknowledged.is_none_or(|id| id == number);
         intact.then_some(number)
     }
+}
+
+/// The offset at the end of a packet, if its server gives sessions back: one more argument.
+#[must_use]
+pub fn offset(packet: &[u8]) -> Option<&str> {
+    let open = packet.strip_suffix(br#""]"#)?;
+    let begin = open.iter().rposition(|byte| *byte == b'"')?;
+    let is_whole = open[..begin].ends_with(b"},");
+    is_whole.then(|| std::str::from_utf8(&open[begin + 1..]).ok()).flatten()
 }
 
 /// Reads a decimal number.

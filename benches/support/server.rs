@@ -18,10 +18,12 @@ pub const HELP: &str = "  \
                     node           Node.js, in a cluster with @socket.io/redis-adapter
                     node-sharded   the same with its sharded adapter
                     node-streams   the same with its streams adapter
+                    node-recovery  node, and clients that were cut off get their sessions back
                     w0, w1, w2     bench_server with that many worker threads
                     all            w0, one pattern for all rooms instead of a channel for each
                     sharded        w0, sharded format instead of the classic one
                     streams        w0, streams format instead of the classic one
+                    recovery       w0, and clients that were cut off get their sessions back
                     NAME=PATH[,VARIABLE=VALUE]…  another server that takes its port from PORT";
 
 /// A server to measure. It takes its port from the variable `PORT`.
@@ -37,6 +39,8 @@ pub struct Spec {
     pub keeps_order: bool,
     /// Whether it knows HTTP long-polling.
     pub polls: bool,
+    /// Whether clients that were cut off get their sessions back.
+    pub recovers: bool,
 }
 
 impl Spec {
@@ -54,12 +58,14 @@ impl Spec {
             "node" => (node(), &[("PROTOCOL", "classic")]),
             "node-sharded" => (node(), &[("PROTOCOL", "sharded")]),
             "node-streams" => (node(), &[("PROTOCOL", "streams")]),
+            "node-recovery" => (node(), &[("RECOVERY", "1")]),
             "w0" => (switchboard(), &[("WORKERS", "0")]),
             "w1" => (switchboard(), &[("WORKERS", "1")]),
             "w2" => (switchboard(), &[("WORKERS", "2")]),
             "all" => (switchboard(), &[("SUBSCRIBE", "all")]),
             "sharded" => (switchboard(), &[("PROTOCOL", "sharded")]),
             "streams" => (switchboard(), &[("PROTOCOL", "streams")]),
+            "recovery" => (switchboard(), &[("RECOVERY", "1")]),
             other => return Self::parse(other),
         };
         Self::new(name, program, variables.iter().copied())
@@ -75,10 +81,12 @@ impl Spec {
             return Err(format!("{path} is not there; the scripts in benches/ build all").into());
         }
         let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let variables: Vec<_> = variables.into_iter().map(own).collect();
         Ok(Self {
             name: name.to_owned(),
             program,
-            variables: variables.into_iter().map(own).collect(),
+            recovers: variables.iter().any(|(name, _)| name == "RECOVERY"),
+            variables,
             // socketioxide runs each handler as a task of its own.
             keeps_order: !name.starts_with("plain"),
             polls: !matches!(name, "floor" | "bare"),
