@@ -22,8 +22,8 @@ use crate::{
     link::{client::Redis, rights::Try},
 };
 
-/// Largest record that is read. A larger one counts as none.
-const MAX_RECORD: usize = 1 << 20;
+/// Largest record that is read, in bytes. A larger one counts as none.
+const LARGEST: &str = "1048576";
 
 /// The answer to a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +33,12 @@ pub(crate) enum Put {
     Overtaken,
 }
 
-/// A session that was taken.
+/// A session as it was seen.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Taken {
+pub(crate) struct Seen {
     pub(crate) session: Session,
-    /// The turn with which its new owner writes from now on.
-    pub(crate) turn: u64,
+    /// Another one after each change.
+    stamp: String,
 }
 
 /// Redis did not answer in time, or refused.
@@ -57,12 +57,13 @@ pub(crate) trait Sessions: fmt::Debug + Send + Sync {
         keep: Duration,
     ) -> BoxFuture<'_, Result<Put, Unreachable>>;
 
-    /// Looks at a session, which stays where it is.
-    fn look(&self, pid: &str) -> BoxFuture<'_, Result<Option<Session>, Unreachable>>;
+    /// Looks at a session.
+    fn look(&self, pid: &str) -> BoxFuture<'_, Result<Option<Seen>, Unreachable>>;
 
-    /// Takes a session, which is not there for anybody else afterwards. `keep` is as for
-    /// [`put`](Self::put): for that long earlier owners write in vain.
-    fn take(&self, pid: &str, keep: Duration) -> BoxFuture<'_, Result<Option<Taken>, Unreachable>>;
+    /// Takes a session that has not changed since it was seen, and returns the turn with which its
+    /// new owner writes from now on. Its former owner writes in vain. `keep` is as for
+    /// [`put`](Self::put).
+    fn take(&self, seen: &Seen, keep: Duration) -> BoxFuture<'_, Result<Option<u64>, Unreachable>>;
 
     /// Ends a session, unless it belongs to a later owner.
     fn remove(&self, pid: &str, turn: u64) -> BoxFuture<'_, Result<(), Unreachable>>;
@@ -165,33 +166,27 @@ impl Sessions for RedisSessions {
         })
     }
 
-    fn look(&self, pid: &str) -> BoxFuture<'_, Result<Option<Session>, Unreachable>> {
+    fn look(&self, pid: &str) -> BoxFuture<'_, Result<Option<Seen>, Unreachable>> {
         let pid = pid.to_owned();
         Box::pin(async move {
             if !is_pid(&pid) {
                 return Ok(None);
             }
-            let record: Option<Vec<u8>> =
-                self.run(&pid, &[b"look", MAX_RECORD.to_string().as_bytes()]).await?;
-            let session = record.and_then(|record| Session::read(&record));
-            Ok(session.filter(|session| session.pid == pid))
+            let words = [b"look".as_slice(), LARGEST.as_bytes()];
+            let seen: Option<(Vec<u8>, String)> = self.run(&pid, &words).await?;
+            Ok(seen.and_then(|(record, stamp)| {
+                // It says itself whose it is.
+                let session = Session::read(&record).filter(|session| session.pid == pid)?;
+                Some(Seen { session, stamp })
+            }))
         })
     }
 
-    fn take(&self, pid: &str, keep: Duration) -> BoxFuture<'_, Result<Option<Taken>, Unreachable>> {
-        let pid = pid.to_owned();
+    fn take(&self, seen: &Seen, keep: Duration) -> BoxFuture<'_, Result<Option<u64>, Unreachable>> {
+        let (pid, stamp, keep) = (seen.session.pid.clone(), seen.stamp.clone(), millis(keep));
         Box::pin(async move {
-            if !is_pid(&pid) {
-                return Ok(None);
-            }
-            let (keep, max) = (millis(keep), MAX_RECORD.to_string());
-            let words = [b"take".as_slice(), keep.as_bytes(), max.as_bytes()];
-            let taken: Option<(Vec<u8>, u64)> = self.run(&pid, &words).await?;
-            Ok(taken.and_then(|(record, turn)| {
-                // It says itself whose it is.
-                let session = Session::read(&record).filter(|session| session.pid == pid)?;
-                Some(Taken { session, turn })
-            }))
+            let words = [b"take", LARGEST.as_bytes(), keep.as_bytes(), stamp.as_bytes()];
+            self.run(&pid, &words).await
         })
     }
 

@@ -13,7 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use tokio::sync::{MutexGuard, Notify};
 pub(crate) use record::{Foreign, Found, Shared};
 
 use crate::{
-    cluster::sessions::{Put, Session, Sessions, Unreachable},
+    cluster::sessions::{Put, Seen, Session, Sessions, Unreachable},
     edge::{Hop, HopError},
     id::{NodeId, fnv1a},
     recovery::Pid,
@@ -37,6 +37,10 @@ pub(crate) const RELEASE: &str = "session.release";
 /// Longest wait for another node to let a session go. A node that stands still keeps its client
 /// waiting for this long.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long it is tried again to reach Redis, and the time between two attempts.
+const TO_INSIST: Duration = Duration::from_secs(4);
+const BETWEEN: Duration = Duration::from_millis(100);
 
 /// Sessions that are written at one time.
 const AT_ONCE: usize = 32;
@@ -221,19 +225,26 @@ impl Roaming {
     ///
     /// # Errors
     /// If Redis does not answer.
-    pub(crate) async fn look(&self, pid: &Pid) -> Result<Option<Found>, Unreachable> {
-        Ok(self.sessions.look(pid.reveal()).await?.and_then(|it| Found::read(it, pid)))
+    pub(crate) async fn look(&self, pid: &Pid) -> Result<Option<(Found, Seen)>, Unreachable> {
+        let insisting = Insisting::new();
+        let seen = loop {
+            match self.sessions.look(pid.reveal()).await {
+                Err(_) if insisting.again().await => {}
+                answer => break answer?,
+            }
+        };
+        let read = |seen: Seen| Some((Found::read(seen.session.clone(), pid)?, seen));
+        Ok(seen.and_then(read))
     }
 
-    /// Takes a session for this node, with the turn for writing it.
+    /// Takes a session for this node, if it has not changed since it was seen. Returns the turn for
+    /// writing it.
     ///
     /// # Errors
     /// If Redis does not answer.
-    pub(crate) async fn take(&self, pid: &Pid) -> Result<Option<(Found, u64)>, Unreachable> {
-        let Some(taken) = self.sessions.take(pid.reveal(), self.keep).await? else {
-            return Ok(None);
-        };
-        Ok(Found::read(taken.session, pid).map(|found| (found, taken.turn)))
+    pub(crate) async fn take(&self, seen: &Seen) -> Result<Option<u64>, Unreachable> {
+        // Once only: an answer that was lost may have been that it is taken.
+        self.sessions.take(seen, self.keep).await
     }
 
     /// Nobody else writes this session as long as the result lives, so that nothing older is written
@@ -256,6 +267,25 @@ impl Roaming {
                 Released::Nothing
             }
         }
+    }
+}
+
+/// Tries again until Redis answers, or it takes too long: a client that comes back can wait while
+/// Redis is started again.
+pub(crate) struct Insisting(Instant);
+
+impl Insisting {
+    pub(crate) fn new() -> Self {
+        Self(Instant::now() + TO_INSIST)
+    }
+
+    /// Waits before the next attempt. `false`: it has taken too long.
+    pub(crate) async fn again(&self) -> bool {
+        let is_time_left = Instant::now() < self.0;
+        if is_time_left {
+            tokio::time::sleep(BETWEEN).await;
+        }
+        is_time_left
     }
 }
 

@@ -35,6 +35,13 @@ async fn sessions(target: Target) -> RedisSessions {
     RedisSessions::new(redis, "sio:session:", Duration::from_secs(5))
 }
 
+/// Looks at a session, and takes it. Returns it with the new turn.
+async fn taken(sessions: &RedisSessions, pid: &str) -> Result<Option<(Session, u64)>, Unreachable> {
+    let Some(seen) = sessions.look(pid).await? else { return Ok(None) };
+    let turn = sessions.take(&seen, KEEP).await?;
+    Ok(turn.map(|turn| (seen.session, turn)))
+}
+
 /// The record of Node.js as it is, byte for byte.
 fn vector() -> Vec<u8> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/csr-streams-session-set.json");
@@ -101,20 +108,26 @@ async fn a_session_is_taken_once_and_expires() {
     assert_eq!(sessions.put(&own, 1, KEEP).await, Ok(Put::Written));
     let kept: u64 = server.ask(&["PTTL", "sio:session:p1"]).await;
     assert!(kept <= 60_000 && kept > 50_000, "{kept}");
-    let taken = sessions.take("p1", KEEP).await.unwrap().unwrap();
-    assert_eq!((&taken.session, taken.turn), (&own, 2));
-    assert_eq!(sessions.take("p1", KEEP).await, Ok(None));
+    let seen = sessions.look("p1").await.unwrap().unwrap();
+    assert_eq!(seen.session, own);
+    assert_eq!(sessions.take(&seen, KEEP).await, Ok(Some(2)));
+    assert_eq!(sessions.take(&seen, KEEP).await, Ok(None), "another one was first");
     assert_eq!(sessions.put(&own, 1, KEEP).await, Ok(Put::Overtaken), "it is the other's turn");
-    assert_eq!(sessions.put(&own, 2, KEEP).await, Ok(Put::Written));
-    assert_eq!(sessions.remove("p1", 1).await, Ok(()));
-    assert!(sessions.take("p1", KEEP).await.unwrap().is_some(), "the former owner ends nothing");
+    assert_eq!(taken(&sessions, "p1").await, Ok(Some((own.clone(), 3))), "that one has ended");
+    assert_eq!(sessions.put(&own, 2, KEEP).await, Ok(Put::Overtaken));
     assert_eq!(sessions.put(&own, 3, KEEP).await, Ok(Put::Written));
-    assert_eq!(sessions.remove("p1", 3).await, Ok(()));
-    assert_eq!(sessions.take("p1", KEEP).await, Ok(None));
+    let seen = sessions.look("p1").await.unwrap().unwrap();
+    let other = Session { rooms: vec!["room2".into()], ..own.clone() };
+    assert_eq!(sessions.put(&other, 3, KEEP).await, Ok(Put::Written));
+    assert_eq!(sessions.take(&seen, KEEP).await, Ok(None), "it was written since");
+    assert_eq!(sessions.remove("p1", 1).await, Ok(()));
+    assert_eq!(taken(&sessions, "p1").await, Ok(Some((other, 4))), "former owners end nothing");
+    assert_eq!(sessions.remove("p1", 4).await, Ok(()));
+    assert_eq!(sessions.look("p1").await, Ok(None));
     assert_eq!(sessions.put(&own, 4, Duration::from_millis(1)).await, Ok(Put::Written));
     until("it is gone", async || server.ask::<u64>(&["DBSIZE"]).await == 0).await;
     for wrong in ["", "p 1", "p{1}", "ü", &"x".repeat(65)] {
-        assert_eq!(sessions.take(wrong, KEEP).await, Ok(None), "{wrong}");
+        assert_eq!(sessions.look(wrong).await, Ok(None), "{wrong}");
     }
 }
 
@@ -131,12 +144,20 @@ async fn a_node_that_stood_still_overwrites_nothing_of_a_node_server() {
     server.command(&["SET", key, &theirs, "PX", "60000"]).await.unwrap();
     assert_eq!(sessions.put(&own, 1, KEEP).await, Ok(Put::Overtaken), "it has written it");
     assert_eq!(sessions.remove("p1", 1).await, Ok(()));
-    let taken = sessions.take("p1", KEEP).await.unwrap().unwrap();
-    assert_eq!((taken.session.ours, taken.turn), (None, 2), "and the client comes back to us");
-    assert_eq!(sessions.put(&own, taken.turn, KEEP).await, Ok(Put::Written));
+    let (session, turn) = taken(&sessions, "p1").await.unwrap().unwrap();
+    assert_eq!((session.ours, turn), (None, 2), "and the client comes back to us");
+    server.command(&["DEL", key]).await.unwrap();
+    assert_eq!(
+        sessions.put(&own, 2, KEEP).await,
+        Ok(Put::Overtaken),
+        "it has taken it at the time"
+    );
+    server.command(&["SET", key, &theirs, "PX", "60000"]).await.unwrap();
+    let (_, turn) = taken(&sessions, "p1").await.unwrap().unwrap();
+    assert_eq!(sessions.put(&own, turn, KEEP).await, Ok(Put::Written));
     // and one that it has written first
     server.command(&["SET", "sio:session:p2", &theirs.replace("p1", "p2")]).await.unwrap();
-    assert_eq!(sessions.take("p2", KEEP).await, Ok(None), "the record is of another session");
+    assert_eq!(sessions.look("p2").await, Ok(None), "the record is of another session");
 }
 
 #[tokio::test]
@@ -145,7 +166,7 @@ async fn a_record_that_is_too_large_is_none() {
     let sessions = sessions(server.target()).await;
     let large = Session { data: Tree::from("x".repeat(1 << 20)), ..session("p1") };
     assert_eq!(sessions.put(&large, 1, KEEP).await, Ok(Put::Written));
-    assert_eq!(sessions.take("p1", KEEP).await, Ok(None));
+    assert_eq!(sessions.look("p1").await, Ok(None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -159,12 +180,12 @@ async fn sessions_are_kept_in_a_redis_cluster_and_a_redis_that_is_away_is_told_f
     for number in 0..50 {
         let pid = format!("p{number}");
         assert_eq!(cluster.put(&session(&pid), 1, KEEP).await, Ok(Put::Written));
-        assert_eq!(cluster.take(&pid, KEEP).await.unwrap().unwrap().session.pid, pid);
+        assert_eq!(taken(&cluster, &pid).await.unwrap().unwrap().0.pid, pid);
         assert_eq!(cluster.put(&session(&pid), 1, KEEP).await, Ok(Put::Overtaken));
     }
     let mut server = RedisServer::start().await;
     let alone = sessions(server.target()).await;
     server.kill();
-    assert_eq!(alone.take("p1", KEEP).await, Err(Unreachable));
+    assert_eq!(alone.look("p1").await, Err(Unreachable));
     assert_eq!(alone.put(&session("p1"), 1, KEEP).await, Err(Unreachable));
 }

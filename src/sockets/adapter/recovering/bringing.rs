@@ -13,7 +13,7 @@ use socketioxide_core::adapter::Room;
 
 use super::{Adapter, Ledger, Recovering, in_redis::scope};
 use crate::{
-    auth::Identity,
+    auth::{Identity, millis::since_epoch},
     cluster::{
         message::Message,
         peers::past::{Logged, NotRead},
@@ -25,13 +25,16 @@ use crate::{
     sockets::{
         kept::KeptSession,
         record::SocketRecord,
-        roaming::{Foreign, Found, Owned, Released, Roaming, Shared},
+        roaming::{Foreign, Found, Insisting, Owned, Released, Roaming, Shared},
     },
     telemetry::meters::NotRecovered,
 };
 
 /// Longest wait until this node has read as far as the one that the session comes from.
 const CATCH_UP: Duration = Duration::from_secs(2);
+
+/// How far the clock of Redis may be ahead. A place beyond is invented, and not waited for.
+const CLOCKS: Duration = Duration::from_secs(60);
 
 /// The time between two looks at that.
 const LOOK: Duration = Duration::from_millis(3);
@@ -42,6 +45,9 @@ const PAGE: usize = 512;
 /// Most pages that are read for changes.
 const PAGES: usize = 64;
 
+/// How long a session is looked for again that has just moved on.
+const TO_BRING: Duration = Duration::from_secs(5);
+
 /// Longest wait for another node's connection of the session to end.
 const RELEASE: Duration = Duration::from_millis(1500);
 
@@ -50,6 +56,16 @@ const RELEASE: Duration = Duration::from_millis(1500);
 pub(crate) struct Return {
     pub(crate) pid: Pid,
     pub(crate) offset: Option<String>,
+}
+
+impl Return {
+    /// The place in a log in Redis that the client says, or the first of all.
+    pub(super) fn heard(&self) -> Position {
+        match self.offset.as_deref().map(|offset| Offsets::InStream.read(offset)) {
+            Some(Said::Here(place)) => place,
+            _ => Position::ZERO,
+        }
+    }
 }
 
 /// A session on its way to this node.
@@ -74,23 +90,29 @@ impl Adapter {
     ) -> Result<(), NotRecovered> {
         let pid = &back.pid;
         let unavailable = |_| NotRecovered::Unavailable;
-        // Looked at first: whoever may not continue it does not even move it.
-        let found = roaming.look(pid).await.map_err(unavailable)?;
-        let (shared, _) = self.shared_of(found.ok_or(NotRecovered::Unknown)?, &back, &identity)?;
-        let namespace = self.namespace().as_str();
-        if roaming.release(&shared.holder, namespace, pid).await == Released::Busy {
-            return Err(NotRecovered::Busy);
+        // Other connections of the client, which it has given up, may move it at the same time.
+        let deadline = Instant::now() + TO_BRING;
+        while Instant::now() < deadline {
+            // Looked at first: whoever may not continue it does not even move it.
+            let found = roaming.look(pid).await.map_err(unavailable)?;
+            let (found, _) = found.ok_or(NotRecovered::Unknown)?;
+            let (shared, _) = self.shared_of(found, &back, &identity)?;
+            let namespace = self.namespace().as_str();
+            if roaming.release(&shared.holder, namespace, pid).await == Released::Busy {
+                continue;
+            }
+            // As it is since its holder has let it go.
+            let found = roaming.look(pid).await.map_err(unavailable)?;
+            let (found, seen) = found.ok_or(NotRecovered::Unknown)?;
+            let (newer, is_foreign) = self.shared_of(found, &back, &identity)?;
+            let is_let_go = newer.holder == shared.holder;
+            if is_let_go && let Some(turn) = roaming.take(&seen).await.map_err(unavailable)? {
+                let brought = Brought { shared: newer, turn, is_foreign };
+                return self.settle(brought, &back).await;
+            }
+            tokio::time::sleep(Duration::from_millis(rand::random_range(5..50))).await;
         }
-        let taken = roaming.take(pid).await.map_err(unavailable)?;
-        let (found, turn) = taken.ok_or(NotRecovered::Unknown)?;
-        let (shared, is_foreign) = self.shared_of(found, &back, &identity)?;
-        let brought = Brought { shared: shared.clone(), turn, is_foreign };
-        let settled = self.settle(brought, &back).await;
-        if settled.as_ref().is_err_and(|reason| *reason != NotRecovered::Unknown && !is_foreign) {
-            // It is nobody's now, and its client may come again.
-            let _ = roaming.write(&shared, turn).await;
-        }
-        settled
+        Err(NotRecovered::Busy)
     }
 
     /// A session of Redis in the form of ours, if this client may continue it.
@@ -155,12 +177,7 @@ impl Adapter {
     /// Keeps a session here that has come.
     async fn settle(&self, mut brought: Brought, back: &Return) -> Result<(), NotRecovered> {
         let recovering = self.recovering.as_ref().ok_or(NotRecovered::Unknown)?;
-        let heard = back.offset.as_deref().map(|offset| recovering.offsets.read(offset));
-        let heard = match heard {
-            Some(Said::Here(place)) => place,
-            _ => Position::ZERO,
-        };
-        self.has_caught_up_with(brought.shared.upto.max(heard)).await?;
+        self.has_caught_up_with(brought.shared.upto.max(back.heard())).await?;
         let mut read = brought.shared.upto;
         for _ in 0..PAGES {
             {
@@ -209,11 +226,18 @@ impl Adapter {
         Ok(())
     }
 
-    /// Ends when this node has read the log up to this place.
+    /// Ends when this node has read the log in Redis up to this place. Does not wait for a log in
+    /// memory.
     ///
     /// # Errors
     /// If that takes too long: Redis does not answer, or the place is invented.
-    async fn has_caught_up_with(&self, place: Position) -> Result<(), NotRecovered> {
+    pub(super) async fn has_caught_up_with(&self, place: Position) -> Result<(), NotRecovered> {
+        if self.turns().is_none() {
+            return Ok(());
+        }
+        if place.millis > since_epoch(SystemTime::now() + CLOCKS) {
+            return Err(NotRecovered::TooFarBehind);
+        }
         let has_read = || {
             let read = self.peers().and_then(|peers| peers.read_up_to(self.namespace()));
             read.is_some_and(|read| read >= place)
@@ -237,15 +261,16 @@ impl Adapter {
         loop {
             let mut changed = std::pin::pin!(recovering.changed.notified());
             changed.as_mut().enable();
-            let live = {
+            let (live, is_claimed) = {
                 let ledger = recovering.lock();
-                if ledger.kept.is_claimed(&pid) {
-                    return Released::Busy;
-                }
-                ledger.live.get(&pid).copied()
+                (ledger.live.get(&pid).copied(), ledger.kept.is_claimed(&pid))
             };
-            let Some(sid) = live else { break };
-            self.context().transports().kill(sid, KillReason::TakenOver);
+            match live {
+                Some(sid) => _ = self.context().transports().kill(sid, KillReason::TakenOver),
+                // Another connection of the client is coming back to it.
+                None if is_claimed => {}
+                None => break,
+            }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
                 return Released::Busy;
             }
@@ -294,11 +319,23 @@ impl Adapter {
     /// # Errors
     /// If another node has it now, or Redis does not answer.
     pub(super) async fn confirm(&self, roaming: &Roaming, pid: &Pid) -> Result<(), NotRecovered> {
-        let _alone = roaming.alone(pid).await;
-        let (shared, turn) = self.shared(pid).ok_or(NotRecovered::Unknown)?;
-        match roaming.write(&shared, turn).await {
-            Ok(Owned::Here) => Ok(()),
-            Ok(Owned::Elsewhere) => {
+        let insisting = Insisting::new();
+        let written = loop {
+            let written = {
+                let _alone = roaming.alone(pid).await;
+                match self.shared(pid) {
+                    Some((shared, turn)) => roaming.write(&shared, turn).await.map(Some),
+                    None => Ok(None),
+                }
+            };
+            if written.is_ok() || !insisting.again().await {
+                break written;
+            }
+        };
+        match written {
+            Ok(Some(Owned::Here)) => Ok(()),
+            Ok(None) => Err(NotRecovered::Unknown),
+            Ok(Some(Owned::Elsewhere)) => {
                 self.has_lost(pid);
                 Err(NotRecovered::Unknown)
             }

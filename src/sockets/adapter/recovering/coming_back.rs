@@ -73,6 +73,20 @@ impl Adapter {
         identity: &Identity,
         sid: Sid,
     ) -> Result<(Box<SocketRecord>, Claim), NotRecovered> {
+        let claimed = self.look_for(back, identity, sid).await;
+        if claimed.is_err() {
+            // Its new session must not begin with what it has heard before.
+            let _ = self.has_caught_up_with(back.heard()).await;
+        }
+        claimed
+    }
+
+    async fn look_for(
+        self: &Arc<Self>,
+        back: &Return,
+        identity: &Identity,
+        sid: Sid,
+    ) -> Result<(Box<SocketRecord>, Claim), NotRecovered> {
         let Some(recovering) = &self.recovering else { return Err(NotRecovered::Unknown) };
         let mut deadline = tokio::time::Instant::now() + TAKEOVER;
         // Where its session may be, beside this node.
@@ -88,9 +102,7 @@ impl Adapter {
             let found = self.find(recovering, &mut recovering.lock(), back, identity);
             match found {
                 Found::Yours(record, claim) => {
-                    // What has just been brought is this node's for sure.
-                    let roaming = recovering.roaming.as_ref().filter(|_| elsewhere.is_some());
-                    let confirmed = match roaming {
+                    let confirmed = match &recovering.roaming {
                         Some(roaming) => self.confirm(roaming, &back.pid).await,
                         None => Ok(()),
                     };
