@@ -51,6 +51,8 @@ pub mod server;
 pub mod sockets;
 mod state;
 mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod users;
 
 #[doc(no_inline)]

@@ -1,6 +1,6 @@
 //! The rate of a socket's events: a bucket of tokens. No clock: the time is an argument.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// A bucket with room for twice its rate: `rate` events a second in the long run, bursts of twice
 /// that.

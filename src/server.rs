@@ -109,6 +109,12 @@ struct Inner {
     is_mounted: AtomicBool,
 }
 
+impl std::fmt::Debug for Switchboard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Switchboard").field("node", self.node()).finish_non_exhaustive()
+    }
+}
+
 impl Switchboard {
     /// Starts to describe a server.
     pub fn builder() -> Builder {

@@ -6,12 +6,13 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use support::{Server, by_name};
+use support::by_name;
 use switchboard::{
     Code, Data, Event, Fault, Gateway, Replies, Reply, Switchboard, handle,
     interceptor::{
         BoxFuture, Counting, Failure, Interceptor, Logging, Next, Outcome, Propagate, Timeout,
     },
+    testing::{Client, Server},
 };
 
 /// Calls a function with the event and what the rest answered, and answers what it gives.
@@ -62,6 +63,20 @@ fn server() -> switchboard::server::Builder {
     Switchboard::builder().middleware(by_name)
 }
 
+async fn client(server: &Server) -> Client {
+    server.connect().await.expect("everybody may enter")
+}
+
+async fn client_of(server: &Server, user: &str) -> Client {
+    server.connect().auth(&json!({ "user": user })).await.expect("everybody may enter")
+}
+
+/// The events that a client has heard up to now: the acknowledgement comes after them.
+async fn heard(client: &Client) -> Vec<(String, Vec<Value>)> {
+    client.ask::<Value>("marker", &()).await;
+    client.heard().into_iter().map(|heard| (heard.event.clone(), vec![heard.data()])).collect()
+}
+
 #[tokio::test]
 async fn they_run_from_the_outside_in_and_back_at_all_three_levels() {
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -76,9 +91,9 @@ async fn they_run_from_the_outside_in_and_back_at_all_three_levels() {
     let gateway = echo().on("both", handler).intercept(level("gateway"));
     let server = server().intercept(level("server 1")).intercept(level("server 2"));
     let server = Server::start(server.gateway(gateway)).await;
-    let mut ada = server.client().await;
-    ada.ask("both", Value::Null).await;
-    ada.ask("fail", Value::Null).await;
+    let ada = client(&server).await;
+    ada.ask::<Value>("both", &Value::Null).await;
+    ada.ask::<Value>("fail", &Value::Null).await;
     let expected = [
         "event both true",
         "gateway both true",
@@ -100,9 +115,9 @@ async fn they_may_change_a_reply_and_an_error() {
         })
     });
     let server = Server::start(server().gateway(echo().intercept(changing))).await;
-    let mut ada = server.client().await;
-    assert_eq!(ada.ask("echo", json!("as it was")).await, json!("changed"));
-    let fault = &ada.ask("fail", Value::Null).await["error"];
+    let ada = client(&server).await;
+    assert_eq!(ada.ask::<Value>("echo", &json!("as it was")).await, json!("changed"));
+    let fault = &ada.ask::<Value>("fail", &Value::Null).await["error"];
     assert_eq!(
         (&fault["code"], &fault["message"]),
         (&json!("unavailable"), &json!("was forbidden"))
@@ -118,12 +133,12 @@ async fn a_panic_or_an_error_of_one_never_loses_the_reply() {
     });
     let gateway = echo().intercept(panicking).intercept(failing).intercept(panicking_over_replies);
     let server = Server::start(server().gateway(gateway)).await;
-    let mut ada = server.client().await;
-    assert_eq!(ada.ask("echo", json!("kept")).await, json!("kept"));
-    assert_eq!(ada.ask("fail", Value::Null).await["error"]["code"], "forbidden");
-    assert_eq!(ada.ask("stream", json!(3)).await, json!("end"));
+    let ada = client(&server).await;
+    assert_eq!(ada.ask::<Value>("echo", &json!("kept")).await, json!("kept"));
+    assert_eq!(ada.ask::<Value>("fail", &Value::Null).await["error"]["code"], "forbidden");
+    assert_eq!(ada.ask::<Value>("stream", &json!(3)).await, json!("end"));
     for n in 0..3 {
-        assert_eq!(ada.hears("news").await, json!(n));
+        assert_eq!(ada.hears::<Value>("news").await, json!(n));
     }
 }
 
@@ -131,7 +146,7 @@ async fn a_panic_or_an_error_of_one_never_loses_the_reply() {
 async fn one_that_breaks_before_the_handler_lets_nothing_through() {
     for broken in [|| Err("the database is away".into()), || panic!("before the handler")] {
         let server = Server::start(server().gateway(echo().intercept(Instead(broken)))).await;
-        let answer = server.client().await.ask("echo", json!(1)).await;
+        let answer = client(&server).await.ask::<Value>("echo", &json!(1)).await;
         assert_eq!(answer["error"]["code"], "internal");
     }
 }
@@ -140,7 +155,10 @@ async fn one_that_breaks_before_the_handler_lets_nothing_through() {
 async fn one_may_answer_instead_of_the_handler() {
     let instead = Instead(|| Ok(Ok(Reply::ack(&"from the cache").into())));
     let server = Server::start(server().gateway(echo().intercept(instead))).await;
-    assert_eq!(server.client().await.ask("echo", json!(1)).await, json!("from the cache"));
+    assert_eq!(
+        client(&server).await.ask::<Value>("echo", &json!(1)).await,
+        json!("from the cache")
+    );
 }
 
 #[tokio::test]
@@ -164,10 +182,10 @@ async fn each_item_of_a_stream_is_seen_and_changed_while_it_streams() {
             }))
         }));
     let server = Server::start(server().gateway(gateway)).await;
-    let mut ada = server.client().await;
-    assert_eq!(ada.ask("stream", json!(3)).await, json!("end"));
+    let ada = client(&server).await;
+    assert_eq!(ada.ask::<Value>("stream", &json!(3)).await, json!("end"));
     for n in [0, 10, 20] {
-        assert_eq!(ada.hears("news").await, json!(n));
+        assert_eq!(ada.hears::<Value>("news").await, json!(n));
     }
     let news = Some("news".to_owned());
     assert_eq!(*seen.lock(), [news.clone(), news.clone(), news, None]);
@@ -176,33 +194,33 @@ async fn each_item_of_a_stream_is_seen_and_changed_while_it_streams() {
 #[tokio::test]
 async fn propagate_takes_a_reply_to_the_users_other_sockets_and_nowhere_else() {
     let server = Server::start(server().intercept(Propagate).gateway(echo())).await;
-    let mut tab1 = server.client_of("ada").await;
-    let mut tab2 = server.client_of("ada").await;
-    let mut bob = server.client_of("bob").await;
-    let mut guest = server.client().await;
-    tab1.ask("news", json!("hi")).await;
-    tab1.ask("stream", json!(2)).await;
-    tab1.ask("fail", Value::Null).await;
-    tab1.ask("echo", json!("an acknowledgement stays here")).await;
-    guest.ask("news", json!("mine alone")).await;
+    let tab1 = client_of(&server, "ada").await;
+    let tab2 = client_of(&server, "ada").await;
+    let bob = client_of(&server, "bob").await;
+    let guest = client(&server).await;
+    tab1.ask::<Value>("news", &json!("hi")).await;
+    tab1.ask::<Value>("stream", &json!(2)).await;
+    tab1.ask::<Value>("fail", &Value::Null).await;
+    tab1.ask::<Value>("echo", &json!("an acknowledgement stays here")).await;
+    guest.ask::<Value>("news", &json!("mine alone")).await;
     let news = |data: Value| ("news".to_owned(), vec![data]);
     let all = [news(json!("hi")), news(json!(0)), news(json!(1))];
-    assert_eq!(tab1.heard_before("marker").await, all, "the sender, each once");
-    assert_eq!(tab2.heard_before("marker").await, all, "the other tab, each once");
-    assert_eq!(bob.heard_before("marker").await, []);
-    assert_eq!(guest.heard_before("marker").await, [news(json!("mine alone"))]);
+    assert_eq!(heard(&tab1).await, all, "the sender, each once");
+    assert_eq!(heard(&tab2).await, all, "the other tab, each once");
+    assert_eq!(heard(&bob).await, []);
+    assert_eq!(heard(&guest).await, [news(json!("mine alone"))]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_handler_that_takes_too_long_is_a_timeout_and_the_next_event_is_handled() {
     let gateway = echo()
         .on("hang", async || std::future::pending::<()>().await)
-        .intercept(Timeout::after(Duration::from_millis(30)));
+        .intercept(Timeout::after(Duration::from_secs(5)));
     let server = Server::start(server().gateway(gateway)).await;
-    let mut ada = server.client().await;
-    let fault = &ada.ask("hang", Value::Null).await["error"];
+    let ada = client(&server).await;
+    let fault = &ada.ask::<Value>("hang", &Value::Null).await["error"];
     assert_eq!((&fault["code"], &fault["retry"]), (&json!("timeout"), &json!(true)));
-    assert_eq!(ada.ask("echo", json!(1)).await, json!(1));
+    assert_eq!(ada.ask::<Value>("echo", &json!(1)).await, json!(1));
 }
 
 #[tokio::test]
@@ -210,10 +228,10 @@ async fn counting_counts_events_replies_and_faults() {
     let counting = Counting::new();
     let gateway = echo().intercept(counting.clone()).intercept(Logging);
     let server = Server::start(server().gateway(gateway)).await;
-    let mut ada = server.client().await;
-    ada.ask("echo", json!(1)).await;
-    ada.ask("fail", Value::Null).await;
-    ada.ask("stream", json!(2)).await;
+    let ada = client(&server).await;
+    ada.ask::<Value>("echo", &json!(1)).await;
+    ada.ask::<Value>("fail", &Value::Null).await;
+    ada.ask::<Value>("stream", &json!(2)).await;
     let counts = counting.counts();
     assert_eq!((counts.events, counts.replies, counts.faults), (3, 4, 1));
 }

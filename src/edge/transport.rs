@@ -10,12 +10,12 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU8, AtomicU32, Ordering},
     },
-    time::Instant,
 };
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use socketioxide_core::Sid;
+use tokio::time::Instant;
 
 use super::{admission::Permit, inbound::Reader, load::Load, reasons::KillReason};
 use crate::rate::Bucket;

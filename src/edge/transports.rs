@@ -129,7 +129,7 @@ impl Transports {
     /// `false`: there were too many.
     pub(crate) fn may_ask(&self, sid: Sid) -> bool {
         // A session is unknown for a moment at its start.
-        self.get(sid).is_none_or(|transport| transport.may_ask(Instant::now()))
+        self.get(sid).is_none_or(|transport| transport.may_ask(tokio::time::Instant::now()))
     }
 
     /// The address of the client, as trusted proxies name it.

@@ -6,14 +6,14 @@
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
-    time::{Instant, SystemTime},
+    time::SystemTime,
 };
 
 use parking_lot::Mutex;
 use rmpv::Value as Tree;
 use serde_json::{Map, Value as Json};
 use socketioxide_core::{Sid, Str, Value, adapter::Room};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     cluster::message::Description, id::SocketId, names::events::REFRESH, payload::Payload,

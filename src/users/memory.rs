@@ -4,11 +4,12 @@ use std::{
     collections::{BTreeMap, btree_map::Entry},
     ops::Bound,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::{
     Itself, LimitReached, NodeInfo, Unknown, UserDirectory, UserLimit, UserPage, UserSocket,
@@ -173,7 +174,7 @@ impl UserDirectory for MemoryDirectory {
         // than a timer wheel, and gone after `offline_after`.
         let state = Arc::downgrade(&self.state);
         runtime.spawn(async move {
-            tokio::time::sleep_until(due.into()).await;
+            tokio::time::sleep_until(due).await;
             if let Some(state) = state.upgrade() {
                 state.lock().expire(Instant::now());
             }

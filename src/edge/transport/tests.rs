@@ -12,7 +12,7 @@ use crate::{
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn permit() -> Permit {
-    Admission::default().admit(PEER, Instant::now()).expect("no limits")
+    Admission::default().admit(PEER, std::time::Instant::now()).expect("no limits")
 }
 
 #[test]
