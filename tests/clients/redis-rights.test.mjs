@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 
-import { ack, connect, connectWith, disconnected, heard } from "./support/clients.mjs";
+import { ack, connect, connectWith, connected, disconnected, heard } from "./support/clients.mjs";
 import { redisFor } from "./support/redis.mjs";
 import { freePorts, serverFor } from "./support/server.mjs";
 import { SECRET, token } from "./support/tokens.mjs";
@@ -20,16 +20,20 @@ function rights(protocol) {
   return command.replace(">PASSWORD", ">pw").trim().split(/\s+/);
 }
 
+/** The words for recovery over streams, beside the others. */
+const forRecovery = () => /recovery\.md\) with `redis\.protocol = "streams"`: `([^`]+)`/.exec(page)[1].split(" ");
+
 // The policy of eviction is asked for, and not needed.
 const log = async (redis) => (await redis.cli("ACL", "LOG")).filter(({ object }) => object !== "info");
 
-async function nodeFor(t, redis, protocol, name) {
+async function nodeFor(t, redis, protocol, name, more = {}) {
   const [admin] = await freePorts(1);
   const server = await serverFor(t, {
     auth: { hs256_secret: SECRET },
     node_id: name,
     admin_listen: `127.0.0.1:${admin}`,
     users: { offline_after: "0s" },
+    ...more,
     redis: { url: `redis://switchboard:pw@127.0.0.1:${redis.port}`, protocol },
   });
   server.api = async (method, path, body) => {
@@ -42,6 +46,40 @@ async function nodeFor(t, redis, protocol, name) {
   };
   return server;
 }
+
+describe("the rights in Redis, streams with recovery", { concurrency: 2 }, () => {
+  const recovery = { recovery: { enabled: true } };
+
+  it("those on the page are enough to go on at another node", async (t) => {
+    const redis = await redisFor(t);
+    await redis.cli(...rights("streams"), ...forRecovery());
+    const [a, b] = [await nodeFor(t, redis, "streams", "a", recovery), await nodeFor(t, redis, "streams", "b", recovery)];
+    const alice = await connectWith(t, a, await token("alice"));
+    const { id, _pid: pid } = alice;
+    // It is written right after the client has heard that it is connected.
+    await until("its session is in Redis", () => redis.cli("GET", `sio:session:${pid}`));
+    await a.kill();
+    await until("it has noticed", () => !alice.connected);
+    assert.equal((await b.api("POST", "/emit", { users: ["alice"], event: "says", args: [1] })).status, 202);
+    alice.io.uri = b.url;
+    const says = heard(alice, "says");
+    await connected(alice.connect());
+    assert.deepEqual({ id: alice.id, pid: alice._pid, recovered: alice.recovered }, { id, pid, recovered: true });
+    await says;
+    assert.deepEqual(await b.ready(), { status: 200, reasons: [] });
+    assert.deepEqual(await log(redis), [], "Redis has refused nothing");
+  });
+
+  for (const command of ["xrange", "get", "set"]) {
+    it(`without ${command} a node is not ready, and says why`, async (t) => {
+      const redis = await redisFor(t);
+      await redis.cli(...rights("streams"), ...forRecovery(), `-${command}`);
+      const a = await nodeFor(t, redis, "streams", "a", recovery);
+      const named = `redis refuses ${command.toUpperCase()} to the user "switchboard"`;
+      await until("it says what is refused", async () => (await a.ready()).reasons.includes(named));
+    });
+  }
+});
 
 for (const protocol of ["classic", "sharded", "streams"]) {
   describe(`the rights in Redis, ${protocol}`, { concurrency: 3 }, () => {
