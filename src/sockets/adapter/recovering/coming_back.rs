@@ -20,6 +20,9 @@ use crate::{
     telemetry::meters::NotRecovered,
 };
 
+/// How often a session is brought here for one client.
+const BRINGS: usize = 4;
+
 /// How long a session is waited for whose old connection has been cut a moment ago.
 const TAKEOVER: Duration = Duration::from_secs(2);
 
@@ -89,8 +92,9 @@ impl Adapter {
     ) -> Result<(Box<SocketRecord>, Claim), NotRecovered> {
         let Some(recovering) = &self.recovering else { return Err(NotRecovered::Unknown) };
         let mut deadline = tokio::time::Instant::now() + TAKEOVER;
-        // Where its session may be, beside this node.
-        let mut elsewhere = recovering.roaming.as_ref();
+        // How often its session may be brought here: a connection that the client has given up may
+        // take it away again.
+        let mut brings = BRINGS;
         loop {
             // Its client has gone, and would only be in its own way when it comes the next time.
             if !self.context().transports().is_there(sid) {
@@ -113,7 +117,11 @@ impl Adapter {
                         Err(reason) => return Err(reason),
                     }
                 }
-                Found::Not(NotRecovered::Unknown) if let Some(roaming) = elsewhere.take() => {
+                Found::Not(NotRecovered::Unknown)
+                    if let Some(roaming) = &recovering.roaming
+                        && brings > 0 =>
+                {
+                    brings -= 1;
                     // On a task of its own: it must not be lost on its way if the client breaks off.
                     let bring = self.clone().bring(roaming.clone(), back.clone(), identity.clone());
                     tokio::spawn(bring).await.unwrap_or(Err(NotRecovered::Unavailable))?;
