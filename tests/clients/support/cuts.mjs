@@ -34,11 +34,12 @@ export class Traveller {
 
   /**
    * Connects by way of a network of its own. `servers`: where it may come to, each time another one;
-   * `kind`: one of `KINDS`; `user` and `rooms`: whom it belongs to; `streams`: what its account is about.
+   * `kind`: one of `KINDS`; `user` and `rooms`: whom it belongs to; `streams`: what its account is about; `ways`:
+   * how it is cut; `lossy`: servers that may lose what is said just when a client comes back to them.
    */
-  static async start(t, { name, servers, kind, parser, user, rooms = [], streams, random, namespace = "" }) {
+  static async start(t, { name, servers, kind, parser, user, rooms = [], streams, random, namespace = "", ways = HOW, lossy = [] }) {
     const traveller = new Traveller();
-    Object.assign(traveller, { name, servers, kind, rooms, random, account: new Account(streams) });
+    Object.assign(traveller, { name, servers, kind, rooms, random, ways, account: new Account(streams) });
     traveller.way = await network(t, random.pick(servers).port);
     const socket = io(traveller.way.url + namespace, {
       forceNew: true,
@@ -46,12 +47,15 @@ export class Traveller {
       auth: user && { token: await token(user) },
       reconnectionDelay: 20,
       reconnectionDelayMax: 200,
-      timeout: DEADLINE,
+      timeout: 5_000, // sometimes the client itself waits for nothing
       ...(parser === "msgpack" && { parser: msgpackParser }),
     });
     traveller.socket = socket;
     t.after(() => socket.close());
-    socket.io.on("reconnect_attempt", () => (socket.io.opts.transports = KINDS[kind](random)));
+    socket.io.on("reconnect_attempt", () => {
+      socket.io.opts.transports = KINDS[kind](random);
+      if (lossy.some(({ port }) => port === traveller.way.target)) traveller.account.begin();
+    });
     socket.on("connect", () => traveller.#connected());
     socket.on("disconnect", (reason) => {
       // The client says it also of a connection that ended before the namespace was joined.
@@ -64,6 +68,7 @@ export class Traveller {
     await connected(socket);
     for (const room of rooms) await ack(socket, "join", room);
     traveller.joined = true;
+    traveller.id = socket.id;
     return traveller;
   }
 
@@ -104,14 +109,14 @@ export class Traveller {
 
   /** Cuts the connection once, and lets the client come back to any of the servers. */
   cut() {
-    this.id ??= this.socket.id;
-    const how = this.random.pick(HOW);
+    const how = this.random.pick(this.ways);
     this.tell(`is cut: ${how}`);
     // A client of version 4.8 that closes while it upgrades keeps what comes until then, and asks for it
-    // once more when it comes back: it hears that twice, from Node.js as well. No server can know it.
+    // once more when it comes back: it hears that twice, from Node.js as well. No server can know it. One that closes
+    // before it is open waits for its own timeout.
     const { engine } = this.socket.io;
     if (how !== "by the client") this.way.cut(how);
-    else if (engine.upgrading) this.way.cut("reset");
+    else if (engine.upgrading || engine.readyState !== "open") this.way.cut("reset");
     else engine.close();
     this.way.target = this.random.pick(this.servers).port;
   }

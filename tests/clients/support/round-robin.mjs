@@ -15,7 +15,9 @@ export async function roundRobin(t, nodes) {
   /** Sends the request to the next node that takes it. */
   const forward = (request, body, answered, failed, tries = front.nodes.length) => {
     const node = front.nodes[front.turn++ % front.nodes.length];
-    const headers = { ...request.headers, "x-forwarded-for": request.socket.remoteAddress };
+    // Who has left in the meantime has no address any more.
+    const { remoteAddress } = request.socket;
+    const headers = { ...request.headers, ...(remoteAddress && { "x-forwarded-for": remoteAddress }) };
     const options = { port: node.port, host: "127.0.0.1", agent: request.headers.upgrade ? false : agents.get(node), method: request.method, path: request.url, headers };
     const sent = httpRequest(options);
     answered(sent);

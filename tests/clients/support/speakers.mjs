@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 
 import { connect, connectWith } from "./clients.mjs";
 import { runBinary } from "./server.mjs";
+import { StreamsEmitter } from "./streams-emitter.mjs";
 import { token } from "./tokens.mjs";
 import { DEADLINE } from "./waiting.mjs";
 
@@ -92,6 +93,27 @@ export function byCommand(redis, name, targets, { args = [], ...options } = {}) 
     const { code, stderr } = await runBinary(["emit", "--redis-url", redis, ...args, ...to, "says", JSON.stringify(message)]);
     assert.equal(code, 0, stderr);
   }, { every: 500, ...options });
+}
+
+/**
+ * The emitter of the streams adapter: an entry for each message, and the next one when Redis has it. `client` speaks
+ * to Redis. After `hold()` nothing is under way, and nothing is said until `release()`.
+ */
+export function byEmitter(client, name, targets, options) {
+  let released = Promise.resolve();
+  let saying = Promise.resolve();
+  let release;
+  const speaker = new Speaker(name, targets, async (message, target) => {
+    await released;
+    const emitter = new StreamsEmitter(client);
+    saying = (target === "everybody" ? emitter : emitter.to(target)).emit("says", message, "a text at the end");
+    await saying;
+  }, options);
+  const hold = () => {
+    released = new Promise((done) => (release = done));
+    return saying;
+  };
+  return Object.assign(speaker, { hold, release: () => release() });
 }
 
 /** A program in the process of a Node.js server. */

@@ -49,11 +49,12 @@ export class StreamsEmitter {
 
   #add(type, data) {
     const text = type === 3 && hasBinary(data) ? notepack.encode(data).toString("base64") : JSON.stringify(data);
-    this.#client.xAdd("socket.io", "*", { uid: "emitter", nsp: this.#namespace, type: String(type), data: text });
+    return this.#client.xAdd("socket.io", "*", { uid: "emitter", nsp: this.#namespace, type: String(type), data: text });
   }
 
+  /** Resolves when Redis has it. */
   emit(...data) {
-    this.#add(3, { packet: { type: 2, data, nsp: this.#namespace }, opts: this.#options });
+    return this.#add(3, { packet: { type: 2, data, nsp: this.#namespace }, opts: this.#options });
   }
 
   socketsJoin(rooms) {
