@@ -6,6 +6,8 @@
 //! adapter, and what only our nodes know stands beside it.
 
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,

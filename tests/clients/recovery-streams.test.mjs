@@ -9,7 +9,8 @@ import { io } from "socket.io-client";
 import { TRANSPORTS, ack, connected, disconnected } from "./support/clients.mjs";
 import { Cluster } from "./support/cluster.mjs";
 import { network } from "./support/proxies.mjs";
-import { serverFor } from "./support/server.mjs";
+import { redisFor } from "./support/redis.mjs";
+import { freePorts, serverFor } from "./support/server.mjs";
 import { SECRET, token } from "./support/tokens.mjs";
 import { until } from "./support/waiting.mjs";
 
@@ -225,6 +226,38 @@ describe("over Redis streams nobody goes on", () => {
     made.way.target = b.port;
     await connected(made.socket.connect());
     isNew(made);
+  });
+});
+
+describe("while Redis takes no events", () => {
+  it("who is there hears them; who was away is new, and who hears one with a place recovers again", async (t) => {
+    const redis = await redisFor(t);
+    const [admin] = await freePorts(1);
+    const node = await serverFor(t, { ...cluster.config, admin_listen: `127.0.0.1:${admin}`, redis: { url: redis.url, protocol: "streams", pending_age: "1s", silence_timeout: "30s" } });
+    const say = (number) => fetch(`http://127.0.0.1:${admin}/api/v1/emit`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ all: true, event: "news", args: [number] }) });
+    const [there, away] = [await client(t, node), await client(t, node)];
+    await say(0);
+    for (const made of [there, away]) await hears(made, 0);
+    const gone = disconnected(away.socket);
+    away.way.cut();
+    await gone;
+    await until("the node knows", async () => node.logs.includes("socket disconnected"));
+    redis.pause();
+    t.after(() => redis.resume());
+    say(1).catch(() => {}); // it says afterwards whether Redis has taken it
+    await hears(there, 0, 1);
+    redis.resume();
+    await connected(away.socket.connect());
+    isNew(away);
+    // Nobody knows whether the event has a place, so nobody goes on from before it.
+    await move(there, node);
+    isNew(there);
+    there.id = there.socket.id;
+    await until("events have places again", async () => (await say(2)).ok && there.numbers.at(-1) === 2);
+    await move(there, node, () => say(3));
+    isTheSame(there);
+    await until("it has heard the last", () => there.numbers.at(-1) === 3);
+    assert.deepEqual(there.numbers.filter((number) => number !== 2), [0, 1, 3]);
   });
 });
 

@@ -216,3 +216,73 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(millis: u64) -> Position {
+        Position { millis, number: 0 }
+    }
+
+    fn room(name: &str) -> Room {
+        Room::Owned(name.to_owned())
+    }
+
+    fn scope(name: &str) -> Scope {
+        Scope { rooms: [room(name)].into(), except: Box::default() }
+    }
+
+    fn ledger() -> Ledger {
+        let bounds = LogBounds { entries: 9, age: Duration::from_secs(9) };
+        Ledger::new(bounds, Str::from("/"), None)
+    }
+
+    /// Adds a session in a room.
+    fn enters(ledger: &mut Ledger, name: &str) -> Sid {
+        let (sid, now) = (Sid::new(), ledger.now());
+        let mut history = History::new(now);
+        history.join(&room(name), now);
+        ledger.sessions.insert(sid, Session::new(Pid::random(), history, now));
+        sid
+    }
+
+    #[test]
+    fn places_in_redis_only_grow() {
+        let mut ledger = ledger();
+        assert!(!ledger.has_read());
+        ledger.has_read_up_to(at(10));
+        assert_eq!((ledger.now(), ledger.log.floor()), (at(10), at(10)));
+        assert!(ledger.reaches(at(12)) && !ledger.reaches(at(12)) && !ledger.reaches(at(11)));
+        ledger.has_read_up_to(at(50));
+        assert_eq!(ledger.now(), at(12), "reading begins once");
+        ledger.changed(scope("a"), Change::End);
+        assert_eq!(ledger.changes_after(at(11)).map(Iterator::count), Some(1));
+        assert_eq!(ledger.changes_after(at(12)).map(Iterator::count), Some(0));
+        assert!(ledger.changes_after(at(9)).is_none(), "before it has read");
+        ledger.may_have_missed_changes();
+        assert!(ledger.changes_after(at(11)).is_none());
+    }
+
+    #[test]
+    fn an_event_may_be_the_first_that_is_read() {
+        let mut ledger = ledger();
+        assert!(ledger.reaches(at(10)));
+        assert!(ledger.log.floor() < at(10) && ledger.now() == at(10));
+    }
+
+    #[test]
+    fn nobody_goes_on_from_before_an_event_of_which_nobody_knows() {
+        let mut ledger = ledger();
+        ledger.has_read_up_to(at(10));
+        let (of, other) = (enters(&mut ledger, "a"), enters(&mut ledger, "b"));
+        ledger.is_unsure(&scope("a"));
+        assert!(!ledger.is_certain(of) && ledger.is_certain(other));
+        ledger.is_sure_at(at(20));
+        assert!(ledger.is_certain(of));
+        let knows = |sid: &Sid, place| ledger.sessions[sid].history.knows(at(place));
+        assert!(!knows(&of, 19) && knows(&of, 20) && knows(&other, 10));
+    }
+}
