@@ -53,7 +53,7 @@ struct Member {
 }
 
 impl From<RemoteSocket> for Member {
-    fn from(RemoteSocket { id, handshake, rooms, data }: RemoteSocket) -> Self {
+    fn from(RemoteSocket { id, handshake, rooms, data, .. }: RemoteSocket) -> Self {
         let mut rooms: Vec<String> = rooms.into_iter().map(Into::into).collect();
         rooms.sort();
         Self { id, handshake, rooms, data }

@@ -1,13 +1,17 @@
 //! Emits from outside of a handler: `io.to(…).except(…).emit(…)` of Socket.IO.
 
+mod ask;
 mod cluster;
+mod remote;
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use socketioxide_core::adapter::{BroadcastOptions, Room};
 
-pub use cluster::{Acks, Answers, RemoteSocket};
+pub use ask::{Asked, Replied};
+pub use cluster::{Acks, Answers};
+pub use remote::RemoteSocket;
 
 use crate::{
     cluster::{

@@ -5,10 +5,9 @@ use std::{collections::HashSet, time::Duration};
 use futures_util::StreamExt;
 use rmpv::Value as Tree;
 use serde::Serialize;
-use serde_json::{Map, Value as Json};
 use socketioxide_core::adapter::Room;
 
-use super::Emitter;
+use super::{Emitter, remote::RemoteSocket};
 use crate::{
     cluster::{
         broker::Disconnected,
@@ -18,10 +17,7 @@ use crate::{
     fault::{Code, Fault},
     id::NodeId,
     payload::{Payload, PayloadError, from_packet, to_packet},
-    sockets::{
-        door::{self, Start},
-        watch::FOR_ADMINS,
-    },
+    sockets::door::{self, Start},
 };
 
 /// The answers of the cluster's nodes to a question.
@@ -96,39 +92,6 @@ impl Acks {
     }
 }
 
-/// A socket of any node, as `fetchSockets` of Socket.IO shows it.
-///
-/// ```
-/// use switchboard::{Fault, Switchboard};
-///
-/// async fn rooms_of_guests(server: &Switchboard) -> Result<(), Fault> {
-///     for socket in server.of("/").room("guests").fetch_sockets().await?.values {
-///         println!("{} is in {:?}", socket.id, socket.rooms);
-///     }
-///     Ok(())
-/// }
-/// ```
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct RemoteSocket {
-    /// The public id. The id of a socket of ours parses as a [`SocketId`](crate::id::SocketId).
-    pub id: String,
-    /// The handshake as Node.js shows it. Sockets of ours leave out secrets: the token, cookies and
-    /// authorization.
-    pub handshake: Map<String, Json>,
-    /// The rooms of the socket. A room that Node.js knows by a number starts with a null character.
-    pub rooms: Vec<Room>,
-    /// The application's data of the socket, `socket.data`.
-    pub data: Map<String, Json>,
-}
-
-impl From<Description> for RemoteSocket {
-    fn from(Description { id, handshake, rooms, mut data }: Description) -> Self {
-        data.remove(FOR_ADMINS);
-        Self { id, handshake, rooms, data }
-    }
-}
-
 impl From<Disconnected> for Fault {
     fn from(error: Disconnected) -> Self {
         Self::new(Code::Unavailable, error.to_string())
@@ -157,8 +120,9 @@ impl Emitter {
     /// # Errors
     /// `unavailable` while the link to the other nodes is down.
     pub async fn fetch_sockets(self) -> Result<Answers<RemoteSocket>, Fault> {
+        let at = self.clone();
         let Answers { values, missing_nodes, missing_foreign } = self.fetch_descriptions().await?;
-        let values = values.into_iter().map(Into::into).collect();
+        let values = values.into_iter().map(|found| RemoteSocket::new(found, &at)).collect();
         Ok(Answers { values, missing_nodes, missing_foreign })
     }
 
@@ -171,7 +135,8 @@ impl Emitter {
             Start::Here(adapter) => adapter.describe_here(sockets),
             Start::Elsewhere { .. } => Vec::new(),
         };
-        let others = this.ask(to, |request, to| Message::FetchSockets { request, to }).await?;
+        let others =
+            this.ask_nodes(to, |request, to| Message::FetchSockets { request, to }).await?;
         let mut sockets = here;
         for answer in others.answers {
             if let Answer::Sockets(list) = answer {
@@ -238,7 +203,7 @@ impl Emitter {
         self.of_today().ask_all_clients(payload, timeout).await
     }
 
-    async fn ask_all_clients(
+    pub(super) async fn ask_all_clients(
         self,
         payload: Payload,
         timeout: Duration,
@@ -346,7 +311,7 @@ impl Emitter {
     ) -> Result<Answers<Payload>, Fault> {
         let event = event_of(&Payload::event(name, data)?)?;
         let answers = self
-            .ask(self.start().peers().map(|_| Selection::default()), |request, _| {
+            .ask_nodes(self.start().peers().map(|_| Selection::default()), |request, _| {
                 Message::ServerSideEmit { request: Some(request), event }
             })
             .await?;
@@ -361,7 +326,7 @@ impl Emitter {
         })
     }
 
-    async fn ask(
+    async fn ask_nodes(
         &self,
         to: Option<Selection>,
         question: impl FnOnce(String, Selection) -> Message,

@@ -1,0 +1,113 @@
+//! Questions to clients on every node: who answers what, and who does not.
+
+mod support;
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use support::{Client, Server, rooms, until, within};
+use switchboard::{Code, Switchboard, server::LocalCluster, sockets::AskError};
+
+async fn two_nodes() -> [Server; 2] {
+    let local = LocalCluster::default();
+    let node = async || {
+        let builder = Switchboard::builder().cluster(&local).gateway(rooms());
+        Server::start(builder).await
+    };
+    [node().await, node().await]
+}
+
+/// Waits for the next question, and gives the id of its acknowledgement.
+async fn asked(client: &mut Client, event: &str) -> String {
+    let packet = within("a question", client.packet()).await.expect("a question");
+    let id = packet.strip_prefix("42").and_then(|rest| rest.strip_suffix(event));
+    id.unwrap_or_else(|| panic!("{packet}")).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_answer_says_whose_it_is_and_who_is_silent_is_named() {
+    let [one, two] = two_nodes().await;
+    let (mut ada, mut bob, mut mute) = (one.client().await, two.client().await, two.client().await);
+    let ids = [ada.id.clone(), bob.id.clone(), mute.id.clone()];
+    let server = one.switchboard.clone();
+    let asking = tokio::spawn(async move {
+        let asked = server.of("/").ask("name?", &(), Duration::from_secs(2)).await?;
+        assert_eq!(asked.expected, 3);
+        Ok::<_, switchboard::Fault>(asked.collect::<String>().await)
+    });
+    for (client, name) in [(&mut ada, "ada"), (&mut bob, "bob")] {
+        let id = asked(client, r#"["name?"]"#).await;
+        client.send(format!("43{id}{}", json!([name]))).await;
+    }
+    asked(&mut mute, r#"["name?"]"#).await;
+    let replied = within("the answers", asking).await.expect("no panic").expect("asked");
+    let mut answers = replied.answers.clone();
+    answers.sort_by(|a, b| a.1.cmp(&b.1));
+    let expected = [(ids[0].clone(), "ada".to_owned()), (ids[1].clone(), "bob".to_owned())];
+    assert_eq!(answers, expected);
+    assert!(matches!(&replied.silent[..], [(id, AskError::Timeout)] if *id == ids[2]));
+    assert!(!replied.is_complete() && replied.missing_nodes.is_empty());
+    assert_eq!(replied.complete().expect_err("one is silent").code(), Code::Timeout);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_come_as_a_stream_and_whoever_leaves_is_gone() {
+    let [one, two] = two_nodes().await;
+    let (mut ada, mut bob) = (two.client().await, one.client().await);
+    let question = one.switchboard.of("/").ask("name?", &(), Duration::from_secs(600)).await;
+    let mut replies = question.expect("asked");
+    let (ada_id, bob_id) = (ada.id.clone(), bob.id.clone());
+    let answering = tokio::spawn(async move {
+        let id = asked(&mut ada, r#"["name?"]"#).await;
+        ada.send(format!(r#"43{id}["ada",2]"#)).await;
+        ada
+    });
+    let leaving = tokio::spawn(async move {
+        asked(&mut bob, r#"["name?"]"#).await;
+        bob.vanish();
+    });
+    let (id, answer) = within("the first", replies.next()).await.expect("an answer");
+    // Whoever has left is not always noticed before the other one has answered.
+    let (other, rest) = within("the second", replies.next()).await.expect("an end");
+    let all = [(id, answer), (other, rest)];
+    for (id, answer) in all {
+        if id == ada_id {
+            assert_eq!(answer.expect("ada").decode::<String>().expect("a name"), "ada");
+        } else {
+            assert_eq!(id, bob_id);
+            assert!(answer.is_err(), "bob has left");
+        }
+    }
+    assert!(replies.next().await.is_none());
+    within("the client", answering).await.expect("no panic");
+    within("the client", leaving).await.expect("no panic");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_of_another_node_is_a_handle() {
+    let [one, two] = two_nodes().await;
+    let mut bob = two.client().await;
+    let fetched = one.switchboard.of("/").fetch_sockets().await.expect("a link");
+    let [remote] = &fetched.values[..] else { panic!("{fetched:?}") };
+    assert_eq!(remote.socket_id().map(|id| id.to_string()), Some(bob.id.clone()));
+    remote.emit("hello", &1).expect("encodable");
+    assert_eq!(bob.hears("hello").await, 1);
+    remote.join(["a", "b"]);
+    let in_room = async |room: &str| {
+        let found = one.switchboard.of("/").room(room.to_owned()).fetch_sockets().await;
+        found.expect("a link").values.len()
+    };
+    until("bob has joined", async || in_room("a").await == 1 && in_room("b").await == 1).await;
+    remote.leave("a");
+    until("bob has left", async || in_room("a").await == 0).await;
+    let asking = {
+        let remote = remote.clone();
+        tokio::spawn(async move { remote.ask::<Value>("age?", &7, Duration::from_secs(600)).await })
+    };
+    let id = asked(&mut bob, r#"["age?",7]"#).await;
+    bob.send(format!("43{id}[36]")).await;
+    assert_eq!(within("an answer", asking).await.expect("no panic").expect("an age"), 36);
+    remote.disconnect(false);
+    bob.disconnected().await;
+}

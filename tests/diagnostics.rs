@@ -1,0 +1,123 @@
+//! What the compiler says to a program that uses the library wrongly.
+//!
+//! Each program is given to the compiler with the library as cargo has built it for this test.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The library beside this test: the newest, for that is the one that the test was built with.
+fn library(deps: &Path) -> PathBuf {
+    let files = std::fs::read_dir(deps).expect("the folder of this test");
+    let files = files.filter_map(|file| file.ok().map(|file| file.path()));
+    let built = files.filter(|file| {
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("libswitchboard-") && name.ends_with(".rlib")
+    });
+    let made = |file: &PathBuf| file.metadata().and_then(|file| file.modified()).expect("a date");
+    built.max_by_key(made).expect("the library is built before its tests")
+}
+
+/// What the compiler says of a function with this body. `None`: it compiles.
+fn refused(name: &str, body: &str) -> Option<String> {
+    let test = std::env::current_exe().expect("this test");
+    let deps = test.parent().expect("the folder of this test");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let program = format!(
+        "use switchboard::*;\nstruct Own;\n#[allow(unused)]\npub fn program() {{\n{body}\n}}\n"
+    );
+    let file = folder.join(format!("{name}.rs"));
+    std::fs::write(&file, program).expect("a file for the program");
+    let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let compiled = Command::new(compiler)
+        .args([
+            "--edition",
+            "2024",
+            "--crate-type",
+            "lib",
+            "--emit",
+            "metadata",
+            "--color",
+            "never",
+        ])
+        .arg("-L")
+        .arg(format!("dependency={}", deps.display()))
+        .arg("--extern")
+        .arg(format!("switchboard={}", library(deps).display()))
+        .arg("--out-dir")
+        .arg(folder)
+        .arg(&file)
+        .output()
+        .expect("a compiler");
+    let said = String::from_utf8_lossy(&compiled.stderr).into_owned();
+    (!compiled.status.success()).then_some(said)
+}
+
+#[test]
+fn a_program_that_is_right_compiles() {
+    let body = r#"
+        let gateway = Gateway::new("/")
+            .middleware(async |_: Handshake| ())
+            .on("a", async |_: Socket, Data(n): Data<u32>| n);
+    "#;
+    assert_eq!(refused("right", body), None);
+}
+
+#[test]
+fn the_compiler_says_what_to_do() {
+    for (name, body, words) in [
+        (
+            "argument",
+            r#"Gateway::new("/").on("a", async |text: String| ());"#,
+            &[
+                "a handler of `switchboard::Event` cannot have a parameter of the type `String`",
+                "arguments of an event are `Data<T>`",
+                "what the program gave the server by `Builder::state` is `State<T>`",
+            ][..],
+        ),
+        (
+            "reason",
+            r#"
+                use switchboard::gateway::handler::DisconnectReason;
+                Gateway::new("/").on("a", async |_: Socket, why: DisconnectReason| ());
+            "#,
+            &[
+                "a handler of `switchboard::Event` cannot have a parameter of the type `DisconnectReason`",
+            ],
+        ),
+        (
+            "data",
+            r#"Gateway::new("/").on_connect(async |Data(n): Data<u32>| ());"#,
+            &["Connect", "Data<u32>", "WithArguments"],
+        ),
+        (
+            "result",
+            r#"Gateway::new("/").on("a", async || Own);"#,
+            &[
+                "`Own: serde::Serialize` is not satisfied",
+                "for local types consider adding `#[derive(serde::Serialize)]`",
+            ],
+        ),
+        (
+            "middleware",
+            r#"Gateway::new("/").middleware(async |_: Handshake| true);"#,
+            &["this handler cannot return `bool`", "a middleware returns `()` or `Result<(), E>`"],
+        ),
+        (
+            "handler",
+            r#"Gateway::new("/").on("a", 7);"#,
+            &["`{integer}` is no handler", "a handler is an async function or closure"],
+        ),
+        (
+            "rooms",
+            r#"async fn enter(socket: Socket) { _ = socket.join(7).await; }"#,
+            &["`{integer}` names no rooms"],
+        ),
+    ] {
+        let said = refused(name, body).unwrap_or_else(|| panic!("{name} compiles"));
+        for words in words {
+            assert!(said.contains(words), "{name}: {words:?} is missing in:\n{said}");
+        }
+    }
+}
