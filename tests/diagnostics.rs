@@ -111,7 +111,7 @@ fn the_compiler_says_what_to_do() {
         ),
         (
             "rooms",
-            r#"async fn enter(socket: Socket) { _ = socket.join(7).await; }"#,
+            "async fn enter(socket: Socket) { _ = socket.join(7).await; }",
             &["`{integer}` names no rooms"],
         ),
     ] {
