@@ -13,6 +13,8 @@ PROMTOOL := target/tools/promtool
 OTHER_REDIS := target/tools/redis
 CARGO_DENY := target/tools/bin/cargo-deny
 FUZZ_TARGETS := frames bodies clients classic sharded streams sessions returning
+# Each of them is to be had alone.
+FEATURES := admin admin-ui config-file jwt otlp testing
 PORT ?= 3000
 REDIS_PORT ?= 6379
 
@@ -63,7 +65,7 @@ lint: ## formatting, clippy and documentation, warnings are errors
 	cargo fmt --check --manifest-path benches/Cargo.toml
 	cargo clippy --all-targets --features otlp -- -D warnings
 	cargo clippy --bins --examples -- -D warnings
-	cargo clippy --lib --no-default-features -- -D warnings
+	for features in "" $(FEATURES); do cargo clippy --lib --no-default-features --features "$$features" -- -D warnings; done
 	cargo clippy --locked --manifest-path benches/Cargo.toml --target-dir target/benches --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --features otlp
 

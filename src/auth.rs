@@ -6,17 +6,26 @@
 
 mod claims;
 mod identity;
+#[cfg(feature = "jwt")]
 mod jwks;
+#[cfg(feature = "jwt")]
 mod jwt;
+#[cfg(feature = "jwt")]
 mod keys;
 pub(crate) mod millis;
 mod refusal;
+#[cfg(feature = "jwt")]
 mod sign;
 mod source;
 
 pub use crate::config::AuthMode;
 pub use identity::Identity;
+#[cfg(feature = "jwt")]
 pub use jwt::{Jwt, KeyConfigError};
+#[cfg(feature = "jwt")]
 pub use keys::KeyError;
+#[cfg(feature = "jwt")]
 pub use sign::sign_hs256;
-pub use source::{TokenSources, find_token, identify};
+#[cfg(feature = "jwt")]
+pub use source::identify;
+pub use source::{TokenSources, find_token};

@@ -29,31 +29,32 @@
 //! `redis.url_file`). Such a file holds one secret a line where the key takes several; blanks
 //! around them are ignored.
 
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 mod address;
 mod check;
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 mod env;
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 mod file;
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 mod given;
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 mod load;
-#[cfg(all(test, feature = "server"))]
+#[cfg(all(test, feature = "config-file"))]
 mod page;
+#[cfg(feature = "admin-ui")]
 pub(crate) mod password;
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 mod problem;
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 mod reload;
-#[cfg(all(test, feature = "server"))]
+#[cfg(all(test, feature = "config-file"))]
 mod sample;
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 mod schema;
 mod sections;
 mod serde_with;
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 mod tables;
 mod units;
 
@@ -64,13 +65,13 @@ use serde::{Deserialize, Serialize};
 pub use crate::secret::{Secret, SecretUrl, Secrets};
 pub(crate) use check::check_namespace;
 pub use check::{Check, Finding};
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 pub use load::{Loaded, Sources, load};
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 pub use problem::{ConfigErrors, Origin, Problem};
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 pub use reload::Running;
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 pub use schema::{NOT_YET, RELOADED};
 pub use sections::{
     Admin, AdminUi, AdminUiMode, Auth, AuthMode, Cookie, Drain, Edge, Engine, Legacy, Limits, Log,
@@ -188,7 +189,7 @@ impl Config {
     }
 }
 
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 impl Config {
     /// The configuration as a TOML file, secrets masked. [`load()`] understands it, but refuses a
     /// masked secret: the mask must not become the secret.

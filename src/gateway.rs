@@ -5,7 +5,9 @@
 //! `queue` of its socket. From there they go through the [interceptors](interceptor) to their
 //! [handler], whose [replies](reply) are sent.
 
+#[cfg(feature = "jwt")]
 pub mod authenticate;
+#[cfg(feature = "jwt")]
 pub mod builtin;
 pub(crate) mod entrance;
 pub mod event;
@@ -22,6 +24,7 @@ pub(crate) mod queue;
 pub mod reply;
 mod running;
 
+#[cfg(feature = "jwt")]
 pub use authenticate::Authenticate;
 pub use event::Event;
 pub use extract::{Binary, Data, Extension, FromContext, State, TryData};

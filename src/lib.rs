@@ -25,7 +25,16 @@
 //!
 //! `ARCHITECTURE.md` in the repository shows how the modules lie above one another.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+// Without one of these features some parts below them have no user.
+#![cfg_attr(
+    not(all(feature = "admin", feature = "admin-ui", feature = "config-file", feature = "jwt")),
+    allow(dead_code, unused_imports)
+)]
+
+#[cfg(feature = "admin")]
 pub mod admin;
+#[cfg(feature = "admin-ui")]
 mod admin_ui;
 pub mod auth;
 mod cluster;
@@ -58,16 +67,20 @@ pub mod users;
 #[doc(no_inline)]
 pub use {axum, bytes, http, rustls};
 
-pub use auth::{Identity, Jwt};
+pub use auth::Identity;
+#[cfg(feature = "jwt")]
+pub use auth::Jwt;
 #[cfg(any(test, fuzzing))]
 pub use cluster::fuzzing as cluster_fuzzing;
 pub use config::Config;
 #[cfg(any(test, fuzzing))]
 pub use edge::fuzzing as edge_fuzzing;
 pub use fault::{Code, Fault};
+#[cfg(feature = "jwt")]
+pub use gateway::{Authenticate, builtin};
 pub use gateway::{
-    Authenticate, Binary, Data, Event, Extension, FromContext, Gateway, Handshake, Replies, Reply,
-    State, TryData, builtin, handle, interceptor,
+    Binary, Data, Event, Extension, FromContext, Gateway, Handshake, Replies, Reply, State,
+    TryData, handle, interceptor,
 };
 pub use payload::Payload;
 pub use server::Switchboard;

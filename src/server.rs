@@ -12,6 +12,8 @@ mod listen;
 mod local_cluster;
 pub(crate) mod metrics;
 mod mount;
+#[cfg(not(feature = "admin-ui"))]
+mod no_admin_ui;
 mod observe;
 mod publisher;
 mod settings;
@@ -33,6 +35,8 @@ use join::Meeting;
 pub use listen::Bound;
 pub use local_cluster::LocalCluster;
 pub use mount::{Mount, Mounted};
+#[cfg(not(feature = "admin-ui"))]
+use no_admin_ui::AdminUi;
 pub use publisher::{PublishError, Publisher};
 
 pub use crate::{
@@ -40,8 +44,9 @@ pub use crate::{
     link::LinkError,
 };
 
+#[cfg(feature = "admin-ui")]
+use crate::admin_ui::AdminUi;
 use crate::{
-    admin_ui::AdminUi,
     cluster::peers::Peers,
     config::{Config, Secrets},
     edge::{Edge, Tls},

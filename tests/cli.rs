@@ -1,5 +1,5 @@
 //! The binary as a process: what it writes where, and how it ends.
-#![cfg(feature = "server")]
+#![cfg(feature = "cli")]
 
 use std::process::{Command, Output};
 

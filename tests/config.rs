@@ -1,5 +1,5 @@
 //! Loading: which source wins, what is refused, and that secrets stay hidden.
-#![cfg(feature = "server")]
+#![cfg(feature = "config-file")]
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 

@@ -1,5 +1,5 @@
 //! A configuration that is loaded again: what may change, what is refused, what has to wait.
-#![cfg(feature = "server")]
+#![cfg(feature = "config-file")]
 
 use std::path::PathBuf;
 

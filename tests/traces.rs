@@ -350,7 +350,7 @@ async fn a_program_may_bring_its_own_provider() {
 }
 
 /// The server itself, told by nothing but the standard variables, and ended by SIGTERM.
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 #[tokio::test]
 async fn the_binary_takes_the_standard_variables_and_exports_at_its_end() {
     let collector = Collector::start().await;

@@ -5,10 +5,9 @@ use std::borrow::Cow;
 use http::{HeaderMap, header::AUTHORIZATION};
 use serde_json::Value;
 
-use super::{
-    AuthMode, Identity, Jwt,
-    refusal::{self, refuse},
-};
+use super::refusal::{self, refuse};
+#[cfg(feature = "jwt")]
+use super::{AuthMode, Identity, Jwt};
 use crate::fault::Fault;
 
 /// What a connection brings along.
@@ -81,6 +80,7 @@ pub fn find_token<'a>(sources: &TokenSources<'a>) -> Result<Option<Cow<'a, str>>
 /// # Errors
 /// `unauthorized` if a token is missing that is required, or if there is one that is not valid;
 /// `unavailable` (try again) if the keys to verify it cannot be fetched.
+#[cfg(feature = "jwt")]
 pub async fn identify(
     mode: AuthMode,
     jwt: Option<&Jwt>,

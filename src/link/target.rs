@@ -13,7 +13,7 @@ use std::{fmt, sync::Arc};
 use rand::seq::SliceRandom as _;
 use redis::{AsyncConnectionConfig, ConnectionAddr};
 
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 pub(crate) use self::parse::key_file;
 use super::{
     connector::Connector,

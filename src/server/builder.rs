@@ -9,6 +9,8 @@ use arc_swap::ArcSwap;
 use socketioxide::SocketIo;
 use tokio::sync::OnceCell;
 
+#[cfg(not(feature = "admin-ui"))]
+use super::no_admin_ui::{self as admin_ui, AdminUi};
 use super::{
     Inner, Switchboard,
     error::BuildError,
@@ -17,8 +19,9 @@ use super::{
     local_cluster::LocalCluster,
     settings::{edge_options, engine, secrets},
 };
+#[cfg(feature = "admin-ui")]
+use crate::admin_ui::{self, AdminUi};
 use crate::{
-    admin_ui::{self, AdminUi},
     cluster::{peers::Peers, sessions::RedisSessions},
     config::{self, Config, WireProtocol},
     edge::{Edge, Tls},

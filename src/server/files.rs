@@ -1,8 +1,9 @@
 //! The files that a configuration names, tried before anything starts.
 
+#[cfg(feature = "jwt")]
+use crate::{auth::Jwt, config::Auth};
 use crate::{
-    auth::Jwt,
-    config::{Auth, Config},
+    config::Config,
     edge::{ClientFiles, Tls},
     link::target::Target,
     pem::TlsError,
@@ -21,15 +22,8 @@ use crate::{
 /// ```
 pub fn check_files(config: &Config) -> Vec<(&'static str, String)> {
     let mut problems = Vec::new();
-    // One by one, for each may have a fault of its own.
-    let auth = &config.auth;
-    let only_file = Auth { jwks_url: None, ..auth.clone() };
-    let only_url = Auth { public_key_file: None, ..auth.clone() };
-    for part in [only_file, only_url] {
-        if let Err(error) = Jwt::from_config(&part) {
-            problems.push((error.key(), error.reason()));
-        }
-    }
+    #[cfg(feature = "jwt")]
+    problems.extend(keys(&config.auth));
     if let Some(path) = &config.engine.client_file
         && let Err(error) = ClientFiles::read(path)
     {
@@ -51,4 +45,13 @@ pub fn check_files(config: &Config) -> Vec<(&'static str, String)> {
         problems.extend(target.problems().iter().map(|error| (blame(error), error.to_string())));
     }
     problems
+}
+
+/// The faults of the keys for tokens. They are tried one by one, for each may have one of its own.
+#[cfg(feature = "jwt")]
+fn keys(auth: &Auth) -> Vec<(&'static str, String)> {
+    let only_file = Auth { jwks_url: None, ..auth.clone() };
+    let only_url = Auth { public_key_file: None, ..auth.clone() };
+    let broken = [only_file, only_url].into_iter().filter_map(|part| Jwt::from_config(&part).err());
+    broken.map(|error| (error.key(), error.reason())).collect()
 }

@@ -1,7 +1,9 @@
 //! The rules of the Admin UI.
 
 use super::Check;
-use crate::config::{Config, password};
+use crate::config::Config;
+#[cfg(feature = "admin-ui")]
+use crate::config::password;
 
 /// Whether a configured namespace can be the hidden one.
 ///
@@ -23,6 +25,11 @@ impl Config {
             return;
         }
         check.rule(
+            &["admin_ui.enabled"],
+            cfg!(feature = "admin-ui"),
+            "needs the cargo feature `admin-ui`, which this build does not have",
+        );
+        check.rule(
             &["admin_ui.enabled", "admin_ui.username", "admin_ui.password"],
             ui.username.is_some() && ui.password.is_some(),
             "is true, so admin_ui.username and admin_ui.password must be set",
@@ -32,9 +39,12 @@ impl Config {
         check.rule(&["admin_ui.namespace"], namespace.is_ok(), reason);
         check.rule(&["admin_ui.session_ttl"], !ui.session_ttl.is_zero(), "must be more than 0");
         if let Some(password) = &ui.password {
-            let checked = password::check(password);
-            let reason = checked.as_ref().err().map(ToString::to_string).unwrap_or_default();
-            check.rule(&["admin_ui.password"], checked.is_ok(), reason);
+            #[cfg(feature = "admin-ui")]
+            {
+                let checked = password::check(password);
+                let reason = checked.as_ref().err().map(ToString::to_string).unwrap_or_default();
+                check.rule(&["admin_ui.password"], checked.is_ok(), reason);
+            }
             check.advice(
                 &["admin_ui.password"],
                 password.expose().len() >= 12,

@@ -107,7 +107,7 @@ impl Target {
 }
 
 /// The file with a private key that the URL names.
-#[cfg(feature = "server")]
+#[cfg(feature = "config-file")]
 pub(crate) fn key_file(url: &SecretUrl) -> Option<std::path::PathBuf> {
     let urls = Url::all(url.expose()).ok()?;
     let [_, _, _, _, key] = urls.first()?.query(["db", "cluster", "ca", "cert", "key"]).ok()?;
