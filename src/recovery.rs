@@ -8,14 +8,18 @@
 
 mod changes;
 mod entry_id;
+mod event_id;
 mod history;
+mod inherited;
 mod log;
 mod offset;
 mod pid;
 
 pub(crate) use changes::{Change, Changed, Changes};
 pub(crate) use entry_id::EntryId;
+pub(crate) use event_id::EventId;
 pub(crate) use history::History;
+pub(crate) use inherited::{Handed, Inherited, Place, Stretch};
 pub(crate) use log::{Entry, Log, LogBounds, Scope};
 pub(crate) use offset::{Offsets, Position, Said, ends_with_text, with_offset};
 pub(crate) use pid::Pid;

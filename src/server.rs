@@ -56,6 +56,7 @@ use crate::{
     sockets::{
         adapter::{Adapter, Adapters},
         emitter::Emitter,
+        handover::Handover,
         node::Context,
         relay::Relay,
     },
@@ -101,6 +102,8 @@ struct Inner {
     admin_ui: Option<AdminUi>,
     io: SocketIo<Adapter>,
     edge: Arc<Edge<Adapter>>,
+    /// `None`: sessions do not move to other nodes.
+    handover: Option<Arc<Handover>>,
     /// How this node and the others find each other. `None` for a node that stands alone.
     meeting: Option<Meeting>,
     health: axum::Router,

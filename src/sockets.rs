@@ -5,6 +5,7 @@ pub mod audience;
 pub(crate) mod door;
 pub mod emitter;
 pub(crate) mod farewell;
+pub(crate) mod handover;
 pub(crate) mod kept;
 pub(crate) mod missed;
 pub(crate) mod node;

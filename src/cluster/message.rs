@@ -68,6 +68,8 @@ pub(crate) struct Flags {
     pub(crate) timeout: Option<Duration>,
     /// The trace that the emit belongs to, if that is sampled.
     pub(crate) trace: Option<TraceParent>,
+    /// The sender's number for an event, if its sockets recover. Only nodes of ours use it.
+    pub(crate) number: Option<u64>,
 }
 
 impl Flags {

@@ -30,7 +30,9 @@ use super::{
     message::{Answer, Flags, Message, RequestId, Selection},
     questions::{Answered, Census, Question, Questions, Waiting},
 };
-use crate::{future::BoxFuture, id::NodeId, link::rights::Rights, link::state::Link};
+use crate::{
+    future::BoxFuture, id::NodeId, link::rights::Rights, link::state::Link, recovery::EventId,
+};
 
 /// Lists the live nodes of ours: the id on the wire, and the name.
 pub(crate) type Roster = Arc<
@@ -77,6 +79,8 @@ pub(crate) struct Peers {
     rights: Option<Arc<Rights>>,
     past: Option<Past>,
     counts: Counts,
+    /// The number of the last event.
+    last_number: AtomicU64,
 }
 
 pub(crate) struct NewPeers {
@@ -122,7 +126,18 @@ impl Peers {
             past,
             questions: Questions::default(),
             counts: Counts::default(),
+            last_number: AtomicU64::new(0),
         }
+    }
+
+    /// A number for an event of this node.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.last_number.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The name among all nodes of an event of this node.
+    pub(crate) fn event_id(&self, number: u64) -> EventId {
+        EventId::of(&self.node, number)
     }
 
     pub(crate) fn codec(&self) -> &Codec {
@@ -202,12 +217,13 @@ impl Peers {
     }
 
     /// Ends when the node hears of these rooms of a namespace that it serves, when the link is
-    /// down, or when it takes too long.
-    pub(crate) async fn settled(&self, namespace: &str, rooms: &[Room]) {
+    /// down, or when it takes too long. Returns whether it hears of them.
+    pub(crate) async fn settled(&self, namespace: &str, rooms: &[Room]) -> bool {
         let mut topics = self.codec.topics(namespace, self.hears_all);
         let room = |room: &Room| Topic::Channel(self.codec.room_channel(namespace, room));
         topics.extend(rooms.iter().map(room));
-        let _ = tokio::time::timeout(self.timeout, self.broker.settled(&topics)).await;
+        tokio::time::timeout(self.timeout, self.broker.settled(&topics)).await.is_ok()
+            && self.is_up()
     }
 
     /// Listens to a room with local members. Does nothing where one pattern covers every room.

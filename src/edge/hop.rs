@@ -192,6 +192,16 @@ impl Hop {
         self.0.seals.store(Arc::new(Seals::new(secrets)));
     }
 
+    /// A stamp on a text for clients: no other cluster can make it. 16 url-safe characters.
+    pub(crate) fn stamp(&self, text: &str) -> String {
+        self.0.seals.load().stamp(text).unwrap_or_default()
+    }
+
+    /// Whether a node of this cluster has stamped this text.
+    pub(crate) fn has_stamped(&self, text: &str, stamp: &str) -> bool {
+        self.0.seals.load().has_stamped(text, stamp)
+    }
+
     /// The counts of now.
     pub(crate) fn counts(&self) -> HopCounts {
         HopCounts {

@@ -32,6 +32,7 @@ use crate::{
     payload::Payload,
     sockets::{
         adapter::{Adapter, Adapters, Entering},
+        handover::Handover,
         node::Context,
         socket::{Expiry, NewSocket, Socket},
         watch::What,
@@ -51,6 +52,8 @@ pub(crate) struct Surroundings {
     pub(crate) directory: Directory,
     pub(crate) context: Arc<Context>,
     pub(crate) expiry: Option<Expiry>,
+    /// `None`: sessions do not move to other nodes.
+    pub(crate) handover: Option<Arc<Handover>>,
 }
 
 struct Parts {
@@ -142,7 +145,8 @@ impl Entrance {
         if is_shown {
             socket.show_handshake(handshake.shown());
         }
-        let session = recovery::begin(raw, &socket, handshake.payload()).await;
+        let handover = parts.around.handover.as_ref();
+        let session = recovery::begin(raw, &socket, handshake.payload(), handover).await;
         socket.keep_auth(handshake.payload());
         drop(handshake);
 

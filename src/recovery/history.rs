@@ -48,6 +48,11 @@ impl History {
         self.start
     }
 
+    /// The place behind which it is known what was for the socket.
+    pub(crate) fn known_since(&self) -> Position {
+        self.known_since
+    }
+
     /// Whether it is known what was for the socket behind this place.
     pub(crate) fn knows(&self, position: Position) -> bool {
         position >= self.known_since
@@ -64,6 +69,11 @@ impl History {
     pub(crate) fn continues_from(&self, place: Position) -> Position {
         let place = place.max(self.start);
         if place >= self.last { place.max(self.seen) } else { place }
+    }
+
+    /// The first place from which a client goes on, if all that came behind `place` is there.
+    pub(crate) fn reaches_back(&self, place: Position) -> Position {
+        if place <= self.seen { place.min(self.last.max(self.start)) } else { place }
     }
 
     /// Nobody continues this session from before this place.
@@ -161,6 +171,7 @@ mod tests {
             at: Instant::now(),
             value: Value::Str("[\"x\"]".into(), None),
             scope: Scope { rooms: names(rooms), except: names(except) },
+            id: None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use socketioxide_core::{Value, adapter::Room};
 
-use super::offset::Position;
+use super::{event_id::EventId, offset::Position};
 
 /// Whom an event was for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,20 +26,26 @@ pub(crate) struct Entry {
     /// The event as clients get it, with its offset.
     pub(crate) value: Value,
     pub(crate) scope: Scope,
+    /// Its name among all nodes, if it has one.
+    pub(crate) id: Option<EventId>,
 }
 
 impl Entry {
     /// The memory that it takes, roughly, in bytes.
     pub(crate) fn size(&self) -> usize {
-        let value = match &self.value {
-            Value::Str(text, attachments) => {
-                let attachments = attachments.iter().flatten();
-                text.len() + attachments.map(|bytes| bytes.len() + 32).sum::<usize>()
-            }
-            Value::Bytes(bytes) => bytes.len(),
-        };
         let rooms = self.scope.rooms.iter().chain(&self.scope.except);
-        value + rooms.map(|room| room.len() + 32).sum::<usize>() + 160
+        size_of(&self.value) + rooms.map(|room| room.len() + 32).sum::<usize>() + 160
+    }
+}
+
+/// The memory of an event, in bytes.
+pub(super) fn size_of(value: &Value) -> usize {
+    match value {
+        Value::Str(text, attachments) => {
+            let attachments = attachments.iter().flatten();
+            text.len() + attachments.map(|bytes| bytes.len() + 32).sum::<usize>()
+        }
+        Value::Bytes(bytes) => bytes.len(),
     }
 }
 
@@ -72,6 +78,18 @@ impl Log {
     /// The place of the last event.
     pub(crate) fn head(&self) -> Position {
         self.head
+    }
+
+    /// Leaves a place out, and returns it. No event has it.
+    pub(crate) fn skip(&mut self) -> Position {
+        self.head = self.head.next();
+        self.head
+    }
+
+    /// The place behind which all events are of this time, or later.
+    pub(crate) fn place_before(&self, time: Instant) -> Position {
+        let first = self.entries.partition_point(|entry| entry.at < time);
+        first.checked_sub(1).map_or(self.floor, |last| self.entries[last].position)
     }
 
     /// The place behind which the log is complete.
@@ -151,7 +169,8 @@ mod tests {
 
     fn entry(number: u64, at: Instant, bytes: usize) -> Entry {
         let value = Value::Str("x".repeat(bytes).into(), None);
-        Entry { position: Position::numbered(number), at, value, scope: Scope::default() }
+        let scope = Scope::default();
+        Entry { position: Position::numbered(number), at, value, scope, id: None }
     }
 
     fn numbers(log: &Log, after: u64) -> Vec<u64> {

@@ -57,6 +57,19 @@ impl Offsets {
         text
     }
 
+    /// The name of a log in memory.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::InMemory { log } => Some(log),
+            Self::InStream => None,
+        }
+    }
+
+    /// The log in memory that an offset belongs to, and the place in it.
+    pub(crate) fn of_any_log(text: &str) -> Option<(&str, Position)> {
+        in_memory(text).map(|(name, number)| (name, Position::numbered(number)))
+    }
+
     pub(crate) fn read(&self, text: &str) -> Said {
         let in_memory = in_memory(text);
         let in_stream = text.parse::<EntryId>().ok();

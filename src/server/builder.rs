@@ -24,7 +24,7 @@ use crate::admin_ui::{self, AdminUi};
 use crate::{
     cluster::{peers::Peers, sessions::RedisSessions},
     config::{self, Config, WireProtocol},
-    edge::{Edge, Tls},
+    edge::{Edge, Hop, Tls},
     future::BoxFuture,
     gateway::{
         Event, Gateway, Handshake,
@@ -35,11 +35,12 @@ use crate::{
         opening::{self, Opening},
     },
     id::NodeId,
-    link::client::Redis,
+    link::{client::Redis, target::Target},
     payload::Parser,
     sockets::{
         adapter::{Adapter, Adapters, Paths, State},
         farewell,
+        handover::Handover,
         node::{Context, Recovery},
         roaming::Roaming,
         socket::Expiry,
@@ -477,7 +478,9 @@ impl Builder {
             roam(&config, recovery, &context, &adapters, redis.as_ref().map(|(it, _)| it), &edge);
             context.tasks.spawn(adapters.clone().look_after_recovery(context.clone()));
         }
+        let handover = handover(&config, &context, &adapters, peers.as_ref(), edge.hop());
         let around = Surroundings {
+            handover: handover.clone(),
             adapters: adapters.clone(),
             directory: directory.clone(),
             context: context.clone(),
@@ -513,6 +516,7 @@ impl Builder {
             admin_ui,
             io,
             edge,
+            handover,
             meeting,
             health,
             routes,
@@ -582,6 +586,32 @@ fn roam(
         };
         stop.run_until_cancelled(roaming.write_all(current, lost)).await
     });
+}
+
+/// Moves sessions between nodes that have no log in common. In a Redis Cluster the messages have no
+/// single order, so sessions stay.
+fn handover(
+    config: &Config,
+    context: &Arc<Context>,
+    adapters: &Arc<Adapters>,
+    peers: Option<&Arc<Peers>>,
+    hop: Option<&Hop>,
+) -> Option<Arc<Handover>> {
+    let (recovery, peers, hop) = (context.recovery()?, peers?, hop?);
+    let target = config.redis.url.as_ref().map(|url| Target::parse(url, &config.redis.files()));
+    let is_cluster = target.is_some_and(|target| target.is_ok_and(|target| target.is_cluster()));
+    if config.redis.protocol == WireProtocol::Streams || is_cluster {
+        return None;
+    }
+    recovery.set_home(context.node().clone(), hop.clone());
+    let handover = Handover::start(hop, adapters, peers, context);
+    let weak = Arc::downgrade(&handover);
+    adapters.tell_marks(move |mark| {
+        if let Some(handover) = weak.upgrade() {
+            handover.heard(mark);
+        }
+    });
+    Some(handover)
 }
 
 fn add(io: &SocketIo<Adapter>, entrance: Entrance) -> Result<(), BuildError> {

@@ -16,6 +16,8 @@ const TO_FORWARD: Duration = Duration::from_secs(2);
 
 /// Longest wait until the sessions of the clients that have left are in Redis.
 const TO_WRITE: Duration = Duration::from_secs(3);
+/// Time for moving the sessions that wait for their clients to other nodes.
+const HANDOVER: Duration = Duration::from_secs(5);
 
 impl Switchboard {
     /// Drains the node. `/readyz` turns 503 at once. After `drain.grace` new handshakes get 503,
@@ -93,6 +95,9 @@ impl Switchboard {
         while self.socket_count() > 0 || !self.0.context.transports().is_empty() || is_forwarding()
         {
             tick.tick().await;
+        }
+        if let Some(handover) = &self.0.handover {
+            handover.leave(HANDOVER).await;
         }
         if let Some(roaming) = self.0.context.recovery().and_then(|it| it.roaming()) {
             let _ = tokio::time::timeout(TO_WRITE, roaming.is_idle()).await;

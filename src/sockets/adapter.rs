@@ -39,7 +39,7 @@ use namespaces::Stage;
 pub(crate) use namespaces::{Adapters, Entering};
 use parking_lot::{Mutex, RwLock};
 use recovering::Recovering;
-pub(crate) use recovering::{NewSession, RecoveryCounts, Return};
+pub(crate) use recovering::{Claim, Lent, NewSession, RecoveryCounts, Return, Stays};
 use rooms::RawUse;
 use socketioxide::{adapter::Emitter, socket::Socket as RawSocket};
 use socketioxide_core::{
@@ -60,6 +60,7 @@ use crate::{
     edge::KillReason,
     id::SocketId,
     payload::{Payload, PayloadError},
+    recovery::EventId,
     sockets::{node::Context, record::SocketRecord},
 };
 
@@ -166,15 +167,16 @@ impl Adapter {
         self.peers.as_ref()
     }
 
-    /// Sends an encoded event to sockets of this node.
+    /// Sends an encoded event to sockets of this node. `id` is its name among all nodes.
     pub(crate) fn deliver_here(
         &self,
         value: socketioxide_core::Value,
         options: BroadcastOptions,
+        id: Option<EventId>,
     ) -> Delivered {
         self.show_sent(&value, &options);
         let delivered = match &self.recovering {
-            Some(recovering) => self.deliver_logged(recovering, value, options),
+            Some(recovering) => self.deliver_logged(recovering, value, options, id),
             None => self.deliver(Packet::event(self.local.path().clone(), value), options),
         };
         self.count_sent(delivered);
@@ -388,10 +390,14 @@ impl CoreAdapter<Emitter> for Adapter {
             this.submit(value, options, None);
             return Ok(());
         }
+        let under_way = self.under_way();
+        let numbered = self.peers.as_ref().filter(|_| under_way.is_some());
+        let number = numbered.map(|peers| peers.next_number());
         if let PacketData::Event(value, _) | PacketData::BinaryEvent(value, _) = &packet.inner {
             let others = self.peers.as_ref().zip(self.elsewhere(&options));
             if let Some((peers, to)) = others {
-                peers.broadcast(self.namespace(), value, &to, Flags::of(&options, None));
+                let flags = Flags { number, ..Flags::of(&options, None) };
+                peers.broadcast(self.namespace(), value, &to, flags);
             }
         }
         match (&self.recovering, packet.inner) {
@@ -399,7 +405,8 @@ impl CoreAdapter<Emitter> for Adapter {
                 Some(recovering),
                 PacketData::Event(value, None) | PacketData::BinaryEvent(value, None),
             ) => {
-                self.deliver_logged(recovering, value, options);
+                let id = numbered.zip(number).map(|(peers, number)| peers.event_id(number));
+                self.deliver_logged(recovering, value, options, id);
             }
             (_, inner) => {
                 self.deliver(Packet { inner, ns: packet.ns }, options);

@@ -104,12 +104,16 @@ pub(crate) fn deliver(start: Start<'_>, submitted: Submitted) {
     {
         return adapter.submit(&value, to, span.traceparent());
     }
+    // Held to the end: between the two ways out the event must not be overlooked.
+    let _under_way = start.here().and_then(|adapter| adapter.under_way());
+    let number = start.number();
     if let (Some(peers), Some(others)) = (start.peers(), others(start, &to)) {
-        let flags = Flags::of(&to, span.traceparent());
+        let flags = Flags { number, ..Flags::of(&to, span.traceparent()) };
         peers.broadcast(start.namespace(), &value, &others, flags);
     }
     if let Start::Here(adapter) = start {
-        adapter.deliver_here(value, to);
+        let id = start.peers().zip(number).map(|(peers, number)| peers.event_id(number));
+        adapter.deliver_here(value, to, id);
     }
 }
 
@@ -222,8 +226,21 @@ impl<'a> Start<'a> {
         }
     }
 
+    fn here(self) -> Option<&'a Arc<Adapter>> {
+        match self {
+            Self::Here(adapter) => Some(adapter),
+            Self::Elsewhere { .. } => None,
+        }
+    }
+
     fn recovers(self) -> bool {
-        matches!(self, Self::Here(adapter) if adapter.recovers())
+        self.here().is_some_and(|adapter| adapter.recovers())
+    }
+
+    /// A number for an event. By it the event is known again if it comes to a client on two ways.
+    fn number(self) -> Option<u64> {
+        let can_move = self.context().recovery().is_some_and(|it| it.can_move());
+        self.peers().filter(|_| can_move).map(|peers| peers.next_number())
     }
 
     fn is_hidden(self) -> bool {

@@ -11,7 +11,7 @@ use std::{
 use socketioxide_core::adapter::Room;
 
 use crate::{
-    recovery::{History, Pid, Position, Scope},
+    recovery::{History, Inherited, Pid, Position, Scope},
     sockets::record::SocketRecord,
 };
 
@@ -27,6 +27,8 @@ pub(crate) struct KeptSession {
     pub(crate) turn: u64,
     /// What came up to this place is not in the log of this node.
     pub(crate) elsewhere: Position,
+    /// What the client may have missed at other nodes before.
+    pub(crate) inherited: Option<Inherited>,
 }
 
 #[derive(Debug)]
@@ -101,6 +103,20 @@ impl Kept {
     /// Whether a client is coming back to this session.
     pub(crate) fn is_claimed(&self, pid: &Pid) -> bool {
         self.sessions.get(pid).is_some_and(|place| place.is_claimed)
+    }
+
+    /// The clients that are waited for.
+    pub(crate) fn pids(&self, now: Instant) -> Vec<Pid> {
+        let waiting = self.sessions.iter().filter(|(pid, _)| self.find(pid, now).is_some());
+        waiting.map(|(pid, _)| pid.clone()).collect()
+    }
+
+    /// A session gets what it has inherited. Returns whether it is still there.
+    pub(crate) fn fill(&mut self, pid: &Pid, inherited: Inherited) -> bool {
+        let Some(place) = self.sessions.get_mut(pid) else { return false };
+        place.session.inherited = Some(inherited);
+        self.bytes = self.bytes.saturating_add_signed(place.remeasured(pid));
+        true
     }
 
     /// Nobody else gets this session from now on. It keeps its place until it is
@@ -232,8 +248,9 @@ impl Place {
 }
 
 fn size_of(pid: &Pid, session: &KeptSession) -> usize {
-    let KeptSession { record, history, .. } = session;
-    2 * pid.reveal().len() + record.size() + history.size() + 256
+    let KeptSession { record, history, inherited, .. } = session;
+    let inherited = inherited.as_ref().map_or(0, Inherited::size);
+    2 * pid.reveal().len() + record.size() + history.size() + inherited + 256
 }
 
 #[cfg(test)]
@@ -261,7 +278,8 @@ mod tests {
             connected_at: SystemTime::now(),
             traceparent: None,
         };
-        KeptSession { record, history, until, turn: 1, elsewhere: Position::ZERO }
+        let (turn, elsewhere) = (1, Position::ZERO);
+        KeptSession { record, history, until, turn, elsewhere, inherited: None }
     }
 
     fn scope(rooms: &[&str]) -> Scope {

@@ -93,6 +93,7 @@ impl Missed {
         // A node with another version gets no answer, and takes this node for a silent one.
         let answer = match Word::of_event(event) {
             None => return,
+            Some(Word::Mark(mark)) => return self.adapters.heard_mark(mark),
             Some(Word::WhatWasSaid(age)) => {
                 let places = self.said_within(age.saturating_add(MARGIN));
                 Said { places, strangers: self.peers.strangers_were_there() }.to_answer()
@@ -119,6 +120,7 @@ impl Missed {
     }
 
     fn told_of(&self, places: Places, until: Instant) {
+        self.peers.broker().lapses().is_open();
         let mut told = self.told.lock();
         match &mut *told {
             Some(told) => {
@@ -152,6 +154,7 @@ impl Missed {
                 let lapse = lapses.next().await;
                 self.note(lapse, &mut unheard, &mut unsaid);
             }
+            lapses.is_open();
             let mut link = self.peers.broker().link();
             if link.wait_for(|link| *link == Link::Up).await.is_err() {
                 return;

@@ -14,10 +14,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{self, Config, Limits},
-    edge::Transports,
+    edge::{Hop, Transports},
     id::NodeId,
     names::rooms::is_reserved,
     payload::Parser,
+    recovery::Pid,
     sockets::{roaming::Roaming, watch::Watch},
     state::States,
     telemetry::{meters::Meters, traces::Tracer},
@@ -195,6 +196,14 @@ pub(crate) struct Recovery {
     pub(crate) kept_bytes: Bytes,
     /// Set if sessions are in Redis as well.
     roaming: OnceLock<Arc<Roaming>>,
+    /// Set if sessions can move to other nodes.
+    home: OnceLock<Home>,
+}
+
+/// This node, as the secrets of its sessions name it.
+struct Home {
+    node: NodeId,
+    hop: Hop,
 }
 
 impl Recovery {
@@ -206,6 +215,7 @@ impl Recovery {
             log_bytes: bytes(),
             kept_bytes: bytes(),
             roaming: OnceLock::new(),
+            home: OnceLock::new(),
         }
     }
 
@@ -217,6 +227,33 @@ impl Recovery {
     /// The way of sessions to Redis and back.
     pub(crate) fn roaming(&self) -> Option<&Arc<Roaming>> {
         self.roaming.get()
+    }
+
+    /// Sessions can move to other nodes from now on. Called once, when the server is built.
+    pub(crate) fn set_home(&self, node: NodeId, hop: Hop) {
+        let _ = self.home.set(Home { node, hop });
+    }
+
+    /// Whether sessions can move.
+    pub(crate) fn can_move(&self) -> bool {
+        self.home.get().is_some()
+    }
+
+    /// The secret of a new session. In a cluster it names this node, and is stamped, so that an
+    /// invented one makes no node ask another.
+    pub(crate) fn new_pid(&self) -> Pid {
+        let pid = Pid::random();
+        let Some(Home { node, hop }) = self.home.get() else { return pid };
+        let named = format!("{node}.{}", pid.reveal());
+        let stamp = hop.stamp(&named);
+        Pid::said(&format!("{named}.{stamp}")).unwrap_or(pid)
+    }
+
+    /// The node that has made a secret. `None` if no node of this cluster has.
+    pub(crate) fn home_of<'a>(&self, pid: &'a Pid) -> Option<&'a str> {
+        let (named, stamp) = pid.reveal().rsplit_once('.')?;
+        let (node, _) = named.rsplit_once('.')?;
+        self.home.get()?.hop.has_stamped(named, stamp).then_some(node)
     }
 }
 

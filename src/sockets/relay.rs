@@ -34,6 +34,7 @@ use crate::{
     future::BoxFuture,
     packet::ReadError,
     payload::{Payload, PayloadError},
+    recovery::EventId,
     sockets::{
         adapter::{Adapter, Adapters, Delivered},
         missed::Missed,
@@ -221,7 +222,8 @@ impl Relay {
         match message {
             Message::Broadcast { event, to, flags } => {
                 let _span = self.trace(adapter, || codec::event_name(&event), asker, flags);
-                return match self.deliver(adapter, &event, to, flags, at) {
+                let id = asker.zip(flags.number).map(|(from, number)| EventId::of(from, number));
+                return match self.deliver(adapter, &event, to, flags, (at, id)) {
                     Ok(Delivered { meant: 0, .. }) => Effect::MatchedNobody,
                     Ok(_) => Effect::Applied,
                     Err(_) => Effect::Malformed,
@@ -306,12 +308,13 @@ impl Relay {
         event: &Event,
         to: Selection,
         flags: Flags,
-        at: Option<EntryId>,
+        (at, id): (Option<EntryId>, Option<EventId>),
     ) -> Result<Delivered, PayloadError> {
         let mut options = adapter.selected(to);
         if flags.volatile {
             options.add_flag(BroadcastFlags::Volatile);
         }
-        Ok(adapter.deliver_from_log(self.packet(codec::event_to_packet(event))?, options, at))
+        let packet = self.packet(codec::event_to_packet(event))?;
+        Ok(adapter.deliver_from_log(packet, options, at, id))
     }
 }

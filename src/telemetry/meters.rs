@@ -11,6 +11,7 @@ use std::{
 
 use http::StatusCode;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use socketioxide::socket::DisconnectReason;
 
 use super::{durations::Durations, requests::Requests};
@@ -185,7 +186,7 @@ fn reason_number(reason: DisconnectReason) -> usize {
 }
 
 /// Why a client that comes back gets a new session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum NotRecovered {
     /// There is no such session: it has expired, was ended, or never was.
     Unknown,
@@ -199,11 +200,20 @@ pub(crate) enum NotRecovered {
     Busy,
     /// Redis does not answer, so it is not known.
     Unavailable,
+    /// Another node has it, and cannot give it away without a gap.
+    OtherNode,
 }
 
 impl NotRecovered {
-    pub(crate) const NAMES: [&str; 6] =
-        ["unknown", "other_owner", "bad_offset", "too_far_behind", "busy", "unavailable"];
+    pub(crate) const NAMES: [&str; 7] = [
+        "unknown",
+        "other_owner",
+        "bad_offset",
+        "too_far_behind",
+        "busy",
+        "unavailable",
+        "other_node",
+    ];
 
     /// Its name in metrics and in the log.
     pub(crate) fn name(self) -> &'static str {

@@ -17,6 +17,8 @@ use tokio::sync::Notify;
 pub(crate) struct Lapses {
     open: Mutex<Lapse>,
     wake: Notify,
+    /// The last time at which something was possibly missing.
+    latest: Mutex<Option<Instant>>,
     /// The times between which frames waited to be sent, in the order of the ends.
     delays: Mutex<VecDeque<(Instant, Instant)>>,
 }
@@ -73,8 +75,19 @@ impl Lapses {
         after.map(|(published, _)| *published).fold(time, Instant::min)
     }
 
+    /// Something is possibly missing here that has not been made good.
+    pub(crate) fn is_open(&self) {
+        *self.latest.lock() = Some(Instant::now());
+    }
+
+    /// Whether something was possibly missing within this time.
+    pub(crate) fn lately(&self, within: Duration) -> bool {
+        self.latest.lock().is_some_and(|latest| latest.elapsed() < within)
+    }
+
     /// Puts back a lapse that could not be made good.
     pub(crate) fn add(&self, lapse: Lapse) {
+        self.is_open();
         let mut open = self.open.lock();
         *open = Lapse {
             unheard: earlier(open.unheard, lapse.unheard),

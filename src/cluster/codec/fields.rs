@@ -20,6 +20,9 @@ use crate::{
 /// ours alone; Node.js ignores unknown members.
 const TRACE: &str = "traceparent";
 
+/// The member with the number of an event, only where sockets recover. Node.js takes no notice of it.
+const NUMBER: &str = "number";
+
 /// The members of a map.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a>(&'a [(Tree, Tree)]);
@@ -87,9 +90,13 @@ impl<'a> Fields<'a> {
     /// The flags. One that is not understood is not set.
     pub(super) fn flags(self) -> Flags {
         let trace = self.get(TRACE).and_then(Tree::as_str).and_then(TraceParent::parse);
-        let Ok(flags) = self.map("flags") else { return Flags { trace, ..Flags::default() } };
+        let number = self.get(NUMBER).and_then(Tree::as_u64);
+        let Ok(flags) = self.map("flags") else {
+            return Flags { trace, number, ..Flags::default() };
+        };
         Flags {
             trace,
+            number,
             volatile: flags.truthy("volatile"),
             compress: flags.get("compress").and_then(Tree::as_bool),
             timeout: flags
@@ -178,7 +185,8 @@ pub(super) fn write_options(to: &Selection, flags: Flags) -> Tree {
         ("except", write_rooms(&to.except)),
         ("flags", write_flags(flags)),
     ];
-    let members = members.into_iter().chain(trace);
+    let number = flags.number.map(|number| (NUMBER, Tree::from(number)));
+    let members = members.into_iter().chain(trace).chain(number);
     Tree::Map(members.map(|(name, value)| (Tree::from(name), value)).collect())
 }
 

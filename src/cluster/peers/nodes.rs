@@ -13,10 +13,13 @@ use std::{
 use rmpv::Value as Tree;
 
 use super::{FIRST, Peers};
-use crate::cluster::{
-    broker::Disconnected,
-    marks::{HORIZON, Marks, Places},
-    message::{Answer, Message, RequestId},
+use crate::{
+    cluster::{
+        broker::Disconnected,
+        marks::{HORIZON, Marks, Places},
+        message::{Answer, Message, RequestId},
+    },
+    id::NodeId,
 };
 
 /// The namespace of the nodes. The namespaces of clients start with a slash.
@@ -35,6 +38,8 @@ pub(crate) enum Word {
     WhatWasSaid(Duration),
     /// Messages to these places may not have reached you, until this long ago. Any answer will do.
     Unsaid(Places, Duration),
+    /// Everything that was published before this has been heard when this is.
+    Mark(u64),
 }
 
 /// The version of these messages, and of the hash behind the places. A node that does not know it
@@ -42,12 +47,14 @@ pub(crate) enum Word {
 const VERSION: u64 = 1;
 const WHAT_WAS_SAID: &str = "what was said";
 const UNSAID: &str = "unsaid";
+const MARK: &str = "mark";
 
 impl Word {
     pub(crate) fn to_event(&self) -> Vec<Tree> {
         let millis =
             |age: &Duration| Tree::from(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         match self {
+            Self::Mark(mark) => vec![MARK.into(), VERSION.into(), mark.to_string().into()],
             Self::WhatWasSaid(age) => vec![WHAT_WAS_SAID.into(), VERSION.into(), millis(age)],
             Self::Unsaid(places, age) => {
                 vec![UNSAID.into(), VERSION.into(), places.to_text().into(), millis(age)]
@@ -65,6 +72,9 @@ impl Word {
             }
             (UNSAID, [version, places, age]) if version.as_u64() == Some(VERSION) => {
                 Some(Self::Unsaid(Places::from_text(places.as_str()?)?, millis(age)?))
+            }
+            (MARK, [version, mark]) if version.as_u64() == Some(VERSION) => {
+                Some(Self::Mark(mark.as_str()?.parse().ok()?))
             }
             _ => None,
         }
@@ -145,6 +155,14 @@ impl Peers {
         self.strangers.noticed();
     }
 
+    /// The live nodes of ours, this one among them.
+    ///
+    /// # Errors
+    /// If they are not known.
+    pub(crate) async fn nodes(&self) -> Result<Vec<NodeId>, Disconnected> {
+        Ok((self.roster)().await?.into_values().collect())
+    }
+
     pub(crate) fn strangers_were_there(&self) -> bool {
         self.strangers.were_there()
     }
@@ -207,7 +225,8 @@ mod tests {
     fn words_travel_as_events_and_those_of_other_versions_are_not_understood() {
         let places = Marks::default().within(HORIZON * 2);
         let age = Duration::from_millis(1_500);
-        for word in [Word::WhatWasSaid(age), Word::Unsaid(places.clone(), age)] {
+        let words = [Word::WhatWasSaid(age), Word::Unsaid(places.clone(), age), Word::Mark(7)];
+        for word in words {
             let mut event = word.to_event();
             assert_eq!(Word::of_event(&event), Some(word));
             event[1] = 2.into();

@@ -26,6 +26,10 @@ const LONGEST: usize = 256;
 // They keep apart what the same secrets sign for other purposes.
 const OF_REQUEST: &[u8] = b"switchboard hop request\0";
 const OF_ANSWER: &[u8] = b"switchboard hop answer\0";
+const OF_STAMP: &[u8] = b"switchboard stamp\0";
+
+/// Bytes of a stamp.
+const STAMP: usize = 12;
 
 /// A body that is not sealed.
 const NO_DIGEST: &str = "-";
@@ -111,6 +115,17 @@ impl Seals {
         })
     }
 
+    /// A stamp on a text that this cluster makes for its clients.
+    pub(super) fn stamp(&self, text: &str) -> Option<String> {
+        Some(stamp_of(self.keys.first()?, text))
+    }
+
+    /// Whether a node of this cluster has made this stamp.
+    pub(super) fn has_stamped(&self, text: &str, given: &str) -> bool {
+        let is_it = |key| stamp_of(key, text).as_bytes().ct_eq(given.as_bytes()).into();
+        self.keys.iter().any(is_it)
+    }
+
     /// Seals the answer to a verified request.
     pub(super) fn seal_answer(
         &self,
@@ -159,6 +174,10 @@ fn fitting(tags: impl Iterator<Item = Vec<u8>>, given: &[u8]) -> Option<(Vec<u8>
         }
     }
     found
+}
+
+fn stamp_of(key: &Hmac<Sha256>, text: &str) -> String {
+    BASE64.encode(&tag(key, OF_STAMP, &[text.as_bytes()])[..STAMP])
 }
 
 fn request_tag(key: &Hmac<Sha256>, sealed: Sealed<'_>, rest: [&str; 3]) -> Vec<u8> {

@@ -1,12 +1,17 @@
 //! A client that comes back to its session: what it says in CONNECT, and its socket as it was.
 
+use std::sync::Arc;
+
 use serde_json::Value as Json;
 use socketioxide::{ProtocolVersion, socket::Socket as RawSocket};
+use socketioxide_core::Sid;
 
 use crate::{
     recovery::Pid,
     sockets::{
-        adapter::{Adapter, NewSession, Return},
+        adapter::{Adapter, Claim, NewSession, Return},
+        handover::Handover,
+        record::SocketRecord,
         socket::Socket,
     },
     telemetry::meters::NotRecovered,
@@ -18,6 +23,7 @@ pub(super) async fn begin(
     raw: &RawSocket<Adapter>,
     socket: &Socket,
     auth: &Json,
+    handover: Option<&Arc<Handover>>,
 ) -> Option<NewSession> {
     let adapter = socket.adapter();
     // In version 2 CONNECT tells the client nothing.
@@ -26,7 +32,7 @@ pub(super) async fn begin(
     }
     let Some(back) = said(auth) else { return Some(NewSession::Fresh) };
     let claimed = match back {
-        Ok(back) => adapter.claim(&back, &socket.identity(), raw.id).await,
+        Ok(back) => find(handover, socket, &back, raw.id).await,
         Err(reason) => Err(reason),
     };
     let session = match claimed {
@@ -46,6 +52,26 @@ pub(super) async fn begin(
         }
     };
     Some(session)
+}
+
+/// The session, which may have to come from another node first.
+async fn find(
+    handover: Option<&Arc<Handover>>,
+    socket: &Socket,
+    back: &Return,
+    sid: Sid,
+) -> Result<(Box<SocketRecord>, Claim), NotRecovered> {
+    let (adapter, identity) = (socket.adapter(), socket.identity());
+    match (adapter.claim(back, Some(&identity), Some(sid)).await, handover) {
+        (Err(NotRecovered::Unknown), Some(handover)) => {
+            // On a task of its own: the session must not be lost on its way when the client breaks off.
+            let fetch = handover.clone().fetch(adapter.clone(), back.clone(), identity.clone());
+            let fetched = tokio::spawn(fetch).await;
+            fetched.unwrap_or(Err(NotRecovered::OtherNode))?;
+            adapter.claim(back, Some(&identity), Some(sid)).await
+        }
+        (found, _) => found,
+    }
 }
 
 /// What the client says of its session. `None` if it does not come back to one.

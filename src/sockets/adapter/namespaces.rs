@@ -54,7 +54,11 @@ pub(crate) struct Adapters {
     /// The number of namespaces of patterns.
     of_patterns: AtomicUsize,
     peers: OnceLock<Arc<Peers>>,
+    marks: OnceLock<MarkSink>,
 }
+
+/// Told of each mark of another node.
+type MarkSink = Box<dyn Fn(u64) + Send + Sync>;
 
 impl Adapters {
     pub(crate) fn get(&self, namespace: &str) -> Option<Arc<Adapter>> {
@@ -66,6 +70,18 @@ impl Adapters {
         if let Some(peers) = peers {
             // Called once, when the server is built.
             let _ = self.peers.set(peers);
+        }
+    }
+
+    /// Tells marks of other nodes from now on. Called once, when the server is built.
+    pub(crate) fn tell_marks(&self, sink: impl Fn(u64) + Send + Sync + 'static) {
+        let _ = self.marks.set(Box::new(sink));
+    }
+
+    /// A mark of another node has come.
+    pub(crate) fn heard_mark(&self, mark: u64) {
+        if let Some(tell) = self.marks.get() {
+            tell(mark);
         }
     }
 

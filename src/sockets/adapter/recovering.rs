@@ -10,6 +10,7 @@ mod bringing;
 mod coming_back;
 mod in_redis;
 mod ledger;
+mod moving;
 mod replay;
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use socketioxide_core::{
     Sid, Str, Value,
     adapter::{BroadcastFlags, BroadcastOptions, Room},
@@ -28,14 +29,17 @@ use tokio::sync::Notify;
 use super::{Adapter, delivery::Delivered, turns::Turns};
 use crate::{
     recovery::{
-        Entry, History, LogBounds, Offsets, Pid, Position, Scope, ends_with_text, with_offset,
+        Entry, EventId, History, LogBounds, Offsets, Pid, Position, Scope, ends_with_text,
+        with_offset,
     },
     sockets::{kept::KeptSession, node::Recovery, record::SocketRecord, roaming::Roaming},
 };
 pub(crate) use bringing::Return;
 pub(crate) use coming_back::Claim;
+use coming_back::From;
 pub(super) use ledger::Ledger;
-use ledger::Session;
+use ledger::{Heir, Session};
+pub(crate) use moving::{Lent, Stays};
 
 /// How long after its token's end a session is still kept, as a connected socket has this time to
 /// bring a new one.
@@ -46,6 +50,8 @@ pub(super) struct Recovering {
     node: Arc<Recovery>,
     offsets: Offsets,
     ledger: Mutex<Ledger>,
+    /// Shared by the events that are published and not delivered yet.
+    under_way: RwLock<()>,
     /// Told when a session is kept, or has ended.
     changed: Notify,
     /// Sessions are in Redis, too, as the log is.
@@ -82,6 +88,7 @@ impl Recovering {
             node: node.clone(),
             offsets: if is_ordered { Offsets::InStream } else { Offsets::in_memory() },
             ledger: Mutex::new(ledger),
+            under_way: RwLock::new(()),
             changed: Notify::new(),
             roaming,
             turns: is_ordered.then(Arc::default),
@@ -97,11 +104,18 @@ impl Recovering {
         self.turns.as_ref()
     }
 
-    /// Puts an event into the log at a place. Returns it as clients get it.
-    fn log(&self, ledger: &mut Ledger, value: Value, scope: Scope, position: Position) -> Value {
+    /// Puts an event into the log at a place; it may have a name among all nodes. Returns it as
+    /// clients get it.
+    fn log(
+        &self,
+        ledger: &mut Ledger,
+        value: Value,
+        scope: Scope,
+        (position, id): (Position, Option<EventId>),
+    ) -> Value {
         // Every event is an array by now.
         let Some(value) = with_offset(&value, &self.offsets.write(position)) else { return value };
-        let entry = Entry { position, at: Instant::now(), value: value.clone(), scope };
+        let entry = Entry { position, at: Instant::now(), value: value.clone(), scope, id };
         let change = ledger.log.append(entry);
         let mut is_over = self.node.log_bytes.change(change);
         while is_over && let Some(freed) = ledger.log.forget_first() {
@@ -140,6 +154,7 @@ impl Adapter {
         recovering: &Recovering,
         value: Value,
         options: BroadcastOptions,
+        id: Option<EventId>,
     ) -> Delivered {
         let is_volatile = options.has_flag(BroadcastFlags::Volatile);
         let scope = if is_volatile { None } else { self.scope_of(&options) };
@@ -147,7 +162,7 @@ impl Adapter {
         let (value, place) = match scope {
             Some(scope) if recovering.turns.is_none() => {
                 let place = ledger.log.head().next();
-                (recovering.log(&mut ledger, value, scope, place), Some(place))
+                (recovering.log(&mut ledger, value, scope, (place, id)), Some(place))
             }
             _ => (recovering.marked(&ledger, value), None),
         };
@@ -184,18 +199,19 @@ impl Adapter {
                     return true;
                 }
                 let now = ledger.now();
-                Session::new(Pid::random(), History::new(now), now)
+                Session::new(recovering.node.new_pid(), History::new(now), now)
             }
             NewSession::Back(claim) => {
-                let (pid, from, first) = claim.begins();
+                let (pid, From { position, place, .. }, first) = claim.begins();
                 let (kept, _) = recovering.change_kept(ledger, |ledger| ledger.kept.take(&pid));
                 let Some(kept) = kept else { return false };
-                let KeptSession { history, turn, elsewhere, .. } = kept;
+                let KeptSession { history, turn, elsewhere, inherited, .. } = kept;
                 let rooms: Vec<Room> = history.rooms().cloned().collect();
                 self.members.write().join(sid, &rooms);
                 self.local.add_all(sid, rooms);
-                let session = Session::new(pid, history, from);
-                Session { has_come_back: true, turn, elsewhere, first, ..session }
+                let session = Session::new(pid, history, position);
+                let heir = inherited.map(|inherited| Box::new(Heir::new(inherited, place)));
+                Session { has_come_back: true, turn, elsewhere, first, heir, ..session }
             }
         };
         ledger.live.insert(session.pid.clone(), sid);
@@ -236,22 +252,27 @@ impl Adapter {
         let kept = record.zip(until);
         let is_kept = kept.is_some();
         if let Some((record, until)) = kept {
-            let Session { pid, history, turn, elsewhere, .. } = session;
+            let Session { pid, history, turn, elsewhere, heir, .. } = session;
+            let inherited = heir.map(|heir| heir.inherited);
             ledger.note(&pid);
-            let keep = |ledger: &mut Ledger| {
-                ledger.kept.keep(pid, KeptSession { record, history, until, turn, elsewhere });
-            };
-            let ((), mut is_over) = recovering.change_kept(ledger, keep);
-            while is_over {
-                let (ended, is_still) = recovering.change_kept(ledger, |it| it.kept.end_first());
-                is_over = is_still && ended.is_some();
-                self.are_kept_no_longer(ended);
-            }
+            let session = KeptSession { record, history, until, turn, elsewhere, inherited };
+            let keep = |ledger: &mut Ledger| ledger.kept.keep(pid, session);
+            let ((), is_over) = recovering.change_kept(ledger, keep);
+            self.end_kept_while(recovering, ledger, is_over);
         } else if let Some(roaming) = &recovering.roaming {
             roaming.ended(session.pid, session.turn);
         }
         recovering.changed.notify_waiters();
         is_kept
+    }
+
+    /// Ends kept sessions, the oldest first, while they take too much memory.
+    fn end_kept_while(&self, recovering: &Recovering, ledger: &mut Ledger, mut is_over: bool) {
+        while is_over {
+            let (ended, is_still) = recovering.change_kept(ledger, |it| it.kept.end_first());
+            is_over = is_still && ended.is_some();
+            self.are_kept_no_longer(ended);
+        }
     }
 
     /// Rooms of these sessions may be empty now.

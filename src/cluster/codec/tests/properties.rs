@@ -50,8 +50,16 @@ fn message() -> impl Strategy<Value = Message> {
     let rooms = || prop::collection::vec(room(), 0..3);
     let trace = (any::<u128>(), any::<u64>(), any::<bool>())
         .prop_map(|(trace, span, sampled)| TraceParent::new(trace, span, sampled));
-    let flags = (any::<bool>(), any::<Option<bool>>(), trace)
-        .prop_map(|(volatile, compress, trace)| Flags { volatile, compress, timeout: None, trace });
+    let number = any::<Option<u32>>().prop_map(|number| number.map(u64::from));
+    let flags = (any::<bool>(), any::<Option<bool>>(), trace, number).prop_map(
+        |(volatile, compress, trace, number)| Flags {
+            volatile,
+            compress,
+            timeout: None,
+            trace,
+            number,
+        },
+    );
     let description =
         (id(), rooms()).prop_map(|(id, rooms)| Description { id, rooms, ..Description::default() });
     let answer = prop_oneof![

@@ -214,7 +214,8 @@ impl Adapter {
         let Brought { shared: Shared { pid, record, history, upto, .. }, turn, .. } = brought;
         let until = recovering.end_of(&record).ok_or(NotRecovered::Unknown)?;
         let elsewhere = ledger.now().max(upto);
-        let session = KeptSession { record, history, until, turn, elsewhere };
+        let inherited = None;
+        let session = KeptSession { record, history, until, turn, elsewhere, inherited };
         let ((), is_over) =
             recovering.change_kept(ledger, |ledger| ledger.kept.keep(pid.clone(), session));
         if is_over {

@@ -15,7 +15,7 @@ use crate::{
     auth::Identity,
     cluster::peers::past::Page,
     edge::KillReason,
-    recovery::{Offsets, Pid, Position, Said},
+    recovery::{Inherited, Offsets, Pid, Place, Position, Said},
     sockets::record::SocketRecord,
     telemetry::meters::NotRecovered,
 };
@@ -30,12 +30,24 @@ const TAKEOVER: Duration = Duration::from_secs(2);
 pub(crate) struct Claim {
     adapter: Arc<Adapter>,
     pid: Pid,
-    from: Position,
+    from: From,
     /// Up to here what it has missed comes from Redis.
     until: Position,
     /// The beginning of that.
     first: Option<Page>,
     has_begun: bool,
+}
+
+/// The place from which a client goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct From {
+    /// What it has got of this log.
+    pub(super) heard: Position,
+    /// Nothing before this is missing.
+    pub(super) position: Position,
+    /// In what the session has inherited. `None`: the client has got something of this log, and so
+    /// all that came before it.
+    pub(super) place: Option<Place>,
 }
 
 /// A look for a session.
@@ -49,7 +61,11 @@ enum Found {
 }
 
 impl Claim {
-    pub(super) fn begins(mut self) -> (Pid, Position, Option<Page>) {
+    pub(super) fn of(&self) -> (&Pid, From) {
+        (&self.pid, self.from)
+    }
+
+    pub(super) fn begins(mut self) -> (Pid, From, Option<Page>) {
         self.has_begun = true;
         (self.pid.clone(), self.from, self.first.take())
     }
@@ -65,16 +81,17 @@ impl Drop for Claim {
 }
 
 impl Adapter {
-    /// Claims the session of a client that comes back by the connection `sid`, and returns it with
-    /// the socket as it was. If its old connection is still there, that is cut first.
+    /// Claims the session of a client that comes back by the connection `sid`, or to another node,
+    /// and returns it with the socket as it was. If its old connection is still there, that is cut
+    /// first. Without an identity nobody asks for it but the server itself.
     ///
     /// # Errors
     /// The reason why nothing is recovered.
     pub(crate) async fn claim(
         self: &Arc<Self>,
         back: &Return,
-        identity: &Identity,
-        sid: Sid,
+        identity: Option<&Identity>,
+        sid: Option<Sid>,
     ) -> Result<(Box<SocketRecord>, Claim), NotRecovered> {
         let claimed = self.look_for(back, identity, sid).await;
         if claimed.is_err() {
@@ -87,8 +104,8 @@ impl Adapter {
     async fn look_for(
         self: &Arc<Self>,
         back: &Return,
-        identity: &Identity,
-        sid: Sid,
+        identity: Option<&Identity>,
+        sid: Option<Sid>,
     ) -> Result<(Box<SocketRecord>, Claim), NotRecovered> {
         let Some(recovering) = &self.recovering else { return Err(NotRecovered::Unknown) };
         let mut deadline = tokio::time::Instant::now() + TAKEOVER;
@@ -97,7 +114,7 @@ impl Adapter {
         let mut brings = BRINGS;
         loop {
             // Its client has gone, and would only be in its own way when it comes the next time.
-            if !self.context().transports().is_there(sid) {
+            if sid.is_some_and(|sid| !self.context().transports().is_there(sid)) {
                 return Err(NotRecovered::Busy);
             }
             let mut changed = std::pin::pin!(recovering.changed.notified());
@@ -118,7 +135,8 @@ impl Adapter {
                     }
                 }
                 Found::Not(NotRecovered::Unknown)
-                    if let Some(roaming) = &recovering.roaming
+                    if let Some((roaming, identity)) =
+                        recovering.roaming.as_ref().zip(identity)
                         && brings > 0 =>
                 {
                     brings -= 1;
@@ -129,7 +147,7 @@ impl Adapter {
                     continue;
                 }
                 Found::Not(reason) => return Err(reason),
-                Found::Live(old) if old == sid => return Err(NotRecovered::Unknown),
+                Found::Live(old) if Some(old) == sid => return Err(NotRecovered::Unknown),
                 Found::Claimed => {}
                 Found::Live(old) => {
                     self.context().transports().kill(old, KillReason::TakenOver);
@@ -144,8 +162,8 @@ impl Adapter {
     /// Fetches the first of what its client has missed from Redis, if that is needed: before it is
     /// told that nothing is missing.
     async fn with_first_page(&self, mut claim: Claim) -> Result<Claim, NotRecovered> {
-        if claim.from < claim.until {
-            let page = self.page(claim.from).await;
+        if claim.from.position < claim.until {
+            let page = self.page(claim.from.position).await;
             claim.first = Some(page.map_err(not_read)?);
         }
         Ok(claim)
@@ -156,7 +174,7 @@ impl Adapter {
         recovering: &Recovering,
         ledger: &mut Ledger,
         back: &Return,
-        identity: &Identity,
+        identity: Option<&Identity>,
     ) -> Found {
         let Return { pid, offset } = back;
         let Some(session) = ledger.kept.find(pid, Instant::now()) else {
@@ -168,25 +186,44 @@ impl Adapter {
             };
             let owner = self.members.read().get(*sid).map(|member| member.described_by.clone());
             let owner = owner.and_then(|owner| owner.upgrade());
-            let may = owner.is_none_or(|owner| identity.may_continue(&owner.identity()));
+            let owner = owner.map(|owner| owner.identity());
+            let may = owner.is_none_or(|owner| identity.is_none_or(|it| it.may_continue(&owner)));
             return if may { Found::Live(*sid) } else { Found::Not(NotRecovered::OtherOwner) };
         };
-        if !identity.may_continue(&session.record.identity) {
+        if identity.is_some_and(|it| !it.may_continue(&session.record.identity)) {
             return Found::Not(NotRecovered::OtherOwner);
         }
-        let heard = match offset.as_deref().map(|offset| recovering.offsets.read(offset)) {
-            Some(Said::Here(position)) => position,
-            // It has received nothing in this session.
-            None | Some(Said::Elsewhere) => session.history.start(),
-            Some(Said::Nonsense) => return Found::Not(NotRecovered::BadOffset),
+        let start = session.history.start();
+        let inherited = session.inherited.as_ref();
+        let behind = |place: Place| Some((start, Some(place)));
+        let everything =
+            || inherited.map_or(Some(Place::default()), Inherited::start).and_then(behind);
+        let said = offset.as_deref().map(|offset| (offset, recovering.offsets.read(offset)));
+        let goes_on = match said {
+            _ if identity.is_none() => behind(Place::default()),
+            None => everything(),
+            Some((_, Said::Nonsense)) => return Found::Not(NotRecovered::BadOffset),
+            Some((_, Said::Here(heard))) if heard >= start => Some((heard, None)),
+            // It was here before it was at other nodes, or has received nothing in this session.
+            Some((offset, Said::Here(_) | Said::Elsewhere)) => {
+                match inherited.zip(Offsets::of_any_log(offset)) {
+                    Some((inherited, (log, heard))) => {
+                        inherited.behind(log, heard).and_then(behind)
+                    }
+                    None => everything(),
+                }
+            }
         };
-        let from = session.history.continues_from(heard);
+        let Some((heard, place)) = goes_on else { return Found::Not(NotRecovered::TooFarBehind) };
+        let position = session.history.continues_from(heard);
         let covers = match recovering.offsets {
-            Offsets::InMemory { .. } => ledger.log.covers(from),
+            // The server itself gives away what there is.
+            _ if identity.is_none() => true,
+            Offsets::InMemory { .. } => ledger.log.covers(position),
             // What this node has forgotten, or never had, may still be in Redis.
             Offsets::InStream => heard <= ledger.now(),
         };
-        if !covers || !session.history.knows(from) {
+        if !covers || !(identity.is_none() || session.history.knows(position)) {
             // The session stays: a connection that says something old may be served late.
             return Found::Not(NotRecovered::TooFarBehind);
         }
@@ -195,6 +232,7 @@ impl Adapter {
             Offsets::InMemory { .. } => Position::ZERO,
             Offsets::InStream => session.elsewhere.max(ledger.log.floor()),
         };
+        let from = From { heard, position, place };
         let record = Box::new(session.record.clone());
         ledger.kept.claim(pid);
         let (adapter, pid) = (self.clone(), pid.clone());

@@ -13,7 +13,7 @@ use super::{Adapter, Delivered, Ledger, Recovering};
 use crate::{
     cluster::message::{Flags, Message, Selection},
     edge::KillReason,
-    recovery::{Change, Position, Scope},
+    recovery::{Change, EventId, Position, Scope},
     sockets::{adapter::turns::Turns, roaming::Shared},
     telemetry::traceparent::TraceParent,
 };
@@ -110,14 +110,15 @@ impl Adapter {
         value: Value,
         options: BroadcastOptions,
         at: Option<Position>,
+        id: Option<EventId>,
     ) -> Delivered {
         let is_volatile = options.has_flag(BroadcastFlags::Volatile);
         let scope = if is_volatile { None } else { self.scope_of(&options) };
         let (Some(recovering), Some(scope)) = (&self.recovering, scope) else {
-            return self.deliver_here(value, options);
+            return self.deliver_here(value, options, id);
         };
         if recovering.turns.is_none() {
-            return self.deliver_here(value, options);
+            return self.deliver_here(value, options, id);
         }
         self.show_sent(&value, &options);
         let mut ledger = recovering.lock();
@@ -140,7 +141,7 @@ impl Adapter {
     ) -> Delivered {
         let at = at.filter(|at| ledger.reaches(*at));
         let value = match at {
-            Some(at) => recovering.log(ledger, value, scope, at),
+            Some(at) => recovering.log(ledger, value, scope, (at, None)),
             None => {
                 self.is_missed_by_who_is_away(recovering, ledger, &scope);
                 recovering.marked(ledger, value)

@@ -4,13 +4,20 @@
 //! In memory the log counts its events itself. In Redis each place comes with the message, and a
 //! session may have begun on another node: this node's log has nothing for it from before.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use socketioxide_core::{Sid, Str, adapter::Room};
 
 use crate::{
     cluster::peers::past::Page,
-    recovery::{Change, Changed, Changes, History, Log, LogBounds, Pid, Position, Scope},
+    recovery::{
+        Change, Changed, Changes, EventId, History, Inherited, Log, LogBounds, Pid, Place,
+        Position, Scope,
+    },
     sockets::{kept::Kept, roaming::Roaming},
 };
 
@@ -55,6 +62,24 @@ pub(super) struct Session {
     pub(super) noted: Instant,
     /// It has got an event of which it is not known whether it has a place in the log.
     pub(super) is_unsure: bool,
+    pub(super) heir: Option<Box<Heir>>,
+}
+
+/// A session that has inherited events of other nodes.
+pub(super) struct Heir {
+    pub(super) inherited: Inherited,
+    /// What is sent next.
+    pub(super) next: Place,
+    /// They may be in the log of this node, too.
+    pub(super) ids: HashSet<EventId>,
+}
+
+impl Heir {
+    /// Without a place the client has got all of it.
+    pub(super) fn new(inherited: Inherited, place: Option<Place>) -> Self {
+        let next = place.unwrap_or_else(|| inherited.end());
+        Self { ids: inherited.ids(), inherited, next }
+    }
 }
 
 impl Session {
@@ -69,6 +94,7 @@ impl Session {
             first: None,
             noted: Instant::now(),
             is_unsure: false,
+            heir: None,
         }
     }
 }

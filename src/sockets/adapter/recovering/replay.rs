@@ -3,9 +3,13 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use socketioxide_core::{Sid, packet::Packet};
+use socketioxide_core::{Sid, Value, packet::Packet};
 
-use super::{Adapter, Ledger, Recovering, in_redis::scope};
+use super::{
+    Adapter, Recovering,
+    in_redis::scope,
+    ledger::{Heir, Ledger},
+};
 use crate::{
     cluster::{
         codec::event_to_packet,
@@ -123,16 +127,36 @@ impl Adapter {
             return self.cannot_go_on(sid);
         }
         let (mut sent, mut bytes, mut is_all) = (0, 0, true);
-        for (looked_at, entry) in log.after(at).enumerate() {
-            if looked_at == LOOKED_AT || sent == SENT || bytes > BYTES {
-                is_all = false;
-                break;
+        let mut send = |value: &Value, size: usize, place: Option<Position>| {
+            (sent, bytes) = (sent + 1, bytes + size);
+            let packet = Packet::event(self.local.path().clone(), value.clone());
+            self.deliver_to_one(packet, sid, false, place);
+            sent < SENT && bytes <= BYTES
+        };
+        if let Some(Heir { inherited, next, .. }) = session.heir.as_deref_mut() {
+            while let Some(event) = inherited.next(next) {
+                if !send(&event.value, event.size(), None) {
+                    is_all = false;
+                    break;
+                }
             }
-            at = entry.position;
-            if session.history.gets(entry) {
-                (sent, bytes) = (sent + 1, bytes + entry.size());
-                let packet = Packet::event(self.local.path().clone(), entry.value.clone());
-                self.deliver_to_one(packet, sid, false, Some(entry.position));
+        }
+        if is_all {
+            let heir = session.heir.as_deref();
+            let has_come_before = |id| heir.is_some_and(|heir| heir.ids.contains(&id));
+            for (looked_at, entry) in log.after(at).enumerate() {
+                if looked_at == LOOKED_AT {
+                    is_all = false;
+                    break;
+                }
+                at = entry.position;
+                let is_missing =
+                    session.history.gets(entry) && !entry.id.is_some_and(has_come_before);
+                if is_missing && !send(&entry.value, entry.size(), Some(entry.position)) {
+                    // The next step finds out whether this was the last one.
+                    is_all = false;
+                    break;
+                }
             }
         }
         if session.has_come_back {
