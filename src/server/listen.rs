@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, future::Future, io, net::SocketAddr};
 
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
 use tokio_util::sync::CancellationToken;
 
 use super::{ServeError, Switchboard, workers::Workers};
@@ -52,7 +52,7 @@ impl Switchboard {
             lookup_host(address).await.map_err(ServeError::Address)?.collect();
         let named: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let failed = |source| ServeError::Bind { address: named.join(", "), source };
-        let listener = TcpListener::bind(&addresses[..]).await.map_err(&failed)?;
+        let listener = listen_on(&addresses).map_err(&failed)?;
         self.join().await?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Bound { server: self.clone(), listener, address, tls })
@@ -71,6 +71,35 @@ impl Switchboard {
             _ => Ok(None),
         }
     }
+}
+
+/// Connections that may wait to be accepted, as far as the system allows it. When a network is back
+/// all its clients come at once, and who finds no room tries again after a second only.
+const BACKLOG: u32 = 4096;
+
+/// Listens on the first of these addresses that can be bound.
+fn listen_on(addresses: &[SocketAddr]) -> io::Result<TcpListener> {
+    let mut failed = io::ErrorKind::AddrNotAvailable.into();
+    for address in addresses {
+        match listen_at(*address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A node that is started again finds its port free, whatever connections the last one had.
+    // Elsewhere the option would share the port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 impl Bound {
@@ -167,5 +196,36 @@ async fn pause_after(error: &io::Error) {
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
         tracing::error!(%error, "cannot accept a connection");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use test_kit::waiting::within;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn many_may_come_at_once() {
+        let listener = listen_on(&[([127, 0, 0, 1], 0).into()]).expect("a free port");
+        let address = listener.local_addr().expect("it listens");
+        let mut waiting = Vec::new();
+        // Nobody accepts them.
+        for _ in 0..600 {
+            let stream = within("room", TcpStream::connect(address)).await;
+            waiting.push(stream.expect("connected"));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_address_that_is_free_is_taken() {
+        let taken = listen_on(&[([127, 0, 0, 1], 0).into()]).expect("a free port");
+        let address = taken.local_addr().expect("it listens");
+        let free = ([127, 0, 0, 1], 0).into();
+        let other = listen_on(&[address, free]).expect("the second one");
+        assert_ne!(other.local_addr().expect("it listens"), address);
+        let error = listen_on(&[address]).expect_err("it is taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(listen_on(&[]).is_err());
     }
 }
