@@ -14,8 +14,10 @@ use bench_support::{
 
 use super::connect;
 
-/// How long memory is given to become free.
-const SETTLE: Duration = Duration::from_secs(4);
+/// How long a server is given to start.
+const SETTLE: Duration = Duration::from_secs(2);
+/// How long allocators take to give back what is free.
+const DECAY: Duration = Duration::from_secs(15);
 
 pub(crate) struct Kept {
     /// How many there are, if there may be so many.
@@ -48,7 +50,7 @@ impl Kept {
         let (server, mut fleet) = connect(spec, clients)?;
         let connected = server.rss()? as f64;
         (0..clients).for_each(|client| fleet.cut(client));
-        sleep(SETTLE);
+        sleep(DECAY);
         let each = |rss: f64| (rss - start) * 1024.0 / clients as f64;
         let others = vec![("connected", each(connected))];
         Ok(Figures { cost: each(server.rss()? as f64), unit: "bytes", others })
