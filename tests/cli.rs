@@ -261,3 +261,70 @@ fn a_rust_log_that_is_not_understood_is_a_warning() {
         assert!(!said(fine).contains("RUST_LOG"), "{fine}");
     }
 }
+
+#[test]
+fn a_token_that_is_taken_is_shown_with_what_it_allows() {
+    let env = [("SWITCHBOARD_AUTH__HS256_SECRET", SECRET)];
+    let made = switchboard(
+        &env,
+        &["token", "--user", "alice", "--rooms", "a,b", "--claim", "may_join=[\"t:*\"]"],
+    );
+    let token = text(&made.stdout).trim_end();
+    let output = switchboard(&env, &["token", "--check", token]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(said["user"], "alice");
+    assert_eq!(said["rooms"], serde_json::json!(["a", "b"]));
+    assert_eq!(said["may_join"], serde_json::json!(["t:*"]));
+    assert!(said["expires_at"].is_u64(), "{said}");
+    assert!(text(&output.stderr).starts_with("accepted: it expires in 3"), "{output:?}");
+}
+
+#[test]
+fn a_token_that_is_refused_is_told_why_with_code_1_and_no_secret() {
+    let env = [("SWITCHBOARD_AUTH__HS256_SECRET", SECRET)];
+    let other = [("SWITCHBOARD_AUTH__HS256_SECRET", "another secret of thirty-two bytes, too")];
+    let old = switchboard::auth::sign_hs256(
+        serde_json::json!({ "sub": "alice", "exp": 1 }).as_object().expect("claims"),
+        SECRET.as_bytes(),
+    );
+    let foreign = switchboard(&other, &["token", "--user", "alice"]);
+    let foreign = text(&foreign.stdout).trim_end().to_owned();
+    for (token, why) in [(&*old, "expired"), (&*foreign, "signature"), ("no.token", "unauthorized")]
+    {
+        let output = switchboard(&env, &["token", "--check", token]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(text(&output.stdout), "");
+        let said = text(&output.stderr);
+        assert!(said.starts_with("error: refused: unauthorized: ") && said.contains(why), "{said}");
+        assert!(!said.contains(SECRET) && !said.contains(token), "{said}");
+    }
+}
+
+#[test]
+fn a_token_is_not_judged_without_a_key_or_beside_other_flags() {
+    for args in [&["token", "--check", "a.b.c"][..], &["token", "--check", "a.b.c", "--user", "a"]]
+    {
+        let output = switchboard(&[], args);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert_eq!(text(&output.stdout), "");
+    }
+    let output = switchboard(&[], &["token"]);
+    assert!(text(&output.stderr).contains("--user"), "{output:?}");
+}
+
+#[test]
+fn a_configuration_file_to_begin_with_changes_nothing() {
+    let output = switchboard(&[], &["config", "--init"]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    let dir = std::env::temp_dir().join(format!("switchboard-init-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let file = dir.join("switchboard.toml");
+    std::fs::write(&file, &output.stdout).expect("written");
+    let with_file = switchboard(&[], &["config", "--config", file.to_str().expect("a path")]);
+    std::fs::remove_dir_all(&dir).expect("it is ours");
+    assert_eq!(with_file.status.code(), Some(0), "{with_file:?}");
+    assert_eq!(with_file.stdout, switchboard(&[], &["config"]).stdout);
+    let beside = switchboard(&[], &["config", "--init", "--listen", "127.0.0.1:1"]);
+    assert_eq!(beside.status.code(), Some(2), "it would say nothing of the address");
+}

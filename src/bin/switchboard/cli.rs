@@ -27,6 +27,9 @@ pub(crate) mod exit {
     pub(crate) const USAGE: u8 = 2;
 }
 
+/// A configuration file with every key in it, its meaning and its default, switched off.
+const SAMPLE: &str = include_str!("../../../switchboard.toml");
+
 /// The rest of the work.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -34,6 +37,8 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Emit one event.
     Emit(Box<emit::Emit>),
+    /// Say what a token is worth.
+    Check(Box<token::Check>),
     /// Nothing more: the answer can be written.
     Done(Answer),
 }
@@ -107,8 +112,13 @@ pub(crate) fn parse(
     let result = match cli.action {
         None => return serve(cli.serve, env),
         Some(Action::Serve(args)) => return serve(args, env),
+        Some(Action::Token(args)) if args.check.is_some() => match token::to_check(&args, env) {
+            Ok(check) => return Command::Check(Box::new(check)),
+            Err(refusal) => Err(refusal),
+        },
         Some(Action::Token(args)) => token::run(&args, env),
-        Some(Action::Config(args)) => show(args, env),
+        Some(Action::Config(args)) if args.init => Ok(Answer::data(SAMPLE)),
+        Some(Action::Config(args)) => show(args.config, env),
         Some(Action::Emit(args)) => match emit::prepare(args, env) {
             Ok(emit) => return Command::Emit(Box::new(emit)),
             Err(refusal) => Err(refusal),

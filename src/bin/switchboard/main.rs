@@ -16,6 +16,10 @@ fn main() -> ExitCode {
         cli::Command::Done(answer) => return answer.say(),
         cli::Command::Serve(args) => serve::run(*args),
         cli::Command::Emit(emit) => serve::emit(*emit),
+        cli::Command::Check(check) => match serve::check(&check) {
+            Ok(answer) => return answer.say(),
+            Err(failure) => Err(failure),
+        },
     };
     match ended {
         Ok(()) => ExitCode::from(cli::exit::FINE),

@@ -13,7 +13,7 @@ use switchboard::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    cli::{self, ServeArgs, emit::Emit},
+    cli::{self, Answer, ServeArgs, emit::Emit, token::Check},
     logs,
 };
 
@@ -61,6 +61,11 @@ pub(crate) fn emit(emit: Emit) -> Result<(), Failure> {
     }
     logs::start(&log);
     Ok(runtime()?.block_on(cli::emit::send(emit))?)
+}
+
+/// Says what a token is worth. The keys may have to be fetched.
+pub(crate) fn check(check: &Check) -> Result<Answer, Failure> {
+    Ok(runtime()?.block_on(cli::token::check(check)))
 }
 
 async fn serve(args: ServeArgs, level: logs::Level) -> Result<(), Failure> {

@@ -26,12 +26,21 @@ pub(super) struct Cli {
 pub(super) enum Action {
     /// Run the server (also without a command)
     Serve(ConfigArgs),
-    /// Write a signed token to standard output
+    /// Write a signed token to standard output, or say what one is worth
     Token(TokenArgs),
-    /// Write the effective configuration as TOML, secrets masked
-    Config(ConfigArgs),
+    /// Write the effective configuration as TOML, secrets masked, or a file to begin with
+    Config(ShowArgs),
     /// Emit an event through Redis, to any cluster of Switchboard or Node.js nodes
     Emit(EmitArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// Write a commented configuration file with every key and its default instead
+    #[arg(long, exclusive = true)]
+    pub(super) init: bool,
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
 }
 
 /// Where the configuration comes from. Flags win over the environment (`SWITCHBOARD_…`), which
@@ -106,9 +115,12 @@ fn file_and_env(file: Option<PathBuf>, env: Environment) -> Sources {
 
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
+    /// Say what this token is worth, and why; `-` reads it from standard input
+    #[arg(long, value_name = "TOKEN", conflicts_with_all = ["ttl", "rooms", "claims"])]
+    pub(super) check: Option<String>,
     /// The user's id
-    #[arg(long, value_name = "ID")]
-    pub(super) user: String,
+    #[arg(long, value_name = "ID", required_unless_present = "check", conflicts_with = "check")]
+    pub(super) user: Option<String>,
     /// How long the token is valid, such as 30s, 10m or 1h
     #[arg(long, value_name = "DURATION", default_value = "1h")]
     pub(super) ttl: String,
@@ -118,10 +130,10 @@ pub(super) struct TokenArgs {
     /// A further claim, such as plan='"pro"' or may_join='["team:*"]'; may be repeated
     #[arg(long = "claim", value_name = "KEY=JSON")]
     pub(super) claims: Vec<String>,
-    /// Configuration file (TOML) with the signing secret; also from SWITCHBOARD_CONFIG
+    /// Configuration file (TOML) with the keys; also from SWITCHBOARD_CONFIG
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Sign with the development secret, unless another is configured
+    /// Use the development secret, unless another is configured
     #[arg(long)]
     dev: bool,
 }
