@@ -99,6 +99,16 @@ describe("over Redis streams a client goes on", () => {
     assert.equal(await socketsOf(made.id), 1);
   });
 
+  it("as the only socket that its user may have", async (t) => {
+    const users = { users: { max_sockets: 1, over_limit: "reject" } };
+    const [a, b] = [await another(t, "one-a", users), await another(t, "one-b", users)];
+    const made = await client(t, a, { auth: { token: await token("solo") } });
+    for (const [to, how] of [[b, "half open"], [a, "reset"], [b, "half open"], [a, "half open"]]) {
+      await move(made, to, undefined, how);
+      isTheSame(made);
+    }
+  });
+
   it("when its node is killed, and leaves what the server has taken it out of meanwhile", async (t) => {
     const doomed = await another(t, "doomed");
     const made = await client(t, doomed);
