@@ -66,6 +66,14 @@ pub fn client(v3: bool, msgpack: bool, messages: &[Message<'_>]) -> usize {
     taken
 }
 
+/// Reads what stands beside a session in Redis.
+///
+/// # Panics
+/// If what is understood does not survive being written.
+pub fn shared_session(beside: &[u8]) {
+    crate::sockets::roaming::check_beside(beside);
+}
+
 /// Reads the payload of a CONNECT for a session to come back to, in a namespace whose log is in
 /// memory or in a stream of Redis. Returns whether the client names a place in that log.
 ///

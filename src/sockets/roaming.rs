@@ -24,6 +24,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{MutexGuard, Notify};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use record::check_beside;
 pub(crate) use record::{Foreign, Found, Shared};
 
 use crate::{

@@ -39,6 +39,17 @@ struct Beside {
     holder: Box<str>,
 }
 
+/// Reads what stands beside a session in Redis, as anybody who reaches Redis can write it, and checks
+/// that what is understood survives being written.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn check_beside(beside: &[u8]) {
+    let pid = Pid::random();
+    if let Some(shared) = Shared::read(beside, &pid) {
+        let written = shared.written_by(&shared.holder);
+        assert_eq!(Shared::read(&written, &pid), Some(shared), "a session changes on its way");
+    }
+}
+
 /// A session in Redis.
 #[derive(Debug)]
 pub(crate) enum Found {

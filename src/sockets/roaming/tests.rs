@@ -113,6 +113,19 @@ fn a_session_is_for_redis_what_it_is_here() {
     assert_eq!(large.to_session("b"), None);
 }
 
+proptest::proptest! {
+    /// Bytes that were a session, and then changed in one place.
+    #[test]
+    fn torn_sessions_are_read_or_not(at in 0..400usize, byte in proptest::num::u8::ANY) {
+        let session = shared(&Pid::random()).to_session("b").expect("it is small");
+        let mut beside = session.ours.and_then(|ours| ours.more).expect("ours");
+        let at = at % beside.len();
+        beside[at] = byte;
+        check_beside(&beside);
+        check_beside(&beside[..at]);
+    }
+}
+
 #[tokio::test]
 async fn many_changes_are_written_once_and_an_end_last() {
     let (kept, one, two) = (Arc::new(Kept::default()), Pid::random(), Pid::random());
