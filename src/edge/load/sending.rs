@@ -49,17 +49,21 @@ impl Load {
             if !state.has_room(size, bounds) || state.packets >= bounds.packets {
                 return Sent::Full;
             }
+            // Before the marker: the engine's task may take it at once, and looks for markers only if
+            // something waits here.
+            let had_outgoing = self.has_outgoing.swap(true, Ordering::SeqCst);
             if state.outgoing.way == Way::Behind {
                 let fence = state.outgoing.fence();
                 if !mark(fence) {
                     state.outgoing.passed(fence);
+                    self.has_outgoing.store(!state.outgoing.is_empty(), Ordering::SeqCst);
                     return Sent::ThroughEngine;
                 }
                 state.outgoing.way = Way::Direct;
             }
             state.waits(size, share);
             state.outgoing.append(frame);
-            has_come = !self.has_outgoing.swap(true, Ordering::SeqCst);
+            has_come = !had_outgoing;
             Sent::Appended
         });
         if has_come && !self.is_reader_awake.load(Ordering::SeqCst) {

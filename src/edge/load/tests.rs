@@ -128,3 +128,22 @@ async fn who_waits_for_room_is_told() {
     load.taken(Size { packets: 2, bytes: 2 });
     waiting.await.expect("ended");
 }
+
+/// The engine's task takes the marker as soon as it is there, and may run on another thread.
+#[test]
+fn something_waits_before_the_marker_of_its_fence_is_there() {
+    use crate::edge::{load::Sent, outgoing::Frame};
+
+    let (load, _) = load(80, KB * KB, 0);
+    load.open_outgoing(true);
+    let frame = Frame::text("2", &[]);
+    let sent = load.send(&frame, 1, false, |_| {
+        assert!(load.has_outgoing(), "the marker would pass unseen");
+        true
+    });
+    assert_eq!(sent, Sent::Appended);
+    let other = Load::default();
+    other.open_outgoing(true);
+    assert_eq!(other.send(&frame, 1, false, |_| false), Sent::ThroughEngine);
+    assert!(!other.has_outgoing(), "nothing waits then");
+}
