@@ -1,6 +1,7 @@
 //! The sockets of this node, and everything that is sent to sockets, here and on other nodes.
 
 pub mod adapter;
+pub(crate) mod asking;
 pub mod audience;
 pub(crate) mod door;
 pub mod emitter;
@@ -16,7 +17,8 @@ pub(crate) mod rooms;
 pub(crate) mod socket;
 pub(crate) mod watch;
 
+pub use asking::AskError;
 pub use audience::Audience;
 pub use record::SocketRecord;
 pub use rooms::IntoRooms;
-pub use socket::{AskError, Extensions, Socket};
+pub use socket::{Extensions, Socket};

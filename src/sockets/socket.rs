@@ -17,7 +17,6 @@ use std::{
     time::SystemTime,
 };
 
-pub use ask::AskError;
 use data::Data;
 pub(crate) use expiry::Expiry;
 pub use extensions::Extensions;

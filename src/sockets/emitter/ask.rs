@@ -15,7 +15,7 @@ use crate::{
     fault::{Code, Fault},
     id::NodeId,
     payload::{Payload, PayloadError},
-    sockets::socket::AskError,
+    sockets::asking::AskError,
 };
 
 /// How many clients are asked at a time.

@@ -11,7 +11,7 @@ use crate::{
     cluster::message::Description,
     id::SocketId,
     payload::{Payload, PayloadError},
-    sockets::{audience::Audience, rooms::IntoRooms, socket::AskError, watch::FOR_ADMINS},
+    sockets::{asking::AskError, audience::Audience, rooms::IntoRooms, watch::FOR_ADMINS},
 };
 
 /// A socket of any node, as `fetchSockets` of Socket.IO shows it, and a handle to it.
