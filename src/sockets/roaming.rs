@@ -49,6 +49,9 @@ const BETWEEN: Duration = Duration::from_millis(100);
 /// Sessions that are written at one time.
 const AT_ONCE: usize = 32;
 
+/// Longest wait for a session to be written that somebody waits for.
+const AT_ONCE_OR_LATER: Duration = Duration::from_secs(1);
+
 /// The time between two looks whether all is written.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -205,6 +208,29 @@ impl Roaming {
         }
     }
 
+    /// Writes a session as it is now, without waiting for others that have changed. `None` if there
+    /// is nothing to write.
+    ///
+    /// # Errors
+    /// If Redis does not answer soon. The session is written later then.
+    pub(crate) async fn write_now(
+        &self,
+        pid: &Pid,
+        current: impl Fn() -> Option<(Shared, u64)>,
+    ) -> Result<Option<Owned>, Unreachable> {
+        let write = async {
+            let _alone = self.alone(pid).await;
+            let Some((shared, turn)) = current() else { return Ok(None) };
+            // It has all changes that have been noted.
+            let waits = self.waiting.lock().remove(pid);
+            let mut noted = Noted { roaming: self, pid, waits };
+            let owned = self.write(&shared, turn).await?;
+            noted.waits = None;
+            Ok(Some(owned))
+        };
+        tokio::time::timeout(AT_ONCE_OR_LATER, write).await.unwrap_or(Err(Unreachable))
+    }
+
     /// Writes a session of this node.
     ///
     /// # Errors
@@ -270,6 +296,22 @@ impl Roaming {
                 tracing::debug!(holder, ?error, "the node with the session does not answer");
                 Released::Nothing
             }
+        }
+    }
+}
+
+/// A change that is noted again unless it is written.
+struct Noted<'a> {
+    roaming: &'a Roaming,
+    pid: &'a Pid,
+    waits: Option<Waits>,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        if let Some(waits) = self.waits.take() {
+            self.roaming.waiting.lock().entry(self.pid.clone()).or_insert(waits);
+            self.roaming.wake.notify_one();
         }
     }
 }

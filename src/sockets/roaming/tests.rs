@@ -168,6 +168,25 @@ async fn what_redis_does_not_take_is_written_later() {
 }
 
 #[tokio::test]
+async fn a_session_that_somebody_waits_for_is_written_at_once_or_later() {
+    let (kept, pid) = (Arc::new(Kept::default()), Pid::random());
+    let roaming = roaming(&kept);
+    let current = || Some((shared(&pid), 1));
+    roaming.touch("/", &pid);
+    assert_eq!(roaming.write_now(&pid, current).await, Ok(Some(Owned::Here)));
+    assert_eq!(kept.written.lock().len(), 1);
+    roaming.is_idle().await;
+    *kept.is_away.lock() = true;
+    roaming.touch("/", &pid);
+    assert_eq!(roaming.write_now(&pid, current).await, Err(Unreachable));
+    *kept.is_away.lock() = false;
+    let current = |_: &str, pid: &Pid| Some((shared(pid), 1));
+    roaming.write_some(&current, &nobody).await.expect("Redis is there");
+    assert_eq!(kept.written.lock().len(), 2);
+    assert_eq!(roaming.write_now(&pid, || None).await, Ok(None));
+}
+
+#[tokio::test]
 async fn who_is_overtaken_is_told() {
     let (kept, pid) = (Arc::new(Kept::default()), Pid::random());
     let roaming = roaming(&kept);

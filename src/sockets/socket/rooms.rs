@@ -8,7 +8,8 @@ use crate::{fault::Fault, names::rooms::AUTHENTICATED, sockets::rooms::IntoRooms
 
 impl Socket {
     /// Joins a room, or several at once. Emits of this node reach the socket from the first poll on.
-    /// Emits of other nodes reach it once this has ended, so tell the client afterwards.
+    /// Emits of other nodes reach it once this has ended, so tell the client afterwards. With recovery
+    /// over Redis streams the session in Redis has the room then, unless Redis does not answer.
     ///
     /// ```
     /// use switchboard::{Data, Fault, Gateway, Reply, Socket};
@@ -27,6 +28,7 @@ impl Socket {
         self.turn().await;
         self.join_here(&rooms)?;
         self.0.adapter.settled(&rooms).await;
+        self.0.adapter.written(self.0.sid).await;
         Ok(())
     }
 

@@ -14,7 +14,10 @@ use crate::{
     cluster::message::{Flags, Message, Selection},
     edge::KillReason,
     recovery::{Change, EventId, Position, Scope},
-    sockets::{adapter::turns::Turns, roaming::Shared},
+    sockets::{
+        adapter::turns::Turns,
+        roaming::{Owned, Shared},
+    },
     telemetry::traceparent::TraceParent,
 };
 
@@ -197,6 +200,18 @@ impl Adapter {
             if let Some(session) = ledger.sessions.get(&sid) {
                 ledger.note(&session.pid);
             }
+        }
+    }
+
+    /// Ends when the session of a socket is in Redis as it is now, or Redis takes too long.
+    pub(crate) async fn written(&self, sid: Sid) {
+        let Some(recovering) = &self.recovering else { return };
+        let Some(roaming) = &recovering.roaming else { return };
+        let pid = recovering.lock().sessions.get(&sid).map(|session| session.pid.clone());
+        let Some(pid) = pid else { return };
+        let write = roaming.write_now(&pid, || self.shared(&pid));
+        if let Ok(Some(Owned::Elsewhere)) = write.await {
+            self.has_lost(&pid);
         }
     }
 
