@@ -16,6 +16,7 @@ mod mount;
 mod no_admin_ui;
 mod observe;
 mod publisher;
+mod roaming;
 mod settings;
 mod workers;
 

@@ -1,0 +1,250 @@
+//! Puts the parts of a server together, in the order in which they need one another.
+
+use std::sync::{Arc, OnceLock, atomic::AtomicBool};
+
+use arc_swap::ArcSwap;
+use socketioxide::SocketIo;
+use tokio::sync::OnceCell;
+
+#[cfg(not(feature = "admin-ui"))]
+use super::super::no_admin_ui::{self as admin_ui, AdminUi};
+use super::{
+    super::{
+        Inner, Switchboard,
+        error::BuildError,
+        health,
+        join::{ClusterParts, NewClusterParts, relay},
+        roaming::{handover, roam},
+        settings::{edge_options, engine, secrets},
+    },
+    Builder, OnPresence,
+};
+#[cfg(feature = "admin-ui")]
+use crate::admin_ui::{self, AdminUi};
+use crate::{
+    cluster::peers::Peers,
+    config::Config,
+    edge::Edge,
+    gateway::{
+        Gateway,
+        entrance::{Entrance, Surroundings},
+        extract::App,
+        opening,
+    },
+    id::NodeId,
+    sockets::{
+        adapter::{Adapter, Adapters, Paths, State},
+        farewell,
+        node::Context,
+        socket::Expiry,
+    },
+    telemetry::traces::Tracer,
+    users::{Itself, PresenceSink},
+};
+
+impl Builder {
+    /// Builds the server. Nothing listens yet.
+    ///
+    /// ```
+    /// use switchboard::{Switchboard, config::Config, server::BuildError};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let mut config = Config::default();
+    /// config.engine.max_payload = 0;
+    /// let Err(BuildError::Config(broken)) = Switchboard::builder().config(config).build() else {
+    ///     panic!("clients could send nothing");
+    /// };
+    /// assert_eq!(broken[0].to_string(), "engine.max_payload: must be more than 0");
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Outside of a tokio runtime, if the gateways contradict each other, or if a setting cannot be
+    /// used: the rules are those of the configuration file.
+    pub fn build(mut self) -> Result<Switchboard, BuildError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(BuildError::NoRuntime);
+        }
+        let mut config = self.config;
+        let broken = config.broken_for_server();
+        if !broken.is_empty() {
+            return Err(BuildError::Config(broken));
+        }
+        config.admin_ui = self.admin_ui.unwrap_or(config.admin_ui);
+        let parser = self.parser.unwrap_or(config.engine.parser);
+        let node = config.node_id.as_deref().map_or_else(NodeId::random, NodeId::named);
+        #[cfg(feature = "otlp")]
+        let tracer = match self.tracer_provider {
+            Some(provider) => Ok(Tracer::foreign(&provider, &config.traces)),
+            None => Tracer::new(&config, &node),
+        };
+        #[cfg(not(feature = "otlp"))]
+        let tracer = Tracer::new(&config, &node);
+        let tracer = tracer.map_err(|error| BuildError::Traces(Box::new(error)))?;
+        let context = Context::new(node, parser, &config).traced(tracer).with_states(self.states);
+        let context = Arc::new(context);
+        check_handlers(&context, &self.gateways, |app| {
+            self.middlewares.iter().try_for_each(|it| it.check(app))?;
+            self.fallback.iter().try_for_each(|it| it.check(app))?;
+            self.allow_request.iter().try_for_each(|it| it.check(app))
+        })?;
+        let presence = self.on_presence.map(|handler| listen_to_presence(&context, handler));
+        let adapters = Arc::new(Adapters::default());
+        let counted = Arc::downgrade(&adapters);
+        let sockets = move || counted.upgrade().map_or(0, |adapters| adapters.socket_count());
+        let itself = Itself::new(context.node().clone(), Arc::new(sockets));
+        let new = NewClusterParts {
+            config: &config,
+            itself,
+            local: self.local,
+            presence,
+            adapters: &adapters,
+        };
+        let ClusterParts { peers, directory, redis, meeting } = ClusterParts::new(new)?;
+        adapters.set_peers(peers.clone());
+        let admin_ui = admin_ui(&config, &context, &adapters, &peers)?;
+        let mut hidden = admin_ui.as_ref().map(AdminUi::gateway);
+        let all = self.gateways.iter_mut().chain(&mut hidden);
+        let handlers = all.map(|gateway| gateway.take_server_side(&context)).collect();
+        let relay =
+            peers.as_ref().map(|peers| relay(peers, &adapters, &context, &config, handlers));
+        let mut paths = Paths::default();
+        self.gateways.iter().for_each(|gateway| paths.add(gateway.path()));
+        let paths = Arc::new(paths);
+        context.transports().count_unknown_namespaces({
+            let (adapters, paths) = (Arc::downgrade(&adapters), paths.clone());
+            move |name| {
+                paths.has(name)
+                    || adapters.upgrade().is_some_and(|adapters| adapters.get(name).is_some())
+            }
+        });
+        let state = State {
+            paths,
+            context: context.clone(),
+            adapters: adapters.clone(),
+            peers: peers.clone(),
+            farewell: farewell::namespace(),
+            hidden: admin_ui.is_some().then(|| config.admin_ui.namespace.as_str().into()),
+        };
+        let farewell = state.farewell.clone();
+        let (service, io) = engine(&config, parser).with_adapter::<Adapter>(state).build_svc();
+        farewell::open(&io, &farewell, &context);
+        let options = edge_options(&config, &context, meeting.as_ref())?;
+        let edge = Edge::new(options, service, context.transports().clone());
+        edge.set_starting(peers.is_some());
+        if let Some(handler) = self.allow_request {
+            edge.set_on_opening(opening::for_edge(&context, handler));
+        }
+
+        // Before the namespaces are made, which write their sessions.
+        if let Some(recovery) = context.recovery() {
+            roam(&config, recovery, &context, &adapters, redis.as_ref().map(|(it, _)| it), &edge);
+            context.tasks.spawn(adapters.clone().look_after_recovery(context.clone()));
+        }
+        let handover = handover(&config, &context, &adapters, peers.as_ref(), edge.hop());
+        let around = Surroundings {
+            handover: handover.clone(),
+            adapters: adapters.clone(),
+            directory: directory.clone(),
+            context: context.clone(),
+            expiry: config.auth.revalidate.then(|| Expiry::start(&context)),
+        };
+        for gateway in self.gateways {
+            let fallback = self.fallback.as_ref();
+            let mut gateway = gateway.build(&self.middlewares, &self.interceptors, fallback);
+            gateway.measure(context.meters());
+            add(&io, Entrance::new(gateway, around.clone()))?;
+        }
+        if let Some(hidden) = hidden {
+            // The namespace is not for users: none of their middlewares and interceptors sees it.
+            add(&io, Entrance::new(hidden.build(&[], &[], None), around))?;
+        }
+        let links = health::Links {
+            peers: peers.clone(),
+            commands: redis.as_ref().map(|(commands, _)| commands.clone()),
+        };
+        let health = health::routes(context.clone(), links, directory.clone());
+        let routes = health.clone().merge(self.routes.unwrap_or_default());
+        let api_keys = ArcSwap::from_pointee(config.admin.api_keys.clone());
+        let server = Arc::new(Inner {
+            config,
+            context,
+            adapters,
+            directory,
+            peers,
+            relay,
+            redis,
+            wait_for_redis: self.wait_for_redis,
+            joined: OnceCell::new(),
+            admin_ui,
+            io,
+            edge,
+            handover,
+            meeting,
+            health,
+            routes,
+            api_keys,
+            tls: self.tls.map(OnceLock::from).unwrap_or_default(),
+            is_mounted: AtomicBool::new(false),
+        });
+        server.context.set_server(Arc::downgrade(&server));
+        Ok(Switchboard(server))
+    }
+}
+
+/// Whether every handler finds what it asks for.
+fn check_handlers(
+    context: &Context,
+    gateways: &[Gateway],
+    of_all: impl FnOnce(App<'_>) -> Result<(), String>,
+) -> Result<(), BuildError> {
+    let app = App::new(context);
+    of_all(app).map_err(BuildError::State)?;
+    let problem = |gateway: &Gateway| {
+        let (path, reason) = (gateway.path().to_owned(), gateway.problem(app)?);
+        Some(BuildError::Gateway { path, reason })
+    };
+    gateways.iter().find_map(problem).map_or(Ok(()), Err)
+}
+
+fn admin_ui(
+    config: &Config,
+    context: &Arc<Context>,
+    adapters: &Arc<Adapters>,
+    peers: &Option<Arc<Peers>>,
+) -> Result<Option<AdminUi>, BuildError> {
+    if !config.admin_ui.enabled {
+        return Ok(None);
+    }
+    let secrets = secrets(config);
+    let new = admin_ui::New { config: &config.admin_ui, secrets, context, adapters, peers };
+    AdminUi::new(new).map(Some).map_err(BuildError::AdminUi)
+}
+
+fn add(io: &SocketIo<Adapter>, entrance: Entrance) -> Result<(), BuildError> {
+    let path = entrance.path().to_owned();
+    let refuse = |reason: String| Err(BuildError::Gateway { path: path.clone(), reason });
+    if !path.starts_with('/') {
+        return refuse("a namespace starts with a slash".into());
+    }
+    if path.contains('{') {
+        return io.dyn_ns(path.clone(), entrance).or_else(|error| refuse(error.to_string()));
+    }
+    if io.of(&path).is_some() {
+        return refuse("there is one already".into());
+    }
+    io.ns(path, entrance);
+    Ok(())
+}
+
+fn listen_to_presence(context: &Arc<Context>, handler: OnPresence) -> PresenceSink {
+    let sink = PresenceSink::default();
+    let (changes, stop) = (sink.clone(), context.stop.clone());
+    context.tasks.spawn(async move {
+        while let Some(change) = stop.run_until_cancelled(changes.next()).await {
+            handler(change).await;
+        }
+    });
+    sink
+}

@@ -1,0 +1,72 @@
+//! How sessions get to other nodes: by Redis where the log is there, and from node to node otherwise.
+
+use std::sync::Arc;
+
+use crate::{
+    cluster::{peers::Peers, sessions::RedisSessions},
+    config::{Config, WireProtocol},
+    edge::{Edge, Hop},
+    link::{client::Redis, target::Target},
+    sockets::{
+        adapter::{Adapter, Adapters},
+        handover::Handover,
+        node::{Context, Recovery},
+        roaming::Roaming,
+    },
+};
+
+/// Sessions are in Redis as well, where the log is.
+pub(super) fn roam(
+    config: &Config,
+    recovery: &Recovery,
+    context: &Arc<Context>,
+    adapters: &Arc<Adapters>,
+    redis: Option<&Redis>,
+    edge: &Edge<Adapter>,
+) {
+    let Some(redis) = redis.filter(|_| config.redis.protocol == WireProtocol::Streams) else {
+        return;
+    };
+    let (prefix, patience) = (&config.redis.session_prefix, config.redis.request_timeout);
+    let sessions = Arc::new(RedisSessions::new(redis.clone(), prefix, patience));
+    let (hop, node) = (edge.hop().cloned(), context.node().clone());
+    let roaming = Roaming::new(sessions, hop, node, recovery.max_disconnection);
+    recovery.set_roaming(roaming.clone());
+    if let Some(hop) = edge.hop() {
+        adapters.release_for(hop);
+    }
+    let (weak, stop) = (Arc::downgrade(adapters), context.stop.clone());
+    context.tasks.spawn(async move {
+        let current = |namespace: &str, pid: &_| weak.upgrade()?.shared(namespace, pid);
+        let lost = |namespace: &str, pid: &_| {
+            weak.upgrade().into_iter().for_each(|all| all.have_lost(namespace, pid));
+        };
+        stop.run_until_cancelled(roaming.write_all(current, lost)).await
+    });
+}
+
+/// Moves sessions between nodes that have no log in common. In a Redis Cluster the messages have no
+/// single order, so sessions stay.
+pub(super) fn handover(
+    config: &Config,
+    context: &Arc<Context>,
+    adapters: &Arc<Adapters>,
+    peers: Option<&Arc<Peers>>,
+    hop: Option<&Hop>,
+) -> Option<Arc<Handover>> {
+    let (recovery, peers, hop) = (context.recovery()?, peers?, hop?);
+    let target = config.redis.url.as_ref().map(|url| Target::parse(url, &config.redis.files()));
+    let is_cluster = target.is_some_and(|target| target.is_ok_and(|target| target.is_cluster()));
+    if config.redis.protocol == WireProtocol::Streams || is_cluster {
+        return None;
+    }
+    recovery.set_home(context.node().clone(), hop.clone());
+    let handover = Handover::start(hop, adapters, peers, context);
+    let weak = Arc::downgrade(&handover);
+    adapters.tell_marks(move |mark| {
+        if let Some(handover) = weak.upgrade() {
+            handover.heard(mark);
+        }
+    });
+    Some(handover)
+}
