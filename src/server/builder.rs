@@ -22,7 +22,7 @@ use crate::{
 
 type OnPresence = Box<dyn Fn(Presence) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// Describes a server; see [`Switchboard::builder`].
+/// Describes a server; see [`Switchboard::builder`](super::Switchboard::builder).
 ///
 /// ```
 /// use switchboard::{Authenticate, Gateway, Jwt, Switchboard, gateway::interceptor::Logging};
@@ -304,16 +304,17 @@ impl Builder {
     }
 
     /// Starts even if Redis cannot be reached yet, and joins the cluster when it can. Otherwise
-    /// [`Switchboard::bind`] fails.
+    /// [`Switchboard::bind`](super::Switchboard::bind) fails.
     pub fn wait_for_redis(mut self, wait: bool) -> Self {
         self.wait_for_redis = wait;
         self
     }
 
-    /// Speaks TLS by this configuration on the port of [`Switchboard::bind`], instead of by
-    /// `tls.cert_file` and `tls.key_file`. Its certificates are the program's to renew, by a resolver
-    /// of its own; [`Switchboard::reload`] does not touch them. Only HTTP/1.1 is agreed upon,
-    /// whatever it says: a websocket needs an upgrade.
+    /// Speaks TLS by this configuration on the port of
+    /// [`Switchboard::bind`](super::Switchboard::bind), instead of by `tls.cert_file` and
+    /// `tls.key_file`. Its certificates are the program's to renew, by a resolver of its own;
+    /// [`Switchboard::reload`](super::Switchboard::reload) does not touch them. Only HTTP/1.1 is
+    /// agreed upon, whatever it says: a websocket needs an upgrade.
     ///
     /// ```
     /// use switchboard::{Gateway, Switchboard, rustls};
