@@ -178,8 +178,10 @@ describe("what reaches another node", { concurrency: 2 }, () => {
     const session = await rawSession(nodes.n1);
     assert.equal((await session.post("40")).status, 200);
     await session.poll();
-    // However far it has come.
+    const taken = async () => (await hopsOf(nodes.n1)).switchboard_hop_taken_total;
+    const before = await taken();
     const { breakOff } = await breakablePoll(nodes.n2, session.sid);
+    await until("the poll has come to the node of its session", async () => (await taken()) > before);
     breakOff();
     await until("the session is gone", async () => (await session.post("2")).status === 400);
     assert.equal(sentOf(await hopsOf(nodes.n2), "abandoned", "poll"), 1);
