@@ -10,6 +10,7 @@ pub(crate) mod handover;
 pub(crate) mod kept;
 pub(crate) mod missed;
 pub(crate) mod node;
+pub(crate) mod one_at_a_time;
 pub mod record;
 pub(crate) mod relay;
 pub(crate) mod roaming;

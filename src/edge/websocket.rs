@@ -16,10 +16,11 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{
     frames,
+    options::EdgeOptions,
     probe::{self, Claim},
     refusal::Refusal,
     request,
-    router::{Edge, EdgeOptions},
+    router::Edge,
     stream::{Before, EdgeIo, Pace},
     transport::{Phase, Transport},
     upgraded::Connection,

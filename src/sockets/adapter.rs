@@ -260,11 +260,9 @@ impl Adapter {
         close_transport: bool,
     ) {
         self.cannot_recover(socket.id);
-        let Some(turns) = self.turns().filter(|turns| turns.are_taken()) else {
+        let Some(all_sent) = self.turns().and_then(|turns| turns.all_before()) else {
             return self.disconnect_now(socket, close_transport);
         };
-        let (reached, all_sent) = tokio::sync::oneshot::channel();
-        turns.then(move || _ = reached.send(()));
         let adapter = self.clone();
         tokio::spawn(async move {
             let _ = tokio::time::timeout(LAST_WORDS, all_sent).await;

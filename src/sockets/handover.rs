@@ -17,14 +17,12 @@
 mod lending;
 mod marks;
 mod questions;
-mod turns;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -37,19 +35,19 @@ use crate::{
             nodes::{NODES, Word},
         },
     },
-    edge::{Hop, Unanswered},
+    edge::Hop,
     id::NodeId,
     recovery::Pid,
     sockets::{
         adapter::{Adapter, Adapters, Return},
         node::Context,
+        one_at_a_time::OneAtATime,
     },
     telemetry::meters::NotRecovered,
 };
 use lending::Loans;
 use marks::Marks;
 use questions::{Lent, Loan, Move, Moved, Take};
-use turns::Turns;
 
 /// How long each question may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -83,7 +81,7 @@ pub(crate) struct Handover {
     context: Arc<Context>,
     loans: Loans,
     marks: Marks,
-    turns: Turns,
+    fetching: OneAtATime,
 }
 
 /// How an attempt to get a session from one node ended.
@@ -110,7 +108,7 @@ impl Handover {
             context: context.clone(),
             loans: Loans::default(),
             marks: Marks::default(),
-            turns: Turns::default(),
+            fetching: OneAtATime::default(),
         });
         handover.answer(questions::LEND, Self::lend);
         handover.answer(questions::MOVE, Self::moves);
@@ -123,20 +121,15 @@ impl Handover {
         name: &'static str,
         answerer: impl Fn(Arc<Self>, Q) -> Fut + Copy + Send + Sync + 'static,
     ) where
-        Q: DeserializeOwned + Send,
+        Q: DeserializeOwned + Send + 'static,
         A: Serialize,
         Fut: Future<Output = Option<A>> + Send,
     {
         // Weak, because the hop is held by what holds this.
         let weak = Arc::downgrade(self);
-        self.hop.answer(name, move |question| {
+        self.hop.answer_with(name, move |question| {
             let handover = weak.upgrade();
-            async move {
-                let question = rmp_serde::from_slice(&question).map_err(|_| Unanswered)?;
-                let answer = answerer(handover.ok_or(Unanswered)?, question).await;
-                let answer = rmp_serde::to_vec_named(&answer.ok_or(Unanswered)?);
-                answer.map(Bytes::from).map_err(|_| Unanswered)
-            }
+            async move { answerer(handover?, question).await }
         });
     }
 
@@ -162,7 +155,7 @@ impl Handover {
     ) -> Result<(), NotRecovered> {
         let recovery = self.context.recovery().ok_or(NotRecovered::Unknown)?;
         let home = recovery.home_of(&back.pid).ok_or(NotRecovered::Unknown)?;
-        let _turn = self.turns.wait(&back.pid).await;
+        let _turn = self.fetching.wait(&back.pid).await;
         if adapter.has_session(&back.pid) {
             // Another connection of the client has fetched it.
             return Ok(());
@@ -270,9 +263,8 @@ impl Handover {
         name: &str,
         question: &Q,
     ) -> Option<A> {
-        let question = rmp_serde::to_vec_named(question).ok()?;
-        match self.hop.ask(node, name, question.into(), PATIENCE).await {
-            Ok(answer) => rmp_serde::from_slice(&answer).ok(),
+        match self.hop.ask_for(node, name, question, PATIENCE).await {
+            Ok(answer) => Some(answer),
             Err(error) => {
                 tracing::debug!(node, question = name, %error, "no session from this node");
                 None
@@ -320,7 +312,7 @@ impl Handover {
             return Some(false);
         }
         let (adapter, known) = (self.adapters.get(&namespace)?, Pid::said(&pid)?);
-        let _turn = self.turns.wait(&known).await;
+        let _turn = self.fetching.wait(&known).await;
         let loan = Loan { namespace, pid, offset: None, identity: None };
         Some(matches!(self.fetch_from(&from, &adapter, &loan).await, Fetched::Here))
     }

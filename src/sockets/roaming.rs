@@ -18,11 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{MutexGuard, Notify};
+use tokio::sync::Notify;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use record::check_beside;
@@ -31,8 +30,9 @@ pub(crate) use record::{Foreign, Found, Shared};
 use crate::{
     cluster::sessions::{Put, Seen, Session, Sessions, Unreachable},
     edge::{Hop, HopError},
-    id::{NodeId, fnv1a},
+    id::NodeId,
     recovery::Pid,
+    sockets::one_at_a_time::{Alone, OneAtATime},
 };
 
 /// The question to a node to let a session go.
@@ -69,8 +69,7 @@ pub(crate) struct Roaming {
     wake: Notify,
     /// Sessions that are being written.
     under_way: AtomicUsize,
-    /// Held for the writing of a session, by a hash of its secret.
-    writing: [tokio::sync::Mutex<()>; 64],
+    writing: OneAtATime,
 }
 
 /// What has to be done about a session in Redis.
@@ -87,6 +86,20 @@ pub(crate) enum Owned {
     Here,
     /// A later owner has it.
     Elsewhere,
+}
+
+/// Asks a node to let a session go, see [`RELEASE`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Release {
+    namespace: String,
+    pid: String,
+}
+
+impl Release {
+    /// The namespace and the session. `None` if no server makes such a session.
+    pub(crate) fn session(self) -> Option<(String, Pid)> {
+        Some((self.namespace, Pid::said(&self.pid)?))
+    }
 }
 
 /// The answer of a node that is asked to let a session go.
@@ -107,8 +120,7 @@ impl Roaming {
         node: NodeId,
         keep: Duration,
     ) -> Arc<Self> {
-        let (waiting, wake, under_way) = Default::default();
-        let writing = std::array::from_fn(|_| tokio::sync::Mutex::default());
+        let (waiting, wake, under_way, writing) = Default::default();
         Arc::new(Self { sessions, hop, node, keep, waiting, wake, under_way, writing })
     }
 
@@ -279,18 +291,17 @@ impl Roaming {
 
     /// Nobody else writes this session as long as the result lives, so that nothing older is written
     /// last.
-    pub(crate) async fn alone(&self, pid: &Pid) -> MutexGuard<'_, ()> {
-        let place = fnv1a(pid.reveal().as_bytes()) % self.writing.len() as u64;
-        self.writing[usize::try_from(place).unwrap_or_default()].lock().await
+    pub(crate) async fn alone(&self, pid: &Pid) -> Alone<'_> {
+        self.writing.wait(pid).await
     }
 
     /// Has the node that holds a session let it go.
     pub(crate) async fn release(&self, holder: &str, namespace: &str, pid: &Pid) -> Released {
         let is_other = !holder.is_empty() && holder != self.node.as_str();
         let Some(hop) = self.hop.as_ref().filter(|_| is_other) else { return Released::Nothing };
-        let question = rmp_serde::to_vec(&(namespace, pid.reveal())).unwrap_or_default();
-        match hop.ask(holder, RELEASE, question.into(), PATIENCE).await {
-            Ok(answer) => rmp_serde::from_slice(&answer).unwrap_or(Released::Nothing),
+        let question = Release { namespace: namespace.into(), pid: pid.reveal().into() };
+        match hop.ask_for(holder, RELEASE, &question, PATIENCE).await {
+            Ok(released) => released,
             Err(HopError::Busy) => Released::Busy,
             Err(error) => {
                 tracing::debug!(holder, ?error, "the node with the session does not answer");
@@ -333,15 +344,4 @@ impl Insisting {
         }
         is_time_left
     }
-}
-
-/// Reads the question of another node: the namespace and the session.
-pub(crate) fn asked(question: &[u8]) -> Option<(String, Pid)> {
-    let (namespace, pid): (String, String) = rmp_serde::from_slice(question).ok()?;
-    Some((namespace, Pid::said(&pid)?))
-}
-
-/// Writes the answer for another node.
-pub(crate) fn answer(released: Released) -> Bytes {
-    rmp_serde::to_vec(&released).unwrap_or_default().into()
 }

@@ -8,7 +8,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Next, Peers, named};
+use super::{
+    Peers,
+    asking::{Next, named},
+};
 use crate::{
     cluster::{
         message::{Answer, Message, RequestId},

@@ -12,7 +12,7 @@ use std::{
 
 use rmpv::Value as Tree;
 
-use super::{FIRST, Peers};
+use super::{Peers, asking::FIRST};
 use crate::{
     cluster::{
         broker::Disconnected,

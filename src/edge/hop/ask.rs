@@ -11,6 +11,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use parking_lot::RwLock;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
@@ -128,6 +129,39 @@ impl Hop {
     {
         let answerer: Answerer = Arc::new(move |question| Box::pin(answerer(question)));
         self.0.answerers.by_name.write().insert(name, answerer);
+    }
+
+    /// Asks another node as [`ask`](Self::ask) does, in MessagePack.
+    pub(crate) async fn ask_for<A: DeserializeOwned>(
+        &self,
+        node: &str,
+        name: &str,
+        question: &impl Serialize,
+        patience: Duration,
+    ) -> Result<A, HopError> {
+        let question = rmp_serde::to_vec_named(question).map_err(|_| HopError::Broken)?;
+        let answer = self.ask(node, name, question.into(), patience).await?;
+        rmp_serde::from_slice(&answer).map_err(|_| HopError::Broken)
+    }
+
+    /// Answers the questions of this name from now on, in MessagePack. `None`: there is no answer.
+    pub(crate) fn answer_with<Q, A, Fut>(
+        &self,
+        name: &'static str,
+        answerer: impl Fn(Q) -> Fut + Clone + Send + Sync + 'static,
+    ) where
+        Q: DeserializeOwned + Send,
+        A: Serialize,
+        Fut: Future<Output = Option<A>> + Send,
+    {
+        self.answer(name, move |question| {
+            let answerer = answerer.clone();
+            async move {
+                let question = rmp_serde::from_slice(&question).map_err(|_| Unanswered)?;
+                let answer = answerer(question).await.ok_or(Unanswered)?;
+                rmp_serde::to_vec_named(&answer).map(Bytes::from).map_err(|_| Unanswered)
+            }
+        });
     }
 
     pub(super) fn question_target(&self, name: &str) -> String {

@@ -28,13 +28,13 @@ use crate::{
         message::{Message, Selection},
         peers::Peers,
     },
-    edge::{Hop, KillReason, Unanswered},
+    edge::{Hop, KillReason},
     fault::{Code, Fault},
     id::SocketId,
     recovery::Pid,
     sockets::{
         node::Context,
-        roaming::{self, Released, Shared},
+        roaming::{self, Release, Released, Shared},
     },
 };
 
@@ -164,17 +164,16 @@ impl Adapters {
     /// Lets sessions go when other nodes ask for them, from now on.
     pub(crate) fn release_for(self: &Arc<Self>, hop: &Hop) {
         let adapters = Arc::downgrade(self);
-        hop.answer(roaming::RELEASE, move |question| {
+        hop.answer_with(roaming::RELEASE, move |question: Release| {
             let adapters = adapters.clone();
             async move {
-                let (namespace, pid) = roaming::asked(&question).ok_or(Unanswered)?;
+                let (namespace, pid) = question.session()?;
                 let adapter = adapters.upgrade().and_then(|adapters| adapters.get(&namespace));
-                let released = match adapter {
+                match adapter {
                     // On a task of its own, so that it ends whatever becomes of the question.
-                    Some(adapter) => tokio::spawn(adapter.release(pid)).await,
-                    None => Ok(Released::Nothing),
-                };
-                Ok(roaming::answer(released.map_err(|_| Unanswered)?))
+                    Some(adapter) => tokio::spawn(adapter.release(pid)).await.ok(),
+                    None => Some(Released::Nothing),
+                }
             }
         });
     }

@@ -7,6 +7,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::recovery::Position;
 
@@ -54,9 +55,16 @@ impl Turns {
         act();
     }
 
-    /// Whether something waits.
-    pub(super) fn are_taken(&self) -> bool {
-        !self.queue.lock().turns.is_empty()
+    /// Ends when everything is done that waits now. `None` if nothing does.
+    pub(super) fn all_before(&self) -> Option<oneshot::Receiver<()>> {
+        let mut queue = self.queue.lock();
+        if queue.turns.is_empty() {
+            return None;
+        }
+        let (reached, all_before) = oneshot::channel();
+        let act: Act = Box::new(move |_| _ = reached.send(()));
+        queue.turns.push_back(Turn { act: Some(act), back: Some(None) });
+        Some(all_before)
     }
 
     /// This turn has come back. With a place it is done at once, for the log has to be in order;
@@ -129,16 +137,19 @@ mod tests {
         then("at once");
         let (one, two) = (turns.take(act(&done, "one")), turns.take(act(&done, "two")));
         then("leave");
+        let mut before_three = turns.all_before().expect("something waits");
         let three = turns.take(act(&done, "three"));
         turns.came_back(two, None);
         assert_eq!(done.lock().len(), 1, "the first is not back");
+        assert!(before_three.try_recv().is_err());
         turns.came_back(one, at(7));
+        assert_eq!(before_three.try_recv(), Ok(()));
         turns.came_back(three, at(9));
         turns.came_back(three, at(9));
         let expected =
             [("at once", None), ("one", at(7)), ("two", None), ("leave", None), ("three", at(9))];
         assert_eq!(*done.lock(), expected);
-        assert!(!turns.are_taken());
+        assert!(turns.all_before().is_none());
     }
 
     #[test]

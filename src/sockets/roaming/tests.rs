@@ -202,12 +202,15 @@ async fn who_is_overtaken_is_told() {
 #[test]
 fn the_question_for_a_session_reads_back() {
     let pid = Pid::random();
-    let question = rmp_serde::to_vec(&("/chat", pid.reveal())).expect("written");
+    let asked = |question: &[u8]| rmp_serde::from_slice(question).ok().and_then(Release::session);
+    let question = Release { namespace: "/chat".into(), pid: pid.reveal().into() };
+    let question = rmp_serde::to_vec_named(&question).expect("written");
     assert_eq!(asked(&question), Some(("/chat".to_owned(), pid)));
     for wrong in [&b""[..], b"nonsense", &rmp_serde::to_vec(&("/", "a b")).expect("written")] {
         assert_eq!(asked(wrong), None);
     }
     for released in [Released::Done, Released::Nothing, Released::Busy] {
-        assert_eq!(rmp_serde::from_slice::<Released>(&answer(released)).expect("read"), released);
+        let answer = rmp_serde::to_vec_named(&released).expect("written");
+        assert_eq!(rmp_serde::from_slice::<Released>(&answer).expect("read"), released);
     }
 }

@@ -58,7 +58,7 @@ impl Socket {
         payload: Payload,
         timeout: Duration,
     ) -> Result<Payload, AskError> {
-        self.turn().await;
+        self.0.adapter.turn().await;
         let start = Start::Here(&self.0.adapter);
         let me = Audience::nobody().socket(self.id());
         let sender = Sender { id: self.id(), sid: self.0.sid };

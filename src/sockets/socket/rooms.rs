@@ -25,19 +25,11 @@ impl Socket {
     /// it joins none of them then. Its own rooms do not count.
     pub async fn join(&self, rooms: impl IntoRooms) -> Result<(), Fault> {
         let rooms = rooms.into_rooms();
-        self.turn().await;
+        self.0.adapter.turn().await;
         self.join_here(&rooms)?;
         self.0.adapter.settled(&rooms).await;
         self.0.adapter.written(self.0.sid).await;
         Ok(())
-    }
-
-    /// Waits until what this node has sent before has been delivered, where that takes time.
-    pub(super) async fn turn(&self) {
-        let (in_turn, is_turn) = tokio::sync::oneshot::channel();
-        self.0.adapter.in_turn(move || _ = in_turn.send(()));
-        // It never fails: each turn comes.
-        let _ = is_turn.await;
     }
 
     fn join_here(&self, rooms: &[Room]) -> Result<(), Fault> {

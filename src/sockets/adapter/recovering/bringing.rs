@@ -218,10 +218,7 @@ impl Adapter {
         let session = KeptSession { record, history, until, turn, elsewhere, inherited };
         let ((), is_over) =
             recovering.change_kept(ledger, |ledger| ledger.kept.keep(pid.clone(), session));
-        if is_over {
-            let (ended, _) = recovering.change_kept(ledger, |ledger| ledger.kept.end_first());
-            self.are_kept_no_longer(ended);
-        }
+        self.end_kept_while(recovering, ledger, is_over);
         ledger.note(&pid);
         recovering.changed.notify_waiters();
         Ok(())
@@ -300,8 +297,7 @@ impl Adapter {
         let Some(recovering) = &self.recovering else { return };
         let mut ledger = recovering.lock();
         if let Some(sid) = ledger.live.get(pid).copied() {
-            ledger.sessions.remove(&sid);
-            ledger.live.remove(pid);
+            ledger.forget(sid);
             drop(ledger);
             self.context().transports().kill(sid, KillReason::TakenOver);
             return;

@@ -81,6 +81,14 @@ impl Adapter {
         peers.say_in_turn(self.namespace(), &say(to), Some(back));
     }
 
+    /// Ends when everything is delivered that this node has sent to Redis before.
+    pub(crate) async fn turn(&self) {
+        if let Some(all_sent) = self.turns().and_then(|turns| turns.all_before()) {
+            // It never fails: each turn comes.
+            let _ = all_sent.await;
+        }
+    }
+
     /// Does this behind what this node has sent to Redis and not got back yet.
     pub(crate) fn in_turn(&self, act: impl FnOnce() + Send + 'static) {
         match self.turns() {
@@ -264,8 +272,8 @@ impl Adapter {
         let refresh = roaming.refresh();
         let mut due = Vec::new();
         for session in ledger.sessions.values_mut() {
-            if session.noted.elapsed() >= refresh {
-                session.noted = std::time::Instant::now();
+            if session.refreshed.elapsed() >= refresh {
+                session.refreshed = std::time::Instant::now();
                 due.push(session.pid.clone());
             }
         }

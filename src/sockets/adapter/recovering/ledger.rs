@@ -58,8 +58,8 @@ pub(super) struct Session {
     pub(super) elsewhere: Position,
     /// The first of what its client has missed, if it comes from Redis.
     pub(super) first: Option<Page>,
-    /// It was written to Redis then, or noted for it.
-    pub(super) noted: Instant,
+    /// When it was last noted for Redis for no other reason than the time.
+    pub(super) refreshed: Instant,
     /// It has got an event of which it is not known whether it has a place in the log.
     pub(super) is_unsure: bool,
     pub(super) heir: Option<Box<Heir>>,
@@ -92,7 +92,7 @@ impl Session {
             turn: 1,
             elsewhere: Position::ZERO,
             first: None,
-            noted: Instant::now(),
+            refreshed: Instant::now(),
             is_unsure: false,
             heir: None,
         }
@@ -227,12 +227,18 @@ impl Ledger {
 
     /// Nobody comes back to the session of this socket, which is about to be disconnected.
     pub(in crate::sockets::adapter) fn end(&mut self, sid: Sid) {
-        if let Some(session) = self.sessions.remove(&sid) {
-            self.live.remove(&session.pid);
-            if let Some(roaming) = &self.roaming {
-                roaming.ended(session.pid, session.turn);
-            }
+        if let Some(session) = self.forget(sid)
+            && let Some(roaming) = &self.roaming
+        {
+            roaming.ended(session.pid, session.turn);
         }
+    }
+
+    /// The session of this socket is not this node's any more.
+    pub(super) fn forget(&mut self, sid: Sid) -> Option<Session> {
+        let session = self.sessions.remove(&sid)?;
+        self.live.remove(&session.pid);
+        Some(session)
     }
 
     /// This session has changed, and is written to Redis soon if sessions are there.

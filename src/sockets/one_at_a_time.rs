@@ -1,4 +1,4 @@
-//! One session is fetched by one task at a time, however many connections its client has opened.
+//! One task at a time works on a session, however many connections its client has opened.
 
 use std::collections::HashSet;
 
@@ -7,37 +7,38 @@ use tokio::sync::Notify;
 
 use crate::recovery::Pid;
 
+/// The sessions on which somebody works.
 #[derive(Default)]
-pub(super) struct Turns {
+pub(crate) struct OneAtATime {
     taken: Mutex<HashSet<Pid>>,
     freed: Notify,
 }
 
-/// Nobody else fetches this session while it lives.
-pub(super) struct Turn<'a> {
-    turns: &'a Turns,
+/// Nobody else works on this session while it lives.
+pub(crate) struct Alone<'a> {
+    all: &'a OneAtATime,
     pid: Pid,
 }
 
-impl Turns {
-    /// Waits for the turn to fetch a session.
-    pub(super) async fn wait(&self, pid: &Pid) -> Turn<'_> {
+impl OneAtATime {
+    /// Waits until nobody else works on a session.
+    pub(crate) async fn wait(&self, pid: &Pid) -> Alone<'_> {
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
             // Before the look, so that an end right after it is not missed.
             freed.as_mut().enable();
             if self.taken.lock().insert(pid.clone()) {
-                return Turn { turns: self, pid: pid.clone() };
+                return Alone { all: self, pid: pid.clone() };
             }
             freed.await;
         }
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Alone<'_> {
     fn drop(&mut self) {
-        self.turns.taken.lock().remove(&self.pid);
-        self.turns.freed.notify_waiters();
+        self.all.taken.lock().remove(&self.pid);
+        self.all.freed.notify_waiters();
     }
 }
 
@@ -49,7 +50,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_after_the_other() {
-        let (turns, pid) = (Turns::default(), Pid::random());
+        let (turns, pid) = (OneAtATime::default(), Pid::random());
         let first = turns.wait(&pid).await;
         let _other = turns.wait(&Pid::random()).await;
         let mut second = std::pin::pin!(turns.wait(&pid));
