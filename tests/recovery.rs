@@ -77,6 +77,19 @@ struct Client {
 }
 
 impl Client {
+    fn new(may_be_new: bool) -> Self {
+        Self {
+            websocket: None,
+            forgotten: Vec::new(),
+            id: String::new(),
+            pid: None,
+            offset: None,
+            got: Vec::new(),
+            may_be_new,
+            is_new: false,
+        }
+    }
+
     fn connect_payload(&self) -> String {
         let mut auth = json!({});
         if let Some(pid) = &self.pid {
@@ -175,16 +188,7 @@ async fn server() -> Server {
 
 /// Tells a story, and holds what the client has got against what was for it.
 async fn tell(server: &Server, steps: &[Step]) {
-    let mut client = Client {
-        websocket: None,
-        forgotten: Vec::new(),
-        id: String::new(),
-        pid: None,
-        offset: None,
-        got: Vec::new(),
-        may_be_new: false,
-        is_new: false,
-    };
+    let mut client = Client::new(false);
     client.connect(server).await;
     // Stories run side by side, each in rooms of its own.
     let room = |id: &str, number: u8| format!("{id}/{number}");
@@ -242,16 +246,7 @@ async fn tell(server: &Server, steps: &[Step]) {
 /// A story on three nodes: each connection goes to another one, and each event comes from another
 /// one. The rooms stay, for nodes have no common time in which a join comes before an event.
 async fn tell_to_a_cluster(servers: &[Server; 3], steps: &[(Step, usize)]) {
-    let mut client = Client {
-        websocket: None,
-        forgotten: Vec::new(),
-        id: String::new(),
-        pid: None,
-        offset: None,
-        got: Vec::new(),
-        may_be_new: steps.iter().any(|(step, _)| matches!(step, Step::Flicker)),
-        is_new: false,
-    };
+    let mut client = Client::new(steps.iter().any(|(step, _)| matches!(step, Step::Flicker)));
     client.connect(&servers[0]).await;
     let id = client.id.clone();
     let mut expected: [Vec<u64>; 3] = Default::default();
