@@ -8,7 +8,7 @@ import { io } from "socket.io-client";
 
 import { TRANSPORTS, ack, connected, disconnected } from "./support/clients.mjs";
 import { Cluster } from "./support/cluster.mjs";
-import { network } from "./support/proxies.mjs";
+import { cutOff, network } from "./support/proxies.mjs";
 import { redisFor } from "./support/redis.mjs";
 import { freePorts, serverFor } from "./support/server.mjs";
 import { SECRET, token } from "./support/tokens.mjs";
@@ -41,9 +41,7 @@ async function client(t, at, { transports = ["websocket"], auth = {} } = {}) {
 
 /** Loses the connection, and comes back to the node `to` after `meanwhile`. */
 async function move(made, to, meanwhile = () => {}, how = "reset") {
-  const gone = disconnected(made.socket);
-  made.way.cut(how);
-  await gone;
+  await cutOff(made.way, made.socket, how);
   await meanwhile();
   made.way.target = to.port;
   await connected(made.socket.connect());

@@ -8,7 +8,7 @@ import { io } from "socket.io-client";
 import * as msgpackParser from "socket.io-msgpack-parser";
 
 import { TRANSPORTS, ack, connected, disconnected } from "./support/clients.mjs";
-import { network } from "./support/proxies.mjs";
+import { cutOff, network } from "./support/proxies.mjs";
 import { RawSocket } from "./support/raw.mjs";
 import { redisFor } from "./support/redis.mjs";
 import { exampleForThisFile, freePorts, serverFor, serverForThisFile } from "./support/server.mjs";
@@ -56,10 +56,11 @@ async function client(t, server, { namespace = "", transports = ["websocket"], a
 
 /** Loses the connection, and does `meanwhile` before the client comes back. */
 async function away({ socket, way }, meanwhile = () => {}, how = "reset") {
-  const gone = disconnected(socket);
-  if (how === "by the client") socket.io.engine.close();
-  else way.cut(how);
-  await gone;
+  if (how === "by the client") {
+    const gone = disconnected(socket);
+    socket.io.engine.close();
+    await gone;
+  } else await cutOff(way, socket, how);
   await meanwhile();
   await connected(socket.connect());
 }

@@ -5,6 +5,9 @@ import { connect, createServer } from "node:net";
 import { pipeline } from "node:stream";
 import { setImmediate as turn } from "node:timers/promises";
 
+import { disconnected } from "./clients.mjs";
+import { until } from "./waiting.mjs";
+
 /** A proxy that listens, with the `url` for clients; `serve(client)` gets each new connection. */
 async function listening(t, serve) {
   const open = new Set();
@@ -133,6 +136,19 @@ export async function network(t, port, { delay = 0 } = {}) {
  * handle that is never closed and for which the process waits as it exits; so it is closed instead.
  */
 const reset = (socket) => (socket.writableEnded && !socket.writableFinished ? socket.destroy() : socket.resetAndDestroy());
+
+/**
+ * Cuts a client off, and waits until it has noticed. A client that polls may have no connection at the
+ * moment, and goes on by another one: then that is cut.
+ */
+export async function cutOff(way, socket, how) {
+  const gone = disconnected(socket);
+  await until("the client has lost its connection", () => {
+    way.cut(how);
+    return !socket.connected;
+  });
+  return gone;
+}
 
 /** The ways in which a connection ends, by name. */
 export const CUTS = {
