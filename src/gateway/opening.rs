@@ -1,14 +1,14 @@
 //! A client's first request, before there is a session: `allowRequest` of Node.js.
 
-use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
-use futures_util::FutureExt;
 use http::{HeaderMap, request::Parts};
 
 use super::{
     extract::{App, Context, FromContext},
     handler::{Handler, Returns},
     handshake::{OpeningRequest, Query},
+    running::survive,
 };
 use crate::{edge::OnOpening, fault::Fault, sockets::node};
 
@@ -122,10 +122,7 @@ pub(crate) fn for_edge(node: &Arc<node::Context>, handler: Arc<dyn Handler<Openi
         let (handler, node) = (handler.clone(), node.clone());
         Box::pin(async move {
             let asked = async { handler.call(Opening { node, request, peer }).await };
-            let answer = AssertUnwindSafe(asked).catch_unwind().await.unwrap_or_else(|_| {
-                tracing::error!("the handler of opening requests panicked, the client is refused");
-                Err(Fault::internal())
-            });
+            let answer = survive("the handler of opening requests", asked).await;
             answer.map_err(|fault| fault.message().to_owned())
         })
     })

@@ -104,7 +104,7 @@ impl Gateway {
 }
 
 /// Calls a handler. A panic is a fault, and the log names it by `what`.
-async fn survive<T>(
+pub(super) async fn survive<T>(
     what: &'static str,
     called: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, Fault> {
