@@ -70,7 +70,7 @@ fn bad_usage_ends_with_code_2_and_help_with_0() {
     assert_eq!(switchboard(&[], &["--nonsense"]).status.code(), Some(2));
     let help = switchboard(&[], &["--help"]);
     assert_eq!(help.status.code(), Some(0));
-    for command in ["serve", "token", "config", "emit"] {
+    for command in ["serve", "token", "config", "emit", "new"] {
         assert!(text(&help.stdout).contains(command), "{command}");
     }
 }

@@ -5,6 +5,7 @@
 
 mod args;
 pub(crate) mod emit;
+mod new;
 pub(crate) mod token;
 
 use std::{ffi::OsString, fmt::Write as _, process::ExitCode};
@@ -119,6 +120,7 @@ pub(crate) fn parse(
         Some(Action::Token(args)) => token::run(&args, env),
         Some(Action::Config(args)) if args.init => Ok(Answer::data(SAMPLE)),
         Some(Action::Config(args)) => show(args.config, env),
+        Some(Action::New(args)) => new::run(&args),
         Some(Action::Emit(args)) => match emit::prepare(args, env) {
             Ok(emit) => return Command::Emit(Box::new(emit)),
             Err(refusal) => Err(refusal),

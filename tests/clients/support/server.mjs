@@ -67,21 +67,26 @@ export async function runBinary(args, { config, env = {}, deadline = DEADLINE } 
 
 /** Starts the example of that name, with `env` added to its environment, whose file lies beside the binary as cargo puts it. */
 export async function startExample(name, env = {}) {
+  return startProgram(join(dirname(BIN), "examples", name), { env });
+}
+
+/** Starts a program that serves Socket.IO on the port `PORT` of its environment, to which `env` is added. */
+export async function startProgram(command, { args = [], env = {}, cwd } = {}) {
   return retryingBusyPorts(async () => {
     const [port] = await freePorts(1);
-    const server = new ServerProcess(join(dirname(BIN), "examples", name), [], { PORT: String(port), ...env }, port);
-    // An example promises no health route: any answer of the engine says that it listens.
+    const server = new ServerProcess(command, args, { PORT: String(port), ...env }, port, cwd);
+    // It promises no health route: any answer of the engine says that it listens.
     await server.ready(() => server.get("/socket.io/").then(() => true));
     return server;
   });
 }
 
 class ServerProcess {
-  constructor(command, args, env, port) {
+  constructor(command, args, env, port, cwd) {
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
     this.logs = "";
-    this.process = spawn(command, args, { env: { ...cleanEnvironment(), ...env }, stdio: ["ignore", "pipe", "pipe"] });
+    this.process = spawn(command, args, { cwd, env: { ...cleanEnvironment(), ...env }, stdio: ["ignore", "pipe", "pipe"] });
     running.add(this);
     started.push(this);
     this.process.stdout.on("data", (chunk) => (this.logs += chunk));

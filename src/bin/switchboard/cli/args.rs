@@ -32,6 +32,22 @@ pub(super) enum Action {
     Config(ShowArgs),
     /// Emit an event through Redis, to any cluster of Switchboard or Node.js nodes
     Emit(EmitArgs),
+    /// Write a project that uses the library
+    New(NewArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NewArgs {
+    /// Name of the package, and of the folder that is made here
+    #[arg(value_name = "NAME")]
+    pub(super) name: String,
+    /// Take the library from this checkout; without --path and --git from the one that this program
+    /// was built in
+    #[arg(long, value_name = "CHECKOUT", conflicts_with = "git")]
+    pub(super) path: Option<PathBuf>,
+    /// Take the library from this repository
+    #[arg(long, value_name = "URL")]
+    pub(super) git: Option<String>,
 }
 
 #[derive(Debug, Args)]
