@@ -26,7 +26,7 @@
 //!
 //! In the file a secret may also stand in a file of its own, named by `<key>_file`
 //! (`auth.hs256_secret_file`, `edge.secrets_file`, `admin.api_keys_file`, `admin_ui.password_file`,
-//! `redis.url_file`). Such a file holds one secret a line where the key takes several; blanks
+//! `redis.url_file`, `store.url_file`). Such a file holds one secret a line where the key takes several; blanks
 //! around them are ignored.
 
 #[cfg(feature = "config-file")]
@@ -74,9 +74,9 @@ pub use reload::Running;
 #[cfg(feature = "config-file")]
 pub use schema::{NOT_YET, RELOADED};
 pub use sections::{
-    Admin, AdminUi, AdminUiMode, Auth, AuthMode, Cookie, Drain, Edge, Engine, Legacy, Limits, Log,
-    LogFormat, LogLevel, OnMissed, OverLimit, Recovery, Redis, Rooms, SameSite, Subscribe, Tls,
-    Traces, Transport, Users, WireProtocol,
+    Admin, AdminUi, AdminUiMode, Auth, AuthMode, Cookie, Drain, Edge, Engine, Inbox, Legacy,
+    Limits, Log, LogFormat, LogLevel, OnMissed, OverLimit, Recovery, Redis, Rooms, SameSite, Store,
+    Subscribe, Tls, Traces, Transport, Users, WireProtocol,
 };
 pub use units::parse_duration;
 
@@ -135,6 +135,10 @@ pub struct Config {
     pub rooms: Rooms,
     /// The most that clients may use.
     pub limits: Limits,
+    /// The database for what outlives connections.
+    pub store: Store,
+    /// Messages that wait for users.
+    pub inbox: Inbox,
     /// How a node stops.
     pub drain: Drain,
     /// The administration API.
@@ -164,6 +168,8 @@ impl Default for Config {
             users: Users::default(),
             rooms: Rooms::default(),
             limits: Limits::default(),
+            store: Store::default(),
+            inbox: Inbox::default(),
             drain: Drain::default(),
             admin: Admin::default(),
             admin_ui: AdminUi::default(),

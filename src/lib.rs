@@ -59,6 +59,7 @@ mod secret;
 pub mod server;
 pub mod sockets;
 mod state;
+mod store;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;

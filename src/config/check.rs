@@ -1,6 +1,7 @@
 //! The rules between settings: each in one line, with the keys that it is about.
 
 mod admin_ui;
+mod store;
 
 pub(crate) use admin_ui::check_namespace;
 
@@ -96,6 +97,7 @@ impl Config {
         self.check_sizes(check);
         self.check_tls(check);
         self.check_traces(check, cfg!(feature = "otlp"));
+        self.check_store(check);
     }
 
     fn check_names(&self, check: &mut Check) {

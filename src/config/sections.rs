@@ -5,6 +5,7 @@ mod auth;
 mod cookie;
 mod engine;
 mod redis;
+mod store;
 mod traces;
 
 use std::{path::PathBuf, time::Duration};
@@ -21,6 +22,7 @@ pub use auth::{Auth, AuthMode};
 pub use cookie::{Cookie, SameSite};
 pub use engine::Legacy;
 pub use redis::{OnMissed, Redis, Subscribe, WireProtocol};
+pub use store::{Inbox, Store};
 pub use traces::Traces;
 
 const fn secs(n: u64) -> Duration {

@@ -1,4 +1,4 @@
-//! Durations (`"250ms"`, `"10s"`, `"2m"`, `"1h"`) and sizes (`"1MB"`, `"64KiB"`, or bytes).
+//! Durations (`"250ms"`, `"10s"`, `"2m"`, `"1h"`, `"30d"`) and sizes (`"1MB"`, `"64KiB"`, or bytes).
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ fn split(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// Reads a duration as the configuration writes it: `250ms`, `10s`, `2m`, `1h`.
+/// Reads a duration as the configuration writes it: `250ms`, `10s`, `2m`, `1h`, `30d`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,11 +26,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ => return Err(format!("`{text}` is not a duration such as 250ms, 10s, 2m or 1h")),
+        "d" => 24 * 3_600_000,
+        _ => return Err(format!("`{text}` is not a duration such as 250ms, 10s, 2m, 1h or 30d")),
     };
     let number: u64 = number
         .parse()
-        .map_err(|_| format!("`{text}` is not a duration such as 250ms, 10s, 2m or 1h"))?;
+        .map_err(|_| format!("`{text}` is not a duration such as 250ms, 10s, 2m, 1h or 30d"))?;
     number
         .checked_mul(millis_per_unit)
         // A century of milliseconds: more would overflow the clocks that deadlines are added to.
@@ -45,6 +46,7 @@ fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     match millis {
         0 => "0s".into(),
+        _ if millis.is_multiple_of(24 * 3_600_000) => format!("{}d", millis / (24 * 3_600_000)),
         _ if millis.is_multiple_of(3_600_000) => format!("{}h", millis / 3_600_000),
         _ if millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
         _ if millis.is_multiple_of(1_000) => format!("{}s", millis / 1_000),

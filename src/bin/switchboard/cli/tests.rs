@@ -64,14 +64,14 @@ fn every_flag_reaches_its_setting() {
 
 #[test]
 fn what_is_not_served_yet_is_refused_by_name() {
-    let Command::Done(refused) = run_in(&[("SWITCHBOARD_STORE__URL", "sqlite:x")], &["serve"])
+    let Command::Done(refused) = run_in(&[("SWITCHBOARD_OUTBOX__ENABLED", "true")], &["serve"])
     else {
         panic!("serves")
     };
     assert_eq!(
         refused.messages,
-        "error: store.url: not available yet (this version stores no messages) \
-         (SWITCHBOARD_STORE__URL)\n"
+        "error: outbox.enabled: not available yet (this version stores no messages of this kind) \
+         (SWITCHBOARD_OUTBOX__ENABLED)\n"
     );
 }
 

@@ -1,0 +1,74 @@
+//! The store: what is kept longer than any connection, and longer than a node lives.
+//!
+//! Each kind of thing has a seam of its own, a small trait with one suite of tests: `inbox` for
+//! messages to users. A database implements them: `sqlite` in a file of one node, `postgres` for
+//! several nodes. [`Stores`] has those of the configured database.
+//!
+//! A store keeps its own time. Whatever it is asked while it cannot be reached fails with
+//! [`StoreError`], at the latest after some seconds; it tries to get back by itself.
+
+pub(crate) mod inbox;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
+
+use std::sync::Arc;
+
+use inbox::InboxRules;
+pub(crate) use inbox::InboxStore;
+
+use crate::{
+    config::Config,
+    fault::{Code, Fault},
+};
+
+/// What the configured database keeps.
+#[derive(Clone)]
+pub(crate) struct Stores {
+    pub(crate) inbox: Arc<dyn InboxStore>,
+}
+
+/// The database cannot be used.
+pub(crate) type OpenError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Stores {
+    /// Opens the database of a configuration, if it has one.
+    pub(crate) fn open(config: &Config) -> Result<Option<Self>, OpenError> {
+        let Some(url) = &config.store.url else { return Ok(None) };
+        let rules = InboxRules {
+            ttl: config.inbox.ttl,
+            max_messages: config.inbox.max_messages,
+            max_bytes: config.inbox.max_bytes,
+        };
+        #[cfg(feature = "sqlite")]
+        if let Some(file) = url.expose().strip_prefix("sqlite:") {
+            let database = sqlite::Sqlite::open(file, config.store.migrate)?;
+            let inbox = Arc::new(sqlite::SqliteInbox::new(database, rules));
+            return Ok(Some(Self { inbox }));
+        }
+        let _ = (url, rules);
+        Err("this build does not have this kind of store".into())
+    }
+}
+
+/// The store did not do what it was asked. Whether it has done it nevertheless is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// It cannot be reached, or has no time.
+    #[error("the store cannot be reached: {0}")]
+    Unavailable(String),
+    /// It refuses, whatever the reason; asking again will not help.
+    #[error("the store refuses: {0}")]
+    Refused(String),
+}
+
+impl From<&StoreError> for Fault {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => {
+                Self::new(Code::Unavailable, "the store cannot be reached just now")
+            }
+            // The log has the reason.
+            StoreError::Refused(_) => Self::internal(),
+        }
+    }
+}
