@@ -3,12 +3,14 @@
 //!
 //! ```text
 //! listener ── counts, spans ── errors as JSON ── size ──┬── /metrics
-//!                                                       └── /api/v1 ── guard ── timeouts ── emit, users, rooms, nodes
+//!                                                       └── /api/v1 ── guard ──┬── timeouts ── emit, users, rooms, nodes
+//!                                                                              └── batch ── counts, spans ── these again
 //! ```
 //!
 //! The API does nothing that a program could not do through [`Switchboard`]: a handler here checks
 //! what was asked, calls it, and shows the answer.
 
+mod batch;
 mod body;
 mod bound;
 mod emit;
@@ -16,6 +18,7 @@ mod guard;
 mod listener;
 mod nodes;
 mod observe;
+mod once;
 mod openapi;
 mod problem;
 mod rooms;
@@ -24,7 +27,7 @@ mod users;
 use std::time::{Duration, SystemTime};
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::State,
     http::{StatusCode, header},
     middleware::{from_fn_with_state, map_response},
@@ -51,11 +54,34 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest time for a request that waits for clients: their longest timeout, and a little.
 const ACK_PATIENCE: Duration = Duration::from_millis(emit::MAX_ACK_TIMEOUT_MS + 5_000);
 
+/// Where the API is.
+const API: &str = "/api/v1";
+
 /// All routes. `exposed`: hosts other than this one can reach the port.
 fn router(server: Switchboard, exposed: bool) -> Router {
+    // In a batch the requests are counted as they are outside of one.
+    let in_a_batch = api().route("/batch", post(batch::in_a_batch));
+    let in_a_batch =
+        around(Router::new().nest(API, in_a_batch), &server).with_state(server.clone());
+    let api = api()
+        .route("/batch", post(batch::batch).layer(Extension(batch::Routes(in_a_batch))))
+        // Around the fallback, too: without a key nobody finds out which routes exist.
+        .layer(from_fn_with_state(Guard::new(server.clone(), exposed), guard::check));
+    let all = Router::new().route("/metrics", get(metrics)).nest(API, api);
+    around(all.layer(RequestBodyLimitLayer::new(MAX_BODY)), &server).with_state(server)
+}
+
+fn around(routes: Router<Switchboard>, server: &Switchboard) -> Router<Switchboard> {
+    routes
+        .layer(map_response(problem::as_json))
+        .layer(from_fn_with_state(server.clone(), observe::observe))
+}
+
+/// The API, without what stands before it.
+fn api() -> Router<Switchboard> {
     let timeout = |after| TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, after);
     let users = "/users/{id}";
-    let api = Router::new()
+    Router::new()
         .route("/users", get(users::list))
         // `online` may also be the name of a user.
         .route("/users/online", post(users::online).get(users::called_online))
@@ -70,15 +96,6 @@ fn router(server: Switchboard, exposed: bool) -> Router {
         .route_layer(timeout(PATIENCE))
         .route("/emit", post(emit::emit).layer(timeout(ACK_PATIENCE)))
         .fallback(async || StatusCode::NOT_FOUND)
-        // Around the fallback, too: without a key nobody finds out which routes exist.
-        .layer(from_fn_with_state(Guard::new(server.clone(), exposed), guard::check));
-    Router::new()
-        .route("/metrics", get(metrics))
-        .nest("/api/v1", api)
-        .layer(RequestBodyLimitLayer::new(MAX_BODY))
-        .layer(map_response(problem::as_json))
-        .layer(from_fn_with_state(server.clone(), observe::observe))
-        .with_state(server)
 }
 
 async fn metrics(State(server): State<Switchboard>) -> impl IntoResponse {

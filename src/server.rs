@@ -16,6 +16,8 @@ mod mount;
 mod no_admin_ui;
 mod observe;
 mod publisher;
+#[cfg(feature = "admin")]
+pub(crate) mod remembered;
 mod roaming;
 mod settings;
 mod workers;
@@ -112,6 +114,9 @@ struct Inner {
     routes: axum::Router,
     /// The keys that open the admin API.
     api_keys: ArcSwap<Secrets>,
+    /// The answers to requests of the admin API that carry a key.
+    #[cfg(feature = "admin")]
+    remembered: remembered::Remembered,
     /// The certificate: that of the program, or that of the configuration once a port is bound.
     tls: OnceLock<Tls>,
     /// It answers requests that it has not read itself, and joins its cluster for that.
@@ -345,6 +350,12 @@ impl Switchboard {
     /// The keys of the admin API, as of now.
     pub(crate) fn api_keys(&self) -> Arc<Secrets> {
         self.0.api_keys.load_full()
+    }
+
+    /// The answers to requests that carry a key.
+    #[cfg(feature = "admin")]
+    pub(crate) fn remembered(&self) -> &remembered::Remembered {
+        &self.0.remembered
     }
 
     pub(crate) fn context(&self) -> &Context {

@@ -159,6 +159,7 @@ async fn the_description_names_what_there_is() {
         "GET /api/v1/rooms/{room}",
         "GET /api/v1/users",
         "GET /api/v1/users/{id}",
+        "POST /api/v1/batch",
         "POST /api/v1/emit",
         "POST /api/v1/rooms/{room}/disconnect",
         "POST /api/v1/users/online",
@@ -170,7 +171,7 @@ async fn the_description_names_what_there_is() {
     let emit = &document["components"]["schemas"]["EmitRequest"];
     assert_eq!(emit["required"], json!(["event"]));
     assert_eq!(emit["additionalProperties"], json!(false), "{emit}");
-    assert_eq!(emit["properties"].as_object().unwrap().len(), 12);
+    assert_eq!(emit["properties"].as_object().unwrap().len(), 13);
     let problem = &document["components"]["schemas"]["Problem"]["properties"];
     assert_eq!(problem.as_object().unwrap().keys().collect::<Vec<_>>(), ["error"]);
     assert_eq!(document["components"]["securitySchemes"]["api_key"]["scheme"], json!("bearer"));

@@ -12,10 +12,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
 
-use super::{Done, Problem, body::Body, check_namespace, everywhere, main_namespace, missing};
+use super::{
+    Done, Problem, body::Body, check_namespace, everywhere, main_namespace, missing, once::once,
+};
 use crate::{
     payload::{Arguments, Payload},
-    server::Switchboard,
+    server::{
+        Switchboard,
+        remembered::{Digested, digest},
+    },
     sockets::emitter::Emitter,
 };
 
@@ -23,7 +28,7 @@ use crate::{
 pub(super) const MAX_ACK_TIMEOUT_MS: u64 = 60_000;
 
 /// An event and its audience. Several targets make one audience: no socket gets the event twice.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EmitRequest {
     /// The namespace of the sockets.
@@ -63,15 +68,23 @@ pub(super) struct EmitRequest {
     /// Waits for the acknowledgements of the clients.
     #[serde(default)]
     ack: Option<AckRequest>,
+    /// Names this emit: for five minutes the same key, on whichever node, is answered with the first
+    /// answer, and nothing is sent. 1 to 256 bytes. The keys belong to the cluster, not to an API key.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 256)]
+    idempotency_key: Option<String>,
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AckRequest {
     /// How long to wait, in milliseconds.
     #[schema(minimum = 1, maximum = 60_000)]
     timeout_ms: u64,
 }
+
+/// The longest idempotency key, in bytes.
+const MAX_KEY: usize = 256;
 
 /// The clients' answers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -120,6 +133,11 @@ impl EmitRequest {
             let message = format!("ack.timeout_ms: must be 1 to {MAX_ACK_TIMEOUT_MS}");
             return Err(Problem::bad_request(message));
         }
+        let is_key = |key: &String| (1..=MAX_KEY).contains(&key.len());
+        if !self.idempotency_key.as_ref().is_none_or(is_key) {
+            let message = format!("idempotency_key: must have 1 to {MAX_KEY} bytes");
+            return Err(Problem::bad_request(message));
+        }
         Ok(())
     }
 
@@ -138,6 +156,38 @@ impl EmitRequest {
         to = self.except_rooms.iter().fold(to, |to, room| to.except_room(room.clone()));
         if self.volatile { to.volatile() } else { to }
     }
+
+    /// The same for the same request, however its JSON is written.
+    fn digest(&self) -> Digested {
+        // Its objects are in the order of their keys. It cannot fail: it has just been read from JSON.
+        let json = serde_json::to_value(self).unwrap_or_default();
+        digest(json.to_string().as_bytes())
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE + Duration::from_millis(self.ack.as_ref().map_or(0, |ack| ack.timeout_ms))
+    }
+
+    async fn carry_out(self, server: &Switchboard) -> Result<Response, Problem> {
+        let audience = self.audience(server);
+        let (event, arguments) = (self.event, Arguments(self.args));
+        let Some(AckRequest { timeout_ms }) = self.ack else {
+            everywhere(server, || audience.emit(&event, &arguments)).await??;
+            return Ok((StatusCode::ACCEPTED, Json(Done {})).into_response());
+        };
+        let timeout = Duration::from_millis(timeout_ms);
+        let answered = audience.emit_with_ack(&event, &arguments, timeout).await?;
+        if !answered.cluster_asked {
+            return Err(Problem::unavailable(
+                "emitted, but the other nodes are not known, so acknowledgements may be missing",
+            ));
+        }
+        let missing_nodes = missing(&answered.missing_nodes, answered.missing_foreign);
+        let acks: Vec<_> = answered.acks.iter().map(first_argument).collect();
+        let received = acks.len();
+        Ok(Json(AckReply { acks, expected: answered.expected, received, missing_nodes })
+            .into_response())
+    }
 }
 
 /// Emits an event to sockets of the whole cluster.
@@ -145,34 +195,26 @@ impl EmitRequest {
     (status = 200, description = "With `ack`: the clients' answers", body = AckReply),
     (status = 202, description = "Emitted", body = Done),
     (status = 400, description = "Not understood, no target, or a reserved event", body = Problem),
+    (status = 409, description = "The idempotency key belongs to another emit, or its answer was too long to be kept",
+        body = Problem),
     (status = 413, description = "The body is too large", body = Problem),
     (status = 415, description = "The body is not JSON", body = Problem),
-    (status = 503, description = "Emitted on this node, but perhaps not on the others", body = Problem),
+    (status = 503, description = "Emitted on this node, but perhaps not on the others; or, with an idempotency key, it \
+        is not known whether this was done before, and nothing was sent now", body = Problem),
 ))]
 pub(super) async fn emit(
     State(server): State<Switchboard>,
-    Body(request): Body<EmitRequest>,
+    Body(mut request): Body<EmitRequest>,
 ) -> Result<Response, Problem> {
     request.check()?;
-    let audience = request.audience(&server);
-    let arguments = Arguments(request.args);
-    let Some(AckRequest { timeout_ms }) = request.ack else {
-        everywhere(&server, || audience.emit(&request.event, &arguments)).await??;
-        return Ok((StatusCode::ACCEPTED, Json(Done {})).into_response());
-    };
-    let timeout = Duration::from_millis(timeout_ms);
-    let answered = audience.emit_with_ack(&request.event, &arguments, timeout).await?;
-    if !answered.cluster_asked {
-        return Err(Problem::unavailable(
-            "emitted, but the other nodes are not known, so acknowledgements may be missing",
-        ));
-    }
-    let missing_nodes = missing(&answered.missing_nodes, answered.missing_foreign);
-    let acks: Vec<_> = answered.acks.iter().map(first_argument).collect();
-    let received = acks.len();
-    Ok(Json(AckReply { acks, expected: answered.expected, received, missing_nodes })
-        .into_response())
+    let Some(key) = request.idempotency_key.take() else { return request.carry_out(&server).await };
+    let (digest, patience) = (request.digest(), request.patience());
+    let at = server.clone();
+    once(&server, &key, digest, patience, async move { request.carry_out(&at).await }).await
 }
+
+/// For how long a repeated emit waits for the answer of the first, besides the time that clients have.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The argument as JSON, with null for anything that JSON cannot express.
 fn first_argument(ack: &Payload) -> Box<RawValue> {

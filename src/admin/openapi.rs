@@ -6,12 +6,13 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{emit, nodes, rooms, users};
+use super::{batch, emit, nodes, rooms, users};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Switchboard administration"),
     paths(
+        batch::batch,
         emit::emit,
         users::list,
         users::show,

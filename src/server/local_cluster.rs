@@ -42,6 +42,9 @@ pub(super) struct Local {
     pub(super) addresses: HashMap<String, Arc<str>>,
     /// Signs the session ids of all nodes.
     pub(super) secret: Option<Vec<u8>>,
+    /// The answers to requests that carry a key.
+    #[cfg(feature = "admin")]
+    pub(super) remembered: super::remembered::Table,
 }
 
 impl Addresses for LocalCluster {

@@ -8,6 +8,8 @@ use tokio::sync::OnceCell;
 
 #[cfg(not(feature = "admin-ui"))]
 use super::super::no_admin_ui::{self as admin_ui, AdminUi};
+#[cfg(feature = "admin")]
+use super::super::remembered::{InRedis, Remembered};
 use super::{
     super::{
         Inner, Switchboard,
@@ -94,6 +96,8 @@ impl Builder {
         let counted = Arc::downgrade(&adapters);
         let sockets = move || counted.upgrade().map_or(0, |adapters| adapters.socket_count());
         let itself = Itself::new(context.node().clone(), Arc::new(sockets));
+        #[cfg(feature = "admin")]
+        let table = self.local.as_ref().map(|local| local.0.lock().remembered.clone());
         let new = NewClusterParts {
             config: &config,
             itself,
@@ -167,6 +171,14 @@ impl Builder {
         let health = health::routes(context.clone(), links, directory.clone());
         let routes = health.clone().merge(self.routes.unwrap_or_default());
         let api_keys = ArcSwap::from_pointee(config.admin.api_keys.clone());
+        #[cfg(feature = "admin")]
+        let remembered = match &redis {
+            Some((redis, _)) => {
+                let (prefix, patience) = (&config.redis.key_prefix, config.redis.request_timeout);
+                Remembered::InRedis(InRedis::new(redis.clone(), prefix, patience))
+            }
+            None => Remembered::Here(table.unwrap_or_default()),
+        };
         let server = Arc::new(Inner {
             config,
             context,
@@ -185,6 +197,8 @@ impl Builder {
             health,
             routes,
             api_keys,
+            #[cfg(feature = "admin")]
+            remembered,
             tls: self.tls.map(OnceLock::from).unwrap_or_default(),
             is_mounted: AtomicBool::new(false),
         });

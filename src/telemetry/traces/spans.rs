@@ -257,6 +257,12 @@ impl Span {
         self.set(attributes);
     }
 
+    /// The span of the work that is under way, for a part of it that gets a task of its own.
+    #[cfg(feature = "admin")]
+    pub(crate) fn present(tracer: &Tracer) -> Self {
+        Self(tracer.0.is_some().then(Context::current))
+    }
+
     /// Does the work inside of the span, so that spans started by it belong to it.
     pub(crate) fn around<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         match &self.0 {
