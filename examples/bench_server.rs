@@ -76,7 +76,7 @@ fn gateway() -> Gateway {
             .intercept(Propagate),
         )
         .on("room:emit", async |Data(emit): Data<RoomEmit>| {
-            Reply::event(&emit.event, &emit.data).to_room(emit.room)
+            Reply::event(&emit.event, &emit.data).to(emit.room)
         })
         .on("user:emit", async |Data(emit): Data<UserEmit>| {
             Reply::event(&emit.event, &emit.data).to_user(emit.user_id)

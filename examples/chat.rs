@@ -100,7 +100,7 @@ async fn say(
         kept.next += 1;
         let message = Message { room: room.clone(), from, text, number };
         // While the room is locked, so that all hear the messages in the order of their numbers.
-        server.of("/").room(room).emit("said", &message)?;
+        server.of("/").to(room).emit("said", &message)?;
         kept.messages.push_back(message);
         if kept.messages.len() > KEPT {
             kept.messages.pop_front();

@@ -47,10 +47,10 @@ impl Request {
     fn of(&self, server: &Switchboard) -> Emitter {
         let mut emitter = server.of("/");
         if let Some(room) = &self.room {
-            emitter = emitter.room(room.clone());
+            emitter = emitter.to(room.clone());
         }
         if let Some(room) = &self.except {
-            emitter = emitter.except_room(room.clone());
+            emitter = emitter.except(room.clone());
         }
         emitter
     }

@@ -45,7 +45,7 @@ struct App {
 async fn order(State(app): State<App>, what: String) -> Result<String, StatusCode> {
     let number = app.orders.fetch_add(1, Ordering::Relaxed) + 1;
     let order = json!({ "number": number, "what": what });
-    let told = app.sockets.of("/").room("kitchen").emit("ordered", &order);
+    let told = app.sockets.of("/").to("kitchen").emit("ordered", &order);
     told.map_err(|_| StatusCode::BAD_REQUEST)?;
     Ok(number.to_string())
 }

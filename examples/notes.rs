@@ -14,13 +14,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             // to all tabs of the user, by `Propagate`; to the rest of the team; the acknowledgement
             (
                 Reply::event("note:added", &note),
-                Reply::event("note:news", &note).to_room("team"),
+                Reply::event("note:news", &note).to("team"),
                 Reply::ack(&true),
             )
         });
     let server = Switchboard::builder()
-        .middleware(Authenticate::required(Jwt::hs256("a secret of at least 32 bytes, please")))
-        .intercept(Propagate)
+        .global_middleware(Authenticate::required(Jwt::hs256(
+            "a secret of at least 32 bytes, please",
+        )))
+        .global_interceptor(Propagate)
         .gateway(notes)
         .build()?;
     let bound = server.bind("127.0.0.1:3000").await?;

@@ -27,16 +27,20 @@ const SIGNED: usize = 32;
 /// The public id of a socket, `socket.id` in the client: 20 url-safe characters. Each namespace and
 /// each CONNECT has a new one.
 ///
-/// The last four characters follow from the first sixteen, so that the name of an ordinary room is
-/// not mistaken for an id. Anybody can make an id up: it is a name and no proof of anything.
+/// The last four characters of an id of ours follow from the first sixteen, so that the name of an
+/// ordinary room is not mistaken for an id. Sockets of Node.js servers have ids without that. Anybody
+/// can make an id up: it is a name and no proof of anything.
 ///
 /// A client of version 2 does not hear its id from the server. It calls itself by the id of its
-/// connection; see [`Emitter::socket_known_as`](crate::sockets::emitter::Emitter::socket_known_as).
+/// connection; see [`Emitter::to_known_as`](crate::sockets::emitter::Emitter::to_known_as).
 ///
 /// ```
 /// use switchboard::id::SocketId;
 ///
+/// let id: SocketId = "WE593V5owfuuoPohQduk".parse()?;
+/// assert_eq!(id.to_string(), "WE593V5owfuuoPohQduk");
 /// assert!("lobby".parse::<SocketId>().is_err());
+/// # Ok::<_, switchboard::id::NotASocketId>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId([u8; LENGTH]);
@@ -50,10 +54,14 @@ impl SocketId {
     /// The id of a socket of version 2, whose client calls itself by the id of its connection.
     /// Every node derives the same one, and nobody can derive the connection's id from it.
     pub(crate) fn of_connection(sid: Sid, namespace: &str) -> Self {
+        Self::derived(sid.as_str(), namespace)
+    }
+
+    fn derived(from: &str, namespace: &str) -> Self {
         const PURPOSE: &[u8] = b"switchboard socket id\0";
         let hash = Sha256::new()
             .chain_update(PURPOSE)
-            .chain_update(sid.as_str())
+            .chain_update(from)
             .chain_update(namespace)
             .finalize();
         let mut chosen = [0; CHOSEN_BYTES];
@@ -88,6 +96,21 @@ impl SocketId {
         id.iter().all(is_plain).then_some(Self(id))
     }
 
+    /// The id of a socket of any server. A text of another form, as a Node.js server has it for a
+    /// client of version 2, becomes an id that follows from it.
+    pub(crate) fn of_any(text: &str) -> Self {
+        Self::named(text).unwrap_or_else(|| Self::derived(text, ""))
+    }
+
+    /// The id that a text is, if only a socket of ours can have it.
+    pub(crate) fn of_ours(text: &str) -> Option<Self> {
+        let id = Self::named(text)?;
+        let mut bytes = [0; CHOSEN_BYTES + 3];
+        BASE64.decode_slice(text, &mut bytes).ok()?;
+        let (chosen, checked) = bytes.split_first_chunk()?;
+        (check(chosen) == *checked).then_some(id)
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         // Characters of base64 by construction.
@@ -109,7 +132,13 @@ pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     })
 }
 
-/// A text is not the id of a socket of ours.
+/// A text is no id of a socket: it has not 20 url-safe characters.
+///
+/// ```
+/// use switchboard::id::{NotASocketId, SocketId};
+///
+/// assert_eq!("lobby".parse::<SocketId>(), Err(NotASocketId));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the id of a socket")]
 pub struct NotASocketId;
@@ -118,14 +147,7 @@ impl FromStr for SocketId {
     type Err = NotASocketId;
 
     fn from_str(text: &str) -> Result<Self, NotASocketId> {
-        let mut bytes = [0; CHOSEN_BYTES + 3];
-        if text.len() != LENGTH || BASE64.decode_slice(text, &mut bytes).is_err() {
-            return Err(NotASocketId);
-        }
-        let mut chosen = [0; CHOSEN_BYTES];
-        chosen.copy_from_slice(&bytes[..CHOSEN_BYTES]);
-        let id = Self::of(chosen);
-        if id.as_str() == text { Ok(id) } else { Err(NotASocketId) }
+        Self::named(text).ok_or(NotASocketId)
     }
 }
 
@@ -164,7 +186,7 @@ impl Serialize for SocketId {
 impl<'de> Deserialize<'de> for SocketId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Self::named(&text).ok_or_else(|| de::Error::custom(NotASocketId))
+        text.parse().map_err(de::Error::custom)
     }
 }
 
@@ -234,6 +256,7 @@ mod tests {
         assert_eq!(id.as_str().len(), LENGTH);
         assert!(id.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'));
         assert_eq!(id.as_str().parse(), Ok(id));
+        assert_eq!(SocketId::of_ours(id.as_str()), Some(id));
         assert_ne!(SocketId::random(), id);
     }
 
@@ -249,12 +272,26 @@ mod tests {
             "general announcement",
             "\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}",
         ] {
-            assert_eq!(name.parse::<SocketId>(), Err(NotASocketId), "{name}");
+            assert_eq!(SocketId::of_ours(name), None, "{name}");
         }
         let id = SocketId::random().to_string();
         let changed = if id.starts_with('A') { "B" } else { "A" };
-        assert_eq!(format!("{changed}{}", &id[1..]).parse::<SocketId>(), Err(NotASocketId));
+        assert_eq!(SocketId::of_ours(&format!("{changed}{}", &id[1..])), None);
+        assert_eq!(SocketId::of_ours(&id[..16]), None);
         assert_eq!(id[..16].parse::<SocketId>(), Err(NotASocketId));
+    }
+
+    #[test]
+    fn a_socket_of_a_node_js_server_has_an_id_of_the_same_type() {
+        // As Node.js makes it, and as it calls a client of version 2 outside of `/`.
+        let (usual, old) = ("Xp3cxKGkUlkWnKDBAAAB", "/chat#Xp3cxKGkUlkWnKDBAAAB");
+        assert_eq!(SocketId::of_any(usual).as_str(), usual);
+        assert_eq!(usual.parse(), Ok(SocketId::of_any(usual)));
+        assert_eq!(SocketId::of_ours(usual), None);
+        assert_eq!(old.parse::<SocketId>(), Err(NotASocketId));
+        let derived = SocketId::of_any(old);
+        assert_eq!(derived, SocketId::of_any(old));
+        assert_ne!(derived, SocketId::of_any("/other#Xp3cxKGkUlkWnKDBAAAB"));
     }
 
     /// Nodes of different versions find each other's sockets by this id.

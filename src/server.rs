@@ -73,8 +73,8 @@ use crate::{
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// Switchboard::builder()
-///     .middleware(Authenticate::optional(Jwt::hs256("a secret of at least 32 bytes, please")))
-///     .intercept(Propagate)
+///     .global_middleware(Authenticate::optional(Jwt::hs256("a secret of at least 32 bytes, please")))
+///     .global_interceptor(Propagate)
 ///     .gateway(Gateway::new("/").on("note", async |Data(text): Data<String>| {
 ///         (Reply::event("note", &text), Reply::ack(&true))
 ///     }))
@@ -149,7 +149,7 @@ impl Switchboard {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let server = Switchboard::builder().gateway(Gateway::new("/chat")).build()?;
-    /// server.of("/chat").room("lobby").emit("said", "hello")?;
+    /// server.of("/chat").to("lobby").emit("said", "hello")?;
     /// # Ok(())
     /// # }
     /// ```
@@ -255,7 +255,7 @@ impl Switchboard {
         }
         self.reaching_all(|| {
             for namespace in namespaces {
-                self.of(&namespace).user(user).disconnect(false);
+                self.of(&namespace).to_user(user).disconnect(false);
             }
         })
         .await?;

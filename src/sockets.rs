@@ -16,6 +16,7 @@ pub(crate) mod relay;
 pub(crate) mod roaming;
 pub(crate) mod rooms;
 pub(crate) mod socket;
+pub(crate) mod target;
 pub(crate) mod watch;
 
 pub use asking::AskError;
@@ -23,3 +24,4 @@ pub use audience::Audience;
 pub use record::SocketRecord;
 pub use rooms::IntoRooms;
 pub use socket::{Extensions, Socket};
+pub use target::{IntoTargets, Target};

@@ -15,7 +15,7 @@
 //!         socket.join(room).await.map(|()| Reply::ack(&true))
 //!     })
 //!     .on("say", async |Data((room, text)): Data<(String, String)>| {
-//!         Reply::event("said", &text).to_room(room)
+//!         Reply::event("said", &text).to(room)
 //!     });
 //! let server = Server::start(Switchboard::builder().gateway(chat)).await;
 //! let ada = server.connect().await.expect("everybody may enter");

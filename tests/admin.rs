@@ -34,7 +34,7 @@ fn builder(configure: impl FnOnce(&mut Config)) -> Builder {
             socket.join(room).await.map(|()| Reply::ack(&true))
         },
     );
-    Switchboard::builder().config(config).middleware(by_name).gateway(gateway)
+    Switchboard::builder().config(config).global_middleware(by_name).gateway(gateway)
 }
 
 impl Scene {

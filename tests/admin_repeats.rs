@@ -19,7 +19,7 @@ fn builder(configure: impl FnOnce(&mut Config)) -> Builder {
     config.drain.spread = Duration::from_millis(50);
     configure(&mut config);
     let gateway = Gateway::new("/").on("marker", async || Reply::ack(&()));
-    Switchboard::builder().config(config).middleware(by_name).gateway(gateway)
+    Switchboard::builder().config(config).global_middleware(by_name).gateway(gateway)
 }
 
 /// Nodes that are one server, each with its administration.

@@ -31,7 +31,11 @@ fn builder(name: &str) -> Builder {
             Ok::<_, switchboard::Fault>(Reply::ack(&true))
         },
     );
-    Switchboard::builder().config(config).middleware(by_name).gateway(chat).admin_ui(admin_ui())
+    Switchboard::builder()
+        .config(config)
+        .global_middleware(by_name)
+        .gateway(chat)
+        .admin_ui(admin_ui())
 }
 
 async fn page(server: &Server) -> Client {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use support::{Client, Server, rooms, until, within};
-use switchboard::{Code, Switchboard, server::LocalCluster, sockets::AskError};
+use switchboard::{Code, Switchboard, id::SocketId, server::LocalCluster, sockets::AskError};
 
 async fn two_nodes() -> [Server; 2] {
     let local = LocalCluster::default();
@@ -16,6 +16,10 @@ async fn two_nodes() -> [Server; 2] {
         Server::start(builder).await
     };
     [node().await, node().await]
+}
+
+fn id_of(client: &Client) -> SocketId {
+    client.id.parse().expect("the id of a socket")
 }
 
 /// Waits for the next question, and gives the id of its acknowledgement.
@@ -29,7 +33,7 @@ async fn asked(client: &mut Client, event: &str) -> String {
 async fn each_answer_says_whose_it_is_and_who_is_silent_is_named() {
     let [one, two] = two_nodes().await;
     let (mut ada, mut bob, mut mute) = (one.client().await, two.client().await, two.client().await);
-    let ids = [ada.id.clone(), bob.id.clone(), mute.id.clone()];
+    let ids = [id_of(&ada), id_of(&bob), id_of(&mute)];
     let server = one.switchboard.clone();
     let asking = tokio::spawn(async move {
         let asked = server.of("/").ask("name?", &(), Duration::from_secs(2)).await?;
@@ -44,7 +48,7 @@ async fn each_answer_says_whose_it_is_and_who_is_silent_is_named() {
     let replied = within("the answers", asking).await.expect("no panic").expect("asked");
     let mut answers = replied.answers.clone();
     answers.sort_by(|a, b| a.1.cmp(&b.1));
-    let expected = [(ids[0].clone(), "ada".to_owned()), (ids[1].clone(), "bob".to_owned())];
+    let expected = [(ids[0], "ada".to_owned()), (ids[1], "bob".to_owned())];
     assert_eq!(answers, expected);
     assert!(matches!(&replied.silent[..], [(id, AskError::Timeout)] if *id == ids[2]));
     assert!(!replied.is_complete() && replied.missing_nodes.is_empty());
@@ -57,7 +61,7 @@ async fn answers_come_as_a_stream_and_whoever_leaves_is_gone() {
     let (mut ada, mut bob) = (two.client().await, one.client().await);
     let question = one.switchboard.of("/").ask("name?", &(), Duration::from_secs(600)).await;
     let mut replies = question.expect("asked");
-    let (ada_id, bob_id) = (ada.id.clone(), bob.id.clone());
+    let (ada_id, bob_id) = (id_of(&ada), id_of(&bob));
     let answering = tokio::spawn(async move {
         let id = asked(&mut ada, r#"["name?"]"#).await;
         ada.send(format!(r#"43{id}["ada",2]"#)).await;
@@ -90,12 +94,12 @@ async fn a_socket_of_another_node_is_a_handle() {
     let mut bob = two.client().await;
     let fetched = one.switchboard.of("/").fetch_sockets().await.expect("a link");
     let [remote] = &fetched.values[..] else { panic!("{fetched:?}") };
-    assert_eq!(remote.socket_id().map(|id| id.to_string()), Some(bob.id.clone()));
+    assert_eq!(remote.id.to_string(), bob.id);
     remote.emit("hello", &1).expect("encodable");
     assert_eq!(bob.hears("hello").await, 1);
     remote.join(["a", "b"]);
     let in_room = async |room: &str| {
-        let found = one.switchboard.of("/").room(room.to_owned()).fetch_sockets().await;
+        let found = one.switchboard.of("/").to(room.to_owned()).fetch_sockets().await;
         found.expect("a link").values.len()
     };
     until("bob has joined", async || in_room("a").await == 1 && in_room("b").await == 1).await;

@@ -19,7 +19,7 @@ async fn an_acknowledgement_that_a_handler_waits_for_comes_past_a_full_queue() {
     let asks = move |socket: Socket| {
         let server = server.get().expect("set").clone();
         async move {
-            let asked = server.of("/").socket(socket.id());
+            let asked = server.of("/").to(socket.id());
             let acks = asked.emit_with_ack("question", &(), DEADLINE / 2).await;
             Reply::ack(&acks.map_or(0, |acks| acks.acks.len()))
         }

@@ -33,7 +33,7 @@ struct Cluster {
 fn gateway() -> Gateway {
     rooms()
         .on("say", async |socket: Socket, Data(words): Data<Vec<String>>| {
-            socket.to().room(words[0].clone()).emit("said", &words[1])?;
+            socket.to(words[0].clone()).emit("said", &words[1])?;
             Ok::<_, switchboard::Fault>(Reply::ack(&true))
         })
         .on("note", async |Data(text): Data<String>| Reply::event("note", &text))
@@ -70,7 +70,8 @@ impl Cluster {
                 }
                 _ => builder.cluster(&local),
             };
-            let builder = builder.config(config).middleware(by_name).intercept(Propagate);
+            let builder =
+                builder.config(config).global_middleware(by_name).global_interceptor(Propagate);
             nodes.push(Server::start(build(builder.gateway(gateway()), number)).await);
         }
         Self { nodes, redis }
@@ -99,7 +100,7 @@ impl Cluster {
 /// Asks for an event that comes after everything sent to this client before, on a way that the
 /// emits of `node` take, too.
 async fn nothing_else(cluster: &Cluster, node: usize, client: &mut Client, event: &str) {
-    cluster.node(node).of("/").room(client.id.clone()).emit("fence", &()).unwrap();
+    cluster.node(node).of("/").to(client.id.clone()).emit("fence", &()).unwrap();
     within("the fence", client.hears("fence")).await;
     let heard = client.heard_before("marker").await;
     assert!(heard.iter().all(|(name, _)| name != event), "{event} came once more: {heard:?}");
@@ -116,9 +117,9 @@ async fn emits_reach_every_node_once(link: Link) {
 
     let from = cluster.node(1);
     from.of("/").emit("all", &1).unwrap();
-    from.of("/").user("ada").emit("user", &2).unwrap();
-    from.of("/").authenticated().emit("known", &3).unwrap();
-    from.of("/").room("lobby").user("bob").except_user("ada").emit("rooms", &4).unwrap();
+    from.of("/").to_user("ada").emit("user", &2).unwrap();
+    from.of("/").to_authenticated().emit("known", &3).unwrap();
+    from.of("/").to("lobby").to_user("bob").except_user("ada").emit("rooms", &4).unwrap();
     from.of("/").local().emit("local", &5).unwrap();
     for client in [&mut ada, &mut ada_too, &mut bob, &mut guest] {
         assert_eq!(within("all", client.hears("all")).await, json!(1));
@@ -177,7 +178,7 @@ async fn order_is_kept(link: Link) {
     let mut reader = cluster.client(1).await;
     reader.ask("join", json!("r")).await;
     for number in 0..2000 {
-        cluster.node(0).of("/").room("r").emit("n", &number).unwrap();
+        cluster.node(0).of("/").to("r").emit("n", &number).unwrap();
     }
     for number in 0..2000 {
         assert_eq!(within("n", reader.hears("n")).await, json!(number));
@@ -202,18 +203,18 @@ async fn sockets_are_moved_and_shown_across_nodes(link: Link) {
     let cluster = Cluster::of(2, link).await;
     let mut here = cluster.client_of(0, "ada").await;
     let mut there = cluster.client_of(1, "ada").await;
-    cluster.node(0).of("/").user("ada").join(["moved"]);
+    cluster.node(0).of("/").to_user("ada").join(["moved"]);
     let rooms = async || {
-        let sockets = cluster.node(1).of("/").room("moved").fetch_sockets().await.unwrap();
+        let sockets = cluster.node(1).of("/").to("moved").fetch_sockets().await.unwrap();
         assert_eq!((sockets.missing_nodes.len(), sockets.missing_foreign), (0, 0));
         sockets.values
     };
     until("both have joined", async || rooms().await.len() == 2).await;
     let mut sockets = rooms().await;
-    sockets.sort_by(|a, b| a.id.cmp(&b.id));
+    sockets.sort_by_key(|socket| socket.id);
     let mut ids = [here.id.clone(), there.id.clone()];
     ids.sort();
-    assert_eq!(sockets.iter().map(|socket| socket.id.clone()).collect::<Vec<_>>(), ids);
+    assert_eq!(sockets.iter().map(|socket| socket.id.to_string()).collect::<Vec<_>>(), ids);
     for socket in sockets {
         assert_eq!(socket.handshake["auth"]["user"], json!("ada"));
         assert_eq!(socket.handshake["query"]["EIO"], json!("4"));
@@ -222,9 +223,9 @@ async fn sockets_are_moved_and_shown_across_nodes(link: Link) {
     let all = cluster.node(0).of("/").rooms().await.unwrap().values;
     assert!(all.iter().any(|room| room == "moved"), "{all:?}");
 
-    cluster.node(1).of("/").user("ada").leave(["moved"]);
+    cluster.node(1).of("/").to_user("ada").leave(["moved"]);
     until("both have left", async || rooms().await.is_empty()).await;
-    cluster.node(0).of("/").user("ada").disconnect(false);
+    cluster.node(0).of("/").to_user("ada").disconnect(false);
     within("both are disconnected", here.disconnected()).await;
     within("both are disconnected", there.disconnected()).await;
     cluster.stop().await;
@@ -309,9 +310,9 @@ async fn namespaces_that_share_a_channel_hear_their_own(link: Link) {
     short.ask("join", json!("b")).await;
     long.ask("join", json!("c")).await;
     let from = cluster.node(0);
-    from.of("/tables/a").room("b").emit("said", &"to the room").unwrap();
+    from.of("/tables/a").to("b").emit("said", &"to the room").unwrap();
     from.of("/tables/a#b").emit("said", &"to the namespace").unwrap();
-    from.of("/tables/a#b").room("c").emit("said", &"to its room").unwrap();
+    from.of("/tables/a#b").to("c").emit("said", &"to its room").unwrap();
     from.of("/tables/a").emit("said", &"to the short one").unwrap();
     assert_eq!(within("the first", short.hears("said")).await, json!("to the room"));
     assert_eq!(within("the second", short.hears("said")).await, json!("to the short one"));
@@ -330,7 +331,7 @@ async fn a_user_is_known_everywhere(link: Link) {
     let configure = |config: &mut Config| config.users.offline_after = Duration::from_millis(100);
     let cluster = Cluster::with(2, link, configure, |builder, node| {
         let tell = tell.clone();
-        builder.on_presence(move |presence| {
+        builder.on_presence(move |presence: Presence| {
             let _ = tell.send((node, presence));
             std::future::ready(())
         })
@@ -391,7 +392,7 @@ async fn a_join_past_the_api_is_found(link: Link) {
     let (emitter, mut count) = (cluster.node(1).clone(), 0);
     until("it is heard", async || {
         count += 1;
-        emitter.of("/raw").room("secret").emit("psst", &count).unwrap();
+        emitter.of("/raw").to("secret").emit("psst", &count).unwrap();
         tokio::time::timeout(Duration::from_millis(20), client.hears("psst")).await.is_ok()
     })
     .await;

@@ -114,6 +114,16 @@ fn the_compiler_says_what_to_do() {
             "async fn enter(socket: Socket) { _ = socket.join(7).await; }",
             &["`{integer}` names no rooms"],
         ),
+        (
+            "targets",
+            r#"Reply::event("a", &1).to(7);"#,
+            &["`{integer}` names neither rooms nor sockets", "named by `to_user`"],
+        ),
+        (
+            "presence",
+            r#"Switchboard::builder().on_presence(async |_: Socket| ());"#,
+            &["PresenceChange", "Socket"],
+        ),
     ] {
         let said = refused(name, body).unwrap_or_else(|| panic!("{name} compiles"));
         for words in words {

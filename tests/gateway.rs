@@ -20,7 +20,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 fn server(gateway: Gateway) -> switchboard::server::Builder {
     let marker = async || Reply::ack(&());
-    Switchboard::builder().middleware(by_name).gateway(gateway.on("marker", marker))
+    Switchboard::builder().global_middleware(by_name).gateway(gateway.on("marker", marker))
 }
 
 #[tokio::test]
@@ -195,11 +195,11 @@ async fn replies_reach_whom_they_are_for() {
             let reply = Reply::event("got", &target);
             let reply = match target.as_str() {
                 "sender" => reply,
-                "room" => reply.to_room("r"),
+                "room" => reply.to("r"),
                 "ada" => reply.to_user("ada"),
                 "others" => reply.to_user_others(),
                 "authenticated" => reply.to_authenticated(),
-                "nobody" => reply.to_rooms(Vec::<String>::new()),
+                "nobody" => reply.to(Vec::<String>::new()),
                 _ => reply.to_all(),
             };
             let reply = if other { reply.except_sender() } else { reply };
@@ -380,10 +380,11 @@ async fn emits_from_outside_reach_their_audience_once() {
     let mut ada = server.client_of("ada").await;
     let mut bob = server.client_of("bob").await;
     let everybody = server.switchboard.of("/");
-    everybody.clone().user("ada").authenticated().emit("x", &1).expect("emitted");
+    everybody.clone().to_user("ada").to_authenticated().emit("x", &1).expect("emitted");
     everybody.clone().except_user("ada").emit("x", &2).expect("emitted");
-    everybody.clone().room(ada.id.clone()).emit("x", &(3, "three")).expect("emitted");
+    everybody.clone().to(ada.id.clone()).emit("x", &(3, "three")).expect("emitted");
     everybody.clone().emit("disconnect", &4).expect_err("a reserved name");
+    everybody.clone().server_side_emit("connection", &4).expect_err("a reserved name");
     server.switchboard.of("/nobody").emit("x", &5).expect("nobody is no error");
     let numbers = |events: Vec<(String, Vec<Value>)>| -> Vec<Value> {
         events.into_iter().map(|(_, mut arguments)| arguments.swap_remove(0)).collect()
@@ -398,7 +399,7 @@ async fn emits_from_outside_reach_their_audience_once() {
 #[tokio::test]
 async fn a_payload_is_passed_on_as_it_came() {
     let gateway = Gateway::new("/").on("pass", async |payload: Payload| {
-        let renamed = Reply::event_payload("passed", &payload).to_room("nobody");
+        let renamed = Reply::event_payload("passed", &payload).to("nobody");
         Ok::<_, Fault>((renamed, Reply::ack_payload(payload.into_ack()?)))
     });
     let server = Server::start(server(gateway)).await;
@@ -451,7 +452,7 @@ async fn middlewares_run_in_the_order_written_and_the_first_refusal_ends_it() {
         }
     };
     let gateway = Gateway::new("/").middleware(step("second")).middleware(step("third"));
-    let server = Switchboard::builder().middleware(step("first")).gateway(gateway);
+    let server = Switchboard::builder().global_middleware(step("first")).gateway(gateway);
     let server = Server::start(server).await;
     let _ada = server.client().await;
     let (_bob, refused) = server.ask("/", json!({ "refuse": "second" })).await;

@@ -25,6 +25,7 @@ use switchboard::{
     handle,
     id::UserId,
     server::{BuildError, Builder},
+    users::Presence,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -44,7 +45,7 @@ struct App {
 }
 
 fn server(gateway: Gateway) -> Builder {
-    Switchboard::builder().middleware(by_name).gateway(gateway)
+    Switchboard::builder().global_middleware(by_name).gateway(gateway)
 }
 
 async fn client(gateway: Gateway) -> (Server, Client) {
@@ -100,8 +101,8 @@ async fn a_state_that_was_not_given_is_named_when_the_server_is_built() {
     for part in ["`buy`", "State<handlers::Hits>", ".state(…)"] {
         assert!(reason.contains(part), "{reason}");
     }
-    let asked = Switchboard::builder().middleware(async |_: State<Hits>| ()).build();
-    assert!(matches!(asked.map(|_| ()), Err(BuildError::State(_))));
+    let asked = Switchboard::builder().global_middleware(async |_: State<Hits>| ()).build();
+    assert!(matches!(asked.map(|_| ()), Err(BuildError::Handler(_))));
 }
 
 #[tokio::test]
@@ -116,12 +117,56 @@ async fn a_second_handler_and_a_reserved_name_are_errors_that_name_it() {
             Gateway::new("/").on_server_side("s", nothing).on_server_side("s", nothing),
             "two handlers for `s`",
         ),
+        (Gateway::new("/").on_server_side("connection", nothing), "`connection` between servers"),
+        (Gateway::new("/").on_pattern("a:*", nothing).on_pattern("a:*", nothing), "`a:*`"),
+        (Gateway::new("/").on_pattern("connect", nothing), "`connect`: use `on_connect`"),
+        (Gateway::new("/").fallback(nothing).fallback(nothing), "two fallbacks"),
+        (Gateway::new("/").on_disconnect(nothing).on_disconnect(nothing), "two `on_disconnect`"),
+        (Gateway::new("/").on_fault(nothing).on_fault(nothing), "two `on_fault`"),
     ] {
         match Switchboard::builder().gateway(gateway).build().map(|_| ()) {
             Err(BuildError::Gateway { reason, .. }) => assert!(reason.contains(words), "{reason}"),
             other => panic!("{words}: {other:?}"),
         }
     }
+    let builder = Switchboard::builder;
+    for (twice, words) in [
+        (builder().allow_request(nothing).allow_request(nothing), "two `allow_request`"),
+        (builder().on_presence(nothing).on_presence(nothing), "two `on_presence`"),
+        (builder().global_fallback(nothing).global_fallback(nothing), "two `global_fallback`"),
+    ] {
+        match twice.build().map(|_| ()) {
+            Err(BuildError::Handler(problem)) => assert!(problem.contains(words), "{problem}"),
+            other => panic!("{words}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_told_of_presence_asks_for_what_it_needs() {
+    let (told, mut tells) = mpsc::unbounded_channel();
+    let builder = server(Gateway::new("/")).state(Hits::default()).on_presence(
+        move |change: Presence,
+              server: Switchboard,
+              State(hits): State<Hits>,
+              none: Option<State<App>>| {
+            let told = told.clone();
+            async move {
+                let Presence::Online(user) = change else { return Err(Fault::plain("not told")) };
+                let online = server.online(&[&user]).await?;
+                told.send((user, online, hits.next(), none.is_none())).ok();
+                Ok(())
+            }
+        },
+    );
+    let server = Server::start(builder).await;
+    for (number, name) in [(1, "ada"), (2, "bob")] {
+        let _client = server.client_of(name).await;
+        let heard = within("presence", tells.recv()).await.expect("it is told");
+        assert_eq!(heard, (name.into(), vec![true], number, true));
+    }
+    let unknown = Switchboard::builder().on_presence(async |_: State<Hits>| ()).build();
+    assert!(matches!(unknown.map(|_| ()), Err(BuildError::Handler(_))));
 }
 
 #[tokio::test]
@@ -308,7 +353,7 @@ async fn events_find_the_longest_pattern_then_the_fallback_of_the_gateway_or_of_
         .on_pattern("orders:*", async || "orders")
         .on_pattern("orders:eu:*", async || "europe");
     let catching = Gateway::new("/catching").fallback(async || "its own");
-    let builder = server(gateway).gateway(catching).fallback(async || "of all");
+    let builder = server(gateway).gateway(catching).global_fallback(async || "of all");
     let server = Server::start(builder).await;
     let mut ada = server.client().await;
     for (event, answer) in [

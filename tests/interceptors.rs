@@ -60,7 +60,7 @@ fn echo() -> Gateway {
 }
 
 fn server() -> switchboard::server::Builder {
-    Switchboard::builder().middleware(by_name)
+    Switchboard::builder().global_middleware(by_name)
 }
 
 async fn client(server: &Server) -> Client {
@@ -89,7 +89,8 @@ async fn they_run_from_the_outside_in_and_back_at_all_three_levels() {
     };
     let handler = handle(async || Reply::ack(&1)).intercept(level("event"));
     let gateway = echo().on("both", handler).intercept(level("gateway"));
-    let server = server().intercept(level("server 1")).intercept(level("server 2"));
+    let server =
+        server().global_interceptor(level("server 1")).global_interceptor(level("server 2"));
     let server = Server::start(server.gateway(gateway)).await;
     let ada = client(&server).await;
     ada.ask::<Value>("both", &Value::Null).await;
@@ -193,7 +194,7 @@ async fn each_item_of_a_stream_is_seen_and_changed_while_it_streams() {
 
 #[tokio::test]
 async fn propagate_takes_a_reply_to_the_users_other_sockets_and_nowhere_else() {
-    let server = Server::start(server().intercept(Propagate).gateway(echo())).await;
+    let server = Server::start(server().global_interceptor(Propagate).gateway(echo())).await;
     let tab1 = client_of(&server, "ada").await;
     let tab2 = client_of(&server, "ada").await;
     let bob = client_of(&server, "bob").await;

@@ -32,8 +32,8 @@ fn builder(configure: impl FnOnce(&mut Config)) -> Builder {
     let any = Gateway::new("/any/{name}").fallback(async || Reply::ack(&()));
     Switchboard::builder()
         .config(config)
-        .middleware(by_name)
-        .middleware(async |handshake: Handshake| {
+        .global_middleware(by_name)
+        .global_middleware(async |handshake: Handshake| {
             let auth: Value = handshake.auth()?;
             match auth["user"] == "mallory" {
                 true => Err(Fault::forbidden("not this one")),
@@ -101,7 +101,7 @@ trait SocketNamed {
 
 impl SocketNamed for switchboard::sockets::emitter::Emitter {
     fn socket_named(self, id: &str) -> Self {
-        self.socket(id.parse().expect("the id of a socket"))
+        self.to(id.parse::<switchboard::id::SocketId>().expect("the id of a socket"))
     }
 }
 
@@ -149,8 +149,8 @@ async fn what_is_sent_is_counted_for_each_socket_that_gets_it() {
     let of = || server.switchboard.of("/");
     for _ in 0..10 {
         of().emit("to-nobody", &()).unwrap();
-        of().room("empty").emit("to-nobody", &()).unwrap();
-        of().user("nobody").emit("to-nobody", &()).unwrap();
+        of().to("empty").emit("to-nobody", &()).unwrap();
+        of().to_user("nobody").emit("to-nobody", &()).unwrap();
     }
     let names = ["switchboard_events_sent_total", "socket_io_events_sent_total"];
     let nobody = admin.scrape().await;
@@ -163,7 +163,7 @@ async fn what_is_sent_is_counted_for_each_socket_that_gets_it() {
     }
     let before = admin.scrape().await;
     of().emit("to-all", &()).unwrap();
-    of().user("ada").emit("to-two", &()).unwrap();
+    of().to_user("ada").emit("to-two", &()).unwrap();
     of().socket_named(&clients[2].id).emit("to-one", &()).unwrap();
     let (acks, ()) =
         tokio::join!(of().emit_with_ack("ask", &(), Duration::from_millis(300)), async {
@@ -306,9 +306,9 @@ async fn emits_are_counted_by_their_target() {
     let ada = server.client_of("ada").await;
     let of = || server.switchboard.of("/");
     of().emit("e", &()).unwrap();
-    of().room("lobby").emit("e", &()).unwrap();
-    of().user("ada").emit("e", &()).unwrap();
-    of().authenticated().emit("e", &()).unwrap();
+    of().to("lobby").emit("e", &()).unwrap();
+    of().to_user("ada").emit("e", &()).unwrap();
+    of().to_authenticated().emit("e", &()).unwrap();
     of().socket_named(&ada.id).emit("e", &()).unwrap();
     let counted = admin.scrape().await;
     for target in ["all", "room", "user", "authenticated", "socket"] {
@@ -448,7 +448,7 @@ async fn what_travels_between_nodes_is_counted_on_both() {
     let ((here, at_home), (there, away)) = (node().await, node().await);
     let mut ada = there.client_of("ada").await;
     let (home_before, away_before) = (at_home.scrape().await, away.scrape().await);
-    here.switchboard.of("/").user("ada").emit("hello", &()).unwrap();
+    here.switchboard.of("/").to_user("ada").emit("hello", &()).unwrap();
     within("hello", ada.hears("hello")).await;
     let published = "switchboard_cluster_broadcasts_published_total";
     let (taken, waits) = (
@@ -484,7 +484,7 @@ async fn what_travels_between_nodes_is_counted_on_both() {
         at_home.scrape().await.value("switchboard_cluster_link_up", &[]) == 0.0
     })
     .await;
-    here.switchboard.of("/").user("ada").emit("lost", &()).unwrap();
+    here.switchboard.of("/").to_user("ada").emit("lost", &()).unwrap();
     let dropped = ("switchboard_cluster_dropped_total", [("reason", "link_down")]);
     until("it has waited long enough", async || {
         at_home.scrape().await.value(dropped.0, &dropped.1) >= 1.0

@@ -29,7 +29,7 @@ impl Nodes {
             configure(&mut config);
             let builder = Switchboard::builder().config(config).cluster(&cluster);
             let chat = Gateway::new("/chat").on("marker", async || Reply::ack(&()));
-            let builder = builder.middleware(by_name).gateway(rooms()).gateway(chat);
+            let builder = builder.global_middleware(by_name).gateway(rooms()).gateway(chat);
             nodes.push(Server::start(builder).await);
         }
         Self { cluster, nodes }
@@ -69,7 +69,7 @@ impl Nodes {
 
 /// It hears the other nodes, and has not been cut.
 async fn is_there(nodes: &Nodes, from: usize, client: &mut Client) {
-    nodes.node(from).of("/").room(client.id.clone()).emit("still there", &()).unwrap();
+    nodes.node(from).of("/").to(client.id.clone()).emit("still there", &()).unwrap();
     within("it hears", client.hears("still there")).await;
     client.ask("marker", Value::Null).await;
 }
@@ -82,7 +82,7 @@ async fn who_may_have_missed_an_event_is_cut_and_nobody_else() {
     let mut quiet = nodes.client_in(1, &["quiet"]).await;
     nodes
         .while_interrupted(1, async || {
-            nodes.node(0).of("/").room("room").emit("lost", &()).unwrap();
+            nodes.node(0).of("/").to("room").emit("lost", &()).unwrap();
         })
         .await;
     let mut later = nodes.client_in(1, &["room"]).await;
@@ -102,7 +102,7 @@ async fn what_a_node_could_not_say_cuts_the_clients_of_the_others() {
     let mut others = vec![nodes.client_in(0, &[]).await, nodes.client_in(1, &["room"]).await];
     nodes
         .while_interrupted(1, async || {
-            nodes.node(1).of("/").room("room").emit("lost", &()).unwrap();
+            nodes.node(1).of("/").to("room").emit("lost", &()).unwrap();
         })
         .await;
     for client in &mut concerned {
@@ -134,7 +134,7 @@ async fn whatever_changes_a_socket_counts_and_what_is_volatile_or_a_question_doe
     ];
     nodes
         .while_interrupted(1, async || {
-            let of = |room: &str| nodes.node(0).of("/").room(room.to_owned());
+            let of = |room: &str| nodes.node(0).of("/").to(room.to_owned());
             of("joined").join(["another"]);
             of("left").leave(["left"]);
             of("gone").disconnect(false);
@@ -168,15 +168,15 @@ async fn nobody_is_cut_where_that_is_not_wanted() {
         (nodes.client_in(0, &["room"]).await, nodes.client_in(0, &["other"]).await);
     nodes
         .while_interrupted(1, async || {
-            nodes.node(0).of("/").room("room").emit("lost", &()).unwrap();
-            nodes.node(1).of("/").room("room").emit("lost", &()).unwrap();
+            nodes.node(0).of("/").to("room").emit("lost", &()).unwrap();
+            nodes.node(1).of("/").to("room").emit("lost", &()).unwrap();
         })
         .await;
     within("the other node was told all the same", told.closed()).await;
     nodes
         .while_interrupted(0, async || {
-            nodes.node(1).of("/").room("other").emit("lost", &()).unwrap();
-            nodes.node(2).of("/").room("other").emit("lost", &()).unwrap();
+            nodes.node(1).of("/").to("other").emit("lost", &()).unwrap();
+            nodes.node(2).of("/").to("other").emit("lost", &()).unwrap();
         })
         .await;
     within("the other node was answered all the same", asked.closed()).await;

@@ -11,19 +11,19 @@ use tokio::task::JoinSet;
 
 async fn server() -> Server {
     let chat = Gateway::new("/chat").on("marker", async || Reply::ack(&()));
-    let builder = Switchboard::builder().middleware(by_name).gateway(rooms()).gateway(chat);
+    let builder = Switchboard::builder().global_middleware(by_name).gateway(rooms()).gateway(chat);
     Server::start(builder).await
 }
 
 /// One numbered call of a caller: an event to its room or to one socket, short or long, with
 /// attachments, or a question.
 async fn call(server: &Switchboard, id: &str, caller: usize, number: usize) {
-    let room = server.of("/").room("room");
+    let room = server.of("/").to("room");
     let data = json!({ "caller": caller, "number": number });
     match (number * 7 + caller) % 6 {
         0 | 1 => room.emit("event", &data).unwrap(),
         2 => {
-            let socket = server.of("/").room(id.to_owned());
+            let socket = server.of("/").to(id.to_owned());
             socket.emit("event", &data).unwrap();
         }
         3 => {

@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use proptest::{collection::vec, prelude::*, test_runner::Config as Cases};
 use serde_json::{Value, json};
 use support::{Server, by_name, rooms, within};
-use switchboard::{Config, Switchboard, server::LocalCluster};
+use switchboard::{Config, Switchboard, id::SocketId, server::LocalCluster};
 use test_kit::websocket::WebSocket;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -183,7 +183,7 @@ impl Client {
 async fn server() -> Server {
     let config = Config::with(|config| config.recovery.enabled = true);
     let builder = Switchboard::builder().config(config);
-    Server::start(builder.middleware(by_name).gateway(rooms())).await
+    Server::start(builder.global_middleware(by_name).gateway(rooms())).await
 }
 
 /// Tells a story, and holds what the client has got against what was for it.
@@ -197,13 +197,13 @@ async fn tell(server: &Server, steps: &[Step]) {
     let emit = |target: Target, number: u64| {
         let root = server.switchboard.of("/");
         let to = match target {
-            Target::Room(n) => root.room(room(&id, n)),
-            Target::All => root.room(id.clone()).room(room(&id, 9)),
-            Target::Itself => root.socket(id.parse().expect("an id")),
-            Target::AllBut(n) => root.room(id.clone()).except_room(room(&id, n)),
+            Target::Room(n) => root.to(room(&id, n)),
+            Target::All => root.to(id.clone()).to(room(&id, 9)),
+            Target::Itself => root.to(id.parse::<SocketId>().expect("an id")),
+            Target::AllBut(n) => root.to(id.clone()).except(room(&id, n)),
             // Text at the end, which must not become the client's offset.
             Target::Volatile => {
-                return root.room(id.clone()).volatile().emit("tick", "tock").expect("sent");
+                return root.to(id.clone()).volatile().emit("tick", "tock").expect("sent");
             }
         };
         to.emit("event", &number).expect("sent");
@@ -223,11 +223,11 @@ async fn tell(server: &Server, steps: &[Step]) {
             }
             Step::Join(n) => {
                 inside.insert(n);
-                server.switchboard.of("/").room(id.clone()).join([room(&id, n)]);
+                server.switchboard.of("/").to(id.clone()).join([room(&id, n)]);
             }
             Step::Leave(n) => {
                 inside.remove(&n);
-                server.switchboard.of("/").room(id.clone()).leave([room(&id, n)]);
+                server.switchboard.of("/").to(id.clone()).leave([room(&id, n)]);
             }
             Step::Read(most) => client.read(most).await,
             Step::Cut => client.websocket = None,
@@ -255,7 +255,7 @@ async fn tell_to_a_cluster(servers: &[Server; 3], steps: &[(Step, usize)]) {
         // The number tells the sender, too.
         number += 1;
         let number = number * 3 + node as u64;
-        servers[node].switchboard.of("/").room(id.clone()).emit("event", &number).expect("sent");
+        servers[node].switchboard.of("/").to(id.clone()).emit("event", &number).expect("sent");
         expected[node].push(number);
         number
     };
@@ -307,7 +307,7 @@ fn on_whatever_nodes_it_happens_each_event_comes_once_and_in_order() {
                 config.node_id = Some(name.into());
             });
             let builder = Switchboard::builder().config(config).cluster(&cluster);
-            Server::start(builder.middleware(by_name).gateway(rooms()))
+            Server::start(builder.global_middleware(by_name).gateway(rooms()))
         };
         [start("one").await, start("two").await, start("three").await]
     });

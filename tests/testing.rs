@@ -33,7 +33,7 @@ fn gateway() -> Gateway {
 }
 
 fn builder() -> Builder {
-    Switchboard::builder().middleware(by_name).gateway(gateway())
+    Switchboard::builder().global_middleware(by_name).gateway(gateway())
 }
 
 async fn user(server: &Server, name: &str) -> Client {
@@ -117,12 +117,12 @@ async fn nodes_hear_one_another_unless_they_are_apart() {
         assert!(client.ask::<bool>("join", "lobby").await);
         clients.push(client);
     }
-    cluster.node(0).of("/").room("lobby").emit("hello", &1).expect("valid");
+    cluster.node(0).of("/").to("lobby").emit("hello", &1).expect("valid");
     for client in &clients {
         assert_eq!(client.hears::<u8>("hello").await, 1);
     }
     cluster.interrupt(2);
-    cluster.node(0).of("/").room("lobby").emit("hello", &2).expect("valid");
+    cluster.node(0).of("/").to("lobby").emit("hello", &2).expect("valid");
     assert_eq!(clients[1].hears::<u8>("hello").await, 2);
     assert!(clients[2].heard_within(Duration::from_millis(50)).await.is_empty());
 }

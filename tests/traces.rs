@@ -46,12 +46,12 @@ fn gateway() -> Gateway {
         })
         .on("say", async |socket: Socket, Data(words): Data<String>| {
             tokio::task::yield_now().await;
-            socket.to().room("lobby").emit("said", &words)?;
+            socket.to("lobby").emit("said", &words)?;
             Ok::<_, Fault>(Reply::ack(&true))
         })
         .on("ask", async |socket: Socket, Data(timeout_ms): Data<u64>| {
             let timeout = Duration::from_millis(timeout_ms);
-            let asked = socket.to().emit_with_ack("question", &(), timeout).await?;
+            let asked = socket.broadcast().emit_with_ack("question", &(), timeout).await?;
             Ok::<_, Fault>(Reply::ack(&asked.acks.len()))
         })
         .on("broken", async || Err::<Reply, _>(Fault::new(Code::Internal, "broken")))
@@ -75,7 +75,7 @@ fn config(collector: &Collector) -> Config {
 }
 
 fn builder(config: Config) -> Builder {
-    Switchboard::builder().config(config).middleware(by_name).gateway(gateway())
+    Switchboard::builder().config(config).global_middleware(by_name).gateway(gateway())
 }
 
 async fn one_node(collector: &Collector, change: impl FnOnce(&mut Config)) -> Server {

@@ -16,7 +16,7 @@ fn gateway() -> Gateway {
 }
 
 fn server() -> switchboard::server::Builder {
-    Switchboard::builder().middleware(by_name).gateway(gateway())
+    Switchboard::builder().global_middleware(by_name).gateway(gateway())
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn told_with(grace: Duration) -> (Server, mpsc::UnboundedReceiver<Presence
     let mut config = Config::default();
     config.users.offline_after = grace;
     let (tell, told) = mpsc::unbounded_channel();
-    let builder = server().config(config).on_presence(move |presence| {
+    let builder = server().config(config).on_presence(move |presence: Presence| {
         // the test may have heard enough
         let _ = tell.send(presence);
         std::future::ready(())

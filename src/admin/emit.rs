@@ -145,15 +145,15 @@ impl EmitRequest {
         let mut to = server.of(&self.namespace);
         // An emitter without a target means everybody, which includes all other targets.
         if !self.all {
-            to = self.users.iter().fold(to, |to, user| to.user(user.as_str()));
-            to = self.rooms.iter().fold(to, |to, room| to.room(room.clone()));
-            to = self.sockets.iter().fold(to, |to, id| to.socket_known_as(id));
+            to = self.users.iter().fold(to, |to, user| to.to_user(user.as_str()));
+            to = self.rooms.iter().fold(to, |to, room| to.to(room.clone()));
+            to = self.sockets.iter().fold(to, |to, id| to.to_known_as(id));
             if self.authenticated {
-                to = to.authenticated();
+                to = to.to_authenticated();
             }
         }
         to = self.except_users.iter().fold(to, |to, user| to.except_user(user.as_str()));
-        to = self.except_rooms.iter().fold(to, |to, room| to.except_room(room.clone()));
+        to = self.except_rooms.iter().fold(to, |to, room| to.except(room.clone()));
         if self.volatile { to.volatile() } else { to }
     }
 

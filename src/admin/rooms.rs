@@ -27,7 +27,7 @@ pub(super) struct Within {
 impl Within {
     fn members(&self, server: &Switchboard, room: String) -> Result<Emitter, Problem> {
         check_namespace(&self.namespace)?;
-        Ok(server.of(&self.namespace).room(room))
+        Ok(server.of(&self.namespace).to(room))
     }
 }
 
@@ -53,7 +53,9 @@ struct Member {
 }
 
 impl From<RemoteSocket> for Member {
-    fn from(RemoteSocket { id, handshake, rooms, data, .. }: RemoteSocket) -> Self {
+    fn from(socket: RemoteSocket) -> Self {
+        let id = socket.known_as().to_owned();
+        let RemoteSocket { handshake, rooms, data, .. } = socket;
         let mut rooms: Vec<String> = rooms.into_iter().map(Into::into).collect();
         rooms.sort();
         Self { id, handshake, rooms, data }

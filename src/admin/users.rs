@@ -253,6 +253,6 @@ async fn change(
     if let Some(room) = rooms.iter().find(|room| is_reserved(room, prefix)) {
         return Err(Problem::forbidden(format!("the room {room:?} belongs to the server")));
     }
-    everywhere(server, || change(server.of(&namespace).user(user), rooms)).await?;
+    everywhere(server, || change(server.of(&namespace).to_user(user), rooms)).await?;
     Ok(Json(Done {}))
 }

@@ -60,7 +60,7 @@ impl Shared {
         tracing::info!(namespace, ?filter, "an admin {act}");
         let emitter = self.of(namespace);
         Ok(match filter {
-            Some(room) => emitter.room(room),
+            Some(room) => emitter.to(room),
             None => emitter,
         })
     }
@@ -76,14 +76,14 @@ impl Shared {
     fn join(&self, mut asked: Asked) -> Result<(), Fault> {
         let namespace = asked.text("the namespace")?;
         let (room, filter) = (asked.room("the room to join")?, asked.filter()?);
-        self.targets(&namespace, filter, "puts sockets into a room")?.join([room]);
+        self.targets(&namespace, filter, "puts sockets into a room")?.join(room);
         Ok(())
     }
 
     fn leave(&self, mut asked: Asked) -> Result<(), Fault> {
         let namespace = asked.text("the namespace")?;
         let (room, filter) = (asked.room("the room to leave")?, asked.filter()?);
-        self.targets(&namespace, filter, "takes sockets out of a room")?.leave([room]);
+        self.targets(&namespace, filter, "takes sockets out of a room")?.leave(room);
         Ok(())
     }
 

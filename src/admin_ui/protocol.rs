@@ -111,7 +111,7 @@ impl SerializedSocket {
             // If the application has data of this name, that stays.
             data.entry("user").or_insert(user.into());
         }
-        if id.parse::<SocketId>().is_err()
+        if SocketId::of_ours(&id).is_none()
             && let Some(address) = proxied_address(&handshake)
         {
             handshake.insert("address".to_owned(), address);

@@ -26,7 +26,7 @@ use crate::{
 /// let config = Config::default();
 /// let authenticate = Authenticate::from_config(&config.auth)?;
 /// let server = Switchboard::builder()
-///     .middleware(authenticate.clone())
+///     .global_middleware(authenticate.clone())
 ///     .gateway(builtin::gateway(&config, &authenticate))
 ///     .build()?;
 /// # _ = server;
@@ -135,7 +135,7 @@ async fn publish(
     }
     let from = socket.user();
     let message = Message { room: &room, from: from.as_deref(), data: &data };
-    let published = Reply::event(&event, &message).to_room(room.clone()).except_sender();
+    let published = Reply::event(&event, &message).to(room.clone()).except_sender();
     Ok((published, Reply::ack(&json!({ "ok": true }))))
 }
 

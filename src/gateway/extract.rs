@@ -28,7 +28,8 @@ use crate::{
 /// [`Disconnect`](crate::gateway::lifecycle::Disconnect) of a socket, the
 /// [`Packet`](crate::gateway::lifecycle::Packet) on its way to a handler, the
 /// [`Handshake`](crate::Handshake) before them, the [`Opening`](crate::gateway::opening::Opening) of
-/// a connection, a [`ServerSide`](crate::gateway::lifecycle::ServerSide) event, and a
+/// a connection, a [`ServerSide`](crate::gateway::lifecycle::ServerSide) event, a
+/// [`PresenceChange`](crate::gateway::lifecycle::PresenceChange), and a
 /// [`Failure`](crate::gateway::lifecycle::Failure).
 pub trait Context: Send + Sync + Sized + 'static {
     /// What becomes of the handler's result.
@@ -113,6 +114,7 @@ impl fmt::Debug for App<'_> {
 /// | [`Switchboard`](crate::Switchboard) | the server | all |
 /// | [`Handshake`](crate::Handshake) | the request and the CONNECT behind the socket | all with a connected socket |
 /// | [`DisconnectReason`](crate::gateway::handler::DisconnectReason) | why it has left | of disconnects |
+/// | [`Presence`](crate::users::Presence) | who comes or goes | of presence |
 /// | [`UserId`] | its user; refused if it is anonymous | all with a socket |
 /// | `Option<T>` | `None` where the part is not there | all |
 /// | `(A, B, …)` | several | all |

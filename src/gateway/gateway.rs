@@ -12,7 +12,10 @@ use crate::{
         interceptor::Interceptor,
         lifecycle::{Connect, Disconnect, Failure, Packet, ServerSide},
     },
-    names::{events::is_reserved_event, rooms::RoomPattern},
+    names::{
+        events::{RESERVED_BETWEEN_SERVERS, is_reserved_event},
+        rooms::RoomPattern,
+    },
 };
 
 /// A namespace, with its middleware, handlers and interceptors.
@@ -31,7 +34,7 @@ use crate::{
 ///     })
 ///     .on("say", async |socket: Socket, Data(text): Data<String>| {
 ///         let room = socket.param("room").unwrap_or_default().to_owned();
-///         (Reply::event("said", &text).to_room(room), Reply::ack(&true))
+///         (Reply::event("said", &text).to(room), Reply::ack(&true))
 ///     });
 /// ```
 #[must_use = "a gateway does nothing before it is given to a server"]
@@ -98,14 +101,7 @@ impl Gateway {
         handler: H,
     ) -> Self {
         let name = name.into();
-        if is_reserved_event(&name) {
-            let instead = match &*name {
-                "connect" => ": use `on_connect`",
-                "disconnect" | "disconnecting" => ": use `on_disconnect`",
-                _ => "",
-            };
-            self.refuse(|| format!("Socket.IO reserves the event name `{name}`{instead}"));
-        }
+        self.refuse_reserved(&name);
         if self.handles.contains_key(&name) {
             self.refuse(|| format!("there are two handlers for the event `{name}`"));
         }
@@ -128,6 +124,7 @@ impl Gateway {
         handler: H,
     ) -> Self {
         let pattern = pattern.into();
+        self.refuse_reserved(&pattern);
         if self.patterns.iter().any(|(_, known, _)| *known == pattern) {
             self.refuse(|| format!("there are two handlers for the events `{pattern}`"));
         }
@@ -280,6 +277,9 @@ impl Gateway {
         handler: H,
     ) -> Self {
         let name = name.into();
+        if RESERVED_BETWEEN_SERVERS.contains(&&*name) {
+            self.refuse(|| format!("Node.js reserves the event name `{name}` between servers"));
+        }
         if self.server_side.contains_key(&name) {
             self.refuse(|| format!("there are two handlers for `{name}` of other servers"));
         }
@@ -328,6 +328,17 @@ impl Gateway {
 
     pub(crate) fn path(&self) -> &str {
         &self.path
+    }
+
+    fn refuse_reserved(&mut self, name: &str) {
+        let instead = match name {
+            "connect" => ": use `on_connect`",
+            "disconnect" | "disconnecting" => ": use `on_disconnect`",
+            _ => "",
+        };
+        if is_reserved_event(name) {
+            self.refuse(|| format!("Socket.IO reserves the event name `{name}`{instead}"));
+        }
     }
 
     /// The first problem counts.

@@ -2,14 +2,19 @@
 
 mod functions;
 
-use std::sync::Arc;
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt;
 
 pub use functions::{Called, Function, Signature};
 
-use crate::gateway::{
-    event::Event,
-    extract::{App, Context},
-    reply::{IntoOutcome, Outcome},
+use crate::{
+    fault::Fault,
+    gateway::{
+        event::Event,
+        extract::{App, Context},
+        reply::{IntoOutcome, Outcome},
+    },
 };
 
 /// Why a socket has left, for [`Gateway::on_disconnect`](crate::Gateway::on_disconnect).
@@ -62,12 +67,24 @@ pub(crate) fn of<C: Context, H: Signature<Kind>, Kind: Called<C, H>>(
     Kind::handler(handler)
 }
 
+/// Calls a handler. A panic is a fault, and the log names it by `what`.
+pub(super) async fn survive<T>(
+    what: &'static str,
+    called: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    AssertUnwindSafe(called).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!("{what} panicked");
+        Err(Fault::internal())
+    })
+}
+
 /// What a handler may return, where `Output` is what becomes of it. Events, connects and
 /// disconnects have an [`Outcome`]; middlewares let in or refuse.
 #[diagnostic::on_unimplemented(
     message = "this handler cannot return `{Self}`",
     label = "`{Self}` is no result of such a handler",
-    note = "a middleware returns `()` or `Result<(), E>`, where `E` becomes a `Fault` by `From`"
+    note = "a middleware returns `()` or `Result<(), E>`, where `E` becomes a `Fault` by `From`",
+    note = "so does a handler of presence; one of opening requests may return headers, too"
 )]
 pub trait Returns<Output, How> {
     /// What becomes of it.

@@ -1,18 +1,19 @@
 //! What handlers are called for beside events: a socket's connect and disconnect, a packet on its
-//! way, an event of another server, and a failure.
+//! way, an event of another server, a failure, and a user that comes or goes.
 
 use std::sync::Arc;
 
 use super::{
     event::Event,
     extract::{App, Context, FromContext, OfSocket, WithArguments},
-    handler::DisconnectReason,
+    handler::{DisconnectReason, Handler, survive},
     reply::Outcome,
 };
 use crate::{
     fault::Fault,
     payload::Payload,
     sockets::{node, socket::Socket},
+    users::Presence,
 };
 
 /// A socket has entered its namespace; see [`Gateway::on_connect`](crate::Gateway::on_connect).
@@ -57,6 +58,36 @@ impl std::fmt::Debug for ServerSide {
     }
 }
 
+/// A user has come online or gone offline; see
+/// [`Builder::on_presence`](crate::server::Builder::on_presence). The [`Presence`] is a parameter
+/// of its handlers.
+#[derive(Clone)]
+pub struct PresenceChange {
+    node: Arc<node::Context>,
+    presence: Presence,
+}
+
+impl PresenceChange {
+    pub(crate) fn new(node: &Arc<node::Context>, presence: Presence) -> Self {
+        Self { node: node.clone(), presence }
+    }
+
+    /// Tells it. Nobody waits for the result, so a fault is logged.
+    pub(crate) async fn tell(self, handler: &dyn Handler<Self>) {
+        let told = survive("the handler of presence", async { handler.call(self).await }).await;
+        if let Err(fault) = told {
+            let (code, reason) = (fault.code().as_str(), fault.for_log());
+            tracing::warn!(fault = code, reason, "a change of presence was not handled");
+        }
+    }
+}
+
+impl std::fmt::Debug for PresenceChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("PresenceChange").field(&self.presence).finish()
+    }
+}
+
 macro_rules! of_sockets {
     ($($context:ty: |$it:ident| $socket:expr => $output:ty;)*) => {$(
         impl Context for $context {
@@ -95,6 +126,24 @@ impl Context for ServerSide {
 
     fn refused(fault: Fault) -> Outcome {
         Err(fault)
+    }
+}
+
+impl Context for PresenceChange {
+    type Output = Result<(), Fault>;
+
+    fn app(&self) -> App<'_> {
+        App::new(&self.node)
+    }
+
+    fn refused(fault: Fault) -> Self::Output {
+        Err(fault)
+    }
+}
+
+impl FromContext<PresenceChange> for Presence {
+    fn from_context(context: &PresenceChange) -> Result<Self, Fault> {
+        Ok(context.presence.clone())
     }
 }
 

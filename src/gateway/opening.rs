@@ -6,9 +6,8 @@ use http::{HeaderMap, request::Parts};
 
 use super::{
     extract::{App, Context, FromContext},
-    handler::{Handler, Returns},
+    handler::{Handler, Returns, survive},
     handshake::{OpeningRequest, Query},
-    running::survive,
 };
 use crate::{edge::OnOpening, fault::Fault, sockets::node};
 

@@ -453,14 +453,16 @@ impl Inbox {
                 return Ok(self.socket.acknowledge(id, payload)?);
             }
             Addressee::Sender if reply.except_sender => return Ok(()),
-            Addressee::Sender => Audience::nobody().socket(me),
+            Addressee::Sender => Audience::nobody().to(me),
             Addressee::UserOthers => {
                 let Some(user) = self.socket.user() else { return Ok(()) };
-                Audience::nobody().user(user).except_socket(me)
+                Audience::nobody().to_user(user).except(me)
             }
-            Addressee::Audience(audience) if reply.except_sender => audience.except_socket(me),
+            Addressee::Audience(audience) if reply.except_sender => audience.except(me),
             Addressee::Audience(audience) => audience,
         };
+        let audience = reply.except.into_iter().fold(audience, Audience::except);
+        let audience = if reply.local { audience.local() } else { audience };
         let audience = if reply.volatile { audience.volatile() } else { audience };
         Ok(self.socket.send(payload, &audience)?)
     }

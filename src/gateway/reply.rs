@@ -11,7 +11,6 @@ use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
 use serde::Serialize;
 use smallvec::SmallVec;
-use socketioxide_core::adapter::Room;
 
 pub use outcome::{AsAck, AsPayload, AsReplies, Fallible, IntoOutcome};
 
@@ -19,7 +18,10 @@ use crate::{
     fault::Fault,
     id::UserId,
     payload::{Payload, PayloadError},
-    sockets::audience::Audience,
+    sockets::{
+        audience::Audience,
+        target::{IntoTargets, Target},
+    },
 };
 
 /// The receivers of a reply, in the handler's terms.
@@ -49,14 +51,17 @@ pub enum Addressee {
 /// use switchboard::Reply;
 ///
 /// let to_the_sender = Reply::event("saved", &("note", 7));
-/// let to_the_room = Reply::event("said", "hello").to_room("lobby").except_sender();
+/// let to_the_room = Reply::event("said", "hello").to("lobby").except_sender();
 /// let acknowledgement = Reply::ack(&true);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub(crate) payload: Result<Payload, Arc<PayloadError>>,
     pub(crate) addressee: Addressee,
+    /// Left out, beside the exceptions of the audience.
+    pub(crate) except: Vec<Target>,
     pub(crate) except_sender: bool,
+    pub(crate) local: bool,
     pub(crate) volatile: bool,
 }
 
@@ -65,7 +70,9 @@ impl Reply {
         Self {
             payload: payload.map_err(Arc::new),
             addressee,
+            except: Vec::new(),
             except_sender: false,
+            local: false,
             volatile: false,
         }
     }
@@ -109,36 +116,45 @@ impl Reply {
         Self::new(payload.with_event(name), Addressee::Sender)
     }
 
-    /// Sends it to an audience, the sender included if it belongs to it.
+    /// Sends it to this audience, the sender included if it belongs to it.
     ///
     /// ```
     /// use switchboard::{Audience, Reply};
     ///
-    /// let reply = Reply::event("said", "hello").to(Audience::everybody().room("lobby").except_user("bob"));
+    /// let reply = Reply::event("said", "hello").audience(Audience::everybody().to("lobby").local());
     /// ```
     #[must_use]
-    pub fn to(mut self, audience: Audience) -> Self {
+    pub fn audience(mut self, audience: Audience) -> Self {
         self.addressee = Addressee::Audience(audience);
         self
     }
 
-    /// Sends it to the members of `room`, the sender included if it is one.
+    /// Sends it to the members of rooms, or to sockets by their ids, once to each; the sender
+    /// included if it is one of them. What was named before by a method that begins with `to` stays:
+    /// each widens the audience. An empty list is nobody.
+    ///
+    /// ```
+    /// use switchboard::Reply;
+    ///
+    /// let to_two_rooms = Reply::event("said", "hello").to("lobby").to("garden");
+    /// let without_the_sender = Reply::event("said", "hello").to(["lobby", "garden"]).except_sender();
+    /// ```
+    #[doc(alias("in", "within"))]
     #[must_use]
-    pub fn to_room(self, room: impl Into<Room>) -> Self {
-        self.to_rooms([room])
-    }
-
-    /// Sends it to the members of `rooms`, once to each.
-    #[must_use]
-    pub fn to_rooms(self, rooms: impl IntoIterator<Item = impl Into<Room>>) -> Self {
-        let rooms = rooms.into_iter().map(Into::into);
-        self.to(rooms.fold(Audience::nobody(), Audience::room))
+    pub fn to(self, targets: impl IntoTargets) -> Self {
+        self.widen(|audience| audience.to(targets))
     }
 
     /// Sends it to all sockets of `user`, on every node.
+    ///
+    /// ```
+    /// use switchboard::Reply;
+    ///
+    /// let to_both = Reply::event("call", "started").to_user("ada").to_user("bob");
+    /// ```
     #[must_use]
     pub fn to_user(self, user: impl Into<UserId>) -> Self {
-        self.to(Audience::nobody().user(user))
+        self.widen(|audience| audience.to_user(user))
     }
 
     /// Sends it to the other sockets of the sender's user, on every node.
@@ -149,21 +165,89 @@ impl Reply {
     }
 
     /// Sends it to all authenticated sockets of the namespace.
+    ///
+    /// ```
+    /// use switchboard::Reply;
+    ///
+    /// let to_members = Reply::event("news", "for members").to_authenticated();
+    /// ```
     #[must_use]
     pub fn to_authenticated(self) -> Self {
-        self.to(Audience::nobody().authenticated())
+        self.widen(Audience::to_authenticated)
     }
 
     /// Sends it to all sockets of the namespace.
+    ///
+    /// ```
+    /// use switchboard::Reply;
+    ///
+    /// // As `io.emit`, and as `socket.broadcast.emit` of Node.js.
+    /// let to_all = Reply::event("said", "hello").to_all();
+    /// let to_the_others = Reply::event("said", "hello").to_all().except_sender();
+    /// ```
     #[must_use]
     pub fn to_all(self) -> Self {
-        self.to(Audience::everybody())
+        self.audience(Audience::everybody())
+    }
+
+    /// Adds to the audience. The sender, to whom an event goes by default, is none that was named.
+    fn widen(self, by: impl FnOnce(Audience) -> Audience) -> Self {
+        let Self { addressee, .. } = self;
+        let audience = match addressee {
+            Addressee::Audience(audience) => audience,
+            Addressee::Ack | Addressee::Sender | Addressee::UserOthers => Audience::nobody(),
+        };
+        Self { addressee: Addressee::Audience(by(audience)), ..self }
+    }
+
+    /// Leaves out the members of rooms, or sockets by their ids.
+    ///
+    /// ```
+    /// use switchboard::Reply;
+    ///
+    /// let reply = Reply::event("said", "hello").to("lobby").except(["muted", "away"]);
+    /// ```
+    #[must_use]
+    pub fn except(mut self, targets: impl IntoTargets) -> Self {
+        self.except.extend(targets.into_targets());
+        self
+    }
+
+    /// Leaves out the sockets of a user.
+    ///
+    /// ```
+    /// use switchboard::Reply;
+    ///
+    /// let reply = Reply::event("said", "hello").to("lobby").except_user("ada");
+    /// ```
+    #[must_use]
+    pub fn except_user(self, user: impl Into<UserId>) -> Self {
+        self.except(Target::User(user.into()))
     }
 
     /// Leaves out the socket that sent the event, as `socket.to(room)` does in Socket.IO.
+    ///
+    /// ```
+    /// use switchboard::Reply;
+    ///
+    /// let reply = Reply::event("said", "hello").to("lobby").except_sender();
+    /// ```
     #[must_use]
     pub fn except_sender(mut self) -> Self {
         self.except_sender = true;
+        self
+    }
+
+    /// Keeps only sockets of this node.
+    ///
+    /// ```
+    /// use switchboard::Reply;
+    ///
+    /// let reply = Reply::event("cached", &7).to_all().local();
+    /// ```
+    #[must_use]
+    pub fn local(mut self) -> Self {
+        self.local = true;
         self
     }
 
@@ -283,7 +367,7 @@ impl Replies {
     /// use switchboard::{Replies, Reply};
     ///
     /// let copied = Replies::from(Reply::event("said", "hello"))
-    ///     .flat_map(|reply| [reply.clone(), reply.to_room("archive")].into_iter().collect());
+    ///     .flat_map(|reply| [reply.clone(), reply.to("archive")].into_iter().collect());
     /// assert_eq!(copied.list().len(), 2);
     /// ```
     #[must_use]

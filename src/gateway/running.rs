@@ -1,8 +1,7 @@
 //! A gateway as the server runs it.
 
-use std::{collections::HashMap, future::Future, panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use futures_util::FutureExt;
 use socketioxide::socket::DisconnectReason;
 
 use super::{
@@ -10,7 +9,7 @@ use super::{
     extract::Context,
     gateway::Gateway,
     handle::Handle,
-    handler::Handler,
+    handler::{Handler, survive},
     handshake::Handshake,
     interceptor::Interceptor,
     lifecycle::{Connect, Disconnect, Failure, Packet, ServerSide},
@@ -101,17 +100,6 @@ impl Gateway {
             refuses_unknown_events: self.refuses_unknown_events,
         }
     }
-}
-
-/// Calls a handler. A panic is a fault, and the log names it by `what`.
-pub(super) async fn survive<T>(
-    what: &'static str,
-    called: impl Future<Output = Result<T, Fault>>,
-) -> Result<T, Fault> {
-    AssertUnwindSafe(called).catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!("{what} panicked");
-        Err(Fault::internal())
-    })
 }
 
 /// A handler of events between servers, in the terms of the relay.

@@ -10,6 +10,15 @@
 pub const RESERVED_EVENTS: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
+/// The names that Node.js reserves between servers: its namespaces emit them themselves.
+///
+/// ```
+/// use switchboard::names::events::RESERVED_BETWEEN_SERVERS;
+///
+/// assert!(RESERVED_BETWEEN_SERVERS.contains(&"new_namespace"));
+/// ```
+pub const RESERVED_BETWEEN_SERVERS: [&str; 3] = ["connect", "connection", "new_namespace"];
+
 /// The built-in gateway's event by which a client shows a new token. Interceptors and observers
 /// never see the token.
 pub(crate) const REFRESH: &str = "auth:refresh";

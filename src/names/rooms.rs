@@ -47,7 +47,7 @@ pub const AUTHENTICATED: &str = "authenticated";
 pub fn is_reserved(room: &str, room_prefix: &str) -> bool {
     room == AUTHENTICATED
         || room.starts_with(room_prefix)
-        || room.parse::<SocketId>().is_ok()
+        || SocketId::of_ours(room).is_some()
         || room.starts_with(NUMERIC_ROOM)
 }
 

@@ -2,25 +2,22 @@
 
 mod assembly;
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use super::local_cluster::LocalCluster;
 use crate::{
     config::{self, Config},
     edge::Tls,
-    future::BoxFuture,
     gateway::{
         Event, Gateway, Handshake,
         handler::{self, Called, Handler, Signature},
         interceptor::Interceptor,
+        lifecycle::PresenceChange,
         opening::Opening,
     },
     payload::Parser,
     state::States,
-    users::Presence,
 };
-
-type OnPresence = Box<dyn Fn(Presence) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Describes a server; see [`Switchboard::builder`](super::Switchboard::builder).
 ///
@@ -30,8 +27,8 @@ type OnPresence = Box<dyn Fn(Presence) -> BoxFuture<'static, ()> + Send + Sync>;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let server = Switchboard::builder()
-///     .middleware(Authenticate::required(Jwt::hs256("a secret of at least 32 bytes, please")))
-///     .intercept(Logging)
+///     .global_middleware(Authenticate::required(Jwt::hs256("a secret of at least 32 bytes, please")))
+///     .global_interceptor(Logging)
 ///     .gateway(Gateway::new("/"))
 ///     .gateway(Gateway::new("/chat/{room}"))
 ///     .build()?;
@@ -50,11 +47,13 @@ pub struct Builder {
     interceptors: Vec<Arc<dyn Interceptor>>,
     fallback: Option<Arc<dyn Handler>>,
     allow_request: Option<Arc<dyn Handler<Opening>>>,
-    on_presence: Option<OnPresence>,
+    on_presence: Option<Arc<dyn Handler<PresenceChange>>>,
     routes: Option<axum::Router>,
     admin_ui: Option<config::AdminUi>,
     local: Option<LocalCluster>,
     wait_for_redis: bool,
+    /// Why it cannot be built, if it cannot.
+    problem: Option<String>,
     tls: Option<Tls>,
     #[cfg(feature = "otlp")]
     tracer_provider: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
@@ -95,7 +94,9 @@ impl Builder {
         self
     }
 
-    /// Adds a middleware for all gateways, before their own; run in the order written.
+    /// Adds a middleware for all gateways, before their own; run in the order written. `io.use` of
+    /// Node.js is for the namespace `/` alone, which is
+    /// [`Gateway::middleware`](crate::Gateway::middleware) of `Gateway::new("/")`.
     ///
     /// ```
     /// use switchboard::{Fault, Gateway, Handshake, Switchboard};
@@ -103,7 +104,7 @@ impl Builder {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let server = Switchboard::builder()
-    ///     .middleware(async |handshake: Handshake| match handshake.headers().get("x-tenant") {
+    ///     .global_middleware(async |handshake: Handshake| match handshake.headers().get("x-tenant") {
     ///         Some(_) => Ok(()),
     ///         None => Err(Fault::forbidden("no tenant")),
     ///     })
@@ -113,7 +114,7 @@ impl Builder {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn middleware<H: Signature<Kind>, Kind: Called<Handshake, H>>(
+    pub fn global_middleware<H: Signature<Kind>, Kind: Called<Handshake, H>>(
         mut self,
         middleware: H,
     ) -> Self {
@@ -187,14 +188,18 @@ impl Builder {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let server = Switchboard::builder()
-    ///     .fallback(async |event: Event| println!("nobody handles {}", event.name()))
+    ///     .global_fallback(async |event: Event| println!("nobody handles {}", event.name()))
     ///     .gateway(Gateway::new("/"))
     ///     .build()?;
     /// # _ = server;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn fallback<H: Signature<Kind>, Kind: Called<Event, H>>(mut self, handler: H) -> Self {
+    pub fn global_fallback<H: Signature<Kind>, Kind: Called<Event, H>>(
+        mut self,
+        handler: H,
+    ) -> Self {
+        self.refuse_second("global_fallback", self.fallback.is_some());
         self.fallback = Some(handler::of(handler));
         self
     }
@@ -224,6 +229,7 @@ impl Builder {
         mut self,
         handler: H,
     ) -> Self {
+        self.refuse_second("allow_request", self.allow_request.is_some());
         self.allow_request = Some(handler::of(handler));
         self
     }
@@ -237,39 +243,57 @@ impl Builder {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let server =
-    ///     Switchboard::builder().intercept(Logging).intercept(Propagate).gateway(Gateway::new("/")).build()?;
+    ///     Switchboard::builder().global_interceptor(Logging).global_interceptor(Propagate).gateway(Gateway::new("/")).build()?;
     /// # _ = server;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn intercept(mut self, interceptor: impl Interceptor) -> Self {
+    pub fn global_interceptor(mut self, interceptor: impl Interceptor) -> Self {
         self.interceptors.push(Arc::new(interceptor));
         self
     }
 
     /// Is told of each user that comes online or goes offline, one after the other, in the order
-    /// in which it happens.
+    /// in which it happens. It asks for what it needs as every handler does: the
+    /// [`Presence`](crate::users::Presence), a [`State`](crate::State), the server. It returns `()`
+    /// or a `Result`; an error is logged.
     ///
     /// ```
-    /// use switchboard::{Gateway, Switchboard, users::Presence};
+    /// use switchboard::{Gateway, State, Switchboard, users::Presence};
+    /// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
+    ///
+    /// #[derive(Clone, Default)]
+    /// struct Changes(Arc<AtomicUsize>);
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let server = Switchboard::builder()
+    ///     .state(Changes::default())
     ///     .gateway(Gateway::new("/"))
-    ///     .on_presence(async |change: Presence| println!("{change:?}"))
+    ///     .on_presence(async |change: Presence, server: Switchboard, State(changes): State<Changes>| {
+    ///         changes.0.fetch_add(1, Ordering::Relaxed);
+    ///         server.of("/").to("staff").emit("presence", &format!("{change:?}"))
+    ///     })
     ///     .build()?;
     /// # _ = server;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn on_presence<F, Fut>(mut self, handler: F) -> Self
-    where
-        F: Fn(Presence) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        self.on_presence = Some(Box::new(move |presence| Box::pin(handler(presence))));
+    pub fn on_presence<H: Signature<Kind>, Kind: Called<PresenceChange, H>>(
+        mut self,
+        handler: H,
+    ) -> Self {
+        self.refuse_second("on_presence", self.on_presence.is_some());
+        self.on_presence = Some(handler::of(handler));
         self
+    }
+
+    /// The first problem counts.
+    fn refuse_second(&mut self, what: &str, is_second: bool) {
+        if is_second {
+            let problem = format!("there are two `{what}` handlers");
+            self.problem.get_or_insert(problem);
+        }
     }
 
     /// Serves these routes on the same port, beside the Socket.IO path, `/healthz` and `/readyz`.

@@ -33,10 +33,10 @@ pub enum BuildError {
         /// Why it cannot be added.
         reason: String,
     },
-    /// A middleware, the fallback or `allow_request` of the server asks for a
-    /// [`State`](crate::State) that it was not given.
+    /// A handler of the server itself (a global middleware, the global fallback, `allow_request`,
+    /// `on_presence`) asks for a [`State`](crate::State) that was not given, or is there twice.
     #[error("{0}")]
-    State(String),
+    Handler(String),
     /// `redis.url` cannot be understood.
     #[error("redis.url: {0}")]
     Redis(#[source] Box<dyn std::error::Error + Send + Sync>),

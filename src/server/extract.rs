@@ -14,7 +14,7 @@ use crate::{
 /// use switchboard::{Data, Fault, Gateway, Switchboard};
 ///
 /// let gateway = Gateway::new("/").on("call", async |server: Switchboard, Data(user): Data<String>| {
-///     server.of("/").user(&*user).emit("ringing", &())?;
+///     server.of("/").to_user(&*user).emit("ringing", &())?;
 ///     Ok::<_, Fault>(server.online(&[&user]).await?[0])
 /// });
 /// ```

@@ -28,7 +28,7 @@ use crate::{
 /// let mut config = Config::default();
 /// config.redis.url = Some(SecretUrl::new("redis://10.0.0.9"));
 /// let publisher = Publisher::connect(&config).await?;
-/// publisher.of("/").user("ada").emit("order:paid", &7)?;
+/// publisher.of("/").to_user("ada").emit("order:paid", &7)?;
 /// publisher.close().await?;
 /// # Ok(())
 /// # }

@@ -2,34 +2,9 @@
 //! door, where it becomes rooms.
 
 use smallvec::SmallVec;
-use socketioxide_core::adapter::Room;
 
-use crate::{
-    id::{SocketId, UserId},
-    telemetry::meters::TargetKind,
-};
-
-/// One part of an [`Audience`].
-///
-/// ```
-/// use switchboard::Audience;
-/// use switchboard::sockets::audience::Target;
-///
-/// let lobby = Audience::everybody().to(Target::Room("lobby".into())).except(Target::User("bob".into()));
-/// assert_eq!(lobby.exceptions(), [Target::User("bob".into())]);
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Target {
-    /// One socket.
-    Socket(SocketId),
-    /// All sockets of a user.
-    User(UserId),
-    /// The members of a room.
-    Room(Room),
-    /// All authenticated sockets.
-    Authenticated,
-}
+use super::target::{IntoTargets, Target};
+use crate::{id::UserId, telemetry::meters::TargetKind};
 
 /// The audience of an event: the sockets of one namespace that belong to at least one target, each
 /// once, without the exceptions. On every node, unless it is [`local`](Self::local).
@@ -37,7 +12,7 @@ pub enum Target {
 /// ```
 /// use switchboard::Audience;
 ///
-/// let team = Audience::everybody().room("team").user("ada").except_room("muted");
+/// let team = Audience::everybody().to("team").to_user("ada").except("muted");
 /// assert_eq!(team.targets().map(<[_]>::len), Some(2));
 /// assert_eq!(Audience::everybody().targets(), None);
 /// assert!(Audience::nobody().is_nobody());
@@ -73,54 +48,37 @@ impl Audience {
         Self { to, except: SmallVec::new(), is_local: false, is_volatile: false }
     }
 
-    /// Adds the sockets of this target.
-    pub fn to(mut self, target: Target) -> Self {
+    /// Adds rooms or sockets. No room at all, as an empty list, leaves nobody where it would be
+    /// everybody.
+    #[doc(alias("in", "within"))]
+    pub fn to(mut self, targets: impl IntoTargets) -> Self {
+        let new = targets.into_targets();
         match &mut self.to {
-            To::Everybody => self.to = To::AnyOf(SmallVec::from_buf([target])),
-            To::AnyOf(targets) => targets.push(target),
+            To::Everybody => self.to = To::AnyOf(new),
+            To::AnyOf(targets) => targets.extend(new),
         }
         self
     }
 
-    /// Adds the members of a room.
-    pub fn room(self, room: impl Into<Room>) -> Self {
-        self.to(Target::Room(room.into()))
-    }
-
     /// Adds the sockets of a user.
-    pub fn user(self, user: impl Into<UserId>) -> Self {
+    pub fn to_user(self, user: impl Into<UserId>) -> Self {
         self.to(Target::User(user.into()))
     }
 
-    /// Adds one socket.
-    pub fn socket(self, id: SocketId) -> Self {
-        self.to(Target::Socket(id))
-    }
-
     /// Adds all authenticated sockets.
-    pub fn authenticated(self) -> Self {
+    pub fn to_authenticated(self) -> Self {
         self.to(Target::Authenticated)
     }
 
-    /// Leaves out the sockets of this target.
-    pub fn except(mut self, target: Target) -> Self {
-        self.except.push(target);
+    /// Leaves out rooms or sockets.
+    pub fn except(mut self, targets: impl IntoTargets) -> Self {
+        self.except.extend(targets.into_targets());
         self
-    }
-
-    /// Leaves out the members of a room.
-    pub fn except_room(self, room: impl Into<Room>) -> Self {
-        self.except(Target::Room(room.into()))
     }
 
     /// Leaves out the sockets of a user.
     pub fn except_user(self, user: impl Into<UserId>) -> Self {
         self.except(Target::User(user.into()))
-    }
-
-    /// Leaves out one socket.
-    pub fn except_socket(self, id: SocketId) -> Self {
-        self.except(Target::Socket(id))
     }
 
     /// Keeps only sockets of this node.
@@ -179,16 +137,18 @@ impl Audience {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::SocketId;
 
     #[test]
     fn the_first_target_narrows_and_the_next_widens() {
-        let audience = Audience::everybody().room("a").user("ada").except_room("b");
+        let audience = Audience::everybody().to("a").to_user("ada").except("b");
         let targets = [Target::Room("a".into()), Target::User("ada".into())];
         assert_eq!(audience.targets(), Some(&targets[..]));
         assert_eq!(audience.exceptions(), [Target::Room("b".into())]);
         assert!(!audience.is_nobody() && !Audience::everybody().is_nobody());
         assert!(Audience::nobody().is_nobody());
-        assert!(!Audience::nobody().authenticated().is_nobody());
+        assert!(!Audience::nobody().to_authenticated().is_nobody());
+        assert!(Audience::everybody().to(Vec::<String>::new()).is_nobody());
     }
 
     #[test]
@@ -196,10 +156,10 @@ mod tests {
         let everybody = Audience::everybody;
         assert_eq!(everybody().kind(), TargetKind::All);
         assert_eq!(everybody().except_user("ada").kind(), TargetKind::All);
-        assert_eq!(everybody().socket(SocketId::random()).kind(), TargetKind::Socket);
-        assert_eq!(everybody().authenticated().kind(), TargetKind::Authenticated);
-        assert_eq!(everybody().user("ada").room("lobby").kind(), TargetKind::User);
+        assert_eq!(everybody().to(SocketId::random()).kind(), TargetKind::Socket);
+        assert_eq!(everybody().to_authenticated().kind(), TargetKind::Authenticated);
+        assert_eq!(everybody().to_user("ada").to("lobby").kind(), TargetKind::User);
         // A room is one, however it is spelled.
-        assert_eq!(everybody().room("user:ada").user("ada").kind(), TargetKind::Room);
+        assert_eq!(everybody().to("user:ada").to_user("ada").kind(), TargetKind::Room);
     }
 }

@@ -17,11 +17,7 @@ use socketioxide_core::{
     adapter::{BroadcastFlags, BroadcastOptions, Room},
 };
 
-use super::{
-    adapter::Adapter,
-    audience::{Audience, Target},
-    node::Context,
-};
+use super::{adapter::Adapter, audience::Audience, node::Context, target::Target};
 use crate::{
     cluster::{
         message::{Flags, Selection},

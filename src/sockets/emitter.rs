@@ -7,7 +7,7 @@ mod remote;
 use std::sync::Arc;
 
 use serde::Serialize;
-use socketioxide_core::adapter::{BroadcastOptions, Room};
+use socketioxide_core::adapter::BroadcastOptions;
 
 pub use ask::{Asked, Replied};
 pub use cluster::{Acks, Answers};
@@ -25,6 +25,8 @@ use crate::{
         audience::Audience,
         door::{self, Start},
         node::Context,
+        rooms::IntoRooms,
+        target::IntoTargets,
     },
 };
 
@@ -40,7 +42,7 @@ use crate::{
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
-/// server.of("/").room("lobby").user("ada").except_room("muted").emit("news", "hello")?;
+/// server.of("/").to("lobby").to_user("ada").except("muted").emit("news", "hello")?;
 /// server.of("/").emit("for:everybody", &())?;
 /// # Ok(())
 /// # }
@@ -50,6 +52,8 @@ use crate::{
 pub struct Emitter {
     place: Place,
     audience: Audience,
+    /// The audience is this socket, until others are named.
+    itself: Option<SocketId>,
 }
 
 /// The start of the emit.
@@ -89,7 +93,13 @@ impl Emitter {
     }
 
     fn new(place: Place) -> Self {
-        Self { place, audience: Audience::everybody() }
+        Self { place, audience: Audience::everybody(), itself: None }
+    }
+
+    /// An emitter to one socket, or to others than it once these are named.
+    pub(crate) fn itself(adapter: Arc<Adapter>, id: SocketId) -> Self {
+        let audience = Audience::nobody().to(id);
+        Self { place: Place::Here(adapter), audience, itself: Some(id) }
     }
 
     /// Replaces the audience so far by this one.
@@ -100,80 +110,167 @@ impl Emitter {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
-    /// let staff = Audience::everybody().room("staff").volatile();
-    /// server.of("/").to(staff).emit("load", &0.7)?;
+    /// let staff = Audience::everybody().to("staff").volatile();
+    /// server.of("/").audience(staff).emit("load", &0.7)?;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn to(mut self, audience: Audience) -> Self {
+    pub fn audience(mut self, audience: Audience) -> Self {
         self.audience = audience;
+        self.itself = None;
         self
     }
 
-    /// Adds the members of a room.
-    pub fn room(self, room: impl Into<Room>) -> Self {
-        self.with(|audience| audience.room(room))
+    /// Adds the members of rooms, or sockets by their ids: `to` and `in` of Socket.IO. An empty list
+    /// adds nobody, so that without other targets the emit is for nobody.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// server.of("/").to(["lobby", "garden"]).to("kitchen").emit("dinner", &())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias("in", "within"))]
+    pub fn to(self, targets: impl IntoTargets) -> Self {
+        self.with(|audience| audience.to(targets))
     }
 
     /// Adds the sockets of a user.
-    pub fn user(self, user: impl Into<UserId>) -> Self {
-        self.with(|audience| audience.user(user))
-    }
-
-    /// Adds one socket.
-    pub fn socket(self, id: SocketId) -> Self {
-        self.with(|audience| audience.socket(id))
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// server.of("/").to_user("ada").emit("order:paid", &7)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn to_user(self, user: impl Into<UserId>) -> Self {
+        self.with(|audience| audience.to_user(user))
     }
 
     /// Adds one socket by its client's `socket.id`. A client of version 2 sees the id of its
     /// connection instead of the public one. Its socket is found by that, too, on whatever node.
-    pub fn socket_known_as(self, id: &str) -> Self {
-        if let Ok(id) = id.parse() {
-            return self.socket(id);
+    ///
+    /// ```
+    /// use switchboard::{Fault, Switchboard};
+    ///
+    /// /// The client has told another program its `socket.id`.
+    /// fn tell(server: &Switchboard, id: &str) -> Result<(), Fault> {
+    ///     Ok(server.of("/").to_known_as(id).emit("progress", &0.5)?)
+    /// }
+    /// ```
+    pub fn to_known_as(self, id: &str) -> Self {
+        if let Some(id) = SocketId::of_ours(id) {
+            return self.to(id);
         }
         let namespace = self.start().namespace();
         match connection_known_as(id, namespace) {
             Some(sid) => {
                 let id = SocketId::of_connection(sid, namespace);
-                self.socket(id)
+                self.to(id)
             }
             // It may be the id of a Node.js node's socket.
-            None => self.room(id.to_owned()),
+            None => self.to(id),
         }
     }
 
     /// Adds all authenticated sockets.
-    pub fn authenticated(self) -> Self {
-        self.with(Audience::authenticated)
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// server.of("/").to_authenticated().emit("news", "for members")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn to_authenticated(self) -> Self {
+        self.with(Audience::to_authenticated)
     }
 
-    /// Leaves out the members of a room.
-    pub fn except_room(self, room: impl Into<Room>) -> Self {
-        self.with(|audience| audience.except_room(room))
+    /// Leaves out the members of rooms, or sockets by their ids.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard, id::SocketId};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// let author: SocketId = "WE593V5owfuuoPohQduk".parse()?;
+    /// server.of("/").to("lobby").except(["muted", "away"]).except(author).emit("said", "hello")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn except(self, targets: impl IntoTargets) -> Self {
+        self.with(|audience| audience.except(targets))
     }
 
     /// Leaves out the sockets of a user.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// server.of("/").except_user("ada").emit("joined", "ada")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn except_user(self, user: impl Into<UserId>) -> Self {
         self.with(|audience| audience.except_user(user))
     }
 
-    /// Leaves out one socket.
-    pub fn except_socket(self, id: SocketId) -> Self {
-        self.with(|audience| audience.except_socket(id))
-    }
-
     /// Skips sockets that are not ready: something waits for their client, or it polls and has no
     /// open poll. As in Node.js.
-    pub fn volatile(self) -> Self {
-        self.with(Audience::volatile)
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// server.of("/").to("game:7").volatile().emit("position", &(12, 3))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn volatile(mut self) -> Self {
+        self.audience = self.audience.volatile();
+        self
     }
 
     /// Keeps only sockets of this node.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// server.of("/").local().emit("node", server.node())?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn local(self) -> Self {
         self.with(Audience::local)
     }
 
-    fn with(self, change: impl FnOnce(Audience) -> Audience) -> Self {
+    /// A socket's own emitter becomes one to others when these are named, as in Node.js.
+    fn with(mut self, change: impl FnOnce(Audience) -> Audience) -> Self {
+        if let Some(id) = self.itself.take() {
+            let others = Audience::everybody().except(id);
+            let is_volatile = self.audience.is_volatile();
+            self.audience = if is_volatile { others.volatile() } else { others };
+        }
         Self { audience: change(self.audience), ..self }
     }
 
@@ -218,7 +315,7 @@ impl Emitter {
         door::send(this.start(), payload, &this.audience, None)
     }
 
-    /// Disconnects these sockets, on every node, and returns how many of them were on this node.
+    /// Disconnects these sockets, on every node (`disconnectSockets` of Socket.IO), and returns how many of them were on this node.
     /// Each client sees `io server disconnect`. With `close_transport` the connections are closed
     /// too.
     ///
@@ -228,10 +325,11 @@ impl Emitter {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
-    /// assert_eq!(server.of("/").room("lobby").disconnect(false), 0);
+    /// assert_eq!(server.of("/").to("lobby").disconnect(false), 0);
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "disconnectSockets")]
     pub fn disconnect(self, close_transport: bool) -> usize {
         let this = self.of_today();
         let sockets = this.lowered();
@@ -242,7 +340,7 @@ impl Emitter {
         0
     }
 
-    /// Puts these sockets into rooms, on every node. On this node it is done when this returns, on
+    /// Puts these sockets into rooms, on every node: `socketsJoin` of Socket.IO. On this node it is done when this returns, on
     /// the others when they hear of it. With recovery over Redis streams it has one place among all
     /// messages, and is done when its turn has come.
     ///
@@ -252,12 +350,13 @@ impl Emitter {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
-    /// server.of("/").user("ada").join(["staff", "alerts"]);
+    /// server.of("/").to_user("ada").join(["staff", "alerts"]);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn join<R: Into<Room>>(self, rooms: impl IntoIterator<Item = R>) {
-        let rooms: Vec<Room> = rooms.into_iter().map(Into::into).collect();
+    #[doc(alias = "socketsJoin")]
+    pub fn join(self, rooms: impl IntoRooms) {
+        let rooms = rooms.into_rooms().into_vec();
         let this = self.of_today();
         let sockets = this.lowered();
         match this.start() {
@@ -266,7 +365,7 @@ impl Emitter {
         }
     }
 
-    /// Takes these sockets out of rooms, on every node.
+    /// Takes these sockets out of rooms, on every node: `socketsLeave` of Socket.IO.
     ///
     /// ```
     /// use switchboard::{Gateway, Switchboard};
@@ -274,12 +373,13 @@ impl Emitter {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
-    /// server.of("/").user("ada").leave(["staff"]);
+    /// server.of("/").to_user("ada").leave(["staff"]);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn leave<R: Into<Room>>(self, rooms: impl IntoIterator<Item = R>) {
-        let rooms: Vec<Room> = rooms.into_iter().map(Into::into).collect();
+    #[doc(alias = "socketsLeave")]
+    pub fn leave(self, rooms: impl IntoRooms) {
+        let rooms = rooms.into_rooms().into_vec();
         let this = self.of_today();
         let sockets = this.lowered();
         match this.start() {

@@ -1,6 +1,7 @@
 //! A client's socket in one namespace, as handlers see it.
 
 mod ask;
+mod broadcast;
 mod data;
 mod expiry;
 mod extensions;
@@ -36,7 +37,6 @@ use crate::{
         adapter::{Adapter, Describe, transport_of},
         audience::Audience,
         door::{self, Sender, Start},
-        emitter::Emitter,
         record::SocketRecord,
         watch::{FOR_ADMINS, What, client_id},
     },
@@ -53,7 +53,7 @@ use crate::{
 ///     socket.join(room.clone()).await?;
 ///     socket.set("room", &room)?;
 ///     let name = socket.user().map_or_else(|| "somebody".to_owned(), |user| user.to_string());
-///     Ok::<_, Fault>(Reply::event("entered", &name).to_room(room).except_sender())
+///     Ok::<_, Fault>(Reply::event("entered", &name).to(room).except_sender())
 /// });
 /// ```
 #[derive(Clone)]
@@ -231,7 +231,7 @@ impl Socket {
     /// If `data` cannot be serialized or the name is reserved. A socket that has left, or that is
     /// being cut off because it reads too slowly, is no error.
     pub fn emit<T: Serialize + ?Sized>(&self, name: &str, data: &T) -> Result<(), PayloadError> {
-        let me = Audience::nobody().socket(self.id());
+        let me = Audience::nobody().to(self.id());
         self.send(Payload::event(name, data)?, &me)
     }
 
@@ -243,19 +243,6 @@ impl Socket {
 
     pub(crate) fn acknowledge(&self, ack_id: i64, payload: Payload) -> Result<(), PayloadError> {
         self.0.adapter.acknowledge(self.0.sid, ack_id, payload)
-    }
-
-    /// Emits to others of this namespace. This socket is left out, as with `socket.to(room)`.
-    ///
-    /// ```
-    /// use switchboard::{Gateway, Socket};
-    ///
-    /// let gateway = Gateway::new("/").on_connect(async |socket: Socket| {
-    ///     socket.to().room("lobby").emit("joined", &socket.id()).expect("an id can be encoded");
-    /// });
-    /// ```
-    pub fn to(&self) -> Emitter {
-        Emitter::here(self.0.adapter.clone()).except_socket(self.id())
     }
 
     /// Whether the socket is still connected.

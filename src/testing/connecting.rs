@@ -27,7 +27,7 @@ const PIPE: usize = 64 * 1024;
 /// # async fn main() {
 /// let secret = "a secret of at least 32 bytes, please";
 /// let builder = Switchboard::builder()
-///     .middleware(Authenticate::required(Jwt::hs256(secret)))
+///     .global_middleware(Authenticate::required(Jwt::hs256(secret)))
 ///     .gateway(Gateway::new("/chat"));
 /// let server = Server::start(builder).await;
 /// let refused = server.connect().namespace("/chat").token("nonsense").await.unwrap_err();

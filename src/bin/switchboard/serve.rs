@@ -148,9 +148,9 @@ async fn bind_admin(
 fn builder(config: &Config, authenticate: &Authenticate) -> Builder {
     Switchboard::builder()
         .config(config.clone())
-        .middleware(authenticate.clone())
-        .intercept(Logging)
-        .intercept(Propagate)
+        .global_middleware(authenticate.clone())
+        .global_interceptor(Logging)
+        .global_interceptor(Propagate)
         .gateway(builtin::gateway(config, authenticate))
 }
 

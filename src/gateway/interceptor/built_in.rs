@@ -27,7 +27,7 @@ use crate::{
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let server = Switchboard::builder().intercept(Propagate).gateway(Gateway::new("/")).build()?;
+/// let server = Switchboard::builder().global_interceptor(Propagate).gateway(Gateway::new("/")).build()?;
 /// # _ = server;
 /// # Ok(())
 /// # }

@@ -19,7 +19,7 @@ use super::{
         roaming::{handover, roam},
         settings::{edge_options, engine, secrets},
     },
-    Builder, OnPresence,
+    Builder,
 };
 #[cfg(feature = "admin-ui")]
 use crate::admin_ui::{self, AdminUi};
@@ -31,6 +31,8 @@ use crate::{
         Gateway,
         entrance::{Entrance, Surroundings},
         extract::App,
+        handler::Handler,
+        lifecycle::PresenceChange,
         opening,
     },
     id::NodeId,
@@ -86,7 +88,11 @@ impl Builder {
         let tracer = tracer.map_err(|error| BuildError::Traces(Box::new(error)))?;
         let context = Context::new(node, parser, &config).traced(tracer).with_states(self.states);
         let context = Arc::new(context);
+        if let Some(problem) = self.problem {
+            return Err(BuildError::Handler(problem));
+        }
         check_handlers(&context, &self.gateways, |app| {
+            self.on_presence.iter().try_for_each(|it| it.check(app))?;
             self.middlewares.iter().try_for_each(|it| it.check(app))?;
             self.fallback.iter().try_for_each(|it| it.check(app))?;
             self.allow_request.iter().try_for_each(|it| it.check(app))
@@ -214,7 +220,7 @@ fn check_handlers(
     of_all: impl FnOnce(App<'_>) -> Result<(), String>,
 ) -> Result<(), BuildError> {
     let app = App::new(context);
-    of_all(app).map_err(BuildError::State)?;
+    of_all(app).map_err(BuildError::Handler)?;
     let problem = |gateway: &Gateway| {
         let (path, reason) = (gateway.path().to_owned(), gateway.problem(app)?);
         Some(BuildError::Gateway { path, reason })
@@ -252,12 +258,15 @@ fn add(io: &SocketIo<Adapter>, entrance: Entrance) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn listen_to_presence(context: &Arc<Context>, handler: OnPresence) -> PresenceSink {
+fn listen_to_presence(
+    context: &Arc<Context>,
+    handler: Arc<dyn Handler<PresenceChange>>,
+) -> PresenceSink {
     let sink = PresenceSink::default();
-    let (changes, stop) = (sink.clone(), context.stop.clone());
+    let (changes, stop, node) = (sink.clone(), context.stop.clone(), context.clone());
     context.tasks.spawn(async move {
-        while let Some(change) = stop.run_until_cancelled(changes.next()).await {
-            handler(change).await;
+        while let Some(presence) = stop.run_until_cancelled(changes.next()).await {
+            PresenceChange::new(&node, presence).tell(&*handler).await;
         }
     });
     sink

@@ -13,7 +13,7 @@ use super::{Answers, Emitter};
 use crate::{
     cluster::message::Description,
     fault::{Code, Fault},
-    id::NodeId,
+    id::{NodeId, SocketId},
     payload::{Payload, PayloadError},
     sockets::asking::AskError,
 };
@@ -21,7 +21,7 @@ use crate::{
 /// How many clients are asked at a time.
 const AT_ONCE: usize = 256;
 
-type Items = Pin<Box<dyn Stream<Item = (String, Result<Payload, AskError>)> + Send>>;
+type Items = Pin<Box<dyn Stream<Item = (SocketId, Result<Payload, AskError>)> + Send>>;
 
 /// The clients that are being asked: a stream of each one's id and its answer, or why there is none,
 /// as they come. Made by [`Emitter::ask`].
@@ -32,7 +32,7 @@ type Items = Pin<Box<dyn Stream<Item = (String, Result<Payload, AskError>)> + Se
 /// use switchboard::{Fault, Switchboard};
 ///
 /// async fn vote(server: &Switchboard) -> Result<u32, Fault> {
-///     let mut asked = server.of("/").room("team").ask("vote", "lunch?", Duration::from_secs(20)).await?;
+///     let mut asked = server.of("/").to("team").ask("vote", "lunch?", Duration::from_secs(20)).await?;
 ///     let mut yes = 0;
 ///     while let Some((id, answer)) = asked.next().await {
 ///         match answer.map(|answer| answer.decode::<bool>()) {
@@ -62,7 +62,7 @@ pub struct Asked {
 /// use switchboard::{Fault, Switchboard};
 ///
 /// async fn all_are_ready(server: &Switchboard) -> Result<bool, Fault> {
-///     let asked = server.of("/").room("team").ask("ready?", &(), Duration::from_secs(5)).await?;
+///     let asked = server.of("/").to("team").ask("ready?", &(), Duration::from_secs(5)).await?;
 ///     let replied = asked.collect::<bool>().await;
 ///     for (id, error) in &replied.silent {
 ///         println!("{id}: {error}");
@@ -74,9 +74,9 @@ pub struct Asked {
 #[non_exhaustive]
 pub struct Replied<T> {
     /// The id of each client that answered, and its answer.
-    pub answers: Vec<(String, T)>,
+    pub answers: Vec<(SocketId, T)>,
     /// The id of each client that did not answer, or not in this shape, and why.
-    pub silent: Vec<(String, AskError)>,
+    pub silent: Vec<(SocketId, AskError)>,
     /// Nodes of ours whose clients were not asked, by name.
     pub missing_nodes: Vec<NodeId>,
     /// The number of Node.js nodes whose clients were not asked.
@@ -93,7 +93,7 @@ impl<T> Replied<T> {
     ///
     /// # Errors
     /// `unavailable` if a node is missing, else `timeout`.
-    pub fn complete(self) -> Result<Vec<(String, T)>, Fault> {
+    pub fn complete(self) -> Result<Vec<(SocketId, T)>, Fault> {
         match (self.is_complete(), self.missing_nodes.len() + self.missing_foreign) {
             (true, _) => Ok(self.answers),
             (false, 0) => Err(Fault::new(Code::Timeout, "not every client has answered")),
@@ -103,7 +103,7 @@ impl<T> Replied<T> {
 }
 
 impl Stream for Asked {
-    type Item = (String, Result<Payload, AskError>);
+    type Item = (SocketId, Result<Payload, AskError>);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.items.as_mut().poll_next(cx)
@@ -140,9 +140,26 @@ impl Emitter {
     /// This takes a message for each socket of another node. For a crowd, of which only the answers
     /// are of interest, [`emit_with_ack`](Self::emit_with_ack) takes one for all.
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// use futures_util::StreamExt;
+    /// use switchboard::{Fault, Switchboard};
+    ///
+    /// async fn first_to_answer(server: &Switchboard) -> Result<Option<String>, Fault> {
+    ///     let mut asked = server.of("/").to("quiz").ask("2 + 2?", &(), Duration::from_secs(10)).await?;
+    ///     while let Some((id, answer)) = asked.next().await {
+    ///         if matches!(answer.map(|answer| answer.decode()), Ok(Ok(4))) {
+    ///             return Ok(Some(id.to_string()));
+    ///         }
+    ///     }
+    ///     Ok(None)
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// `unavailable` while the link to the other nodes is down; `internal` if `data` cannot be
     /// encoded.
+    #[doc(alias("emitWithAck", "timeout"))]
     pub async fn ask(
         self,
         name: &str,
@@ -155,6 +172,7 @@ impl Emitter {
         let expected = values.len();
         let asked = stream::iter(values).map(move |Description { id, .. }| {
             let (one, payload) = (at.clone().only(&id), payload.clone());
+            let id = SocketId::of_any(&id);
             async move { (id, one.ask_one(payload, timeout).await) }
         });
         let items: Items = Box::pin(asked.buffer_unordered(AT_ONCE));

@@ -16,6 +16,7 @@ use crate::{
     },
     fault::{Code, Fault},
     id::NodeId,
+    names::events::RESERVED_BETWEEN_SERVERS,
     payload::{Payload, PayloadError, from_packet, to_packet},
     sockets::door::{self, Start},
 };
@@ -26,7 +27,7 @@ use crate::{
 /// use switchboard::{Fault, Switchboard};
 ///
 /// async fn in_lobby(server: &Switchboard) -> Result<usize, Fault> {
-///     let answers = server.of("/").room("lobby").fetch_sockets().await?;
+///     let answers = server.of("/").to("lobby").fetch_sockets().await?;
 ///     if !answers.missing_nodes.is_empty() {
 ///         println!("at least, since some nodes are silent: {:?}", answers.missing_nodes);
 ///     }
@@ -58,7 +59,7 @@ impl<T> Answers<T> {
 /// use switchboard::{Switchboard, payload::PayloadError};
 ///
 /// async fn all_are_there(server: &Switchboard) -> Result<bool, PayloadError> {
-///     let acks = server.of("/").room("team").emit_with_ack("there?", &(), Duration::from_secs(2)).await?;
+///     let acks = server.of("/").to("team").emit_with_ack("there?", &(), Duration::from_secs(2)).await?;
 ///     Ok(acks.cluster_asked && acks.missing_nodes.is_empty() && acks.acks.len() == acks.expected)
 /// }
 /// ```
@@ -108,7 +109,7 @@ impl Emitter {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
-    /// let answers = server.of("/").room("lobby").fetch_sockets().await?;
+    /// let answers = server.of("/").to("lobby").fetch_sockets().await?;
     /// for socket in &answers.values {
     ///     println!("{} is in {:?}", socket.id, socket.rooms);
     /// }
@@ -119,6 +120,7 @@ impl Emitter {
     ///
     /// # Errors
     /// `unavailable` while the link to the other nodes is down.
+    #[doc(alias = "fetchSockets")]
     pub async fn fetch_sockets(self) -> Result<Answers<RemoteSocket>, Fault> {
         let at = self.clone();
         let Answers { values, missing_nodes, missing_foreign } = self.fetch_descriptions().await?;
@@ -193,6 +195,7 @@ impl Emitter {
     ///
     /// # Errors
     /// As [`emit`](Self::emit).
+    #[doc(alias("emitWithAck", "timeout"))]
     pub async fn emit_with_ack<T: Serialize + ?Sized>(
         self,
         name: &str,
@@ -270,13 +273,14 @@ impl Emitter {
     /// ```
     ///
     /// # Errors
-    /// If `data` cannot be serialized.
+    /// If `data` cannot be serialized or the name is reserved.
+    #[doc(alias = "serverSideEmit")]
     pub fn server_side_emit<T: Serialize + ?Sized>(
         self,
         name: &str,
         data: &T,
     ) -> Result<(), PayloadError> {
-        let event = event_of(&Payload::event(name, data)?)?;
+        let event = between_servers(name, data)?;
         let start = self.start();
         if let Some(peers) = start.peers() {
             peers.say(start.namespace(), &Message::ServerSideEmit { request: None, event });
@@ -303,13 +307,13 @@ impl Emitter {
     ///
     /// # Errors
     /// `unavailable` while the link to the other nodes is down, `internal` if `data` cannot be
-    /// serialized.
+    /// serialized or the name is reserved.
     pub async fn server_side_emit_with_ack<T: Serialize + ?Sized>(
         self,
         name: &str,
         data: &T,
     ) -> Result<Answers<Payload>, Fault> {
-        let event = event_of(&Payload::event(name, data)?)?;
+        let event = between_servers(name, data)?;
         let answers = self
             .ask_nodes(self.start().peers().map(|_| Selection::default()), |request, _| {
                 Message::ServerSideEmit { request: Some(request), event }
@@ -337,6 +341,14 @@ impl Emitter {
         };
         peers.ask(start.namespace(), |request| question(request, to)).await
     }
+}
+
+/// An event for the programs of the other nodes.
+fn between_servers<T: Serialize + ?Sized>(name: &str, data: &T) -> Result<Vec<Tree>, PayloadError> {
+    if RESERVED_BETWEEN_SERVERS.contains(&name) {
+        return Err(PayloadError::ReservedEvent(name.to_owned()));
+    }
+    event_of(&Payload::event(name, data)?)
 }
 
 /// An event in its form between the nodes.

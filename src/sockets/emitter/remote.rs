@@ -21,7 +21,7 @@ use crate::{
 /// use switchboard::{Fault, Switchboard};
 ///
 /// async fn greet_guests(server: &Switchboard) -> Result<(), Fault> {
-///     for socket in server.of("/").room("guests").fetch_sockets().await?.values {
+///     for socket in server.of("/").to("guests").fetch_sockets().await?.values {
 ///         socket.emit("hello", &socket.id)?;
 ///         socket.join(["greeted", "regulars"]);
 ///         let name = socket.ask::<String>("name?", &(), Duration::from_secs(5)).await?;
@@ -33,9 +33,9 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RemoteSocket {
-    /// The public id. The id of a socket of ours parses as a [`SocketId`], see
-    /// [`socket_id`](Self::socket_id).
-    pub id: String,
+    /// The public id. A client of version 2 of a Node.js server has an id of another form, `/chat#…`.
+    /// Here it has one that follows from it; the socket is reached through this handle.
+    pub id: SocketId,
     /// The handshake as Node.js shows it. Sockets of ours leave out secrets: the token, cookies and
     /// authorization.
     pub handshake: Map<String, Json>,
@@ -49,7 +49,11 @@ pub struct RemoteSocket {
 
 /// The way to the socket.
 #[derive(Clone)]
-struct At(Emitter);
+struct At {
+    emitter: Emitter,
+    /// The id in the socket's own server, if that is of another form.
+    foreign: Option<Box<str>>,
+}
 
 impl fmt::Debug for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,13 +72,15 @@ impl RemoteSocket {
     pub(super) fn new(description: Description, namespace: &Emitter) -> Self {
         let Description { id, handshake, rooms, mut data } = description;
         data.remove(FOR_ADMINS);
-        let at = At(namespace.clone().only(&id));
-        Self { id, handshake, rooms, data, at }
+        let emitter = namespace.clone().only(&id);
+        let (id, text) = (SocketId::of_any(&id), id);
+        let foreign = (id.as_str() != text).then(|| text.into());
+        Self { id, handshake, rooms, data, at: At { emitter, foreign } }
     }
 
-    /// The id as that of a socket of ours. `None` for a socket of a Node.js server.
-    pub fn socket_id(&self) -> Option<SocketId> {
-        self.id.parse().ok()
+    /// The id as the socket's own server has it.
+    pub(crate) fn known_as(&self) -> &str {
+        self.at.foreign.as_deref().unwrap_or(self.id.as_str())
     }
 
     /// Sends an event to the socket, see [`Emitter::emit`].
@@ -82,7 +88,7 @@ impl RemoteSocket {
     /// # Errors
     /// As [`Emitter::emit`].
     pub fn emit<T: Serialize + ?Sized>(&self, name: &str, data: &T) -> Result<(), PayloadError> {
-        self.at.0.clone().emit(name, data)
+        self.at.emitter.clone().emit(name, data)
     }
 
     /// Sends an event to the socket and awaits its client's acknowledgement, as
@@ -98,23 +104,23 @@ impl RemoteSocket {
         data: &(impl Serialize + ?Sized),
         timeout: Duration,
     ) -> Result<T, AskError> {
-        let asked = self.at.0.clone().ask_one(Payload::event(name, data)?, timeout);
+        let asked = self.at.emitter.clone().ask_one(Payload::event(name, data)?, timeout);
         Ok(asked.await?.decode()?)
     }
 
     /// Puts the socket into rooms, when its node hears of it.
     pub fn join(&self, rooms: impl IntoRooms) {
-        self.at.0.clone().join(rooms.into_rooms());
+        self.at.emitter.clone().join(rooms);
     }
 
     /// Takes the socket out of rooms, when its node hears of it.
     pub fn leave(&self, rooms: impl IntoRooms) {
-        self.at.0.clone().leave(rooms.into_rooms());
+        self.at.emitter.clone().leave(rooms);
     }
 
     /// Disconnects the socket. The client sees `io server disconnect`.
     pub fn disconnect(&self, close_transport: bool) {
-        self.at.0.clone().disconnect(close_transport);
+        self.at.emitter.clone().disconnect(close_transport);
     }
 }
 
@@ -122,7 +128,7 @@ impl Emitter {
     /// The emitter to one socket alone, by its client's `socket.id`.
     pub(super) fn only(self, id: &str) -> Self {
         let (local, volatile) = (self.audience.is_local(), self.audience.is_volatile());
-        let mut one = self.to(Audience::nobody()).socket_known_as(id);
+        let mut one = self.audience(Audience::nobody()).to_known_as(id);
         if local {
             one = one.local();
         }

@@ -40,6 +40,7 @@ impl Socket {
     /// # Errors
     /// If the client does not answer in time, leaves, or answers in another shape; if `data` cannot
     /// be encoded.
+    #[doc(alias("emitWithAck", "timeout"))]
     pub async fn ask<T: DeserializeOwned>(
         &self,
         name: &str,
@@ -60,7 +61,7 @@ impl Socket {
     ) -> Result<Payload, AskError> {
         self.0.adapter.turn().await;
         let start = Start::Here(&self.0.adapter);
-        let me = Audience::nobody().socket(self.id());
+        let me = Audience::nobody().to(self.id());
         let sender = Sender { id: self.id(), sid: self.0.sid };
         // The span of the emit lasts until the answer.
         let submitted = door::submit(start, payload, &me, Some(sender))?;

@@ -39,9 +39,9 @@ pub(crate) async fn send(emit: Emit) -> Result<(), Box<dyn std::error::Error>> {
     let publisher = Publisher::connect(&config).await?;
     let emitter: Emitter = publisher.of(&namespace);
     let emitter = match target {
-        Target::User(user) => emitter.user(user),
-        Target::Room(room) => emitter.room(room),
-        Target::Authenticated => emitter.authenticated(),
+        Target::User(user) => emitter.to_user(user),
+        Target::Room(room) => emitter.to(room),
+        Target::Authenticated => emitter.to_authenticated(),
         Target::All => emitter,
     };
     let nodes = publisher.nodes(&namespace).await;
