@@ -8,6 +8,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 CHROMIUM := /usr/bin/chromium
 REDIS_SERVER := /usr/bin/redis-server
 REDIS := $(REDIS_SERVER) /usr/bin/redis-sentinel
+POSTGRES := /usr/share/postgresql-common/pg_wrapper
+PGBOUNCER := /usr/sbin/pgbouncer
 PROXIES := /usr/sbin/nginx /usr/sbin/haproxy /usr/sbin/apache2 /usr/bin/caddy /usr/sbin/varnishd
 PROMTOOL := target/tools/promtool
 OTHER_REDIS := target/tools/redis
@@ -17,8 +19,9 @@ FUZZ_TARGETS := frames bodies clients classic sharded streams sessions returning
 FEATURES := admin admin-ui config-file jwt otlp postgres sqlite testing
 PORT ?= 3000
 REDIS_PORT ?= 6379
+POSTGRES_PORT ?= 5432
 
-.PHONY: help run redis test test-rust test-clients test-operators demo page lint msrv deny bench fuzz fuzz-smoke docker
+.PHONY: help run redis postgres test test-rust test-clients test-operators demo page lint msrv deny bench fuzz fuzz-smoke docker
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,19 +38,26 @@ redis: $(REDIS_SERVER) ## a Redis between nodes for development, on port 6379, t
 	then echo "A Redis answers on port $(REDIS_PORT) already."; \
 	else exec $(REDIS_SERVER) --bind 127.0.0.1 --port $(REDIS_PORT) --save "" --appendonly no; fi
 
+postgres: $(POSTGRES) ## a Postgres as a store for development, on port 5432, that keeps nothing
+	@if (exec 3<>/dev/tcp/127.0.0.1/$(POSTGRES_PORT)) 2>/dev/null; \
+	then echo "Something listens on port $(POSTGRES_PORT) already; POSTGRES_PORT=… chooses another one."; exit 1; fi; \
+	echo "postgres://postgres@127.0.0.1:$(POSTGRES_PORT)/postgres, until Ctrl-C; it is removed then."; \
+	stopped() { exit 0; }; trap stopped INT TERM; \
+	{ echo start; sleep infinity; } | tests/kit/postgres.sh "$$(mktemp -d)" $(POSTGRES_PORT)
+
 test: test-rust test-clients ## all tests; installs what they need
 
 # With every feature, as the Docker image has it; `lint` sees to it that there is nothing wrong without.
-test-rust: $(REDIS) ## unit, property, integration and documentation tests
+test-rust: $(REDIS) $(POSTGRES) ## unit, property, integration and documentation tests
 	cargo test --features otlp
 	cargo test --locked --manifest-path benches/Cargo.toml --target-dir target/benches --lib
 
-test-clients: tests/clients/node_modules client-demo/node_modules $(CHROMIUM) $(REDIS) ## the real clients and a browser against the real binary
+test-clients: tests/clients/node_modules client-demo/node_modules $(CHROMIUM) $(REDIS) $(POSTGRES) ## the real clients and a browser against the real binary
 	$(MAKE) --silent $(PROMTOOL) || echo "The alerts are not looked at by promtool, which cannot be had here."
 	cargo build --bins --examples --features otlp
 	cd tests/clients && node --test --test-concurrency=2
 
-test-operators: tests/clients/node_modules $(PROXIES) $(REDIS) ## what operators put beside a node: proxies, kinds and versions of Redis; installs them
+test-operators: tests/clients/node_modules $(PROXIES) $(REDIS) $(POSTGRES) $(PGBOUNCER) ## what operators put beside a node: proxies, kinds and versions of Redis; installs them
 	$(MAKE) --silent $(OTHER_REDIS) || echo "Other versions of Redis than the installed one are not tried; they cannot be had here."
 	cargo build --bins --features otlp
 	cd tests/operators && node --test
@@ -109,6 +119,18 @@ docker: ## the image, as switchboard:latest
 $(REDIS):
 	$(SUDO) apt-get update -qq
 	$(SUDO) apt-get install -y -qq --no-install-recommends redis-server redis-sentinel
+
+# The tests start their own. The package would make and start a cluster for everybody: it is told not to.
+$(POSTGRES):
+	$(SUDO) apt-get update -qq
+	$(SUDO) mkdir -p /etc/postgresql-common/createcluster.d
+	echo "create_main_cluster = false" | $(SUDO) tee /etc/postgresql-common/createcluster.d/switchboard.conf >/dev/null
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql
+
+# Its service is not used, either.
+$(PGBOUNCER):
+	$(SUDO) apt-get update -qq
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pgbouncer
 
 # The tests start their own; none of the services that the packages may start is used.
 $(PROXIES) &:
