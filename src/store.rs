@@ -8,6 +8,8 @@
 //! [`StoreError`], at the latest after some seconds; it tries to get back by itself.
 
 pub(crate) mod inbox;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 

@@ -1,0 +1,158 @@
+//! The store for several nodes: Postgres 15 or newer.
+//!
+//! Every call is one statement, and so one transaction and one round trip; what takes several steps is
+//! a function in the database (`migrations`). No statement is prepared for longer than it runs,
+//! and no session is set up, so that pgbouncer may stand between, in transaction mode. Every call
+//! ends in time, with an error if need be. All tables are in the schema `switchboard`.
+
+mod error;
+mod inbox;
+mod migrations;
+mod target;
+mod tls;
+
+use std::{sync::Arc, time::Duration};
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
+
+use super::StoreError;
+use crate::secret::SecretUrl;
+
+pub(crate) use inbox::PostgresInbox;
+pub(crate) use migrations::MigrateError;
+pub(crate) use target::{Target, TargetError};
+
+/// Longest wait for a connection, and for the answer to a statement.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Most connections of a node, beside one that listens.
+const CONNECTIONS: usize = 12;
+
+/// How often a transaction is tried that the database gave up in favour of another one.
+const TRIES: u32 = 4;
+
+/// The database. Clones share its connections.
+#[derive(Clone)]
+pub(crate) struct Postgres {
+    pool: Pool,
+    target: Arc<Target>,
+}
+
+/// A parameter of a statement.
+pub(crate) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+impl Postgres {
+    /// Nothing is connected yet.
+    ///
+    /// # Errors
+    /// If the URL, or a file that it names, cannot be used.
+    pub(crate) fn new(url: &SecretUrl) -> Result<Self, TargetError> {
+        let target = Target::parse(url.expose())?;
+        let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(target.config().clone(), target.tls().clone(), fast);
+        // It fails without timeouts of its own for no reason.
+        let pool = Pool::builder(manager).max_size(CONNECTIONS).build();
+        let pool = pool.map_err(|_| TargetError::Pool)?;
+        Ok(Self { pool, target: Arc::new(target) })
+    }
+
+    /// Where it is, without the password.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The rows of one statement.
+    pub(crate) async fn query(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut tries = 1;
+        loop {
+            let client = self.client().await?;
+            let answered = match timeout(PATIENCE, client.query_typed(sql, params)).await {
+                Ok(answered) => answered,
+                Err(_) => {
+                    self.give_up(client);
+                    return Err(StoreError::Unavailable("no answer in time".into()));
+                }
+            };
+            let error = match answered {
+                Ok(rows) => return Ok(rows),
+                Err(error) => error,
+            };
+            if error::is_of_a_standby(&error) {
+                // This server was the primary once. New connections look for the new one.
+                drop(Object::take(client));
+                self.pool.retain(|_, _| false);
+            }
+            if !error::is_passing(&error) || tries == TRIES {
+                return Err(error::store_error(&error));
+            }
+            sleep(Duration::from_millis(rand::random_range(1..=10 * u64::from(tries)))).await;
+            tries += 1;
+        }
+    }
+
+    /// The only row of one statement.
+    pub(crate) async fn query_one(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Row, StoreError> {
+        let rows = self.query(sql, params).await?;
+        let only = rows.into_iter().next();
+        only.ok_or_else(|| StoreError::Refused("no row where there is always one".into()))
+    }
+
+    /// A connection of its own for as long as it is held.
+    async fn client(&self) -> Result<Object, StoreError> {
+        match timeout(PATIENCE, self.pool.get()).await {
+            Ok(Ok(client)) => Ok(client),
+            Ok(Err(error)) => Err(error::pool_error(&error)),
+            Err(_) => Err(StoreError::Unavailable("no connection in time".into())),
+        }
+    }
+
+    /// A statement takes too long, on a connection that may be dead. Nobody uses it again, and the
+    /// server is told to stop.
+    fn give_up(&self, client: Object) {
+        let client = Object::take(client);
+        let (cancel, tls) = (client.cancel_token(), self.target.tls().clone());
+        drop(client);
+        tokio::spawn(async move {
+            // If it cannot be told, it notices by itself that nobody is there.
+            let _ = timeout(PATIENCE, cancel.cancel_query(tls)).await;
+        });
+    }
+}
+
+/// A number as Postgres takes it. What is larger than everything there is the largest.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number that is never negative.
+fn number(row: &Row, column: &str) -> Result<u64, StoreError> {
+    let number: i64 = get(row, column)?;
+    Ok(u64::try_from(number).unwrap_or_default())
+}
+
+/// A value of a row.
+pub(crate) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
+    row: &'a Row,
+    column: &str,
+) -> Result<T, StoreError> {
+    row.try_get(column).map_err(|_| StoreError::Refused(format!("what is `{column}`?")))
+}
+
+fn millis(time: Duration) -> i64 {
+    // A thousand years are for ever, and more is no date.
+    const LONGEST: i64 = 1000 * 366 * 24 * 3_600_000;
+    i64::try_from(time.as_millis()).unwrap_or(LONGEST).min(LONGEST)
+}
