@@ -63,8 +63,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 pub use crate::secret::{Secret, SecretUrl, Secrets};
-pub(crate) use check::check_namespace;
 pub use check::{Check, Finding};
+pub(crate) use check::{check_namespace, is_postgres};
 #[cfg(feature = "config-file")]
 pub use load::{Loaded, Sources, load};
 #[cfg(feature = "config-file")]

@@ -19,7 +19,7 @@ use inbox::InboxRules;
 pub(crate) use inbox::InboxStore;
 
 use crate::{
-    config::Config,
+    config::{Config, is_postgres},
     fault::{Code, Fault},
 };
 
@@ -27,6 +27,8 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Stores {
     pub(crate) inbox: Arc<dyn InboxStore>,
+    #[cfg(feature = "postgres")]
+    pub(crate) postgres: Option<postgres::Postgres>,
 }
 
 /// The database cannot be used.
@@ -45,10 +47,30 @@ impl Stores {
         if let Some(file) = url.expose().strip_prefix("sqlite:") {
             let database = sqlite::Sqlite::open(file, config.store.migrate)?;
             let inbox = Arc::new(sqlite::SqliteInbox::new(database, rules));
-            return Ok(Some(Self { inbox }));
+            return Ok(Some(Self {
+                inbox,
+                #[cfg(feature = "postgres")]
+                postgres: None,
+            }));
+        }
+        #[cfg(feature = "postgres")]
+        if is_postgres(url.expose()) {
+            let database = postgres::Postgres::new(url, config.store.migrate)?;
+            let inbox = Arc::new(postgres::PostgresInbox::new(database.clone(), rules));
+            return Ok(Some(Self { inbox, postgres: Some(database) }));
         }
         let _ = (url, rules);
         Err("this build does not have this kind of store".into())
+    }
+
+    /// Sees to it that the database can be used: reaches it, and brings its tables up to date if it is
+    /// to. A file was looked at when it was opened.
+    pub(crate) async fn prepare(&self) -> Result<(), OpenError> {
+        #[cfg(feature = "postgres")]
+        if let Some(database) = &self.postgres {
+            database.prepare().await?;
+        }
+        Ok(())
     }
 }
 

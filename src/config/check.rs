@@ -4,6 +4,7 @@ mod admin_ui;
 mod store;
 
 pub(crate) use admin_ui::check_namespace;
+pub(crate) use store::is_postgres;
 
 use std::{
     fmt,

@@ -14,7 +14,10 @@ mod tls;
 use std::{sync::Arc, time::Duration};
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::OnceCell,
+    time::{sleep, timeout},
+};
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
@@ -41,29 +44,42 @@ const TRIES: u32 = 4;
 pub(crate) struct Postgres {
     pool: Pool,
     target: Arc<Target>,
+    /// Whether tables are made, or only looked for.
+    migrate: bool,
+    is_ready: Arc<OnceCell<()>>,
 }
 
 /// A parameter of a statement.
 pub(crate) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 impl Postgres {
-    /// Nothing is connected yet.
+    /// Nothing is connected yet. With `migrate` the tables are brought up to date before they are used
+    /// for the first time.
     ///
     /// # Errors
     /// If the URL, or a file that it names, cannot be used.
-    pub(crate) fn new(url: &SecretUrl) -> Result<Self, TargetError> {
+    pub(crate) fn new(url: &SecretUrl, migrate: bool) -> Result<Self, TargetError> {
         let target = Target::parse(url.expose())?;
         let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(target.config().clone(), target.tls().clone(), fast);
         // It fails without timeouts of its own for no reason.
         let pool = Pool::builder(manager).max_size(CONNECTIONS).build();
         let pool = pool.map_err(|_| TargetError::Pool)?;
-        Ok(Self { pool, target: Arc::new(target) })
+        Ok(Self { pool, target: Arc::new(target), migrate, is_ready: Arc::default() })
     }
 
     /// Where it is, without the password.
     pub(crate) fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// Sees to it that the tables can be used.
+    ///
+    /// # Errors
+    /// If they cannot, now. It is tried again whenever they are needed.
+    pub(crate) async fn prepare(&self) -> Result<(), MigrateError> {
+        let prepared = async || self.bring_up_to_date(self.migrate).await.map(drop);
+        self.is_ready.get_or_try_init(prepared).await.copied()
     }
 
     /// The rows of one statement.
@@ -72,6 +88,14 @@ impl Postgres {
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, StoreError> {
+        if !self.is_ready.initialized() {
+            self.prepare().await?;
+        }
+        self.ask(sql, params).await
+    }
+
+    /// The same, whether the tables are there or not.
+    async fn ask(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
         let mut tries = 1;
         loop {
             let client = self.client().await?;
@@ -105,9 +129,7 @@ impl Postgres {
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Row, StoreError> {
-        let rows = self.query(sql, params).await?;
-        let only = rows.into_iter().next();
-        only.ok_or_else(|| StoreError::Refused("no row where there is always one".into()))
+        only(self.query(sql, params).await?)
     }
 
     /// A connection of its own for as long as it is held.
@@ -130,6 +152,11 @@ impl Postgres {
             let _ = timeout(PATIENCE, cancel.cancel_query(tls)).await;
         });
     }
+}
+
+fn only(rows: Vec<Row>) -> Result<Row, StoreError> {
+    let only = rows.into_iter().next();
+    only.ok_or_else(|| StoreError::Refused("no row where there is always one".into()))
 }
 
 /// A number as Postgres takes it. What is larger than everything there is the largest.

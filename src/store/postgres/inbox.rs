@@ -102,8 +102,11 @@ impl InboxStore for PostgresInbox {
                  ON CONFLICT (run) DO UPDATE SET until = excluded.until";
             let lease = millis(LEASE);
             let run = names::key(&holder.run);
-            let params =
-                [(&run as _, Type::TEXT), (&holder.node as _, Type::TEXT), (&lease as _, Type::INT8)];
+            let params = [
+                (&run as _, Type::TEXT),
+                (&holder.node as _, Type::TEXT),
+                (&lease as _, Type::INT8),
+            ];
             self.database.query(sql, &params).await.map(drop)
         })
     }

@@ -5,13 +5,11 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::types::Type;
 
-use super::{Postgres, error, get};
+use super::{Postgres, error, get, only};
 use crate::store::StoreError;
 
 /// The steps. A step that has been released is never changed.
-const STEPS: &[&str] = &[
-    include_str!("migrations/0001_inbox.sql"),
-];
+const STEPS: &[&str] = &[include_str!("migrations/0001_inbox.sql")];
 
 /// The version of the tables after the last step.
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // there are not that many
@@ -38,6 +36,15 @@ pub(crate) enum MigrateError {
          needs {VERSION}: run `switchboard migrate`"
     )]
     NotMigrated { address: String, found: i32 },
+}
+
+impl From<MigrateError> for StoreError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Store(_, error) => error,
+            other => Self::Refused(other.to_string()),
+        }
+    }
 }
 
 impl Postgres {
@@ -94,9 +101,9 @@ impl Postgres {
 
     /// The version of the tables; 0 if there are none.
     async fn version(&self) -> Result<i32, StoreError> {
-        let row = self.query_one(FIND, &[]).await?;
-        match get::<bool>(&row, "found")? {
-            true => get(&self.query_one(READ, &[]).await?, "version"),
+        let found = only(self.ask(FIND, &[]).await?)?;
+        match get::<bool>(&found, "found")? {
+            true => get(&only(self.ask(READ, &[]).await?)?, "version"),
             false => Ok(0),
         }
     }
@@ -113,7 +120,12 @@ impl Postgres {
     }
 }
 
-const FIND: &str = "SELECT to_regclass('switchboard.migration') IS NOT NULL AS found";
+/// The catalogue itself is read. `to_regclass` might not have heard yet of what another node did while
+/// this one waited for the lock.
+const FIND: &str = "SELECT EXISTS (
+        SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'switchboard' AND c.relname = 'migration'
+    ) AS found";
 const READ: &str = "SELECT coalesce(max(version), 0) AS version FROM switchboard.migration";
 const NOTE: &str = "INSERT INTO switchboard.migration (version) VALUES ($1)";
 
@@ -136,7 +148,7 @@ mod tests {
     use crate::secret::SecretUrl;
 
     fn postgres(url: &str) -> Postgres {
-        Postgres::new(&SecretUrl::new(url)).expect("a URL")
+        Postgres::new(&SecretUrl::new(url), true).expect("a URL")
     }
 
     #[tokio::test]

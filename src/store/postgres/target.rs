@@ -164,7 +164,10 @@ mod tests {
             ("postgres://h/x?password=s3cret", "the password belongs before the @"),
             ("postgres://h/x?sslmode=verify-ca", "sslmode: must be"),
             ("postgres://h/x?sslmode=require&sslrootcert=/a", "sslrootcert: needs"),
-            ("postgres://h/x?colour=blue", "has an unknown parameter or one with a wrong value: colour"),
+            (
+                "postgres://h/x?colour=blue",
+                "has an unknown parameter or one with a wrong value: colour",
+            ),
             ("postgres://h/x?sslmode=verify-full&sslrootcert=/nowhere", "sslrootcert: cannot read"),
         ] {
             let said = refused(url);

@@ -77,14 +77,12 @@ pub(super) async fn list(
     messages.truncate(limit);
     let next = messages.last().filter(|_| has_more).map(|message| message.seq);
     let rows = database.query(DEVICES, &[(&user, Type::TEXT)]).await?;
-    let devices = rows.iter().map(|row| Ok((get(row, "device")?, number(row, "number")?)));
-    Ok(Listing { messages, devices: devices.collect::<Result<_, _>>()?, next })
+    let device = |row| Ok((get(row, "device")?, number(row, "number")?));
+    let devices = rows.iter().map(device).collect::<Result<_, StoreError>>()?;
+    Ok(Listing { messages, devices, next })
 }
 
-pub(super) async fn last(
-    database: &Postgres,
-    users: Vec<UserId>,
-) -> Result<Vec<u64>, StoreError> {
+pub(super) async fn last(database: &Postgres, users: Vec<UserId>) -> Result<Vec<u64>, StoreError> {
     let users: Vec<String> = users.iter().map(|user| names::key(user)).collect();
     let sql = "SELECT coalesce(u.last, 0) AS number
          FROM unnest($1) WITH ORDINALITY AS asked (user_id, place)

@@ -34,11 +34,8 @@ pub(super) async fn attach(
 ) -> Result<Attached, StoreError> {
     let StreamKey { user, device, namespace } = stream;
     let keys = (names::key(user), names::key(device), names::key(namespace));
-    let fulls = (
-        names::full(user, &keys.0),
-        names::full(device, &keys.1),
-        names::full(namespace, &keys.2),
-    );
+    let fulls =
+        (names::full(user, &keys.0), names::full(device, &keys.1), names::full(namespace, &keys.2));
     let run = names::key(run);
     let max_devices = i32::try_from(MAX_DEVICES).unwrap_or(i32::MAX);
     let row = database

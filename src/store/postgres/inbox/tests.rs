@@ -13,8 +13,8 @@ async fn fresh(rules: InboxRules) -> PostgresInbox {
 
 /// Another node's inbox in the same database.
 async fn at(url: &str, rules: InboxRules) -> PostgresInbox {
-    let database = Postgres::new(&SecretUrl::new(url)).expect("a URL");
-    database.bring_up_to_date(true).await.expect("it migrates");
+    let database = Postgres::new(&SecretUrl::new(url), true).expect("a URL");
+    database.prepare().await.expect("it migrates");
     PostgresInbox::new(database, rules)
 }
 
@@ -98,11 +98,13 @@ async fn crossing_batches_of_several_nodes_wait_in_no_circle() {
                 // Each node names the users in another order, and some of them are new in each round.
                 let users = (0..12).map(|user| (user * step + n) % 12);
                 let batch = users.map(|user| {
-                    let user = if user < 6 { format!("u{user}") } else { format!("r{round}-{user}") };
+                    let user =
+                        if user < 6 { format!("u{user}") } else { format!("r{round}-{user}") };
                     message(&user, format!("{n}-{round}"))
                 });
                 let batch: Vec<_> = batch.collect();
-                let first = batch.iter().position(|it| &*it.user == "u0").expect("it is one of them");
+                let first =
+                    batch.iter().position(|it| &*it.user == "u0").expect("it is one of them");
                 let kept = node.keep(batch.clone()).await.expect("nobody is given up");
                 let Kept::New { seq, .. } = kept[first] else { panic!("{kept:?}") };
                 numbers.push(seq);
@@ -199,13 +201,10 @@ async fn it_follows_the_primary() {
         inbox.keep(vec![message("ada", "3".into())]).await.is_err()
     })
     .await;
-    let only = "SET default_transaction_read_only = off;
-        ALTER SYSTEM RESET default_transaction_read_only; SELECT pg_reload_conf()";
-    for sql in only.split(';') {
-        let _ = second.psql(&format!("{}?options=-cdefault_transaction_read_only%3Doff", second.url()), sql);
-    }
-    until("it writes again", async || {
-        inbox.keep(vec![message("ada", "4".into())]).await.is_ok()
-    })
-    .await;
+    second
+        .psql(&second.url(), "ALTER SYSTEM RESET default_transaction_read_only")
+        .and_then(|_| second.psql(&second.url(), "SELECT pg_reload_conf()"))
+        .expect("it reloads");
+    until("it writes again", async || inbox.keep(vec![message("ada", "4".into())]).await.is_ok())
+        .await;
 }
