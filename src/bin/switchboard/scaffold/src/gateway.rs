@@ -41,6 +41,6 @@ async fn add(
         return Err(Fault::bad_request("a title has 1 to 200 letters"));
     }
     let task = tasks.add(&team, title, &user).await?;
-    let added = Reply::event("task:added", &task).to_room(team.room());
+    let added = Reply::event("task:added", &task).to(team.room());
     Ok((added.except_sender(), Reply::ack(&task)))
 }

@@ -20,7 +20,7 @@ pub fn server(config: Config, tasks: Tasks) -> Result<Builder, KeyConfigError> {
         .config(config)
         .state(tasks)
         // For all namespaces: verifies the token.
-        .middleware(authenticate)
-        .intercept(Timeout::after(Duration::from_secs(10)))
+        .global_middleware(authenticate)
+        .global_interceptor(Timeout::after(Duration::from_secs(10)))
         .gateway(gateway::tasks()))
 }

@@ -13,10 +13,14 @@ use crate::team::Team;
 /// Tasks that a team may have.
 const MOST: usize = 1000;
 
+/// A task, as clients see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
+    /// From 1 on, within its team.
     pub number: usize,
+    /// What there is to do.
     pub title: String,
+    /// The user who has added it.
     pub by: String,
 }
 

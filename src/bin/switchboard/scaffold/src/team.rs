@@ -5,7 +5,7 @@ use switchboard::{Fault, Handshake};
 
 /// The team of a socket. Handlers ask for it by a parameter `Extension<Team>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Team(String);
+pub(crate) struct Team(String);
 
 impl Team {
     pub(crate) fn new(name: impl Into<String>) -> Self {
