@@ -16,7 +16,7 @@ OTHER_REDIS := target/tools/redis
 CARGO_DENY := target/tools/bin/cargo-deny
 FUZZ_TARGETS := frames bodies clients classic sharded streams sessions returning
 # Each of them is to be had alone.
-FEATURES := admin admin-ui config-file jwt otlp postgres sqlite testing
+FEATURES := admin admin-ui config-file jwt otlp postgres redis sqlite testing tls
 PORT ?= 3000
 REDIS_PORT ?= 6379
 POSTGRES_PORT ?= 5432
@@ -50,6 +50,7 @@ test: test-rust test-clients ## all tests; installs what they need
 # With every feature, as the Docker image has it; `lint` sees to it that there is nothing wrong without.
 test-rust: $(REDIS) $(POSTGRES) ## unit, property, integration and documentation tests
 	cargo test --features otlp
+	for features in "" redis; do cargo test --no-default-features --features "$$features" --test features; done
 	cargo test --locked --manifest-path benches/Cargo.toml --target-dir target/benches --lib
 
 test-clients: tests/clients/node_modules client-demo/node_modules $(CHROMIUM) $(REDIS) $(POSTGRES) ## the real clients and a browser against the real binary

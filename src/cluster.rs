@@ -20,11 +20,13 @@ pub(crate) mod broker;
 pub(crate) mod codec;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub(crate) mod kind;
 pub(crate) mod log;
 pub(crate) mod marks;
 mod members;
 pub(crate) mod message;
 pub(crate) mod peers;
 pub(crate) mod questions;
+#[cfg(feature = "redis")]
 pub(crate) mod secrets;
 pub(crate) mod sessions;

@@ -46,6 +46,7 @@ mod page;
 pub(crate) mod password;
 #[cfg(feature = "config-file")]
 mod problem;
+pub(crate) mod redis_url;
 #[cfg(feature = "config-file")]
 mod reload;
 #[cfg(all(test, feature = "config-file"))]

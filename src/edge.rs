@@ -68,6 +68,8 @@ mod inbound;
 mod linger;
 mod load;
 mod mounted;
+#[cfg(not(feature = "tls"))]
+mod no_tls;
 mod options;
 mod outgoing;
 mod paced;
@@ -88,6 +90,7 @@ mod stream;
 mod tcp;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
 mod tls;
 mod traffic;
 mod transport;
@@ -108,6 +111,8 @@ pub(crate) use hop::{Addresses, Hop, HopCounts, HopError, HopOptions};
 #[cfg(any(test, fuzzing))]
 pub(crate) use inbound::{Inbound, Reader};
 pub(crate) use load::{Load, Room, Sent};
+#[cfg(not(feature = "tls"))]
+use no_tls as tls;
 pub(crate) use options::{EdgeOptions, Legacy};
 pub(crate) use outgoing::Frame;
 pub use reasons::{KillReason, RefuseReason};

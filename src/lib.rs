@@ -28,7 +28,14 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Without one of these features some parts below them have no user.
 #![cfg_attr(
-    not(all(feature = "admin", feature = "admin-ui", feature = "config-file", feature = "jwt")),
+    not(all(
+        feature = "admin",
+        feature = "admin-ui",
+        feature = "config-file",
+        feature = "jwt",
+        feature = "redis",
+        feature = "tls"
+    )),
     allow(dead_code, unused_imports)
 )]
 
@@ -52,6 +59,7 @@ mod msgpack;
 pub mod names;
 mod packet;
 pub mod payload;
+#[cfg(feature = "tls")]
 mod pem;
 mod rate;
 mod recovery;
@@ -65,8 +73,11 @@ mod telemetry;
 pub mod testing;
 pub mod users;
 
+#[cfg(feature = "tls")]
 #[doc(no_inline)]
-pub use {axum, bytes, http, rustls};
+pub use rustls;
+#[doc(no_inline)]
+pub use {axum, bytes, http};
 
 pub use auth::Identity;
 #[cfg(feature = "jwt")]

@@ -14,8 +14,13 @@ pub(crate) mod metrics;
 mod mount;
 #[cfg(not(feature = "admin-ui"))]
 mod no_admin_ui;
+#[cfg(not(feature = "redis"))]
+mod no_redis;
 mod observe;
+mod parts;
 mod publisher;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "admin")]
 pub(crate) mod remembered;
 mod roaming;
@@ -34,13 +39,16 @@ use tokio::sync::OnceCell;
 pub use builder::Builder;
 pub use error::{BuildError, ServeError};
 pub use files::check_files;
-use join::Meeting;
 pub use listen::Bound;
 pub use local_cluster::LocalCluster;
 pub use mount::{Mount, Mounted};
 #[cfg(not(feature = "admin-ui"))]
 use no_admin_ui::AdminUi;
+#[cfg(not(feature = "redis"))]
+use no_redis as redis;
+use parts::Meeting;
 pub use publisher::{PublishError, Publisher};
+use redis::RedisLink;
 
 pub use crate::{
     edge::{KillReason, RefuseReason, TransportCounts},
@@ -55,7 +63,6 @@ use crate::{
     edge::{Edge, Tls},
     fault::Fault,
     id::{NodeId, UserId},
-    link::{client::Redis, rights::Rights},
     sockets::{
         adapter::{Adapter, Adapters},
         emitter::Emitter,
@@ -97,7 +104,7 @@ struct Inner {
     peers: Option<Arc<Peers>>,
     /// Handles the messages of other nodes. `None` if there are no others.
     relay: Option<Arc<Relay>>,
-    redis: Option<(Redis, Arc<Rights>)>,
+    redis: Option<RedisLink>,
     wait_for_redis: bool,
     /// Set once the link to the other nodes was made, or is being mended.
     joined: OnceCell<()>,

@@ -8,6 +8,7 @@ mod conformance;
 mod memory;
 mod nodes;
 mod presence;
+#[cfg(feature = "redis")]
 pub(crate) mod redis;
 
 use std::{borrow::Cow, sync::Arc, time::SystemTime};

@@ -1,6 +1,7 @@
 //! The seam that carries bytes between nodes.
 
 pub(crate) mod memory;
+#[cfg(feature = "redis")]
 pub(crate) mod redis;
 
 mod dispatcher;
@@ -17,7 +18,7 @@ use self::lapses::Lapses;
 use super::log::{Entry, EntryId, NewEntry, Returned};
 use crate::{
     future::BoxFuture,
-    link::{LinkError, state::Link},
+    link::{Link, LinkError},
     telemetry::durations::Durations,
 };
 
@@ -180,6 +181,16 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// Why the link is down, if that is known. `None` while it is up.
     fn reason(&self) -> Option<String> {
+        None
+    }
+
+    /// The commands that are refused to this node.
+    fn refused(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// Why the others cannot be reached although the link is up. `None`: they can.
+    fn trouble(&self) -> Option<String> {
         None
     }
 

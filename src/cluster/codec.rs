@@ -22,7 +22,8 @@ pub(crate) use fields::{read_room, to_json, write_room};
 pub(crate) use value::event_to_packet;
 
 use super::{
-    broker::{Channel, Topic, redis::Kind},
+    broker::{Channel, Topic},
+    kind::Kind,
     log::{Entry, NewEntry},
     message::{Envelope, Event, Flags, Message, Selection},
 };

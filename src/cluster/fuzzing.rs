@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    broker::redis::Kind,
     codec::{Codec, event_to_packet},
+    kind::Kind,
     log::{Entry, NewEntry},
     message::{Envelope, Message},
     sessions::Session,

@@ -3,17 +3,15 @@
 //! Only `redis.protocol = "streams"` has one. An entry is a message, and its id is its place in the
 //! log. Node.js nodes hand that id to their clients as the offset.
 
-mod fields;
 mod names;
-mod state;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub(crate) use fields::{OWN, Said, id_of, number_of, said};
 pub(crate) use names::StreamNames;
-pub(crate) use state::{Finding, Position, State};
 
 pub(crate) use crate::recovery::EntryId;
 

@@ -31,9 +31,7 @@ use super::{
     message::{Answer, Flags, Message, RequestId, Selection},
     questions::Questions,
 };
-use crate::{
-    future::BoxFuture, id::NodeId, link::rights::Rights, link::state::Link, recovery::EventId,
-};
+use crate::{future::BoxFuture, id::NodeId, link::Link, recovery::EventId};
 
 /// Lists the live nodes of ours: the id on the wire, and the name.
 pub(crate) type Roster = Arc<
@@ -70,9 +68,7 @@ pub(crate) struct Peers {
     /// One pattern for all rooms instead of a channel for each.
     hears_all: bool,
     timeout: Duration,
-    /// Refused commands. `None` where everything is allowed.
-    rights: Option<Arc<Rights>>,
-    past: Option<Past>,
+    past: Option<Arc<dyn Past>>,
     counts: Counts,
     /// The number of the last event.
     last_number: AtomicU64,
@@ -87,15 +83,13 @@ pub(crate) struct NewPeers {
     pub(crate) hears_all: bool,
     /// How long a question waits for answers.
     pub(crate) timeout: Duration,
-    /// Refused commands. `None` where everything is allowed.
-    pub(crate) rights: Option<Arc<Rights>>,
     /// The log as it is kept, if there is one.
-    pub(crate) past: Option<Past>,
+    pub(crate) past: Option<Arc<dyn Past>>,
 }
 
 impl Peers {
     pub(crate) fn new(new: NewPeers) -> Self {
-        let NewPeers { node, codec, broker, roster, hears_all, timeout, rights, past } = new;
+        let NewPeers { node, codec, broker, roster, hears_all, timeout, past } = new;
         Self {
             node,
             codec,
@@ -107,7 +101,6 @@ impl Peers {
             served: RwLock::default(),
             hears_all,
             timeout,
-            rights,
             past,
             questions: Questions::default(),
             counts: Counts::default(),
@@ -152,12 +145,12 @@ impl Peers {
 
     /// The commands that Redis refuses to this node.
     pub(crate) fn refused(&self) -> Vec<&'static str> {
-        self.rights.as_ref().map(|rights| rights.refused()).unwrap_or_default()
+        self.broker.refused()
     }
 
     /// Why the others cannot be reached although the link is up. `None`: they can.
     pub(crate) fn trouble(&self) -> Option<String> {
-        self.rights.as_ref()?.trouble()
+        self.broker.trouble()
     }
 
     /// This node serves the namespace from now on, and is counted for it.

@@ -10,7 +10,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::link::{commands::Commands, condition::in_words, keys::own_key};
+use crate::link::redis::{commands::Commands, condition::in_words, keys::own_key};
 
 /// As long as a node's lease: when all nodes are gone, so are their sessions.
 const EXPIRY: Duration = Duration::from_secs(15);
@@ -146,7 +146,7 @@ mod tests {
     use test_kit::redis::RedisServer;
 
     use super::*;
-    use crate::link::testing::Reached as _;
+    use crate::link::redis::testing::Reached as _;
 
     fn node() -> Agreement {
         Agreement::new("socket.io", Duration::from_secs(5))

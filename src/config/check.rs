@@ -12,8 +12,10 @@ use std::{
     time::Duration,
 };
 
-use super::{AuthMode, Config, Cookie, SecretUrl};
-use crate::link::target::Target;
+use super::{AuthMode, Config, Cookie, SecretUrl, redis_url};
+
+/// The refusal of a build without TLS.
+const NEEDS_TLS: &str = "needs the cargo feature `tls`, which this build does not have";
 
 /// What is wrong, or unwise, with a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,9 +133,8 @@ impl Config {
             );
         }
         if let Some(url) = &self.redis.url {
-            let understood = Target::parse(url, &self.redis.files());
-            let reason = understood.as_ref().err().map(ToString::to_string).unwrap_or_default();
-            check.rule(&["redis.url"], understood.is_ok(), reason);
+            let problem = redis_url::problem(url, &self.redis);
+            check.rule(&["redis.url"], problem.is_none(), problem.unwrap_or_default());
         }
         let redis = &self.redis;
         check.rule(&["redis.stream_name"], !redis.stream_name.is_empty(), "must not be empty");
@@ -258,6 +259,11 @@ impl Config {
     }
 
     fn check_tls(&self, check: &mut Check) {
+        check.rule(
+            &["tls.cert_file", "tls.key_file"],
+            cfg!(feature = "tls") || (self.tls.cert_file.is_none() && self.tls.key_file.is_none()),
+            NEEDS_TLS,
+        );
         check.rule(
             &["tls.cert_file", "tls.key_file"],
             self.tls.cert_file.is_none() || self.tls.key_file.is_some(),

@@ -7,9 +7,9 @@ use toml::{Table, Value};
 use super::{
     SecretUrl,
     problem::{Origin, Problem},
+    redis_url::key_file,
     schema::is_secret,
 };
-use crate::link::target::key_file;
 
 /// One key's value from one source.
 #[derive(Clone)]

@@ -96,7 +96,7 @@ impl<A: Adapter> Connection<A> {
             }
         }
         let Some(tls) = tls else { return self.serve(stream, stop).await };
-        let handshake = tls.acceptor().accept(stream);
+        let handshake = tls.accept(stream);
         match timeout(self.edge.options.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => self.serve(stream, stop).await,
             Ok(Err(error)) => {

@@ -1,6 +1,9 @@
 //! TLS by rustls, with a certificate that can be replaced while running.
 
+mod to_node;
+
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,8 +14,11 @@ use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer},
 };
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+pub(super) use self::to_node::connect;
+use super::tcp::Stream;
 use crate::pem::{TlsError, read_chain, read_key, unusable};
 
 /// A websocket needs an upgrade, which HTTP/2 does not have.
@@ -68,8 +74,13 @@ impl Tls {
         Ok(())
     }
 
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.config.load_full())
+    /// Takes a client's connection.
+    ///
+    /// # Errors
+    /// If the handshake fails.
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Box<dyn Stream>> {
+        let stream = TlsAcceptor::from(self.config.load_full()).accept(stream).await?;
+        Ok(Box::new(stream))
     }
 }
 

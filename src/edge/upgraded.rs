@@ -15,7 +15,6 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
-use tokio_rustls::server::TlsStream;
 
 use super::{
     request_line::Escaping,
@@ -38,10 +37,6 @@ impl Connection {
     pub(super) fn of(upgraded: Upgraded) -> Self {
         let upgraded = match upgraded.downcast::<ForHttp<TcpStream>>() {
             Ok(parts) => return Self::bare(parts, Tcp::Plain),
-            Err(other) => other,
-        };
-        let upgraded = match upgraded.downcast::<ForHttp<TlsStream<TcpStream>>>() {
-            Ok(parts) => return Self::bare(parts, |stream| Tcp::Tls(Box::new(stream.into()))),
             Err(other) => other,
         };
         let upgraded = match upgraded.downcast::<ForHttp<Box<dyn Stream>>>() {

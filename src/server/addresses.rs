@@ -14,7 +14,6 @@ use tokio::{sync::Mutex as Turn, time::sleep};
 use crate::{
     edge::{Addresses, Hop},
     future::BoxFuture,
-    link::target::Target,
     users::Directory,
 };
 
@@ -105,6 +104,15 @@ impl Addresses for Listed {
     }
 }
 
+/// Where the other nodes are, for a node that listens on all addresses and looks for its own.
+#[derive(Clone)]
+pub(super) enum Towards {
+    /// On this host.
+    ThisHost,
+    /// Wherever this finds the way to.
+    Way(Arc<dyn Fn() -> BoxFuture<'static, Option<IpAddr>> + Send + Sync>),
+}
+
 /// How a node comes to its address.
 pub(super) struct Advertised {
     /// `edge.advertise`.
@@ -113,8 +121,7 @@ pub(super) struct Advertised {
     pub(super) listens: SocketAddr,
     /// Whether it speaks TLS there.
     pub(super) tls: bool,
-    /// The Redis towards which the address is looked for. `None`: the nodes are in one process.
-    pub(super) redis: Option<Target>,
+    pub(super) towards: Towards,
 }
 
 impl Advertised {
@@ -160,11 +167,11 @@ impl Advertised {
 
     async fn found(&self) -> Option<String> {
         let listens = self.listens;
-        let ip: IpAddr = match (&self.redis, listens.ip().is_unspecified()) {
+        let ip: IpAddr = match (&self.towards, listens.ip().is_unspecified()) {
             (_, false) => listens.ip(),
-            (Some(redis), true) => redis.local_address().await?,
-            (None, true) if listens.is_ipv4() => std::net::Ipv4Addr::LOCALHOST.into(),
-            (None, true) => std::net::Ipv6Addr::LOCALHOST.into(),
+            (Towards::Way(look), true) => look().await?,
+            (Towards::ThisHost, true) if listens.is_ipv4() => std::net::Ipv4Addr::LOCALHOST.into(),
+            (Towards::ThisHost, true) => std::net::Ipv6Addr::LOCALHOST.into(),
         };
         let address = SocketAddr::new(ip.to_canonical(), listens.port());
         Some(self.written(&address.to_string()))
@@ -181,7 +188,7 @@ mod tests {
 
     async fn found(listens: &str, tls: bool) -> Option<String> {
         let listens = listens.parse().expect("an address");
-        Advertised { given: None, listens, tls, redis: None }.found().await
+        Advertised { given: None, listens, tls, towards: Towards::ThisHost }.found().await
     }
 
     #[tokio::test]

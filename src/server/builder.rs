@@ -358,6 +358,7 @@ impl Builder {
     /// # Ok(())
     /// # }
     /// ```
+    #[cfg(feature = "tls")]
     pub fn tls(mut self, config: &rustls::ServerConfig) -> Self {
         self.tls = Some(Tls::given(config));
         self

@@ -1,12 +1,11 @@
 //! The files that a configuration names, tried before anything starts.
 
+use super::redis;
 #[cfg(feature = "jwt")]
 use crate::{auth::Jwt, config::Auth};
 use crate::{
     config::Config,
     edge::{ClientFiles, Tls},
-    link::target::Target,
-    pem::TlsError,
 };
 
 /// The faults of the files and keys that a configuration names, each with the setting to blame.
@@ -33,17 +32,7 @@ pub fn check_files(config: &Config) -> Vec<(&'static str, String)> {
     if let (Some(cert), Some(key)) = (&config.tls.cert_file, &config.tls.key_file) {
         problems.extend(Tls::problems(cert, key));
     }
-    if let Some(url) = &config.redis.url
-        && let Ok(target) = Target::parse(url, &config.redis.files())
-    {
-        let blame = |error: &TlsError| match &config.redis {
-            redis if redis.ca_file.as_deref() == Some(error.path()) => "redis.ca_file",
-            redis if redis.cert_file.as_deref() == Some(error.path()) => "redis.cert_file",
-            redis if redis.key_file.as_deref() == Some(error.path()) => "redis.key_file",
-            _ => "redis.url",
-        };
-        problems.extend(target.problems().iter().map(|error| (blame(error), error.to_string())));
-    }
+    problems.extend(redis::file_problems(config));
     problems
 }
 

@@ -5,18 +5,14 @@ use std::sync::Arc;
 use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
 use serde_json::json;
 
-use crate::{
-    cluster::peers::Peers,
-    link::{client::Redis, state::Link},
-    sockets::node::Context,
-    users::Directory,
-};
+use super::redis::RedisLink;
+use crate::{cluster::peers::Peers, sockets::node::Context, users::Directory};
 
 /// The links of this node to the outside.
 #[derive(Clone)]
 pub(crate) struct Links {
     pub(crate) peers: Option<Arc<Peers>>,
-    pub(crate) commands: Option<Redis>,
+    pub(crate) commands: Option<RedisLink>,
 }
 
 impl Links {
@@ -24,8 +20,7 @@ impl Links {
     fn down(&self) -> Vec<String> {
         let frames = self.peers.as_ref().filter(|peers| !peers.is_up());
         let frames = frames.map(|peers| down("", peers.broker().reason()));
-        let commands =
-            self.commands.as_ref().filter(|commands| *commands.link().borrow() == Link::Down);
+        let commands = self.commands.as_ref().filter(|commands| commands.is_down());
         // Most often both have the same outage, and only one of them knows the reason yet.
         let commands = commands.map(|commands| match &frames {
             None => down(" for commands", commands.reason()),

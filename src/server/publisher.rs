@@ -4,12 +4,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::join::{new_peers, redis_broker, target};
+use super::{parts::new_peers, redis};
 use crate::{
-    cluster::{
-        broker::{Broker, redis::Kind},
-        peers::Peers,
-    },
+    cluster::{kind::Kind, peers::Peers},
     config::{Config, Finding},
     id::NodeId,
     link::LinkError,
@@ -106,12 +103,9 @@ impl Publisher {
         let kind = Kind::from(config.redis.protocol);
         let url = config.redis.url.as_ref();
         let url = url.ok_or_else(|| PublishError::Url("not set".into()))?;
-        let target =
-            target(config, kind, url).map_err(|error| PublishError::Url(error.to_string()))?;
-        let (broker, rights) = redis_broker(target, config, kind, false);
-        let broker: Arc<dyn Broker> = Arc::new(broker);
+        let broker = redis::speaking(config, url).map_err(PublishError::Url)?;
         let nobody = Arc::new(|| Box::pin(std::future::ready(Ok(HashMap::new()))) as _);
-        let peers = new_peers(config, kind, NAME.to_owned(), broker, nobody, Some(rights), None);
+        let peers = new_peers(config, kind, NAME.to_owned(), broker, nobody, None);
         let context = Arc::new(Context::new(NodeId::named(NAME), Parser::Json, config));
         peers.broker().start(Arc::new(|_: &str, _: &Bytes| {}), false).await?;
         Ok(Self { context, peers })

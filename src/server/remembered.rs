@@ -5,6 +5,9 @@
 //! waits for the answer of the first. If that one never says what became of its request, nobody knows
 //! whether it was carried out, and that is what the later ones hear until the key is free again.
 
+#[cfg(not(feature = "redis"))]
+mod no_redis;
+#[cfg(feature = "redis")]
 mod redis;
 mod table;
 
@@ -13,6 +16,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+#[cfg(not(feature = "redis"))]
+use self::no_redis as redis;
 pub(crate) use self::{redis::InRedis, table::Table};
 
 /// How long a key is known, from its first request on.
@@ -119,7 +124,7 @@ mod tests {
     use test_kit::{redis::RedisServer, waiting::within};
 
     use super::*;
-    use crate::link::{client::Redis, testing::Reached as _};
+    use crate::link::redis::{client::Redis, testing::Reached as _};
 
     const LONG: Duration = Duration::from_secs(10);
 

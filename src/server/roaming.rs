@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use super::redis::{self, RedisLink};
 use crate::{
-    cluster::{peers::Peers, sessions::RedisSessions},
+    cluster::peers::Peers,
     config::{Config, WireProtocol},
     edge::{Edge, Hop},
-    link::{client::Redis, target::Target},
     sockets::{
         adapter::{Adapter, Adapters},
         handover::Handover,
@@ -21,14 +21,10 @@ pub(super) fn roam(
     recovery: &Recovery,
     context: &Arc<Context>,
     adapters: &Arc<Adapters>,
-    redis: Option<&Redis>,
+    redis: Option<&RedisLink>,
     edge: &Edge<Adapter>,
 ) {
-    let Some(redis) = redis.filter(|_| config.redis.protocol == WireProtocol::Streams) else {
-        return;
-    };
-    let (prefix, patience) = (&config.redis.session_prefix, config.redis.request_timeout);
-    let sessions = Arc::new(RedisSessions::new(redis.clone(), prefix, patience));
+    let Some(sessions) = redis.and_then(|redis| redis.sessions(config)) else { return };
     let (hop, node) = (edge.hop().cloned(), context.node().clone());
     let roaming = Roaming::new(sessions, hop, node, recovery.max_disconnection);
     recovery.set_roaming(roaming.clone());
@@ -55,9 +51,7 @@ pub(super) fn handover(
     hop: Option<&Hop>,
 ) -> Option<Arc<Handover>> {
     let (recovery, peers, hop) = (context.recovery()?, peers?, hop?);
-    let target = config.redis.url.as_ref().map(|url| Target::parse(url, &config.redis.files()));
-    let is_cluster = target.is_some_and(|target| target.is_ok_and(|target| target.is_cluster()));
-    if config.redis.protocol == WireProtocol::Streams || is_cluster {
+    if config.redis.protocol == WireProtocol::Streams || redis::is_cluster(config) {
         return None;
     }
     recovery.set_home(context.node().clone(), hop.clone());

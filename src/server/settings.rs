@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 
-use super::{error::BuildError, join::Meeting};
+use super::{error::BuildError, parts::Meeting};
 use crate::{
     config::{self, Config, Limits, Transport},
     edge::{self, EdgeOptions, Hop, HopOptions},

@@ -33,7 +33,7 @@ use crate::{
         },
     },
     edge::KillReason,
-    link::state::Link,
+    link::Link,
     sockets::{adapter::Adapters, node::Context},
 };
 

@@ -52,7 +52,10 @@ use super::{
 use crate::{
     future::BoxFuture,
     id::{SocketId, UserId},
-    link::{commands::Commands, rights::Rights, state::Link},
+    link::{
+        Link,
+        redis::{commands::Commands, rights::Rights},
+    },
 };
 use entry::bucket_of;
 use keys::Keys;
@@ -71,7 +74,7 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn link(&self) -> watch::Receiver<Link>;
 }
 
-impl Source for crate::link::client::Redis {
+impl Source for crate::link::redis::client::Redis {
     fn commands(&self) -> Option<Commands> {
         self.commands()
     }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     cluster::log::{Entry, NewEntry, Returned},
     future::BoxFuture,
-    link::{LinkError, state::Link},
+    link::{Link, LinkError},
 };
 
 /// Most frames that wait for a node. More are dropped, as Redis does for a slow reader.

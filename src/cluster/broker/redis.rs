@@ -72,20 +72,25 @@ use self::{
     subscriptions::Subscriptions,
     too_big::BigFrames,
 };
-pub(crate) use self::{kind::Kind, outgoing::Pending, streams::StreamSettings};
+pub(crate) use self::{outgoing::Pending, streams::StreamSettings};
 use super::{
     Broker, BrokerCounts, Channel, Disconnected, Inbound, Mark, Topic, dispatcher::Dispatcher,
     lapses::Lapses,
 };
 use crate::{
-    cluster::log::{EntryId, NewEntry, Returned},
+    cluster::{
+        kind::Kind,
+        log::{EntryId, NewEntry, Returned},
+    },
     future::BoxFuture,
     link::{
-        LinkError,
-        refusal::{explain, explain_loss, link_error},
-        rights::Rights,
-        state::{Link, LinkState},
-        target::Target,
+        Link, LinkError,
+        redis::{
+            refusal::{explain, explain_loss, link_error},
+            rights::Rights,
+            state::LinkState,
+            target::Target,
+        },
     },
     telemetry::durations::Durations,
 };
@@ -248,6 +253,14 @@ impl Broker for RedisBroker {
 
     fn reason(&self) -> Option<String> {
         self.0.connections.reason()
+    }
+
+    fn refused(&self) -> Vec<&'static str> {
+        self.0.rights.refused()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.0.rights.trouble()
     }
 
     fn counts(&self) -> BrokerCounts {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{Broker, Channel, Topic};
-use crate::link::state::Link;
+use crate::link::Link;
 
 const DEADLINE: Duration = Duration::from_secs(15);
 

@@ -4,9 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "redis")]
+use crate::link::redis::tls_files::TlsFiles;
 use crate::{
     config::{serde_with, units},
-    link::tls::TlsFiles,
     secret::SecretUrl,
 };
 
@@ -72,6 +73,7 @@ pub struct Redis {
     pub missed: OnMissed,
 }
 
+#[cfg(feature = "redis")]
 impl Redis {
     pub(crate) fn files(&self) -> TlsFiles {
         let Self { ca_file, cert_file, key_file, .. } = self;

@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 #[cfg(not(feature = "admin-ui"))]
 use super::super::no_admin_ui::{self as admin_ui, AdminUi};
 #[cfg(feature = "admin")]
-use super::super::remembered::{InRedis, Remembered};
+use super::super::remembered::Remembered;
 use super::{
     super::{
         Inner, Switchboard,
@@ -149,7 +149,7 @@ impl Builder {
 
         // Before the namespaces are made, which write their sessions.
         if let Some(recovery) = context.recovery() {
-            roam(&config, recovery, &context, &adapters, redis.as_ref().map(|(it, _)| it), &edge);
+            roam(&config, recovery, &context, &adapters, redis.as_ref(), &edge);
             context.tasks.spawn(adapters.clone().look_after_recovery(context.clone()));
         }
         let handover = handover(&config, &context, &adapters, peers.as_ref(), edge.hop());
@@ -170,19 +170,13 @@ impl Builder {
             // The namespace is not for users: none of their middlewares and interceptors sees it.
             add(&io, Entrance::new(hidden.build(&[], &[], None), around))?;
         }
-        let links = health::Links {
-            peers: peers.clone(),
-            commands: redis.as_ref().map(|(commands, _)| commands.clone()),
-        };
+        let links = health::Links { peers: peers.clone(), commands: redis.clone() };
         let health = health::routes(context.clone(), links, directory.clone());
         let routes = health.clone().merge(self.routes.unwrap_or_default());
         let api_keys = ArcSwap::from_pointee(config.admin.api_keys.clone());
         #[cfg(feature = "admin")]
         let remembered = match &redis {
-            Some((redis, _)) => {
-                let (prefix, patience) = (&config.redis.key_prefix, config.redis.request_timeout);
-                Remembered::InRedis(InRedis::new(redis.clone(), prefix, patience))
-            }
+            Some(redis) => Remembered::InRedis(redis.remembered(&config)),
             None => Remembered::Here(table.unwrap_or_default()),
         };
         let server = Arc::new(Inner {

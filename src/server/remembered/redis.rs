@@ -7,7 +7,7 @@ use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Answer, Digested, KNOWN_FOR, Known, Unknown};
-use crate::link::{client::Redis, keys::own_key};
+use crate::link::redis::{client::Redis, keys::own_key};
 
 const CODE: &str = include_str!("remembered.lua");
 

@@ -16,7 +16,7 @@ use super::{
     sweep::sweep_node,
     worker::Worker,
 };
-use crate::{id::NodeId, link::condition::in_words, users::Presence};
+use crate::{id::NodeId, link::redis::condition::in_words, users::Presence};
 
 /// How many users go offline in one step.
 const STEP: usize = 500;

@@ -6,7 +6,7 @@ use redis::RedisError;
 use tokio::time::Instant;
 
 use super::{Counters, bucket::PAUSE, scripts::Access, worker::Worker};
-use crate::link::condition::in_words;
+use crate::link::redis::condition::in_words;
 
 /// Pause between two warnings about lost data.
 const WARN_AGAIN: Duration = Duration::from_secs(60);

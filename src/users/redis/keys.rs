@@ -21,7 +21,7 @@
 //! * `switchboard:PREFIX:{nodes}:dying`, a set of incarnations whose sockets are being removed.
 
 use super::entry::BUCKETS;
-use crate::link::keys::own_key;
+use crate::link::redis::keys::own_key;
 
 /// The keys of one cluster.
 #[derive(Debug)]

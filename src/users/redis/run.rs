@@ -20,7 +20,7 @@ use super::{
     scripts::{Access, millis},
     worker::{BATCH, Worker},
 };
-use crate::{link::state::Link, users::Presence};
+use crate::{link::Link, users::Presence};
 
 /// Longest queue of a bucket. A repair makes good what does not fit.
 const MAX_WAITING: usize = 4096;

@@ -7,7 +7,7 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::time::timeout;
 
 use super::keys::Keys;
-use crate::link::{commands::Commands, rights::Try};
+use crate::link::redis::{commands::Commands, rights::Try};
 
 /// A script and the name under which Redis knows it.
 pub(super) struct Script {

@@ -22,9 +22,11 @@ use super::{RedisDirectory, RedisOptions, Source};
 use crate::{
     id::NodeId,
     link::{
-        commands::Commands,
-        state::Link,
-        testing::{Reached as _, target},
+        Link,
+        redis::{
+            commands::Commands,
+            testing::{Reached as _, target},
+        },
     },
     users::{
         Here, Itself, Presence, PresenceSink, Unknown, UserDirectory, UserLimit, UserSocket,

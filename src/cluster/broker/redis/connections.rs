@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::link::state::Link;
-use crate::link::state::LinkState;
+use crate::link::Link;
+use crate::link::redis::state::LinkState;
 
 /// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -16,7 +16,7 @@ use redis::{
 };
 use tokio::{sync::Mutex, time::sleep};
 
-use crate::link::refusal::is_of_connection;
+use crate::link::redis::refusal::is_of_connection;
 
 /// Most rounds with wrong answers before the connection is given up.
 const TRIES: u32 = 8;
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use test_kit::{redis_cluster, waiting::until};
 
-    use crate::link::testing;
+    use crate::link::redis::testing;
 
     /// Slots move away and back while questions are asked.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

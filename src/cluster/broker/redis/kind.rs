@@ -1,28 +1,6 @@
-//! The commands of Redis that a wire format uses.
+//! The commands of Redis that a kind of cluster uses.
 
-use crate::{config::WireProtocol, link::rights::Try};
-
-/// The commands of Redis to use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// `PUBLISH`, `SUBSCRIBE`, `PSUBSCRIBE`.
-    Classic,
-    /// `SPUBLISH`, `SSUBSCRIBE` (Redis 7); no prefixes. In a Redis Cluster the load is spread, and
-    /// the order of frames is kept within a channel only.
-    Sharded,
-    /// Streams, and the commands of the classic kind for what is said only to those who are there.
-    Streams,
-}
-
-impl From<WireProtocol> for Kind {
-    fn from(protocol: WireProtocol) -> Self {
-        match protocol {
-            WireProtocol::Classic => Self::Classic,
-            WireProtocol::Sharded => Self::Sharded,
-            WireProtocol::Streams => Self::Streams,
-        }
-    }
-}
+use crate::{cluster::kind::Kind, link::redis::rights::Try};
 
 impl Kind {
     pub(super) fn publish(self) -> &'static str {

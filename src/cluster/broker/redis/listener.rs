@@ -15,7 +15,7 @@ use super::{
     subscriptions::Changes,
     watermark::{Watermark, Watermarked},
 };
-use crate::link::{
+use crate::link::redis::{
     client::closed_by_redis,
     liveness::{self, Liveness},
     target::Target,

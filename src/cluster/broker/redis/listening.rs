@@ -16,7 +16,7 @@ use super::{
 };
 use crate::link::{
     backoff::Backoff,
-    wanted::{UNNOTICED, is_wrong_server},
+    redis::wanted::{UNNOTICED, is_wrong_server},
 };
 
 /// Redis often closes the listening connections of all nodes at once: after a message that is too

@@ -9,7 +9,7 @@ use redis::{RedisResult, aio::MultiplexedConnection};
 use tracing::debug;
 
 use super::{super::Channel, slots::Slots};
-use crate::link::{ranges::Address, target::Target};
+use crate::link::redis::{ranges::Address, target::Target};
 
 /// The nodes that we do not publish through, connected when they are asked. A silent node is
 /// skipped, since its listeners do not hear us either.

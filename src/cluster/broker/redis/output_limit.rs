@@ -7,7 +7,7 @@ use std::{
 
 use redis::{RedisResult, aio::MultiplexedConnection};
 
-use crate::link::refusal::is_of_connection;
+use crate::link::redis::refusal::is_of_connection;
 
 /// The limit, as far as Redis tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

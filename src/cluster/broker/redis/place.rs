@@ -4,7 +4,7 @@ use rand::seq::SliceRandom as _;
 use redis::{AsyncConnectionConfig, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 
 use super::{Kind, slots::Slots};
-use crate::link::{
+use crate::link::redis::{
     hello::hello, ranges::Address, refusal::is_of_rights, target::Target, wanted::Wanted,
 };
 

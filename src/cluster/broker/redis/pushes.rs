@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{Channel, Topic, dispatcher::DispatchHandle};
-use crate::link::target::Target;
+use crate::link::redis::target::Target;
 
 /// The settings of a connection that cancels `closed` at its end. Answers may queue up behind
 /// frames, or wait for a Redis that hangs, so they have no deadline of their own. The liveness

@@ -2,7 +2,7 @@
 
 use redis::{RedisResult, aio::MultiplexedConnection};
 
-use crate::link::ranges::{self, Address, Member, Range, not_slots};
+use crate::link::redis::ranges::{self, Address, Member, Range, not_slots};
 
 pub(super) const SLOTS: usize = 16_384;
 

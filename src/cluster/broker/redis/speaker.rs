@@ -15,7 +15,7 @@ use super::{
     place::{OpenError, Place, knows},
     pushes,
 };
-use crate::link::{client::closed_by_redis, target::Target};
+use crate::link::redis::{client::closed_by_redis, target::Target};
 
 /// The number of frames that are answered together. When a connection is lost, unanswered frames
 /// may not have arrived, so this is small.

@@ -22,10 +22,12 @@ use super::{
 };
 use crate::link::{
     backoff::Backoff,
-    client::closed_by_redis,
-    liveness::{self, Liveness},
-    refusal::is_of_rights,
-    wanted::{UNNOTICED, is_wrong_server},
+    redis::{
+        client::closed_by_redis,
+        liveness::{self, Liveness},
+        refusal::is_of_rights,
+        wanted::{UNNOTICED, is_wrong_server},
+    },
 };
 
 /// A publishing and a listening link that are lost within this time were lost together.

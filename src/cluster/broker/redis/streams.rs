@@ -7,7 +7,7 @@
 //!
 //! A stream has two connections, each kept by a task: one adds entries, the other reads all that is
 //! added, by whomever. Both tasks know afterwards what became of an entry: `unsure` finds out which
-//! ones a lost connection has still brought to Redis, and [`State`](crate::cluster::log::State)
+//! ones a lost connection has still brought to Redis, and [`State`](crate::cluster::log::redis::State)
 //! whether reading can go on where it ended. In a Redis Cluster a stream lives at the master that owns its slot.
 
 mod queue;
@@ -40,9 +40,9 @@ use super::{
 use crate::{
     cluster::{
         broker::{Disconnected, dispatcher::Dispatcher, lapses::Lapses},
-        log::{EntryId, NewEntry, Position, Returned, StreamNames},
+        log::{EntryId, NewEntry, Returned, StreamNames, redis::Position},
     },
-    link::{rights::Try, target::Target},
+    link::redis::{rights::Try, target::Target},
 };
 
 /// The numbers of streams among the lanes begin here.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     cluster::log::StreamNames,
-    link::testing::{Reached as _, target},
+    link::redis::testing::{Reached as _, target},
 };
 
 fn broker(target: Target, kind: Kind) -> Arc<dyn Broker> {

@@ -2,7 +2,7 @@
 //! guessed, and all is well when it is over.
 
 use super::*;
-use crate::{id::UserId, link::client::Redis};
+use crate::{id::UserId, link::redis::client::Redis};
 
 async fn run(server: &RedisServer, words: &[&str]) {
     server.command(words).await.unwrap_or_else(|error| panic!("{words:?}: {error}"));

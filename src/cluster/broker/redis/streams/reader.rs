@@ -13,8 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{OpenError, place::Place, pushes};
 use crate::{
-    cluster::log::{EntryId, Said, id_of, said},
-    link::target::Target,
+    cluster::log::{
+        EntryId,
+        redis::{Said, id_of, said},
+    },
+    link::redis::target::Target,
 };
 
 /// Most entries of one answer.

@@ -20,8 +20,8 @@ use super::{
     reader::{Batch, Read, Reader},
 };
 use crate::{
-    cluster::log::{Finding, Position, Said, State},
-    link::{
+    cluster::log::redis::{Finding, Position, Said, State},
+    link::redis::{
         client::closed_by_redis,
         liveness::{self, Liveness},
         wanted::{UNNOTICED, Wanted, is_wrong_server},

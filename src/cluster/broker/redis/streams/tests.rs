@@ -23,9 +23,11 @@ use crate::{
         log::Entry,
     },
     link::{
-        rights::Rights,
-        state::Link,
-        testing::{Reached as _, target},
+        Link,
+        redis::{
+            rights::Rights,
+            testing::{Reached as _, target},
+        },
     },
 };
 

@@ -13,8 +13,11 @@ use super::{
     queue::Queue,
 };
 use crate::{
-    cluster::log::{EntryId, OWN, State, id_of, number_of},
-    link::refusal::is_of_connection,
+    cluster::log::{
+        EntryId,
+        redis::{OWN, State, id_of, number_of},
+    },
+    link::redis::refusal::is_of_connection,
 };
 
 /// Entries that are looked at in one question.

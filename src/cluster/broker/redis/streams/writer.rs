@@ -9,8 +9,8 @@ use super::{
     queue::{Answer, Item},
 };
 use crate::{
-    cluster::log::{OWN, id_of},
-    link::target::Target,
+    cluster::log::redis::{OWN, id_of},
+    link::redis::target::Target,
 };
 
 pub(super) struct Writer {

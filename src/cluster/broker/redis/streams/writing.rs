@@ -17,13 +17,15 @@ use super::{
     writer::{self, Writer},
 };
 use crate::{
-    cluster::log::State,
+    cluster::log::redis::State,
     link::{
         backoff::Backoff,
-        client::closed_by_redis,
-        liveness::{self, Liveness},
-        refusal::is_of_rights,
-        wanted::{UNNOTICED, Wanted, is_wrong_server},
+        redis::{
+            client::closed_by_redis,
+            liveness::{self, Liveness},
+            refusal::is_of_rights,
+            wanted::{UNNOTICED, Wanted, is_wrong_server},
+        },
     },
 };
 
