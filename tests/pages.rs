@@ -242,3 +242,21 @@ async fn operators_find_every_reason_why_a_client_is_cut_or_refused() {
         }
     }
 }
+
+/// The lines of a piece of code without their indentation.
+fn lines(code: &str) -> Vec<&str> {
+    code.lines().map(str::trim).filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn what_is_shown_beside_nestjs_is_what_is_compiled() {
+    let page = read(&root().join("docs/from-nestjs.md"));
+    let example = read(&root().join("examples/nestjs_gateway.rs"));
+    let compiled = lines(&example).join("\n");
+    let shown = blocks(&page, "rust");
+    assert_eq!(shown.len(), blocks(&page, "ts").len(), "each piece stands beside its other");
+    assert!(shown.len() >= 6, "{}", shown.len());
+    for piece in shown.iter().flat_map(|block| block.split("\n\n")) {
+        assert!(compiled.contains(&lines(piece).join("\n")), "not in the example:\n{piece}");
+    }
+}
