@@ -15,6 +15,7 @@ mod body;
 mod bound;
 mod emit;
 mod guard;
+mod inbox;
 mod listener;
 mod nodes;
 mod observe;
@@ -32,7 +33,7 @@ use axum::{
     http::{StatusCode, header},
     middleware::{from_fn_with_state, map_response},
     response::IntoResponse,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use serde::Serialize;
 use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
@@ -89,6 +90,8 @@ fn api() -> Router<Switchboard> {
         .route(&format!("{users}/disconnect"), post(users::disconnect))
         .route(&format!("{users}/join"), post(users::join))
         .route(&format!("{users}/leave"), post(users::leave))
+        .route(&format!("{users}/inbox"), post(inbox::keep).get(inbox::list).delete(inbox::clear))
+        .route(&format!("{users}/inbox/{{message}}"), delete(inbox::delete))
         .route("/rooms/{room}", get(rooms::show))
         .route("/rooms/{room}/disconnect", post(rooms::disconnect))
         .route("/nodes", get(nodes::list))

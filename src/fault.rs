@@ -33,6 +33,8 @@ pub enum Code {
     RateLimited,
     /// The user has as many sockets as it may have.
     TooManySockets,
+    /// As many messages are kept for the user as may be.
+    TooManyMessages,
     /// The cluster cannot be reached right now.
     Unavailable,
     /// Not answered in time.
@@ -43,7 +45,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Unauthorized,
         Self::Forbidden,
         Self::UnknownEvent,
@@ -51,6 +53,7 @@ impl Code {
         Self::TooLarge,
         Self::RateLimited,
         Self::TooManySockets,
+        Self::TooManyMessages,
         Self::Unavailable,
         Self::Timeout,
         Self::Internal,
@@ -66,6 +69,7 @@ impl Code {
             Self::TooLarge => "too_large",
             Self::RateLimited => "rate_limited",
             Self::TooManySockets => "too_many_sockets",
+            Self::TooManyMessages => "too_many_messages",
             Self::Unavailable => "unavailable",
             Self::Timeout => "timeout",
             Self::Internal => "internal",

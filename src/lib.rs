@@ -53,6 +53,7 @@ mod future;
 pub mod fuzzing;
 pub mod gateway;
 pub mod id;
+pub mod inbox;
 mod javascript;
 mod link;
 mod msgpack;

@@ -63,6 +63,7 @@ use crate::{
     edge::{Edge, Tls},
     fault::Fault,
     id::{NodeId, UserId},
+    inbox::Inbox,
     sockets::{
         adapter::{Adapter, Adapters},
         emitter::Emitter,
@@ -70,6 +71,7 @@ use crate::{
         node::Context,
         relay::Relay,
     },
+    store::Stores,
     users::{Directory, NodeInfo, UserPage, UserSocket},
 };
 
@@ -114,6 +116,8 @@ struct Inner {
     edge: Arc<Edge<Adapter>>,
     /// `None`: sessions do not move to other nodes.
     handover: Option<Arc<Handover>>,
+    inbox: Option<Inbox>,
+    stores: Option<Stores>,
     /// How this node and the others find each other. `None` for a node that stands alone.
     meeting: Option<Meeting>,
     health: axum::Router,
@@ -267,6 +271,22 @@ impl Switchboard {
         })
         .await?;
         Ok(sockets?.len())
+    }
+
+    /// Messages that are kept for users. `None`: `inbox.enabled` is not set.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// assert!(server.inbox().is_none(), "it needs a store");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn inbox(&self) -> Option<&Inbox> {
+        self.0.inbox.as_ref()
     }
 
     /// The nodes of the cluster that live, this one among them. Node.js nodes are not listed: they

@@ -19,8 +19,9 @@ use inbox::InboxRules;
 pub(crate) use inbox::InboxStore;
 
 use crate::{
-    config::{Config, is_postgres},
+    config::is_postgres,
     fault::{Code, Fault},
+    secret::SecretUrl,
 };
 
 /// What the configured database keeps.
@@ -35,31 +36,29 @@ pub(crate) struct Stores {
 pub(crate) type OpenError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Stores {
-    /// Opens the database of a configuration, if it has one.
-    pub(crate) fn open(config: &Config) -> Result<Option<Self>, OpenError> {
-        let Some(url) = &config.store.url else { return Ok(None) };
-        let rules = InboxRules {
-            ttl: config.inbox.ttl,
-            max_messages: config.inbox.max_messages,
-            max_bytes: config.inbox.max_bytes,
-        };
+    /// Opens the database at a URL. With `migrate` its tables are brought up to date.
+    pub(crate) fn open(
+        url: &SecretUrl,
+        migrate: bool,
+        rules: InboxRules,
+    ) -> Result<Self, OpenError> {
         #[cfg(feature = "sqlite")]
         if let Some(file) = url.expose().strip_prefix("sqlite:") {
-            let database = sqlite::Sqlite::open(file, config.store.migrate)?;
+            let database = sqlite::Sqlite::open(file, migrate)?;
             let inbox = Arc::new(sqlite::SqliteInbox::new(database, rules));
-            return Ok(Some(Self {
+            return Ok(Self {
                 inbox,
                 #[cfg(feature = "postgres")]
                 postgres: None,
-            }));
+            });
         }
         #[cfg(feature = "postgres")]
         if is_postgres(url.expose()) {
-            let database = postgres::Postgres::new(url, config.store.migrate)?;
+            let database = postgres::Postgres::new(url, migrate)?;
             let inbox = Arc::new(postgres::PostgresInbox::new(database.clone(), rules));
-            return Ok(Some(Self { inbox, postgres: Some(database) }));
+            return Ok(Self { inbox, postgres: Some(database) });
         }
-        let _ = (url, rules);
+        let _ = (url, migrate, rules);
         Err("this build does not have this kind of store".into())
     }
 

@@ -6,7 +6,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{batch, emit, nodes, rooms, users};
+use super::{batch, emit, inbox, nodes, rooms, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,6 +20,10 @@ use super::{batch, emit, nodes, rooms, users};
         users::disconnect,
         users::join,
         users::leave,
+        inbox::keep,
+        inbox::list,
+        inbox::delete,
+        inbox::clear,
         rooms::show,
         rooms::disconnect,
         nodes::list,

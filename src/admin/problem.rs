@@ -94,6 +94,7 @@ impl From<Fault> for Problem {
             Code::BadRequest | Code::UnknownEvent => StatusCode::BAD_REQUEST,
             Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::RateLimited | Code::TooManySockets => StatusCode::TOO_MANY_REQUESTS,
+            Code::TooManyMessages => StatusCode::CONFLICT,
             Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Code::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,

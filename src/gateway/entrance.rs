@@ -25,9 +25,10 @@ use crate::{
     gateway::{
         Inner as Gateway,
         handshake::{Handshake, OpeningRequest, connect_payload},
-        queue::Inbox,
+        queue::Inbox as Queue,
     },
     id::SocketId,
+    inbox::{Device, Inbox},
     names::rooms::{AUTHENTICATED, check_name},
     payload::Payload,
     sockets::{
@@ -52,6 +53,8 @@ pub(crate) struct Surroundings {
     pub(crate) directory: Directory,
     pub(crate) context: Arc<Context>,
     pub(crate) expiry: Option<Expiry>,
+    /// `None`: nothing is kept for users.
+    pub(crate) inbox: Option<Inbox>,
     /// `None`: sessions do not move to other nodes.
     pub(crate) handover: Option<Arc<Handover>>,
 }
@@ -64,7 +67,7 @@ struct Parts {
     waiting: Mutex<Waiting>,
 }
 
-type Waiting = HashMap<(Sid, Box<str>), Arc<Inbox>>;
+type Waiting = HashMap<(Sid, Box<str>), Arc<Queue>>;
 
 impl Entrance {
     pub(crate) fn new(gateway: Gateway, around: Surroundings) -> Self {
@@ -138,6 +141,9 @@ impl Entrance {
         let parts = &*self.0;
         let socket = handshake.socket().clone();
         parts.gateway.admit(&handshake).await?;
+        if parts.around.inbox.is_some() {
+            Device::of(handshake.payload())?;
+        }
         check_rooms(&socket.identity(), socket.adapter().context())?;
         let adapter = socket.adapter();
         let is_shown = !adapter.is_hidden()
@@ -190,7 +196,7 @@ impl Entrance {
             return Err(socket.adapter().just_removed(raw.id));
         }
 
-        let inbox = Inbox::new(socket.clone(), parts.gateway.clone());
+        let inbox = Queue::new(socket.clone(), parts.gateway.clone());
         parts.waiting.lock().insert((raw.id, raw.ns().into()), inbox.clone());
         let io = entering.server().clone();
         raw.on_disconnect(Leave { inbox: inbox.clone(), entrance: self.clone(), io });
@@ -229,7 +235,8 @@ fn check_rooms(identity: &Identity, context: &Context) -> Result<(), Fault> {
 
 /// Undoes the entrance into a namespace, once; later calls change nothing. Without a reason the
 /// socket was not in its namespace yet.
-fn leave(socket: &Socket, directory: &Directory, reason: Option<DisconnectReason>) {
+fn leave(socket: &Socket, around: &Surroundings, reason: Option<DisconnectReason>) {
+    let Surroundings { directory, inbox, .. } = around;
     let adapter = socket.adapter();
     let rooms = adapter.rooms_of(socket.sid());
     if !socket.mark_closed(rooms) {
@@ -247,6 +254,9 @@ fn leave(socket: &Socket, directory: &Directory, reason: Option<DisconnectReason
         for room in rooms {
             watch.tell(adapter.namespace(), What::Left { id, room });
         }
+    }
+    if let Some(inbox) = inbox {
+        inbox.left(socket);
     }
     if let Some(user) = socket.user() {
         directory.leave(&user, socket.namespace(), socket.id());
@@ -278,7 +288,7 @@ struct Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        leave(&self.socket, &self.entrance.0.around.directory, None);
+        leave(&self.socket, &self.entrance.0.around, None);
         self.socket.adapter().left_by_one(&self.io);
         let key = (self.socket.sid(), self.socket.namespace().into());
         let mut waiting = self.entrance.0.waiting.lock();
@@ -292,7 +302,7 @@ impl Drop for Membership {
 
 /// Called by socketioxide for each event of the socket, on the transport's read task.
 struct Receive {
-    inbox: Arc<Inbox>,
+    inbox: Arc<Queue>,
     _membership: Membership,
 }
 
@@ -304,7 +314,7 @@ impl MessageHandler<Adapter, ()> for Receive {
 
 /// Called by socketioxide when the socket has left.
 struct Leave {
-    inbox: Arc<Inbox>,
+    inbox: Arc<Queue>,
     entrance: Entrance,
     io: SocketIo<Adapter>,
 }
@@ -332,7 +342,7 @@ impl DisconnectHandler<Adapter, ()> for Leave {
         if reason == DisconnectReason::HeartbeatTimeout {
             context.transports().timed_out(socket.sid());
         }
-        leave(socket, &self.entrance.0.around.directory, Some(reason));
+        leave(socket, &self.entrance.0.around, Some(reason));
         // At once and not after the handlers: nothing is sent to a socket that has left.
         remove(raw);
         socket.adapter().explain_hand_out();
@@ -368,6 +378,11 @@ impl ConnectHandler<Adapter, ()> for Entrance {
             inbox.socket().watch_token();
             inbox.socket().show_connected();
             inbox.connected();
+            if let Some(kept) =
+                self.0.around.inbox.as_ref().filter(|_| !socket.adapter().is_hidden())
+            {
+                kept.arrived(socket);
+            }
         }
     }
 

@@ -102,6 +102,9 @@ impl Switchboard {
         if let Some(roaming) = self.0.context.recovery().and_then(|it| it.roaming()) {
             let _ = tokio::time::timeout(TO_WRITE, roaming.is_idle()).await;
         }
+        if let Some(inbox) = &self.0.inbox {
+            inbox.leave().await;
+        }
         self.leave_cluster().await;
         // Ends tasks that run until the end, such as the listener to presence.
         self.0.context.stop.cancel();

@@ -53,6 +53,9 @@ pub enum BuildError {
         #[source]
         source: std::io::Error,
     },
+    /// The database of `store.url` cannot be used.
+    #[error("store.url: {0}")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The Admin UI has no credentials, or a password or namespace that cannot be used.
     #[error("the admin UI cannot be served: {0}")]
     AdminUi(String),
@@ -75,6 +78,9 @@ pub enum BuildError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
+    /// The database of `store.url` cannot be reached, or its tables are not those of this version.
+    #[error("store.url: {0}")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Bind {

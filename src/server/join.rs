@@ -153,6 +153,9 @@ impl Switchboard {
     /// Makes the link to the other nodes, once. After a failure it may be tried again.
     pub(super) async fn join_cluster(&self) -> Result<(), ServeError> {
         let inner = &*self.0;
+        if let Some(stores) = &inner.stores {
+            stores.prepare().await.map_err(ServeError::Store)?;
+        }
         let (Some(peers), Some(relay)) = (&inner.peers, &inner.relay) else { return Ok(()) };
         inner.joined.get_or_try_init(|| self.make_link(peers, relay)).await.copied()?;
         inner.edge.set_starting(false);

@@ -47,6 +47,7 @@ impl Switchboard {
             transports: self.transports(),
             cluster,
             process,
+            inbox: inner.inbox.clone(),
             recovery: inner.context.recovery().map(|_| inner.adapters.recovery_counts()),
         };
         snapshot.text()

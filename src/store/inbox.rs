@@ -19,6 +19,7 @@ pub(crate) mod suite;
 use std::{collections::BTreeMap, sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::{future::BoxFuture, id::UserId};
@@ -81,7 +82,7 @@ pub(crate) enum Kept {
 }
 
 /// A message that is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) seq: u64,
     pub(crate) id: String,
@@ -94,7 +95,7 @@ pub(crate) struct Message {
 }
 
 /// What is delivered to a device in one namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct StreamKey {
     pub(crate) user: UserId,
     pub(crate) device: Arc<str>,

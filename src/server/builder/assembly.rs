@@ -25,7 +25,7 @@ use super::{
 use crate::admin_ui::{self, AdminUi};
 use crate::{
     cluster::peers::Peers,
-    config::Config,
+    config::{self, Config},
     edge::Edge,
     gateway::{
         Gateway,
@@ -36,12 +36,14 @@ use crate::{
         opening,
     },
     id::NodeId,
+    inbox::Inbox,
     sockets::{
         adapter::{Adapter, Adapters, Paths, State},
         farewell,
         node::Context,
         socket::Expiry,
     },
+    store::{Stores, inbox::InboxRules},
     telemetry::traces::Tracer,
     users::{Itself, PresenceSink},
 };
@@ -153,7 +155,12 @@ impl Builder {
             context.tasks.spawn(adapters.clone().look_after_recovery(context.clone()));
         }
         let handover = handover(&config, &context, &adapters, peers.as_ref(), edge.hop());
+        let stores = stores(&config)?;
+        let inbox = stores.as_ref().filter(|_| config.inbox.enabled).map(|stores| {
+            Inbox::start(config.inbox.clone(), stores.inbox.clone(), &context, edge.hop())
+        });
         let around = Surroundings {
+            inbox: inbox.clone(),
             handover: handover.clone(),
             adapters: adapters.clone(),
             directory: directory.clone(),
@@ -193,6 +200,8 @@ impl Builder {
             io,
             edge,
             handover,
+            inbox,
+            stores,
             meeting,
             health,
             routes,
@@ -205,6 +214,14 @@ impl Builder {
         server.context.set_server(Arc::downgrade(&server));
         Ok(Switchboard(server))
     }
+}
+
+/// The database, if there is one.
+fn stores(config: &Config) -> Result<Option<Stores>, BuildError> {
+    let Some(url) = &config.store.url else { return Ok(None) };
+    let config::Inbox { ttl, max_messages, max_bytes, .. } = config.inbox;
+    let rules = InboxRules { ttl, max_messages, max_bytes };
+    Stores::open(url, config.store.migrate, rules).map(Some).map_err(BuildError::Store)
 }
 
 /// Whether every handler finds what it asks for.

@@ -20,6 +20,7 @@ use crate::{
     cluster::{broker::BrokerCounts, peers::Peers},
     edge::{HopCounts, TransportCounts},
     fault::Code,
+    inbox::{Inbox, meters::Meters as InboxMeters},
     sockets::{adapter::RecoveryCounts, node::Context},
     telemetry::{
         durations::Durations,
@@ -42,6 +43,8 @@ pub(crate) struct Snapshot {
     pub(crate) process: Option<Process>,
     /// `None` if sockets do not recover.
     pub(crate) recovery: Option<RecoveryCounts>,
+    /// `None`: nothing is kept for users.
+    pub(crate) inbox: Option<Inbox>,
 }
 
 /// Further numbers of a node in a cluster.
@@ -174,6 +177,37 @@ impl Snapshot {
         to.gauge("switchboard_recovery_log_age_seconds", help, counts.age.as_secs_f64())
     }
 
+    fn inbox(meters: &InboxMeters, to: &mut Families<'_>) -> Result {
+        let posts = [
+            ("kept", meters.kept.get()),
+            ("known", meters.known.get()),
+            ("full", meters.full.get()),
+        ];
+        let help = "Messages that were to be kept, by what became of them.";
+        to.counters("switchboard_inbox_posts", help, "result", posts)?;
+        let help = "Messages of the inbox that were sent to a device.";
+        to.counter("switchboard_inbox_delivered", help, meters.delivered.get())?;
+        let help = "Those of them that this node had sent to the device before.";
+        to.counter("switchboard_inbox_redelivered", help, meters.redelivered.get())?;
+        let help = "Messages of the inbox that a device has acknowledged.";
+        to.counter("switchboard_inbox_acknowledged", help, meters.acknowledged.get())?;
+        let help = "Messages that ran out before every device had them, removed by this node.";
+        to.counter("switchboard_inbox_expired", help, meters.expired.get())?;
+        let help =
+            "Messages that the node that delivers them could not be told of; it finds them later.";
+        to.counter("switchboard_inbox_unsaid", help, meters.unsaid.get())?;
+        let depth = meters.depth();
+        let help = "Messages that wait for devices, of all nodes, as of up to 30 seconds ago.";
+        to.gauge("switchboard_inbox_messages", help, depth.messages as f64)?;
+        let help = "Bytes of these messages.";
+        to.gauge("switchboard_inbox_bytes", help, depth.bytes as f64)?;
+        let help = "Age of the oldest of these messages.";
+        to.gauge("switchboard_inbox_oldest_seconds", help, meters.oldest_seconds())?;
+        let is_up = f64::from(u8::from(meters.is_up.load(Relaxed)));
+        let help = "1 if the store of the inbox answered when it was last asked.";
+        to.gauge("switchboard_inbox_store_up", help, is_up)
+    }
+
     fn node(&self, to: &mut Families<'_>) -> Result {
         let labels =
             [("version", env!("CARGO_PKG_VERSION")), ("node", self.context.node().as_str())];
@@ -285,6 +319,9 @@ impl Collector for Snapshot {
         self.events(&mut families)?;
         if let Some(recovery) = &self.recovery {
             self.recovery(recovery, &mut families)?;
+        }
+        if let Some(inbox) = &self.inbox {
+            Self::inbox(inbox.meters(), &mut families)?;
         }
         if let Some(cluster) = &self.cluster {
             cluster.write(&mut families)?;

@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::Socket;
 use crate::{
-    payload::Payload,
+    payload::{Payload, PayloadError},
     sockets::{
         asking::AskError,
         audience::Audience,
@@ -60,23 +60,39 @@ impl Socket {
         timeout: Duration,
     ) -> Result<Payload, AskError> {
         self.0.adapter.turn().await;
+        self.question(payload, timeout)?.await
+    }
+
+    /// Sends an event at once. The future waits for the client's answer.
+    ///
+    /// # Errors
+    /// If the payload cannot be sent.
+    pub(crate) fn question(
+        &self,
+        payload: Payload,
+        timeout: Duration,
+    ) -> Result<impl Future<Output = Result<Payload, AskError>> + Send + use<>, PayloadError> {
         let start = Start::Here(&self.0.adapter);
         let me = Audience::nobody().to(self.id());
         let sender = Sender { id: self.id(), sid: self.0.sid };
         // The span of the emit lasts until the answer.
         let submitted = door::submit(start, payload, &me, Some(sender))?;
-        let _waiting = start.context().meters().awaits_acks();
         let asked = submitted.as_ref().and_then(|it| door::deliver_asking(start, it, timeout));
-        let Some((answers, 1..)) = asked else { return Err(AskError::Disconnected) };
-        let mut answers = std::pin::pin!(answers);
-        tokio::select! {
-            biased;
-            answer = answers.next() => match answer {
-                Some(answer) => Ok(answer),
-                None if self.is_connected() => Err(AskError::Timeout),
-                None => Err(AskError::Disconnected),
-            },
-            () = self.closed() => Err(AskError::Disconnected),
-        }
+        let socket = self.clone();
+        Ok(async move {
+            let _submitted = submitted;
+            let _waiting = socket.0.adapter.context().meters().awaits_acks();
+            let Some((answers, 1..)) = asked else { return Err(AskError::Disconnected) };
+            let mut answers = std::pin::pin!(answers);
+            tokio::select! {
+                biased;
+                answer = answers.next() => match answer {
+                    Some(answer) => Ok(answer),
+                    None if socket.is_connected() => Err(AskError::Timeout),
+                    None => Err(AskError::Disconnected),
+                },
+                () = socket.closed() => Err(AskError::Disconnected),
+            }
+        })
     }
 }

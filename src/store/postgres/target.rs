@@ -85,7 +85,7 @@ impl Target {
         }
         let mode = mode.as_deref().unwrap_or("prefer");
         let trust = match mode {
-            "verify-full" => Trust::Authorities(root.clone()),
+            "verify-full" => Trust::Authorities(root),
             _ if root.is_some() => return Err(TargetError::RootCertificate),
             _ => Trust::Anybody,
         };

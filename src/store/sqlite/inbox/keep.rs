@@ -7,7 +7,7 @@ use crate::store::{
     sqlite::now,
 };
 
-use super::{number, signed, streams};
+use super::{after, number, signed, streams};
 
 pub(super) fn keep(
     db: &Connection,
@@ -123,9 +123,4 @@ pub(super) fn delete(db: &Connection, user: &str, id: Option<&str>) -> rusqlite:
         None => db.prepare_cached("DELETE FROM inbox_message WHERE user = ?")?.execute([user])?,
     };
     Ok(removed as u64)
-}
-
-/// So much later.
-pub(super) fn after(now: i64, time: std::time::Duration) -> i64 {
-    now.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }

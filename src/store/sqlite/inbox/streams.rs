@@ -9,7 +9,7 @@ use crate::store::{
     sqlite::now,
 };
 
-use super::{keep::after, number, read, signed};
+use super::{after, number, read, signed};
 
 pub(super) fn attach(
     db: &Connection,

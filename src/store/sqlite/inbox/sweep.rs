@@ -7,7 +7,7 @@ use crate::store::{
     sqlite::now,
 };
 
-use super::{keep::after, signed, streams};
+use super::{after, signed, streams};
 
 pub(super) fn sweep(db: &Connection, rules: &InboxRules, rows: usize) -> rusqlite::Result<Swept> {
     let (now, limit) = (now(), signed(rows as u64));

@@ -1,0 +1,123 @@
+//! Keeps messages. Those that come while the store is busy go into it together, in a few lanes; all
+//! messages of a user take the same one, so they are numbered in the order of the calls.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::{Shared, neighbours::News};
+use crate::store::{
+    StoreError,
+    inbox::{Kept, Message, NewMessage},
+};
+
+/// Lanes to the store.
+const LANES: usize = 4;
+
+/// Messages in one transaction.
+const TOGETHER: usize = 128;
+
+/// Messages that wait in one lane. More are made to wait before it.
+const QUEUE: usize = 1024;
+
+/// Bytes of all messages that wait.
+const BYTES: usize = 64 * 1024 * 1024;
+
+struct Order {
+    message: NewMessage,
+    told: oneshot::Sender<Result<Kept, StoreError>>,
+}
+
+/// The lanes to the store.
+pub(super) struct Lanes {
+    queues: Vec<mpsc::Sender<Order>>,
+    room: Semaphore,
+}
+
+/// What the lanes serve.
+pub(super) struct Orders(Vec<mpsc::Receiver<Order>>);
+
+impl Lanes {
+    pub(super) fn new() -> (Self, Orders) {
+        let (queues, orders) = (0..LANES).map(|_| mpsc::channel(QUEUE)).unzip();
+        (Self { queues, room: Semaphore::new(BYTES) }, Orders(orders))
+    }
+
+    /// Keeps a message. Dropped, it may be kept or not.
+    pub(super) async fn keep(&self, message: NewMessage) -> Result<Kept, StoreError> {
+        let ended = || StoreError::Unavailable("the node is stopping".into());
+        let bytes = usize::try_from(message.size()).unwrap_or(BYTES).min(BYTES);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let _room = self.room.acquire_many(bytes).await.map_err(|_| ended())?;
+        let mut hasher = DefaultHasher::new();
+        message.user.hash(&mut hasher);
+        // The remainder is less than the number of lanes.
+        #[allow(clippy::cast_possible_truncation)]
+        let lane = (hasher.finish() % LANES as u64) as usize;
+        let (told, answer) = oneshot::channel();
+        self.queues[lane].send(Order { message, told }).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
+    }
+}
+
+impl Orders {
+    pub(super) fn serve(self, shared: &Arc<Shared>) {
+        for orders in self.0 {
+            let (shared, stop) = (Arc::downgrade(shared), shared.context.stop.clone());
+            let serving = async move {
+                let mut orders = orders;
+                let mut all = Vec::new();
+                while orders.recv_many(&mut all, TOGETHER).await > 0 {
+                    let Some(shared) = shared.upgrade() else { break };
+                    shared.keep_all(std::mem::take(&mut all)).await;
+                }
+            };
+            tokio::spawn(async move { stop.run_until_cancelled(serving).await });
+        }
+    }
+}
+
+impl Shared {
+    async fn keep_all(self: &Arc<Self>, orders: Vec<Order>) {
+        let messages = orders.iter().map(|order| order.message.clone()).collect();
+        let all = match self.store.keep(messages).await {
+            Ok(all) => all,
+            Err(error) => {
+                // Whoever does not wait any more need not know.
+                orders.into_iter().for_each(|order| _ = order.told.send(Err(error.clone())));
+                return;
+            }
+        };
+        for (Order { message, told }, kept) in orders.into_iter().zip(all) {
+            match &kept {
+                Kept::New { seq, holders } => {
+                    self.meters.kept.count();
+                    self.delivers(message, *seq, holders);
+                }
+                Kept::Known { .. } => self.meters.known.count(),
+                Kept::Full => self.meters.full.count(),
+            }
+            let _ = told.send(Ok(kept));
+        }
+    }
+
+    /// A message was kept: those who hold a stream of the user send it.
+    fn delivers(self: &Arc<Self>, new: NewMessage, seq: u64, holders: &[String]) {
+        if holders.is_empty() {
+            return;
+        }
+        let NewMessage { user, id, namespace, event, args, ttl, .. } = new;
+        let created = SystemTime::now();
+        let message = Message { seq, id, namespace, event, args, created, expires: created + ttl };
+        for node in holders {
+            match *node == self.holder.node {
+                true => self.heard(&user, &message),
+                false => self.tell(node, News::Kept(user.to_string(), message.clone())),
+            }
+        }
+    }
+}
