@@ -34,16 +34,30 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+/// Stands for a pool of connections to a database: cheap to clone, and one for routes and handlers.
+#[derive(Clone, Default)]
+struct Orders(Arc<AtomicUsize>);
+
+impl Orders {
+    async fn add(&self) -> usize {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    async fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// What the application's own routes work with.
 #[derive(Clone)]
 struct App {
     sockets: Switchboard,
-    orders: Arc<AtomicUsize>,
+    orders: Orders,
 }
 
 /// A route of the application that speaks to clients of Socket.IO.
 async fn order(State(app): State<App>, what: String) -> Result<String, StatusCode> {
-    let number = app.orders.fetch_add(1, Ordering::Relaxed) + 1;
+    let number = app.orders.add().await;
     let order = json!({ "number": number, "what": what });
     let told = app.sockets.of("/").to("kitchen").emit("ordered", &order);
     told.map_err(|_| StatusCode::BAD_REQUEST)?;
@@ -64,6 +78,9 @@ fn gateway() -> Gateway {
             handshake.socket().set("address", &address)
         })
         .on("work", async |socket: Socket| socket.join("kitchen").await.map(|()| Reply::ack(&true)))
+        .on("orders", async |switchboard::State(orders): switchboard::State<Orders>| {
+            orders.count().await
+        })
         .on("where", async |socket: Socket| {
             Reply::ack(&socket.get::<Option<String>>("address").ok().flatten())
         })
@@ -80,11 +97,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Ok(proxy) = std::env::var("TRUSTED_PROXY") {
         config.edge.trusted_proxies = vec![proxy.parse()?];
     }
-    let sockets = Switchboard::builder().config(config).gateway(gateway()).build()?;
+    let orders = Orders::default();
+    let builder = Switchboard::builder().config(config).state(orders.clone());
+    let sockets = builder.gateway(gateway()).build()?;
     // With a Redis in the configuration this is where the node joins the others, or fails to.
     sockets.join().await?;
 
-    let state = App { sockets: sockets.clone(), orders: Arc::default() };
+    let state = App { sockets: sockets.clone(), orders };
     let app = Router::new()
         .route("/orders", post(order))
         .route("/menu", get(async || "coffee"))

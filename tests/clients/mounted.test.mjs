@@ -34,7 +34,10 @@ for (const [name, connectClient] of Object.entries(clientsOf(server))) {
       const ordered = heard(socket, "ordered", ({ what }) => what === name);
       const { status } = await server.get("/orders", { method: "POST", body: name });
       assert.equal(status, 200);
-      assert.equal((await ordered)[0].what, name);
+      const [{ what, number }] = await ordered;
+      assert.equal(what, name);
+      // The handlers work with the same state as the routes.
+      assert.equal(await ack(socket, "orders"), number);
     });
 
     it("is known by its address", async (t) => {
