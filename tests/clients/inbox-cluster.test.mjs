@@ -1,0 +1,223 @@
+// Messages that wait for users, on three nodes that share a Postgres and a Redis: whatever becomes of
+// nodes, of the database and of the connections, each device gets each message, in order.
+
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+
+import { BackEnd, Device } from "./support/kept.mjs";
+import { PostgresServer } from "./support/postgres.mjs";
+import { redisFor } from "./support/redis.mjs";
+import { freePorts, serverFor } from "./support/server.mjs";
+import { SECRET } from "./support/tokens.mjs";
+import { until } from "./support/waiting.mjs";
+
+const note = (...args) => ({ event: "note", args });
+const range = (from, to) => Array.from({ length: to - from + 1 }, (_, n) => from + n);
+
+/** Three nodes, or as many as there are names. */
+async function cluster(t, { names = ["a", "b", "c"], urls, inbox } = {}) {
+  const postgres = urls ? undefined : await PostgresServer.started();
+  if (postgres) t.after(() => postgres.end());
+  const redis = await redisFor(t);
+  const nodes = {};
+  for (const name of names) {
+    const [port] = await freePorts(1);
+    const config = {
+      node_id: name,
+      admin_listen: `127.0.0.1:${port}`,
+      auth: { hs256_secret: SECRET },
+      redis: { url: redis.url },
+      store: { url: urls ?? postgres.url },
+      inbox: { enabled: true, ...inbox },
+      engine: { ping_interval: "1s", ping_timeout: "1s" },
+    };
+    const start = () => serverFor(t, config);
+    nodes[name] = { start, backEnd: new BackEnd(port), server: await start() };
+  }
+  return { postgres, redis, nodes };
+}
+
+/**
+ * A device that connects to another node whenever its connection is lost, and ignores numbers that it has handled:
+ * what the page says a client has to do.
+ */
+class Wanderer {
+  handled = [];
+  repeated = 0;
+  highest = 0;
+  disordered = 0;
+  connections = 0;
+
+  constructor(t, user, device, servers) {
+    Object.assign(this, { t, user, device, servers });
+    t.after(() => this.stop());
+  }
+
+  async run() {
+    while (!this.stopped) {
+      const servers = this.servers();
+      const server = servers[this.connections++ % servers.length];
+      try {
+        const it = await Device.open(this.t, server, this.user, { device: this.device, inbox: true, timeout: 3000, acknowledges: false });
+        this.current = it;
+        it.socket.on("note", (value, seq, done) => this.receive(value, seq, done));
+        // What came before we listened.
+        it.got.splice(0).forEach(([, value, seq]) => this.receive(value, seq, it.unanswered.shift()));
+        await new Promise((left) => it.socket.once("disconnect", left));
+      } catch {
+        await pause(50);
+      }
+    }
+  }
+
+  receive(value, seq, done) {
+    if (seq > this.highest) {
+      this.handled.push(value);
+      this.highest = seq;
+    } else {
+      this.repeated++;
+    }
+    done();
+  }
+
+  cut() {
+    this.current?.socket.io.engine.close();
+  }
+
+  stop() {
+    this.stopped = true;
+    this.current?.close();
+  }
+}
+
+/** Keeps a message whatever happens: again, with the same id, until somebody says that it is kept. */
+async function keepSurely(backEnds, user, n) {
+  for (let attempt = 0; ; attempt++) {
+    const backEnd = backEnds[(n + attempt) % backEnds.length];
+    const { status } = await backEnd.keep(user, { ...note(n), id: `m${n}` }).catch(() => ({ status: 0 }));
+    if (status === 202 || status === 200) return;
+    assert.ok(status === 0 || status === 503, `status ${status}`);
+    assert.ok(attempt < 500, "it is kept at some time");
+    await pause(50);
+  }
+}
+
+describe("on several nodes", () => {
+  it("a message kept by one node comes by another one, without a look into the store", async (t) => {
+    const { nodes } = await cluster(t, { names: ["a", "b"] });
+    const phone = await Device.open(t, nodes.b.server, "bob");
+    await until("it is known", async () => "" in (await nodes.a.backEnd.inbox("bob")).devices);
+    for (const n of range(1, 20)) await nodes.a.backEnd.kept("bob", note(n));
+    assert.deepEqual(await phone.has(20), range(1, 20));
+    await until("all are acknowledged", async () => (await nodes.a.backEnd.inbox("bob")).devices[""] === 20);
+    assert.match(await nodes.a.backEnd.metrics(), /switchboard_inbox_unsaid_total 0/);
+  });
+
+  it("one node delivers to a device, and if its socket leaves, another one takes over at once", async (t) => {
+    const { nodes } = await cluster(t, { names: ["a", "b"] });
+    const first = await Device.open(t, nodes.a.server, "bob", { acknowledges: false });
+    await until("it is known", async () => "" in (await nodes.a.backEnd.inbox("bob")).devices);
+    await nodes.b.backEnd.kept("bob", note(1));
+    await first.has(1);
+    const second = await Device.open(t, nodes.b.server, "bob");
+    await nodes.b.backEnd.kept("bob", note(2));
+    await first.has(2);
+    assert.deepEqual(second.got, []);
+    const left = Date.now();
+    first.close();
+    assert.deepEqual(await second.has(2), [1, 2]);
+    t.diagnostic(`taken over after ${Date.now() - left} ms`);
+  });
+
+  it("a device that moves goes on where it was", async (t) => {
+    const { nodes } = await cluster(t, { names: ["a", "b"] });
+    const servers = [nodes.a.server, nodes.b.server];
+    let next = 1;
+    for (const round of range(0, 5)) {
+      const phone = await Device.open(t, servers[round % 2], "bob");
+      for (const n of range(next, next + 4)) await nodes.a.backEnd.kept("bob", note(n));
+      assert.deepEqual(await phone.has(5), range(next, next + 4));
+      next += 5;
+      phone.close();
+    }
+  });
+
+  it("a node that is killed is replaced within its lease", async (t) => {
+    const { nodes } = await cluster(t, { names: ["a", "b"] });
+    const first = await Device.open(t, nodes.a.server, "bob", { acknowledges: false });
+    await until("it is known", async () => "" in (await nodes.b.backEnd.inbox("bob")).devices);
+    await nodes.b.backEnd.kept("bob", note(1));
+    await first.has(1);
+    const killed = Date.now();
+    await nodes.a.server.kill();
+    const second = await Device.open(t, nodes.b.server, "bob");
+    await until("the other node takes over", () => second.got.length === 1, 30_000);
+    assert.ok(Date.now() - killed < 28_000, `${Date.now() - killed} ms`);
+  });
+});
+
+describe("whatever happens", () => {
+  it("each device gets each message once, in order", async (t) => {
+    const { postgres, nodes } = await cluster(t);
+    const servers = () => Object.values(nodes).map(({ server }) => server);
+    const backEnds = Object.values(nodes).map(({ backEnd }) => backEnd);
+    const users = ["ada", "bob", "eve"];
+    const wanderers = users.flatMap((user) => ["phone", "desk"].map((device) => new Wanderer(t, user, device, servers)));
+    wanderers.forEach((wanderer) => wanderer.run());
+    for (const user of users) {
+      await until("both devices are known", async () => Object.keys((await backEnds[0].inbox(user)).devices).length === 2);
+    }
+    const total = Number(process.env.MESSAGES ?? 120);
+    const keeping = users.map(async (user) => {
+      for (const n of range(1, total)) await keepSurely(backEnds, user, n);
+    });
+    let isOver = false;
+    const all = Promise.all(keeping).finally(() => (isOver = true));
+    const cutting = (async () => {
+      for (let n = 0; !isOver; n++) {
+        wanderers[n % wanderers.length].cut();
+        await pause(20);
+      }
+    })();
+    const trouble = (async () => {
+      for (const name of ["a", "b"]) {
+        await pause(300);
+        await nodes[name].server.kill();
+        nodes[name].server = await nodes[name].start();
+      }
+      nodes.c.server.signal("SIGSTOP");
+      await pause(1000);
+      nodes.c.server.signal("SIGCONT");
+      await postgres.kill();
+      await pause(300);
+      await postgres.restart();
+    })();
+    await Promise.all([all, cutting, trouble]);
+    for (const wanderer of wanderers) {
+      const missing = () => `${wanderer.user} ${wanderer.device} has ${wanderer.handled.length} of ${total}`;
+      await until(missing, () => wanderer.handled.length >= total, 60_000);
+    }
+    for (const wanderer of wanderers) assert.deepEqual(wanderer.handled, range(1, total), `${wanderer.user} ${wanderer.device}`);
+    const repeated = wanderers.reduce((sum, wanderer) => sum + wanderer.repeated, 0);
+    const connections = wanderers.reduce((sum, wanderer) => sum + wanderer.connections, 0);
+    t.diagnostic(`${wanderers.length * total} messages over ${connections} connections: none lost, none out of order, ${repeated} repeated`);
+  });
+
+  it("the store is away: sockets stay, and what was refused may be said again", async (t) => {
+    const { postgres, nodes } = await cluster(t, { names: ["a"] });
+    const phone = await Device.open(t, nodes.a.server, "bob");
+    await nodes.a.backEnd.kept("bob", note(1));
+    await phone.has(1);
+    await postgres.kill();
+    const away = await nodes.a.backEnd.keep("bob", { ...note(2), id: "2" });
+    assert.deepEqual([away.status, away.body.error.code], [503, "unavailable"]);
+    assert.equal((await nodes.a.backEnd.ask("GET", "/users/bob/inbox")).status, 503);
+    assert.ok(phone.socket.connected);
+    await until("the metrics tell", async () => /switchboard_inbox_store_up 0/.test(await nodes.a.backEnd.metrics()));
+    await postgres.restart();
+    await until("it is kept", async () => [200, 202].includes((await nodes.a.backEnd.keep("bob", { ...note(2), id: "2" })).status));
+    assert.deepEqual(await phone.has(2), [1, 2]);
+    assert.ok(phone.socket.connected, "all the time");
+  });
+});
