@@ -6,7 +6,7 @@ import { describe, it } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 
 import { BackEnd, Device } from "./support/kept.mjs";
-import { PostgresServer } from "./support/postgres.mjs";
+import { postgresFor } from "./support/postgres.mjs";
 import { redisFor } from "./support/redis.mjs";
 import { freePorts, serverFor } from "./support/server.mjs";
 import { SECRET } from "./support/tokens.mjs";
@@ -16,9 +16,8 @@ const note = (...args) => ({ event: "note", args });
 const range = (from, to) => Array.from({ length: to - from + 1 }, (_, n) => from + n);
 
 /** Three nodes, or as many as there are names. */
-async function cluster(t, { names = ["a", "b", "c"], urls, inbox } = {}) {
-  const postgres = urls ? undefined : await PostgresServer.started();
-  if (postgres) t.after(() => postgres.end());
+async function cluster(t, { names = ["a", "b", "c"], url, inbox } = {}) {
+  const postgres = url ? undefined : await postgresFor(t);
   const redis = await redisFor(t);
   const nodes = {};
   for (const name of names) {
@@ -28,7 +27,7 @@ async function cluster(t, { names = ["a", "b", "c"], urls, inbox } = {}) {
       admin_listen: `127.0.0.1:${port}`,
       auth: { hs256_secret: SECRET },
       redis: { url: redis.url },
-      store: { url: urls ?? postgres.url },
+      store: { url: url ?? postgres.url },
       inbox: { enabled: true, ...inbox },
       engine: { ping_interval: "1s", ping_timeout: "1s" },
     };
@@ -202,6 +201,34 @@ describe("whatever happens", () => {
     const repeated = wanderers.reduce((sum, wanderer) => sum + wanderer.repeated, 0);
     const connections = wanderers.reduce((sum, wanderer) => sum + wanderer.connections, 0);
     t.diagnostic(`${wanderers.length * total} messages over ${connections} connections: none lost, none out of order, ${repeated} repeated`);
+  });
+
+  it("a standby takes the place of the database", async (t) => {
+    const primary = await postgresFor(t);
+    const standby = await postgresFor(t, { primary });
+    // What was confirmed is on both.
+    await primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+    await primary.sql("SELECT pg_reload_conf()");
+    await until("it is synchronous", async () => (await primary.sql("SELECT sync_state FROM pg_stat_replication")) === "sync");
+    const url = `postgres://postgres@127.0.0.1:${primary.port},127.0.0.1:${standby.port}/postgres?target_session_attrs=read-write`;
+    const { nodes } = await cluster(t, { names: ["a", "b"], url });
+    const backEnds = [nodes.a.backEnd, nodes.b.backEnd];
+    const phone = new Wanderer(t, "bob", "phone", () => [nodes.a.server, nodes.b.server]);
+    phone.run();
+    await until("the device is known", async () => "phone" in (await nodes.a.backEnd.inbox("bob")).devices);
+    const keeping = (async () => {
+      for (const n of range(1, 200)) await keepSurely(backEnds, "bob", n);
+    })();
+    await until("some are there", () => phone.handled.length > 50);
+    await primary.kill();
+    await standby.promote();
+    // Nobody follows the new one.
+    await standby.sql("ALTER SYSTEM RESET synchronous_standby_names");
+    await standby.sql("SELECT pg_reload_conf()");
+    await keeping;
+    await until(() => `all are there, and not ${phone.handled.length}`, () => phone.handled.length >= 200, 40_000);
+    assert.deepEqual(phone.handled, range(1, 200));
+    assert.equal(phone.connections, 1, "the socket stayed");
   });
 
   it("the store is away: sockets stay, and what was refused may be said again", async (t) => {
