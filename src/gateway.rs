@@ -18,6 +18,7 @@ pub mod handle;
 pub mod handler;
 pub mod handshake;
 pub mod interceptor;
+pub(crate) mod kept;
 pub mod lifecycle;
 pub mod opening;
 pub(crate) mod queue;

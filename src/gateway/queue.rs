@@ -29,7 +29,7 @@ use crate::{
     gateway::{
         Inner as Gateway, Route,
         event::Event,
-        interceptor,
+        interceptor, kept,
         lifecycle::Failure,
         reply::{Addressee, Outcome, Parts, Reply},
     },
@@ -408,7 +408,7 @@ impl Inbox {
         match replies {
             Parts::List(replies) => {
                 for reply in replies {
-                    self.send(reply, ack_id);
+                    self.send_or_keep(reply, ack_id).await;
                 }
                 Ok(())
             }
@@ -422,7 +422,7 @@ impl Inbox {
                 };
                 self.uncrowded().await;
                 match next.await {
-                    Ok(Some(Ok(reply))) => self.send(reply, ack_id),
+                    Ok(Some(Ok(reply))) => self.send_or_keep(reply, ack_id).await,
                     Ok(Some(Err(fault))) => return Err(fault),
                     Ok(None) => return Ok(()),
                     Err(_) => {
@@ -431,6 +431,14 @@ impl Inbox {
                     }
                 }
             },
+        }
+    }
+
+    async fn send_or_keep(&self, reply: Reply, ack_id: &mut Option<i64>) {
+        let Some(ttl) = reply.kept else { return self.send(reply, ack_id) };
+        match kept::keep(self.gateway.inbox.as_ref(), &self.socket, reply, ttl).await {
+            Err(fault) => self.refuse(ack_id.take(), &fault),
+            Ok(()) => self.meters().into_iter().for_each(|meters| meters.replies.count()),
         }
     }
 

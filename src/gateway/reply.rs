@@ -5,7 +5,7 @@
 
 mod outcome;
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
@@ -63,6 +63,8 @@ pub struct Reply {
     pub(crate) except_sender: bool,
     pub(crate) local: bool,
     pub(crate) volatile: bool,
+    /// For how long it is kept for the users that it is for.
+    pub(crate) kept: Option<Duration>,
 }
 
 impl Reply {
@@ -74,6 +76,7 @@ impl Reply {
             except_sender: false,
             local: false,
             volatile: false,
+            kept: None,
         }
     }
 
@@ -257,6 +260,29 @@ impl Reply {
     #[must_use]
     pub fn volatile(mut self) -> Self {
         self.volatile = true;
+        self
+    }
+
+    /// Keeps the event for the users that it is for, until each of their devices has acknowledged it or
+    /// this time is over: see [`Inbox`](crate::inbox::Inbox). It is for users alone, or for the sender's
+    /// user. The replies behind it wait until it is kept, so an acknowledgement behind it says so.
+    ///
+    /// If it cannot be kept, the event fails: with `too_many_messages` if the inbox of a user is full, with
+    /// `unavailable` if the store is away, with `internal` where there is no inbox or the reply is for
+    /// others than users; the log says which.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard::{Data, Gateway, Reply};
+    ///
+    /// const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+    /// let gateway = Gateway::new("/").on("ask", async |Data((who, question)): Data<(String, String)>| {
+    ///     [Reply::event("question", &question).to_user(who).kept(WEEK), Reply::ack(&"it will be heard")]
+    /// });
+    /// ```
+    #[must_use]
+    pub fn kept(mut self, ttl: Duration) -> Self {
+        self.kept = Some(ttl);
         self
     }
 

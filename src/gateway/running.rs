@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     fault::Fault,
+    inbox::Inbox,
     names::rooms::RoomPattern,
     payload::Payload,
     sockets::{
@@ -40,6 +41,8 @@ pub(crate) struct Inner {
     on_connect: Option<Arc<dyn Handler<Connect>>>,
     on_disconnect: Option<Arc<dyn Handler<Disconnect>>>,
     on_fault: Option<Arc<dyn Handler<Failure>>>,
+    /// Where replies are kept. Set by the server, if it has one.
+    pub(crate) inbox: Option<Inbox>,
     pub(crate) refuses_in_words: bool,
     pub(crate) refuses_unknown_events: bool,
 }
@@ -97,6 +100,7 @@ impl Gateway {
             on_fault: self.on_fault,
             path: self.path,
             refuses_in_words: self.refuses_in_words,
+            inbox: None,
             refuses_unknown_events: self.refuses_unknown_events,
         }
     }

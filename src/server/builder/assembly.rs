@@ -171,6 +171,7 @@ impl Builder {
             let fallback = self.fallback.as_ref();
             let mut gateway = gateway.build(&self.middlewares, &self.interceptors, fallback);
             gateway.measure(context.meters());
+            gateway.inbox = around.inbox.clone();
             add(&io, Entrance::new(gateway, around.clone()))?;
         }
         if let Some(hidden) = hidden {
