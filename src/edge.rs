@@ -70,6 +70,7 @@ mod load;
 mod mounted;
 #[cfg(not(feature = "tls"))]
 mod no_tls;
+mod opening;
 mod options;
 mod outgoing;
 mod paced;
@@ -113,10 +114,11 @@ pub(crate) use inbound::{Inbound, Reader};
 pub(crate) use load::{Load, Room, Sent};
 #[cfg(not(feature = "tls"))]
 use no_tls as tls;
+pub(crate) use opening::OnOpening;
 pub(crate) use options::{EdgeOptions, Legacy};
 pub(crate) use outgoing::Frame;
 pub use reasons::{KillReason, RefuseReason};
-pub(crate) use router::{Edge, OnOpening};
+pub(crate) use router::Edge;
 pub(crate) use size::Size;
 pub(crate) use stall::Patience;
 pub(crate) use tls::Tls;

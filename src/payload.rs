@@ -7,8 +7,10 @@
 //! Every payload that leaves for a client is one that the official parser takes. So a payload
 //! encoded here is checked once, and a client's payload is checked before anybody sees it.
 
+mod again;
 mod check;
 mod decode;
+mod error;
 mod name;
 mod text;
 mod unit;
@@ -26,66 +28,12 @@ use serde::{
 use socketioxide_core::{Value, parser::Parse};
 use socketioxide_parser_common::CommonParser;
 
+pub use error::PayloadError;
+use error::encode_error;
 pub(crate) use text::{Writer, to_json_text};
 pub(crate) use values::{from_packet, to_packet};
 
-use crate::{
-    fault::{Code, Fault},
-    msgpack,
-    names::events::is_reserved_event,
-    packet::{MAX_ATTACHMENTS, MAX_DEPTH, ReadError},
-};
-
-/// Why a payload could not be made or read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PayloadError {
-    /// The value has a part that the format cannot carry, such as a map with keys that are no text.
-    #[error("cannot encode the value")]
-    Encode(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The arguments do not have the shape of the type asked for.
-    #[error("the arguments do not have the expected shape: {0}")]
-    Decode(Box<dyn std::error::Error + Send + Sync>),
-    /// The value has lists and maps nested too deeply.
-    #[error("lists and maps may be nested {MAX_DEPTH} deep at most")]
-    TooDeep,
-    /// The value has more binary parts than the official client takes; it would drop its
-    /// connection.
-    #[error("an event has {MAX_ATTACHMENTS} attachments at most")]
-    TooManyAttachments,
-    /// Socket.IO reserves the event name, see [`is_reserved_event`].
-    #[error("the event name {0:?} is reserved by Socket.IO")]
-    ReservedEvent(String),
-}
-
-impl From<ReadError> for PayloadError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::TooDeep => Self::TooDeep,
-            ReadError::TooManyAttachments => Self::TooManyAttachments,
-            other => Self::Decode(Box::new(other)),
-        }
-    }
-}
-
-impl From<&PayloadError> for Fault {
-    fn from(error: &PayloadError) -> Self {
-        match error {
-            PayloadError::Decode(_) | PayloadError::TooDeep => Self::bad_request(error.to_string()),
-            PayloadError::TooManyAttachments => Self::new(Code::TooLarge, error.to_string()),
-            PayloadError::ReservedEvent(_) | PayloadError::Encode(_) => {
-                tracing::error!(%error, source = ?std::error::Error::source(error), "cannot send");
-                Self::internal()
-            }
-        }
-    }
-}
-
-impl From<PayloadError> for Fault {
-    fn from(error: PayloadError) -> Self {
-        Self::from(&error)
-    }
-}
+use crate::{msgpack, names::events::is_reserved_event, packet::ReadError};
 
 /// How the clients of this server encode their packets: Socket.IO's own text format, or
 /// `socket.io-msgpack-parser`.
@@ -294,131 +242,6 @@ impl Payload {
         }
     }
 
-    /// The same arguments under another event name.
-    ///
-    /// ```
-    /// use switchboard::Payload;
-    ///
-    /// let said = Payload::event("say", "hello")?.with_event("said")?;
-    /// assert_eq!(said.decode::<String>()?, "hello");
-    /// # Ok::<(), switchboard::payload::PayloadError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// `ReservedEvent`; `Decode` if the payload came from a client and is malformed.
-    pub fn with_event(&self, name: &str) -> Result<Self, PayloadError> {
-        if is_reserved_event(name) {
-            return Err(PayloadError::ReservedEvent(name.to_owned()));
-        }
-        if self.named && self.event_name().is_some_and(|own| own == name) {
-            return Ok(self.clone());
-        }
-        let value = match &self.value {
-            Value::Str(text, attachments) => {
-                let rest = self.after_head(text).ok_or(ReadError::NoList)?;
-                let mut renamed = String::with_capacity(rest.len() + name.len() + 4);
-                renamed.push('[');
-                renamed.push_str(&serde_json::to_string(name).map_err(encode_error)?);
-                if !self.named && rest.trim_ascii() != "]" {
-                    renamed.push(',');
-                }
-                renamed.push_str(rest);
-                Value::Str(renamed.into(), attachments.clone())
-            }
-            Value::Bytes(bytes) => {
-                let (length, arguments) = self.arguments_of(bytes)?;
-                let mut renamed = Vec::with_capacity(bytes.len() + name.len() + 8);
-                msgpack::array_header(&mut renamed, length + 1);
-                msgpack::text(&mut renamed, name);
-                renamed.extend_from_slice(arguments);
-                Value::Bytes(renamed.into())
-            }
-        };
-        Ok(Self { value, named: true })
-    }
-
-    /// The same arguments, as those of an acknowledgement.
-    ///
-    /// ```
-    /// use switchboard::Payload;
-    ///
-    /// let echo = Payload::event("echo", &(1, 2))?.into_ack()?;
-    /// assert_eq!(echo.decode::<(u8, u8)>()?, (1, 2));
-    /// # Ok::<(), switchboard::payload::PayloadError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// `Decode` if the payload came from a client and is malformed.
-    pub fn into_ack(self) -> Result<Self, PayloadError> {
-        if !self.named {
-            return Ok(self);
-        }
-        let value = match &self.value {
-            Value::Str(text, attachments) => {
-                let rest = self.after_head(text).ok_or(ReadError::NoList)?.trim_ascii_start();
-                let rest = rest.strip_prefix(',').unwrap_or("]");
-                Value::Str(format!("[{rest}").into(), attachments.clone())
-            }
-            Value::Bytes(bytes) => {
-                let (length, arguments) = self.arguments_of(bytes)?;
-                msgpack_list(length, arguments)
-            }
-        };
-        Ok(Self { value, named: false })
-    }
-
-    /// The first argument alone, as the arguments of an acknowledgement. Empty if there are no
-    /// arguments.
-    ///
-    /// ```
-    /// use switchboard::Payload;
-    ///
-    /// let first = Payload::event("echo", &(1, 2))?.first_as_ack()?;
-    /// assert_eq!(first.decode::<u8>()?, 1);
-    /// # Ok::<(), switchboard::payload::PayloadError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// `Decode` if the payload came from a client and is malformed.
-    pub fn first_as_ack(&self) -> Result<Self, PayloadError> {
-        let value = match &self.value {
-            Value::Str(text, None) => {
-                let rest = self.after_head(text).ok_or(ReadError::NoList)?.trim_ascii_start();
-                let first = decode::first_of_text(rest.strip_prefix(',').unwrap_or(rest))?;
-                Value::Str(["[", first, "]"].concat().into(), None)
-            }
-            Value::Str(..) => {
-                let mut arguments = self.tree()?;
-                arguments.truncate(1);
-                to_packet(&arguments)?
-            }
-            Value::Bytes(bytes) => {
-                let (length, arguments) = self.arguments_of(bytes)?;
-                let first = match length {
-                    0 => &[],
-                    _ => msgpack::Reader::new(arguments).skip(MAX_DEPTH)?,
-                };
-                msgpack_list(length.min(1), first)
-            }
-        };
-        Ok(Self { value, named: false })
-    }
-
-    /// The text after the name, or after the bracket if there is no name.
-    fn after_head<'a>(&self, text: &'a str) -> Option<&'a str> {
-        if self.named { name::after(text) } else { text.trim_ascii_start().strip_prefix('[') }
-    }
-
-    /// The number of arguments, and their bytes.
-    fn arguments_of<'a>(&self, bytes: &'a [u8]) -> Result<(usize, &'a [u8]), ReadError> {
-        let (length, rest) = msgpack::array(bytes).ok_or(ReadError::NoList)?;
-        if !self.named {
-            return Ok((length, rest));
-        }
-        let name = msgpack::Reader::new(rest).skip(MAX_DEPTH)?;
-        Ok((length.checked_sub(1).ok_or(ReadError::NoList)?, &rest[name.len()..]))
-    }
-
     /// The event's name, if the payload has one. JavaScript takes numbers for names, too.
     pub(crate) fn event_name(&self) -> Option<Cow<'_, str>> {
         if !self.named {
@@ -442,17 +265,6 @@ impl Payload {
             }
         }
     }
-}
-
-fn msgpack_list(length: usize, elements: &[u8]) -> Value {
-    let mut list = Vec::with_capacity(elements.len() + 5);
-    msgpack::array_header(&mut list, length);
-    list.extend_from_slice(elements);
-    Value::Bytes(Bytes::from(list))
-}
-
-fn encode_error(error: impl std::error::Error + Send + Sync + 'static) -> PayloadError {
-    PayloadError::Encode(Box::new(error))
 }
 
 /// All arguments, whatever their number. Serde's `Vec` would mean "the first argument, a list".

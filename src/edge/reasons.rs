@@ -102,6 +102,8 @@ pub enum RefuseReason {
     Internal,
     /// The program, by `allow_request`.
     Program,
+    /// Too many requests wait for the program's `allow_request`.
+    Openings,
     /// A page of an origin that `cors_origins` does not name. It gets an answer, and its browser
     /// hides the answer from it.
     Origin,
@@ -109,7 +111,7 @@ pub enum RefuseReason {
 
 impl RefuseReason {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::BadRequest,
         Self::UnknownSession,
         Self::Draining,
@@ -122,6 +124,7 @@ impl RefuseReason {
         Self::TooSlow,
         Self::Internal,
         Self::Program,
+        Self::Openings,
         Self::Origin,
     ];
 
@@ -140,6 +143,7 @@ impl RefuseReason {
             Self::TooSlow => "too_slow",
             Self::Internal => "internal",
             Self::Program => "program",
+            Self::Openings => "openings",
             Self::Origin => "origin",
         }
     }

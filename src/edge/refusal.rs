@@ -24,6 +24,8 @@ pub(super) enum Refusal {
     HeadTooLarge,
     /// The bodies under way take too much memory.
     Busy,
+    /// Too many requests wait for the program's `allow_request`.
+    Openings,
     Draining,
     /// The node has not joined its cluster yet.
     Starting,
@@ -58,7 +60,7 @@ impl Refusal {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Busy | Self::Draining | Self::Starting | Self::Full(_) => {
+            Self::Busy | Self::Openings | Self::Draining | Self::Starting | Self::Full(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -77,7 +79,12 @@ impl Refusal {
             | Self::TooLarge
             | Self::HeadTooLarge
             | Self::TooSlow => 3,
-            Self::Busy | Self::Draining | Self::Starting | Self::Full(_) | Self::Internal => 4,
+            Self::Busy
+            | Self::Openings
+            | Self::Draining
+            | Self::Starting
+            | Self::Full(_)
+            | Self::Internal => 4,
             Self::UnsupportedProtocol => 5,
         }
     }
@@ -93,7 +100,7 @@ impl Refusal {
             Self::TooLarge => "Payload too large",
             Self::TooSlow => "Request timed out",
             Self::HeadTooLarge => "Request header fields too large",
-            Self::Busy => "Too many requests at once",
+            Self::Busy | Self::Openings => "Too many requests at once",
             Self::Draining => "Server is going away",
             Self::Starting => "Server is starting",
             Self::Full(Full::Connections) => "Server is full",
@@ -106,7 +113,9 @@ impl Refusal {
     const fn retry_after(self) -> Option<Duration> {
         match self {
             Self::Full(full) => Some(full.retry_after()),
-            Self::Busy | Self::Draining | Self::Starting => Some(Duration::from_secs(1)),
+            Self::Busy | Self::Openings | Self::Draining | Self::Starting => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }
@@ -118,6 +127,7 @@ impl Refusal {
             Self::TooSlow => RefuseReason::TooSlow,
             Self::Internal => RefuseReason::Internal,
             Self::Busy => RefuseReason::Bodies,
+            Self::Openings => RefuseReason::Openings,
             Self::Draining => RefuseReason::Draining,
             Self::Starting => RefuseReason::Starting,
             Self::Full(Full::Connections) => RefuseReason::Connections,

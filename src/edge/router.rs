@@ -1,13 +1,16 @@
 //! All HTTP below the path: admission of requests, and their ways.
 
+mod house;
+mod route;
+
 use std::{
     convert::Infallible,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{
-        Arc, OnceLock, Weak,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use arc_swap::ArcSwap;
@@ -17,14 +20,9 @@ use engineioxide::service::NotFoundService;
 use http::{HeaderMap, Method, Request, Response, request::Parts};
 use http_body_util::{BodyExt, Full};
 use hyper::upgrade::OnUpgrade;
+use route::{Route, Session, TransportName};
 use socketioxide::{adapter::Adapter, service::SocketIoService};
 use socketioxide_core::Sid;
-use tokio::{
-    sync::mpsc::UnboundedReceiver,
-    time::{MissedTickBehavior, interval},
-};
-
-use crate::future::BoxFuture;
 
 use super::{
     admission::{Admission, Limits, Permit},
@@ -33,13 +31,14 @@ use super::{
     compression::Compression,
     cors::{Cors, is_preflight},
     hop::{Arrival, Forged, Hop},
-    options::{EdgeOptions, Legacy},
+    opening::{OnOpening, Openings},
+    options::EdgeOptions,
     reasons::RefuseReason,
     refusal::{self, Refusal},
-    request::{self, Query},
-    session_id::{Owner, SessionIds},
+    request,
+    session_id::SessionIds,
     stream::Pace,
-    transports::{Closing, Transports},
+    transports::Transports,
     trusted_proxies,
 };
 
@@ -63,27 +62,7 @@ pub(crate) struct Edge<A: Adapter> {
     /// The node has not joined its cluster yet.
     starting: AtomicBool,
     /// Asked before a session is opened.
-    on_opening: OnceLock<OnOpening>,
-}
-
-/// Decides whether a session is opened: the headers that are added to the answer, or the sentence of
-/// the refusal.
-pub(crate) type OnOpening =
-    Arc<dyn Fn(&Parts, IpAddr) -> BoxFuture<'static, Result<HeaderMap, String>> + Send + Sync>;
-
-/// A request whose query and session id are valid.
-struct Route {
-    transport: TransportName,
-    v3: bool,
-    session: Session,
-}
-
-/// The session of a request.
-enum Session {
-    New,
-    Here(Sid),
-    /// The name of the node that holds it, and the client's id for it.
-    Elsewhere(Box<str>, Box<str>),
+    openings: OnceLock<Openings>,
 }
 
 /// A session that another node holds, and the client that speaks for it.
@@ -94,12 +73,6 @@ pub(super) struct Elsewhere {
     pub(super) id: Box<str>,
     pub(super) v3: bool,
     pub(super) client: SocketAddr,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum TransportName {
-    Polling,
-    Websocket,
 }
 
 impl<A: Adapter> Edge<A> {
@@ -121,7 +94,7 @@ impl<A: Adapter> Edge<A> {
             cors: Cors::new(&options.cors_origins),
             draining: AtomicBool::new(false),
             starting: AtomicBool::new(false),
-            on_opening: OnceLock::new(),
+            openings: OnceLock::new(),
             compression: options.compression.then(Compression::default),
             pace: Self::pace(&options),
             bodies: Bodies::new(options.max_bodies, options.max_payload),
@@ -134,7 +107,7 @@ impl<A: Adapter> Edge<A> {
             edge.answer_nodes(hop);
         }
         match closings {
-            Some(closings) => drop(tokio::spawn(keep_house(Arc::downgrade(&edge), closings))),
+            Some(closings) => drop(tokio::spawn(house::keep(Arc::downgrade(&edge), closings))),
             None => {
                 tracing::error!(
                     "two edges share their transports: one of them can't close sessions"
@@ -146,7 +119,11 @@ impl<A: Adapter> Edge<A> {
 
     /// Has the program asked before each new session. Called once, before anything is served.
     pub(crate) fn set_on_opening(&self, on_opening: OnOpening) {
-        let _ = self.on_opening.set(on_opening);
+        self.set_openings(Openings::new(on_opening));
+    }
+
+    pub(super) fn set_openings(&self, openings: Openings) {
+        let _ = self.openings.set(openings);
     }
 
     /// From now on new sessions are refused with 503. Existing sessions go on.
@@ -224,11 +201,11 @@ impl<A: Adapter> Edge<A> {
             Ok(Route { session: Session::Elsewhere(..), .. }) if arrival.is_some() => {
                 Err(Refusal::UnknownSession)
             }
-            Ok(route) => match (&route.session, self.on_opening.get()) {
-                (Session::New, Some(on_opening)) => {
+            Ok(route) => match (&route.session, self.openings.get()) {
+                (Session::New, Some(openings)) => {
                     // in a box, because each connection has room for the largest of its futures
                     let answered =
-                        self.ask_and_answer(on_opening, route, &parts, body, upgrade, peer);
+                        self.ask_and_answer(openings, route, &parts, body, upgrade, peer);
                     Box::pin(answered).await
                 }
                 _ => self.answer(route, &parts, body, upgrade, peer).await,
@@ -259,7 +236,7 @@ impl<A: Adapter> Edge<A> {
     /// Answers a request for a new session, if the program lets it.
     async fn ask_and_answer<B>(
         self: &Arc<Self>,
-        on_opening: &OnOpening,
+        openings: &Openings,
         route: Route,
         parts: &Parts,
         body: B,
@@ -269,7 +246,7 @@ impl<A: Adapter> Edge<A> {
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     {
-        let headers = match on_opening(parts, client.ip()).await {
+        let headers = match openings.ask(parts, client.ip()).await? {
             Ok(headers) => headers,
             Err(sentence) => {
                 self.transports.count_refused(RefuseReason::Program);
@@ -329,52 +306,6 @@ impl<A: Adapter> Edge<A> {
         }
     }
 
-    /// The checks of Node.js, in its order.
-    fn route(&self, parts: &Parts) -> Result<Route, Refusal> {
-        let query = Query::parse(parts.uri.query().unwrap_or(""));
-        let transport = match query.transport.as_deref() {
-            Some("polling") if self.options.polling => TransportName::Polling,
-            Some("websocket") if self.options.websocket => TransportName::Websocket,
-            _ => return Err(Refusal::UnknownTransport),
-        };
-        if query.wants_jsonp && transport == TransportName::Polling {
-            return Err(Refusal::Jsonp);
-        }
-        let v3 = query.is_v3();
-        if let Some(id) = &query.sid {
-            let sid = match self.ids.load().verify(id) {
-                Some(Owner::Here(sid)) => sid,
-                Some(Owner::Elsewhere { node }) if self.options.hop.is_some() => {
-                    let session = Session::Elsewhere(node.into(), (&**id).into());
-                    return Ok(Route { transport, v3, session });
-                }
-                Some(Owner::Elsewhere { .. }) | None => return Err(Refusal::UnknownSession),
-            };
-            // the handshake has settled the session's protocol version
-            if self.transports.get(sid).ok_or(Refusal::UnknownSession)?.v3 != v3 {
-                return Err(Refusal::BadRequest);
-            }
-            return Ok(Route { transport, v3, session: Session::Here(sid) });
-        }
-        if parts.method != Method::GET {
-            return Err(Refusal::BadHandshakeMethod);
-        }
-        let welcome = match transport {
-            TransportName::Polling => self.options.legacy == Legacy::All,
-            TransportName::Websocket => self.options.legacy != Legacy::Off,
-        };
-        if v3 && !welcome {
-            return Err(Refusal::UnsupportedProtocol);
-        }
-        if self.draining.load(Ordering::Acquire) {
-            return Err(Refusal::Draining);
-        }
-        if self.starting.load(Ordering::Acquire) {
-            return Err(Refusal::Starting);
-        }
-        Ok(Route { transport, v3, session: Session::New })
-    }
-
     /// Logs a refused origin. The page itself sees nothing of the answer.
     fn note_refused_origin(&self, headers: &HeaderMap) {
         if let Some(origin) = self.cors.refused(headers) {
@@ -411,46 +342,5 @@ impl<A: Adapter> Edge<A> {
         let request = request::internal(Method::POST, &self.options.path, v3, "polling", sid)
             .ok_or(Refusal::Internal)?;
         Ok(self.ask_engine(request.map(|()| Full::from(packet))).await)
-    }
-
-    async fn close(&self, Closing { sid, v3 }: Closing) {
-        if let Some(transport) = self.transports.get(sid) {
-            self.say_farewell(&transport, sid).await;
-        }
-        let good_bye = if v3 { "1:1" } else { "1" };
-        if self.post_to_engine(sid, v3, good_bye).await.is_err() {
-            tracing::error!("no request can be made for the engine");
-        }
-        if let Some(transport) = self.transports.get(sid) {
-            self.transports.forget(&transport);
-        }
-    }
-
-    /// Longest silence of a healthy polling session.
-    fn longest_silence(&self) -> Duration {
-        // a quarter more, for requests on their way
-        self.options.ping_interval + self.options.ping_timeout * 5 / 4
-    }
-}
-
-/// Closes cut sessions, and cuts silent ones.
-async fn keep_house<A: Adapter>(edge: Weak<Edge<A>>, mut closings: UnboundedReceiver<Closing>) {
-    let Some(silence) = edge.upgrade().map(|edge| edge.longest_silence()) else { return };
-    let mut sweep =
-        interval((silence / 4).clamp(Duration::from_millis(10), Duration::from_secs(5)));
-    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            Some(closing) = closings.recv() => match edge.upgrade() {
-                // On a task of its own: a farewell may take a while, and no other session waits
-                // for it.
-                Some(edge) => drop(tokio::spawn(async move { edge.close(closing).await })),
-                None => return,
-            },
-            _ = sweep.tick() => match edge.upgrade() {
-                Some(edge) => edge.transports.sweep(silence),
-                None => return,
-            },
-        }
     }
 }

@@ -3,6 +3,7 @@
 mod hop;
 mod kill;
 mod legacy;
+mod opening;
 mod pieces;
 mod refusals;
 mod router;

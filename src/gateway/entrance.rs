@@ -4,6 +4,7 @@
 //! that its first event finds its handler. The socket's disconnect undoes it. If the connection
 //! broke before the socket was in its namespace, socketioxide drops the socket, and that undoes it.
 
+mod leaving;
 mod recovery;
 
 #[cfg(any(test, fuzzing))]
@@ -11,12 +12,9 @@ pub(crate) use recovery::said;
 
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
+use leaving::{Leave, Membership, Receive};
 use parking_lot::Mutex;
-use socketioxide::{
-    ProtocolVersion, SocketIo,
-    handler::{ConnectHandler, DisconnectHandler, MessageHandler},
-    socket::{DisconnectReason, Socket as RawSocket},
-};
+use socketioxide::{ProtocolVersion, handler::ConnectHandler, socket::Socket as RawSocket};
 use socketioxide_core::{Sid, Value, adapter::Room};
 
 use crate::{
@@ -25,20 +23,17 @@ use crate::{
     gateway::{
         Inner as Gateway,
         handshake::{Handshake, OpeningRequest, connect_payload},
-        queue::Inbox as Queue,
+        queue::Queue,
     },
     id::SocketId,
     inbox::{Device, Inbox},
     names::rooms::{AUTHENTICATED, check_name},
-    payload::Payload,
     sockets::{
         adapter::{Adapter, Adapters, Entering},
         handover::Handover,
         node::Context,
         socket::{Expiry, NewSocket, Socket},
-        watch::What,
     },
-    telemetry::meters::reason_name,
     users::{Directory, UserSocket},
 };
 
@@ -196,11 +191,11 @@ impl Entrance {
             return Err(socket.adapter().just_removed(raw.id));
         }
 
-        let inbox = Queue::new(socket.clone(), parts.gateway.clone());
-        parts.waiting.lock().insert((raw.id, raw.ns().into()), inbox.clone());
+        let queue = Queue::new(socket.clone(), parts.gateway.clone());
+        parts.waiting.lock().insert((raw.id, raw.ns().into()), queue.clone());
         let io = entering.server().clone();
-        raw.on_disconnect(Leave { inbox: inbox.clone(), entrance: self.clone(), io });
-        raw.on_fallback(Receive { inbox, _membership: membership });
+        raw.on_disconnect(Leave { queue: queue.clone(), entrance: self.clone(), io });
+        raw.on_fallback(Receive { queue, _membership: membership });
         Ok(())
     }
 }
@@ -233,131 +228,13 @@ fn check_rooms(identity: &Identity, context: &Context) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Undoes the entrance into a namespace, once; later calls change nothing. Without a reason the
-/// socket was not in its namespace yet.
-fn leave(socket: &Socket, around: &Surroundings, reason: Option<DisconnectReason>) {
-    let Surroundings { directory, inbox, .. } = around;
-    let adapter = socket.adapter();
-    let rooms = adapter.rooms_of(socket.sid());
-    if !socket.mark_closed(rooms) {
-        return;
-    }
-    let rooms = socket.rooms();
-    let is_kept = adapter.recovers() && reason.map_or(socket.recovered(), may_return);
-    let record = is_kept.then(|| socket.record());
-    adapter.exit(socket.sid(), socket.weak_raw(), &rooms, record);
-    if let Some(watch) = adapter.watch() {
-        let id = socket.id();
-        if let Some(reason) = reason.map(reason_name) {
-            watch.tell(adapter.namespace(), What::Disconnected { id, reason });
-        }
-        for room in rooms {
-            watch.tell(adapter.namespace(), What::Left { id, room });
-        }
-    }
-    if let Some(inbox) = inbox {
-        inbox.left(socket);
-    }
-    if let Some(user) = socket.user() {
-        directory.leave(&user, socket.namespace(), socket.id());
-    }
-}
-
-/// Whether the client may come back to its session after a disconnect for this reason, as in
-/// Node.js: nobody has ended it on purpose, and the client has made no mistake.
-fn may_return(reason: DisconnectReason) -> bool {
-    match reason {
-        DisconnectReason::TransportClose
-        | DisconnectReason::TransportError
-        | DisconnectReason::MultipleHttpPollingError
-        | DisconnectReason::HeartbeatTimeout
-        | DisconnectReason::ClosingServer => true,
-        DisconnectReason::PacketParsingError
-        | DisconnectReason::ClientNSDisconnect
-        | DisconnectReason::ServerNSDisconnect => false,
-    }
-}
-
-/// A socket's place in its namespace. The socket itself holds it, so that it cannot outlive the
-/// socket.
-struct Membership {
-    socket: Socket,
-    entrance: Entrance,
-    io: SocketIo<Adapter>,
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        leave(&self.socket, &self.entrance.0.around, None);
-        self.socket.adapter().left_by_one(&self.io);
-        let key = (self.socket.sid(), self.socket.namespace().into());
-        let mut waiting = self.entrance.0.waiting.lock();
-        if waiting.get(&key).is_some_and(|inbox| inbox.socket() == &self.socket) {
-            waiting.remove(&key);
-            // The socket was gone before it could be told, and socketioxide has removed it.
-            self.socket.adapter().explain_hand_out();
-        }
-    }
-}
-
-/// Called by socketioxide for each event of the socket, on the transport's read task.
-struct Receive {
-    inbox: Arc<Queue>,
-    _membership: Membership,
-}
-
-impl MessageHandler<Adapter, ()> for Receive {
-    fn call(&self, _: Arc<RawSocket<Adapter>>, value: Value, ack_id: Option<i64>) {
-        self.inbox.push(Payload::received(value), ack_id);
-    }
-}
-
-/// Called by socketioxide when the socket has left.
-struct Leave {
-    inbox: Arc<Queue>,
-    entrance: Entrance,
-    io: SocketIo<Adapter>,
-}
-
-impl DisconnectHandler<Adapter, ()> for Leave {
-    fn call_with_defer(
-        &self,
-        raw: Arc<RawSocket<Adapter>>,
-        reason: DisconnectReason,
-        remove: fn(Arc<RawSocket<Adapter>>),
-    ) {
-        let socket = self.inbox.socket();
-        tracing::debug!(
-            socket.id = %socket.id(),
-            namespace = socket.namespace(),
-            user.id = socket.user().as_deref(),
-            client.address = socket.peer_addr().map(tracing::field::display),
-            reason = reason_name(reason),
-            "socket disconnected"
-        );
-        let context = &self.entrance.0.around.context;
-        if !socket.adapter().is_hidden() {
-            context.meters().disconnected(reason);
-        }
-        if reason == DisconnectReason::HeartbeatTimeout {
-            context.transports().timed_out(socket.sid());
-        }
-        leave(socket, &self.entrance.0.around, Some(reason));
-        // At once and not after the handlers: nothing is sent to a socket that has left.
-        remove(raw);
-        socket.adapter().explain_hand_out();
-        socket.adapter().left_by_one(&self.io);
-        self.inbox.disconnected(reason);
-    }
-}
-
 type Refusal = Box<dyn std::fmt::Display + Send>;
 
 impl ConnectHandler<Adapter, ()> for Entrance {
     fn call(&self, raw: Arc<RawSocket<Adapter>>, _: Option<Value>) {
         let waiting = self.0.waiting.lock().remove(&(raw.id, raw.ns().into()));
-        if let Some(inbox) = waiting {
-            let socket = inbox.socket();
+        if let Some(queue) = waiting {
+            let socket = queue.socket();
             tracing::debug!(
                 socket.id = %socket.id(),
                 namespace = raw.ns(),
@@ -367,21 +244,21 @@ impl ConnectHandler<Adapter, ()> for Entrance {
                 recovered = socket.recovered(),
                 "socket connected"
             );
-            inbox.socket().adapter().admitted(raw.id);
-            if !inbox.socket().adapter().is_hidden() {
+            queue.socket().adapter().admitted(raw.id);
+            if !queue.socket().adapter().is_hidden() {
                 self.0.around.context.meters().connects.count();
             }
             if socket.recovered() {
                 self.0.around.context.meters().recovered.count();
             }
-            inbox.socket().adapter().replay(raw.id);
-            inbox.socket().watch_token();
-            inbox.socket().show_connected();
-            inbox.connected();
-            if let Some(kept) =
+            queue.socket().adapter().replay(raw.id);
+            queue.socket().watch_token();
+            queue.socket().show_connected();
+            queue.connected();
+            if let Some(inbox) =
                 self.0.around.inbox.as_ref().filter(|_| !socket.adapter().is_hidden())
             {
-                kept.arrived(socket);
+                inbox.arrived(socket);
             }
         }
     }

@@ -1,24 +1,24 @@
 //! From a packet to a handler and back: the queue of each socket.
 //!
 //! A socket's events are handled one after the other in the order sent; sockets do not wait for one
-//! another. A handler that is ready at once runs on the transport's own task: [`Inbox::push`] polls
+//! another. A handler that is ready at once runs on the transport's own task: [`Queue::push`] polls
 //! the work once, and spawns it only if it is not ready then.
 //!
 //! No event is refused for coming too fast. Waiting events are counted in the client's [`Load`],
 //! and while that is too much the edge does not read from the client. A client that reads slower
 //! than it sends has its handlers pause, for their answers sent in one go would cut it off.
 
+mod answering;
+
 use std::{
     collections::VecDeque,
     future::Future,
-    panic::AssertUnwindSafe,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use socketioxide::socket::DisconnectReason;
 use tokio::{sync::Semaphore, time::Instant};
@@ -26,17 +26,11 @@ use tokio::{sync::Semaphore, time::Instant};
 use crate::{
     edge::{KillReason, Load},
     fault::{Code, Fault},
-    gateway::{
-        Inner as Gateway, Route,
-        event::Event,
-        interceptor, kept,
-        lifecycle::Failure,
-        reply::{Addressee, Outcome, Parts, Reply},
-    },
+    gateway::{Inner as Gateway, Route, event::Event, interceptor},
     packet::ReadError,
     payload::{Payload, PayloadError},
     rate::Bucket,
-    sockets::{audience::Audience, socket::Socket},
+    sockets::socket::Socket,
     telemetry::{durations::Started, meters::Meters, traces::Receiver},
 };
 
@@ -50,10 +44,10 @@ const CONCURRENT: usize = 64;
 const DISCONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The events of one socket on their way to its gateway's handlers.
-pub(crate) struct Inbox {
+pub(crate) struct Queue {
     socket: Socket,
     gateway: Arc<Gateway>,
-    queue: Mutex<Queue>,
+    waiting: Mutex<Waiting>,
     /// The memory that waits because of the client. Looked up when it is first needed.
     load: OnceLock<Arc<Load>>,
     /// Made for the first handler that runs beside the queue.
@@ -61,7 +55,7 @@ pub(crate) struct Inbox {
 }
 
 #[derive(Default)]
-struct Queue {
+struct Waiting {
     running: bool,
     /// The client has sent an unreadable packet. Its later events do not count.
     over: bool,
@@ -75,12 +69,12 @@ enum Job {
     Disconnect(DisconnectReason),
 }
 
-impl Inbox {
+impl Queue {
     pub(crate) fn new(socket: Socket, gateway: Arc<Gateway>) -> Arc<Self> {
         // Events wait for the connect handler, which runs when the socket is in its namespace.
-        let queue = Queue { running: true, ..Queue::default() };
+        let waiting = Waiting { running: true, ..Waiting::default() };
         let (load, concurrent) = Default::default();
-        Arc::new(Self { socket, gateway, queue: Mutex::new(queue), load, concurrent })
+        Arc::new(Self { socket, gateway, waiting: Mutex::new(waiting), load, concurrent })
     }
 
     pub(crate) fn socket(&self) -> &Socket {
@@ -99,10 +93,10 @@ impl Inbox {
             return self.socket.forget_extensions();
         }
         let running = {
-            let mut queue = self.queue.lock();
-            let running = std::mem::replace(&mut queue.running, true);
+            let mut waiting = self.waiting.lock();
+            let running = std::mem::replace(&mut waiting.running, true);
             if running {
-                queue.jobs.push_back(Job::Disconnect(reason));
+                waiting.jobs.push_back(Job::Disconnect(reason));
             }
             running
         };
@@ -115,17 +109,17 @@ impl Inbox {
 
     /// Runs the disconnect handler even if an earlier handler hangs.
     fn disconnect_soon(self: &Arc<Self>) {
-        let inbox = self.clone();
+        let this = self.clone();
         // Not a task of the node: a drain waits for handlers, not for this timer.
         tokio::spawn(async move {
             tokio::time::sleep(DISCONNECT_PATIENCE).await;
             let late = {
-                let mut queue = inbox.queue.lock();
-                let last = queue.jobs.iter().position(|job| matches!(job, Job::Disconnect(_)));
-                last.and_then(|at| queue.jobs.remove(at))
+                let mut waiting = this.waiting.lock();
+                let last = waiting.jobs.iter().position(|job| matches!(job, Job::Disconnect(_)));
+                last.and_then(|at| waiting.jobs.remove(at))
             };
             if let Some(job) = late {
-                inbox.handle(job).await;
+                this.handle(job).await;
             }
         });
     }
@@ -143,22 +137,22 @@ impl Inbox {
         let bytes = payload.size() + PLACE;
         let job = Job::Event { payload, ack_id };
         {
-            let mut queue = self.queue.lock();
-            if queue.over {
+            let mut waiting = self.waiting.lock();
+            if waiting.over {
                 return;
             }
             let allowed = rate == 0 || {
                 let now = Instant::now();
                 let full = || Box::new(Bucket::full(rate, now));
-                queue.bucket.get_or_insert_with(full).take(rate, now)
+                waiting.bucket.get_or_insert_with(full).take(rate, now)
             };
             if !allowed {
-                drop(queue);
+                drop(waiting);
                 let fault = Fault::new(Code::RateLimited, "too many events");
                 return self.refuse(ack_id, &fault);
             }
-            if std::mem::replace(&mut queue.running, true) {
-                queue.jobs.push_back(job);
+            if std::mem::replace(&mut waiting.running, true) {
+                waiting.jobs.push_back(job);
                 if let Some(load) = self.load() {
                     load.queued(bytes);
                 }
@@ -210,8 +204,8 @@ impl Inbox {
     async fn work_off(self: Arc<Self>, mut job: Job) {
         loop {
             self.handle(job).await;
-            let mut queue = self.queue.lock();
-            match queue.jobs.pop_front() {
+            let mut waiting = self.waiting.lock();
+            match waiting.jobs.pop_front() {
                 Some(next) => {
                     if let (Job::Event { payload, .. }, Some(load)) = (&next, self.load()) {
                         load.begun(payload.size() + PLACE);
@@ -219,9 +213,9 @@ impl Inbox {
                     job = next;
                 }
                 None => {
-                    queue.running = false;
-                    if queue.jobs.capacity() > 32 {
-                        queue.jobs = VecDeque::new();
+                    waiting.running = false;
+                    if waiting.jobs.capacity() > 32 {
+                        waiting.jobs = VecDeque::new();
                     }
                     return;
                 }
@@ -268,14 +262,14 @@ impl Inbox {
         let places = self.concurrent.get_or_init(|| Arc::new(Semaphore::new(CONCURRENT)));
         // Never closed.
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let (inbox, bytes) = (self.clone(), event.payload().size() + PLACE);
+        let (queue, bytes) = (self.clone(), event.payload().size() + PLACE);
         if let Some(load) = self.load() {
             load.queued(bytes);
         }
         self.socket.adapter().context().tasks.spawn(async move {
-            let route = inbox.gateway.route(event.name());
-            inbox.spanned(Ok((event, route)), ack_id).await;
-            if let Some(load) = inbox.load() {
+            let route = queue.gateway.route(event.name());
+            queue.spanned(Ok((event, route)), ack_id).await;
+            if let Some(load) = queue.load() {
                 load.begun(bytes);
             }
             drop(place);
@@ -336,30 +330,6 @@ impl Inbox {
         Ok(())
     }
 
-    /// Sends the replies of an event, or of a connect or disconnect. A fault is shown to the
-    /// program's filter first, if there is one.
-    async fn finish(&self, event: Option<Event>, outcome: Outcome, mut ack_id: Option<i64>) {
-        let fault = match outcome {
-            Ok(replies) => match self.reply(replies.into_parts(), &mut ack_id).await {
-                Ok(()) => return,
-                Err(fault) => fault,
-            },
-            Err(fault) => fault,
-        };
-        if !self.gateway.filters_faults() {
-            return self.refuse(ack_id, &fault);
-        }
-        self.count_refused(&fault);
-        let failure = Failure { socket: self.socket.clone(), event, fault };
-        let replied = match self.gateway.failed(failure).await {
-            Ok(replies) => self.reply(replies.into_parts(), &mut ack_id).await,
-            Err(fault) => Err(fault),
-        };
-        if let Err(fault) = replied {
-            self.refuse_to(ack_id, &fault);
-        }
-    }
-
     /// The event, and its way to the handler if it has one.
     fn accept(&self, payload: Payload, wants_ack: bool) -> Result<(Event, Option<&Route>), Fault> {
         let payload = payload.checked().map_err(|error| self.unreadable(error, wants_ack))?;
@@ -389,118 +359,14 @@ impl Inbox {
     /// Drops the waiting events of this client and all that come before its transport has ended, as
     /// in Node.js.
     fn drop_events(&self) {
-        let mut queue = self.queue.lock();
-        queue.over = true;
-        queue.jobs.retain(|job| {
+        let mut waiting = self.waiting.lock();
+        waiting.over = true;
+        waiting.jobs.retain(|job| {
             let Job::Event { payload, .. } = job else { return true };
             if let Some(load) = self.load() {
                 load.begun(payload.size() + PLACE);
             }
             false
         });
-    }
-
-    /// Sends a handler's replies.
-    ///
-    /// # Errors
-    /// The fault that ended a stream.
-    async fn reply(&self, replies: Parts, ack_id: &mut Option<i64>) -> Result<(), Fault> {
-        match replies {
-            Parts::List(replies) => {
-                for reply in replies {
-                    self.send_or_keep(reply, ack_id).await;
-                }
-                Ok(())
-            }
-            Parts::Stream(mut items) => loop {
-                let next = async {
-                    tokio::select! {
-                        biased;
-                        item = AssertUnwindSafe(items.next()).catch_unwind() => item,
-                        () = self.socket.closed() => Ok(None),
-                    }
-                };
-                self.uncrowded().await;
-                match next.await {
-                    Ok(Some(Ok(reply))) => self.send_or_keep(reply, ack_id).await,
-                    Ok(Some(Err(fault))) => return Err(fault),
-                    Ok(None) => return Ok(()),
-                    Err(_) => {
-                        tracing::error!("a stream of replies panicked");
-                        return Err(Fault::internal());
-                    }
-                }
-            },
-        }
-    }
-
-    async fn send_or_keep(&self, reply: Reply, ack_id: &mut Option<i64>) {
-        let Some(ttl) = reply.kept else { return self.send(reply, ack_id) };
-        match kept::keep(self.gateway.inbox.as_ref(), &self.socket, reply, ttl).await {
-            Err(fault) => self.refuse(ack_id.take(), &fault),
-            Ok(()) => self.meters().into_iter().for_each(|meters| meters.replies.count()),
-        }
-    }
-
-    fn send(&self, reply: Reply, ack_id: &mut Option<i64>) {
-        if reply.addressee == Addressee::Ack && ack_id.is_none() {
-            return;
-        }
-        match self.send_out(reply, ack_id) {
-            Err(fault) => self.refuse(ack_id.take(), &fault),
-            Ok(()) => self.meters().into_iter().for_each(|meters| meters.replies.count()),
-        }
-    }
-
-    fn send_out(&self, reply: Reply, ack_id: &mut Option<i64>) -> Result<(), Fault> {
-        let payload = reply.payload.map_err(|error| Fault::from(&*error))?;
-        let me = self.socket.id();
-        let audience = match reply.addressee {
-            Addressee::Ack => {
-                let Some(id) = ack_id.take() else { return Ok(()) };
-                return Ok(self.socket.acknowledge(id, payload)?);
-            }
-            Addressee::Sender if reply.except_sender => return Ok(()),
-            Addressee::Sender => Audience::nobody().to(me),
-            Addressee::UserOthers => {
-                let Some(user) = self.socket.user() else { return Ok(()) };
-                Audience::nobody().to_user(user).except(me)
-            }
-            Addressee::Audience(audience) if reply.except_sender => audience.except(me),
-            Addressee::Audience(audience) => audience,
-        };
-        let audience = reply.except.into_iter().fold(audience, Audience::except);
-        let audience = if reply.local { audience.local() } else { audience };
-        let audience = if reply.volatile { audience.volatile() } else { audience };
-        Ok(self.socket.send(payload, &audience)?)
-    }
-
-    /// Reports a fault to the client, if it waits for an acknowledgement.
-    fn refuse(&self, ack_id: Option<i64>, fault: &Fault) {
-        self.count_refused(fault);
-        self.refuse_to(ack_id, fault);
-    }
-
-    fn count_refused(&self, fault: &Fault) {
-        let context = self.socket.adapter().context();
-        if let Some(meters) = self.meters() {
-            meters.event_refused(fault.code());
-        }
-        context.tracer().failed(fault.code());
-        tracing::debug!(
-            socket.id = %self.socket.id(),
-            fault = fault.code().as_str(),
-            reason = fault.for_log(),
-            "event refused"
-        );
-    }
-
-    fn refuse_to(&self, ack_id: Option<i64>, fault: &Fault) {
-        let Some(ack_id) = ack_id else { return };
-        let sent = Payload::ack(&serde_json::json!({ "error": fault.to_json() }))
-            .and_then(|payload| self.socket.acknowledge(ack_id, payload));
-        if let Err(error) = sent {
-            tracing::error!(%error, "an error acknowledgement cannot be sent");
-        }
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::packet::MAX_DEPTH;
 
 fn received(text: &str) -> Payload {
     Payload::received(Value::Str(text.to_owned().into(), None))

@@ -207,7 +207,7 @@ impl Builder {
     /// Asks before each connection, when its first request has come and before it is answered:
     /// `allowRequest` of Node.js. An error refuses it with 403, and its sentence is the message. A
     /// [`HeaderMap`](http::HeaderMap) is added to the answer. The client waits as long as this
-    /// takes.
+    /// takes. While 4,096 requests wait, or 16 MiB of them, further ones are refused with 503.
     ///
     /// ```
     /// use switchboard::{Fault, Gateway, Switchboard, gateway::opening::Opening};

@@ -7,6 +7,7 @@
 
 mod by_engine;
 mod concerned;
+mod core;
 mod delivery;
 mod here;
 mod ids;
@@ -14,16 +15,16 @@ mod interest;
 mod members;
 mod membership;
 mod namespaces;
+mod paths;
 mod reach;
 mod recovering;
 mod rooms;
 mod selection;
 mod shown;
+mod stage;
 mod turns;
 
 use std::{
-    collections::HashSet,
-    convert::Infallible,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicUsize},
@@ -35,26 +36,24 @@ pub(crate) use delivery::Delivered;
 pub(crate) use ids::transport_of;
 use interest::Interest;
 use members::Members;
-use namespaces::Stage;
 pub(crate) use namespaces::{Adapters, Entering};
 use parking_lot::{Mutex, RwLock};
+pub(crate) use paths::Paths;
 use recovering::Recovering;
 pub(crate) use recovering::{Claim, Lent, NewSession, RecoveryCounts, Return, Stays};
 use rooms::RawUse;
 use socketioxide::{adapter::Emitter, socket::Socket as RawSocket};
 use socketioxide_core::{
     Sid, Str,
-    adapter::{
-        BroadcastFlags, BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, Room,
-        RoomParam, SocketEmitter, errors::BroadcastError,
-    },
-    packet::{Packet, PacketData},
+    adapter::{BroadcastFlags, BroadcastOptions, CoreLocalAdapter, Room},
+    packet::Packet,
 };
+use stage::Stage;
 
 use crate::{
     auth::Identity,
     cluster::{
-        message::{Description, Flags, Message, Selection},
+        message::{Description, Message, Selection},
         peers::Peers,
     },
     edge::KillReason,
@@ -100,33 +99,6 @@ pub struct State {
     /// A namespace that exists for the engine alone, see [`farewell`](crate::sockets::farewell).
     pub(crate) farewell: Box<str>,
     pub(crate) paths: Arc<Paths>,
-}
-
-/// The paths of the gateways.
-#[derive(Default)]
-pub(crate) struct Paths {
-    names: HashSet<Box<str>>,
-    patterns: matchit::Router<()>,
-}
-
-impl Paths {
-    pub(crate) fn add(&mut self, path: &str) {
-        if path.contains('{') {
-            // Adding the gateway refuses a path that does not parse.
-            let _ = self.patterns.insert(path, ());
-        } else {
-            self.names.insert(path.into());
-        }
-    }
-
-    pub(crate) fn has(&self, namespace: &str) -> bool {
-        self.names.contains(namespace) || self.patterns.at(namespace).is_ok()
-    }
-
-    /// Whether a namespace belongs to a pattern, so that it comes and goes.
-    fn is_of_pattern(&self, namespace: &str) -> bool {
-        !self.names.contains(namespace) && self.patterns.at(namespace).is_ok()
-    }
 }
 
 /// The adapter of one namespace. Users of the library meet it only as the type parameter of
@@ -322,144 +294,5 @@ impl Adapter {
 impl std::fmt::Debug for Adapter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Adapter").field("namespace", &self.local.path().as_str()).finish()
-    }
-}
-
-impl DefinedAdapter for Adapter {}
-
-// Operations of socketioxide's own types, reached through `raw`, come in here.
-impl CoreAdapter<Emitter> for Adapter {
-    type Error = Infallible;
-    type State = State;
-    type AckStream = <Emitter as SocketEmitter>::AckStream;
-    type InitRes = ();
-
-    fn new(state: &State, local: CoreLocalAdapter<Emitter>) -> Self {
-        let interest = |peers: &Arc<Peers>| {
-            (!peers.hears_all()).then(|| Interest::new(local.path(), peers.clone()))
-        };
-        let is_real = *state.farewell != **local.path();
-        let peers = state.peers.clone().filter(|_| is_real);
-        let hidden = state.hidden.as_deref() == Some(local.path().as_str());
-        let has_gateway = state.paths.has(local.path());
-        let recovery = state.context.recovery().filter(|_| is_real && has_gateway && !hidden);
-        let is_ordered = peers.as_ref().is_some_and(|peers| peers.is_ordered());
-        let new = |recovery| Recovering::new(recovery, local.path(), is_ordered);
-        let recovering = recovery.map(new);
-        Self {
-            context: state.context.clone(),
-            adapters: if is_real { Arc::downgrade(&state.adapters) } else { Weak::new() },
-            members: RwLock::default(),
-            interest: peers.as_ref().and_then(interest),
-            peers,
-            hidden,
-            has_gateway,
-            is_of_pattern: state.paths.is_of_pattern(local.path()),
-            stage: Mutex::default(),
-            retired: AtomicBool::new(false),
-            entering: AtomicUsize::new(0),
-            lingers: AtomicBool::new(false),
-            raw: RawUse::default(),
-            recovering,
-            local,
-        }
-    }
-
-    fn init(self: Arc<Self>, on_success: impl FnOnce() + Send + 'static) -> Self::InitRes {
-        match self.adapters.upgrade() {
-            Some(adapters) => adapters.list(&self, on_success),
-            None => on_success(),
-        }
-        // Done last, for a node that is counted has to answer.
-        if !self.is_of_pattern {
-            self.open();
-        }
-    }
-
-    async fn broadcast(
-        &self,
-        packet: Packet,
-        options: BroadcastOptions,
-    ) -> Result<(), BroadcastError> {
-        if let PacketData::Event(value, None) | PacketData::BinaryEvent(value, None) = &packet.inner
-            && self.comes_back(&options)
-            && let Some(this) = self.itself()
-        {
-            this.submit(value, options, None);
-            return Ok(());
-        }
-        let under_way = self.under_way();
-        let numbered = self.peers.as_ref().filter(|_| under_way.is_some());
-        let number = numbered.map(|peers| peers.next_number());
-        if let PacketData::Event(value, _) | PacketData::BinaryEvent(value, _) = &packet.inner {
-            let others = self.peers.as_ref().zip(self.elsewhere(&options));
-            if let Some((peers, to)) = others {
-                let flags = Flags { number, ..Flags::of(&options, None) };
-                peers.broadcast(self.namespace(), value, &to, flags);
-            }
-        }
-        match (&self.recovering, packet.inner) {
-            (
-                Some(recovering),
-                PacketData::Event(value, None) | PacketData::BinaryEvent(value, None),
-            ) => {
-                let id = numbered.zip(number).map(|(peers, number)| peers.event_id(number));
-                self.deliver_logged(recovering, value, options, id);
-            }
-            (_, inner) => {
-                self.deliver(Packet { inner, ns: packet.ns }, options);
-            }
-        }
-        Ok(())
-    }
-
-    // socketioxide's stream names the answering socket, and other nodes do not tell it. So this
-    // asks the sockets of this node, and `Emitter::emit_with_ack` asks the whole cluster.
-    async fn broadcast_with_ack(
-        &self,
-        packet: Packet,
-        options: BroadcastOptions,
-        timeout: Option<Duration>,
-    ) -> Result<Self::AckStream, Infallible> {
-        Ok(self.local.broadcast_with_ack(packet, options, timeout).0)
-    }
-
-    async fn add_sockets(
-        &self,
-        options: BroadcastOptions,
-        rooms: impl RoomParam,
-    ) -> Result<(), Infallible> {
-        let rooms: Vec<Room> = rooms.into_room_iter().collect();
-        match self.itself() {
-            Some(this) => this.join_all(options, rooms),
-            None => self.join_here(&options, &rooms, None),
-        }
-        Ok(())
-    }
-
-    async fn del_sockets(
-        &self,
-        options: BroadcastOptions,
-        rooms: impl RoomParam,
-    ) -> Result<(), Infallible> {
-        let rooms: Vec<Room> = rooms.into_room_iter().collect();
-        match self.itself() {
-            Some(this) => this.leave_all(options, rooms),
-            None => self.leave_here(&options, &rooms, None),
-        }
-        Ok(())
-    }
-
-    async fn disconnect_socket(&self, options: BroadcastOptions) -> Result<(), BroadcastError> {
-        match self.itself() {
-            Some(this) => this.disconnect_all(options, false),
-            None => self.disconnect_here(&options, false, None),
-        };
-        Ok(())
-    }
-
-    fn get_local(&self) -> &CoreLocalAdapter<Emitter> {
-        self.raw.handed_out();
-        &self.local
     }
 }

@@ -3,42 +3,39 @@
 mod ask;
 mod broadcast;
 mod data;
+mod end;
 mod expiry;
 mod extensions;
 mod identity;
 mod rooms;
+mod shown;
 
 use std::{
     fmt,
     net::IpAddr,
-    sync::{
-        Arc, OnceLock, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock, Weak, atomic::AtomicBool},
     time::SystemTime,
 };
 
 use data::Data;
+use end::End;
 pub(crate) use expiry::Expiry;
 pub use extensions::Extensions;
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use socketioxide::{extract::SocketRef, socket::Socket as RawSocket};
-use socketioxide_core::{Sid, adapter::Room};
-use tokio_util::sync::CancellationToken;
+use socketioxide_core::Sid;
 
 use crate::{
     auth::Identity,
-    cluster::message::Description,
     id::{NodeId, SocketId},
     payload::{Payload, PayloadError},
     sockets::{
-        adapter::{Adapter, Describe, transport_of},
+        adapter::{Adapter, transport_of},
         audience::Audience,
         door::{self, Sender, Start},
         record::SocketRecord,
-        watch::{FOR_ADMINS, What, client_id},
     },
     telemetry::traces::Origin,
 };
@@ -96,15 +93,6 @@ impl Inner {
     fn id(&self) -> SocketId {
         self.restored.get().map_or(self.first_id, |restored| restored.id)
     }
-}
-
-/// What there is for and after a socket's end.
-#[derive(Default)]
-struct End {
-    /// Made when a task waits, see [`Socket::closed`].
-    told: Option<CancellationToken>,
-    /// The rooms at the moment of leaving, for disconnect handlers.
-    last_rooms: Option<Box<[Room]>>,
 }
 
 pub(crate) struct NewSocket {
@@ -245,35 +233,6 @@ impl Socket {
         self.0.adapter.acknowledge(self.0.sid, ack_id, payload)
     }
 
-    /// Whether the socket is still connected.
-    pub fn is_connected(&self) -> bool {
-        !self.0.closed.load(Ordering::Acquire)
-    }
-
-    /// Waits until the socket has disconnected.
-    ///
-    /// ```
-    /// use switchboard::{Gateway, Socket};
-    ///
-    /// let gateway = Gateway::new("/").on_connect(async |socket: Socket| {
-    ///     tokio::spawn(async move {
-    ///         socket.closed().await;
-    ///         println!("{} is gone", socket.id());
-    ///     });
-    /// });
-    /// ```
-    pub async fn closed(&self) {
-        let token = {
-            let mut end = self.0.end.lock();
-            // Checked under the lock that `mark_closed` takes, so that the end is never missed.
-            if !self.is_connected() {
-                return;
-            }
-            end.told.get_or_insert_default().clone()
-        };
-        token.cancelled().await;
-    }
-
     /// Disconnects this socket from its namespace. The client sees `io server disconnect` and does
     /// not come back by itself. With `close_transport` the connection below it is closed too.
     ///
@@ -327,81 +286,12 @@ impl Socket {
         &self.0.origin
     }
 
-    /// Keeps the handshake in its form for other nodes.
-    pub(crate) fn show_handshake(&self, shown: Map<String, Json>) {
-        // Set once, when the socket enters.
-        let _ = self.0.shown.set(Box::new(shown));
-    }
-
-    /// Reports the new socket to the watcher.
-    pub(crate) fn show_connected(&self) {
-        if let Some(watch) = self.0.adapter.watch() {
-            let description = Description { rooms: self.rooms(), ..self.0.describe() };
-            watch.tell(self.0.adapter.namespace(), What::Connected(Box::new(description)));
-        }
-    }
-
-    pub(crate) fn described_by(&self) -> Weak<dyn Describe> {
-        Arc::downgrade(&(self.0.clone() as Arc<dyn Describe>))
-    }
-
     pub(crate) fn weak_raw(&self) -> &Weak<RawSocket<Adapter>> {
         &self.0.raw
     }
 
     pub(crate) fn adapter(&self) -> &Arc<Adapter> {
         &self.0.adapter
-    }
-
-    /// Remembers the rooms and wakes tasks that wait for the end. Returns false if this was done
-    /// before.
-    pub(crate) fn mark_closed(&self, rooms: Vec<Room>) -> bool {
-        let mut end = self.0.end.lock();
-        if self.0.closed.swap(true, Ordering::AcqRel) {
-            return false;
-        }
-        end.last_rooms = Some(rooms.into());
-        if let Some(told) = end.told.take() {
-            told.cancel();
-        }
-        drop(end);
-        if let Some(expiry) = &self.0.expiry {
-            expiry.forget(self);
-        }
-        true
-    }
-}
-
-impl Describe for Inner {
-    fn describe(&self) -> Description {
-        let mut data = self.data.lock().to_map();
-        if self.adapter.context().watch().is_some() {
-            let aside = serde_json::json!({
-                "clientId": client_id(self.sid),
-                "transport": self.raw.upgrade().map(|raw| transport_of(&raw)),
-                "user": self.identity.read().user_id(),
-            });
-            data.insert(FOR_ADMINS.to_owned(), aside);
-        }
-        let handshake = self.shown.get().map(|shown| (**shown).clone()).unwrap_or_default();
-        Description { id: self.id().as_str().to_owned(), handshake, rooms: Vec::new(), data }
-    }
-
-    fn identity(&self) -> Identity {
-        self.identity.read().clone()
-    }
-
-    fn record(&self) -> SocketRecord {
-        let connected_at = self.restored.get().map_or(self.connected_at, |it| it.connected_at);
-        SocketRecord {
-            id: self.id(),
-            namespace: self.adapter.namespace().as_str().to_owned(),
-            identity: self.identity.read().clone(),
-            rooms: Vec::new(),
-            data: self.data.lock().to_map(),
-            connected_at,
-            traceparent: self.origin.traceparent().map(|trace| trace.to_string()),
-        }
     }
 }
 
