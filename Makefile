@@ -16,7 +16,7 @@ OTHER_REDIS := target/tools/redis
 CARGO_DENY := target/tools/bin/cargo-deny
 FUZZ_TARGETS := frames bodies clients classic sharded streams sessions returning
 # Each of them is to be had alone.
-FEATURES := admin admin-ui config-file jwt otlp postgres redis sqlite testing tls
+FEATURES := admin admin-ui config-file conformance jwt otlp postgres redis sqlite testing tls
 PORT ?= 3000
 REDIS_PORT ?= 6379
 POSTGRES_PORT ?= 5432

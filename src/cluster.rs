@@ -1,5 +1,9 @@
 //! The messages between the nodes of a cluster, and how they travel.
 //!
+//! A program that has something else than Redis to carry them brings a [`Broker`].
+//!
+//! # Inside
+//!
 //! Each module uses only those to its right:
 //!
 //! ```text
@@ -17,6 +21,10 @@
 //! `secrets` stands alone: on it the nodes agree, before anything is sent.
 
 pub(crate) mod broker;
+#[cfg(feature = "conformance")]
+pub use broker::conformance;
+pub use broker::{Broker, BrokerError, Disconnected, Receiver};
+
 pub(crate) mod codec;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -70,7 +70,7 @@ impl SocketId {
     }
 
     /// An id for a test.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "conformance"))]
     pub(crate) fn numbered(number: u32) -> Self {
         let mut chosen = [0; CHOSEN_BYTES];
         chosen[CHOSEN_BYTES - 4..].copy_from_slice(&number.to_be_bytes());
@@ -221,6 +221,12 @@ impl NodeId {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<&str> for NodeId {
+    fn from(name: &str) -> Self {
+        Self::named(name)
     }
 }
 

@@ -44,7 +44,7 @@ pub mod admin;
 #[cfg(feature = "admin-ui")]
 mod admin_ui;
 pub mod auth;
-mod cluster;
+pub mod cluster;
 pub mod config;
 mod edge;
 mod fault;

@@ -1,25 +1,36 @@
 //! The user directory: which user has which sockets on which node.
 //!
-//! `UserDirectory` is the seam: in memory for one node, in Redis for a cluster. `Directory` is the
+//! A program that has something else than Redis to keep it brings a [`UserDirectory`].
+//!
+//! # Inside
+//!
+//! `DirectoryBackend` is the seam: in memory for one node, in Redis for a cluster, or the program's
+//! own. `Directory` is the
 //! handle that the rest of the server holds. The choice is made once, at the start.
 
-#[cfg(test)]
-mod conformance;
+mod brought;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod memory;
 mod nodes;
 mod presence;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+mod seam;
+#[cfg(test)]
+mod suite;
 
 use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 use serde::Serialize;
 
+pub(crate) use brought::NewDirectory;
 pub(crate) use memory::MemoryDirectory;
 pub(crate) use nodes::Itself;
 pub use nodes::NodeInfo;
 pub use presence::Presence;
 pub(crate) use presence::PresenceSink;
+pub use seam::{ThisNode, UserDirectory};
 
 use crate::{
     fault::{Code, Fault},
@@ -58,6 +69,20 @@ pub struct UserSocket {
     pub transport: Cow<'static, str>,
 }
 
+impl UserSocket {
+    /// A socket as a [`UserDirectory`] has kept it.
+    pub fn new(
+        id: SocketId,
+        node: NodeId,
+        namespace: impl Into<Arc<str>>,
+        connected_at: SystemTime,
+        transport: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let (namespace, transport) = (namespace.into(), transport.into());
+        Self { id, node, namespace, connected_at, transport }
+    }
+}
+
 fn as_millis<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     serializer.serialize_u64(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
@@ -65,16 +90,17 @@ fn as_millis<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S
 
 /// How many sockets a user may have, and the fate of a socket too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct UserLimit {
+#[non_exhaustive]
+pub struct UserLimit {
     /// 0 = no limit.
-    pub(crate) max_sockets: usize,
+    pub max_sockets: usize,
     /// The oldest socket goes instead of the newest.
-    pub(crate) disconnect_oldest: bool,
+    pub disconnect_oldest: bool,
 }
 
-/// A user has as many sockets as it may have.
+/// A user has as many sockets as it may have: this many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LimitReached(pub(crate) usize);
+pub struct LimitReached(pub usize);
 
 impl From<LimitReached> for Fault {
     fn from(LimitReached(limit): LimitReached) -> Self {
@@ -82,11 +108,11 @@ impl From<LimitReached> for Fault {
     }
 }
 
-/// The sockets on other nodes are not known: Redis does not answer in time, refuses to, or has lost
-/// its data and is being told again.
+/// The sockets on other nodes are not known: what holds the directory does not answer in time, refuses
+/// to, or has lost its data and is being told again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the user directory in Redis cannot tell just now")]
-pub(crate) struct Unknown;
+pub struct Unknown;
 
 impl From<Unknown> for Fault {
     fn from(error: Unknown) -> Self {
@@ -120,11 +146,12 @@ pub struct UserPage {
     pub next: Option<UserId>,
 }
 
-/// Knows which user has which sockets.
+/// Knows which user has which sockets: all that the node makes use of. A program brings a
+/// [`UserDirectory`].
 ///
 /// Exact: a socket is listed from the moment `enter` succeeds until `leave`, whatever the order in
 /// which the calls of different sockets interleave. A socket is known by its namespace and id.
-pub(crate) trait UserDirectory: Send + Sync + 'static {
+pub(crate) trait DirectoryBackend: Send + Sync + 'static {
     /// Lists a socket, if the user may have one more; check and listing are one step. Returns the
     /// sockets that have to go for it. These are no longer listed.
     fn enter(
@@ -193,7 +220,7 @@ pub(crate) trait Here: Send + Sync + 'static {
 /// The node's handle to the directory.
 #[derive(Clone)]
 pub(crate) struct Directory {
-    inner: Arc<dyn UserDirectory>,
+    inner: Arc<dyn DirectoryBackend>,
     limit: UserLimit,
     here: Arc<dyn Here>,
 }
@@ -202,7 +229,7 @@ impl Directory {
     /// A directory that the nodes of a cluster share.
     pub(crate) fn shared(
         limit: UserLimit,
-        directory: Arc<dyn UserDirectory>,
+        directory: Arc<dyn DirectoryBackend>,
         here: Arc<dyn Here>,
     ) -> Self {
         Self { inner: directory, limit, here }

@@ -1,11 +1,15 @@
-//! The seam that carries bytes between nodes.
+//! The seam that carries bytes between nodes: what the node needs of it, and what a program may bring.
 
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 
+mod brought;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod dispatcher;
 pub(crate) mod lapses;
+mod seam;
 #[cfg(test)]
 mod suite;
 
@@ -14,7 +18,9 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+pub(crate) use self::brought::Brought;
 use self::lapses::Lapses;
+pub use self::seam::{Broker, BrokerError, Receiver};
 use super::log::{Entry, EntryId, NewEntry, Returned};
 use crate::{
     future::BoxFuture,
@@ -63,12 +69,13 @@ impl<F: Fn(&str, &Bytes) + Send + Sync> Receive for F {
 
 pub(crate) type Inbound = Arc<dyn Receive>;
 
-/// The link is down, or Redis does not answer. So none or not all of the others were asked.
+/// The link is down, or what carries the frames does not answer. So none or not all of the other
+/// nodes were asked, or reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the other nodes cannot be reached: the link is down, or Redis does not do its part")]
-pub(crate) struct Disconnected;
+pub struct Disconnected;
 
-/// The frames that a broker had published at some moment. See [`Broker::taken`].
+/// The frames that a broker had published at some moment. See [`Carrier::taken`].
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Mark {
     /// For each lane the numbers of frames that were published and that were lost.
@@ -111,7 +118,8 @@ impl BrokerCounts {
     }
 }
 
-/// Carries opaque frames between nodes. Never decodes them.
+/// Carries opaque frames between nodes, and never decodes them: all that the node makes use of. A
+/// program brings a [`Broker`], which is less; [`Brought`] makes up for the rest.
 ///
 /// At most once. The frames of one node arrive at each node in the order of the calls, or not at
 /// all (on a sharded broker: in order within a channel). A node hears itself.
@@ -122,7 +130,18 @@ impl BrokerCounts {
 ///
 /// A channel that is listened to both by name and by a prefix may be heard twice, so use one of
 /// them.
-pub(crate) trait Broker: fmt::Debug + Send + Sync + 'static {
+pub(crate) trait Carrier: fmt::Debug + Send + Sync + 'static {
+    /// What the link leads to, for operators.
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    /// Whether the frames of one node arrive in one order, whatever their channels. In a Redis Cluster
+    /// that depends on the kind as well, and is known by the configuration.
+    fn is_in_one_order(&self) -> bool {
+        true
+    }
+
     /// Makes the link and keeps it from then on. A lost link is mended with a growing, random
     /// pause, and all topics are listened to again. With `wait` a first failure is mended, too.
     ///

@@ -23,7 +23,7 @@ use past::Past;
 use socketioxide_core::{Value, adapter::Room};
 
 use super::{
-    broker::{Broker, Disconnected, Topic},
+    broker::{Carrier, Disconnected, Topic},
     codec::{Codec, EncodeError, Frame},
     log::{EntryId, NewEntry, Returned},
     marks::Marks,
@@ -57,7 +57,7 @@ pub(crate) struct Counts {
 pub(crate) struct Peers {
     node: String,
     codec: Codec,
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn Carrier>,
     questions: Questions,
     roster: Roster,
     members: Members,
@@ -78,7 +78,7 @@ pub(crate) struct NewPeers {
     /// This node's id on the wire.
     pub(crate) node: String,
     pub(crate) codec: Codec,
-    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) broker: Arc<dyn Carrier>,
     pub(crate) roster: Roster,
     pub(crate) hears_all: bool,
     /// How long a question waits for answers.
@@ -122,7 +122,7 @@ impl Peers {
         &self.codec
     }
 
-    pub(crate) fn broker(&self) -> &Arc<dyn Broker> {
+    pub(crate) fn broker(&self) -> &Arc<dyn Carrier> {
         &self.broker
     }
 

@@ -2,6 +2,7 @@
 
 /// Why the link cannot be made. The text names the address without its password.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LinkError {
     /// The server does not answer.
     #[error("cannot reach Redis at {address}")]
@@ -28,4 +29,7 @@ pub enum LinkError {
         /// The missing thing.
         reason: String,
     },
+    /// The program's own [`Broker`](crate::cluster::Broker) cannot connect.
+    #[error("cannot reach the other nodes: {0}")]
+    Broker(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

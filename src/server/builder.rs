@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::local_cluster::LocalCluster;
 use crate::{
+    cluster::broker::{Broker, Brought, Carrier},
     config::{self, Config},
     edge::Tls,
     gateway::{
@@ -17,6 +18,7 @@ use crate::{
     },
     payload::Parser,
     state::States,
+    users::{NewDirectory, UserDirectory},
 };
 
 /// Describes a server; see [`Switchboard::builder`](super::Switchboard::builder).
@@ -51,6 +53,8 @@ pub struct Builder {
     routes: Option<axum::Router>,
     admin_ui: Option<config::AdminUi>,
     local: Option<LocalCluster>,
+    broker: Option<Arc<dyn Carrier>>,
+    user_directory: Option<Box<dyn NewDirectory>>,
     wait_for_redis: bool,
     /// Why it cannot be built, if it cannot.
     problem: Option<String>,
@@ -327,7 +331,40 @@ impl Builder {
         self
     }
 
-    /// Starts even if Redis cannot be reached yet, and joins the cluster when it can. Otherwise
+    /// Speaks to the other nodes by this broker, instead of by Redis; `redis.url` is not looked at then.
+    /// All nodes need [`user_directory`](Self::user_directory) as well, and should have the same
+    /// `edge.secrets`: without, no node takes requests for the sessions of another one. A node that
+    /// listens on all addresses needs `edge.advertise`. docs/seams.md has more.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard, cluster::Broker, server::BuildError, users::UserDirectory};
+    ///
+    /// fn node(broker: impl Broker, directory: impl UserDirectory) -> Result<Switchboard, BuildError> {
+    ///     let builder = Switchboard::builder().broker(broker).user_directory(directory);
+    ///     builder.gateway(Gateway::new("/")).build()
+    /// }
+    /// ```
+    pub fn broker(mut self, broker: impl Broker) -> Self {
+        self.broker = Some(Arc::new(Brought::new(broker)));
+        self
+    }
+
+    /// Keeps the users and their sockets in this directory, instead of in Redis or in memory. It
+    /// joins when the server is built.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard, server::BuildError, users::UserDirectory};
+    ///
+    /// fn node(directory: impl UserDirectory) -> Result<Switchboard, BuildError> {
+    ///     Switchboard::builder().user_directory(directory).gateway(Gateway::new("/")).build()
+    /// }
+    /// ```
+    pub fn user_directory(mut self, directory: impl UserDirectory) -> Self {
+        self.user_directory = Some(Box::new(directory));
+        self
+    }
+
+    /// Starts even if Redis, or the own [`broker`](Self::broker), cannot be reached yet, and joins the cluster when it can. Otherwise
     /// [`Switchboard::bind`](super::Switchboard::bind) fails.
     pub fn wait_for_redis(mut self, wait: bool) -> Self {
         self.wait_for_redis = wait;

@@ -37,6 +37,9 @@ pub enum BuildError {
     /// `on_presence`) asks for a [`State`](crate::State) that was not given, or is there twice.
     #[error("{0}")]
     Handler(String),
+    /// What was said of the cluster does not go together.
+    #[error("the cluster cannot be made: {0}")]
+    Cluster(&'static str),
     /// `redis.url` cannot be understood.
     #[error("redis.url: {0}")]
     Redis(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -19,14 +19,14 @@ impl Links {
     /// One reason for each link that is down, or one for both if it is the same.
     fn down(&self) -> Vec<String> {
         let frames = self.peers.as_ref().filter(|peers| !peers.is_up());
-        let frames = frames.map(|peers| down("", peers.broker().reason()));
+        let frames = frames.map(|peers| down(peers.broker().name(), "", peers.broker().reason()));
         let commands = self.commands.as_ref().filter(|commands| commands.is_down());
         // Most often both have the same outage, and only one of them knows the reason yet.
         let commands = commands.map(|commands| match &frames {
-            None => down(" for commands", commands.reason()),
+            None => down("redis", " for commands", commands.reason()),
             Some(frames) => match commands.reason() {
                 None => frames.clone(),
-                reason => down("", reason),
+                reason => down("redis", "", reason),
             },
         });
         let mut down: Vec<_> = frames.into_iter().chain(commands).collect();
@@ -35,9 +35,9 @@ impl Links {
     }
 }
 
-fn down(what: &str, reason: Option<String>) -> String {
+fn down(name: &str, what: &str, reason: Option<String>) -> String {
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-    format!("redis link down{what}{reason}")
+    format!("{name} link down{what}{reason}")
 }
 
 /// The routes. `/healthz`: the process serves. `/readyz`: it also wants new clients; otherwise 503

@@ -13,24 +13,24 @@ use super::{
     addresses::{Advertised, Towards},
     error::{BuildError, ServeError},
     local_cluster::LocalCluster,
-    parts::{Meeting, NewParts, OwnSockets, Parts, limit, new_peers},
+    parts::{Meeting, NewParts, OwnSockets, Parts, limit, new_peers, roster},
     redis::{self, RedisLink},
 };
 use crate::{
     cluster::{
-        broker::Receive,
+        broker::{Carrier, Receive},
         kind::Kind,
         log::Entry,
         peers::{Peers, Roster},
     },
-    config::{Config, OnMissed},
+    config::{Config, OnMissed, WireProtocol},
     sockets::{
         adapter::Adapters,
         missed::Missed,
         node::Context,
         relay::{Relay, ServerSideHandlers},
     },
-    users::{Directory, Itself, MemoryDirectory, PresenceSink},
+    users::{Directory, Itself, MemoryDirectory, NewDirectory, PresenceSink},
 };
 
 /// The parts of a node, some of which only a cluster has.
@@ -45,33 +45,80 @@ pub(super) struct NewClusterParts<'a> {
     pub(super) config: &'a Config,
     pub(super) itself: Itself,
     pub(super) local: Option<LocalCluster>,
+    pub(super) broker: Option<Arc<dyn Carrier>>,
+    pub(super) directory: Option<Box<dyn NewDirectory>>,
     pub(super) presence: Option<PresenceSink>,
     pub(super) adapters: &'a Arc<Adapters>,
 }
 
 impl ClusterParts {
     pub(super) fn new(new: NewClusterParts<'_>) -> Result<Self, BuildError> {
-        let NewClusterParts { config, itself, local, presence, adapters } = new;
+        let NewClusterParts { config, itself, local, broker, directory, presence, adapters } = new;
         let here = Arc::new(OwnSockets(Arc::downgrade(adapters)));
         let new = NewParts { config, itself, presence, here };
-        let (parts, redis) = match (local, &config.redis.url) {
-            (Some(local), _) => (in_process(new, &local), None),
-            (None, Some(url)) => {
-                let (parts, redis) = redis::parts(new, url)?;
-                (parts, Some(redis))
-            }
-            (None, None) => return Ok(Self::alone(new)),
+        let (parts, redis) = match (local, broker, directory) {
+            (Some(local), None, None) => (in_process(new, &local), None),
+            (Some(_), ..) => return Err(BuildError::Cluster(TWO_CLUSTERS)),
+            (None, Some(_), None) => return Err(BuildError::Cluster(NO_DIRECTORY)),
+            (None, Some(broker), Some(directory)) => (brought(new, broker, directory)?, None),
+            (None, None, directory) => match &config.redis.url {
+                Some(url) => {
+                    let (parts, redis) = redis::parts(new, url, directory)?;
+                    (parts, Some(redis))
+                }
+                None => return Ok(Self::alone(new, directory)),
+            },
         };
         let Parts { peers, directory, meeting } = parts;
         Ok(Self { peers: Some(peers), directory, redis, meeting: Some(meeting) })
     }
 
-    fn alone(new: NewParts<'_>) -> Self {
+    fn alone(new: NewParts<'_>, directory: Option<Box<dyn NewDirectory>>) -> Self {
         let NewParts { config, itself, presence, here } = new;
-        let directory = MemoryDirectory::new(itself, config.users.offline_after, presence);
-        let directory = Directory::shared(limit(config), Arc::new(directory), here);
+        let grace = config.users.offline_after;
+        let directory = match directory {
+            Some(directory) => directory.join(itself, presence, here.clone(), grace),
+            None => Arc::new(MemoryDirectory::new(itself, grace, presence)),
+        };
+        let directory = Directory::shared(limit(config), directory, here);
         Self { peers: None, directory, redis: None, meeting: None }
     }
+}
+
+const TWO_CLUSTERS: &str =
+    "a cluster inside one process has a broker and a user directory of its own";
+
+const NO_DIRECTORY: &str = "nodes with a broker of their own need a user directory that all of them \
+                            share: `Builder::user_directory`";
+
+const NO_LOG: &str = "`redis.protocol` is `streams`, and a broker of the program's own has no log";
+
+/// A cluster over what the program has brought.
+fn brought(
+    new: NewParts<'_>,
+    broker: Arc<dyn Carrier>,
+    directory: Box<dyn NewDirectory>,
+) -> Result<Parts, BuildError> {
+    let NewParts { config, itself, presence, here } = new;
+    if config.redis.protocol == WireProtocol::Streams {
+        return Err(BuildError::Cluster(NO_LOG));
+    }
+    let node = itself.incarnation.clone();
+    let directory = directory.join(itself, presence, here.clone(), config.users.offline_after);
+    // The one format that needs no prefixes.
+    let peers = new_peers(config, Kind::Sharded, node, broker, roster(&directory), None);
+    peers.listen_to_nodes();
+    let directory = Directory::shared(limit(config), directory, here);
+    if config.edge.secrets.is_empty() {
+        tracing::warn!(
+            "edge.secrets is not set, and the nodes have nothing in which to agree on one: requests \
+             for a session are refused by all nodes but its own"
+        );
+    }
+    // Nobody knows where the others are, as seen from here.
+    let towards = Towards::Way(Arc::new(|| Box::pin(std::future::ready(None))));
+    let meeting = Meeting::listed(&directory, vec![rand::random::<[u8; 32]>().to_vec()], towards);
+    Ok(Parts { peers, directory, meeting })
 }
 
 fn in_process(new: NewParts<'_>, local: &LocalCluster) -> Parts {

@@ -12,11 +12,12 @@ use super::{
     parts::{NewParts, Parts},
 };
 use crate::{
-    cluster::{broker::Broker, sessions::Sessions},
+    cluster::{broker::Carrier, sessions::Sessions},
     config::{Config, redis_url::NEEDS_REDIS},
     link::LinkError,
     secret::SecretUrl,
     sockets::node::Context,
+    users::NewDirectory,
 };
 
 /// There is none.
@@ -63,11 +64,15 @@ impl RedisLink {
     }
 }
 
-pub(super) fn parts(_: NewParts<'_>, _: &SecretUrl) -> Result<(Parts, RedisLink), BuildError> {
+pub(super) fn parts(
+    _: NewParts<'_>,
+    _: &SecretUrl,
+    _: Option<Box<dyn NewDirectory>>,
+) -> Result<(Parts, RedisLink), BuildError> {
     Err(BuildError::Redis(NEEDS_REDIS.into()))
 }
 
-pub(super) fn speaking(_: &Config, _: &SecretUrl) -> Result<Arc<dyn Broker>, String> {
+pub(super) fn speaking(_: &Config, _: &SecretUrl) -> Result<Arc<dyn Carrier>, String> {
     Err(NEEDS_REDIS.to_owned())
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::addresses::{Listed, Towards};
 use crate::{
     cluster::{
-        broker::{Broker, Disconnected},
+        broker::{Carrier, Disconnected},
         codec::Codec,
         kind::Kind,
         peers::{NewPeers, Peers, Roster, past::Past},
@@ -19,7 +19,9 @@ use crate::{
     edge::Addresses,
     id::NodeId,
     sockets::adapter::Adapters,
-    users::{Directory, Here, Itself, PresenceSink, Unknown, UserDirectory, UserLimit, UserSocket},
+    users::{
+        Directory, DirectoryBackend, Here, Itself, PresenceSink, Unknown, UserLimit, UserSocket,
+    },
 };
 
 /// The parts of a node that has others beside it.
@@ -86,7 +88,7 @@ impl Here for OwnSockets {
 }
 
 /// The nodes, as a directory lists them.
-pub(super) fn roster(directory: &Arc<dyn UserDirectory>) -> Roster {
+pub(super) fn roster(directory: &Arc<dyn DirectoryBackend>) -> Roster {
     let nodes = directory.clone();
     Arc::new(move || {
         let nodes = nodes.clone();
@@ -115,7 +117,7 @@ pub(super) fn new_peers(
     config: &Config,
     kind: Kind,
     node: String,
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn Carrier>,
     roster: Roster,
     past: Option<Arc<dyn Past>>,
 ) -> Arc<Peers> {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     cluster::{
         broker::{
-            Broker,
+            Carrier,
             redis::{Pending, RedisBroker, StreamSettings},
         },
         kind::Kind,
@@ -37,7 +37,7 @@ use crate::{
     secret::SecretUrl,
     sockets::node::Context,
     users::{
-        Directory, UserDirectory,
+        Directory, NewDirectory,
         redis::{RedisDirectory, RedisOptions, tries as directory_tries},
     },
 };
@@ -129,7 +129,11 @@ impl RedisLink {
 ///
 /// # Errors
 /// If the URL, or a file that it names, cannot be used.
-pub(super) fn parts(new: NewParts<'_>, url: &SecretUrl) -> Result<(Parts, RedisLink), BuildError> {
+pub(super) fn parts(
+    new: NewParts<'_>,
+    url: &SecretUrl,
+    directory: Option<Box<dyn NewDirectory>>,
+) -> Result<(Parts, RedisLink), BuildError> {
     let NewParts { config, itself, presence, here } = new;
     let kind = Kind::from(config.redis.protocol);
     let target = target(config, kind, url).map_err(|error| BuildError::Redis(Box::new(error)))?;
@@ -137,19 +141,24 @@ pub(super) fn parts(new: NewParts<'_>, url: &SecretUrl) -> Result<(Parts, RedisL
     let place = target.clone();
     let (broker, rights) = broker(target, config, kind, true);
     let node = itself.incarnation.clone();
-    let options = RedisOptions {
-        itself,
-        lease: RedisOptions::LEASE,
-        offline_after: config.users.offline_after,
-        patience: config.redis.request_timeout,
-        rights: Some(rights.clone()),
-        presence,
-        key_prefix: config.redis.key_prefix.clone(),
-        limit: limit(config),
-        here: here.clone(),
+    let grace = config.users.offline_after;
+    let directory = match directory {
+        Some(directory) => directory.join(itself, presence, here.clone(), grace),
+        None => {
+            let options = RedisOptions {
+                itself,
+                lease: RedisOptions::LEASE,
+                offline_after: grace,
+                patience: config.redis.request_timeout,
+                rights: Some(rights.clone()),
+                presence,
+                key_prefix: config.redis.key_prefix.clone(),
+                limit: limit(config),
+                here: here.clone(),
+            };
+            Arc::new(RedisDirectory::start(Arc::new(redis.clone()), options))
+        }
     };
-    let directory: Arc<dyn UserDirectory> =
-        Arc::new(RedisDirectory::start(Arc::new(redis.clone()), options));
     let roster = roster(&directory);
     let past = streams(config, true).map(|streams| {
         let (redis, patience) = (redis.clone(), config.redis.request_timeout);
@@ -173,7 +182,7 @@ pub(super) fn parts(new: NewParts<'_>, url: &SecretUrl) -> Result<(Parts, RedisL
 ///
 /// # Errors
 /// If the URL, or a file that it names, cannot be used.
-pub(super) fn speaking(config: &Config, url: &SecretUrl) -> Result<Arc<dyn Broker>, String> {
+pub(super) fn speaking(config: &Config, url: &SecretUrl) -> Result<Arc<dyn Carrier>, String> {
     let kind = Kind::from(config.redis.protocol);
     let target = target(config, kind, url).map_err(|error| error.to_string())?;
     Ok(Arc::new(broker(target, config, kind, false).0))

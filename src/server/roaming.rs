@@ -41,8 +41,8 @@ pub(super) fn roam(
     });
 }
 
-/// Moves sessions between nodes that have no log in common. In a Redis Cluster the messages have no
-/// single order, so sessions stay.
+/// Moves sessions between nodes that have no log in common. In a Redis Cluster, and over a broker of
+/// the program's own, the messages have no single order, so sessions stay.
 pub(super) fn handover(
     config: &Config,
     context: &Arc<Context>,
@@ -51,7 +51,8 @@ pub(super) fn handover(
     hop: Option<&Hop>,
 ) -> Option<Arc<Handover>> {
     let (recovery, peers, hop) = (context.recovery()?, peers?, hop?);
-    if config.redis.protocol == WireProtocol::Streams || redis::is_cluster(config) {
+    let has_log = config.redis.protocol == WireProtocol::Streams;
+    if has_log || redis::is_cluster(config) || !peers.broker().is_in_one_order() {
         return None;
     }
     recovery.set_home(context.node().clone(), hop.clone());

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
-    Itself, LimitReached, NodeInfo, Unknown, UserDirectory, UserLimit, UserPage, UserSocket,
+    DirectoryBackend, Itself, LimitReached, NodeInfo, Unknown, UserLimit, UserPage, UserSocket,
     presence::{PresenceSink, Transitions},
 };
 use crate::{
@@ -148,7 +148,7 @@ impl State {
     }
 }
 
-impl UserDirectory for MemoryDirectory {
+impl DirectoryBackend for MemoryDirectory {
     fn enter(
         &self,
         user: UserId,
@@ -234,7 +234,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{id::NodeId, users::conformance::conformance};
+    use crate::{
+        id::NodeId,
+        users::{
+            seam::ThisNode,
+            suite::{Outward, claims},
+        },
+    };
 
     fn socket(id: SocketId, namespace: &str) -> UserSocket {
         UserSocket {
@@ -250,10 +256,17 @@ mod tests {
         SocketId::numbered(number.into())
     }
 
-    conformance!(memory, async {
-        let itself = Itself::new(NodeId::named("n1"), std::sync::Arc::new(|| 0));
-        (MemoryDirectory::new(itself, Duration::ZERO, None), ())
-    });
+    claims!(
+        memory,
+        async {
+            async |_: String| {
+                Outward::new(|node: ThisNode| {
+                    MemoryDirectory::new(node.itself, node.offline_after, node.presence)
+                })
+            }
+        },
+        alone
+    );
 
     #[derive(Debug, Clone)]
     enum Step {

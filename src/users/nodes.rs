@@ -46,6 +46,23 @@ pub struct NodeInfo {
     pub last_seen: Duration,
 }
 
+impl NodeInfo {
+    /// A node as a [`UserDirectory`](super::UserDirectory) has kept it, without an address, sockets
+    /// and users, started now. The fields say more.
+    pub fn new(id: NodeId, incarnation: impl Into<String>) -> Self {
+        Self {
+            id,
+            incarnation: incarnation.into(),
+            kind: KIND.into(),
+            address: None,
+            sockets: 0,
+            users: 0,
+            started_at: SystemTime::now(),
+            last_seen: Duration::ZERO,
+        }
+    }
+}
+
 fn duration_as_millis<S: serde::Serializer>(
     duration: &Duration,
     serializer: S,

@@ -46,7 +46,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Here, Itself, LimitReached, NodeInfo, PresenceSink, Unknown, UserDirectory, UserLimit,
+    DirectoryBackend, Here, Itself, LimitReached, NodeInfo, PresenceSink, Unknown, UserLimit,
     UserPage, UserSocket,
 };
 use crate::{
@@ -189,7 +189,7 @@ impl Shared {
     }
 }
 
-/// Keeps everything in Redis. If it is dropped without [`close`](UserDirectory::close), the other
+/// Keeps everything in Redis. If it is dropped without [`close`](DirectoryBackend::close), the other
 /// nodes see a crash.
 pub(crate) struct RedisDirectory {
     shared: Arc<Shared>,
@@ -262,7 +262,7 @@ impl Itself {
 /// Longest page. More users at once would keep Redis from its other work.
 const LONGEST_PAGE: usize = 1000;
 
-impl UserDirectory for RedisDirectory {
+impl DirectoryBackend for RedisDirectory {
     fn enter(&self, user: UserId, socket: UserSocket, limit: UserLimit) -> BoxFuture<'_, Entered> {
         let (answer, answered) = oneshot::channel();
         let number = {

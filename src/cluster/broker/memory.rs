@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Broker, BrokerCounts, Channel, Disconnected, Inbound, Mark, Topic, dispatcher::Dispatcher,
+    BrokerCounts, Carrier, Channel, Disconnected, Inbound, Mark, Topic, dispatcher::Dispatcher,
     lapses::Lapses,
 };
 use crate::{
@@ -181,7 +181,7 @@ impl MemoryBroker {
     }
 }
 
-impl Broker for MemoryBroker {
+impl Carrier for MemoryBroker {
     fn start(&self, inbound: Inbound, _wait: bool) -> BoxFuture<'_, Result<(), LinkError>> {
         let dispatcher = self.dispatcher.get_or_init(|| Arc::new(Dispatcher::new(inbound))).clone();
         let handle = dispatcher.handle();
@@ -307,10 +307,10 @@ impl fmt::Debug for MemoryBroker {
 mod tests {
     use super::{super::suite, *};
 
-    fn cluster() -> impl AsyncFn() -> Arc<dyn Broker> {
+    fn cluster() -> impl AsyncFn() -> Arc<dyn Carrier> {
         let hub = MemoryHub::default();
-        async move || Arc::new(hub.join()) as Arc<dyn Broker>
+        async move || Arc::new(hub.join()) as Arc<dyn Carrier>
     }
 
-    suite::conformance!(cluster(), prefixes);
+    suite::claims!(cluster(), prefixes);
 }

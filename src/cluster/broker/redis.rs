@@ -74,7 +74,7 @@ use self::{
 };
 pub(crate) use self::{outgoing::Pending, streams::StreamSettings};
 use super::{
-    Broker, BrokerCounts, Channel, Disconnected, Inbound, Mark, Topic, dispatcher::Dispatcher,
+    BrokerCounts, Carrier, Channel, Disconnected, Inbound, Mark, Topic, dispatcher::Dispatcher,
     lapses::Lapses,
 };
 use crate::{
@@ -182,7 +182,7 @@ impl RedisBroker {
     }
 }
 
-impl Broker for RedisBroker {
+impl Carrier for RedisBroker {
     /// A second start while the first is in force changes nothing. If the future is dropped before
     /// it ends, the broker is never linked.
     fn start(&self, inbound: Inbound, wait: bool) -> BoxFuture<'_, Result<(), LinkError>> {

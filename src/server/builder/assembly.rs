@@ -110,6 +110,8 @@ impl Builder {
             config: &config,
             itself,
             local: self.local,
+            broker: self.broker,
+            directory: self.user_directory,
             presence,
             adapters: &adapters,
         };

@@ -29,8 +29,9 @@ use crate::{
         },
     },
     users::{
-        Here, Itself, Presence, PresenceSink, Unknown, UserDirectory, UserLimit, UserSocket,
-        conformance::{Step, conformance, exact_under_any_interleaving, socket},
+        DirectoryBackend, Here, Itself, Presence, PresenceSink, Unknown, UserLimit, UserSocket,
+        seam::ThisNode,
+        suite::{Outward, Step, claims, exact_under_any_interleaving, socket},
     },
 };
 
@@ -218,23 +219,46 @@ async fn until_equal<T: PartialEq>(
     }
 }
 
-async fn on_one_server() -> (RedisDirectory, impl Sized) {
-    let server = RedisServer::start().await;
-    let node = Node::start_steady("n1", server.commands().await);
-    (node.directory, server)
+/// Directories of nodes on one Redis, for the published claims.
+fn directories(
+    commands: Commands,
+    keep: impl Sized,
+) -> impl AsyncFn(String) -> Outward<RedisDirectory> {
+    async move |_: String| {
+        let (commands, _) = (commands.clone(), &keep);
+        Outward::new(move |node: ThisNode| {
+            let ThisNode { itself, presence, here, offline_after } = node;
+            let options = RedisOptions {
+                itself,
+                key_prefix: "socket.io".into(),
+                lease: RedisOptions::LEASE,
+                offline_after,
+                patience: DEADLINE,
+                rights: None,
+                presence,
+                limit: NONE,
+                here,
+            };
+            RedisDirectory::start(TestSource::new(commands.clone()), options)
+        })
+    }
 }
 
-async fn on_a_cluster() -> (RedisDirectory, impl Sized) {
+async fn on_one_server() -> impl AsyncFn(String) -> Outward<RedisDirectory> {
+    let server = RedisServer::start().await;
+    directories(server.commands().await, server)
+}
+
+async fn on_a_cluster() -> impl AsyncFn(String) -> Outward<RedisDirectory> {
     let nodes = test_kit::redis_cluster::start().await;
     let seeds: Vec<String> = nodes.iter().map(RedisServer::url).collect();
     let target = target(&seeds.join(","));
     let commands = target.commands(&target.config()).await;
-    let node = Node::start_steady("n1", commands.expect("a connection"));
-    (node.directory, nodes)
+    directories(commands.expect("a connection"), nodes)
 }
 
-conformance!(single, on_one_server());
-conformance!(redis_cluster, on_a_cluster());
+claims!(single, on_one_server());
+claims!(redis_cluster, on_a_cluster());
 
 #[tokio::test]
 async fn the_directory_is_exact_under_any_interleaving() {

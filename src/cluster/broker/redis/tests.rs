@@ -20,7 +20,7 @@ use crate::{
     link::redis::testing::{Reached as _, target},
 };
 
-fn broker(target: Target, kind: Kind) -> Arc<dyn Broker> {
+fn broker(target: Target, kind: Kind) -> Arc<dyn Carrier> {
     let rights = Arc::new(Rights::new(target.user(), target.address()));
     let streams = (kind == Kind::Streams).then(|| StreamSettings {
         names: StreamNames::new("socket.io", 1),
@@ -40,7 +40,7 @@ fn deaf() -> Inbound {
 }
 
 /// Nodes on a server of their own, which lives as long as the function that makes them.
-async fn alone(kind: Kind) -> impl AsyncFn() -> Arc<dyn Broker> {
+async fn alone(kind: Kind) -> impl AsyncFn() -> Arc<dyn Carrier> {
     let server = RedisServer::start().await;
     async move || broker(server.target(), kind)
 }
@@ -48,19 +48,19 @@ async fn alone(kind: Kind) -> impl AsyncFn() -> Arc<dyn Broker> {
 mod classic {
     use super::*;
 
-    suite::conformance!(alone(Kind::Classic).await, prefixes);
+    suite::claims!(alone(Kind::Classic).await, prefixes);
 }
 
 mod sharded {
     use super::*;
 
-    suite::conformance!(alone(Kind::Sharded).await);
+    suite::claims!(alone(Kind::Sharded).await);
 }
 
 mod with_streams {
     use super::*;
 
-    suite::conformance!(alone(Kind::Streams).await);
+    suite::claims!(alone(Kind::Streams).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     cluster::{
-        broker::{Broker, BrokerCounts, Receive},
+        broker::{BrokerCounts, Carrier, Receive},
         log::Entry,
     },
     link::{
