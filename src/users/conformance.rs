@@ -366,6 +366,8 @@ pub async fn a_limit_holds_for_all_nodes<D: UserDirectory>(make: &impl AsyncFn(S
     assert_eq!(a.enter_as("ada", 3, reject).await, Err(LimitReached(2)), "one is elsewhere");
     let gone = b.enter_as("ada", 4, oldest).await;
     assert_eq!(gone, Ok(vec![a.socket(1, "/")]), "the oldest goes, wherever it is");
+    b.sees("ada", &[b.socket(2, "/"), b.socket(4, "/")]).await;
+    a.leave("ada", "/", 1); // its node has disconnected it
     a.sees("ada", &[b.socket(2, "/"), b.socket(4, "/")]).await;
     // Of many at once on both nodes, no more than two are let in.
     let entering = (0..20).map(|number| {

@@ -36,7 +36,8 @@ pub trait UserDirectory: Send + Sync + 'static {
     fn join(&self, node: ThisNode);
 
     /// Lists a socket of this node, if the user may have one more. Returns the sockets that have to
-    /// go for it, which are no longer listed; the server disconnects them.
+    /// go for it, which are no longer listed here. The server disconnects them on whatever node they
+    /// are. That node may go on listing its own until [`leave`](Self::leave) is called for it there.
     ///
     /// # Errors
     /// If the user has as many as it may have.
