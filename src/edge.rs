@@ -53,6 +53,7 @@
 //!     succeeds. So the edge sends one before a session that has joined nothing ends.
 
 mod admission;
+mod answers;
 mod bodies;
 mod client_files;
 mod compression;
@@ -104,6 +105,7 @@ mod watch;
 mod websocket;
 
 pub(crate) use admission::Limits;
+pub(crate) use answers::FIRST_ID;
 pub(crate) use bodies::BodyLimits;
 pub(crate) use client_files::ClientFiles;
 pub(crate) use connection::{Site, serve_connection, serve_stream};

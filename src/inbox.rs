@@ -27,7 +27,7 @@ mod posting;
 mod stream;
 mod window;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use dashmap::DashMap;
 use rand::{RngExt as _, distr::Alphanumeric};
@@ -52,9 +52,6 @@ use lease::Lease;
 use meters::Meters;
 use neighbours::Neighbours;
 use stream::{Rest, Stream};
-
-/// How long an acknowledgement is waited for. The end of the socket ends it.
-const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Questions of streams that the store is asked at one time.
 const ASKED_AT_ONCE: usize = 64;
@@ -122,6 +119,7 @@ impl Inbox {
             meters: Meters::default(),
             neighbours: hop.cloned().map(Neighbours::new),
         });
+        context.hear_answers();
         orders.serve(&shared);
         let inbox = Self(shared);
         if let Some(hop) = hop {

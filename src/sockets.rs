@@ -11,6 +11,7 @@ pub(crate) mod kept;
 pub(crate) mod missed;
 pub(crate) mod node;
 pub(crate) mod one_at_a_time;
+pub(crate) mod questions;
 pub mod record;
 pub(crate) mod relay;
 pub(crate) mod roaming;

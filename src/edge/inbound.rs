@@ -20,6 +20,7 @@ use bytes::Bytes;
 pub(super) use body::{Packets, body};
 use msgpack::Read;
 
+use super::answers::Answers;
 use crate::packet::MAX_ATTACHMENTS;
 
 /// The replacement for a client's packet.
@@ -52,6 +53,7 @@ pub(crate) struct Reader {
     /// The namespaces other than `/` that the client has asked to join, as hashes.
     asked: Vec<u64>,
     connects: Connects,
+    answers: Answers,
     format: Format,
 }
 
@@ -112,6 +114,11 @@ impl Reader {
     /// Reports each CONNECT from now on.
     pub(super) fn tell(&mut self, connects: Connects) {
         self.connects = connects;
+    }
+
+    /// Reports each acknowledgement with an id of our own from now on.
+    pub(super) fn hear(&mut self, answers: Answers) {
+        self.answers = answers;
     }
 
     /// Closes sessions whose packets have another form. The engine would do so as well, but not before
@@ -184,6 +191,10 @@ impl Reader {
                 self.connects.tell(namespace);
                 Inbound::Pass
             }
+            Read::Answer(namespace, id) => {
+                self.answers.tell(namespace, id);
+                Inbound::Pass
+            }
             Read::AsItIs => Inbound::Pass,
             Read::Unreadable if self.format == Format::Binary => Inbound::Close,
             Read::Unreadable => Inbound::Pass,
@@ -214,6 +225,9 @@ impl Reader {
                 _ if self.refused => return Inbound::Close,
                 _ => {}
             }
+        }
+        if let Some(id) = packet.answers() {
+            self.answers.tell_text(packet.namespace_without_query(self.v3), id);
         }
         if packet.answers_nothing() {
             // Its attachments are skipped, too.

@@ -123,6 +123,7 @@ impl<S> EdgeIo<S> {
     ) -> Self {
         let mut reader = transport.take_reader();
         reader.tell(transports.connects());
+        reader.hear(transports.answers_of(&transport));
         reader.expect(transports.format());
         let mut io = Self {
             inner,

@@ -18,6 +18,7 @@ use socketioxide_core::Sid;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{
+    answers::Answers,
     inbound::Connects,
     load::{Budget, Load},
     rewrite::Answer,
@@ -40,6 +41,9 @@ pub(super) struct Closing {
     pub(super) v3: bool,
 }
 
+/// Told of each answer to a question of our own: the session, the namespace, the id.
+type OnAnswer = dyn Fn(Sid, &str, i64) + Send + Sync;
+
 struct Shared {
     by_sid: DashMap<Sid, Arc<Transport>>,
     early: Mutex<HashMap<Sid, Early>>,
@@ -56,6 +60,7 @@ struct Shared {
     relieving: Mutex<()>,
     farewell: OnceLock<Farewell>,
     connects: OnceLock<Connects>,
+    on_answer: OnceLock<Arc<OnAnswer>>,
     started: Instant,
 }
 
@@ -84,6 +89,7 @@ impl Default for Transports {
             relieving: Mutex::default(),
             farewell: OnceLock::new(),
             connects: OnceLock::new(),
+            on_answer: OnceLock::new(),
             started: Instant::now(),
         };
         Self { shared: Arc::new(shared) }
@@ -155,6 +161,7 @@ impl Transports {
         if let Some(polling) = &transport.polling {
             let mut reader = polling.reader.lock();
             reader.tell(self.connects());
+            reader.hear(self.answers_of(transport));
             reader.expect(self.format());
         }
         self.shared.by_sid.insert(sid, Arc::clone(transport));
@@ -163,6 +170,23 @@ impl Transports {
         for (namespace, answer) in early.into_iter().flat_map(|early| early.answers) {
             transport.expect_answer(&namespace, answer);
         }
+    }
+
+    /// Reports answers to questions of our own. Called once, before there are sessions.
+    pub(crate) fn on_answer(&self, told: impl Fn(Sid, &str, i64) + Send + Sync + 'static) {
+        let _ = self.shared.on_answer.set(Arc::new(told));
+    }
+
+    /// Takes the answers of a session, whose id may not be known yet.
+    pub(super) fn answers_of(&self, transport: &Arc<Transport>) -> Answers {
+        let Some(told) = self.shared.on_answer.get().cloned() else { return Answers::default() };
+        // Weak, because the transport has the reader that has this.
+        let transport = Arc::downgrade(transport);
+        Answers::new(move |namespace, id| {
+            if let Some(sid) = transport.upgrade().and_then(|it| it.sid.get().copied()) {
+                told(sid, namespace, id);
+            }
+        })
     }
 
     /// The bounds of waiting memory, and its amount.

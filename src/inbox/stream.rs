@@ -4,7 +4,7 @@
 //! for: it makes this node the holder, reads what is to be sent, and lets go when the last socket has
 //! left. What is kept while everything before it was sent needs no pump: it is sent right away.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 
@@ -14,7 +14,7 @@ use super::{
     window::{Wanted, Window},
 };
 use crate::{
-    sockets::Socket,
+    sockets::{Socket, questions::Question},
     store::{
         StoreError,
         inbox::{Attached, Message, StreamKey},
@@ -34,6 +34,8 @@ pub(super) struct Stream {
 struct State {
     /// In the order in which they came. The first one gets the messages.
     sockets: Vec<Listener>,
+    /// What the first one has been sent and has not acknowledged.
+    asked: HashMap<u64, Question>,
     hold: Hold,
     /// There is a pump. It looks at everything else once more before it ends.
     is_pumped: bool,
@@ -103,6 +105,8 @@ impl Stream {
         if place > 0 {
             return false;
         }
+        // It answers no more.
+        state.asked.clear();
         let is_last = state.sockets.is_empty();
         match &mut state.hold {
             Hold::Held(window) if is_last => state.hold = Hold::Left(window.acked()),
@@ -115,7 +119,9 @@ impl Stream {
     /// A message was kept for the user, perhaps for this stream. Returns whether a pump is needed.
     pub(super) fn heard(&self, shared: &Arc<Shared>, this: &Arc<Self>, message: &Message) -> bool {
         let mut state = self.state.lock();
-        let State { sockets, hold: Hold::Held(window), .. } = &mut *state else { return false };
+        let State { sockets, asked, hold: Hold::Held(window), .. } = &mut *state else {
+            return false;
+        };
         let is_mine = *message.namespace == *self.key.namespace;
         if !is_mine {
             window.passes(message.seq);
@@ -123,7 +129,10 @@ impl Stream {
             && shared.lease.is_valid()
             && window.takes(message.seq)
         {
-            send(shared, this, listener, message, false);
+            match send(shared, this, listener, message, false) {
+                Some(question) => _ = asked.insert(message.seq, question),
+                None => self.passes_over(shared, window, message.seq),
+            }
         } else {
             window.heard(message.seq);
         }
@@ -167,7 +176,9 @@ impl Stream {
     }
 
     fn acknowledged(&self, shared: &Arc<Shared>, this: &Arc<Self>, seq: u64) {
+        shared.meters.acknowledged.count();
         let mut state = self.state.lock();
+        state.asked.remove(&seq);
         let Hold::Held(window) = &mut state.hold else { return };
         if let Some(up_to) = window.acknowledged(seq) {
             shared.acks.add(&self.key, up_to);
@@ -176,6 +187,13 @@ impl Stream {
         drop(state);
         if needs_pump {
             shared.pump(this);
+        }
+    }
+
+    /// Nobody can be sent this message, so nobody waits for it.
+    fn passes_over(&self, shared: &Shared, window: &mut Window, seq: u64) {
+        if let Some(up_to) = window.acknowledged(seq) {
+            shared.acks.add(&self.key, up_to);
         }
     }
 
@@ -227,6 +245,9 @@ impl Stream {
         let size = shared.options.window;
         let attached = shared.store.attach(&self.key, &shared.holder).await?;
         let mut state = self.state.lock();
+        if let Attached::Held { after, .. } = attached {
+            state.asked.retain(|seq, _| *seq > after);
+        }
         match (attached, &mut state.hold) {
             (Attached::Held { after, last }, Hold::Held(window)) => window.renewed(after, last),
             (Attached::Held { after, last }, hold) => {
@@ -252,7 +273,9 @@ impl Stream {
     ) -> Result<(), StoreError> {
         let read = shared.store.pending(&self.key, wanted.after, wanted.count, READ).await?;
         let mut state = self.state.lock();
-        let State { sockets, hold: Hold::Held(window), .. } = &mut *state else { return Ok(()) };
+        let State { sockets, asked, hold: Hold::Held(window), .. } = &mut *state else {
+            return Ok(());
+        };
         // Somebody has left or come meanwhile, or a message was sent past the pump.
         let (Some(listener), true) = (sockets.first(), window.wants() == Some(wanted)) else {
             return Ok(());
@@ -260,10 +283,15 @@ impl Stream {
         if !shared.lease.is_valid() {
             return Ok(());
         }
+        let mut unsent = Vec::new();
         for message in &read {
-            send(shared, this, listener, message, window.was_sent(message.seq));
+            match send(shared, this, listener, message, window.was_sent(message.seq)) {
+                Some(question) => _ = asked.insert(message.seq, question),
+                None => unsent.push(message.seq),
+            }
         }
         window.read(wanted, read.iter().map(|message| message.seq));
+        unsent.into_iter().for_each(|seq| self.passes_over(shared, window, seq));
         Ok(())
     }
 
@@ -293,35 +321,30 @@ impl State {
     }
 }
 
-/// Sends a message to a client, and waits for its acknowledgement elsewhere.
+/// Sends a message to a client. Its acknowledgement is heard on another task.
 fn send(
     shared: &Arc<Shared>,
     stream: &Arc<Stream>,
     to: &Listener,
     message: &Message,
     was_sent: bool,
-) {
+) -> Option<Question> {
     let seq = message.seq;
     let sequence = (shared.options.sequence || to.wants_sequence).then_some(seq);
-    let question = from_stored(&message.event, &message.args, sequence)
-        .and_then(|payload| to.socket.question(payload, super::FOR_EVER));
     shared.meters.delivered.count();
     if was_sent {
         shared.meters.redelivered.count();
     }
-    let tasks = shared.context.tasks.clone();
-    let (shared, stream) = (shared.clone(), stream.clone());
-    let answered = async move {
-        match question {
-            Ok(answer) => match answer.await {
-                Ok(_) => shared.meters.acknowledged.count(),
-                // The socket has left, and another one gets the message.
-                Err(_) => return,
-            },
-            // It was checked when it was kept. Nobody can be sent it, so nobody waits for it.
-            Err(error) => tracing::error!(%error, seq, "a message of the inbox cannot be sent"),
+    let told = {
+        let (shared, stream) = (Arc::downgrade(shared), Arc::downgrade(stream));
+        move || {
+            if let (Some(shared), Some(stream)) = (shared.upgrade(), stream.upgrade()) {
+                stream.acknowledged(&shared, &stream, seq);
+            }
         }
-        stream.acknowledged(&shared, &stream, seq);
     };
-    tasks.spawn(answered);
+    let question = from_stored(&message.event, &message.args, sequence)
+        .and_then(|payload| to.socket.question(payload, told));
+    // It was checked when it was kept.
+    question.inspect_err(|error| tracing::error!(%error, seq, "a message cannot be sent")).ok()
 }

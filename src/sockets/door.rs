@@ -124,6 +124,12 @@ pub(crate) fn deliver_asking(
     Some(adapter.ask_here(submitted.value.clone(), submitted.to.clone(), timeout))
 }
 
+/// The second step of a question to one socket of this node, which is answered under an id of our own.
+/// A socket that has left gets nothing.
+pub(crate) fn deliver_question(adapter: &Arc<Adapter>, submitted: &Submitted, sid: Sid, id: i64) {
+    adapter.ask_by_id(sid, submitted.value.clone(), id);
+}
+
 /// Both steps.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ use crate::{
     names::rooms::is_reserved,
     payload::Parser,
     recovery::Pid,
-    sockets::{roaming::Roaming, watch::Watch},
+    sockets::{questions::Questions, roaming::Roaming, watch::Watch},
     state::States,
     telemetry::{meters::Meters, traces::Tracer},
 };
@@ -33,6 +33,7 @@ pub(crate) struct Context {
     tokens_name_reserved_rooms: bool,
     limits: ArcSwap<Limits>,
     transports: Transports,
+    questions: Questions,
     meters: Meters,
     tracer: Tracer,
     watch: OnceLock<Watch>,
@@ -63,6 +64,7 @@ impl Context {
             tokens_name_reserved_rooms: config.auth.reserved_rooms,
             limits: ArcSwap::from_pointee(config.limits.clone()),
             transports,
+            questions: Questions::default(),
             meters: Meters::default(),
             tracer: Tracer::default(),
             watch: OnceLock::new(),
@@ -148,6 +150,24 @@ impl Context {
     /// The transports of this node.
     pub(crate) fn transports(&self) -> &Transports {
         &self.transports
+    }
+
+    /// Questions to clients with ids of our own may be asked from now on. Called once, when the server is
+    /// built.
+    pub(crate) fn hear_answers(self: &Arc<Self>) {
+        let (questions, context) = (self.questions.clone(), Arc::downgrade(self));
+        self.transports.on_answer(move |sid, namespace, id| {
+            if questions.answered(sid, namespace, id)
+                && let Some(context) = context.upgrade()
+            {
+                context.meters.acks_received.count();
+            }
+        });
+    }
+
+    /// Questions to clients with ids of our own.
+    pub(crate) fn questions(&self) -> &Questions {
+        &self.questions
     }
 
     /// The counts of this node.

@@ -7,6 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
 
+import * as msgpack from "socket.io-msgpack-parser";
+
 import { TRANSPORTS, ack, connect, connectV2, disconnected, heard, refusal } from "./support/clients.mjs";
 import { BackEnd, Device } from "./support/kept.mjs";
 import { freePorts, runBinary, serverFor, serverForThisFile } from "./support/server.mjs";
@@ -97,6 +99,39 @@ describe("a device", () => {
     phone.socket.io.engine.close();
     const again = await Device.open(t, server, bob);
     assert.deepEqual(await again.has(2), [3, 4]);
+  });
+
+  it("is not taken at its word for another connection: an answer that comes late answers nothing", async (t) => {
+    const bob = user();
+    const phone = await Device.open(t, server, bob, { acknowledges: false });
+    for (const n of [1, 2]) await backEnd.kept(bob, note(n));
+    await phone.has(2);
+    const [late] = phone.unanswered.splice(0);
+    const left = disconnected(phone.socket);
+    phone.socket.io.engine.close();
+    await left;
+    phone.socket.connect();
+    await phone.has(4);
+    late();
+    phone.unanswered[1]();
+    await ack(phone.socket, "whoami");
+    assert.deepEqual((await backEnd.inbox(bob)).devices, { "": 0 });
+    phone.unanswered[0]();
+    await until("both are acknowledged", async () => (await backEnd.inbox(bob)).devices[""] === 2);
+  });
+
+  it("that speaks MessagePack is one like any other", async (t) => {
+    const { server, backEnd } = await own(t, { engine: { parser: "msgpack" } });
+    const bob = user();
+    await backEnd.kept(bob, { event: "order", args: ["a", { b: [1, null] }] });
+    for (const transports of Object.values(TRANSPORTS)) {
+      const phone = await Device.open(t, server, bob, { transports, parser: msgpack });
+      await phone.has(1);
+      assert.deepEqual(phone.got, [["order", "a", { b: [1, null] }]]);
+      await until("it is acknowledged", async () => (await backEnd.inbox(bob)).messages.length === 0);
+      phone.close();
+      await backEnd.kept(bob, { event: "order", args: ["a", { b: [1, null] }] });
+    }
   });
 
   it("that is new gets what comes from then on, the very first one everything", async (t) => {

@@ -63,6 +63,12 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// The id of an acknowledgement.
+    #[inline]
+    pub(super) fn answers(&self) -> Option<&'a [u8]> {
+        matches!(self.kind, ACK | BINARY_ACK).then_some(self.id)
+    }
+
     /// Whether this is an acknowledgement without an id.
     #[inline]
     pub(super) fn answers_nothing(&self) -> bool {

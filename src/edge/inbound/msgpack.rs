@@ -19,6 +19,8 @@ pub(super) enum Read<'a> {
     Unreadable,
     /// The packet passes. The client asks to join this namespace.
     Connect(&'a [u8]),
+    /// The packet passes. It acknowledges the event with this id in this namespace.
+    Answer(&'a [u8], i64),
     /// The engine has to read this in its place.
     Instead(Vec<u8>),
 }
@@ -34,13 +36,17 @@ fn read_members(packet: &[u8]) -> Option<Read<'_>> {
     const { assert!(MAX_DEPTH < LEVELS) };
     let mut reader = Reader::new(packet);
     let Token::Map(members @ 1..=MEMBERS) = reader.token().ok()? else { return None };
-    let (mut kind, mut namespace, mut replaced) = (None, None, None);
+    let (mut kind, mut namespace, mut id, mut replaced) = (None, None, None, None);
     for _ in 0..members {
         let Token::Text(name) = reader.token().ok()? else { return None };
         match name {
             b"type" => kind = type_of(&reader.token().ok()?),
             b"nsp" => {
                 namespace = text(reader.rest());
+                reader.pass_over().ok()?;
+            }
+            b"id" => {
+                id = number(reader.rest());
                 reader.pass_over().ok()?;
             }
             b"data" => {
@@ -67,6 +73,9 @@ fn read_members(packet: &[u8]) -> Option<Read<'_>> {
             Some(Read::Instead([&packet[..start], &data, &packet[end..]].concat()))
         }
         (Some(0), _, Some(namespace)) if namespace != b"/" => Some(Read::Connect(namespace)),
+        (Some(3 | 6), _, Some(namespace)) => {
+            Some(id.map_or(Read::AsItIs, |id| Read::Answer(namespace, id)))
+        }
         _ => Some(Read::AsItIs),
     }
 }
@@ -74,6 +83,13 @@ fn read_members(packet: &[u8]) -> Option<Read<'_>> {
 fn type_of(kind: &Token<'_>) -> Option<u64> {
     match kind {
         Token::Integer(kind) => kind.as_u64(),
+        _ => None,
+    }
+}
+
+fn number(value: &[u8]) -> Option<i64> {
+    match Reader::new(value).token().ok()? {
+        Token::Integer(number) => number.as_i64(),
         _ => None,
     }
 }

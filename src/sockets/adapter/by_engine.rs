@@ -127,7 +127,7 @@ impl Adapter {
     }
 
     /// Cuts the clients whose queue in the engine is full.
-    fn cut_overflown(&self, sent: Result<(), Vec<SocketError>>, targets: &[Sid]) {
+    pub(super) fn cut_overflown(&self, sent: Result<(), Vec<SocketError>>, targets: &[Sid]) {
         let is_full = |error: &SocketError| matches!(error, SocketError::InternalChannelFull);
         if sent.is_err_and(|errors| errors.iter().any(is_full)) {
             self.cut_slow(targets);

@@ -184,6 +184,20 @@ impl Adapter {
         (acks, asked as usize)
     }
 
+    /// Sends an event to one socket of this node that is to be acknowledged under this id. The engine
+    /// does not know of it. A socket that has left gets nothing.
+    pub(crate) fn ask_by_id(&self, sid: Sid, value: Value, id: i64) {
+        let options = BroadcastOptions::new(sid);
+        self.show_sent(&value, &options);
+        let mut packet = Packet::event(self.local.path().clone(), value);
+        packet.inner.set_ack_id(id);
+        let Some(load) = self.count_for_each(&packet, &[sid]).pop() else { return };
+        let sent = load.through_engine(|| self.local.broadcast(packet, options));
+        self.context.meters().events_sent.count();
+        self.context.meters().acks_asked.count();
+        self.cut_overflown(sent, &[sid]);
+    }
+
     /// Each client that has frames past the engine is asked by itself, so that the question keeps its
     /// place among them.
     fn ask(

@@ -12,6 +12,7 @@ use crate::{
         asking::AskError,
         audience::Audience,
         door::{self, Sender, Start},
+        questions::Question,
     },
 };
 
@@ -60,39 +61,45 @@ impl Socket {
         timeout: Duration,
     ) -> Result<Payload, AskError> {
         self.0.adapter.turn().await;
-        self.question(payload, timeout)?.await
+        let start = Start::Here(&self.0.adapter);
+        let me = Audience::nobody().to(self.id());
+        let sender = Sender { id: self.id(), sid: self.0.sid };
+        // The span of the emit lasts until the answer.
+        let submitted = door::submit(start, payload, &me, Some(sender))?;
+        let _waiting = start.context().meters().awaits_acks();
+        let asked = submitted.as_ref().and_then(|it| door::deliver_asking(start, it, timeout));
+        let Some((answers, 1..)) = asked else { return Err(AskError::Disconnected) };
+        let mut answers = std::pin::pin!(answers);
+        tokio::select! {
+            biased;
+            answer = answers.next() => match answer {
+                Some(answer) => Ok(answer),
+                None if self.is_connected() => Err(AskError::Timeout),
+                None => Err(AskError::Disconnected),
+            },
+            () = self.closed() => Err(AskError::Disconnected),
+        }
     }
 
-    /// Sends an event at once. The future waits for the client's answer.
+    /// Sends an event at once, in the order of the calls. `told` is called when the client acknowledges
+    /// exactly this event; not if the socket has left, or the question is dropped, before.
     ///
     /// # Errors
     /// If the payload cannot be sent.
     pub(crate) fn question(
         &self,
         payload: Payload,
-        timeout: Duration,
-    ) -> Result<impl Future<Output = Result<Payload, AskError>> + Send + use<>, PayloadError> {
-        let start = Start::Here(&self.0.adapter);
+        told: impl FnOnce() + Send + Sync + 'static,
+    ) -> Result<Question, PayloadError> {
+        let (adapter, sid) = (&self.0.adapter, self.0.sid);
         let me = Audience::nobody().to(self.id());
-        let sender = Sender { id: self.id(), sid: self.0.sid };
-        // The span of the emit lasts until the answer.
-        let submitted = door::submit(start, payload, &me, Some(sender))?;
-        let asked = submitted.as_ref().and_then(|it| door::deliver_asking(start, it, timeout));
-        let socket = self.clone();
-        Ok(async move {
-            let _submitted = submitted;
-            let _waiting = socket.0.adapter.context().meters().awaits_acks();
-            let Some((answers, 1..)) = asked else { return Err(AskError::Disconnected) };
-            let mut answers = std::pin::pin!(answers);
-            tokio::select! {
-                biased;
-                answer = answers.next() => match answer {
-                    Some(answer) => Ok(answer),
-                    None if socket.is_connected() => Err(AskError::Timeout),
-                    None => Err(AskError::Disconnected),
-                },
-                () = socket.closed() => Err(AskError::Disconnected),
-            }
-        })
+        let sender = Sender { id: self.id(), sid };
+        let submitted = door::submit(Start::Here(adapter), payload, &me, Some(sender))?;
+        let mut question = adapter.context().questions().ask(sid, self.namespace(), told);
+        if let Some(submitted) = &submitted {
+            door::deliver_question(adapter, submitted, sid, question.id());
+        }
+        question.submitted = submitted;
+        Ok(question)
     }
 }
