@@ -39,6 +39,8 @@ mod file;
 #[cfg(feature = "config-file")]
 mod given;
 #[cfg(feature = "config-file")]
+mod libpq;
+#[cfg(feature = "config-file")]
 mod load;
 #[cfg(all(test, feature = "config-file"))]
 mod page;
@@ -76,8 +78,8 @@ pub use reload::Running;
 pub use schema::{NOT_YET, RELOADED};
 pub use sections::{
     Admin, AdminUi, AdminUiMode, Auth, AuthMode, Cookie, Drain, Edge, Engine, Inbox, Legacy,
-    Limits, Log, LogFormat, LogLevel, OnMissed, OverLimit, Recovery, Redis, Rooms, SameSite, Store,
-    Subscribe, Tls, Traces, Transport, Users, WireProtocol,
+    Limits, Log, LogFormat, LogLevel, OnMissed, Outbox, OverLimit, Recovery, Redis, Rooms,
+    SameSite, Store, Subscribe, Tls, Traces, Transport, Users, WireProtocol,
 };
 pub use units::parse_duration;
 
@@ -140,6 +142,8 @@ pub struct Config {
     pub store: Store,
     /// Messages that wait for users.
     pub inbox: Inbox,
+    /// Events out of transactions.
+    pub outbox: Outbox,
     /// How a node stops.
     pub drain: Drain,
     /// The administration API.
@@ -171,6 +175,7 @@ impl Default for Config {
             limits: Limits::default(),
             store: Store::default(),
             inbox: Inbox::default(),
+            outbox: Outbox::default(),
             drain: Drain::default(),
             admin: Admin::default(),
             admin_ui: AdminUi::default(),

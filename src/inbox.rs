@@ -195,6 +195,12 @@ impl Inbox {
         self.0.store.delete(user, None).await.map_err(|error| failed(&error))
     }
 
+    /// For how long a message is kept at most.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn longest(&self) -> Duration {
+        self.0.options.ttl
+    }
+
     /// The counts of this node.
     pub(crate) fn meters(&self) -> &Meters {
         &self.0.meters

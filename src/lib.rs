@@ -58,6 +58,8 @@ mod javascript;
 mod link;
 mod msgpack;
 pub mod names;
+#[cfg(feature = "postgres")]
+mod outbox;
 mod packet;
 pub mod payload;
 #[cfg(feature = "tls")]

@@ -25,6 +25,7 @@ mod redis;
 pub(crate) mod remembered;
 mod roaming;
 mod settings;
+mod store;
 mod workers;
 
 use std::{
@@ -49,6 +50,7 @@ use no_redis as redis;
 use parts::Meeting;
 pub use publisher::{PublishError, Publisher};
 use redis::RedisLink;
+pub use store::migrate;
 
 pub use crate::{
     edge::{KillReason, RefuseReason, TransportCounts},
@@ -57,6 +59,8 @@ pub use crate::{
 
 #[cfg(feature = "admin-ui")]
 use crate::admin_ui::AdminUi;
+#[cfg(feature = "postgres")]
+use crate::outbox::Outbox;
 use crate::{
     cluster::peers::Peers,
     config::{Config, Secrets},
@@ -118,6 +122,8 @@ struct Inner {
     handover: Option<Arc<Handover>>,
     inbox: Option<Inbox>,
     stores: Option<Stores>,
+    #[cfg(feature = "postgres")]
+    outbox: Option<Arc<Outbox>>,
     /// How this node and the others find each other. `None` for a node that stands alone.
     meeting: Option<Meeting>,
     health: axum::Router,

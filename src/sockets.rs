@@ -9,6 +9,7 @@ pub(crate) mod farewell;
 pub(crate) mod handover;
 pub(crate) mod kept;
 pub(crate) mod missed;
+pub(crate) mod named;
 pub(crate) mod node;
 pub(crate) mod one_at_a_time;
 pub(crate) mod questions;

@@ -282,29 +282,17 @@ fn a_refused_secret_is_not_quoted() {
 
 #[test]
 fn what_is_not_served_yet_is_refused_by_name_from_any_source() {
-    const REASON: &str = "store.url: not available yet (this version stores no messages)";
-    let variable = from_env([("SWITCHBOARD_STORE__URL", "sqlite:x")]);
-    assert_eq!(problem(&variable), format!("{REASON} (SWITCHBOARD_STORE__URL)"));
-    let path = file("not-yet.toml", "store.url = 'x:'\ninbox.ttl = '1m'\noutbox.table = 'x'\n");
-    let all = problems(&Sources::new().file(path));
-    assert_eq!(all.len(), 3, "{all:#?}");
-    assert!(all.iter().all(|p| p.contains("not available yet")), "{all:#?}");
+    let variable = problem(&from_env([("SWITCHBOARD_ROOMS__HISTORY", "a")]));
+    assert!(variable.starts_with("rooms.history: not available yet ("), "{variable}");
+    assert!(variable.ends_with(" (SWITCHBOARD_ROOMS__HISTORY)"), "{variable}");
 }
 
 #[test]
 fn a_key_whose_feature_is_not_there_is_not_called_unknown() {
-    let path = file(
-        "later.toml",
-        "[store]\nurl = 'sqlite:x'\n[outbox]\ntable = 'x'\n[[rooms.history]]\nrooms = 'a'\n",
-    );
+    let path = file("later.toml", "[[rooms.history]]\nrooms = 'a'\n");
     let all = problems(&Sources::new().file(path));
-    for key in ["store", "outbox", "rooms.history"] {
-        let start = format!("{key}: not available yet (");
-        assert!(all.iter().any(|problem| problem.starts_with(&start)), "{key}: {all:#?}");
-    }
-    assert_eq!(all.len(), 3, "{all:#?}");
-    let variable = problem(&from_env([("SWITCHBOARD_INBOX__TTL", "1d")]));
-    assert!(variable.starts_with("inbox.ttl: not available yet ("), "{variable}");
+    assert!(all[0].starts_with("rooms.history: not available yet ("), "{all:#?}");
+    assert_eq!(all.len(), 1, "{all:#?}");
 }
 
 #[test]

@@ -20,6 +20,7 @@ use switchboard::{
     config::{AdminUi, AdminUiMode, SecretUrl},
     server::Builder,
 };
+use test_kit::postgres::PostgresServer;
 
 fn builder(configure: impl FnOnce(&mut Config)) -> Builder {
     let mut config = Config::default();
@@ -520,9 +521,13 @@ async fn all_metrics() -> Metrics {
     let url = SecretUrl::new(redis.url());
     let mut admin_ui = AdminUi::new("admin", "a long password");
     admin_ui.mode = AdminUiMode::Development;
+    let store = SecretUrl::new(PostgresServer::shared().database());
     let builder = builder(move |config| {
         config.redis.url = Some(url);
         config.recovery.enabled = true;
+        config.store.url = Some(store);
+        config.inbox.enabled = true;
+        config.outbox.enabled = true;
     })
     .admin_ui(admin_ui);
     let (server, admin) = start(builder).await;

@@ -21,7 +21,7 @@ use crate::{
         Switchboard,
         remembered::{Digested, digest},
     },
-    sockets::emitter::Emitter,
+    sockets::named::Named,
 };
 
 /// The longest that clients may be given for an acknowledgement.
@@ -117,10 +117,7 @@ impl EmitRequest {
                 return Err(Problem::bad_request(format!("{name}: a name must not be empty")));
             }
         }
-        let has_target = self.all
-            || self.authenticated
-            || !(self.users.is_empty() && self.rooms.is_empty() && self.sockets.is_empty());
-        if !has_target {
+        if !self.named().has_target() {
             return Err(Problem::bad_request(
                 "a target is needed: users, rooms, sockets, authenticated or all",
             ));
@@ -141,20 +138,17 @@ impl EmitRequest {
         Ok(())
     }
 
-    fn audience(&self, server: &Switchboard) -> Emitter {
-        let mut to = server.of(&self.namespace);
-        // An emitter without a target means everybody, which includes all other targets.
-        if !self.all {
-            to = self.users.iter().fold(to, |to, user| to.to_user(user.as_str()));
-            to = self.rooms.iter().fold(to, |to, room| to.to(room.clone()));
-            to = self.sockets.iter().fold(to, |to, id| to.to_known_as(id));
-            if self.authenticated {
-                to = to.to_authenticated();
-            }
+    fn named(&self) -> Named<'_> {
+        Named {
+            all: self.all,
+            authenticated: self.authenticated,
+            users: &self.users,
+            rooms: &self.rooms,
+            sockets: &self.sockets,
+            except_users: &self.except_users,
+            except_rooms: &self.except_rooms,
+            volatile: self.volatile,
         }
-        to = self.except_users.iter().fold(to, |to, user| to.except_user(user.as_str()));
-        to = self.except_rooms.iter().fold(to, |to, room| to.except(room.clone()));
-        if self.volatile { to.volatile() } else { to }
     }
 
     /// The same for the same request, however its JSON is written.
@@ -169,7 +163,7 @@ impl EmitRequest {
     }
 
     async fn carry_out(self, server: &Switchboard) -> Result<Response, Problem> {
-        let audience = self.audience(server);
+        let audience = self.named().of(server.of(&self.namespace));
         let (event, arguments) = (self.event, Arguments(self.args));
         let Some(AckRequest { timeout_ms }) = self.ack else {
             everywhere(server, || audience.emit(&event, &arguments)).await??;

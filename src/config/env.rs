@@ -11,9 +11,17 @@ use super::{
 };
 
 /// Variables of other tools that mean a setting here. They are weaker than the full names.
-const SHORT_NAMES: [&str; 6] = [
+const SHORT_NAMES: [&str; 14] = [
     "PORT",
     "REDIS_URL",
+    "POSTGRES_URL",
+    "PGHOST",
+    "PGPORT",
+    "PGUSER",
+    "PGPASSWORD",
+    "PGDATABASE",
+    "PGSSLMODE",
+    "PGSSLROOTCERT",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "OTEL_SDK_DISABLED",

@@ -18,6 +18,7 @@ use super::{
     check::Finding,
     env, file,
     given::{Given, SecretFiles, Setting, Shape, nested},
+    libpq::Libpq,
     problem::{ConfigErrors, Origin, Problem},
     schema::{Amount, Schema, is_secret, not_yet, renamed, secret_named_by},
 };
@@ -63,7 +64,7 @@ impl Sources {
         self
     }
 
-    /// Takes `SWITCHBOARD_…`, `PORT`, `REDIS_URL` and OpenTelemetry's endpoint out of these
+    /// Takes `SWITCHBOARD_…`, `PORT`, `REDIS_URL`, `POSTGRES_URL`, libpq's `PG…` and OpenTelemetry's endpoint out of these
     /// variables, usually [`std::env::vars_os`].
     #[must_use]
     pub fn env(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
@@ -157,6 +158,8 @@ struct Loader {
     /// Keys with a refused value. The default stands in for each, so a rule that it breaks is not
     /// reported.
     refused: BTreeSet<String>,
+    /// What fills a URL of Postgres.
+    libpq: Libpq,
     problems: Vec<Problem>,
 }
 
@@ -168,6 +171,7 @@ impl Loader {
             file: None,
             secret_files: SecretFiles::default(),
             refused: BTreeSet::new(),
+            libpq: Libpq::default(),
             problems: Vec::new(),
         }
     }
@@ -191,7 +195,7 @@ impl Loader {
         self.layer(settings);
     }
 
-    /// `PORT`, `REDIS_URL` and OpenTelemetry's endpoint. `PORT` replaces the port of `listen` as
+    /// `PORT`, `REDIS_URL`, `POSTGRES_URL` and OpenTelemetry's endpoint. `PORT` replaces the port of `listen` as
     /// the weaker sources left it.
     fn short_names(&mut self, variables: &[(String, OsString)]) -> Vec<Setting> {
         let mut settings = Vec::new();
@@ -213,6 +217,12 @@ impl Loader {
             let value = Value::String(url.to_owned());
             settings.push(Setting::new("redis.url", value, origin));
         }
+        if let Some((url, origin)) = env::short_name(variables, "POSTGRES_URL", &mut self.problems)
+        {
+            let value = Value::String(url.to_owned());
+            settings.push(Setting::new("store.url", value, origin));
+        }
+        self.libpq = Libpq::of(variables, &mut self.problems);
         if let Some((url, origin)) = env::otlp_endpoint(variables, &mut self.problems) {
             let value = Value::String(url);
             settings.push(Setting::new("traces.endpoint", value, origin));
@@ -332,6 +342,7 @@ impl Loader {
                     .place("auth.hs256_secret", "is the secret of --dev, which everybody knows"),
             );
         }
+        self.libpq.fill(&mut config);
         let check = config.check();
         for Finding { keys, message } in check.errors {
             // A key that is not served yet cannot break a rule either.

@@ -49,7 +49,7 @@ fn rows() -> BTreeMap<String, Row> {
 /// Keys that have to be set beside another, or a rule breaks.
 const AROUND: &[(&str, &str)] = &[
     ("auth.hs256_secret", "\"a secret of at least thirty-two bytes\""),
-    ("store.url", "\"sqlite:x\""),
+    ("store.url", "\"postgres://x\""),
     ("admin_ui.enabled", "true"),
     ("admin_ui.username", "\"ops\""),
     ("admin_ui.password", "\"a long password\""),

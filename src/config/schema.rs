@@ -14,7 +14,7 @@ use super::{
 /// Keys, or whole sections, that this version does not serve yet, each with the reason. Giving one
 /// is an error that names it, so that nobody relies on a missing feature. A key that has a default
 /// may be set to it.
-pub const NOT_YET: &[(&str, &str)] = &[("outbox", NO_STORE), ("rooms.history", NO_STORE)];
+pub const NOT_YET: &[(&str, &str)] = &[("rooms.history", NO_STORE)];
 
 const NO_STORE: &str = "this version stores no messages of this kind";
 
@@ -65,6 +65,7 @@ pub(super) const SECRETS: &[(&str, Amount)] = &[
     ("admin_ui.password", Amount::One),
     ("redis.url", Amount::One),
     ("store.url", Amount::One),
+    ("outbox.listen_url", Amount::One),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -198,7 +199,7 @@ mod tests {
 
     #[test]
     fn what_is_not_served_yet_is_no_unknown_key() {
-        for key in ["outbox.enabled", "rooms.history"] {
+        for key in ["rooms.history"] {
             let refused = Schema::new().unknown(Origin::Flag("--test"), key).to_string();
             assert!(refused.starts_with(&format!("{key}: not available yet (")), "{refused}");
         }

@@ -7,6 +7,8 @@ use crate::{
     config::Config,
     edge::{ClientFiles, Tls},
 };
+#[cfg(feature = "postgres")]
+use crate::{config::is_postgres, store::postgres::Target};
 
 /// The faults of the files and keys that a configuration names, each with the setting to blame.
 /// [`Config::check`] reads the settings alone.
@@ -33,7 +35,19 @@ pub fn check_files(config: &Config) -> Vec<(&'static str, String)> {
         problems.extend(Tls::problems(cert, key));
     }
     problems.extend(redis::file_problems(config));
+    #[cfg(feature = "postgres")]
+    problems.extend(postgres(config));
     problems
+}
+
+/// The faults of the URLs of Postgres, and of the files that they name.
+#[cfg(feature = "postgres")]
+fn postgres(config: &Config) -> Vec<(&'static str, String)> {
+    let urls = [("store.url", &config.store.url), ("outbox.listen_url", &config.outbox.listen_url)];
+    let urls = urls.into_iter().filter_map(|(key, url)| Some((key, url.as_ref()?)));
+    let urls = urls.filter(|(_, url)| is_postgres(url.expose()));
+    let broken = urls.filter_map(|(key, url)| Some((key, Target::parse(url.expose()).err()?)));
+    broken.map(|(key, error)| (key, error.to_string())).collect()
 }
 
 /// The faults of the keys for tokens. They are tried one by one, for each may have one of its own.

@@ -203,9 +203,15 @@ impl Switchboard {
         if let Some(stores) = &inner.stores {
             stores.prepare().await.map_err(ServeError::Store)?;
         }
-        let (Some(peers), Some(relay)) = (&inner.peers, &inner.relay) else { return Ok(()) };
-        inner.joined.get_or_try_init(|| self.make_link(peers, relay)).await.copied()?;
-        inner.edge.set_starting(false);
+        if let (Some(peers), Some(relay)) = (&inner.peers, &inner.relay) {
+            inner.joined.get_or_try_init(|| self.make_link(peers, relay)).await.copied()?;
+            inner.edge.set_starting(false);
+        }
+        // What is sent before the others can hear it would be sent twice.
+        #[cfg(feature = "postgres")]
+        if let Some(outbox) = &inner.outbox {
+            outbox.start();
+        }
         Ok(())
     }
 
@@ -268,6 +274,10 @@ impl Switchboard {
 
     /// Leaves the cluster: the node is no longer counted or listed.
     pub(super) async fn leave_cluster(&self) {
+        #[cfg(feature = "postgres")]
+        if let Some(outbox) = &self.0.outbox {
+            outbox.end().await;
+        }
         if let Some(peers) = &self.0.peers {
             peers.broker().stop().await;
         }

@@ -2,6 +2,8 @@
 //! numbers that other parts keep anyway.
 
 mod families;
+#[cfg(feature = "postgres")]
+mod outbox;
 mod process;
 mod snapshot;
 

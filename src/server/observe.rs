@@ -48,6 +48,8 @@ impl Switchboard {
             cluster,
             process,
             inbox: inner.inbox.clone(),
+            #[cfg(feature = "postgres")]
+            outbox: inner.outbox.clone(),
             recovery: inner.context.recovery().map(|_| inner.adapters.recovery_counts()),
         };
         snapshot.text()

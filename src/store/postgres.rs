@@ -26,6 +26,7 @@ use tokio_postgres::{
 use super::StoreError;
 use crate::secret::SecretUrl;
 
+pub(crate) use error::store_error;
 pub(crate) use inbox::PostgresInbox;
 pub(crate) use migrations::MigrateError;
 pub(crate) use target::{Target, TargetError};
@@ -154,7 +155,8 @@ impl Postgres {
     }
 }
 
-fn only(rows: Vec<Row>) -> Result<Row, StoreError> {
+/// The row of an answer that always has one.
+pub(crate) fn only(rows: Vec<Row>) -> Result<Row, StoreError> {
     let only = rows.into_iter().next();
     only.ok_or_else(|| StoreError::Refused("no row where there is always one".into()))
 }
@@ -165,7 +167,7 @@ fn signed(number: u64) -> i64 {
 }
 
 /// A number that is never negative.
-fn number(row: &Row, column: &str) -> Result<u64, StoreError> {
+pub(crate) fn number(row: &Row, column: &str) -> Result<u64, StoreError> {
     let number: i64 = get(row, column)?;
     Ok(u64::try_from(number).unwrap_or_default())
 }
@@ -178,7 +180,7 @@ pub(crate) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
     row.try_get(column).map_err(|_| StoreError::Refused(format!("what is `{column}`?")))
 }
 
-fn millis(time: Duration) -> i64 {
+pub(crate) fn millis(time: Duration) -> i64 {
     // A thousand years are for ever, and more is no date.
     const LONGEST: i64 = 1000 * 366 * 24 * 3_600_000;
     i64::try_from(time.as_millis()).unwrap_or(LONGEST).min(LONGEST)

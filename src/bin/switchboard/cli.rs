@@ -12,6 +12,7 @@ use std::{ffi::OsString, fmt::Write as _, process::ExitCode};
 
 use clap::Parser as _;
 use switchboard::{
+    Config,
     config::{ConfigErrors, Loaded, Problem, Sources, load},
     server::check_files,
 };
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Emit one event.
     Emit(Box<emit::Emit>),
+    /// Bring the store's tables up to date.
+    Migrate(Box<Config>),
     /// Say what a token is worth.
     Check(Box<token::Check>),
     /// Nothing more: the answer can be written.
@@ -120,6 +123,10 @@ pub(crate) fn parse(
         Some(Action::Token(args)) => token::run(&args, env),
         Some(Action::Config(args)) if args.init => Ok(Answer::data(SAMPLE)),
         Some(Action::Config(args)) => show(args.config, env),
+        Some(Action::Migrate(args)) => match to_migrate(args, env) {
+            Ok(config) => return Command::Migrate(Box::new(config)),
+            Err(refusal) => Err(refusal),
+        },
         Some(Action::New(args)) => new::run(&args),
         Some(Action::Emit(args)) => match emit::prepare(args, env) {
             Ok(emit) => return Command::Emit(Box::new(emit)),
@@ -155,6 +162,15 @@ fn show(args: ConfigArgs, env: Environment) -> Result<Answer, Answer> {
         _ = writeln!(messages, "warning: {warning}");
     }
     Ok(Answer { data: loaded.config.to_masked_toml(), messages, code: exit::FINE })
+}
+
+/// The configuration of a store.
+fn to_migrate(args: ConfigArgs, env: Environment) -> Result<Config, Answer> {
+    let config = load_with_keys(&args.sources(env))?.config;
+    match config.store.url {
+        Some(_) => Ok(config),
+        None => Err(Answer::refusal("store.url: not set, so there is nothing to bring up to date")),
+    }
 }
 
 /// A valid configuration whose keys and files are usable, too.

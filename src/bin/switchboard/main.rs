@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     let ended = match cli::parse(std::env::args_os(), std::env::vars_os()) {
         cli::Command::Done(answer) => return answer.say(),
         cli::Command::Serve(args) => serve::run(*args),
+        cli::Command::Migrate(config) => serve::migrate(&config),
         cli::Command::Emit(emit) => serve::emit(*emit),
         cli::Command::Check(check) => match serve::check(&check) {
             Ok(answer) => return answer.say(),

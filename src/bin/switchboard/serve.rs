@@ -8,7 +8,7 @@ use switchboard::{
     builtin,
     config::{self, AuthMode, Loaded, LogLevel, Running},
     interceptor::{Logging, Propagate},
-    server::{Builder, ServeError},
+    server::{Builder, ServeError, migrate as migrate_store},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -61,6 +61,14 @@ pub(crate) fn emit(emit: Emit) -> Result<(), Failure> {
     }
     logs::start(&log);
     Ok(runtime()?.block_on(cli::emit::send(emit))?)
+}
+
+/// Brings the store's tables up to date.
+pub(crate) fn migrate(config: &Config) -> Result<(), Failure> {
+    logs::start(&config.log);
+    runtime()?.block_on(migrate_store(config))?;
+    tracing::info!("the store's tables are up to date");
+    Ok(())
 }
 
 /// Says what a token is worth. The keys may have to be fetched.

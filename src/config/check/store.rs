@@ -26,6 +26,25 @@ impl Config {
             !is_sqlite || self.redis.url.is_none(),
             "a file of SQLite is for one node, and redis.url makes a cluster; several nodes share a Postgres",
         );
+        let outbox = &self.outbox;
+        check.rule(
+            &["outbox.enabled", "store.url"],
+            !outbox.enabled || is_postgres,
+            "needs a store.url of Postgres",
+        );
+        check.rule(
+            &["outbox.partitions"],
+            (1..=256).contains(&outbox.partitions),
+            "must be 1 to 256",
+        );
+        check.rule(&["outbox.poll"], !outbox.poll.is_zero(), "must be more than 0");
+        check.rule(&["outbox.key_ttl"], !outbox.key_ttl.is_zero(), "must be more than 0");
+        let listens = outbox.listen_url.as_ref().map(SecretUrl::expose);
+        check.rule(
+            &["outbox.listen_url"],
+            listens.is_none_or(self::is_postgres),
+            "must be a postgres:// URL",
+        );
         let inbox = &self.inbox;
         check.rule(
             &["inbox.enabled", "store.url"],

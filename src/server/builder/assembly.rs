@@ -18,14 +18,17 @@ use super::{
         join::{ClusterParts, NewClusterParts, relay},
         roaming::{handover, roam},
         settings::{edge_options, engine, secrets},
+        store::stores,
     },
     Builder,
 };
 #[cfg(feature = "admin-ui")]
 use crate::admin_ui::{self, AdminUi};
+#[cfg(feature = "postgres")]
+use crate::outbox::{Outbox, Ways};
 use crate::{
     cluster::peers::Peers,
-    config::{self, Config},
+    config::Config,
     edge::Edge,
     gateway::{
         Gateway,
@@ -43,7 +46,7 @@ use crate::{
         node::Context,
         socket::Expiry,
     },
-    store::{Stores, inbox::InboxRules},
+    store::Stores,
     telemetry::traces::Tracer,
     users::{Itself, PresenceSink},
 };
@@ -161,6 +164,13 @@ impl Builder {
         let inbox = stores.as_ref().filter(|_| config.inbox.enabled).map(|stores| {
             Inbox::start(config.inbox.clone(), stores.inbox.clone(), &context, edge.hop())
         });
+        #[cfg(feature = "postgres")]
+        let outbox = outbox(&config, stores.as_ref(), || Ways {
+            context: context.clone(),
+            adapters: adapters.clone(),
+            peers: peers.clone(),
+            inbox: inbox.clone(),
+        })?;
         let around = Surroundings {
             inbox: inbox.clone(),
             handover: handover.clone(),
@@ -205,6 +215,8 @@ impl Builder {
             handover,
             inbox,
             stores,
+            #[cfg(feature = "postgres")]
+            outbox,
             meeting,
             health,
             routes,
@@ -219,12 +231,19 @@ impl Builder {
     }
 }
 
-/// The database, if there is one.
-fn stores(config: &Config) -> Result<Option<Stores>, BuildError> {
-    let Some(url) = &config.store.url else { return Ok(None) };
-    let config::Inbox { ttl, max_messages, max_bytes, .. } = config.inbox;
-    let rules = InboxRules { ttl, max_messages, max_bytes };
-    Stores::open(url, config.store.migrate, rules).map(Some).map_err(BuildError::Store)
+/// The outbox, if it is enabled: its rules have seen to it that there is a Postgres.
+#[cfg(feature = "postgres")]
+fn outbox(
+    config: &Config,
+    stores: Option<&Stores>,
+    ways: impl FnOnce() -> Ways,
+) -> Result<Option<Arc<Outbox>>, BuildError> {
+    let url = config.store.url.as_ref().filter(|_| config.outbox.enabled);
+    let database = stores.and_then(|stores| stores.postgres.clone());
+    let (Some(url), Some(database)) = (url, database) else { return Ok(None) };
+    let outbox = Outbox::new(config.outbox.clone(), url, database, ways());
+    let refused = |error| BuildError::Store(Box::new(error));
+    outbox.map(Arc::new).map(Some).map_err(refused)
 }
 
 /// Whether every handler finds what it asks for.

@@ -45,6 +45,8 @@ pub(crate) struct Snapshot {
     pub(crate) recovery: Option<RecoveryCounts>,
     /// `None`: nothing is kept for users.
     pub(crate) inbox: Option<Inbox>,
+    #[cfg(feature = "postgres")]
+    pub(crate) outbox: Option<Arc<crate::outbox::Outbox>>,
 }
 
 /// Further numbers of a node in a cluster.
@@ -322,6 +324,10 @@ impl Collector for Snapshot {
         }
         if let Some(inbox) = &self.inbox {
             Self::inbox(inbox.meters(), &mut families)?;
+        }
+        #[cfg(feature = "postgres")]
+        if let Some(outbox) = &self.outbox {
+            super::outbox::write(outbox.meters(), &mut families)?;
         }
         if let Some(cluster) = &self.cluster {
             cluster.write(&mut families)?;

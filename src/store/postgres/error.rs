@@ -18,7 +18,7 @@ pub(super) fn is_of_a_standby(error: &Error) -> bool {
     error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
 }
 
-pub(super) fn store_error(error: &Error) -> StoreError {
+pub(crate) fn store_error(error: &Error) -> StoreError {
     let why = in_words(error);
     // Whatever comes without a code is about the connection.
     match error.code().is_none_or(passes_by_itself) {

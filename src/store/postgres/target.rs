@@ -2,20 +2,24 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use tokio::time::timeout;
 use tokio_postgres::{
-    Config,
+    Client, Config, Connection, Socket,
     config::{Host, SslMode, TargetSessionAttrs},
+    tls::MakeTlsConnect,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{PATIENCE, tls};
-use crate::pem::TlsError;
+use super::{PATIENCE, error, tls};
+use crate::{pem::TlsError, store::StoreError};
 
 /// Where Postgres is, and how it is reached.
 pub(crate) struct Target {
     config: Config,
     tls: MakeRustlsConnect,
 }
+
+type Tls = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
 /// Why a URL cannot be used. It is not quoted: it may hold a password.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +121,14 @@ impl Target {
 
     pub(super) fn tls(&self) -> &MakeRustlsConnect {
         &self.tls
+    }
+
+    /// A connection outside of any pool, which the caller drives.
+    pub(crate) async fn connect(&self) -> Result<(Client, Connection<Socket, Tls>), StoreError> {
+        match timeout(PATIENCE, self.config.connect(self.tls.clone())).await {
+            Ok(connected) => connected.map_err(|error| error::store_error(&error)),
+            Err(_) => Err(StoreError::Unavailable("no connection in time".into())),
+        }
     }
 
     /// Its hosts, for people.

@@ -93,3 +93,58 @@ impl ServerCertVerifier for Anybody {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use test_kit::postgres::PostgresServer;
+
+    use crate::store::postgres::Target;
+
+    /// A server with the certificate of the tests, for `localhost`.
+    fn server(folder: &Path) -> PostgresServer {
+        let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys");
+        fs::create_dir_all(folder).expect("a folder");
+        for (from, to) in [("rsa.certificate.pem", "cert.pem"), ("rsa.private.pem", "key.pem")] {
+            fs::copy(keys.join(from), folder.join(to)).expect("a copy");
+        }
+        let server = PostgresServer::with(&[&format!("tls={}", folder.display())]);
+        let only = "ALTER SYSTEM SET ssl_min_protocol_version = 'TLSv1.2'";
+        server.psql(&server.url(), only).expect("it is set");
+        server
+    }
+
+    #[tokio::test]
+    async fn the_certificate_is_asked_for_as_much_as_the_url_says() {
+        let folder =
+            std::env::temp_dir().join(format!("switchboard-pg-tls-{}", std::process::id()));
+        let server = server(&folder);
+        let root = folder.join("cert.pem");
+        let ask = async |host: &str, parameters: &str| {
+            let port = server.port;
+            let url = format!("postgres://postgres@{host}:{port}/postgres?{parameters}");
+            let (client, connection) = Target::parse(&url).expect("a URL").connect().await?;
+            tokio::spawn(connection);
+            let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+            let row = client.query_typed_one(sql, &[]).await;
+            row.map(|row| row.get::<_, bool>(0)).map_err(|error| super::super::store_error(&error))
+        };
+        let full = format!("sslmode=verify-full&sslrootcert={}", root.display());
+        for (host, parameters, is_encrypted) in [
+            ("127.0.0.1", "sslmode=disable", false),
+            ("127.0.0.1", "", true),
+            ("127.0.0.1", "sslmode=require", true),
+            ("localhost", &full, true),
+        ] {
+            assert_eq!(ask(host, parameters).await, Ok(is_encrypted), "{host} {parameters}");
+        }
+        let other_name = ask("127.0.0.2", &full).await;
+        let unknown = ask("localhost", "sslmode=verify-full").await;
+        for refused in [other_name, unknown] {
+            let said = refused.expect_err("it is not trusted").to_string();
+            assert!(said.starts_with("the store cannot be reached"), "{said}");
+        }
+        fs::remove_dir_all(&folder).expect("it was made here");
+    }
+}

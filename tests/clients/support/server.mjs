@@ -258,7 +258,7 @@ async function listening(port) {
 
 // What the developer has set for a server of their own must not leak into the tests.
 export function cleanEnvironment() {
-  const foreign = (name) => /^(SWITCHBOARD|OTEL)_/.test(name) || ["PORT", "REDIS_URL", "RUST_LOG"].includes(name);
+  const foreign = (name) => /^(SWITCHBOARD|OTEL)_/.test(name) || ["PORT", "REDIS_URL", "POSTGRES_URL", "RUST_LOG"].includes(name) || /^PG[A-Z]+$/.test(name);
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !foreign(name)));
 }
 

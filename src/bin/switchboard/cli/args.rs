@@ -30,6 +30,8 @@ pub(super) enum Action {
     Token(TokenArgs),
     /// Write the effective configuration as TOML, secrets masked, or a file to begin with
     Config(ShowArgs),
+    /// Bring the tables of the store up to date
+    Migrate(ConfigArgs),
     /// Emit an event through Redis, to any cluster of Switchboard or Node.js nodes
     Emit(EmitArgs),
     /// Write a project that uses the library
