@@ -15,6 +15,7 @@ mod body;
 mod bound;
 mod emit;
 mod guard;
+mod history;
 mod inbox;
 mod listener;
 mod nodes;
@@ -93,6 +94,7 @@ fn api() -> Router<Switchboard> {
         .route(&format!("{users}/inbox"), post(inbox::keep).get(inbox::list).delete(inbox::clear))
         .route(&format!("{users}/inbox/{{message}}"), delete(inbox::delete))
         .route("/rooms/{room}", get(rooms::show))
+        .route("/rooms/{room}/history", get(history::show))
         .route("/rooms/{room}/disconnect", post(rooms::disconnect))
         .route("/nodes", get(nodes::list))
         .route("/openapi.json", get(openapi::document))

@@ -78,7 +78,8 @@ pub use reload::Running;
 pub use schema::{NOT_YET, RELOADED};
 pub use sections::{
     Admin, AdminUi, AdminUiMode, Auth, AuthMode, Cookie, Drain, Edge, Engine, Inbox, Legacy,
-    Limits, Log, LogFormat, LogLevel, OnMissed, Outbox, OverLimit, Recovery, Redis, Rooms,
+    Limits, Log, LogFormat, LogLevel, OnMissed, Outbox, OverLimit, Recovery, Redis, RoomHistory,
+    Rooms,
     SameSite, Store, Subscribe, Tls, Traces, Transport, Users, WireProtocol,
 };
 pub use units::parse_duration;

@@ -52,6 +52,7 @@ mod future;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod gateway;
+mod history;
 pub mod id;
 pub mod inbox;
 mod javascript;

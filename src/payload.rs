@@ -177,6 +177,14 @@ impl Payload {
         Ok(self)
     }
 
+    /// An event that was kept. Its arguments are an array in MessagePack.
+    ///
+    /// # Errors
+    /// As [`with_event`](Self::with_event).
+    pub(crate) fn kept(name: &str, args: &Bytes) -> Result<Self, PayloadError> {
+        Self { value: Value::Bytes(args.clone()), named: false }.with_event(name)
+    }
+
     /// The arguments as they are encoded: an array, with the event's name first if it has one.
     pub(crate) fn value(&self) -> &Value {
         &self.value

@@ -7,6 +7,7 @@ mod error;
 mod extract;
 mod files;
 mod health;
+mod history;
 mod join;
 mod listen;
 mod local_cluster;
@@ -66,6 +67,7 @@ use crate::{
     config::{Config, Secrets},
     edge::{Edge, Tls},
     fault::Fault,
+    history::History,
     id::{NodeId, UserId},
     inbox::Inbox,
     sockets::{
@@ -120,6 +122,8 @@ struct Inner {
     edge: Arc<Edge<Adapter>>,
     /// `None`: sessions do not move to other nodes.
     handover: Option<Arc<Handover>>,
+    /// `None`: no room has one.
+    history: Option<Arc<History>>,
     inbox: Option<Inbox>,
     stores: Option<Stores>,
     #[cfg(feature = "postgres")]
@@ -383,6 +387,12 @@ impl Switchboard {
     /// The keys of the admin API, as of now.
     pub(crate) fn api_keys(&self) -> Arc<Secrets> {
         self.0.api_keys.load_full()
+    }
+
+    /// The history of rooms, if any has one.
+    #[cfg(feature = "admin")]
+    pub(crate) fn history(&self) -> Option<&Arc<History>> {
+        self.0.history.as_ref()
     }
 
     /// The answers to requests that carry a key.

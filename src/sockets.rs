@@ -1,6 +1,7 @@
 //! The sockets of this node, and everything that is sent to sockets, here and on other nodes.
 
 pub mod adapter;
+pub(crate) mod archive;
 pub(crate) mod asking;
 pub mod audience;
 pub(crate) mod door;

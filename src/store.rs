@@ -1,12 +1,13 @@
 //! The store: what is kept longer than any connection, and longer than a node lives.
 //!
 //! Each kind of thing has a seam of its own, a small trait with one suite of tests: `inbox` for
-//! messages to users. A database implements them: `sqlite` in a file of one node, `postgres` for
+//! messages to users, `history` for the last events of rooms. A database implements them: `sqlite` in a file of one node, `postgres` for
 //! several nodes. [`Stores`] has those of the configured database.
 //!
 //! A store keeps its own time. Whatever it is asked while it cannot be reached fails with
 //! [`StoreError`], at the latest after some seconds; it tries to get back by itself.
 
+pub(crate) mod history;
 pub(crate) mod inbox;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
@@ -15,6 +16,7 @@ pub(crate) mod sqlite;
 
 use std::sync::Arc;
 
+pub(crate) use history::HistoryStore;
 use inbox::InboxRules;
 pub(crate) use inbox::InboxStore;
 
@@ -28,6 +30,7 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Stores {
     pub(crate) inbox: Arc<dyn InboxStore>,
+    pub(crate) history: Arc<dyn HistoryStore>,
     #[cfg(feature = "postgres")]
     pub(crate) postgres: Option<postgres::Postgres>,
 }
@@ -45,9 +48,11 @@ impl Stores {
         #[cfg(feature = "sqlite")]
         if let Some(file) = url.expose().strip_prefix("sqlite:") {
             let database = sqlite::Sqlite::open(file, migrate)?;
+            let history = Arc::new(sqlite::SqliteHistory::new(database.clone()));
             let inbox = Arc::new(sqlite::SqliteInbox::new(database, rules));
             return Ok(Self {
                 inbox,
+                history,
                 #[cfg(feature = "postgres")]
                 postgres: None,
             });
@@ -55,8 +60,9 @@ impl Stores {
         #[cfg(feature = "postgres")]
         if is_postgres(url.expose()) {
             let database = postgres::Postgres::new(url, migrate)?;
+            let history = Arc::new(postgres::PostgresHistory::new(database.clone()));
             let inbox = Arc::new(postgres::PostgresInbox::new(database.clone(), rules));
-            return Ok(Self { inbox, postgres: Some(database) });
+            return Ok(Self { inbox, history, postgres: Some(database) });
         }
         let _ = (url, migrate, rules);
         Err("this build does not have this kind of store".into())

@@ -7,7 +7,11 @@ use std::collections::BTreeSet;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use support::{Server, admin::Admin, within};
-use switchboard::{Config, Gateway, Switchboard, config::Secrets, server::ServeError};
+use switchboard::{
+    Config, Gateway, Switchboard,
+    config::{RoomHistory, SecretUrl, Secrets},
+    server::ServeError,
+};
 
 async fn start(config: Config) -> (Server, Admin) {
     let builder = Switchboard::builder().config(config).gateway(Gateway::new("/"));
@@ -140,7 +144,11 @@ async fn raw(admin: &Admin, request: &str) -> u16 {
 
 #[tokio::test]
 async fn the_description_names_what_there_is() {
-    let (_server, admin) = start(Config::default()).await;
+    let (_server, admin) = start(Config::with(|config| {
+        config.store.url = Some(SecretUrl::new("sqlite::memory:"));
+        config.rooms.history = vec![RoomHistory::of("room".parse().unwrap())];
+    }))
+    .await;
     let document = admin.get("/openapi.json").await.with(200);
     assert!(document["openapi"].as_str().unwrap().starts_with("3."), "{document}");
     let mut described = BTreeSet::new();
@@ -157,6 +165,7 @@ async fn the_description_names_what_there_is() {
     let expected = [
         "GET /api/v1/nodes",
         "GET /api/v1/rooms/{room}",
+        "GET /api/v1/rooms/{room}/history",
         "GET /api/v1/users",
         "GET /api/v1/users/{id}",
         "POST /api/v1/batch",

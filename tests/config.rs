@@ -281,18 +281,28 @@ fn a_refused_secret_is_not_quoted() {
 }
 
 #[test]
-fn what_is_not_served_yet_is_refused_by_name_from_any_source() {
-    let variable = problem(&from_env([("SWITCHBOARD_ROOMS__HISTORY", "a")]));
-    assert!(variable.starts_with("rooms.history: not available yet ("), "{variable}");
-    assert!(variable.ends_with(" (SWITCHBOARD_ROOMS__HISTORY)"), "{variable}");
-}
-
-#[test]
-fn a_key_whose_feature_is_not_there_is_not_called_unknown() {
-    let path = file("later.toml", "[[rooms.history]]\nrooms = 'a'\n");
-    let all = problems(&Sources::new().file(path));
-    assert!(all[0].starts_with("rooms.history: not available yet ("), "{all:#?}");
-    assert_eq!(all.len(), 1, "{all:#?}");
+fn a_rule_for_history_names_its_key_and_line() {
+    let with = |name: &str, rest: &str| {
+        let text = format!("store.url = 'sqlite:x'\n[[rooms.history]]\nrooms = 'a'\n{rest}");
+        Sources::new().file(file(name, &text))
+    };
+    let read = config(&with(
+        "history.toml",
+        "[[rooms.history]]\nrooms = 'b:*'\nttl = '2h'\non_join = 3\n",
+    ));
+    let [first, second] = read.rooms.history.as_slice() else { panic!("two") };
+    assert_eq!((first.count, first.ttl.as_secs(), first.on_join), (100, 86_400, 0));
+    assert!(second.rooms.matches("b:1") && second.on_join == 3 && second.ttl.as_secs() == 7200);
+    for (name, rest, key) in [
+        ("count.toml", "count = 'x'\n", "rooms.history[0].count"),
+        ("colour.toml", "colour = 1\n", "rooms.history[0].colour"),
+        ("none.toml", "[[rooms.history]]\ncount = 1\n", "rooms.history[1]"),
+        ("join.toml", "on_join = 101\n", "rooms.history"),
+    ] {
+        let all = problems(&with(name, rest));
+        assert!(all.len() == 1 && all[0].starts_with(key), "{all:#?}");
+        assert!(all[0].contains(name), "{all:#?}");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use support::{
 };
 use switchboard::{
     Config, Fault, Gateway, Handshake, Reply, Switchboard,
-    config::{AdminUi, AdminUiMode, SecretUrl},
+    config::{AdminUi, AdminUiMode, RoomHistory, SecretUrl},
     server::Builder,
 };
 use test_kit::postgres::PostgresServer;
@@ -528,6 +528,7 @@ async fn all_metrics() -> Metrics {
         config.store.url = Some(store);
         config.inbox.enabled = true;
         config.outbox.enabled = true;
+        config.rooms.history = vec![RoomHistory::of("public:*".parse().unwrap())];
     })
     .admin_ui(admin_ui);
     let (server, admin) = start(builder).await;

@@ -6,7 +6,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{batch, emit, inbox, nodes, rooms, users};
+use super::{batch, emit, history, inbox, nodes, rooms, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,7 @@ use super::{batch, emit, inbox, nodes, rooms, users};
         inbox::list,
         inbox::delete,
         inbox::clear,
+        history::show,
         rooms::show,
         rooms::disconnect,
         nodes::list,

@@ -20,7 +20,8 @@ impl Libpq {
 
     /// Fills `store.url`. Where a store is needed and none is named, `PGHOST` alone names one.
     pub(super) fn fill(&self, config: &mut Config) {
-        let needs_one = config.inbox.enabled || config.outbox.enabled;
+        let needs_one =
+            config.inbox.enabled || config.outbox.enabled || !config.rooms.history.is_empty();
         let url = match &config.store.url {
             Some(url) => url.expose(),
             None if needs_one && self.0.contains_key("PGHOST") => "postgres://",

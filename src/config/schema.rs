@@ -14,9 +14,7 @@ use super::{
 /// Keys, or whole sections, that this version does not serve yet, each with the reason. Giving one
 /// is an error that names it, so that nobody relies on a missing feature. A key that has a default
 /// may be set to it.
-pub const NOT_YET: &[(&str, &str)] = &[("rooms.history", NO_STORE)];
-
-const NO_STORE: &str = "this version stores no messages of this kind";
+pub const NOT_YET: &[(&str, &str)] = &[];
 
 /// The keys that a running server takes from a reloaded configuration. All others need a restart.
 pub const RELOADED: &[&str] = &[
@@ -195,15 +193,5 @@ mod tests {
                 nearest(key)
             );
         }
-    }
-
-    #[test]
-    fn what_is_not_served_yet_is_no_unknown_key() {
-        for key in ["rooms.history"] {
-            let refused = Schema::new().unknown(Origin::Flag("--test"), key).to_string();
-            assert!(refused.starts_with(&format!("{key}: not available yet (")), "{refused}");
-        }
-        assert!(not_yet("edge.secrets").is_none());
-        assert!(not_yet("storage").is_none());
     }
 }

@@ -24,7 +24,7 @@ pub use cookie::{Cookie, SameSite};
 pub use engine::Legacy;
 pub use outbox::Outbox;
 pub use redis::{OnMissed, Redis, Subscribe, WireProtocol};
-pub use store::{Inbox, Store};
+pub use store::{Inbox, RoomHistory, Store};
 pub use traces::Traces;
 
 const fn secs(n: u64) -> Duration {
@@ -335,11 +335,13 @@ pub struct Rooms {
     /// Rooms that any client may join: names, or a prefix followed by `*`. A token may add more.
     /// Default `public:*`.
     pub may_join: Vec<RoomPattern>,
+    /// Rooms whose last events are kept. Default: none. They need a store.
+    pub history: Vec<RoomHistory>,
 }
 
 impl Default for Rooms {
     fn default() -> Self {
-        Self { may_join: vec![RoomPattern::starting_with("public:")] }
+        Self { may_join: vec![RoomPattern::starting_with("public:")], history: Vec::new() }
     }
 }
 

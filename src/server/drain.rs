@@ -105,6 +105,9 @@ impl Switchboard {
         if let Some(inbox) = &self.0.inbox {
             inbox.leave().await;
         }
+        if let Some(history) = &self.0.history {
+            history.written().await;
+        }
         self.leave_cluster().await;
         // Ends tasks that run until the end, such as the listener to presence.
         self.0.context.stop.cancel();

@@ -47,6 +47,7 @@ impl Switchboard {
             transports: self.transports(),
             cluster,
             process,
+            history: inner.history.as_ref().map(|history| history.counts()),
             inbox: inner.inbox.clone(),
             #[cfg(feature = "postgres")]
             outbox: inner.outbox.clone(),

@@ -10,6 +10,8 @@ mod concerned;
 mod core;
 mod delivery;
 mod here;
+mod hold;
+mod holding;
 mod ids;
 mod interest;
 mod members;
@@ -149,7 +151,10 @@ impl Adapter {
         self.show_sent(&value, &options);
         let delivered = match &self.recovering {
             Some(recovering) => self.deliver_logged(recovering, value, options, id),
-            None => self.deliver(Packet::event(self.local.path().clone(), value), options),
+            None => {
+                let packet = Packet::event(self.local.path().clone(), value);
+                self.deliver_at(packet, options, None, id)
+            }
         };
         self.count_sent(delivered);
         delivered
@@ -220,7 +225,7 @@ impl Adapter {
     ) -> Result<(), PayloadError> {
         let value = payload.into_wire(self.context.parser())?;
         let packet = Packet::ack(self.local.path().clone(), value, ack_id);
-        self.deliver_to_one(packet, sid, false, None);
+        self.send_to_one(packet, sid, false, None);
         Ok(())
     }
 

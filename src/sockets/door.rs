@@ -3,7 +3,7 @@
 //! [`submit`] takes an event and its audience. It encodes, traces and counts the event, and the
 //! audience becomes rooms, here and nowhere else. [`deliver`] publishes the event for other nodes
 //! and queues it for the sockets of this one. A step that needs every event before anybody has it
-//! (a log, an order, a limit) belongs between the two.
+//! (a log, an order, a limit) belongs between the two: the [archive](super::archive) has it there.
 //!
 //! Events of other nodes come in through the [relay](super::relay), which only delivers. A
 //! program's use of the engine's own socket ([`Socket::raw`](crate::Socket::raw)) goes past the
@@ -12,20 +12,23 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::Stream;
+use smallvec::SmallVec;
 use socketioxide_core::{
     Sid, Value,
     adapter::{BroadcastFlags, BroadcastOptions, Room},
 };
 
-use super::{adapter::Adapter, audience::Audience, node::Context, target::Target};
+use super::{adapter::Adapter, archive::ToKeep, audience::Audience, node::Context, target::Target};
 use crate::{
     cluster::{
         message::{Flags, Selection},
         peers::Peers,
     },
     id::SocketId,
+    msgpack,
     names::rooms::AUTHENTICATED,
     payload::{Payload, PayloadError},
+    recovery::EventId,
     telemetry::{traceparent::TraceParent, traces::Span},
 };
 
@@ -50,6 +53,8 @@ pub(crate) struct Submitted {
     /// Its name and arguments, in the form for clients.
     value: Value,
     to: BroadcastOptions,
+    /// What is kept of it.
+    to_keep: Option<ToKeep>,
     /// Ends when the event has been delivered.
     span: Span,
 }
@@ -85,7 +90,7 @@ pub(crate) fn submit(
     if !start.is_hidden() {
         context.meters().emitted(audience.kind());
     }
-    Ok(Some(Submitted { value, to: lower(start, audience, sender), span }))
+    Ok(Some(Submitted { value, to: lower(start, audience, sender), to_keep: None, span }))
 }
 
 /// The second step. Other nodes come first, so that an event is on its way to all before any client
@@ -94,21 +99,28 @@ pub(crate) fn submit(
 /// If the log of the namespace is in Redis, sockets of this node get the event when it comes back
 /// from there, in its place among those of others.
 pub(crate) fn deliver(start: Start<'_>, submitted: Submitted) {
-    let Submitted { value, to, span } = submitted;
+    let Submitted { value, to, to_keep, span } = submitted;
+    let archive = start.context().archive();
+    let kept = archive.zip(to_keep.as_ref());
+    let _in_order = kept.map(|(archive, event)| archive.in_order(&event.rooms));
+    let number = start.number(to_keep.is_some());
+    let mut id = start.peers().zip(number).map(|(peers, number)| peers.event_id(number));
+    if let (Some(archive), Some(event)) = (archive, to_keep) {
+        let id = *id.get_or_insert_with(|| archive.name());
+        archive.keep(ToKeep { id, ..event });
+    }
     if let Start::Here(adapter) = start
         && adapter.comes_back(&to)
     {
-        return adapter.submit(&value, to, span.traceparent());
+        return adapter.submit(&value, to, span.traceparent(), number);
     }
     // Held to the end: between the two ways out the event must not be overlooked.
     let _under_way = start.here().and_then(|adapter| adapter.under_way());
-    let number = start.number();
     if let (Some(peers), Some(others)) = (start.peers(), others(start, &to)) {
         let flags = Flags { number, ..Flags::of(&to, span.traceparent()) };
         peers.broadcast(start.namespace(), &value, &others, flags);
     }
     if let Start::Here(adapter) = start {
-        let id = start.peers().zip(number).map(|(peers, number)| peers.event_id(number));
         adapter.deliver_here(value, to, id);
     }
 }
@@ -147,8 +159,9 @@ pub(crate) fn send(
     {
         return send(Start::Here(&successor), payload, audience, sender);
     }
+    let to_keep = start.context().archive().and_then(|_| start.to_keep(&payload, audience, sender));
     if let Some(submitted) = submit(start, payload, audience, sender)? {
-        deliver(start, submitted);
+        deliver(start, Submitted { to_keep, ..submitted });
     }
     Ok(())
 }
@@ -240,9 +253,40 @@ impl<'a> Start<'a> {
     }
 
     /// A number for an event. By it the event is known again if it comes to a client on two ways.
-    fn number(self) -> Option<u64> {
-        let can_move = self.context().recovery().is_some_and(|it| it.can_move());
-        self.peers().filter(|_| can_move).map(|peers| peers.next_number())
+    fn number(self, is_kept: bool) -> Option<u64> {
+        let can_move = || self.context().recovery().is_some_and(|it| it.can_move());
+        self.peers().filter(|_| is_kept || can_move()).map(|peers| peers.next_number())
+    }
+
+    /// What is kept of an event to rooms.
+    fn to_keep(
+        self,
+        payload: &Payload,
+        audience: &Audience,
+        sender: Option<Sender>,
+    ) -> Option<ToKeep> {
+        if audience.is_local() || audience.is_volatile() || self.is_hidden() {
+            return None;
+        }
+        let (context, targets) = (self.context(), audience.targets()?);
+        let archive = context.archive()?;
+        let kept = |target: &Target| match target {
+            Target::Room(room) if archive.keeps(room) && !context.is_reserved(room) => {
+                Some(room.clone())
+            }
+            _ => None,
+        };
+        let rooms: SmallVec<[Room; 1]> = targets.iter().filter_map(kept).collect();
+        if rooms.is_empty() {
+            return None;
+        }
+        // No event for clients fails here.
+        let (event, arguments) = (payload.event_name()?.into_owned(), payload.tree().ok()?);
+        let mut args = Vec::with_capacity(payload.size());
+        msgpack::write_array(&mut args, &arguments);
+        let from = sender.and_then(|sender| self.here()?.user_of(sender.sid));
+        let namespace = self.namespace().to_owned();
+        Some(ToKeep { namespace, rooms, id: EventId::default(), event, args: args.into(), from })
     }
 
     fn is_hidden(self) -> bool {

@@ -19,7 +19,7 @@ use crate::{
     names::rooms::is_reserved,
     payload::Parser,
     recovery::Pid,
-    sockets::{questions::Questions, roaming::Roaming, watch::Watch},
+    sockets::{archive::Archive, questions::Questions, roaming::Roaming, watch::Watch},
     state::States,
     telemetry::{meters::Meters, traces::Tracer},
 };
@@ -37,6 +37,7 @@ pub(crate) struct Context {
     meters: Meters,
     tracer: Tracer,
     watch: OnceLock<Watch>,
+    archive: OnceLock<Arc<dyn Archive>>,
     draining: AtomicBool,
     recovery: Option<Arc<Recovery>>,
     states: States,
@@ -68,6 +69,7 @@ impl Context {
             meters: Meters::default(),
             tracer: Tracer::default(),
             watch: OnceLock::new(),
+            archive: OnceLock::new(),
             draining: AtomicBool::new(false),
             recovery: config.recovery.enabled.then(|| Arc::new(Recovery::new(&config.recovery))),
             states: States::default(),
@@ -188,6 +190,16 @@ impl Context {
     /// The means to watch the sockets of this node, whether or not it is used.
     pub(crate) fn watch(&self) -> Option<&Watch> {
         self.watch.get()
+    }
+
+    /// Events to rooms are kept from now on. Called once, when the server is built.
+    pub(crate) fn set_archive(&self, archive: Arc<dyn Archive>) {
+        let _ = self.archive.set(archive);
+    }
+
+    /// Where events to rooms are kept, if any are.
+    pub(crate) fn archive(&self) -> Option<&Arc<dyn Archive>> {
+        self.archive.get()
     }
 
     /// The bounds of recovery. `None`: sockets do not recover.

@@ -6,6 +6,7 @@
 //! ends in time, with an error if need be. All tables are in the schema `switchboard`.
 
 mod error;
+mod history;
 mod inbox;
 mod migrations;
 mod target;
@@ -27,6 +28,7 @@ use super::StoreError;
 use crate::secret::SecretUrl;
 
 pub(crate) use error::store_error;
+pub(crate) use history::PostgresHistory;
 pub(crate) use inbox::PostgresInbox;
 pub(crate) use migrations::MigrateError;
 pub(crate) use target::{Target, TargetError};

@@ -5,9 +5,11 @@
 //! success when the transaction has been committed. The file is locked for as long as the store is
 //! open, so that a second node cannot use it.
 
+mod history;
 mod inbox;
 mod schema;
 
+pub(crate) use history::SqliteHistory;
 pub(crate) use inbox::SqliteInbox;
 
 use std::{path::PathBuf, thread, time::SystemTime};

@@ -1,7 +1,7 @@
 //! The rules of the store, and of what needs one.
 
 use super::Check;
-use crate::config::{Config, SecretUrl};
+use crate::config::{Config, RoomHistory, SecretUrl};
 
 impl Config {
     pub(super) fn check_store(&self, check: &mut Check) {
@@ -51,6 +51,25 @@ impl Config {
             !inbox.enabled || url.is_some(),
             "needs store.url",
         );
+        let rules = &self.rooms.history;
+        check.rule(
+            &["rooms.history", "store.url"],
+            rules.is_empty() || url.is_some(),
+            "needs store.url",
+        );
+        for RoomHistory { rooms, count, ttl, on_join } in rules {
+            let mut rule = |holds, what: &str| {
+                check.rule(&["rooms.history"], holds, format!("`{rooms}`: {what}"));
+            };
+            rule(
+                !rooms.is_futile(&self.users.room_prefix),
+                "the server keeps these rooms for itself",
+            );
+            rule((1..=100_000).contains(count), "count must be 1 to 100000");
+            rule(!ttl.is_zero(), "ttl must be more than 0");
+            let most = usize::try_from(*count).unwrap_or(usize::MAX).min(1000);
+            rule(*on_join <= most, "on_join must be at most count, and 1000");
+        }
         check.rule(&["inbox.ttl"], !inbox.ttl.is_zero(), "must be more than 0");
         check.rule(&["inbox.window"], (1..=1024).contains(&inbox.window), "must be 1 to 1024");
     }
@@ -63,7 +82,7 @@ pub(crate) fn is_postgres(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, SecretUrl};
+    use crate::config::{Config, RoomHistory, SecretUrl};
 
     fn broken(change: impl FnOnce(&mut Config)) -> Vec<String> {
         Config::with(change).check().errors.iter().map(ToString::to_string).collect()
@@ -95,5 +114,30 @@ mod tests {
         for window in [0, 1025] {
             assert_eq!(broken(|c| c.inbox.window = window), ["inbox.window: must be 1 to 1024"]);
         }
+    }
+
+    #[test]
+    fn history_needs_a_store_and_numbers_that_make_sense() {
+        let with = |change: fn(&mut RoomHistory)| {
+            let mut rule = RoomHistory::of("public:*".parse().unwrap());
+            change(&mut rule);
+            broken(move |config| {
+                config.store.url = Some(SecretUrl::new("sqlite:a.db"));
+                config.rooms.history = vec![rule];
+            })
+        };
+        assert_eq!(with(|_| ()), [""; 0]);
+        let none = broken(|c| c.rooms.history = vec![RoomHistory::of("a".parse().unwrap())]);
+        assert_eq!(none, ["rooms.history: needs store.url"]);
+        for (change, about) in [
+            ((|rule| rule.count = 0) as fn(&mut RoomHistory), "count must be 1 to 100000"),
+            (|rule| rule.count = 100_001, "count must be 1 to 100000"),
+            (|rule| rule.ttl = std::time::Duration::ZERO, "ttl must be more than 0"),
+            (|rule| rule.on_join = 101, "on_join must be at most count, and 1000"),
+        ] {
+            assert_eq!(with(change), [format!("rooms.history: `public:*`: {about}")]);
+        }
+        let own = with(|rule| rule.rooms = "user:*".parse().unwrap());
+        assert!(own[0].starts_with("rooms.history: `user:*`"), "{own:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! `[store]` and `[inbox]`: what is kept longer than a connection, and where.
+//! `[store]`, `[inbox]` and `[[rooms.history]]`: what is kept longer than a connection, and where.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{serde_with, units},
+    names::rooms::RoomPattern,
     secret::SecretUrl,
 };
 
@@ -79,5 +80,50 @@ impl Default for Inbox {
             window: 32,
             sequence: false,
         }
+    }
+}
+
+/// `[[rooms.history]]`: rooms whose last events are kept. Of several that fit a room, the first holds.
+///
+/// ```
+/// use switchboard::{Config, config::{RoomHistory, SecretUrl}};
+///
+/// let config = Config::with(|config| {
+///     config.store.url = Some(SecretUrl::new("sqlite:messages.db"));
+///     let mut lobby = RoomHistory::of("public:lobby".parse().unwrap());
+///     lobby.on_join = 20;
+///     config.rooms.history = vec![lobby];
+/// });
+/// assert!(config.check().errors.is_empty());
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RoomHistory {
+    /// The rooms: a name, or a prefix followed by `*`.
+    pub rooms: RoomPattern,
+    /// The events that each of them keeps. Default 100; 1 to 100,000.
+    #[serde(default = "RoomHistory::count")]
+    pub count: u64,
+    /// For how long an event is kept. Default one day; more than 0.
+    #[serde(default = "RoomHistory::ttl", with = "units::duration")]
+    pub ttl: Duration,
+    /// How many of them a socket gets when it joins. Default 0; at most `count`, and 1,000.
+    #[serde(default)]
+    pub on_join: usize,
+}
+
+impl RoomHistory {
+    /// The history of these rooms, with the defaults.
+    pub fn of(rooms: RoomPattern) -> Self {
+        Self { rooms, count: Self::count(), ttl: Self::ttl(), on_join: 0 }
+    }
+
+    fn count() -> u64 {
+        100
+    }
+
+    fn ttl() -> Duration {
+        Duration::from_secs(24 * 3600)
     }
 }

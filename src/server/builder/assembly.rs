@@ -15,6 +15,7 @@ use super::{
         Inner, Switchboard,
         error::BuildError,
         health,
+        history::history,
         join::{ClusterParts, NewClusterParts, relay},
         roaming::{handover, roam},
         settings::{edge_options, engine, secrets},
@@ -161,6 +162,7 @@ impl Builder {
         }
         let handover = handover(&config, &context, &adapters, peers.as_ref(), edge.hop());
         let stores = stores(&config)?;
+        let history = history(&config, stores.as_ref(), &context, &directory, edge.hop());
         let inbox = stores.as_ref().filter(|_| config.inbox.enabled).map(|stores| {
             Inbox::start(config.inbox.clone(), stores.inbox.clone(), &context, edge.hop())
         });
@@ -213,6 +215,7 @@ impl Builder {
             io,
             edge,
             handover,
+            history,
             inbox,
             stores,
             #[cfg(feature = "postgres")]

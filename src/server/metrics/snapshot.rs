@@ -20,6 +20,7 @@ use crate::{
     cluster::{broker::BrokerCounts, peers::Peers},
     edge::{HopCounts, TransportCounts},
     fault::Code,
+    history::QueueCounts,
     inbox::{Inbox, meters::Meters as InboxMeters},
     sockets::{adapter::RecoveryCounts, node::Context},
     telemetry::{
@@ -41,6 +42,8 @@ pub(crate) struct Snapshot {
     /// `None` for a node that stands alone.
     pub(crate) cluster: Option<Cluster>,
     pub(crate) process: Option<Process>,
+    /// `None` if no room has a history.
+    pub(crate) history: Option<QueueCounts>,
     /// `None` if sockets do not recover.
     pub(crate) recovery: Option<RecoveryCounts>,
     /// `None`: nothing is kept for users.
@@ -177,6 +180,15 @@ impl Snapshot {
         to.gauge("switchboard_recovery_log_bytes", help, counts.bytes as f64)?;
         let help = "Age of the oldest event in them.";
         to.gauge("switchboard_recovery_log_age_seconds", help, counts.age.as_secs_f64())
+    }
+
+    fn history(counts: &QueueCounts, to: &mut Families<'_>) -> Result {
+        let help = "Events that were put into the history of a room.";
+        to.counter("switchboard_history_kept", help, counts.kept)?;
+        let help = "Events that are missing there: too much waited, or the store refused them.";
+        to.counter("switchboard_history_dropped", help, counts.dropped)?;
+        let help = "Events that wait to be written there.";
+        to.gauge("switchboard_history_waiting", help, counts.waiting as f64)
     }
 
     fn inbox(meters: &InboxMeters, to: &mut Families<'_>) -> Result {
@@ -321,6 +333,9 @@ impl Collector for Snapshot {
         self.events(&mut families)?;
         if let Some(recovery) = &self.recovery {
             self.recovery(recovery, &mut families)?;
+        }
+        if let Some(history) = &self.history {
+            Self::history(history, &mut families)?;
         }
         if let Some(inbox) = &self.inbox {
             Self::inbox(inbox.meters(), &mut families)?;

@@ -79,7 +79,7 @@ impl CoreAdapter<Emitter> for Adapter {
             && self.comes_back(&options)
             && let Some(this) = self.itself()
         {
-            this.submit(value, options, None);
+            this.submit(value, options, None, None);
             return Ok(());
         }
         let under_way = self.under_way();

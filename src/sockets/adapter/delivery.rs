@@ -14,11 +14,16 @@ use socketioxide_core::{
     parser::Parse,
 };
 
-use super::{Adapter, members::Member, reach::Step};
+use super::{
+    Adapter,
+    hold::{Turn, Waiting},
+    members::Member,
+    reach::Step,
+};
 use crate::{
     edge::{Frame, KillReason, Load, Sent},
     id::SocketId,
-    recovery::Position,
+    recovery::{EventId, Position},
 };
 
 /// The outcome of an event on this node.
@@ -28,6 +33,21 @@ pub(crate) struct Delivered {
     pub(crate) meant: usize,
     /// The number of sockets whose queue has taken it.
     pub(crate) queued: usize,
+}
+
+impl Delivered {
+    /// Notes the fate of an event to a socket that waits for a history. Returns whether it is to be sent
+    /// now.
+    fn note(&mut self, sid: Sid, turn: Turn, cut: &mut ToCut) -> bool {
+        match turn {
+            Turn::Now => return true,
+            // It will be sent.
+            Turn::Waits => self.queued += 1,
+            Turn::Never => {}
+            Turn::TooMuch => cut.full.push(sid),
+        }
+        false
+    }
 }
 
 /// Clients that are cut after a delivery.
@@ -68,6 +88,8 @@ impl Adapter {
             // The reason for a cut is found there later, when the transport is unknown already.
             member.reach.load(sid, self.context.transports());
         }
+        // Of rooms that it has joined on its way.
+        self.bring_history(sid);
     }
 
     /// Whether events pass this socket by. Without recovery nobody has to look.
@@ -85,22 +107,23 @@ impl Adapter {
     /// transport: a packet is never silently missing from an open connection. A volatile packet
     /// skips sockets with waiting packets, and never overtakes these.
     pub(super) fn deliver(&self, packet: Packet, options: BroadcastOptions) -> Delivered {
-        self.deliver_at(packet, options, None)
+        self.deliver_at(packet, options, None, None)
     }
 
-    /// [`deliver`](Self::deliver) for an event with a place in the log.
+    /// [`deliver`](Self::deliver) for an event with a place in the log, or with a name among all nodes.
     pub(super) fn deliver_at(
         &self,
         packet: Packet,
         options: BroadcastOptions,
         place: Option<Position>,
+        id: Option<EventId>,
     ) -> Delivered {
         let is_volatile = options.has_flag(BroadcastFlags::Volatile);
         let is_broadcast = options.has_flag(BroadcastFlags::Broadcast);
         if let (Some(sid), true, false) = (options.sid, options.rooms.is_empty(), is_broadcast) {
             return match self.is_gated(sid) {
                 true => Delivered::default(),
-                false => self.deliver_to_one(packet, sid, is_volatile, place),
+                false => self.deliver_to_one(packet, sid, is_volatile, (place, id), &[]),
             };
         }
         let options = if is_volatile { not_volatile(options) } else { options };
@@ -123,6 +146,14 @@ impl Adapter {
                 // Its replay brings it.
                 if member.reach.is_gated() {
                     continue;
+                }
+                if member.reach.hold().is_on() {
+                    let rooms = options.rooms.iter().cloned().collect();
+                    let event = Waiting { packet: packet.clone(), rooms, place, id };
+                    let turn = self.turn_of(member, &event, is_volatile);
+                    if !delivered.note(member.sid, turn, &mut cut) {
+                        continue;
+                    }
                 }
                 if let Some(place) = place {
                     member.reach.sends(place);
@@ -188,8 +219,35 @@ impl Adapter {
         }
     }
 
-    /// [`deliver`](Self::deliver) for one socket.
+    /// [`deliver_at`](Self::deliver_at) for one socket, of an event to these rooms.
     pub(super) fn deliver_to_one(
+        &self,
+        packet: Packet,
+        sid: Sid,
+        is_volatile: bool,
+        (place, id): (Option<Position>, Option<EventId>),
+        rooms: &[Room],
+    ) -> Delivered {
+        let (mut delivered, mut cut) = (Delivered { meant: 1, queued: 0 }, ToCut::default());
+        let is_now = {
+            let members = self.members.read();
+            let held = members.get(sid).filter(|member| member.reach.hold().is_on());
+            held.is_none_or(|member| {
+                let rooms = rooms.iter().cloned().collect();
+                let event = Waiting { packet: packet.clone(), rooms, place, id };
+                let turn = self.turn_of(member, &event, is_volatile);
+                delivered.note(sid, turn, &mut cut)
+            })
+        };
+        if is_now {
+            return self.send_to_one(packet, sid, is_volatile, place);
+        }
+        self.cut(&cut);
+        delivered
+    }
+
+    /// Delivers to one socket, whatever waits for it.
+    pub(super) fn send_to_one(
         &self,
         packet: Packet,
         sid: Sid,

@@ -33,16 +33,18 @@ impl Adapter {
         at: Option<Position>,
     ) {
         self.show_all_joining(options, rooms);
-        {
+        let newcomers = {
             let mut ledger = self.recovering.as_ref().map(Recovering::lock);
             self.note_change(&mut ledger, options, at, || Change::Join(rooms.into()));
             self.kept_join(&mut ledger, options, rooms);
             let selected = self.sids_of(options);
             let mut members = self.members.write();
-            for sid in selected {
+            let since = ledger.as_ref().map(|ledger| ledger.now());
+            for &sid in &selected {
                 // A socket that has left meanwhile joins nothing any more. A socket in a namespace
                 // without a gateway is not listed.
                 if members.has(sid) || !self.has_gateway {
+                    self.hold_back(&members, sid, rooms, since);
                     members.join(sid, rooms);
                     self.local.add_all(sid, rooms.to_vec());
                     if let Some(ledger) = &mut ledger {
@@ -50,11 +52,15 @@ impl Adapter {
                     }
                 }
             }
-        }
+            selected
+        };
         if let Some(interest) = &self.interest {
             interest.joined(rooms);
             // The selection may have been empty.
             interest.left(rooms.iter().cloned());
+        }
+        if self.context.archive().is_some() {
+            newcomers.into_iter().for_each(|sid| _ = self.bring_history(sid));
         }
     }
 

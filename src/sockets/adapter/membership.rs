@@ -6,21 +6,24 @@ use std::sync::{Arc, Weak};
 
 use socketioxide::{ProtocolVersion, socket::Socket as RawSocket};
 use socketioxide_core::{Sid, adapter::Room};
+use tokio::task::JoinHandle;
 
 use super::{Adapter, Describe, NewSession, recovering::Recovering};
 use crate::{cluster::message::Selection, id::SocketId, sockets::record::SocketRecord};
 
 impl Adapter {
     /// Puts a socket of this node into rooms. Emits of this node reach it from now on, those of
-    /// others once [`settled`](Self::settled) has ended.
-    pub(crate) fn join(&self, sid: Sid, rooms: &[Room]) {
+    /// others once [`settled`](Self::settled) has ended. If the rooms have a history, the task that
+    /// brings it.
+    pub(crate) fn join(&self, sid: Sid, rooms: &[Room]) -> Option<JoinHandle<()>> {
         {
             let mut ledger = self.recovering.as_ref().map(Recovering::lock);
             // Under the lock that `exit` takes: a socket that has left joins nothing any more.
             let mut members = self.members.write();
             if !members.has(sid) {
-                return;
+                return None;
             }
+            self.hold_back(&members, sid, rooms, ledger.as_ref().map(|ledger| ledger.now()));
             members.join(sid, rooms);
             self.local.add_all(sid, rooms.to_vec());
             if let Some(ledger) = &mut ledger {
@@ -31,6 +34,7 @@ impl Adapter {
         if let Some(interest) = &self.interest {
             interest.joined(rooms);
         }
+        self.bring_history(sid)
     }
 
     pub(crate) fn leave(&self, sid: Sid, room: Room) {

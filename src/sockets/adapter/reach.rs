@@ -7,6 +7,7 @@ use std::sync::{
 
 use socketioxide_core::Sid;
 
+use super::hold::Hold;
 use crate::{
     edge::{KillReason, Load, Transports},
     recovery::Position,
@@ -32,14 +33,16 @@ pub(super) struct Reach {
     is_gated: AtomicBool,
     /// The place of the last event that was sent: its two parts, written under the ledger's lock.
     last: [AtomicU64; 2],
+    /// Events wait for the history of a room.
+    hold: Hold,
     /// Looked up when it is first needed.
     load: OnceLock<Arc<Load>>,
 }
 
 impl Default for Reach {
     fn default() -> Self {
-        let (last, load) = Default::default();
-        Self { step: (Step::Outside as u8).into(), is_gated: false.into(), last, load }
+        let (last, hold, load) = Default::default();
+        Self { step: (Step::Outside as u8).into(), is_gated: false.into(), last, hold, load }
     }
 }
 
@@ -58,6 +61,10 @@ impl Reach {
 
     pub(super) fn is_gated(&self) -> bool {
         self.is_gated.load(Ordering::Acquire)
+    }
+
+    pub(super) fn hold(&self) -> &Hold {
+        &self.hold
     }
 
     /// An event with this place in the log is sent.

@@ -127,10 +127,14 @@ impl Recovering {
     /// An event that has no place in the log, as clients get it: they take text at its end for an
     /// offset.
     fn marked(&self, ledger: &Ledger, value: Value) -> Value {
+        self.marked_at(value, ledger.log.head())
+    }
+
+    /// The same, with this place.
+    pub(super) fn marked_at(&self, value: Value, at: Position) -> Value {
         let stands_for_an_offset = ends_with_text(&value);
-        let offset = || self.offsets.write(ledger.log.head());
-        let marked = stands_for_an_offset.then(|| with_offset(&value, &offset())).flatten();
-        marked.unwrap_or(value)
+        let marked = stands_for_an_offset.then(|| with_offset(&value, &self.offsets.write(at)));
+        marked.flatten().unwrap_or(value)
     }
 }
 
@@ -166,7 +170,7 @@ impl Adapter {
             }
             _ => (recovering.marked(&ledger, value), None),
         };
-        self.deliver_at(Packet::event(self.local.path().clone(), value), options, place)
+        self.deliver_at(Packet::event(self.local.path().clone(), value), options, place, id)
     }
 
     /// The audience of an event in rooms. `None` if it is for nobody.

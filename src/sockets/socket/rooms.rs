@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 use socketioxide_core::adapter::Room;
+use tokio::task::JoinHandle;
 
 use super::Socket;
 use crate::{fault::Fault, names::rooms::AUTHENTICATED, sockets::rooms::IntoRooms};
@@ -9,7 +10,8 @@ use crate::{fault::Fault, names::rooms::AUTHENTICATED, sockets::rooms::IntoRooms
 impl Socket {
     /// Joins a room, or several at once. Emits of this node reach the socket from the first poll on.
     /// Emits of other nodes reach it once this has ended, so tell the client afterwards. With recovery
-    /// over Redis streams the session in Redis has the room then, unless Redis does not answer.
+    /// over Redis streams the session in Redis has the room then, unless Redis does not answer. If the room
+    /// has a history (`rooms.history` with `on_join`), the client is sent the last events before this ends.
     ///
     /// ```
     /// use switchboard::{Data, Fault, Gateway, Reply, Socket};
@@ -26,28 +28,31 @@ impl Socket {
     pub async fn join(&self, rooms: impl IntoRooms) -> Result<(), Fault> {
         let rooms = rooms.into_rooms();
         self.0.adapter.turn().await;
-        self.join_here(&rooms)?;
+        let history = self.join_here(&rooms)?;
         self.0.adapter.settled(&rooms).await;
+        if let Some(history) = history {
+            // It fails if the node ends.
+            let _ = history.await;
+        }
         self.0.adapter.written(self.0.sid).await;
         Ok(())
     }
 
-    fn join_here(&self, rooms: &[Room]) -> Result<(), Fault> {
+    fn join_here(&self, rooms: &[Room]) -> Result<Option<JoinHandle<()>>, Fault> {
         let (adapter, sid) = (&self.0.adapter, self.0.sid);
         let mut new: SmallVec<[Room; 1]> =
             rooms.iter().filter(|room| !adapter.is_in(sid, room)).cloned().collect();
         new.sort_unstable();
         new.dedup();
         if new.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let limit = adapter.context().limits().max_rooms_per_socket;
         let joined = adapter.room_count(sid).saturating_sub(self.own_rooms());
         if limit > 0 && joined + new.len() > limit {
             return Err(Fault::forbidden(format!("a socket may be in {limit} rooms at most")));
         }
-        adapter.join(sid, &new);
-        Ok(())
+        Ok(adapter.join(sid, &new))
     }
 
     /// Joins the rooms that the server gives every socket. They do not count against the limit. In

@@ -1,7 +1,7 @@
 //! The inbox in Postgres.
 
 mod keep;
-mod names;
+pub(super) mod names;
 mod read;
 mod streams;
 #[cfg(test)]

@@ -134,7 +134,7 @@ fn after(now: i64, time: std::time::Duration) -> i64 {
 }
 
 /// A number as SQLite has it.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

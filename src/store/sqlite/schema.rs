@@ -47,6 +47,14 @@ const STEPS: &[&str] = &["
 
     CREATE TABLE inbox_holder (run TEXT PRIMARY KEY, node TEXT NOT NULL, until INTEGER NOT NULL)
         WITHOUT ROWID;
+", "
+    CREATE TABLE history (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, room TEXT NOT NULL, id TEXT NOT NULL,
+        event TEXT NOT NULL, args BLOB NOT NULL, sender TEXT, at INTEGER NOT NULL, expires INTEGER NOT NULL
+    );
+    CREATE UNIQUE INDEX history_id ON history (namespace, room, id);
+    CREATE INDEX history_order ON history (namespace, room, seq);
+    CREATE INDEX history_expires ON history (expires);
 "];
 
 /// The version of the tables after the last step.

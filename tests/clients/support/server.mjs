@@ -262,12 +262,17 @@ export function cleanEnvironment() {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !foreign(name)));
 }
 
-// The few shapes of TOML that a configuration needs: tables, strings, numbers, booleans, lists.
-// JSON writes each of these values as TOML does.
+// The few shapes of TOML that a configuration needs: tables, strings, numbers, booleans, lists, and
+// tables in lists. JSON writes all values but tables as TOML does.
 function toml(table, path = []) {
   const isTable = (value) => typeof value === "object" && !Array.isArray(value);
   const entries = Object.entries(table);
-  const values = entries.filter(([, value]) => !isTable(value)).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`);
+  const inline = (value) => {
+    if (Array.isArray(value)) return `[${value.map(inline).join(", ")}]`;
+    if (!isTable(value)) return JSON.stringify(value);
+    return `{ ${Object.entries(value).map(([key, inner]) => `${key} = ${inline(inner)}`).join(", ")} }`;
+  };
+  const values = entries.filter(([, value]) => !isTable(value)).map(([key, value]) => `${key} = ${inline(value)}\n`);
   const tables = entries.filter(([, value]) => isTable(value)).map(([key, value]) => toml(value, [...path, key]));
   return (path.length ? `\n[${path.join(".")}]\n` : "") + values.join("") + tables.join("");
 }

@@ -63,15 +63,6 @@ fn every_flag_reaches_its_setting() {
 }
 
 #[test]
-fn what_is_not_served_yet_is_refused_by_name() {
-    let Command::Done(refused) = run_in(&[("SWITCHBOARD_ROOMS__HISTORY", "a")], &["serve"]) else {
-        panic!("serves")
-    };
-    let start = "error: rooms.history: not available yet (";
-    assert!(refused.messages.starts_with(start), "{}", refused.messages);
-}
-
-#[test]
 fn development_is_marked_and_local() {
     let args = served(&[], &["--dev", "--listen", "0.0.0.0:4000"]);
     assert!(args.dev);

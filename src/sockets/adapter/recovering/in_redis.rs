@@ -40,14 +40,16 @@ impl Adapter {
         value: &Value,
         options: BroadcastOptions,
         trace: Option<TraceParent>,
+        number: Option<u64>,
     ) {
         let (Some(turns), Some(peers)) = (self.turns(), self.peers()) else { return };
         let Some(scope) = self.scope_of(&options) else { return };
         let to = Selection { rooms: scope.rooms.to_vec(), except: scope.except.to_vec() };
-        let flags = Flags::of(&options, trace);
+        let flags = Flags { number, ..Flags::of(&options, trace) };
+        let id = number.map(|number| peers.event_id(number));
         let (adapter, event) = (self.clone(), value.clone());
         let number = turns.take(Box::new(move |at| {
-            let delivered = adapter.deliver_own(event, options, scope, at);
+            let delivered = adapter.deliver_own(event, options, scope, (at, id));
             adapter.count_sent(delivered);
         }));
         let turns = turns.clone();
@@ -102,7 +104,7 @@ impl Adapter {
         value: Value,
         options: BroadcastOptions,
         scope: Scope,
-        at: Option<Position>,
+        (at, id): (Option<Position>, Option<EventId>),
     ) -> Delivered {
         self.show_sent(&value, &options);
         let Some(recovering) = &self.recovering else { return Delivered::default() };
@@ -112,7 +114,7 @@ impl Adapter {
         } else {
             ledger.is_unsure(&scope);
         }
-        self.deliver_placed(recovering, &mut ledger, value, options, scope, at)
+        self.deliver_placed(recovering, &mut ledger, value, options, scope, (at, id))
     }
 
     /// Delivers an event of another node, with its place in the log.
@@ -133,7 +135,8 @@ impl Adapter {
         }
         self.show_sent(&value, &options);
         let mut ledger = recovering.lock();
-        let delivered = self.deliver_placed(recovering, &mut ledger, value, options, scope, at);
+        let delivered =
+            self.deliver_placed(recovering, &mut ledger, value, options, scope, (at, id));
         drop(ledger);
         self.count_sent(delivered);
         delivered
@@ -148,17 +151,17 @@ impl Adapter {
         value: Value,
         options: BroadcastOptions,
         scope: Scope,
-        at: Option<Position>,
+        (at, id): (Option<Position>, Option<EventId>),
     ) -> Delivered {
         let at = at.filter(|at| ledger.reaches(*at));
         let value = match at {
-            Some(at) => recovering.log(ledger, value, scope, (at, None)),
+            Some(at) => recovering.log(ledger, value, scope, (at, id)),
             None => {
                 self.is_missed_by_who_is_away(recovering, ledger, &scope);
                 recovering.marked(ledger, value)
             }
         };
-        self.deliver_at(Packet::event(self.local.path().clone(), value), options, at)
+        self.deliver_at(Packet::event(self.local.path().clone(), value), options, at, id)
     }
 
     fn is_missed_by_who_is_away(

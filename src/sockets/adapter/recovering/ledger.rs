@@ -114,7 +114,7 @@ impl Ledger {
     }
 
     /// The present place: what is sent from now on comes behind it.
-    pub(super) fn now(&self) -> Position {
+    pub(in crate::sockets::adapter) fn now(&self) -> Position {
         self.reading.as_ref().map_or(self.log.head(), |reading| reading.place)
     }
 

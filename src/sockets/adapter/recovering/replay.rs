@@ -3,7 +3,7 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use socketioxide_core::{Sid, Value, packet::Packet};
+use socketioxide_core::{Sid, Value, adapter::Room, packet::Packet};
 
 use super::{
     Adapter, Recovering,
@@ -18,7 +18,7 @@ use crate::{
     },
     edge::KillReason,
     payload::{Payload, PayloadError},
-    recovery::{Position, with_offset},
+    recovery::{EventId, Position, with_offset},
 };
 
 /// Events that are looked at in one step. Deliveries wait for it.
@@ -29,6 +29,9 @@ const SENT: usize = 64;
 
 /// Bytes that are sent in one step, but for the last event.
 const BYTES: usize = 256 * 1024;
+
+/// The place of an event in the log, and its name among all nodes.
+type Named = (Option<Position>, Option<EventId>);
 
 impl Adapter {
     /// Sends the socket what it has missed, and opens its gate. A short replay has ended when this
@@ -97,7 +100,7 @@ impl Adapter {
             let Some(value) = with_offset(&value, &recovering.offsets.write(*at)) else { continue };
             sent += 1;
             let packet = Packet::event(self.local.path().clone(), value);
-            self.deliver_to_one(packet, sid, false, Some(*at));
+            self.deliver_to_one(packet, sid, false, (Some(*at), None), &to.rooms);
         }
         self.context().meters().replayed.add(sent);
         let reached = if page.is_end { until } else { page.next.min(until) };
@@ -127,15 +130,15 @@ impl Adapter {
             return self.cannot_go_on(sid);
         }
         let (mut sent, mut bytes, mut is_all) = (0, 0, true);
-        let mut send = |value: &Value, size: usize, place: Option<Position>| {
+        let mut send = |value: &Value, size: usize, named: Named, rooms: &[Room]| {
             (sent, bytes) = (sent + 1, bytes + size);
             let packet = Packet::event(self.local.path().clone(), value.clone());
-            self.deliver_to_one(packet, sid, false, place);
+            self.deliver_to_one(packet, sid, false, named, rooms);
             sent < SENT && bytes <= BYTES
         };
         if let Some(Heir { inherited, next, .. }) = session.heir.as_deref_mut() {
             while let Some(event) = inherited.next(next) {
-                if !send(&event.value, event.size(), None) {
+                if !send(&event.value, event.size(), (None, None), &[]) {
                     is_all = false;
                     break;
                 }
@@ -152,7 +155,14 @@ impl Adapter {
                 at = entry.position;
                 let is_missing =
                     session.history.gets(entry) && !entry.id.is_some_and(has_come_before);
-                if is_missing && !send(&entry.value, entry.size(), Some(entry.position)) {
+                if is_missing
+                    && !send(
+                        &entry.value,
+                        entry.size(),
+                        (Some(entry.position), entry.id),
+                        &entry.scope.rooms,
+                    )
+                {
                     // The next step finds out whether this was the last one.
                     is_all = false;
                     break;

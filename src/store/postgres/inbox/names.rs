@@ -11,7 +11,7 @@ const LONGEST: usize = 512;
 const HASHED: &str = "sha256:";
 
 /// What stands for a text in an index: itself, or its hash. No two texts have the same.
-pub(super) fn key(text: &str) -> String {
+pub(in crate::store::postgres) fn key(text: &str) -> String {
     match text.len() > LONGEST || text.starts_with(HASHED) {
         true => {
             let mut key = HASHED.to_owned();
