@@ -129,6 +129,15 @@ struct Own {
 
 impl Fault {
     /// A fault with the code's usual [`retry`](Code::retry).
+    ///
+    /// ```
+    /// use switchboard::{Code, Fault};
+    ///
+    /// let fault = Fault::new(Code::TooLarge, "10 pieces at most");
+    /// assert_eq!(fault.code(), Code::TooLarge);
+    /// assert_eq!(fault.message(), "10 pieces at most");
+    /// assert!(!fault.retry());
+    /// ```
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), retry: code.retry(), own: None }
     }
@@ -155,6 +164,14 @@ impl Fault {
 
     /// Shows clients a code of the program in place of its own. [`code`](Self::code) stays, for
     /// metrics and the log.
+    ///
+    /// ```
+    /// use switchboard::{Code, Fault};
+    ///
+    /// let fault = Fault::forbidden("no seat is free").with_code("no_seat");
+    /// assert_eq!(fault.to_json()["code"], "no_seat");
+    /// assert_eq!(fault.code(), Code::Forbidden);
+    /// ```
     #[must_use]
     pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
         self.own.get_or_insert_default().code = Some(code.into());
@@ -163,6 +180,14 @@ impl Fault {
 
     /// Gives the client data: `err.data` of a `connect_error`, in the place of what stands there
     /// otherwise, and `data` in the error of an acknowledgement.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use switchboard::Fault;
+    ///
+    /// let fault = Fault::plain("no seat is free").with_data(json!({ "waiting": 3 }));
+    /// assert_eq!(fault.data(), Some(&json!({ "waiting": 3 })));
+    /// ```
     #[must_use]
     pub fn with_data(mut self, data: impl Into<Json>) -> Self {
         self.own.get_or_insert_default().data = Some(data.into());
@@ -170,6 +195,12 @@ impl Fault {
     }
 
     /// Says whether the same request may succeed later.
+    ///
+    /// ```
+    /// use switchboard::Fault;
+    ///
+    /// assert!(Fault::forbidden("not yet").with_retry(true).retry());
+    /// ```
     #[must_use]
     pub fn with_retry(mut self, retry: bool) -> Self {
         self.retry = retry;
@@ -221,21 +252,45 @@ impl Fault {
     }
 
     /// A fault with [`Code::Forbidden`].
+    ///
+    /// ```
+    /// use switchboard::Fault;
+    ///
+    /// assert_eq!(Fault::forbidden("not here").to_string(), "forbidden: not here");
+    /// ```
     pub fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::Forbidden, message)
     }
 
     /// A fault with [`Code::Unauthorized`].
+    ///
+    /// ```
+    /// use switchboard::Fault;
+    ///
+    /// assert_eq!(Fault::unauthorized("log in first").to_string(), "unauthorized: log in first");
+    /// ```
     pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::Unauthorized, message)
     }
 
     /// A fault with [`Code::BadRequest`].
+    ///
+    /// ```
+    /// use switchboard::Fault;
+    ///
+    /// assert_eq!(Fault::bad_request("1 to 10").to_string(), "bad_request: 1 to 10");
+    /// ```
     pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::BadRequest, message)
     }
 
     /// A fault with [`Code::Internal`] and a fixed sentence. The cause belongs into the log.
+    ///
+    /// ```
+    /// use switchboard::{Code, Fault};
+    ///
+    /// assert_eq!(Fault::internal().code(), Code::Internal);
+    /// ```
     pub fn internal() -> Self {
         Self::new(Code::Internal, "something went wrong on the server")
     }

@@ -239,6 +239,14 @@ impl Payload {
     }
 
     /// Whether there are no arguments.
+    ///
+    /// ```
+    /// use switchboard::Payload;
+    ///
+    /// assert!(Payload::event("ping", &())?.is_empty());
+    /// assert!(!Payload::event("ping", &1)?.is_empty());
+    /// # Ok::<(), switchboard::payload::PayloadError>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         match &self.value {
             Value::Str(text, _) => {

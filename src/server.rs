@@ -152,6 +152,17 @@ impl std::fmt::Debug for Switchboard {
 
 impl Switchboard {
     /// Starts to describe a server.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+    /// assert_eq!(server.socket_count(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn builder() -> Builder {
         Builder::default()
     }

@@ -143,6 +143,31 @@ fn no_modules_import_one_another_in_a_circle() {
     }
 }
 
+/// A fuzz target hands its input to one of the crate's entries for that, and knows nothing else of the
+/// crate. It is a crate of one file, so that no module of it can import another.
+#[test]
+fn fuzz_targets_use_the_entries_for_them_and_nothing_else() {
+    const ENTRIES: [&str; 3] = ["fuzzing::", "cluster_fuzzing::", "edge_fuzzing::"];
+    let folder = root().join("fuzz/fuzz_targets");
+    let mut targets = 0;
+    for file in std::fs::read_dir(&folder).expect("fuzz/fuzz_targets") {
+        let file = file.expect("an entry").path();
+        let text = std::fs::read_to_string(&file).expect("a target");
+        let uses: Vec<_> = text.match_indices("switchboard::").collect();
+        assert!(!uses.is_empty(), "{} uses nothing of the crate", shown(&file));
+        for (at, word) in uses {
+            let used = &text[at + word.len()..];
+            let is_entry = ENTRIES.iter().any(|entry| used.starts_with(entry));
+            let line = text[..at].lines().count();
+            assert!(is_entry, "{}, line {line}, uses more than an entry", shown(&file));
+        }
+        let read = Crate::read(&file);
+        assert_eq!(read.modules.len(), 1, "{} is one file", shown(&file));
+        targets += 1;
+    }
+    assert!(targets > 1, "there are targets");
+}
+
 /// The block `modules` of the page, made from the first sentence of each file. A page that is out of
 /// date gets it from what this prints.
 #[test]

@@ -35,6 +35,12 @@ pub struct Identity {
 
 impl Identity {
     /// Nobody in particular: no user, no rooms, no end.
+    ///
+    /// ```
+    /// use switchboard::Identity;
+    ///
+    /// assert!(Identity::anonymous().is_anonymous());
+    /// ```
     pub fn anonymous() -> Self {
         Self {
             user: None,
@@ -46,11 +52,24 @@ impl Identity {
     }
 
     /// The user with this id. No rooms, no end.
+    ///
+    /// ```
+    /// use switchboard::Identity;
+    ///
+    /// let ada = Identity::user("ada");
+    /// assert_eq!(ada.user_id().map(|id| &**id), Some("ada"));
+    /// ```
     pub fn user(id: impl Into<Arc<str>>) -> Self {
         Self { user: Some(id.into()), ..Self::anonymous() }
     }
 
     /// Rooms to join at connect, in place of those so far.
+    ///
+    /// ```
+    /// use switchboard::Identity;
+    ///
+    /// assert_eq!(Identity::user("ada").with_rooms(["team", "news"]).rooms(), ["team", "news"]);
+    /// ```
     #[must_use]
     pub fn with_rooms<T: Into<String>>(mut self, rooms: impl IntoIterator<Item = T>) -> Self {
         self.rooms = rooms.into_iter().map(Into::into).collect();
@@ -58,6 +77,14 @@ impl Identity {
     }
 
     /// Rooms that may be joined later, in place of those so far.
+    ///
+    /// ```
+    /// use switchboard::Identity;
+    ///
+    /// let ada = Identity::user("ada").with_may_join(["team:*".parse()?]);
+    /// assert!(ada.may_join()[0].matches("team:7"));
+    /// # Ok::<_, switchboard::names::rooms::PatternError>(())
+    /// ```
     #[must_use]
     pub fn with_may_join(mut self, patterns: impl IntoIterator<Item = RoomPattern>) -> Self {
         self.may_join = patterns.into_iter().collect();
@@ -65,6 +92,14 @@ impl Identity {
     }
 
     /// When the identity ends.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use switchboard::Identity;
+    ///
+    /// let end = SystemTime::now() + Duration::from_secs(3600);
+    /// assert_eq!(Identity::user("ada").with_expiry(end).expires_at(), Some(end));
+    /// ```
     #[must_use]
     pub fn with_expiry(mut self, at: SystemTime) -> Self {
         self.expires_at = Some(at);

@@ -49,11 +49,24 @@ struct Inner {
 impl Jwt {
     /// Tokens signed with a shared secret, of at least 32 bytes if it is to withstand guessing. An
     /// empty one verifies nothing.
+    ///
+    /// ```
+    /// use switchboard::{Authenticate, Jwt};
+    ///
+    /// let authenticate = Authenticate::required(Jwt::hs256("a secret of at least 32 bytes, please"));
+    /// ```
     pub fn hs256(secret: impl AsRef<[u8]>) -> Self {
         Self::without_keys().and_hs256(secret)
     }
 
     /// One more secret, as [`hs256`](Self::hs256).
+    ///
+    /// ```
+    /// use switchboard::Jwt;
+    ///
+    /// // While a new secret takes the place of an old one.
+    /// let jwt = Jwt::hs256("the new secret, 32 bytes or more").and_hs256("a secret of at least 32 bytes, please");
+    /// ```
     #[must_use]
     pub fn and_hs256(mut self, secret: impl AsRef<[u8]>) -> Self {
         if !secret.as_ref().is_empty() {
@@ -153,6 +166,12 @@ impl Jwt {
     }
 
     /// What `aud` must be or contain. Default: not checked.
+    ///
+    /// ```
+    /// use switchboard::Jwt;
+    ///
+    /// let jwt = Jwt::hs256("a secret of at least 32 bytes, please").audience("chat").issuer("https://id.example");
+    /// ```
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.inner().rules.audience = Some(audience.into());
@@ -167,6 +186,13 @@ impl Jwt {
     }
 
     /// Difference between clocks that is forgiven in `exp` and `nbf`. Default 10 s.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard::Jwt;
+    ///
+    /// let jwt = Jwt::hs256("a secret of at least 32 bytes, please").leeway(Duration::from_secs(30));
+    /// ```
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.inner().rules.leeway = leeway;
@@ -174,6 +200,12 @@ impl Jwt {
     }
 
     /// The claim that holds the user's id. Default `sub`.
+    ///
+    /// ```
+    /// use switchboard::Jwt;
+    ///
+    /// let jwt = Jwt::hs256("a secret of at least 32 bytes, please").user_claim("email");
+    /// ```
     #[must_use]
     pub fn user_claim(mut self, claim: impl Into<String>) -> Self {
         self.inner().rules.user_claim = claim.into();

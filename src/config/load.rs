@@ -58,6 +58,13 @@ impl Sources {
     }
 
     /// Reads this TOML file, at every load.
+    ///
+    /// ```
+    /// use switchboard::config::{self, Sources};
+    ///
+    /// let missing = config::load(&Sources::new().file("no-such-file.toml"));
+    /// assert!(missing.is_err());
+    /// ```
     #[must_use]
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
@@ -66,6 +73,14 @@ impl Sources {
 
     /// Takes `SWITCHBOARD_…`, `PORT`, `REDIS_URL`, `POSTGRES_URL`, libpq's `PG…` and OpenTelemetry's endpoint out of these
     /// variables, usually [`std::env::vars_os`].
+    ///
+    /// ```
+    /// use switchboard::config::{self, Sources};
+    ///
+    /// let variables = [("SWITCHBOARD_WORKERS".into(), "3".into())];
+    /// assert_eq!(config::load(&Sources::new().env(variables))?.config.workers, 3);
+    /// # Ok::<(), switchboard::config::ConfigErrors>(())
+    /// ```
     #[must_use]
     pub fn env(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let named =
@@ -76,6 +91,14 @@ impl Sources {
 
     /// A value from the command line: the flag as it was written (`--listen`), the key it stands
     /// for, and its text.
+    ///
+    /// ```
+    /// use switchboard::config::{self, Sources};
+    ///
+    /// let sources = Sources::new().flag("--workers", "workers", "2");
+    /// assert_eq!(config::load(&sources)?.config.workers, 2);
+    /// # Ok::<(), switchboard::config::ConfigErrors>(())
+    /// ```
     #[must_use]
     pub fn flag(mut self, flag: &'static str, key: &'static str, value: impl Into<String>) -> Self {
         self.flags.push((flag, key, value.into()));
@@ -84,6 +107,14 @@ impl Sources {
 
     /// Development: listens on 127.0.0.1, whatever else is configured, takes [`DEV_SECRET`] where no
     /// HS256 secret is, and allows pages of this machine where no origins are listed.
+    ///
+    /// ```
+    /// use switchboard::config::{self, Sources};
+    ///
+    /// let loaded = config::load(&Sources::new().dev(true))?;
+    /// assert!(loaded.config.listen.ip().is_loopback());
+    /// # Ok::<(), switchboard::config::ConfigErrors>(())
+    /// ```
     #[must_use]
     pub fn dev(mut self, dev: bool) -> Self {
         self.dev = dev;

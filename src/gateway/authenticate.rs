@@ -34,11 +34,25 @@ struct Keys {
 
 impl Authenticate {
     /// Admits only clients with a valid token.
+    ///
+    /// ```
+    /// use switchboard::{Authenticate, Gateway, Jwt};
+    ///
+    /// // A guest is refused.
+    /// let gateway = Gateway::new("/").middleware(Authenticate::required(Jwt::hs256("a secret of at least 32 bytes, please")));
+    /// ```
     pub fn required(jwt: Jwt) -> Self {
         Self::new(Keys { mode: AuthMode::Required, jwt: Some(jwt) })
     }
 
     /// Admits clients without a token as anonymous.
+    ///
+    /// ```
+    /// use switchboard::{Authenticate, Gateway, Jwt};
+    ///
+    /// // A guest may enter, and has no user.
+    /// let gateway = Gateway::new("/").middleware(Authenticate::optional(Jwt::hs256("a secret of at least 32 bytes, please")));
+    /// ```
     pub fn optional(jwt: Jwt) -> Self {
         Self::new(Keys { mode: AuthMode::Optional, jwt: Some(jwt) })
     }

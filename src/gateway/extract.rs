@@ -60,12 +60,38 @@ pub trait Context: Send + Sync + Sized + 'static {
 }
 
 /// A [`Context`] with a socket.
+///
+/// ```
+/// use switchboard::{Fault, FromContext, gateway::extract::OfSocket};
+///
+/// /// In every handler that has a socket.
+/// struct Namespace(String);
+///
+/// impl<C: OfSocket> FromContext<C> for Namespace {
+///     fn from_context(context: &C) -> Result<Self, Fault> {
+///         Ok(Self(context.socket().namespace().to_owned()))
+///     }
+/// }
+/// ```
 pub trait OfSocket: Context {
     /// The socket.
     fn socket(&self) -> &Socket;
 }
 
 /// A [`Context`] with arguments.
+///
+/// ```
+/// use switchboard::{Fault, FromContext, gateway::extract::WithArguments};
+///
+/// /// In every handler of an event.
+/// struct IsEmpty(bool);
+///
+/// impl<C: WithArguments> FromContext<C> for IsEmpty {
+///     fn from_context(context: &C) -> Result<Self, Fault> {
+///         Ok(Self(context.payload().is_empty()))
+///     }
+/// }
+/// ```
 pub trait WithArguments: Context {
     /// The arguments as they came.
     fn payload(&self) -> &Payload;

@@ -40,6 +40,12 @@ pub struct Handle {
 
 impl Handle {
     /// Adds an interceptor around this event, inside those of the gateway and of the server.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, gateway::interceptor::Logging, handle};
+    ///
+    /// let gateway = Gateway::new("/").on("loud", handle(async || ()).intercept(Logging));
+    /// ```
     #[must_use]
     pub fn intercept(mut self, interceptor: impl Interceptor) -> Self {
         self.interceptors.push(Arc::new(interceptor));

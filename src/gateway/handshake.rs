@@ -92,6 +92,21 @@ impl Handshake {
 
     /// The payload of the CONNECT packet, `auth` in the client's options.
     ///
+    /// ```
+    /// use switchboard::{Fault, Gateway, Handshake};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Login {
+    ///     room: String,
+    /// }
+    ///
+    /// let gateway = Gateway::new("/").middleware(async |handshake: Handshake| {
+    ///     let Login { room } = handshake.auth()?;
+    ///     println!("for {room}");
+    ///     Ok::<_, Fault>(())
+    /// });
+    /// ```
+    ///
     /// # Errors
     /// `bad_request` if it does not have this shape.
     pub fn auth<T: DeserializeOwned>(&self) -> Result<T, Fault> {
@@ -114,6 +129,14 @@ impl Handshake {
     }
 
     /// A cookie of the client, as it is written in the header.
+    ///
+    /// ```
+    /// use switchboard::{Fault, Gateway, Handshake};
+    ///
+    /// let gateway = Gateway::new("/").middleware(async |handshake: Handshake| {
+    ///     handshake.cookie("session").map(drop).ok_or(Fault::unauthorized("log in first"))
+    /// });
+    /// ```
     pub fn cookie(&self, name: &str) -> Option<&str> {
         self.request.cookie(name)
     }
@@ -130,6 +153,14 @@ impl Handshake {
     }
 
     /// Sets the client's identity. A later middleware may change it; the last one counts.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Handshake, Identity};
+    ///
+    /// let gateway = Gateway::new("/").middleware(async |handshake: Handshake| {
+    ///     handshake.set_identity(Identity::user("ada").with_rooms(["team"]));
+    /// });
+    /// ```
     pub fn set_identity(&self, identity: Identity) {
         self.socket.set_identity(identity);
     }

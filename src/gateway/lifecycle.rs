@@ -17,6 +17,14 @@ use crate::{
 };
 
 /// A socket has entered its namespace; see [`Gateway::on_connect`](crate::Gateway::on_connect).
+///
+/// ```
+/// use switchboard::{Gateway, Handshake, Socket};
+///
+/// let gateway = Gateway::new("/").on_connect(async |socket: Socket, handshake: Handshake| {
+///     println!("{} comes from {:?}", socket.id(), handshake.peer_addr());
+/// });
+/// ```
 #[derive(Debug, Clone)]
 pub struct Connect {
     pub(crate) socket: Socket,
@@ -25,6 +33,14 @@ pub struct Connect {
 /// A socket has left its namespace; see
 /// [`Gateway::on_disconnect`](crate::Gateway::on_disconnect). The [`DisconnectReason`] is a
 /// parameter of its handlers.
+///
+/// ```
+/// use switchboard::{Gateway, Socket, gateway::handler::DisconnectReason};
+///
+/// let gateway = Gateway::new("/").on_disconnect(async |socket: Socket, reason: DisconnectReason| {
+///     println!("{} has left: {reason:?}", socket.id());
+/// });
+/// ```
 #[derive(Debug, Clone)]
 pub struct Disconnect {
     pub(crate) socket: Socket,
@@ -32,11 +48,28 @@ pub struct Disconnect {
 }
 
 /// An event on its way to its handler; see [`Gateway::use_packet`](crate::Gateway::use_packet).
+///
+/// ```
+/// use switchboard::{Event, Gateway, Socket};
+///
+/// // A middleware for packets asks for the event, the socket, and what else handlers do.
+/// let gateway = Gateway::new("/")
+///     .use_packet(async |socket: Socket, event: Event| println!("{} sends {}", socket.id(), event.name()));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Packet(pub(crate) Event);
 
 /// A handler has failed; see [`Gateway::on_fault`](crate::Gateway::on_fault). The [`Fault`] is a
 /// parameter of its handlers, and the [`Event`] one if it is an `Option`.
+///
+/// ```
+/// use switchboard::{Fault, Gateway, Socket};
+///
+/// let gateway = Gateway::new("/").on_fault(async |socket: Socket, fault: Fault| {
+///     println!("{}: {fault}", socket.id());
+///     Err::<(), _>(fault)
+/// });
+/// ```
 #[derive(Debug, Clone)]
 pub struct Failure {
     pub(crate) socket: Socket,
@@ -46,6 +79,14 @@ pub struct Failure {
 
 /// An event of another server; see
 /// [`Gateway::on_server_side`](crate::Gateway::on_server_side).
+///
+/// ```
+/// use switchboard::{Data, Gateway, Switchboard};
+///
+/// let gateway = Gateway::new("/").on_server_side("who", async |server: Switchboard, Data(n): Data<u32>| {
+///     format!("{} has heard {n}", server.node())
+/// });
+/// ```
 #[derive(Clone)]
 pub struct ServerSide {
     pub(crate) node: Arc<node::Context>,
@@ -61,6 +102,14 @@ impl std::fmt::Debug for ServerSide {
 /// A user has come online or gone offline; see
 /// [`Builder::on_presence`](crate::server::Builder::on_presence). The [`Presence`] is a parameter
 /// of its handlers.
+///
+/// ```
+/// use switchboard::{Gateway, Switchboard, users::Presence};
+///
+/// let builder = Switchboard::builder()
+///     .gateway(Gateway::new("/"))
+///     .on_presence(async |change: Presence| println!("{change:?}"));
+/// ```
 #[derive(Clone)]
 pub struct PresenceChange {
     node: Arc<node::Context>,

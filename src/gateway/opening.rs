@@ -13,6 +13,17 @@ use crate::{edge::OnOpening, fault::Fault, sockets::node};
 
 /// The request by which a client opens a connection, for
 /// [`Builder::allow_request`](crate::server::Builder::allow_request).
+///
+/// ```
+/// use switchboard::{Fault, Gateway, Switchboard, gateway::opening::Opening};
+///
+/// let builder = Switchboard::builder()
+///     .allow_request(async |opening: Opening| match opening.query().get("key") {
+///         Some("right") if opening.headers().contains_key("user-agent") => Ok(()),
+///         _ => Err(Fault::plain(format!("{} may not", opening.peer_addr()))),
+///     })
+///     .gateway(Gateway::new("/"));
+/// ```
 #[derive(Clone)]
 pub struct Opening {
     node: Arc<node::Context>,

@@ -91,6 +91,13 @@ impl Reply {
     }
 
     /// An acknowledgement with encoded arguments.
+    ///
+    /// ```
+    /// use switchboard::{Fault, Gateway, Payload, Reply};
+    ///
+    /// let gateway = Gateway::new("/")
+    ///     .on("echo", async |payload: Payload| Ok::<_, Fault>(Reply::ack_payload(payload.into_ack()?)));
+    /// ```
     pub fn ack_payload(payload: Payload) -> Self {
         Self::new(Ok(payload), Addressee::Ack)
     }
@@ -112,6 +119,13 @@ impl Reply {
     }
 
     /// An event to the sender with encoded arguments, such as those of the event being handled.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Payload, Reply};
+    ///
+    /// let gateway = Gateway::new("/")
+    ///     .on("say", async |payload: Payload| Reply::event_payload("said", &payload).to_all());
+    /// ```
     pub fn event_payload(name: &str, payload: &Payload) -> Self {
         Self::new(payload.with_event(name), Addressee::Sender)
     }

@@ -92,6 +92,13 @@ impl RoomPattern {
     /// Reads a pattern: a name, or a prefix followed by `*`. The prefix may be empty (`*`, any
     /// room).
     ///
+    /// ```
+    /// use switchboard::names::rooms::{PatternError, RoomPattern};
+    ///
+    /// assert!(RoomPattern::parse("team:*").is_ok_and(|teams| teams.matches("team:7")));
+    /// assert_eq!(RoomPattern::parse("*:team"), Err(PatternError::StarInside));
+    /// ```
+    ///
     /// # Errors
     /// If it is empty, or holds a `*` anywhere but at its end.
     pub fn parse(pattern: &str) -> Result<Self, PatternError> {

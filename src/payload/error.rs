@@ -6,6 +6,13 @@ use crate::{
 };
 
 /// Why a payload could not be made or read.
+///
+/// ```
+/// use switchboard::{Payload, payload::PayloadError};
+///
+/// let reserved = Payload::event("disconnect", &());
+/// assert!(matches!(reserved, Err(PayloadError::ReservedEvent(name)) if name == "disconnect"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PayloadError {

@@ -87,12 +87,24 @@ impl Builder {
     }
 
     /// The packet format that the clients use, instead of `engine.parser` of the configuration.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard, payload::Parser};
+    ///
+    /// let builder = Switchboard::builder().parser(Parser::MsgPack).gateway(Gateway::new("/"));
+    /// ```
     pub fn parser(mut self, parser: Parser) -> Self {
         self.parser = Some(parser);
         self
     }
 
     /// Adds a gateway.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// let builder = Switchboard::builder().gateway(Gateway::new("/")).gateway(Gateway::new("/chat/{room}"));
+    /// ```
     pub fn gateway(mut self, gateway: Gateway) -> Self {
         self.gateways.push(gateway);
         self
@@ -326,6 +338,19 @@ impl Builder {
     }
 
     /// Makes the server a node of a cluster inside this process; `redis.url` is not looked at then.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard, server::LocalCluster};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cluster = LocalCluster::default();
+    /// let one = Switchboard::builder().cluster(&cluster).gateway(Gateway::new("/")).build()?;
+    /// let two = Switchboard::builder().cluster(&cluster).gateway(Gateway::new("/")).build()?;
+    /// assert_ne!(one.node(), two.node());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cluster(mut self, cluster: &LocalCluster) -> Self {
         self.local = Some(cluster.clone());
         self
@@ -366,6 +391,12 @@ impl Builder {
 
     /// Starts even if Redis, or the own [`broker`](Self::broker), cannot be reached yet, and joins the cluster when it can. Otherwise
     /// [`Switchboard::bind`](super::Switchboard::bind) fails.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// let builder = Switchboard::builder().wait_for_redis(true).gateway(Gateway::new("/"));
+    /// ```
     pub fn wait_for_redis(mut self, wait: bool) -> Self {
         self.wait_for_redis = wait;
         self

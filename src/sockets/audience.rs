@@ -35,11 +35,25 @@ enum To {
 impl Audience {
     /// Every socket of the namespace. The first added target narrows the audience to that target,
     /// and each further one widens it again, as `to` does in Socket.IO.
+    ///
+    /// ```
+    /// use switchboard::Audience;
+    ///
+    /// assert_eq!(Audience::everybody().targets(), None);
+    /// assert_eq!(Audience::everybody().to("lobby").targets().map(<[_]>::len), Some(1));
+    /// ```
     pub fn everybody() -> Self {
         Self::of(To::Everybody)
     }
 
     /// No socket, until a target is added.
+    ///
+    /// ```
+    /// use switchboard::Audience;
+    ///
+    /// assert!(Audience::nobody().is_nobody());
+    /// assert!(!Audience::nobody().to("lobby").is_nobody());
+    /// ```
     pub fn nobody() -> Self {
         Self::of(To::AnyOf(SmallVec::new()))
     }
@@ -50,6 +64,14 @@ impl Audience {
 
     /// Adds rooms or sockets. No room at all, as an empty list, leaves nobody where it would be
     /// everybody.
+    ///
+    /// ```
+    /// use switchboard::Audience;
+    ///
+    /// let audience = Audience::nobody().to("lobby").to(["garden", "kitchen"]);
+    /// assert_eq!(audience.targets().map(<[_]>::len), Some(3));
+    /// assert!(Audience::everybody().to(Vec::<String>::new()).is_nobody());
+    /// ```
     #[doc(alias("in", "within"))]
     pub fn to(mut self, targets: impl IntoTargets) -> Self {
         let new = targets.into_targets();
@@ -61,27 +83,57 @@ impl Audience {
     }
 
     /// Adds the sockets of a user.
+    ///
+    /// ```
+    /// use switchboard::{Audience, sockets::Target};
+    ///
+    /// assert_eq!(Audience::nobody().to_user("ada"), Audience::nobody().to(Target::User("ada".into())));
+    /// ```
     pub fn to_user(self, user: impl Into<UserId>) -> Self {
         self.to(Target::User(user.into()))
     }
 
     /// Adds all authenticated sockets.
+    ///
+    /// ```
+    /// use switchboard::{Audience, sockets::Target};
+    ///
+    /// assert_eq!(Audience::nobody().to_authenticated(), Audience::nobody().to(Target::Authenticated));
+    /// ```
     pub fn to_authenticated(self) -> Self {
         self.to(Target::Authenticated)
     }
 
     /// Leaves out rooms or sockets.
+    ///
+    /// ```
+    /// use switchboard::Audience;
+    ///
+    /// assert_eq!(Audience::everybody().except(["muted", "away"]).exceptions().len(), 2);
+    /// ```
     pub fn except(mut self, targets: impl IntoTargets) -> Self {
         self.except.extend(targets.into_targets());
         self
     }
 
     /// Leaves out the sockets of a user.
+    ///
+    /// ```
+    /// use switchboard::{Audience, sockets::Target};
+    ///
+    /// assert_eq!(Audience::everybody().except_user("ada").exceptions(), [Target::User("ada".into())]);
+    /// ```
     pub fn except_user(self, user: impl Into<UserId>) -> Self {
         self.except(Target::User(user.into()))
     }
 
     /// Keeps only sockets of this node.
+    ///
+    /// ```
+    /// use switchboard::Audience;
+    ///
+    /// assert!(Audience::everybody().local().is_local());
+    /// ```
     pub fn local(mut self) -> Self {
         self.is_local = true;
         self
@@ -89,6 +141,12 @@ impl Audience {
 
     /// Keeps only sockets that are ready: nothing waits for their client, and a polling client has
     /// an open poll. As in Node.js.
+    ///
+    /// ```
+    /// use switchboard::Audience;
+    ///
+    /// assert!(Audience::everybody().volatile().is_volatile());
+    /// ```
     pub fn volatile(mut self) -> Self {
         self.is_volatile = true;
         self

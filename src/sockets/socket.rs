@@ -131,6 +131,12 @@ impl Socket {
 
     /// The public id, `socket.id` in the client. A socket that recovers gets its former one back
     /// after the namespace's middleware.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Socket};
+    ///
+    /// let gateway = Gateway::new("/").on("id", async |socket: Socket| socket.id());
+    /// ```
     pub fn id(&self) -> SocketId {
         self.0.id()
     }
@@ -165,6 +171,12 @@ impl Socket {
     }
 
     /// The namespace of the socket.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Socket};
+    ///
+    /// let gateway = Gateway::new("/chat/{room}").on("where", async |socket: Socket| socket.namespace().to_owned());
+    /// ```
     pub fn namespace(&self) -> &str {
         self.0.adapter.namespace()
     }
@@ -201,6 +213,12 @@ impl Socket {
     }
 
     /// `websocket` or `polling`, as of now. `None` after the disconnect.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Socket};
+    ///
+    /// let gateway = Gateway::new("/").on("how", async |socket: Socket| socket.transport());
+    /// ```
     pub fn transport(&self) -> Option<&'static str> {
         self.0.raw.upgrade().map(|raw| transport_of(&raw))
     }
@@ -253,6 +271,13 @@ impl Socket {
     /// metrics and recovery; its `on`, `on_fallback` and `on_disconnect` replace what the gateway
     /// registered (calling `on_fallback` inside a handler deadlocks); rooms joined through it do not
     /// count against the limit. Its `id` is the engine's, not [`Socket::id`].
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Socket};
+    ///
+    /// let gateway = Gateway::new("/")
+    ///     .on("protocol", async |socket: Socket| socket.raw().map(|raw| format!("{:?}", raw.protocol())));
+    /// ```
     pub fn raw(&self) -> Option<SocketRef<Adapter>> {
         let raw = self.0.raw.upgrade()?;
         let mut no_arguments = socketioxide_core::Value::Str("[]".into(), None);

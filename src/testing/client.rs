@@ -136,6 +136,14 @@ impl Client {
 
     /// Emits an event. A tuple gives several arguments.
     ///
+    /// ```
+    /// use switchboard::testing::Client;
+    ///
+    /// async fn says(client: &Client) {
+    ///     client.emit("move", &(3, "north"));
+    /// }
+    /// ```
+    ///
     /// # Panics
     /// If the arguments cannot be encoded, or Socket.IO reserves the name.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, data: &T) {
@@ -143,6 +151,14 @@ impl Client {
     }
 
     /// Emits an event, waits for its acknowledgement, and gives its first argument, or a tuple of all.
+    ///
+    /// ```
+    /// use switchboard::testing::Client;
+    ///
+    /// async fn sums(client: &Client) {
+    ///     assert_eq!(client.ask::<i64>("add", &(1, 2)).await, 3);
+    /// }
+    /// ```
     ///
     /// # Panics
     /// If there is none in time, or it is of another shape.
@@ -157,6 +173,15 @@ impl Client {
 
     /// The same, with the acknowledgement as it came.
     ///
+    /// ```
+    /// use switchboard::testing::Client;
+    ///
+    /// async fn asks(client: &Client) {
+    ///     let answer = client.ask_payload("sum", &(1, 2)).await;
+    ///     assert_eq!(answer.decode::<i64>().expect("a number"), 3);
+    /// }
+    /// ```
+    ///
     /// # Panics
     /// If there is none in time.
     pub async fn ask_payload(&self, event: &str, data: &(impl Serialize + ?Sized)) -> Payload {
@@ -168,6 +193,14 @@ impl Client {
 
     /// Waits for the next event of this name, and gives its first argument, or a tuple of all. Others
     /// stay for later.
+    ///
+    /// ```
+    /// use switchboard::testing::Client;
+    ///
+    /// async fn is_greeted(client: &Client) {
+    ///     assert_eq!(client.hears::<String>("welcome").await, "hello");
+    /// }
+    /// ```
     ///
     /// # Panics
     /// If there is none in time, or it is of another shape.
@@ -206,6 +239,15 @@ impl Client {
     }
 
     /// Everything that was heard up to now and not asked for, in order.
+    ///
+    /// ```
+    /// use switchboard::testing::Client;
+    ///
+    /// async fn hears_nothing_else(client: &Client) {
+    ///     client.ask::<()>("sync", &()).await;
+    ///     assert!(client.heard().is_empty());
+    /// }
+    /// ```
     pub fn heard(&self) -> Vec<Heard> {
         self.shared.inbox.lock().events.drain(..).collect()
     }
@@ -218,6 +260,14 @@ impl Client {
 
     /// Waits until the client is no longer connected: `io server disconnect` if the server has
     /// disconnected it from its namespace, else `transport close`, as the official client says.
+    ///
+    /// ```
+    /// use switchboard::testing::Client;
+    ///
+    /// async fn is_thrown_out(client: &Client) {
+    ///     assert_eq!(client.disconnected().await, "io server disconnect");
+    /// }
+    /// ```
     ///
     /// # Panics
     /// If it still is after some time.
@@ -232,6 +282,14 @@ impl Client {
 
     /// Leaves the namespace, and closes the connection: `socket.disconnect()`. The server sees `client
     /// namespace disconnect`.
+    ///
+    /// ```
+    /// use switchboard::testing::Client;
+    ///
+    /// async fn leaves(client: Client) {
+    ///     client.disconnect().await;
+    /// }
+    /// ```
     ///
     /// # Panics
     /// If the server does not close its side in time.

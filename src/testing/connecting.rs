@@ -59,12 +59,28 @@ impl Connecting {
     }
 
     /// Another namespace than `/`.
+    ///
+    /// ```
+    /// use switchboard::testing::{Client, Refused, Server};
+    ///
+    /// async fn enters(server: &Server) -> Result<Client, Refused> {
+    ///     server.connect().namespace("/chat").await
+    /// }
+    /// ```
     pub fn namespace(mut self, namespace: &str) -> Self {
         namespace.clone_into(&mut self.namespace);
         self
     }
 
     /// The payload of CONNECT: `auth` of the official client.
+    ///
+    /// ```
+    /// use switchboard::testing::{Client, Refused, Server};
+    ///
+    /// async fn enters(server: &Server) -> Result<Client, Refused> {
+    ///     server.connect().auth(&serde_json::json!({ "name": "ada" })).await
+    /// }
+    /// ```
     ///
     /// # Panics
     /// If it is no JSON.
@@ -74,11 +90,27 @@ impl Connecting {
     }
 
     /// The token, as `auth.token`.
+    ///
+    /// ```
+    /// use switchboard::testing::{Client, Refused, Server};
+    ///
+    /// async fn enters(server: &Server) -> Result<Client, Refused> {
+    ///     server.connect().token("a.b.c").await
+    /// }
+    /// ```
     pub fn token(self, token: &str) -> Self {
         self.auth(&json!({ "token": token }))
     }
 
     /// A parameter of the request that opens the connection.
+    ///
+    /// ```
+    /// use switchboard::testing::{Client, Refused, Server};
+    ///
+    /// async fn enters(server: &Server) -> Result<Client, Refused> {
+    ///     server.connect().query("seat", "7").await
+    /// }
+    /// ```
     pub fn query(mut self, name: &str, value: &str) -> Self {
         let mut encoded = form_urlencoded::Serializer::new(String::new());
         encoded.append_pair(name, value);
@@ -88,6 +120,14 @@ impl Connecting {
     }
 
     /// A header of that request.
+    ///
+    /// ```
+    /// use switchboard::testing::{Client, Refused, Server};
+    ///
+    /// async fn enters(server: &Server) -> Result<Client, Refused> {
+    ///     server.connect().header("accept-language", "en").await
+    /// }
+    /// ```
     ///
     /// # Panics
     /// If it is none.

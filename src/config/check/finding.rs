@@ -3,6 +3,15 @@
 use std::fmt;
 
 /// What is wrong, or unwise, with a setting.
+///
+/// ```
+/// use switchboard::Config;
+///
+/// let mut config = Config::default();
+/// config.engine.max_payload = 0;
+/// let found = &config.check().errors[0];
+/// assert_eq!(found.to_string(), "engine.max_payload: must be more than 0");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {

@@ -75,6 +75,12 @@ impl Default for Auth {
 
 impl Auth {
     /// Whether a key is configured.
+    ///
+    /// ```
+    /// use switchboard::config::Config;
+    ///
+    /// assert!(!Config::default().auth.has_key());
+    /// ```
     pub fn has_key(&self) -> bool {
         !self.hs256_secret.is_empty() || self.public_key_file.is_some() || self.jwks_url.is_some()
     }

@@ -69,6 +69,13 @@ impl Default for Cookie {
 
 impl Cookie {
     /// A cookie with this name, and the defaults of Node.js for the rest.
+    ///
+    /// ```
+    /// use switchboard::config::{Config, Cookie};
+    ///
+    /// let mut config = Config::default();
+    /// config.engine.cookie = Some(Cookie::named("io"));
+    /// ```
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
     }

@@ -83,6 +83,17 @@ impl Query {
     }
 
     /// All values of this name, in order.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Handshake};
+    ///
+    /// let gateway = Gateway::new("/").on_connect(async |handshake: Handshake| {
+    ///     for (name, value) in handshake.query().iter() {
+    ///         println!("{name} is {value}");
+    ///     }
+    ///     println!("{} tags", handshake.query().get_all("tag").count());
+    /// });
+    /// ```
     pub fn get_all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value)
     }

@@ -52,6 +52,13 @@ impl Reply {
     }
 
     /// Sends it to the other sockets of the sender's user, on every node.
+    ///
+    /// ```
+    /// use switchboard::Reply;
+    ///
+    /// // The other tabs of whoever has read it.
+    /// let reply = Reply::event("read", &7).to_user_others();
+    /// ```
     #[must_use]
     pub fn to_user_others(mut self) -> Self {
         self.addressee = Addressee::UserOthers;
@@ -148,6 +155,12 @@ impl Reply {
     /// Skips sockets that are not ready instead of queueing the event for them. A socket is not
     /// ready if something waits for its client, or if the client polls and has no open poll. As in
     /// Node.js.
+    ///
+    /// ```
+    /// use switchboard::Reply;
+    ///
+    /// let reply = Reply::event("position", &(12, 3)).to("game").volatile();
+    /// ```
     #[must_use]
     pub fn volatile(mut self) -> Self {
         self.volatile = true;

@@ -69,12 +69,25 @@ impl Replies {
 
     /// Changes each reply by `change`; in a stream, as it comes. If `change` panics, the reply
     /// stays as it was.
+    ///
+    /// ```
+    /// use switchboard::{Replies, Reply};
+    ///
+    /// let to_all = Replies::from(Reply::event("said", "hello")).map(Reply::to_all);
+    /// ```
     #[must_use]
     pub fn map(self, change: impl Fn(Reply) -> Reply + Send + Sync + 'static) -> Self {
         self.flat_map(move |reply| SmallVec::from_buf([change(reply)]))
     }
 
     /// Shows each reply to `look`; in a stream, as it comes. A panic in `look` changes nothing.
+    ///
+    /// ```
+    /// use switchboard::{Replies, Reply};
+    ///
+    /// let replies = Replies::from(Reply::event("said", "hello"))
+    ///     .inspect(|reply| println!("{:?} leaves", reply.event_name()));
+    /// ```
     #[must_use]
     pub fn inspect(self, look: impl Fn(&Reply) + Send + Sync + 'static) -> Self {
         self.map(move |reply| {

@@ -85,6 +85,16 @@ pub struct Replied<T> {
 
 impl<T> Replied<T> {
     /// Whether every client was asked and has answered.
+    ///
+    /// ```
+    /// use switchboard::sockets::emitter::Replied;
+    ///
+    /// fn tell(replied: &Replied<bool>) {
+    ///     if !replied.is_complete() {
+    ///         println!("{} silent, missing {:?}", replied.silent.len(), replied.missing_nodes);
+    ///     }
+    /// }
+    /// ```
     pub fn is_complete(&self) -> bool {
         self.silent.is_empty() && self.missing_nodes.is_empty() && self.missing_foreign == 0
     }
@@ -112,6 +122,18 @@ impl Stream for Asked {
 
 impl Asked {
     /// Waits for all answers, read as [`Payload::decode`] does.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard::{Fault, Switchboard};
+    ///
+    /// async fn names(server: &Switchboard) -> Result<Vec<String>, Fault> {
+    ///     let asked = server.of("/").to("team").ask("name?", &(), Duration::from_secs(5)).await?;
+    ///     let replied = asked.collect::<String>().await;
+    ///     println!("{} are silent", replied.silent.len());
+    ///     Ok(replied.answers.into_iter().map(|(_, name)| name).collect())
+    /// }
+    /// ```
     pub async fn collect<T: DeserializeOwned>(mut self) -> Replied<T> {
         let (mut answers, mut silent) = (Vec::new(), Vec::new());
         while let Some((id, answer)) = self.items.next().await {

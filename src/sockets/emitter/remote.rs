@@ -85,6 +85,17 @@ impl RemoteSocket {
 
     /// Sends an event to the socket, see [`Emitter::emit`].
     ///
+    /// ```
+    /// use switchboard::{Fault, Switchboard};
+    ///
+    /// async fn in_lobby(server: &Switchboard) -> Result<(), Fault> {
+    ///     for socket in server.of("/").to("lobby").fetch_sockets().await?.values {
+    ///         socket.emit("hello", &1)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// As [`Emitter::emit`].
     pub fn emit<T: Serialize + ?Sized>(&self, name: &str, data: &T) -> Result<(), PayloadError> {
@@ -109,16 +120,49 @@ impl RemoteSocket {
     }
 
     /// Puts the socket into rooms, when its node hears of it.
+    ///
+    /// ```
+    /// use switchboard::{Fault, Switchboard};
+    ///
+    /// async fn in_lobby(server: &Switchboard) -> Result<(), Fault> {
+    ///     for socket in server.of("/").to("lobby").fetch_sockets().await?.values {
+    ///         socket.join(["staff", "alerts"]);
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn join(&self, rooms: impl IntoRooms) {
         self.at.emitter.clone().join(rooms);
     }
 
     /// Takes the socket out of rooms, when its node hears of it.
+    ///
+    /// ```
+    /// use switchboard::{Fault, Switchboard};
+    ///
+    /// async fn in_lobby(server: &Switchboard) -> Result<(), Fault> {
+    ///     for socket in server.of("/").to("lobby").fetch_sockets().await?.values {
+    ///         socket.leave("staff");
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn leave(&self, rooms: impl IntoRooms) {
         self.at.emitter.clone().leave(rooms);
     }
 
     /// Disconnects the socket. The client sees `io server disconnect`.
+    ///
+    /// ```
+    /// use switchboard::{Fault, Switchboard};
+    ///
+    /// async fn in_lobby(server: &Switchboard) -> Result<(), Fault> {
+    ///     for socket in server.of("/").to("lobby").fetch_sockets().await?.values {
+    ///         socket.disconnect(false);
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn disconnect(&self, close_transport: bool) {
         self.at.emitter.clone().disconnect(close_transport);
     }

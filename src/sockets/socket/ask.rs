@@ -53,6 +53,16 @@ impl Socket {
 
     /// As [`ask`](Self::ask), with encoded arguments and the answer as it came.
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard::{Fault, Payload, Socket};
+    ///
+    /// async fn ask(socket: &Socket) -> Result<(String, u32), Fault> {
+    ///     let question = Payload::event("who?", &())?;
+    ///     Ok(socket.ask_payload(question, Duration::from_secs(5)).await?.decode()?)
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// As [`ask`](Self::ask).
     pub async fn ask_payload(

@@ -56,6 +56,14 @@ impl Data {
 impl Socket {
     /// Reads a value of this socket's data.
     ///
+    /// ```
+    /// use switchboard::{Fault, Socket};
+    ///
+    /// fn language(socket: &Socket) -> Result<String, Fault> {
+    ///     Ok(socket.get("language")?.unwrap_or_else(|| "en".to_owned()))
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// `internal` if there is a value of another type.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Fault> {

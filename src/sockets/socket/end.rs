@@ -18,6 +18,17 @@ pub(super) struct End {
 
 impl Socket {
     /// Whether the socket is still connected.
+    ///
+    /// ```
+    /// use switchboard::Socket;
+    ///
+    /// async fn count_down(socket: Socket) {
+    ///     for left in (0..10).rev().take_while(|_| socket.is_connected()) {
+    ///         socket.emit("left", &left).expect("a number can be encoded");
+    ///         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    ///     }
+    /// }
+    /// ```
     pub fn is_connected(&self) -> bool {
         !self.0.closed.load(Ordering::Acquire)
     }

@@ -10,6 +10,18 @@ use super::Socket;
 pub(super) type Values = Mutex<Vec<(TypeId, Box<dyn Any + Send + Sync>)>>;
 
 /// What a program keeps with a socket, found by its type: see [`Socket::extensions`].
+///
+/// ```
+/// use switchboard::{Socket, sockets::Extensions};
+///
+/// fn replaced(socket: &Socket) -> Option<u32> {
+///     let extensions: Extensions = socket.extensions();
+///     let before = extensions.insert(7_u32);
+///     assert_eq!(extensions.get::<u32>(), Some(7));
+///     extensions.remove::<u32>();
+///     before
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Extensions(Socket);
 

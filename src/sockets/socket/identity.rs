@@ -7,11 +7,24 @@ use crate::{auth::Identity, fault::Fault, id::UserId};
 
 impl Socket {
     /// The user. `None` for an anonymous socket.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Socket};
+    ///
+    /// let gateway = Gateway::new("/").on("me", async |socket: Socket| socket.user());
+    /// ```
     pub fn user(&self) -> Option<UserId> {
         self.0.identity.read().user_id().cloned()
     }
 
     /// The client's identity, with all claims of its token.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Socket};
+    ///
+    /// let gateway = Gateway::new("/")
+    ///     .on("name", async |socket: Socket| socket.identity().claims().get("name").cloned());
+    /// ```
     pub fn identity(&self) -> Identity {
         self.0.identity.read().clone()
     }

@@ -70,6 +70,16 @@ impl Socket {
     /// be left: emits and acknowledgements of others depend on them.
     ///
     /// With recovery over Redis streams this is done behind what this node has sent before.
+    ///
+    /// ```
+    /// use switchboard::{Data, Gateway, Socket};
+    ///
+    /// let gateway = Gateway::new("/")
+    ///     .on("leave", async |socket: Socket, Data(room): Data<String>| {
+    ///         socket.leave(&room);
+    ///         socket.leave([format!("{room}:typing"), format!("{room}:reading")]);
+    ///     });
+    /// ```
     pub fn leave(&self, rooms: impl IntoRooms) {
         for room in rooms.into_rooms() {
             if !self.is_own_room(&room) {
@@ -80,6 +90,15 @@ impl Socket {
     }
 
     /// Whether the socket is in this room.
+    ///
+    /// ```
+    /// use switchboard::{Fault, Gateway, Reply, Socket};
+    ///
+    /// let gateway = Gateway::new("/").on("say", async |socket: Socket| match socket.is_in("lobby") {
+    ///     true => Ok(Reply::event("said", "hello").to("lobby")),
+    ///     false => Err(Fault::forbidden("enter the lobby first")),
+    /// });
+    /// ```
     pub fn is_in(&self, room: &str) -> bool {
         self.0.adapter.is_in(self.0.sid, room)
     }
@@ -97,6 +116,14 @@ impl Socket {
     }
 
     /// The rooms of the socket, sorted. In a disconnect handler, its last rooms.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Socket};
+    ///
+    /// let gateway = Gateway::new("/")
+    ///     .on("count", async |socket: Socket| socket.rooms().len())
+    ///     .on_disconnect(async |socket: Socket| println!("it was in {:?}", socket.rooms()));
+    /// ```
     pub fn rooms(&self) -> Vec<Room> {
         let kept = self.0.end.lock().last_rooms.as_ref().map(|rooms| rooms.to_vec());
         let mut rooms = kept.unwrap_or_else(|| self.0.adapter.rooms_of(self.0.sid));
