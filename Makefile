@@ -18,6 +18,7 @@ FUZZ_TARGETS := frames bodies clients classic sharded streams sessions returning
 # Each of them is to be had alone.
 FEATURES := admin admin-ui config-file conformance jwt otlp postgres redis sqlite testing tls
 PORT ?= 3000
+ADMIN ?= http://127.0.0.1:3001
 REDIS_PORT ?= 6379
 POSTGRES_PORT ?= 5432
 
@@ -69,7 +70,7 @@ demo: client-demo/node_modules ## the story of alice, bob and a guest, against a
 	tests/with-server.sh node client-demo/demo.mjs
 
 page: client-demo/node_modules ## the demo's web page, beside a server of `make run`
-	node client-demo/page.mjs --server http://127.0.0.1:$(PORT)
+	node client-demo/page.mjs --server http://127.0.0.1:$(PORT) --admin $(ADMIN)
 
 lint: ## formatting, clippy and documentation, warnings are errors
 	cargo fmt --check

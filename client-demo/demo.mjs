@@ -4,14 +4,19 @@
 import { parseArgs } from "node:util";
 import { io } from "socket.io-client";
 
+import { BackEnd } from "./backend.mjs";
+import { Handled, once } from "./public/inbox.js";
 import { DEV_SECRET, demoToken } from "./token.mjs";
 
-const HELP = `Usage: node demo.mjs [--secret SECRET] [--quiet] [URL …]
+const HELP = `Usage: node demo.mjs [--admin URL] [--secret SECRET] [--quiet] [URL …]
 
 Plays two users, three tabs and a guest on one or several Switchboard servers; the sockets are spread
 over the URLs in turn.
 
   URL              default http://localhost:3000
+  --admin URL      the admin port of one of the servers, for the chapter about messages to who is away;
+                   without it, or without an inbox there, the chapter is left out
+  --api-key KEY    one of the server's admin.api_keys, if it has any. Default: SWITCHBOARD_API_KEY
   --secret SECRET  signs the demo's tokens (HS256). Default: SWITCHBOARD_SECRET, or the well-known
                    secret of \`switchboard --dev\`
   --transport NAME websocket (default) or polling
@@ -20,7 +25,7 @@ over the URLs in turn.
 
 Exit codes: 0 all went as told, 1 something did not, 2 bad usage.`;
 
-const DEADLINE = 20_000; // for the whole story
+const DEADLINE = 40_000; // for the whole story
 const PATIENCE = 5_000; // for one thing to happen
 // The room, and the event, by which `settle` knows that everything has been heard; of this run alone.
 const MARKER = `public:marker-${crypto.randomUUID()}`;
@@ -140,19 +145,65 @@ async function story() {
   await settle(guest, everybody);
   check("guest hears them back as well", Buffer.from(guest.take()[0]?.args[0] ?? []).toString("hex"), bytes.toString("hex"));
 
+  await storyOfTheInbox();
+
   chapter("Who is not let in");
   const stranger = await demoToken("alice", "not the secret of this server at all");
   for (const [what, token] of [["a token signed by a stranger", stranger], ["a token that is no token", "garbage"]]) {
-    const refusal = await arrive("mallory", token).then(() => null, (error) => error);
+    const refusal = await arrive("mallory", { token }).then(() => null, (error) => error);
     check(`${what} is refused`, refusal?.message?.startsWith("unauthorized: "), true);
     check("  with the reason as data", [refusal?.data?.code, typeof refusal?.data?.message, refusal?.data?.retry], ["unauthorized", "string", false]);
   }
 }
 
-/** Connects somebody to the next server in turn; rejects with the error that the client reports. */
-function arrive(name, token) {
+async function storyOfTheInbox() {
+  chapter("A message for who is away");
+  const backEnd = options.admin && new BackEnd(options.admin, options.apiKey);
+  const missing = backEnd ? await backEnd.missing() : "Nobody said where the admin port is (--admin).";
+  if (missing) return say(`  – left out: ${missing}`);
+  // A user of this run alone, so that nothing is left over from another one.
+  const carol = `carol-${crypto.randomUUID().slice(0, 8)}`;
+  const keep = (text) => backEnd.keep(carol, { event: "note", args: [text], id: text, ttl: "10m" });
+  check("a back end leaves two messages for carol, who is away", [await keep("first"), await keep("second")], [1, 2]);
+  check("it says the first one again, and the server still has it once", await keep("first"), 1);
+
+  // What carol's phone remembers, as `localStorage` would.
+  const storage = new Map();
+  const memory = { getItem: (key) => storage.get(key) ?? null, setItem: (key, value) => storage.set(key, value) };
+  const handled = new Handled(memory, "carol's phone", (_, args) => args);
+  const token = await demoToken(carol, options.secret);
+  const open = async () => {
+    const shown = [];
+    const receive = once(handled, ({ message: [text] }) => shown.push(text));
+    const phone = await arrive("carol (phone)", { token, device: "phone", inbox: true }, receive);
+    return { phone, shown };
+  };
+  const { phone, shown } = await open();
+  await eventually("carol (phone) gets two messages", () => shown.length >= 2);
+  check("carol (phone) comes, and gets both in their order", shown, ["first", "second"]);
+  phone.socket.close();
+  await keep("third");
+  const again = await open();
+  await eventually("carol (phone) gets the third message", () => again.shown.length >= 1);
+  check("she comes again, and gets what is new and nothing twice", again.shown, ["third"]);
+}
+
+/** Waits until something is true. */
+async function eventually(what, condition) {
+  const giveUp = Date.now() + PATIENCE;
+  while (!condition()) {
+    if (Date.now() > giveUp) throw new Error(`waited ${PATIENCE} ms in vain: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/**
+ * Connects somebody to the next server in turn; rejects with the error that the client reports. `receive`
+ * hears every event from the first on.
+ */
+function arrive(name, auth, receive) {
   const socket = io(nextUrl(), {
-    auth: token ? { token } : {},
+    auth,
     forceNew: true, // each is a tab of its own, not a share of one connection
     reconnection: false,
     transports: [options.transport],
@@ -160,6 +211,7 @@ function arrive(name, token) {
   });
   const person = new Person(name, socket);
   people.push(person);
+  if (receive) socket.onAny(receive);
   return new Promise((resolve, reject) => {
     socket.on("connect", () => resolve(person));
     socket.on("connect_error", reject);
@@ -169,7 +221,7 @@ function arrive(name, token) {
 /** As `arrive`, for those without whom there is no story. */
 async function arriveInStory(name, token) {
   try {
-    const person = await arrive(name, token);
+    const person = await arrive(name, token ? { token } : {});
     await person.ask("join", MARKER);
     return person;
   } catch (error) {
@@ -239,16 +291,25 @@ function readOptions() {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { secret: { type: "string" }, transport: { type: "string", default: "websocket" }, quiet: { type: "boolean" }, help: { type: "boolean", short: "h" } },
+      options: {
+        admin: { type: "string" },
+        "api-key": { type: "string", default: process.env.SWITCHBOARD_API_KEY },
+        secret: { type: "string" },
+        transport: { type: "string", default: "websocket" },
+        quiet: { type: "boolean" },
+        help: { type: "boolean", short: "h" },
+      },
     });
     if (values.help) {
       console.log(HELP);
       process.exit(0);
     }
-    for (const url of positionals) if (!URL.canParse(url) || !/^https?:/.test(url)) throw new Error(`${url} is no http URL`);
+    for (const url of [...positionals, values.admin ?? []].flat()) if (!URL.canParse(url) || !/^https?:/.test(url)) throw new Error(`${url} is no http URL`);
     if (!["websocket", "polling"].includes(values.transport)) throw new Error(`${values.transport} is no transport`);
     return {
       urls: positionals.length ? positionals : ["http://localhost:3000"],
+      admin: values.admin?.replace(/\/+$/, ""),
+      apiKey: values["api-key"],
       secret: values.secret ?? process.env.SWITCHBOARD_SECRET ?? DEV_SECRET,
       transport: values.transport,
       quiet: values.quiet ?? false,

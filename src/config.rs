@@ -33,6 +33,8 @@
 mod address;
 mod check;
 #[cfg(feature = "config-file")]
+mod dev;
+#[cfg(feature = "config-file")]
 mod env;
 #[cfg(feature = "config-file")]
 mod file;
@@ -75,7 +77,7 @@ pub use problem::{ConfigErrors, Origin, Problem};
 #[cfg(feature = "config-file")]
 pub use reload::Running;
 #[cfg(feature = "config-file")]
-pub use schema::{NOT_YET, RELOADED};
+pub use schema::RELOADED;
 pub use sections::{
     Admin, AdminUi, AdminUiMode, Auth, AuthMode, Cookie, Drain, Edge, Engine, Inbox, Legacy,
     Limits, Log, LogFormat, LogLevel, OnMissed, Outbox, OverLimit, Recovery, Redis, RoomHistory,

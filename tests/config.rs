@@ -382,6 +382,22 @@ fn development_stays_on_this_host_and_brings_a_secret() {
     assert_eq!(config(&own).auth.hs256_secret.first().unwrap().expose(), LONG);
 }
 
+#[cfg(feature = "sqlite")]
+#[test]
+fn development_has_an_inbox_in_memory_where_no_store_is_configured() {
+    let inbox = |name, value| {
+        let Config { store, inbox, .. } = config(&from_env([(name, value)]).dev(true));
+        (store.url.map(|url| url.expose().to_owned()), inbox.enabled)
+    };
+    let memory = Some("sqlite::memory:".to_owned());
+    assert_eq!(inbox("PORT", "3000"), (memory.clone(), true));
+    assert_eq!(inbox("SWITCHBOARD_INBOX__ENABLED", "false"), (memory, false));
+    let own = "sqlite:own.db".to_owned();
+    assert_eq!(inbox("SWITCHBOARD_STORE__URL", &own), (Some(own.clone()), false));
+    assert_eq!(inbox("REDIS_URL", "redis://127.0.0.1"), (None, false));
+    assert!(!config(&from_env([])).inbox.enabled, "elsewhere there is none");
+}
+
 #[test]
 fn the_secret_of_development_is_refused_elsewhere() {
     let sources = from_env([("SWITCHBOARD_AUTH__HS256_SECRET", DEV_SECRET)]);

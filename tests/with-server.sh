@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
 # Runs a command beside a server of its own: `tests/with-server.sh node client-demo/demo.mjs` gets
-# the server's URL as its last argument, and its exit code is this script's.
+# `--admin` with the URL of the admin port and, as its last argument, the server's URL. Its exit code is
+# this script's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-port=$(node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })')
-target/release/switchboard --dev --listen "127.0.0.1:$port" >/dev/null &
+free_port() {
+  node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })'
+}
+port=$(free_port)
+admin=$(free_port)
+target/release/switchboard --dev --listen "127.0.0.1:$port" --admin-listen "127.0.0.1:$admin" >/dev/null &
 server=$!
 trap 'kill "$server" 2>/dev/null; wait "$server" 2>/dev/null || true' EXIT
 for _ in $(seq 100); do
@@ -12,4 +17,4 @@ for _ in $(seq 100); do
   kill -0 "$server" || exit 1
   read -rt 0.1 <> <(:) || true
 done
-"$@" "http://127.0.0.1:$port"
+"$@" --admin "http://127.0.0.1:$admin" "http://127.0.0.1:$port"

@@ -1,12 +1,12 @@
 // The page's client: connects as whoever was picked, and shows what this tab hears.
 
+import { Letters, device, newDevice } from "./letters.js";
 import { ANNOUNCE_EVERY_MS, Presence } from "./presence.js";
+import { $, ORIGINS, avatar, element, line, notice, textOf } from "./view.js";
 
 const LOBBY = "public:lobby";
 const ANSWER_MS = 5_000;
-const MAX_LINES = 200;
 
-const $ = (id) => document.getElementById(id);
 const tab = crypto.randomUUID();
 const presence = new Presence();
 
@@ -14,13 +14,17 @@ let socket; // of the name that is picked now
 let user; // null for a guest, undefined while nobody is picked
 let node;
 let shownOnline; // what the list of people says now
+let letters; // those that were left for the user, and those that the user leaves
 
 const { servers } = await fetch("/config.json").then((response) => response.json());
 let server = Math.floor(Math.random() * servers.length);
 
 wire();
 const picked = new URLSearchParams(location.search).get("user");
-if (picked !== null) become(picked === "" ? null : picked);
+if (picked !== null) {
+  history.replaceState(null, "", addressOf(picked, device));
+  become(picked === "" ? null : picked);
+}
 
 // ---------------------------------------------------------------- connection
 
@@ -30,8 +34,10 @@ function become(name) {
   user = name;
   node = undefined;
   presence.clear();
+  letters = new Letters(name, token);
   for (const log of ["tabs-log", "lobby-log", "notices"]) $(log).replaceChildren();
   showName();
+  letters.show();
   show("connecting", "Connecting …");
 
   const mine = window.io(servers[server], {
@@ -40,7 +46,7 @@ function become(name) {
     // CORS headers, which a server sends only if `engine.cors_origins` names the page.
     transports: ["websocket"],
     // Called for each attempt, so that a late reconnection does not bring a token that has expired.
-    auth: (payload) => token().then((token) => payload(token ? { token } : {}), (error) => notice(`No token: ${error.message}`, "bad")),
+    auth: (payload) => token().then((token) => payload(token ? { token, device, inbox: true } : {}), (error) => notice(`No token: ${error.message}`, "bad")),
   });
   socket = mine;
 
@@ -57,6 +63,7 @@ function become(name) {
   on(mine, "bye", (said) => (presence.bye(said?.from ?? null, said?.data), showOnline()));
   on(mine, "server:draining", draining);
   on(mine, "auth:expiring", expiring);
+  mine.onAny((...args) => socket === mine && letters.receive(...args));
 }
 
 async function token() {
@@ -134,12 +141,6 @@ function ask(event, ...args) {
 
 // The tabs of this page put their id into what they send. Whatever has none was sent by somebody else:
 // a shell, the API, another program of this user.
-const ORIGINS = {
-  own: "from this tab",
-  other: "from your other tab",
-  outside: "from outside this page",
-};
-
 function heardEvents(...said) {
   const from = said[0]?.tab;
   const origin = from === tab ? "own" : typeof from === "string" ? "other" : "outside";
@@ -149,12 +150,6 @@ function heardEvents(...said) {
 function heardLobby(said) {
   const from = said?.from ?? null;
   line("lobby-log", { text: textOf(said?.data), label: from ?? "guest", name: from, origin: from !== null && from === user ? "own" : "other" });
-}
-
-/** What this page sends has a text; anything else is shown as it is. */
-function textOf(...said) {
-  if (typeof said[0]?.text === "string") return said[0].text;
-  return said.map((part) => (typeof part === "string" ? part : part instanceof ArrayBuffer ? `${part.byteLength} bytes` : JSON.stringify(part) ?? "nothing")).join(" ");
 }
 
 function heardHere(said) {
@@ -191,7 +186,7 @@ async function say(form, field, send) {
 
 function wire() {
   const choose = (name) => {
-    history.replaceState(null, "", `?${new URLSearchParams({ user: name ?? "" })}`);
+    history.replaceState(null, "", addressOf(name, device));
     become(name);
   };
   for (const radio of document.querySelectorAll("[name=user]")) {
@@ -218,6 +213,11 @@ function wire() {
       return answer;
     });
   });
+  $("letter-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    letters.leave();
+  });
+  addEventListener("storage", ({ key }) => letters?.changedElsewhere(key));
   $("again").addEventListener("click", () => become(user));
 
   setInterval(() => announce("here"), ANNOUNCE_EVERY_MS);
@@ -251,15 +251,21 @@ function showName() {
     ? "Nobody knows who you are, so no other tab is yours. Pick a name to see the difference."
     : "Open a second tab with the same name: what the server replies to one tab reaches the other, too.";
   $("another").hidden = false;
-  $("another").href = `?${new URLSearchParams({ user: user ?? "" })}`;
+  $("another").href = addressOf(user, device);
   $("another").textContent = `Open another tab as ${user ?? "guest"}`;
   $("board").hidden = false;
   $("steps").hidden = true;
   $("tabs-hint").textContent = user === null
     ? "The server sends this back to you. As a guest you have no other tabs."
     : "The server sends this back to you, and to your other tabs. To nobody else.";
+  $("another-device").href = addressOf(user, newDevice());
   $("tabs-log").dataset.empty = user === null ? "Say something, and see it come back." : "Say something; then look at your other tab.";
   showOnline();
+}
+
+/** The page of a user on a device. A tab keeps its device in its address: the browser knows only the latest one. */
+function addressOf(name, device) {
+  return `?${new URLSearchParams({ user: name ?? "", device })}`;
 }
 
 function showLink(me) {
@@ -288,48 +294,4 @@ function showOnline() {
     item.append(avatar(person.user), element("span", { className: "about" }, title, element("small", { text: about })));
     return item;
   }));
-}
-
-/** Adds a line to a log, and keeps the end in view if it was. */
-function line(id, { text, label, name, origin }) {
-  const log = $(id);
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  const time = new Date();
-  const head = element("span", { className: "head" }, element("b", { text: label }), element("time", { text: time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) }));
-  log.append(element("li", { data: { origin } }, avatar(name, origin === "outside"), element("div", { className: "bubble" }, head, element("p", { text: text.slice(0, 500) }))));
-  while (log.children.length > MAX_LINES) log.firstChild.remove();
-  if (atEnd) log.scrollTop = log.scrollHeight;
-}
-
-/** Tells something. Of two notices about the same thing only the newer one is still true. */
-function notice(text, kind, about) {
-  if (about) for (const old of document.querySelectorAll(`.notice[data-about="${about}"]`)) old.remove();
-  const box = element("p", { className: "notice", data: about ? { kind, about } : { kind }, text });
-  const close = element("button", { className: "close", text: "×" });
-  close.type = "button";
-  close.setAttribute("aria-label", "Dismiss");
-  close.addEventListener("click", () => box.remove());
-  box.append(close);
-  $("notices").append(box);
-  while ($("notices").children.length > 3) $("notices").firstChild.remove();
-  if (kind === "good") setTimeout(() => box.remove(), 6_000);
-}
-
-function avatar(name, fromOutside = false) {
-  const circle = element("span", { className: "avatar", text: fromOutside ? ">_" : name === null ? "?" : name[0].toUpperCase() });
-  circle.setAttribute("aria-hidden", "true");
-  // The same name has the same colour everywhere; a guest has none.
-  if (name !== null && !fromOutside) circle.style.setProperty("--hue", String([...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7)));
-  else circle.classList.add("nobody");
-  return circle;
-}
-
-/** An element whose text is only ever text, whoever wrote it. */
-function element(tagName, { className = "", text, data = {} } = {}, ...children) {
-  const made = document.createElement(tagName);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  Object.assign(made.dataset, data);
-  made.append(...children);
-  return made;
 }

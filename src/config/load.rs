@@ -5,9 +5,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     fmt,
-    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use serde::Deserialize as _;
@@ -16,22 +14,12 @@ use toml::Value;
 use super::{
     Config, DEV_SECRET, address,
     check::Finding,
-    env, file,
+    dev, env, file,
     given::{Given, SecretFiles, Setting, Shape, nested},
     libpq::Libpq,
     problem::{ConfigErrors, Origin, Problem},
-    schema::{Amount, Schema, is_secret, not_yet, renamed, secret_named_by},
+    schema::{Amount, Schema, is_secret, renamed, secret_named_by},
 };
-
-/// The origins that may connect in development.
-const PAGES_OF_THIS_MACHINE: [&str; 6] = [
-    "http://localhost:*",
-    "https://localhost:*",
-    "http://127.0.0.1:*",
-    "https://127.0.0.1:*",
-    "http://[::1]:*",
-    "https://[::1]:*",
-];
 
 /// Where the configuration comes from. Kept by the server, which loads it again on `SIGHUP`.
 ///
@@ -106,7 +94,8 @@ impl Sources {
     }
 
     /// Development: listens on 127.0.0.1, whatever else is configured, takes [`DEV_SECRET`] where no
-    /// HS256 secret is, and allows pages of this machine where no origins are listed.
+    /// HS256 secret is, and allows pages of this machine where no origins are listed. Without a store and a
+    /// Redis there is an inbox in memory.
     ///
     /// ```
     /// use switchboard::config::{self, Sources};
@@ -316,10 +305,7 @@ impl Loader {
     fn refusal(&self, setting: &Setting) -> Option<String> {
         let alone = nested([(setting.key.as_str(), setting.value.clone())]);
         match Config::deserialize(alone) {
-            Ok(config) => {
-                let reason = not_yet(&setting.key).filter(|_| config != Config::default())?;
-                Some(format!("not available yet ({reason})"))
-            }
+            Ok(_) => None,
             Err(error) => Some(match self.schema.default_of(&setting.key) {
                 Some(Value::Integer(_)) => "must be a whole number, 0 or more".into(),
                 Some(Value::Float(_)) => "must be a number".into(),
@@ -341,32 +327,10 @@ impl Loader {
         Config::deserialize(self.given.table()).unwrap_or_default()
     }
 
-    fn finish(mut self, dev: bool) -> Result<Loaded, ConfigErrors> {
+    fn finish(mut self, is_dev: bool) -> Result<Loaded, ConfigErrors> {
         let mut config = self.config_so_far();
-        if dev {
-            config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, config.listen.port()));
-            if let Some(admin) = &mut config.admin_listen {
-                admin.set_ip(Ipv4Addr::LOCALHOST.into());
-                // A public port equal to the default port of administration moves administration
-                // away.
-                if admin.port() == config.listen.port() && !self.given.contains("admin_listen") {
-                    admin.set_port(0);
-                }
-            }
-            // No balancer stands in front of a development server.
-            if !self.given.contains("drain.grace") {
-                config.drain.grace = Duration::ZERO;
-            }
-            // No other node has to take over its clients little by little.
-            if !self.given.contains("drain.spread") {
-                config.drain.spread = Duration::ZERO;
-            }
-            if !self.given.contains("engine.cors_origins") {
-                config.engine.cors_origins = PAGES_OF_THIS_MACHINE.map(str::to_owned).to_vec();
-            }
-            if config.auth.hs256_secret.is_empty() {
-                config.auth.hs256_secret = [DEV_SECRET].into_iter().collect();
-            }
+        if is_dev {
+            dev::adapt(&mut config, &self.given);
         } else if config.auth.hs256_secret.iter().any(|secret| secret.expose() == DEV_SECRET) {
             self.problems.push(
                 self.given
@@ -376,9 +340,9 @@ impl Loader {
         self.libpq.fill(&mut config);
         let check = config.check();
         for Finding { keys, message } in check.errors {
-            // A key that is not served yet cannot break a rule either.
+            // A key that is refused cannot break a rule either.
             let spurious = keys.iter().any(|key| self.refused.contains(*key));
-            if !spurious && not_yet(keys[0]).is_none() {
+            if !spurious {
                 self.problems.push(self.given.place(keys[0], message));
             }
         }

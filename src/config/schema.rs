@@ -1,5 +1,5 @@
 //! The keys as the loader knows them: which exist, what their variables are called, which hold
-//! secrets, which are not served yet.
+//! secrets.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,6 @@ use super::{
     Config,
     problem::{Origin, Problem},
 };
-
-/// Keys, or whole sections, that this version does not serve yet, each with the reason. Giving one
-/// is an error that names it, so that nobody relies on a missing feature. A key that has a default
-/// may be set to it.
-pub const NOT_YET: &[(&str, &str)] = &[];
 
 /// The keys that a running server takes from a reloaded configuration. All others need a restart.
 pub const RELOADED: &[&str] = &[
@@ -38,13 +33,6 @@ pub const RELOADED: &[&str] = &[
     "edge.secrets",
     "admin.api_keys",
 ];
-
-/// Why a key is in [`NOT_YET`], if it is.
-pub(super) fn not_yet(key: &str) -> Option<&'static str> {
-    let covers =
-        |entry: &str| key.strip_prefix(entry).is_some_and(|r| r.is_empty() || r.starts_with('.'));
-    NOT_YET.iter().find(|(entry, _)| covers(entry)).map(|(_, reason)| *reason)
-}
 
 /// Former names of keys, which are still understood.
 const FORMER: [(&str, &str); 1] = [("engine.legacy_polling", "engine.legacy")];
@@ -139,12 +127,8 @@ impl Schema {
         self.defaults.get(key)
     }
 
-    /// The refusal of a key. It says that the key is not served yet, or else names the most similar
-    /// known key. Similar is the whole name, or its last part (a key in the wrong section).
+    /// The refusal of a key. It names the most similar known key. Similar is the whole name, or its last part (a key in the wrong section).
     pub(super) fn unknown(&self, origin: Origin, key: &str) -> Problem {
-        if let Some(reason) = not_yet(key) {
-            return Problem::new(origin, key, format!("not available yet ({reason})"));
-        }
         let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
         let likeness = |known: &str| {
             let whole = strsim::normalized_damerau_levenshtein(key, known);

@@ -21,7 +21,7 @@ async function run(t, program, ...args) {
   let [out, err] = ["", ""];
   child.stdout.on("data", (chunk) => (out += chunk));
   child.stderr.on("data", (chunk) => (err += chunk));
-  const code = await within(30_000, "the demo ends", new Promise((done) => child.on("close", done)));
+  const code = await within(60_000, "the demo ends", new Promise((done) => child.on("close", done)));
   return { code, out, err };
 }
 
@@ -35,6 +35,22 @@ describe("the demo", { concurrency: 2 }, () => {
     assert.match(out, /bob hears nothing/);
     assert.match(out, /All went as told/);
     assert.doesNotMatch(out, /✗/);
+  });
+
+  it("tells of messages for who is away where there is an inbox, and else leaves that out", async (t) => {
+    const [port] = await freePorts(1);
+    const server = await serverFor(t, {}, { args: ["--dev", "--admin-listen", `127.0.0.1:${port}`] });
+    for (const transport of ["websocket", "polling"]) {
+      const { code, out, err } = await demo(t, "--transport", transport, "--admin", `http://127.0.0.1:${port}/`, server.url);
+      assert.equal(code, 0, out + err);
+      assert.match(out, /✓ she comes again, and gets what is new and nothing twice/);
+    }
+    assert.match((await demo(t, server.url)).out, /left out: Nobody said where the admin port is/);
+    const [other] = await freePorts(1);
+    const poor = await serverFor(t, { auth: { hs256_secret: SECRET }, admin_listen: `127.0.0.1:${other}` });
+    const { code, out } = await demo(t, "--admin", `http://127.0.0.1:${other}`, "--secret", SECRET, poor.url);
+    assert.equal(code, 0, out);
+    assert.match(out, /left out: This server has no inbox/);
   });
 
   it("ends with 0 on another server, if it is told the secret", async (t) => {

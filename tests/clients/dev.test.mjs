@@ -6,14 +6,15 @@ import { once } from "node:events";
 import { describe, it } from "node:test";
 
 import { ack, connect, connectWith, disconnected } from "./support/clients.mjs";
+import { BackEnd } from "./support/kept.mjs";
 import { BIN, cleanEnvironment, freePorts, retryingBusyPorts } from "./support/server.mjs";
 import { DEADLINE, until, within } from "./support/waiting.mjs";
 
 /** `switchboard --dev` with these streams, ended after the test; `url` answers. */
-async function dev(t, { stdio = ["ignore", "pipe", "pipe"], args = [], close = [] } = {}) {
+async function dev(t, { stdio = ["ignore", "pipe", "pipe"], args = [], env = {}, close = [] } = {}) {
   return retryingBusyPorts(async () => {
     const [port] = await freePorts(1);
-    const child = spawn(BIN, ["--dev", "--listen", `127.0.0.1:${port}`, ...args], { env: cleanEnvironment(), stdio });
+    const child = spawn(BIN, ["--dev", "--listen", `127.0.0.1:${port}`, ...args], { env: { ...cleanEnvironment(), ...env }, stdio });
     t.after(() => child.kill("SIGKILL"));
     const server = { child, port, url: `http://127.0.0.1:${port}`, said: "", logs: "", exited: once(child, "exit").then(([code]) => code) };
     for (const stream of close) child[stream].destroy();
@@ -32,10 +33,33 @@ describe("switchboard --dev", { concurrency: 2 }, () => {
     const server = await dev(t);
     await until("all is said", () => server.said.includes("Ctrl-C"));
     assert.match(server.said, new RegExp(`Switchboard for development: ${server.url} `));
-    assert.match(server.said, new RegExp(`^ +make page PORT=${server.port}$`, "m"));
+    // The admin port is another one if the default one is taken.
+    const admin = /^Administration: (http:\/\/[0-9.:]+)\//m.exec(server.said)[1];
+    const named = admin.endsWith(":3001") ? "" : ` ADMIN=${admin}`;
+    assert.match(server.said, new RegExp(`^ +make page PORT=${server.port}${named}$`, "m"));
     const token = /A token for alice.*\n(\S+)/.exec(server.said)[1];
     assert.equal((await ack(await connectWith(t, server, token), "whoami")).user, "alice");
     assert.doesNotMatch(server.logs, /WARN/);
+  });
+
+  it("has an inbox in memory, and says so, unless told otherwise", async (t) => {
+    const [port] = await freePorts(1);
+    const server = await dev(t, { args: ["--admin-listen", `127.0.0.1:${port}`] });
+    await until("all is said", () => server.said.includes("Ctrl-C"));
+    assert.match(server.said, /^Messages for who is away wait in memory \(the inbox\), and are gone when the server ends\.$/m);
+    assert.match(server.said, new RegExp(`ADMIN=http://127\\.0\\.0\\.1:${port}$`, "m"));
+    await new BackEnd(port).kept("alice", { event: "note", args: ["you were away"] });
+    const token = /A token for alice.*\n(\S+)/.exec(server.said)[1];
+    const got = [];
+    await connect(t, server, { auth: { token }, onOpen: (socket) => socket.on("note", (text, answer) => (got.push(text), answer())) });
+    await until("the message comes", () => got.length > 0);
+    assert.deepEqual(got, ["you were away"]);
+
+    const [other] = await freePorts(1);
+    const without = await dev(t, { args: ["--admin-listen", `127.0.0.1:${other}`], env: { SWITCHBOARD_INBOX__ENABLED: "false" } });
+    await until("all is said", () => without.said.includes("Ctrl-C"));
+    assert.doesNotMatch(without.said, /inbox/);
+    assert.equal((await new BackEnd(other).keep("alice", { event: "note" })).status, 404);
   });
 
   it("ends at once with Ctrl-C, whoever is connected, with code 0", async (t) => {

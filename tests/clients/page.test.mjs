@@ -1,39 +1,28 @@
 // The demo's page in a browser: two tabs of alice, one of bob.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 
 import { launchBrowser } from "./support/browser.mjs";
 import { ack, connectWith } from "./support/clients.mjs";
-import { serverFor, serverForThisFile } from "./support/server.mjs";
+import { servePage } from "./support/page.mjs";
+import { freePorts, serverFor, serverForThisFile } from "./support/server.mjs";
 import { SECRET, token } from "./support/tokens.mjs";
-import { until, within } from "./support/waiting.mjs";
+import { within } from "./support/waiting.mjs";
 
-const PAGE = join(import.meta.dirname, "../../client-demo/page.mjs");
 const DEADLINE = 10_000;
 
-const server = await serverForThisFile({ node_id: "page-test", auth: { hs256_secret: SECRET }, drain: { spread: "1s" } });
+const [admin] = await freePorts(1);
+const server = await serverForThisFile({ node_id: "page-test", admin_listen: `127.0.0.1:${admin}`, auth: { hs256_secret: SECRET }, drain: { spread: "1s" } });
 let page, browser;
 const complaints = []; // whatever a console said that is no plain log, in all tabs
 
 before(async () => {
   browser = await launchBrowser();
-  page = await servePage(server.url);
+  page = await servePage([server.url], admin);
 });
 after(() => browser?.close());
 after(() => page?.process.kill());
-
-/** Starts the page's server; returns its address. */
-async function servePage(...serverUrls) {
-  const servers = serverUrls.flatMap((url) => ["--server", url]);
-  const child = spawn(process.execPath, [PAGE, "--port", "0", ...servers, "--secret", SECRET], { stdio: ["ignore", "pipe", "inherit"] });
-  let said = "";
-  child.stdout.on("data", (chunk) => (said += chunk));
-  const url = await until("the page's server says where it is", () => /http:\/\/127\.0\.0\.1:\d+\//.exec(said)?.[0], DEADLINE);
-  return { url, process: child };
-}
 
 /** A tab of `user` ("" for a guest) that is connected. */
 async function tabOf(t, user, options = {}) {
@@ -210,7 +199,7 @@ describe("the page", () => {
 describe("the page, on two servers of which one goes", () => {
   it("no longer says that the server is going to stop when it is back", async (t) => {
     const [first, second] = await Promise.all([1, 2].map((n) => serverFor(t, { node_id: `node-${n}`, auth: { hs256_secret: SECRET }, drain: { spread: "0s" } })));
-    const pages = await servePage(first.url, second.url);
+    const pages = await servePage([first.url, second.url], admin);
     t.after(() => pages.process.kill());
     const context = await browser.newContext();
     t.after(() => context.close());

@@ -234,6 +234,12 @@ fn greet(
             "Administration: http://{admin}/api/v1/openapi.json and http://{admin}/metrics"
         )?;
     }
+    if config.inbox.enabled && keeps_nothing(config) {
+        writeln!(
+            to,
+            "Messages for who is away wait in memory (the inbox), and are gone when the server ends."
+        )?;
+    }
     if let Some(secret) = config.auth.hs256_secret.first() {
         for user in ["alice", "bob"] {
             let token = cli::token::for_user(&config.auth, secret, user, DAY);
@@ -244,9 +250,20 @@ fn greet(
         3000 => String::new(),
         port => format!(" PORT={port}"),
     };
+    let admin = match admin {
+        Some(admin) if Some(admin) != Config::default().admin_listen => {
+            format!(" ADMIN=http://{admin}")
+        }
+        _ => String::new(),
+    };
     writeln!(to, "What next: in a second terminal, where you have the source of Switchboard:")?;
-    writeln!(to, "    make page{port}")?;
+    writeln!(to, "    make page{port}{admin}")?;
     writeln!(to, "and open http://127.0.0.1:8080 in two tabs. Ctrl-C ends the server.")
+}
+
+/// Whether the store is the memory of this process.
+fn keeps_nothing(config: &Config) -> bool {
+    config.store.url.as_ref().is_some_and(|url| url.expose() == "sqlite::memory:")
 }
 
 /// Longest shutdown of a development server.

@@ -95,7 +95,7 @@ pub(super) struct ConfigArgs {
     /// text or json
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
-    /// Development: 127.0.0.1 only, with a secret that everybody knows
+    /// Development: 127.0.0.1 only, with a secret that everybody knows and an inbox in memory
     #[arg(long)]
     pub(super) dev: bool,
 }
