@@ -81,8 +81,7 @@ pub use schema::RELOADED;
 pub use sections::{
     Admin, AdminUi, AdminUiMode, Auth, AuthMode, Cookie, Drain, Edge, Engine, Inbox, Legacy,
     Limits, Log, LogFormat, LogLevel, OnMissed, Outbox, OverLimit, Recovery, Redis, RoomHistory,
-    Rooms,
-    SameSite, Store, Subscribe, Tls, Traces, Transport, Users, WireProtocol,
+    Rooms, SameSite, Store, Subscribe, Tls, Traces, Transport, Users, WireProtocol,
 };
 pub use units::parse_duration;
 

@@ -27,7 +27,7 @@ mod posting;
 mod stream;
 mod window;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use dashmap::DashMap;
 use rand::{RngExt as _, distr::Alphanumeric};

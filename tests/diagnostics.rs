@@ -121,7 +121,7 @@ fn the_compiler_says_what_to_do() {
         ),
         (
             "presence",
-            r#"Switchboard::builder().on_presence(async |_: Socket| ());"#,
+            r"Switchboard::builder().on_presence(async |_: Socket| ());",
             &["PresenceChange", "Socket"],
         ),
     ] {

@@ -44,7 +44,7 @@ impl Libpq {
         let mut filled = format!("{scheme}://");
         filled += &self.user(user);
         filled += &self.hosts(hosts);
-        if let Some(name) = non_empty(database).or_else(|| Some(self.escaped("PGDATABASE")?)) {
+        if let Some(name) = non_empty(database).or_else(|| self.escaped("PGDATABASE")) {
             filled.extend(["/", &name]);
         }
         let mut query = query.to_owned();

@@ -102,12 +102,9 @@ impl Postgres {
         let mut tries = 1;
         loop {
             let client = self.client().await?;
-            let answered = match timeout(PATIENCE, client.query_typed(sql, params)).await {
-                Ok(answered) => answered,
-                Err(_) => {
-                    self.give_up(client);
-                    return Err(StoreError::Unavailable("no answer in time".into()));
-                }
+            let Ok(answered) = timeout(PATIENCE, client.query_typed(sql, params)).await else {
+                self.give_up(client);
+                return Err(StoreError::Unavailable("no answer in time".into()));
             };
             let error = match answered {
                 Ok(rows) => return Ok(rows),

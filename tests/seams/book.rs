@@ -16,7 +16,7 @@ use switchboard::{
 
 /// What a directory does wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub enum Fault {
+pub(crate) enum Fault {
     #[default]
     None,
     /// A socket is taken off although it is of another namespace.
@@ -29,7 +29,7 @@ pub enum Fault {
 
 /// The book. Clones are the same.
 #[derive(Clone, Default)]
-pub struct Book {
+pub(crate) struct Book {
     pages: Arc<Mutex<Pages>>,
     pub fault: Fault,
 }
@@ -46,17 +46,17 @@ struct Pages {
 
 /// The directory of one node.
 #[derive(Clone)]
-pub struct BookDirectory {
+pub(crate) struct BookDirectory {
     book: Book,
     node: Arc<OnceLock<ThisNode>>,
 }
 
 impl Book {
-    pub fn directory(&self) -> BookDirectory {
+    pub(crate) fn directory(&self) -> BookDirectory {
         BookDirectory { book: self.clone(), node: Arc::default() }
     }
 
-    pub fn with(fault: Fault) -> Self {
+    pub(crate) fn with(fault: Fault) -> Self {
         Self { fault, ..Self::default() }
     }
 

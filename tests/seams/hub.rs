@@ -16,7 +16,7 @@ const WAITING: usize = 65_536;
 
 /// What a broker does wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub enum Fault {
+pub(crate) enum Fault {
     #[default]
     None,
     /// Some frames overtake the one before.
@@ -33,7 +33,7 @@ pub enum Fault {
 
 /// The meeting place. Clones are the same.
 #[derive(Clone, Default)]
-pub struct Hub {
+pub(crate) struct Hub {
     members: Arc<Mutex<Members>>,
     pub fault: Fault,
 }
@@ -51,7 +51,7 @@ struct Member {
 }
 
 /// The broker of one node.
-pub struct HubBroker {
+pub(crate) struct HubBroker {
     hub: Hub,
     node: Mutex<Node>,
 }
@@ -72,11 +72,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hub {
-    pub fn broker(&self) -> HubBroker {
+    pub(crate) fn broker(&self) -> HubBroker {
         HubBroker { hub: self.clone(), node: Mutex::default() }
     }
 
-    pub fn with(fault: Fault) -> Self {
+    pub(crate) fn with(fault: Fault) -> Self {
         Self { fault, ..Self::default() }
     }
 
@@ -94,7 +94,7 @@ impl Hub {
 
 impl HubBroker {
     /// Cuts the node off. What it says is lost, and it hears nothing.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         let node = lock(&self.node);
         let (Some(id), Some(receiver)) = (node.id, &node.receiver) else { return };
         lock(&self.hub.members).nodes.remove(&id);
@@ -219,7 +219,7 @@ impl Broker for HubBroker {
 }
 
 /// A broker that its node and a test share.
-pub struct Shared(pub Arc<HubBroker>);
+pub(crate) struct Shared(pub(crate) Arc<HubBroker>);
 
 impl Broker for Shared {
     async fn start(&self, receiver: Receiver) -> Result<(), BrokerError> {

@@ -9,12 +9,11 @@ use super::{Postgres, error, get, only};
 use crate::store::StoreError;
 
 /// The steps. A step that has been released is never changed.
-const STEPS: &[&str] =
-    &[
-        include_str!("migrations/0001_inbox.sql"),
-        include_str!("migrations/0002_outbox.sql"),
-        include_str!("migrations/0003_history.sql"),
-    ];
+const STEPS: &[&str] = &[
+    include_str!("migrations/0001_inbox.sql"),
+    include_str!("migrations/0002_outbox.sql"),
+    include_str!("migrations/0003_history.sql"),
+];
 
 /// The version of the tables after the last step.
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // there are not that many
