@@ -27,11 +27,12 @@ use tokio_postgres::{
 use super::StoreError;
 use crate::secret::SecretUrl;
 
+pub(crate) use error::TargetError;
 pub(crate) use error::store_error;
 pub(crate) use history::PostgresHistory;
 pub(crate) use inbox::PostgresInbox;
 pub(crate) use migrations::MigrateError;
-pub(crate) use target::{Target, TargetError};
+pub(crate) use target::Target;
 
 /// Longest wait for a connection, and for the answer to a statement.
 const PATIENCE: Duration = Duration::from_secs(5);

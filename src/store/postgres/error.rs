@@ -5,7 +5,33 @@ use std::error::Error as _;
 use deadpool_postgres::PoolError;
 use tokio_postgres::{Error, error::SqlState};
 
-use crate::store::StoreError;
+use crate::{pem::TlsError, store::StoreError};
+
+/// Why a URL cannot be used. It is not quoted: it may hold a password.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TargetError {
+    #[error(
+        "is no URL of Postgres: postgres://user:password@host:5432/database, where special characters \
+         are written as %40 and so on"
+    )]
+    NoUrl,
+    #[error("has an unknown parameter or one with a wrong value: {0}")]
+    Parameter(String),
+    #[error("names no host")]
+    NoHost,
+    #[error("the password belongs before the @, where it is hidden from logs")]
+    Password,
+    #[error("sslmode: must be disable, prefer, require or verify-full, not `{0}`")]
+    SslMode(String),
+    #[error("sslrootcert: needs sslmode=verify-full")]
+    RootCertificate,
+    #[error("sslrootcert: {0}")]
+    Tls(#[from] TlsError),
+    #[error("sslmode=verify-full: {0}")]
+    Roots(String),
+    #[error("cannot make a pool of connections")]
+    Pool,
+}
 
 /// Whether the same statement may well succeed at once: another transaction was in its way.
 pub(super) fn is_passing(error: &Error) -> bool {

@@ -10,8 +10,12 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{PATIENCE, error, tls};
-use crate::{pem::TlsError, store::StoreError};
+use super::{
+    PATIENCE,
+    error::{self, TargetError},
+    tls::{self, Trust},
+};
+use crate::store::StoreError;
 
 /// Where Postgres is, and how it is reached.
 pub(crate) struct Target {
@@ -20,41 +24,6 @@ pub(crate) struct Target {
 }
 
 type Tls = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
-
-/// Why a URL cannot be used. It is not quoted: it may hold a password.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TargetError {
-    #[error(
-        "is no URL of Postgres: postgres://user:password@host:5432/database, where special characters \
-         are written as %40 and so on"
-    )]
-    NoUrl,
-    #[error("has an unknown parameter or one with a wrong value: {0}")]
-    Parameter(String),
-    #[error("names no host")]
-    NoHost,
-    #[error("the password belongs before the @, where it is hidden from logs")]
-    Password,
-    #[error("sslmode: must be disable, prefer, require or verify-full, not `{0}`")]
-    SslMode(String),
-    #[error("sslrootcert: needs sslmode=verify-full")]
-    RootCertificate,
-    #[error("sslrootcert: {0}")]
-    Tls(#[from] TlsError),
-    #[error("sslmode=verify-full: {0}")]
-    Roots(String),
-    #[error("cannot make a pool of connections")]
-    Pool,
-}
-
-/// How much is asked of the server's TLS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// Any certificate will do, so whoever stands between may read along.
-    Anybody,
-    /// One of these authorities, or else of the system's, vouches for the host's name.
-    Authorities(Option<PathBuf>),
-}
 
 impl Target {
     /// Reads the URL. What it does not say has a default, if there can be one.

@@ -1,6 +1,9 @@
 //! TLS to Postgres, by rustls.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -9,8 +12,17 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-use super::target::{TargetError, Trust};
+use super::error::TargetError;
 use crate::pem::{TlsError, read_chain};
+
+/// How much is asked of the server's TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Any certificate will do, so whoever stands between may read along.
+    Anybody,
+    /// One of these authorities, or else of the system's, vouches for the host's name.
+    Authorities(Option<PathBuf>),
+}
 
 pub(super) fn client(trust: &Trust) -> Result<ClientConfig, TargetError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
