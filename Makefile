@@ -51,7 +51,7 @@ test: test-rust test-clients ## all tests; installs what they need
 # With every feature, as the Docker image has it; `lint` sees to it that there is nothing wrong without.
 test-rust: $(REDIS) $(POSTGRES) ## unit, property, integration and documentation tests
 	cargo test --features otlp
-	for features in "" redis; do cargo test --no-default-features --features "$$features" --test features; done
+	cargo test --no-default-features --test features
 	cargo test --locked --manifest-path benches/Cargo.toml --target-dir target/benches --lib
 
 test-clients: tests/clients/node_modules client-demo/node_modules $(CHROMIUM) $(REDIS) $(POSTGRES) ## the real clients and a browser against the real binary
