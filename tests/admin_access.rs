@@ -146,6 +146,7 @@ async fn raw(admin: &Admin, request: &str) -> u16 {
 async fn the_description_names_what_there_is() {
     let (_server, admin) = start(Config::with(|config| {
         config.store.url = Some(SecretUrl::new("sqlite::memory:"));
+        config.inbox.enabled = true;
         config.rooms.history = vec![RoomHistory::of("room".parse().unwrap())];
     }))
     .await;
@@ -163,16 +164,20 @@ async fn the_description_names_what_there_is() {
         }
     }
     let expected = [
+        "DELETE /api/v1/users/{id}/inbox",
+        "DELETE /api/v1/users/{id}/inbox/{message}",
         "GET /api/v1/nodes",
         "GET /api/v1/rooms/{room}",
         "GET /api/v1/rooms/{room}/history",
         "GET /api/v1/users",
         "GET /api/v1/users/{id}",
+        "GET /api/v1/users/{id}/inbox",
         "POST /api/v1/batch",
         "POST /api/v1/emit",
         "POST /api/v1/rooms/{room}/disconnect",
         "POST /api/v1/users/online",
         "POST /api/v1/users/{id}/disconnect",
+        "POST /api/v1/users/{id}/inbox",
         "POST /api/v1/users/{id}/join",
         "POST /api/v1/users/{id}/leave",
     ];

@@ -108,19 +108,25 @@ impl ServerCertVerifier for Anybody {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{fs, path::Path, process::Command};
 
     use test_kit::postgres::PostgresServer;
 
     use crate::store::postgres::Target;
 
-    /// A server with the certificate of the tests, for `localhost`.
+    /// A server with a certificate for `localhost` of an authority in `ca.pem`.
     fn server(folder: &Path) -> PostgresServer {
-        let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys");
         fs::create_dir_all(folder).expect("a folder");
-        for (from, to) in [("rsa.certificate.pem", "cert.pem"), ("rsa.private.pem", "key.pem")] {
-            fs::copy(keys.join(from), folder.join(to)).expect("a copy");
-        }
+        let script = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
+            -keyout ca.key -out ca.pem -subj /CN=ca -addext basicConstraints=critical,CA:TRUE && \
+            openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem \
+            -out req.pem -subj /CN=postgres && \
+            printf 'subjectAltName=DNS:localhost' > ext && \
+            openssl x509 -req -in req.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+            -extfile ext -out cert.pem";
+        let made = Command::new("sh").args(["-c", script]).current_dir(folder).output();
+        let made = made.expect("openssl is installed");
+        assert!(made.status.success(), "{made:?}");
         let server = PostgresServer::with(&[&format!("tls={}", folder.display())]);
         let only = "ALTER SYSTEM SET ssl_min_protocol_version = 'TLSv1.2'";
         server.psql(&server.url(), only).expect("it is set");
@@ -132,7 +138,7 @@ mod tests {
         let folder =
             std::env::temp_dir().join(format!("switchboard-pg-tls-{}", std::process::id()));
         let server = server(&folder);
-        let root = folder.join("cert.pem");
+        let root = folder.join("ca.pem");
         let ask = async |host: &str, parameters: &str| {
             let port = server.port;
             let url = format!("postgres://postgres@{host}:{port}/postgres?{parameters}");

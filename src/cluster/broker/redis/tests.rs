@@ -290,7 +290,9 @@ async fn a_panic_in_the_node_does_not_end_the_link() {
 async fn a_socket_file_and_a_password_will_do() {
     let server =
         RedisServer::with(&["--unixsocket", "{dir}/r.sock", "--requirepass", "p@ss"]).await;
-    let url = format!("redis+unix://:p%40ss@{}/r.sock", server.dir.display());
+    let file = server.dir.join("r.sock");
+    until("it has made its file", async || file.exists()).await;
+    let url = format!("redis+unix://:p%40ss@{}", file.display());
     let mut ann = node(&url, Kind::Classic).await;
     ann.listen(&["a"]).await;
     ann.say("a", "by file");
