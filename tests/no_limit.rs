@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
 use support::{Client, Server, by_name, rooms, within};
-use switchboard::{Config, Data, Gateway, Reply, Switchboard};
+use switchboard::{Config, Data, Gateway, Reply, Switchboard, config::SecretUrl};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -19,9 +19,11 @@ const PAGE: &str = include_str!("../docs/configuration.md");
 type Set = fn(&mut Config);
 
 /// Every such key.
-const KEYS: [(&str, Set); 11] = [
+const KEYS: [(&str, Set); 13] = [
     ("edge.max_bodies", |config| config.edge.max_bodies = 0),
     ("edge.max_bodies_per_address", |config| config.edge.max_bodies_per_address = 0),
+    ("inbox.max_bytes", |config| config.inbox.max_bytes = 0),
+    ("inbox.max_messages", |config| config.inbox.max_messages = 0),
     ("limits.connections_per_address", |config| config.limits.connections_per_address = 0),
     ("limits.connections_per_second", |config| config.limits.connections_per_second = 0),
     ("limits.events_per_second", |config| config.limits.events_per_second = 0),
@@ -43,6 +45,8 @@ async fn server(change: impl FnOnce(&mut Config)) -> Server {
     let config = Config::with(|config| {
         config.drain.grace = Duration::ZERO;
         config.drain.spread = Duration::ZERO;
+        config.store.url = Some(SecretUrl::new("sqlite::memory:"));
+        config.inbox.enabled = true;
         change(config);
     });
     let echo = async |Data(it): Data<Value>| Reply::ack(&it);
@@ -97,6 +101,11 @@ async fn zero_is_no_limit() {
     let large = json!("x".repeat(900_000));
     assert_eq!(ada.ask("echo", large.clone()).await, large);
     post_together(&server, &large).await;
+    // More of both than the default.
+    let inbox = server.switchboard.inbox().expect("it is enabled");
+    for _ in 0..1_100 {
+        inbox.to("bob").keep("note", &"x".repeat(1_000)).await.expect("there is room");
+    }
     clients.into_iter().chain(chats).for_each(Client::vanish);
     server.stop().await.expect("a clean drain");
 }

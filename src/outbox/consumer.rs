@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Shared,
-    event::{Queued, Unsent},
-    table::{Marks, ROWS},
+    event::Unsent,
+    table::{Marks, Queued, ROWS},
 };
 use crate::store::StoreError;
 

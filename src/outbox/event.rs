@@ -5,26 +5,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde::Deserialize;
 
-use super::{Ways, table::Place};
+use super::{Ways, table::Queued};
 use crate::{
     fault::Fault,
     inbox::Inbox,
     payload::{Arguments, Payload},
     sockets::named::Named,
 };
-
-/// A row of the outbox.
-#[derive(Debug)]
-pub(super) struct Queued {
-    pub(super) partition: i32,
-    pub(super) place: Place,
-    pub(super) target: String,
-    pub(super) event: String,
-    /// JSON.
-    pub(super) args: String,
-    /// For the inbox: milliseconds, 0 for as long as the inbox keeps messages.
-    pub(super) kept: Option<i64>,
-}
 
 /// The target, as `switchboard_emit` has checked it.
 #[derive(Debug, Deserialize)]

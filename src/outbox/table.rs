@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio_postgres::{Row, types::Type};
 
-use super::event::Queued;
 use crate::store::{
     StoreError,
     postgres::{Postgres, get, millis, number, only},
@@ -16,6 +15,19 @@ const BYTES: i64 = 4 << 20;
 
 /// Rows that one step of the sweep removes.
 const SWEPT: i64 = 1000;
+
+/// A row of the outbox.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) partition: i32,
+    pub(super) place: Place,
+    pub(super) target: String,
+    pub(super) event: String,
+    /// JSON.
+    pub(super) args: String,
+    /// For the inbox: milliseconds, 0 for as long as the inbox keeps messages.
+    pub(super) kept: Option<i64>,
+}
 
 /// The place of an event in its partition.
 pub(super) type Place = (i64, i64);

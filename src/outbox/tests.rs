@@ -5,10 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use test_kit::{postgres::PostgresServer, waiting::until};
 use tokio_postgres::{Client, types::Type};
 
-use super::{
-    event::Queued,
-    table::{Marks, ROWS, Table},
-};
+use super::table::{Marks, Queued, ROWS, Table};
 use crate::{
     secret::SecretUrl,
     store::postgres::{Postgres, Target},

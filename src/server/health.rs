@@ -35,6 +35,7 @@ impl Links {
     }
 }
 
+/// For Redis: `redis link down`, `redis link down for commands`.
 fn down(name: &str, what: &str, reason: Option<String>) -> String {
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     format!("{name} link down{what}{reason}")

@@ -1,14 +1,16 @@
 //! Questions to clients of this node with ids that no other question of this run has.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering::Relaxed},
+use std::{
+    any::Any,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
 };
 
 use dashmap::{DashMap, Entry};
 use socketioxide_core::Sid;
 
-use super::door::Submitted;
 use crate::edge::FIRST_ID;
 
 /// The questions that wait for an answer. Clones are the same.
@@ -32,7 +34,7 @@ pub(crate) struct Question {
     id: i64,
     all: Questions,
     /// The span of the event lasts until the answer.
-    pub(super) submitted: Option<Submitted>,
+    pub(super) submitted: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl Default for Questions {

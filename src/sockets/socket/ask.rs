@@ -109,7 +109,7 @@ impl Socket {
         if let Some(submitted) = &submitted {
             door::deliver_question(adapter, submitted, sid, question.id());
         }
-        question.submitted = submitted;
+        question.submitted = submitted.map(|it| Box::new(it) as _);
         Ok(question)
     }
 }
