@@ -26,7 +26,7 @@ type Items = Pin<Box<dyn Stream<Item = Result<Reply, Fault>> + Send>>;
 pub struct Replies(Kind);
 
 #[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "a list of one is the ordinary case")]
+#[allow(clippy::large_enum_variant, reason = "a list of one is the ordinary case")]
 enum Kind {
     List(SmallVec<[Reply; 1]>),
     Stream(Arc<Mutex<Option<Items>>>),
@@ -145,7 +145,7 @@ impl fmt::Debug for Replies {
     }
 }
 
-#[expect(clippy::large_enum_variant, reason = "a list of one is the ordinary case")]
+#[allow(clippy::large_enum_variant, reason = "a list of one is the ordinary case")]
 pub(crate) enum Parts {
     List(SmallVec<[Reply; 1]>),
     Stream(Shared),
