@@ -34,7 +34,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What [`Config::check`] found.
+/// What [`Config::check`](crate::Config::check) found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Check {
