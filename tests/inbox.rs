@@ -21,7 +21,7 @@ fn with(change: impl FnOnce(&mut Config)) -> Builder {
     });
     let identify = async |handshake: Handshake| {
         if let Some(user) = handshake.query().get("user") {
-            handshake.set_identity(Identity::user(&*user));
+            handshake.set_identity(Identity::user(user));
         }
         Ok::<_, Fault>(())
     };

@@ -258,7 +258,7 @@ async fn transactions_over_several_partitions_wait_in_no_circle() {
                     let n = (n * step + round) % 12;
                     let target = format!(r#"{{"users":["{n}"]}}"#);
                     let key = format!("{round} {n}");
-                    let key = (n % 2 == 0).then_some(&*key);
+                    let key = n.is_multiple_of(2).then_some(&*key);
                     emit(&client, &target, "[]", key).await.expect("it emits");
                 }
                 run(&client, "COMMIT").await;
