@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "admin")]
-use super::remembered::InRedis;
+use super::remembered::Remembered;
 use super::{
     error::BuildError,
     parts::{NewParts, Parts},
@@ -55,7 +55,7 @@ impl RedisLink {
     }
 
     #[cfg(feature = "admin")]
-    pub(super) fn remembered(&self, _: &Config) -> InRedis {
+    pub(super) fn remembered(&self, _: &Config) -> Remembered {
         match *self {}
     }
 

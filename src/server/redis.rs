@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "admin")]
-use super::remembered::InRedis;
+use super::remembered::{InRedis, Remembered};
 use super::{
     addresses::Towards,
     error::BuildError,
@@ -110,9 +110,10 @@ impl RedisLink {
 
     /// The answers of the admin API that are in Redis.
     #[cfg(feature = "admin")]
-    pub(super) fn remembered(&self, config: &Config) -> InRedis {
+    pub(super) fn remembered(&self, config: &Config) -> Remembered {
         let redis = &config.redis;
-        InRedis::new(self.redis.clone(), &redis.key_prefix, redis.request_timeout)
+        let link = self.redis.clone();
+        Remembered::InRedis(InRedis::new(link, &redis.key_prefix, redis.request_timeout))
     }
 
     /// The sessions that are in Redis. `None`: only with streams are they there.

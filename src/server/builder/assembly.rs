@@ -198,7 +198,7 @@ impl Builder {
         let api_keys = ArcSwap::from_pointee(config.admin.api_keys.clone());
         #[cfg(feature = "admin")]
         let remembered = match &redis {
-            Some(redis) => Remembered::InRedis(redis.remembered(&config)),
+            Some(redis) => redis.remembered(&config),
             None => Remembered::Here(table.unwrap_or_default()),
         };
         let server = Arc::new(Inner {
