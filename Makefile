@@ -11,6 +11,7 @@ REDIS := $(REDIS_SERVER) /usr/bin/redis-sentinel
 POSTGRES := /usr/share/postgresql-common/pg_wrapper
 PGBOUNCER := /usr/sbin/pgbouncer
 PROXIES := /usr/sbin/nginx /usr/sbin/haproxy /usr/sbin/apache2 /usr/bin/caddy /usr/sbin/varnishd
+PYTHON_CLIENT := /usr/lib/python3/dist-packages/socketio/__init__.py
 PROMTOOL := target/tools/promtool
 OTHER_REDIS := target/tools/redis
 CARGO_DENY := target/tools/bin/cargo-deny
@@ -54,7 +55,7 @@ test-rust: $(REDIS) $(POSTGRES) ## unit, property, integration and documentation
 	cargo test --no-default-features --test features
 	cargo test --locked --manifest-path benches/Cargo.toml --target-dir target/benches --lib
 
-test-clients: tests/clients/node_modules client-demo/node_modules $(CHROMIUM) $(REDIS) $(POSTGRES) ## the real clients and a browser against the real binary
+test-clients: tests/clients/node_modules client-demo/node_modules $(CHROMIUM) $(PYTHON_CLIENT) $(REDIS) $(POSTGRES) ## the real clients and a browser against the real binary
 	$(MAKE) --silent $(PROMTOOL) || echo "The alerts are not looked at by promtool, which cannot be had here."
 	cargo build --bins --examples --features otlp
 	cd tests/clients && node --test --test-concurrency=2
@@ -157,3 +158,8 @@ $(OTHER_REDIS):
 $(CHROMIUM):
 	$(SUDO) apt-get update -qq
 	$(SUDO) apt-get install -y -qq --no-install-recommends chromium
+
+# For Debian's own Python, whatever other one there is.
+$(PYTHON_CLIENT):
+	$(SUDO) apt-get update -qq
+	$(SUDO) apt-get install -y -qq --no-install-recommends python3-socketio python3-requests python3-websocket

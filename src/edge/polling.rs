@@ -99,7 +99,7 @@ impl<A: Adapter> Edge<A> {
         let answer = match response {
             Some(response) => self.relay(&transport, response),
             // A poll that is dropped while it waits takes nothing from the engine.
-            None if transport.is_over() => Ok(packet(&transport, CLOSE)),
+            None if transport.is_over() => parting(&transport),
             None => Ok(packet(&transport, NOOP)),
         };
         let answer = match (&self.compression, answer) {
@@ -138,7 +138,7 @@ impl<A: Adapter> Edge<A> {
             return Err(refusal_of(&body));
         }
         if transport.is_killed() && (body.is_empty() || body == NOOP.of(transport.v3)) {
-            return Ok(packet(transport, CLOSE)); // the engine was told that the client leaves
+            return parting(transport); // the engine was told that the client leaves
         }
         if body.is_empty() || rewrite::closes(&body, transport.v3) {
             self.transports.forget(transport);
@@ -225,6 +225,17 @@ impl<A: Adapter> Edge<A> {
         // a slower client would be taken for dead anyway
         let patience = self.options.ping_interval + self.options.ping_timeout;
         timeout(patience, self.bodies.read(body, peer)).await.unwrap_or(Err(Refusal::TooSlow))
+    }
+}
+
+/// The answer to the last poll of a session.
+///
+/// A client that is to come back gets an error, as it would a moment later: to the packet CLOSE, which Node.js
+/// sends, python-socketio and its like do not come back.
+fn parting(transport: &Transport) -> Result<Response<Bytes>, Refusal> {
+    match transport.load.cut_for() {
+        None | Some(KillReason::Requested) => Ok(packet(transport, CLOSE)),
+        Some(_) => Err(Refusal::UnknownSession),
     }
 }
 

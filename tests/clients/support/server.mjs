@@ -30,12 +30,13 @@ process.on("exit", (code) => {
  * Starts the `switchboard` binary with `config` (nested as in the TOML file) and waits until it is
  * healthy. `args` are added to the command line. Whoever calls this also ends it. There is no admin
  * port unless `config.admin_listen` names one: many servers run side by side. A drain has no grace
- * unless `config.drain` asks for one. `env` is added to its environment.
+ * unless `config.drain` asks for one. `env` is added to its environment. `place`: the port of a server that was
+ * there before.
  */
-export async function startServer(config = {}, { args = [], env = {} } = {}) {
+export async function startServer(config = {}, { args = [], env = {}, place } = {}) {
   return retryingBusyPorts(async () => {
     const dir = await mkdtemp(join(tmpdir(), "switchboard-test-"));
-    const [port] = await freePorts(1);
+    const [port] = place ? [place] : await freePorts(1);
     const file = join(dir, "switchboard.toml");
     await writeFile(file, configuration(port, config), { mode: 0o600 });
     const server = new ServerProcess(BIN, ["serve", "--config", file, ...args], env, port);
