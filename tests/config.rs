@@ -395,6 +395,12 @@ fn development_has_an_inbox_in_memory_where_no_store_is_configured() {
     let own = "sqlite:own.db".to_owned();
     assert_eq!(inbox("SWITCHBOARD_STORE__URL", &own), (Some(own.clone()), false));
     assert_eq!(inbox("REDIS_URL", "redis://127.0.0.1"), (None, false));
+    #[cfg(feature = "postgres")]
+    {
+        let asked = from_env([("SWITCHBOARD_INBOX__ENABLED", "true"), ("PGHOST", "db")]).dev(true);
+        let url = config(&asked).store.url.map(|url| url.expose().to_owned());
+        assert_eq!(url.as_deref(), Some("postgres://db"), "it is named");
+    }
     assert!(!config(&from_env([])).inbox.enabled, "elsewhere there is none");
 }
 

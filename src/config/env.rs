@@ -6,22 +6,16 @@ use toml::Value;
 
 use super::{
     given::Setting,
+    libpq,
     problem::{Origin, Problem},
     schema::{self, PREFIX, Schema, variable_of},
 };
 
 /// Variables of other tools that mean a setting here. They are weaker than the full names.
-const SHORT_NAMES: [&str; 14] = [
+const SHORT_NAMES: [&str; 7] = [
     "PORT",
     "REDIS_URL",
     "POSTGRES_URL",
-    "PGHOST",
-    "PGPORT",
-    "PGUSER",
-    "PGPASSWORD",
-    "PGDATABASE",
-    "PGSSLMODE",
-    "PGSSLROOTCERT",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "OTEL_SDK_DISABLED",
@@ -33,7 +27,7 @@ const CONFIG_FILE: &str = "SWITCHBOARD_CONFIG";
 
 /// Whether a variable could be a setting of this server. All others are dropped at once.
 pub(super) fn concerns_us(name: &str) -> bool {
-    name.starts_with(PREFIX) || SHORT_NAMES.contains(&name)
+    name.starts_with(PREFIX) || SHORT_NAMES.contains(&name) || libpq::NAMES.contains(&name)
 }
 
 /// Whether Kubernetes or Docker made the variable. They describe a service called `switchboard` to

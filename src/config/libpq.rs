@@ -1,11 +1,11 @@
 //! The variables of libpq: `PGHOST` and its like fill what a URL of Postgres does not say.
 
-use std::{collections::BTreeMap, ffi::OsString, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::{Config, SecretUrl, check::is_postgres, env, problem::Problem};
+use super::{Config, SecretUrl, check::is_postgres};
 
 /// Those that are understood.
-const NAMES: [&str; 7] =
+pub(super) const NAMES: [&str; 7] =
     ["PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT"];
 
 /// The variables that are set.
@@ -13,9 +13,9 @@ const NAMES: [&str; 7] =
 pub(super) struct Libpq(BTreeMap<&'static str, String>);
 
 impl Libpq {
-    pub(super) fn of(variables: &[(String, OsString)], problems: &mut Vec<Problem>) -> Self {
-        let of = |name| Some((name, env::short_name(variables, name, problems)?.0.to_owned()));
-        Self(NAMES.into_iter().filter_map(of).collect())
+    /// Reads each by its name.
+    pub(super) fn of(mut read: impl FnMut(&str) -> Option<String>) -> Self {
+        Self(NAMES.into_iter().filter_map(|name| Some((name, read(name)?))).collect())
     }
 
     /// Fills `store.url`. Where a store is needed and none is named, `PGHOST` alone names one.

@@ -242,7 +242,10 @@ impl Loader {
             let value = Value::String(url.to_owned());
             settings.push(Setting::new("store.url", value, origin));
         }
-        self.libpq = Libpq::of(variables, &mut self.problems);
+        self.libpq = Libpq::of(|name| {
+            let (text, _) = env::short_name(variables, name, &mut self.problems)?;
+            Some(text.to_owned())
+        });
         if let Some((url, origin)) = env::otlp_endpoint(variables, &mut self.problems) {
             let value = Value::String(url);
             settings.push(Setting::new("traces.endpoint", value, origin));
@@ -329,6 +332,8 @@ impl Loader {
 
     fn finish(mut self, is_dev: bool) -> Result<Loaded, ConfigErrors> {
         let mut config = self.config_so_far();
+        // Before development takes a store in memory where none is named.
+        self.libpq.fill(&mut config);
         if is_dev {
             dev::adapt(&mut config, &self.given);
         } else if config.auth.hs256_secret.iter().any(|secret| secret.expose() == DEV_SECRET) {
@@ -337,7 +342,6 @@ impl Loader {
                     .place("auth.hs256_secret", "is the secret of --dev, which everybody knows"),
             );
         }
-        self.libpq.fill(&mut config);
         let check = config.check();
         for Finding { keys, message } in check.errors {
             // A key that is refused cannot break a rule either.
