@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(any(feature = "redis", feature = "postgres"))]
+use rustls::RootCertStore;
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer,
     pem::{self, PemObject},
@@ -71,6 +73,18 @@ pub(crate) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
         Ok(chain) => Ok(chain),
         Err(source) => Err(TlsError::File { path: path.to_owned(), source }),
     }
+}
+
+/// The authorities in a file.
+#[cfg(any(feature = "redis", feature = "postgres"))]
+pub(crate) fn read_authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    for certificate in read_chain(path)? {
+        store
+            .add(certificate)
+            .map_err(|source| TlsError::Authority { path: path.to_owned(), source })?;
+    }
+    Ok(store)
 }
 
 pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {

@@ -7,6 +7,7 @@
 
 mod error;
 mod history;
+mod hosts;
 mod inbox;
 mod migrations;
 mod target;
@@ -65,15 +66,16 @@ impl Postgres {
     pub(crate) fn new(url: &SecretUrl, migrate: bool) -> Result<Self, TargetError> {
         let target = Target::parse(url.expose())?;
         let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(target.config().clone(), target.tls().clone(), fast);
+        let config = target.config().clone();
+        let manager = Manager::from_connect(config, target.hosts().clone(), fast);
         // It fails without timeouts of its own for no reason.
         let pool = Pool::builder(manager).max_size(CONNECTIONS).build();
         let pool = pool.map_err(|_| TargetError::Pool)?;
         Ok(Self { pool, target: Arc::new(target), migrate, is_ready: Arc::default() })
     }
 
-    /// Where it is, without the password.
-    pub(crate) fn target(&self) -> &Target {
+    /// Where it is, and how it is reached.
+    pub(crate) fn target(&self) -> &Arc<Target> {
         &self.target
     }
 
@@ -146,6 +148,8 @@ impl Postgres {
     /// server is told to stop.
     fn give_up(&self, client: Object) {
         let client = Object::take(client);
+        // Nor the others, if they have been silent for as long. New ones find the server that answers.
+        self.pool.retain(|_, metrics| metrics.last_used() < PATIENCE);
         let (cancel, tls) = (client.cancel_token(), self.target.tls().clone());
         drop(client);
         tokio::spawn(async move {
@@ -156,7 +160,7 @@ impl Postgres {
 }
 
 /// The row of an answer that always has one.
-pub(crate) fn only(rows: Vec<Row>) -> Result<Row, StoreError> {
+fn only(rows: Vec<Row>) -> Result<Row, StoreError> {
     let only = rows.into_iter().next();
     only.ok_or_else(|| StoreError::Refused("no row where there is always one".into()))
 }

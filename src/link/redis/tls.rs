@@ -7,11 +7,7 @@ mod certificates;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, io, path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
 use redis::{
@@ -23,7 +19,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 pub(super) use self::certificates::of_certificate;
 use super::{target_error::TargetError, tls_files::TlsFiles};
 pub(crate) use crate::pem::TlsError;
-use crate::pem::{read_chain, read_key, unusable};
+use crate::pem::{read_authorities, read_chain, read_key, unusable};
 
 /// The files, and their last usable contents.
 pub(super) struct Tls {
@@ -90,7 +86,7 @@ impl Tls {
     /// The faults of the files.
     pub(super) fn problems(&self) -> Vec<TlsError> {
         let Self { files, .. } = self;
-        let ca = files.ca.as_deref().and_then(|path| authorities(path).err());
+        let ca = files.ca.as_deref().and_then(|path| read_authorities(path).err());
         let pair = files.cert.as_deref().zip(files.key.as_deref());
         let pair = match pair.map(|(cert, key)| (cert, key, read_chain(cert), read_key(key))) {
             None => vec![],
@@ -193,14 +189,4 @@ impl Inside {
             root_cert: self.ca.clone(),
         }
     }
-}
-
-fn authorities(path: &Path) -> Result<(), TlsError> {
-    let mut store = RootCertStore::empty();
-    for certificate in read_chain(path)? {
-        store
-            .add(certificate)
-            .map_err(|source| TlsError::Authority { path: path.to_owned(), source })?;
-    }
-    Ok(())
 }

@@ -15,6 +15,11 @@ pub(crate) enum TargetError {
          are written as %40 and so on"
     )]
     NoUrl,
+    #[error(
+        "an @ or a ? in the user, the password or a parameter must be written as %40 or %3F, or it is \
+         not clear where the host begins"
+    )]
+    Ambiguous,
     #[error("has an unknown parameter or one with a wrong value: {0}")]
     Parameter(String),
     #[error("names no host")]

@@ -13,6 +13,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::{
     PATIENCE,
     error::{self, TargetError},
+    hosts::Hosts,
     tls::{self, Trust},
 };
 use crate::store::StoreError;
@@ -21,6 +22,7 @@ use crate::store::StoreError;
 pub(crate) struct Target {
     config: Config,
     tls: MakeRustlsConnect,
+    hosts: Hosts,
 }
 
 type Tls = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
@@ -29,6 +31,10 @@ impl Target {
     /// Reads the URL. What it does not say has a default, if there can be one.
     pub(crate) fn parse(url: &str) -> Result<Self, TargetError> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        // The first @ would end the password, whichever was meant.
+        if base.matches('@').count() > 1 || query.contains('@') {
+            return Err(TargetError::Ambiguous);
+        }
         let (mut mode, mut root) = (None, None);
         let mut config: Config = base.parse().map_err(|_| TargetError::NoUrl)?;
         let mut rest = form_urlencoded::Serializer::new(String::new());
@@ -68,9 +74,6 @@ impl Target {
             "require" | "verify-full" => SslMode::Require,
             other => return Err(TargetError::SslMode(other.into())),
         });
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(PATIENCE);
-        }
         if config.get_application_name().is_none() {
             config.application_name("switchboard");
         }
@@ -81,11 +84,17 @@ impl Target {
             .keepalives_idle(Duration::from_secs(10))
             .keepalives_interval(Duration::from_secs(5))
             .keepalives_retries(3);
-        Ok(Self { config, tls: MakeRustlsConnect::new(tls::client(&trust)?) })
+        let tls = MakeRustlsConnect::new(tls::client(&trust)?);
+        let hosts = Hosts::of(&config, tls.clone())?;
+        Ok(Self { config, tls, hosts })
     }
 
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    pub(super) fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     pub(super) fn tls(&self) -> &MakeRustlsConnect {
@@ -94,7 +103,7 @@ impl Target {
 
     /// A connection outside of any pool, which the caller drives.
     pub(crate) async fn connect(&self) -> Result<(Client, Connection<Socket, Tls>), StoreError> {
-        match timeout(PATIENCE, self.config.connect(self.tls.clone())).await {
+        match timeout(PATIENCE, self.hosts.connect()).await {
             Ok(connected) => connected.map_err(|error| error::store_error(&error)),
             Err(_) => Err(StoreError::Unavailable("no connection in time".into())),
         }
@@ -142,6 +151,16 @@ mod tests {
         for (url, fault) in [
             ("postgres://u:s3cret@h:x/y", "is no URL of Postgres"),
             ("postgres://", "names no host"),
+            ("postgres://u:a@s3cret@h/y", "an @ or a ? in the user, the password"),
+            ("postgres://u:12?s3cret@h/y", "an @ or a ? in the user, the password"),
+            (
+                "postgres://u:s3cret@h/y?application_name=a@b",
+                "an @ or a ? in the user, the password",
+            ),
+            (
+                "postgres://a:1,b:2,c:3/y?port=4",
+                "has an unknown parameter or one with a wrong value: port",
+            ),
             ("postgres://h/x?password=s3cret", "the password belongs before the @"),
             ("postgres://h/x?sslmode=verify-ca", "sslmode: must be"),
             ("postgres://h/x?sslmode=require&sslrootcert=/a", "sslrootcert: needs"),

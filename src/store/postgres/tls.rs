@@ -1,9 +1,6 @@
 //! TLS to Postgres, by rustls.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -13,7 +10,7 @@ use rustls::{
 };
 
 use super::error::TargetError;
-use crate::pem::{TlsError, read_chain};
+use crate::pem::read_authorities;
 
 /// How much is asked of the server's TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,22 +32,12 @@ pub(super) fn client(trust: &Trust) -> Result<ClientConfig, TargetError> {
             .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
             .with_no_client_auth(),
         Trust::Authorities(Some(file)) => {
-            builder.with_root_certificates(of_file(file)?).with_no_client_auth()
+            builder.with_root_certificates(read_authorities(file)?).with_no_client_auth()
         }
         Trust::Authorities(None) => {
             builder.with_root_certificates(of_the_system()?).with_no_client_auth()
         }
     })
-}
-
-fn of_file(file: &Path) -> Result<RootCertStore, TlsError> {
-    let mut store = RootCertStore::empty();
-    for certificate in read_chain(file)? {
-        store
-            .add(certificate)
-            .map_err(|source| TlsError::Authority { path: file.to_owned(), source })?;
-    }
-    Ok(store)
 }
 
 fn of_the_system() -> Result<RootCertStore, TargetError> {
