@@ -30,7 +30,6 @@ use crate::{
     cluster::peers::Peers,
     config,
     inbox::Inbox,
-    secret::SecretUrl,
     sockets::{adapter::Adapters, emitter::Emitter, node::Context},
     store::postgres::{Postgres, Target, TargetError},
 };
@@ -50,7 +49,7 @@ pub(crate) struct Outbox {
 struct Shared {
     options: config::Outbox,
     table: Table,
-    listen_to: Target,
+    listen_to: Arc<Target>,
     ways: Ways,
     meters: Meters,
     /// Something may be there.
@@ -76,11 +75,13 @@ impl Outbox {
     /// Nothing runs before [`start`](Self::start).
     pub(crate) fn new(
         options: config::Outbox,
-        store_url: &SecretUrl,
         database: Postgres,
         ways: Ways,
     ) -> Result<Self, TargetError> {
-        let listen_to = Target::parse(options.listen_url.as_ref().unwrap_or(store_url).expose())?;
+        let listen_to = match &options.listen_url {
+            Some(url) => Arc::new(Target::parse(url.expose())?),
+            None => database.target().clone(),
+        };
         let stop = ways.context.stop.child_token();
         let (meters, news) = (Meters::default(), tokio::sync::Notify::new());
         let table = Table::new(database);

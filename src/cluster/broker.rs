@@ -180,6 +180,12 @@ pub(crate) trait Carrier: fmt::Debug + Send + Sync + 'static {
     /// If a frame was lost. It may be a frame of another caller.
     fn taken(&self, since: Mark) -> BoxFuture<'_, Result<(), Disconnected>>;
 
+    /// Whether a frame that was published between these two moments is larger than what can ever be
+    /// sent. Known when it is not taken.
+    fn is_too_big(&self, _since: &Mark, _until: &Mark) -> bool {
+        false
+    }
+
     /// Listens to a topic. Before the start this is only noted. Calls count: a topic that was
     /// listened to twice must be left twice.
     fn listen(&self, topic: Topic);

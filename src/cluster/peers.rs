@@ -5,7 +5,7 @@ pub(crate) mod acks;
 mod asking;
 pub(crate) mod nodes;
 pub(crate) mod past;
-mod reaching;
+pub(crate) mod reaching;
 
 use std::{
     collections::HashMap,
@@ -146,6 +146,11 @@ impl Peers {
     /// The commands that Redis refuses to this node.
     pub(crate) fn refused(&self) -> Vec<&'static str> {
         self.broker.refused()
+    }
+
+    /// Whether what is said now can reach the others.
+    pub(crate) fn can_reach(&self) -> bool {
+        self.is_up() && self.trouble().is_none()
     }
 
     /// Why the others cannot be reached although the link is up. `None`: they can.

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use rand::{RngExt as _, distr::Alphanumeric};
 use tokio::{
     select,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,7 @@ use super::{
     event::Unsent,
     table::{Marks, Queued, ROWS},
 };
-use crate::store::StoreError;
+use crate::{cluster::peers::reaching::Unreached, store::StoreError};
 
 /// How long a partition stays with a node that says nothing any more.
 const LEASE: Duration = Duration::from_secs(10);
@@ -35,9 +35,12 @@ const MARGIN: Duration = Duration::from_secs(2);
 const LINGER: Duration = Duration::from_millis(10);
 const GLANCE: Duration = Duration::from_millis(2);
 
-/// Times that the other nodes do not get what is sent, although there is a link, before it is sent one by
-/// one, and before that one is set aside.
-const FAILURES: u32 = 3;
+/// The pause after something that did not work, which grows up to the time of a renewal.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Times that it is found of an event which is alone that it can never be sent, before this is believed:
+/// something else that was sent in the same moment may have been meant.
+const SURE: u32 = 3;
 
 /// How often keys are swept and the table is looked at.
 const LOOK: Duration = Duration::from_secs(15);
@@ -51,10 +54,14 @@ pub(super) struct Consumer {
     /// When the leases end, at the latest: counted from before they were asked for.
     leased_until: Instant,
     renewal: Instant,
-    has_partitions: bool,
+    partitions: Vec<i32>,
     marks: Marks,
-    /// Times in a row that the other nodes did not get a batch.
+    /// Most events of the next batch. Fewer after one that did not reach the other nodes.
+    rows: i64,
+    /// Times in a row that something did not work.
     failures: u32,
+    /// Times in a row that it was the event itself.
+    hopeless: u32,
     is_asleep: bool,
     quiet_since: Option<Instant>,
 }
@@ -71,9 +78,11 @@ impl Consumer {
             run,
             leased_until: now,
             renewal: now,
-            has_partitions: false,
+            partitions: vec![],
             marks: Marks::new(),
+            rows: ROWS,
             failures: 0,
+            hopeless: 0,
             is_asleep: false,
             quiet_since: None,
         }
@@ -94,8 +103,9 @@ impl Consumer {
                     tracing::warn!(%error, "the outbox waits for the database");
                 }
                 self.is_asleep = false;
-                self.pause(self.shared.options.poll.max(Duration::from_millis(100))).await;
+                self.retry().await;
             } else if !was_up {
+                self.failures = 0;
                 tracing::info!("the outbox works");
             }
         }
@@ -106,10 +116,9 @@ impl Consumer {
 
     /// Leaves the partitions to other nodes.
     async fn give_back(&mut self) -> Result<(), StoreError> {
-        self.shared.table.step(&self.run, &self.marks, 1).await?;
-        self.marks.clear();
+        self.mark().await?;
         self.shared.table.retire(&self.run).await?;
-        self.has_partitions = false;
+        self.partitions.clear();
         self.shared.meters.partitions.store(0, Relaxed);
         Ok(())
     }
@@ -118,26 +127,31 @@ impl Consumer {
         self.shared.table.configure(self.shared.options.partitions).await
     }
 
+    async fn mark(&mut self) -> Result<(), StoreError> {
+        self.shared.table.mark(&self.run, &self.marks).await?;
+        self.marks.clear();
+        Ok(())
+    }
+
     async fn round(&mut self) -> Result<(), StoreError> {
-        if self.shared.ways.peers.as_ref().is_some_and(|peers| !peers.is_up()) {
+        if self.shared.ways.peers.as_ref().is_some_and(|peers| !peers.can_reach()) {
             // What is sent now would be lost for the other nodes. One of them may have a link.
-            if self.has_partitions {
+            if !self.partitions.is_empty() {
                 self.give_back().await?;
             }
             self.renewal = Instant::now();
-            self.pause(self.shared.options.poll).await;
+            self.pause(RETRY).await;
             return Ok(());
         }
         if Instant::now() >= self.renewal {
             self.claim().await?;
         }
-        if !self.has_partitions {
+        if self.partitions.is_empty() {
             let renewal = self.renewal;
             self.stop.run_until_cancelled(sleep_until(renewal)).await;
             return Ok(());
         }
-        let rows = if self.failures >= FAILURES { 1 } else { ROWS };
-        let batch = self.shared.table.step(&self.run, &self.marks, rows).await?;
+        let batch = self.shared.table.step(&self.run, &self.marks, self.rows).await?;
         self.marks.clear();
         if batch.is_empty() {
             return self.rest().await;
@@ -147,17 +161,19 @@ impl Consumer {
     }
 
     async fn claim(&mut self) -> Result<(), StoreError> {
+        // Some may go to another node, which begins behind what is marked.
+        self.mark().await?;
         let asked = Instant::now();
         let partitions = self.shared.table.claim(&self.run, LEASE).await?;
-        self.leased_until = asked + LEASE;
-        self.renewal = asked + RENEWAL;
-        self.has_partitions = !partitions.is_empty();
-        let before = self.shared.meters.partitions.swap(partitions.len(), Relaxed);
-        if before != partitions.len() {
+        if partitions != self.partitions || asked >= self.leased_until {
             // Those that are new are awake.
             self.is_asleep = false;
             tracing::debug!(?partitions, "partitions of the outbox");
         }
+        self.leased_until = asked + LEASE;
+        self.renewal = asked + RENEWAL;
+        self.shared.meters.partitions.store(partitions.len(), Relaxed);
+        self.partitions = partitions;
         Ok(())
     }
 
@@ -189,6 +205,13 @@ impl Consumer {
         self.stop.run_until_cancelled(sleep(time)).await;
     }
 
+    /// Pauses before something is tried again.
+    async fn retry(&mut self) {
+        self.failures += 1;
+        let pause = RETRY * 2_u32.pow(self.failures.min(8) - 1);
+        self.pause(pause.min(RENEWAL)).await;
+    }
+
     /// Sends a batch. What has been sent is marked with the next step.
     async fn send(&mut self, batch: Vec<Queued>) -> Result<(), StoreError> {
         let count = batch.len() as u64;
@@ -206,45 +229,53 @@ impl Consumer {
             marks.extend(sent.last.map(|place| (events[0].partition, place)));
             later = later.or(sent.later);
         }
-        if let Some(reaching) = reaching
-            && reaching.all().await.is_err()
-        {
-            return self.not_reached(count, partitions.into_values().next()).await;
+        if let Some(reaching) = reaching {
+            // Whoever waits for longer has no lease any more.
+            let reached = timeout_at(ends, reaching.all()).await;
+            if let Err(why) = reached.unwrap_or(Err(Unreached::Now)) {
+                return self.not_reached(why, count, partitions.into_values().next()).await;
+            }
         }
-        self.failures = 0;
         self.marks = marks;
+        self.hopeless = 0;
+        self.rows = (2 * self.rows).min(ROWS);
         if let Some(why) = later {
             tracing::warn!(error = why, "an event of the outbox cannot be sent yet");
-            self.pause(self.shared.options.poll).await;
+            self.pause(RETRY).await;
+        } else {
+            self.failures = 0;
         }
         Ok(())
     }
 
-    /// The other nodes may not have got it. It is sent once more.
+    /// The other nodes may not have got it. It is sent once more, in smaller batches: so the one that is
+    /// at fault is found, and a slow link has time for it.
     async fn not_reached(
         &mut self,
+        why: Unreached,
         count: u64,
         first: Option<Vec<Queued>>,
     ) -> Result<(), StoreError> {
         self.shared.meters.repeated.add(count);
-        self.failures += 1;
-        let has_link = self.shared.ways.peers.as_ref().is_some_and(|peers| peers.is_up());
         tracing::warn!(
             events = count,
             "the other nodes may have missed events of the outbox: once more"
         );
-        if !has_link {
-            self.failures = 0;
-        } else if self.failures > 2 * FAILURES
-            && let Some(event) = first.and_then(|events| events.into_iter().next())
-        {
-            // It is alone, and it is the event itself.
-            let why = "it does not reach the other nodes";
-            set_aside(&self.shared, &event, why).await?;
-            self.marks = Marks::from([(event.partition, event.place)]);
-            self.failures = 0;
+        self.rows = (self.rows.min(count as i64) / 2).max(1);
+        if why == Unreached::Now || count > 1 {
+            self.hopeless = 0;
+        } else {
+            self.hopeless += 1;
+            if self.hopeless >= SURE
+                && let Some(event) = first.and_then(|events| events.into_iter().next())
+            {
+                let why = "it is too large for the way to the other nodes";
+                set_aside(&self.shared, &event, why).await?;
+                self.marks = Marks::from([(event.partition, event.place)]);
+                self.hopeless = 0;
+            }
         }
-        self.pause(self.shared.options.poll).await;
+        self.retry().await;
         Ok(())
     }
 }

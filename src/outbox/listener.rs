@@ -1,6 +1,6 @@
 //! Hears of commits: a connection that does nothing but listen to `NOTIFY`.
 
-use std::{future::poll_fn, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{convert::Infallible, future::poll_fn, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::{select, time::sleep};
 use tokio_postgres::AsyncMessage;
@@ -29,9 +29,7 @@ pub(super) async fn listen(shared: &Shared) {
     }
 }
 
-enum Never {}
-
-async fn listen_once(shared: &Shared, said: &mut bool) -> Result<Never, StoreError> {
+async fn listen_once(shared: &Shared, said: &mut bool) -> Result<Infallible, StoreError> {
     let (client, mut connection) = shared.listen_to.connect().await?;
     let mut listen = Box::pin(client.batch_execute("LISTEN switchboard_outbox"));
     let mut listens = false;

@@ -6,7 +6,7 @@ use tokio_postgres::{Row, types::Type};
 
 use crate::store::{
     StoreError,
-    postgres::{Postgres, get, millis, number, only},
+    postgres::{Postgres, get, millis, number},
 };
 
 /// Most events, and bytes of events, that are read at once.
@@ -94,10 +94,18 @@ impl Table {
         self.0.query(sql, &params).await?.iter().map(queued).collect()
     }
 
+    /// Marks what has been sent.
+    pub(super) async fn mark(&self, run: &str, marks: &Marks) -> Result<(), StoreError> {
+        if marks.is_empty() {
+            return Ok(());
+        }
+        self.step(run, marks, 0).await.map(drop)
+    }
+
     /// The run waits for notifications from now on. Whether that is so in all its partitions.
     pub(super) async fn sleep(&self, run: &str) -> Result<bool, StoreError> {
         let sql = "SELECT switchboard.outbox_sleep($1) AS all";
-        get(&only(self.0.query(sql, &[(&run, Type::TEXT)]).await?)?, "all")
+        get(&self.0.query_one(sql, &[(&run, Type::TEXT)]).await?, "all")
     }
 
     /// Puts an event where operators find it.
@@ -118,12 +126,12 @@ impl Table {
         let key_ttl = millis(key_ttl);
         let sql = "SELECT switchboard.outbox_sweep($1, $2) AS more";
         let params = [(&key_ttl as _, Type::INT8), (&SWEPT as _, Type::INT8)];
-        get(&only(self.0.query(sql, &params).await?)?, "more")
+        get(&self.0.query_one(sql, &params).await?, "more")
     }
 
     pub(super) async fn depth(&self) -> Result<Depth, StoreError> {
         let sql = "SELECT waiting, oldest, dead FROM switchboard.outbox_depth()";
-        let row = only(self.0.query(sql, &[]).await?)?;
+        let row = self.0.query_one(sql, &[]).await?;
         Ok(Depth {
             waiting: number(&row, "waiting")?,
             oldest: get::<Option<f64>>(&row, "oldest")?.unwrap_or_default().max(0.0),

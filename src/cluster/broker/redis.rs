@@ -227,6 +227,11 @@ impl Carrier for RedisBroker {
         })
     }
 
+    /// No limit concerns an entry of a stream.
+    fn is_too_big(&self, since: &Mark, until: &Mark) -> bool {
+        self.0.outgoing.is_too_big(since, until)
+    }
+
     fn listen(&self, topic: Topic) {
         self.0.subscriptions.listen(topic);
     }

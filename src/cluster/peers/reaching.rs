@@ -3,15 +3,15 @@
 use std::sync::atomic::Ordering;
 
 use super::Peers;
-use crate::cluster::broker::{Disconnected, Mark};
+use crate::cluster::broker::Mark;
 
 impl Peers {
     /// Watches whether messages from now on reach the others.
     pub(crate) fn reaching(&self) -> Reaching<'_> {
-        Reaching { peers: self, mark: self.broker.mark(), unsendable: self.unsendable() }
+        Reaching { peers: self, mark: self.broker.mark(), unwritten: self.unwritten() }
     }
 
-    fn unsendable(&self) -> u64 {
+    fn unwritten(&self) -> u64 {
         self.counts.unsendable.load(Ordering::Relaxed)
     }
 }
@@ -20,21 +20,33 @@ impl Peers {
 pub(crate) struct Reaching<'a> {
     peers: &'a Peers,
     mark: Mark,
-    unsendable: u64,
+    unwritten: u64,
+}
+
+/// Why messages do not reach the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unreached {
+    /// The link is down or slow, or Redis does not do its part. That passes.
+    Now,
+    /// One of them cannot be written, or is larger than what Redis ever passes on.
+    Ever,
 }
 
 impl Reaching<'_> {
-    /// Waits until every message has been taken. The loss of another message meanwhile counts as a
-    /// failure, too.
+    /// Waits until every message has been taken that was sent before this is awaited. Those of others in
+    /// the same time count, too.
     ///
     /// # Errors
     /// If a message is not taken, or not in time.
-    pub(crate) async fn all(self) -> Result<(), Disconnected> {
-        let taken = self.peers.broker.taken(self.mark);
-        let taken = tokio::time::timeout(self.peers.timeout, taken).await;
-        match self.peers.unsendable() == self.unsendable {
-            true => taken.unwrap_or(Err(Disconnected)),
-            false => Err(Disconnected),
+    pub(crate) async fn all(self) -> Result<(), Unreached> {
+        let Self { peers, mark, unwritten } = self;
+        let until = peers.broker.mark();
+        let is_unwritten = peers.unwritten() != unwritten;
+        let taken = tokio::time::timeout(peers.timeout, peers.broker.taken(mark.clone())).await;
+        match taken {
+            Ok(Ok(())) if !is_unwritten => Ok(()),
+            _ if is_unwritten || peers.broker.is_too_big(&mark, &until) => Err(Unreached::Ever),
+            _ => Err(Unreached::Now),
         }
     }
 }

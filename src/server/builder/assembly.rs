@@ -241,10 +241,9 @@ fn outbox(
     stores: Option<&Stores>,
     ways: impl FnOnce() -> Ways,
 ) -> Result<Option<Arc<Outbox>>, BuildError> {
-    let url = config.store.url.as_ref().filter(|_| config.outbox.enabled);
     let database = stores.and_then(|stores| stores.postgres.clone());
-    let (Some(url), Some(database)) = (url, database) else { return Ok(None) };
-    let outbox = Outbox::new(config.outbox.clone(), url, database, ways());
+    let Some(database) = database.filter(|_| config.outbox.enabled) else { return Ok(None) };
+    let outbox = Outbox::new(config.outbox.clone(), database, ways());
     let refused = |error| BuildError::Store(Box::new(error));
     outbox.map(Arc::new).map(Some).map_err(refused)
 }

@@ -32,6 +32,8 @@ const MAX_BYTES: usize = 64 << 20;
 const BATCH_FRAMES: usize = 4096;
 const BATCH_BYTES: usize = 1 << 20;
 const BIG: usize = 256 << 10;
+/// How many of the frames that were too big are known by their numbers.
+const TOO_BIG: usize = 256;
 
 /// A frame that waits.
 pub(super) struct Frame {
@@ -40,6 +42,8 @@ pub(super) struct Frame {
     pub(super) since: Instant,
     /// The lane on which it was published. That lane accounts for it.
     home: usize,
+    /// Its number among those that were published there, from 1.
+    number: u64,
 }
 
 impl Frame {
@@ -85,6 +89,8 @@ struct State {
     was_linked: bool,
     /// The publishing time of the oldest lost frame that the others have to be told of.
     lost_since: Option<Instant>,
+    /// The last frames that were too big: their lanes and numbers.
+    too_big: VecDeque<(usize, u64)>,
 }
 
 #[derive(Default)]
@@ -159,7 +165,8 @@ impl Outgoing {
     pub(super) fn push(&self, channel: &str, payload: Bytes) {
         let mut state = self.state.lock();
         let home = state.routes.lane(channel);
-        let frame = Frame { channel: channel.into(), payload, since: Instant::now(), home };
+        let number = state.queues[home].pushed + 1;
+        let frame = Frame { channel: channel.into(), payload, since: Instant::now(), home, number };
         if let Some(wake) = state.push(frame, self.pending) {
             drop(state);
             wake.notify_one();
@@ -337,6 +344,15 @@ impl Outgoing {
         whole.then_some(()).ok_or(Disconnected)
     }
 
+    /// Whether a frame that was published between these moments was too big.
+    pub(super) fn is_too_big(&self, since: &Mark, until: &Mark) -> bool {
+        let pushed = |mark: &Mark, lane: usize| mark.lanes.get(lane).map_or(0, |lane| lane.0);
+        let is_between = |(lane, number): &(usize, u64)| {
+            (pushed(since, *lane) + 1..=pushed(until, *lane)).contains(number)
+        };
+        self.state.lock().too_big.iter().any(is_between)
+    }
+
     pub(super) fn counts(&self) -> FrameCounts {
         self.state.lock().counts
     }
@@ -440,6 +456,13 @@ impl State {
             let since = self.lost_since.get_or_insert(frame.since);
             *since = frame.since.min(*since);
         }
+    }
+
+    fn note_too_big(&mut self, frame: &Frame) {
+        if self.too_big.len() == TOO_BIG {
+            self.too_big.pop_front();
+        }
+        self.too_big.push_back((frame.home, frame.number));
     }
 
     fn take(&mut self, lane: usize) -> Option<(Vec<Frame>, u64)> {

@@ -81,7 +81,7 @@ impl Node {
                      client-output-buffer-limit pubsub"
                 );
             }
-            flight.fates.fill(Fate::Refused);
+            flight.fates.fill(Fate::TooBig);
             return Ok(());
         }
         let (channel, sent) = (frame.channel.clone(), Instant::now());

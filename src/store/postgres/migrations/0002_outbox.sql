@@ -38,8 +38,8 @@ CREATE TABLE switchboard.outbox (
     size int NOT NULL,
     created timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
--- What a transaction has not committed yet.
-CREATE INDEX ON switchboard.outbox (tx) WHERE position IS NULL;
+-- What a transaction has not committed yet, by its keys.
+CREATE INDEX ON switchboard.outbox (tx, key) WHERE position IS NULL;
 CREATE INDEX ON switchboard.outbox (partition, position, id) WHERE position IS NOT NULL;
 
 -- A row for a transaction that emits, as long as it lasts: the deferred triggers hang on it.
@@ -73,7 +73,7 @@ CREATE TABLE switchboard.outbox_run (
 
 -- Events that cannot be sent, and why. For operators; after 30 days they are removed.
 CREATE TABLE switchboard.outbox_dead (
-    id bigint NOT NULL,
+    id bigint PRIMARY KEY,
     partition int NOT NULL,
     position bigint NOT NULL,
     target jsonb NOT NULL,
@@ -269,7 +269,7 @@ BEGIN
             END;
         END IF;
         DELETE FROM switchboard.outbox o
-        WHERE o.tx = NEW.tx AND o.position IS NULL AND o.id = v_keyed.id;
+        WHERE o.tx = NEW.tx AND o.position IS NULL AND o.key = v_keyed.key;
     END LOOP;
     v_position := nextval('switchboard.outbox_position');
     UPDATE switchboard.outbox o SET position = v_position
@@ -304,37 +304,41 @@ BEGIN
 END $$;
 
 -- A run renews its leases, takes partitions that are free and gives those back that are more than its
--- share. Returns those that it has.
+-- share. Returns those that it has. A lease that ends later than one can was given before the clock was
+-- put back, and is over.
 CREATE FUNCTION switchboard.outbox_claim(p_run text, p_lease bigint)
 RETURNS SETOF int LANGUAGE plpgsql AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
     v_until timestamptz := v_now + p_lease * interval '1 ms';
+    v_latest timestamptz := v_now + 2 * p_lease * interval '1 ms';
     v_share bigint;
     v_mine bigint;
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     INSERT INTO switchboard.outbox_run AS r (run, until) VALUES (p_run, v_until)
     ON CONFLICT (run) DO UPDATE SET until = excluded.until;
-    DELETE FROM switchboard.outbox_run WHERE run IN (
-        SELECT run FROM switchboard.outbox_run WHERE until <= v_now FOR UPDATE SKIP LOCKED
-    );
+    DELETE FROM switchboard.outbox_run WHERE run = ANY (ARRAY (
+        SELECT run FROM switchboard.outbox_run WHERE until NOT BETWEEN v_now AND v_latest
+        FOR UPDATE SKIP LOCKED
+    ));
     SELECT ceil((SELECT count(*) FROM switchboard.outbox_partition)::numeric / count(*)) INTO v_share
-    FROM switchboard.outbox_run WHERE until > v_now;
+    FROM switchboard.outbox_run WHERE until BETWEEN v_now AND v_latest;
     UPDATE switchboard.outbox_partition SET until = v_until WHERE run = p_run AND until > v_now;
     GET DIAGNOSTICS v_mine = ROW_COUNT;
     IF v_mine > v_share THEN
         UPDATE switchboard.outbox_partition SET run = NULL, until = NULL, is_asleep = false
-        WHERE partition IN (
-            SELECT partition FROM switchboard.outbox_partition WHERE run = p_run
+        WHERE partition = ANY (ARRAY (
+            SELECT partition FROM switchboard.outbox_partition WHERE run = p_run AND until = v_until
             ORDER BY partition DESC LIMIT v_mine - v_share
-        );
+        ));
     ELSIF v_mine < v_share THEN
         UPDATE switchboard.outbox_partition SET run = p_run, until = v_until, is_asleep = false
-        WHERE partition IN (
-            SELECT partition FROM switchboard.outbox_partition WHERE run IS NULL OR until <= v_now
+        WHERE partition = ANY (ARRAY (
+            SELECT partition FROM switchboard.outbox_partition
+            WHERE run IS NULL OR until NOT BETWEEN v_now AND v_latest
             ORDER BY partition LIMIT v_share - v_mine FOR UPDATE SKIP LOCKED
-        );
+        ));
     END IF;
     RETURN QUERY SELECT partition FROM switchboard.outbox_partition
     WHERE run = p_run AND until > v_now ORDER BY 1;
@@ -349,13 +353,14 @@ BEGIN
 END $$;
 
 -- Marks what a run has sent, up to an event in each of these partitions, and reads what comes next in
--- its partitions: at most so many rows and bytes, but at least one. What another run has by now is left
--- alone.
+-- its partitions: at most so many rows and bytes, but at least one row unless none is asked for. Of each
+-- partition as many, so that one with very much does not hold up the others. What another run has by now
+-- is left alone.
 CREATE FUNCTION switchboard.outbox_step(
     p_run text, p_partitions int[], p_positions bigint[], p_ids bigint[], p_rows bigint,
     p_bytes bigint
 ) RETURNS TABLE (partition int, "position" bigint, id bigint, target text, event text, args text,
-    kept bigint, age float8) LANGUAGE plpgsql AS $$
+    kept bigint) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     v_old record;
@@ -366,7 +371,7 @@ BEGIN
         SELECT p.position, p.id INTO v_old FROM switchboard.outbox_partition p
         WHERE p.partition = p_partitions[i] AND p.run = p_run AND p.until > clock_timestamp()
         FOR UPDATE;
-        CONTINUE WHEN NOT FOUND;
+        CONTINUE WHEN NOT FOUND OR (p_positions[i], p_ids[i]) <= (v_old.position, v_old.id);
         UPDATE switchboard.outbox_partition p
         SET position = p_positions[i], id = p_ids[i], is_asleep = false
         WHERE p.partition = p_partitions[i];
@@ -375,21 +380,24 @@ BEGIN
             AND (o.position, o.id) <= (p_positions[i], p_ids[i]) AND o.position IS NOT NULL;
     END LOOP;
     RETURN QUERY
-    SELECT n.partition, n.position, n.id, n.target::text, n.event, n.args::text, n.kept,
-        extract(epoch FROM clock_timestamp() - n.created)::float8
+    SELECT n.partition, n.position, n.id, n.target::text, n.event, n.args::text, n.kept
     FROM (
-        SELECT o.*, sum(o.size) OVER (ORDER BY o.position, o.id) AS bytes,
-            row_number() OVER (ORDER BY o.position, o.id) AS place
-        FROM switchboard.outbox_partition p
-        CROSS JOIN LATERAL (
-            SELECT * FROM switchboard.outbox o
-            WHERE o.partition = p.partition AND (o.position, o.id) > (p.position, p.id)
-                AND o.position IS NOT NULL
-            ORDER BY o.position, o.id LIMIT p_rows
-        ) o
-        WHERE p.run = p_run AND p.until > clock_timestamp()
+        SELECT m.*, sum(m.size) OVER (ORDER BY m.rank, m.position, m.id) AS bytes,
+            row_number() OVER (ORDER BY m.rank, m.position, m.id) AS place
+        FROM (
+            SELECT o.* FROM switchboard.outbox_partition p
+            CROSS JOIN LATERAL (
+                SELECT *, row_number() OVER (ORDER BY o.position, o.id) AS rank
+                FROM switchboard.outbox o
+                WHERE o.partition = p.partition AND (o.position, o.id) > (p.position, p.id)
+                    AND o.position IS NOT NULL
+                ORDER BY o.position, o.id LIMIT p_rows
+            ) o
+            WHERE p.run = p_run AND p.until > clock_timestamp()
+            ORDER BY o.rank, o.position, o.id LIMIT p_rows
+        ) m
     ) n
-    WHERE n.place = 1 OR (n.place <= p_rows AND n.bytes <= p_bytes)
+    WHERE n.place = 1 OR n.bytes <= p_bytes
     ORDER BY n.place;
 END $$;
 
@@ -415,7 +423,7 @@ BEGIN
     RETURN v_all;
 END $$;
 
--- Puts an event aside that cannot be sent. It leaves the outbox when it is marked.
+-- Puts an event aside that cannot be sent, once. It leaves the outbox when it is marked.
 CREATE FUNCTION switchboard.outbox_set_aside(
     p_partition int, p_position bigint, p_id bigint, p_reason text
 ) RETURNS void LANGUAGE sql AS $$
@@ -424,6 +432,7 @@ CREATE FUNCTION switchboard.outbox_set_aside(
     SELECT o.id, o.partition, o.position, o.target, o.event, o.args, o.created, p_reason
     FROM switchboard.outbox o
     WHERE o.partition = p_partition AND o.position = p_position AND o.id = p_id
+    ON CONFLICT DO NOTHING
 $$;
 
 -- Forgets some keys that are older than so many milliseconds, and what was set aside long ago. Returns
@@ -434,16 +443,16 @@ DECLARE
     v_keys bigint;
     v_dead bigint;
 BEGIN
-    DELETE FROM switchboard.outbox_key k WHERE k.key IN (
+    DELETE FROM switchboard.outbox_key k WHERE k.key = ANY (ARRAY (
         SELECT key FROM switchboard.outbox_key
         WHERE at <= clock_timestamp() - p_key_ttl * interval '1 ms'
         ORDER BY at LIMIT p_rows FOR UPDATE SKIP LOCKED
-    );
+    ));
     GET DIAGNOSTICS v_keys = ROW_COUNT;
-    DELETE FROM switchboard.outbox_dead d WHERE d.ctid IN (
-        SELECT ctid FROM switchboard.outbox_dead WHERE at <= clock_timestamp() - interval '30 days'
+    DELETE FROM switchboard.outbox_dead d WHERE d.id = ANY (ARRAY (
+        SELECT id FROM switchboard.outbox_dead WHERE at <= clock_timestamp() - interval '30 days'
         ORDER BY at LIMIT p_rows FOR UPDATE SKIP LOCKED
-    );
+    ));
     GET DIAGNOSTICS v_dead = ROW_COUNT;
     RETURN greatest(v_keys, v_dead) >= p_rows;
 END $$;

@@ -11,6 +11,8 @@ pub(crate) enum Fate {
     Unsure,
     Taken,
     Refused,
+    /// It is larger than what Redis passes on, and was not sent.
+    TooBig,
     /// Redis did not take it, and a second attempt is allowed.
     NotNow,
 }
@@ -63,6 +65,10 @@ impl Drop for Flight<'_> {
                     let queue = &mut state.queues[self.lane];
                     queue.bytes += frame.size();
                     queue.frames.push_front(frame);
+                }
+                Fate::TooBig => {
+                    state.note_too_big(&frame);
+                    state.lose(&frame, Lost::Unsure);
                 }
                 Fate::Refused | Fate::Unsure => state.lose(&frame, Lost::Unsure),
             }

@@ -21,10 +21,13 @@ async fn a_frame_above_the_limit_is_refused_and_costs_nobody_a_link() {
     ann.say("a", "before");
     let mark = ann.broker.mark();
     ann.broker.publish("a", big());
+    let until = ann.broker.mark();
     ann.say("a", "after");
     bob.hears("a", "before").await;
     bob.hears("a", "after").await;
-    assert_eq!(ann.broker.taken(mark).await, Err(Disconnected));
+    assert_eq!(ann.broker.taken(mark.clone()).await, Err(Disconnected));
+    assert!(ann.broker.is_too_big(&mark, &until), "it is known which one it was");
+    assert!(!ann.broker.is_too_big(&until, &ann.broker.mark()), "and that the next one was not");
     assert_eq!(ann.broker.counts().publish_errors, 1);
     assert!(ann.broker.lapses().next().await.unsaid.is_some());
     for node in [&ann, &bob] {
