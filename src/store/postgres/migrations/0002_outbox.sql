@@ -360,7 +360,9 @@ CREATE FUNCTION switchboard.outbox_step(
     p_run text, p_partitions int[], p_positions bigint[], p_ids bigint[], p_rows bigint,
     p_bytes bigint
 ) RETURNS TABLE (partition int, "position" bigint, id bigint, target text, event text, args text,
-    kept bigint) LANGUAGE plpgsql AS $$
+    kept bigint) LANGUAGE plpgsql
+-- The statistics may be of an empty table. Then all that waits would be sorted for each batch.
+SET enable_bitmapscan = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     v_old record;
