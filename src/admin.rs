@@ -26,7 +26,7 @@ mod problem;
 mod rooms;
 mod users;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::{
     Extension, Router,
@@ -37,13 +37,20 @@ use axum::{
     routing::{delete, get, post},
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
 use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 use utoipa::ToSchema;
 
 pub use bound::BoundAdmin;
 use listener::serve;
 
-use crate::{id::NodeId, server::Switchboard, server::metrics};
+use crate::{
+    id::NodeId,
+    msgpack,
+    packet::MAX_DEPTH,
+    payload::to_json_text,
+    server::{Switchboard, metrics},
+};
 use guard::Guard;
 use problem::Problem;
 
@@ -142,8 +149,20 @@ fn missing(named: &[NodeId], nameless: usize) -> Vec<String> {
     named.iter().map(ToString::to_string).chain(nameless).collect()
 }
 
-/// Milliseconds since 1970.
-fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+/// The most things on a page: what was asked for, by default 100.
+fn page_limit(asked: Option<usize>) -> Result<usize, Problem> {
+    const MOST: usize = 1_000;
+    let limit = asked.unwrap_or(100);
+    match (1..=MOST).contains(&limit) {
+        true => Ok(limit),
+        false => Err(Problem::bad_request(format!("limit: must be 1 to {MOST}"))),
+    }
+}
+
+/// Arguments as a store has them, in JSON, with null for anything that JSON cannot express.
+fn arguments(stored: &[u8]) -> Vec<Box<RawValue>> {
+    let Ok(rmpv::Value::Array(args)) = msgpack::read(stored) else { return Vec::new() };
+    let text = |arg| to_json_text(arg, MAX_DEPTH).unwrap_or_else(|_| "null".to_owned());
+    let raw = |text| RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned());
+    args.iter().map(text).map(raw).collect()
 }

@@ -12,7 +12,6 @@ mod jwks;
 mod jwt;
 #[cfg(feature = "jwt")]
 mod keys;
-pub(crate) mod millis;
 mod refusal;
 #[cfg(feature = "jwt")]
 mod sign;

@@ -8,6 +8,7 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
+use rand::distr::{Alphanumeric, SampleString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 use socketioxide_core::Sid;
@@ -251,6 +252,11 @@ impl fmt::Debug for NodeId {
 /// assert_eq!(&*user, "ada");
 /// ```
 pub type UserId = Arc<str>;
+
+/// Letters and digits at random, so many that nobody guesses them or has them already.
+pub(crate) fn random_text(length: usize) -> String {
+    Alphanumeric.sample_string(&mut rand::rng(), length)
+}
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,10 @@
 
 pub(crate) mod json;
 
+use std::time::SystemTime;
+
+use crate::millis::since_epoch;
+
 /// The largest integer that a JavaScript number holds exactly.
 pub(crate) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
@@ -21,6 +25,12 @@ pub(crate) fn timestamp(bytes: &[u8]) -> Option<(i64, u32)> {
         12 => Some((be(&bytes[4..]).cast_signed(), u32::try_from(be(&bytes[..4])).ok()?)),
         _ => None,
     }
+}
+
+/// A moment as `Date.prototype.toISOString` writes it, which is a form of RFC 3339.
+pub(crate) fn iso_time(at: SystemTime) -> String {
+    // The clock of a computer stays within JavaScript's range.
+    i64::try_from(since_epoch(at)).ok().and_then(iso_date).unwrap_or_default()
 }
 
 /// A time as `Date.prototype.toISOString` writes it. `None` outside of JavaScript's range of dates.

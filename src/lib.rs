@@ -57,6 +57,7 @@ pub mod id;
 pub mod inbox;
 mod javascript;
 mod link;
+mod millis;
 mod msgpack;
 pub mod names;
 #[cfg(feature = "postgres")]

@@ -24,7 +24,7 @@ use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 use serde::Serialize;
 
-pub(crate) use brought::NewDirectory;
+pub(crate) use brought::{NewDirectory, brought};
 pub(crate) use memory::MemoryDirectory;
 pub(crate) use nodes::Itself;
 pub use nodes::NodeInfo;
@@ -36,6 +36,7 @@ use crate::{
     fault::{Code, Fault},
     future::BoxFuture,
     id::{NodeId, SocketId, UserId},
+    millis,
 };
 
 /// A socket of an authenticated user.
@@ -62,7 +63,7 @@ pub struct UserSocket {
     /// The namespace that the socket is in.
     pub namespace: Arc<str>,
     /// When it was accepted.
-    #[serde(serialize_with = "as_millis")]
+    #[serde(serialize_with = "millis::serialize")]
     pub connected_at: SystemTime,
     /// `websocket` or `polling`. The upgrade of a socket on another node shows within about five
     /// seconds.
@@ -81,11 +82,6 @@ impl UserSocket {
         let (namespace, transport) = (namespace.into(), transport.into());
         Self { id, node, namespace, connected_at, transport }
     }
-}
-
-fn as_millis<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    serializer.serialize_u64(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// How many sockets a user may have, and the fate of a socket too many.
@@ -111,7 +107,7 @@ impl From<LimitReached> for Fault {
 /// The sockets on other nodes are not known: what holds the directory does not answer in time, refuses
 /// to, or has lost its data and is being told again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the user directory in Redis cannot tell just now")]
+#[error("the user directory cannot tell just now")]
 pub struct Unknown;
 
 impl From<Unknown> for Fault {

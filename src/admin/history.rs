@@ -9,20 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Problem, check_namespace, main_namespace, millis};
+use super::{Problem, arguments, check_namespace, main_namespace, page_limit};
 use crate::{
-    fault::{Code, Fault},
-    history::can_be_kept,
-    javascript::iso_date,
-    msgpack,
-    packet::MAX_DEPTH,
-    payload::to_json_text,
-    server::Switchboard,
+    fault::Code, history::can_be_kept, javascript::iso_time, server::Switchboard,
     store::history::PastEvent,
 };
-
-/// Most events on a page.
-const MAX_EVENTS: usize = 1_000;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -53,24 +44,19 @@ struct Event {
     /// Bytes are objects, as `JSON.stringify` of Node.js writes a Buffer:
     /// `{"type": "Buffer", "data": [1, 2]}`.
     #[schema(value_type = Vec<serde_json::Value>)]
-    args: Box<RawValue>,
-    /// The user whose socket has sent it; null for the API, for the program, and for guests.
+    args: Vec<Box<RawValue>>,
+    /// The user whose socket has sent it, with a handler's reply or an emit of its own; null for the API,
+    /// for the program, and for guests.
     from: Option<String>,
     /// When it was kept, as in RFC 3339.
     at: String,
 }
 
-impl TryFrom<PastEvent> for Event {
-    type Error = Fault;
-
-    fn try_from(event: PastEvent) -> Result<Self, Fault> {
+impl From<PastEvent> for Event {
+    fn from(event: PastEvent) -> Self {
         let PastEvent { id, event, args, from, at } = event;
-        let args = msgpack::read(&args)
-            .and_then(|args| to_json_text(&args, MAX_DEPTH))
-            .map_err(|_| Fault::internal())?;
-        let args = RawValue::from_string(args).map_err(|_| Fault::internal())?;
-        let at = i64::try_from(millis(at)).ok().and_then(iso_date).unwrap_or_default();
-        Ok(Self { id, event, args, from: from.map(|user| user.to_string()), at })
+        let from = from.map(|user| user.to_string());
+        Self { id, event, args: arguments(&args), from, at: iso_time(at) }
     }
 }
 
@@ -90,10 +76,7 @@ pub(super) async fn show(
     Query(Which { namespace, limit, before }): Query<Which>,
 ) -> Result<Json<Past>, Problem> {
     check_namespace(&namespace)?;
-    let limit = limit.unwrap_or(100);
-    if !(1..=MAX_EVENTS).contains(&limit) {
-        return Err(Problem::bad_request(format!("limit: must be 1 to {MAX_EVENTS}")));
-    }
+    let limit = page_limit(limit)?;
     let names = [&room, &namespace].into_iter().chain(&before);
     if !names.into_iter().all(|name| can_be_kept(name)) {
         return Err(Problem::bad_request("a name must not hold a null character"));
@@ -105,6 +88,5 @@ pub(super) async fn show(
     };
     let page = history.list(&namespace, &room, before.as_deref(), limit).await?;
     let next = page.events.last().filter(|_| page.more).map(|event| event.id.clone());
-    let events = page.events.into_iter().map(Event::try_from).collect::<Result<_, _>>()?;
-    Ok(Json(Past { events, next }))
+    Ok(Json(Past { events: page.events.into_iter().map(Event::from).collect(), next }))
 }

@@ -1,6 +1,6 @@
 //! `/users/{id}/inbox`: messages that are kept for a user.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::collections::BTreeMap;
 
 use axum::{
     Json,
@@ -11,21 +11,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Problem, body::Body, check_namespace, main_namespace, millis};
+use super::{Problem, arguments, body::Body, check_namespace, main_namespace, page_limit};
 use crate::{
     config::parse_duration,
     fault::Code,
     inbox::Inbox,
-    javascript::iso_date,
-    msgpack,
-    packet::MAX_DEPTH,
-    payload::{Arguments, Payload, to_json_text},
+    javascript::iso_time,
+    payload::{Arguments, Payload},
     server::Switchboard,
     store::inbox::Message,
 };
-
-/// The most messages on a page.
-const MAX_MESSAGES: usize = 1_000;
 
 /// An event that each device of the user gets, now or when it comes.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -160,10 +155,7 @@ pub(super) async fn list(
     Path(user): Path<String>,
     Query(Page { after, limit }): Query<Page>,
 ) -> Result<Json<Messages>, Problem> {
-    let limit = limit.unwrap_or(100);
-    if !(1..=MAX_MESSAGES).contains(&limit) {
-        return Err(Problem::bad_request(format!("limit: must be 1 to {MAX_MESSAGES}")));
-    }
+    let limit = page_limit(limit)?;
     let page = inbox(&server)?.list(&user, after.unwrap_or_default(), limit).await?;
     let messages = page.messages.into_iter().map(KeptMessage::from).collect();
     Ok(Json(Messages { messages, devices: page.devices, next: page.next }))
@@ -206,20 +198,7 @@ pub(super) async fn clear(
 impl From<Message> for KeptMessage {
     fn from(message: Message) -> Self {
         let Message { seq, id, namespace, event, args, created, expires } = message;
-        let args = arguments(&args);
-        Self { seq, id, namespace, event, args, created: date(created), expires: date(expires) }
+        let (args, created, expires) = (arguments(&args), iso_time(created), iso_time(expires));
+        Self { seq, id, namespace, event, args, created, expires }
     }
-}
-
-/// Arguments as JSON, with null for anything that JSON cannot express.
-fn arguments(stored: &[u8]) -> Vec<Box<RawValue>> {
-    let Ok(rmpv::Value::Array(args)) = msgpack::read(stored) else { return Vec::new() };
-    let text = |arg| to_json_text(arg, MAX_DEPTH).unwrap_or_else(|_| "null".to_owned());
-    let raw = |text| RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned());
-    args.iter().map(text).map(raw).collect()
-}
-
-/// A time as in RFC 3339.
-fn date(time: SystemTime) -> String {
-    i64::try_from(millis(time)).ok().and_then(iso_date).unwrap_or_default()
 }

@@ -4,8 +4,8 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Problem, millis};
-use crate::{server::Switchboard, users::NodeInfo};
+use super::Problem;
+use crate::{millis::since_epoch, server::Switchboard, users::NodeInfo};
 
 /// The live nodes. Node.js nodes are not listed, for they keep no lease.
 #[derive(Debug, Serialize, ToSchema)]
@@ -39,7 +39,7 @@ impl From<NodeInfo> for Node {
             address: node.address,
             sockets: node.sockets,
             users: node.users,
-            started_at: millis(node.started_at),
+            started_at: since_epoch(node.started_at),
             last_seen_ms: u64::try_from(node.last_seen.as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -49,7 +49,7 @@ impl From<NodeInfo> for Node {
 #[utoipa::path(get, path = "/api/v1/nodes", tag = "nodes",
     responses(
         (status = 200, description = "The live nodes", body = Nodes),
-        (status = 503, description = "The user directory in Redis does not answer", body = Problem),
+        (status = 503, description = "The user directory does not answer", body = Problem),
     ))]
 pub(super) async fn list(State(server): State<Switchboard>) -> Result<Json<Nodes>, Problem> {
     let nodes = server.nodes().await?;

@@ -9,12 +9,13 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Done, Problem, body::Body, check_namespace, everywhere, main_namespace, millis};
+use super::{Done, Problem, body::Body, check_namespace, everywhere, main_namespace, page_limit};
 use crate::{
-    names::rooms::is_reserved, server::Switchboard, sockets::emitter::Emitter, users::UserSocket,
+    millis::since_epoch, names::rooms::is_reserved, server::Switchboard, sockets::emitter::Emitter,
+    users::UserSocket,
 };
 
-/// The most users on a page, and the most ids in one question.
+/// The most ids in one question.
 const MAX_USERS: usize = 1_000;
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -70,7 +71,7 @@ impl From<UserSocket> for Socket {
             id: socket.id.to_string(),
             node: socket.node.to_string(),
             namespace: socket.namespace.to_string(),
-            connected_at: millis(socket.connected_at),
+            connected_at: since_epoch(socket.connected_at),
             transport: socket.transport.into_owned(),
         }
     }
@@ -118,16 +119,13 @@ pub(super) struct RoomsRequest {
 #[utoipa::path(get, path = "/api/v1/users", tag = "users", params(Page), responses(
     (status = 200, description = "A page", body = Users),
     (status = 400, description = "Not understood", body = Problem),
-    (status = 503, description = "The user directory in Redis does not answer", body = Problem),
+    (status = 503, description = "The user directory does not answer", body = Problem),
 ))]
 pub(super) async fn list(
     State(server): State<Switchboard>,
     Query(Page { limit, cursor }): Query<Page>,
 ) -> Result<Json<Users>, Problem> {
-    let limit = limit.unwrap_or(100);
-    if !(1..=MAX_USERS).contains(&limit) {
-        return Err(Problem::bad_request(format!("limit: must be 1 to {MAX_USERS}")));
-    }
+    let limit = page_limit(limit)?;
     let page = server.users(cursor.as_deref().filter(|cursor| !cursor.is_empty()), limit).await?;
     let users =
         page.users.iter().map(|(id, sockets)| UserCount { id: id.to_string(), sockets: *sockets });
@@ -139,7 +137,7 @@ pub(super) async fn list(
     params(("id" = String, Path, description = "The user's id")),
     responses(
         (status = 200, description = "The user", body = User),
-        (status = 503, description = "The user directory in Redis does not answer", body = Problem),
+        (status = 503, description = "The user directory does not answer", body = Problem),
     ))]
 pub(super) async fn show(
     State(server): State<Switchboard>,
@@ -158,7 +156,7 @@ pub(super) async fn called_online(server: State<Switchboard>) -> Result<Json<Use
 /// Whether each of these users is online.
 #[utoipa::path(post, path = "/api/v1/users/online", tag = "users", request_body = OnlineRequest, responses(
     (status = 200, description = "Each of them", body = Online),
-    (status = 503, description = "The user directory in Redis does not answer", body = Problem),
+    (status = 503, description = "The user directory does not answer", body = Problem),
     (status = 400, description = "Not understood, or too many", body = Problem),
 ))]
 pub(super) async fn online(

@@ -17,11 +17,12 @@ use tokio::{
 
 use super::{
     Shared, attention,
-    protocol::{DataUpdate, SerializedSocket, ServerStats, TransportUpdate, timestamp},
+    protocol::{DataUpdate, SerializedSocket, ServerStats, TransportUpdate},
     stats::Stats,
 };
 use crate::{
     cluster::{codec, message::Selection},
+    javascript::iso_time,
     sockets::{
         emitter::Answers,
         watch::{Happening, Happenings, What},
@@ -86,7 +87,7 @@ impl Feed {
     }
 
     fn tell(&self, Happening { at, namespace, what }: Happening) {
-        let (shared, nsp, at) = (&self.shared, namespace.as_str(), timestamp(at));
+        let (shared, nsp, at) = (&self.shared, namespace.as_str(), iso_time(at));
         match what {
             What::Connected(description) => {
                 let socket = SerializedSocket::new(*description, nsp);

@@ -1,7 +1,5 @@
 //! The messages to the Admin UI, in the shapes of `@socket.io/admin-ui` 0.5. No logic beyond that.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use rmpv::Value as Tree;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
@@ -9,7 +7,6 @@ use serde_json::{Map, Value as Json};
 use crate::{
     cluster::{codec, message::Description},
     id::SocketId,
-    javascript::iso_date,
     sockets::watch::FOR_ADMINS,
 };
 
@@ -158,21 +155,8 @@ pub(super) struct DataUpdate<'a> {
     pub(super) data: &'a Map<String, Json>,
 }
 
-/// A time in the JSON form of JavaScript.
-pub(super) fn timestamp(at: SystemTime) -> String {
-    iso_date(i64::try_from(millis(at)).unwrap_or_default()).unwrap_or_default()
-}
-
-/// Milliseconds since 1970.
-pub(super) fn millis(at: SystemTime) -> u64 {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    u64::try_from(since).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::*;
@@ -235,11 +219,9 @@ mod tests {
     }
 
     #[test]
-    fn features_and_times_are_written_as_in_javascript() {
+    fn features_are_written_as_in_javascript() {
         let config = Config { supported_features: vec![Feature::Mjoin, Feature::AllEvents] };
         let config = serde_json::to_value(config).expect("JSON");
         assert_eq!(config, json!({ "supportedFeatures": ["MJOIN", "ALL_EVENTS"] }));
-        let at = UNIX_EPOCH + Duration::from_millis(1_795_490_531_007);
-        assert_eq!(timestamp(at), "2026-11-24T03:22:11.007Z");
     }
 }

@@ -3,7 +3,8 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::protocol::{AggregatedEvent, NamespaceDetails, ServerStats, millis};
+use super::protocol::{AggregatedEvent, NamespaceDetails, ServerStats};
+use crate::millis::since_epoch;
 use crate::{
     edge::Traffic,
     sockets::{adapter::Adapters, node::Context},
@@ -59,7 +60,7 @@ impl Stats {
 
 /// The charts take whole seconds.
 fn aggregated(before: Traffic, after: Traffic, now: SystemTime) -> Vec<AggregatedEvent> {
-    let timestamp = millis(now) / 1000 * 1000;
+    let timestamp = since_epoch(now) / 1000 * 1000;
     [
         ("rawConnection", before.opened, after.opened),
         ("rawDisconnection", before.closed, after.closed),

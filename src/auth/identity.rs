@@ -5,8 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::millis;
-use crate::names::rooms::RoomPattern;
+use crate::{millis, names::rooms::RoomPattern};
 
 /// Who a socket belongs to: a user, or nobody in particular.
 ///

@@ -7,10 +7,10 @@
 use std::{sync::LazyLock, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
-use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind};
+use redis::{Cmd, ErrorKind, RedisError};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::link::redis::{commands::Commands, condition::in_words, keys::own_key};
+use crate::link::redis::{commands::Commands, condition::in_words, keys::own_key, script::Script};
 
 /// As long as a node's lease: when all nodes are gone, so are their sessions.
 const EXPIRY: Duration = Duration::from_secs(15);
@@ -21,9 +21,7 @@ const EVERY: Duration = Duration::from_secs(3);
 /// Secrets that a node verifies with, at most.
 const MOST: usize = 4;
 
-const CODE: &str = include_str!("secrets.lua");
-
-static HASH: LazyLock<String> = LazyLock::new(|| redis::Script::new(CODE).get_hash().to_owned());
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("secrets.lua")));
 
 /// A node's part in the agreement.
 pub(crate) struct Agreement {
@@ -59,11 +57,12 @@ impl Agreement {
     /// Agrees once, with a Redis that answers. Otherwise the node goes on with what it has. Returns
     /// whether the secrets have changed.
     pub(crate) async fn agree(&mut self, commands: Option<Commands>) -> bool {
-        let Some(commands) = commands else {
+        let Some(mut commands) = commands else {
             self.in_use = true;
             return false;
         };
-        let asked = timeout(self.patience, self.ask(commands)).await;
+        let call = self.call();
+        let asked = timeout(self.patience, commands.run_script(&SCRIPT, &call)).await;
         let late = || RedisError::from((ErrorKind::Io, "no answer in time"));
         let agreed = match asked.unwrap_or_else(|_| Err(late())) {
             Ok(agreed) => agreed,
@@ -104,22 +103,8 @@ impl Agreement {
         is_new
     }
 
-    async fn ask(&self, mut commands: Commands) -> RedisResult<Vec<String>> {
-        const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
-        match commands.run(&self.call()).await {
-            Err(error) if error.kind() == NO_SCRIPT => {
-                let mut load = redis::cmd("SCRIPT");
-                load.arg("LOAD").arg(CODE);
-                commands.run::<redis::Value>(&load).await?;
-                commands.run(&self.call()).await
-            }
-            answer => answer,
-        }
-    }
-
     fn call(&self) -> Cmd {
-        let mut call = redis::cmd("EVALSHA");
-        call.arg(&*HASH).arg(1).arg(&self.key);
+        let mut call = SCRIPT.call(std::slice::from_ref(&self.key));
         call.arg(&self.secrets[0]).arg(u8::from(self.in_use)).arg(EXPIRY.as_millis() as u64);
         call
     }

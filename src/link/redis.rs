@@ -5,7 +5,7 @@
 //! ```text
 //! client ── liveness ── wanted ── target ── whereabouts ── view ── connector ── tls ── tls_files
 //!    ├──── refusal ─────────────┘ └─ url                  └─ ranges   └─ greeting
-//!    └──── state, commands
+//!    └──── state, commands ── script
 //! ```
 //!
 //! `connector` opens a connection to one server, with the files of `tls`, which `tls_files` names; `greeting` asks a server
@@ -17,6 +17,7 @@
 //! state of a link and its log lines. `rights` finds out
 //! which commands are refused. `condition` names the trouble of a Redis that answers and does not
 //! work. `refusal` says in words why there is no link. `keys` names our own keys.
+//! `script` is a script in Lua.
 
 pub(crate) mod client;
 pub(crate) mod commands;
@@ -31,6 +32,7 @@ pub(crate) mod no_tls;
 pub(crate) mod ranges;
 pub(crate) mod refusal;
 pub(crate) mod rights;
+pub(crate) mod script;
 pub(crate) mod state;
 pub(crate) mod target;
 mod target_error;

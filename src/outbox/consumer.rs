@@ -7,7 +7,6 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use rand::{RngExt as _, distr::Alphanumeric};
 use tokio::{
     select,
     time::{Instant, sleep, sleep_until, timeout_at},
@@ -19,7 +18,7 @@ use super::{
     event::Unsent,
     table::{Marks, Queued, ROWS},
 };
-use crate::{cluster::peers::reaching::Unreached, store::StoreError};
+use crate::{cluster::peers::reaching::Unreached, id::random_text, store::StoreError};
 
 /// How long a partition stays with a node that says nothing any more.
 const LEASE: Duration = Duration::from_secs(10);
@@ -68,9 +67,7 @@ pub(super) struct Consumer {
 
 impl Consumer {
     pub(super) fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
-        let random: String =
-            rand::rng().sample_iter(Alphanumeric).take(16).map(char::from).collect();
-        let run = format!("{} {random}", shared.ways.context.node());
+        let run = format!("{} {}", shared.ways.context.node(), random_text(16));
         let now = Instant::now();
         Self {
             shared,

@@ -18,7 +18,7 @@ use crate::{
     },
     payload::Parser,
     state::States,
-    users::{NewDirectory, UserDirectory},
+    users::{NewDirectory, UserDirectory, brought},
 };
 
 /// Describes a server; see [`Switchboard::builder`](super::Switchboard::builder).
@@ -54,7 +54,7 @@ pub struct Builder {
     admin_ui: Option<config::AdminUi>,
     local: Option<LocalCluster>,
     broker: Option<Arc<dyn Carrier>>,
-    user_directory: Option<Box<dyn NewDirectory>>,
+    user_directory: Option<NewDirectory>,
     wait_for_redis: bool,
     /// Why it cannot be built, if it cannot.
     problem: Option<String>,
@@ -385,7 +385,7 @@ impl Builder {
     /// }
     /// ```
     pub fn user_directory(mut self, directory: impl UserDirectory) -> Self {
-        self.user_directory = Some(Box::new(directory));
+        self.user_directory = Some(brought(directory));
         self
     }
 

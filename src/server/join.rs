@@ -46,7 +46,7 @@ pub(super) struct NewClusterParts<'a> {
     pub(super) itself: Itself,
     pub(super) local: Option<LocalCluster>,
     pub(super) broker: Option<Arc<dyn Carrier>>,
-    pub(super) directory: Option<Box<dyn NewDirectory>>,
+    pub(super) directory: Option<NewDirectory>,
     pub(super) presence: Option<PresenceSink>,
     pub(super) adapters: &'a Arc<Adapters>,
 }
@@ -73,11 +73,11 @@ impl ClusterParts {
         Ok(Self { peers: Some(peers), directory, redis, meeting: Some(meeting) })
     }
 
-    fn alone(new: NewParts<'_>, directory: Option<Box<dyn NewDirectory>>) -> Self {
+    fn alone(new: NewParts<'_>, directory: Option<NewDirectory>) -> Self {
         let NewParts { config, itself, presence, here } = new;
         let grace = config.users.offline_after;
         let directory = match directory {
-            Some(directory) => directory.join(itself, presence, here.clone(), grace),
+            Some(directory) => directory(itself, presence, here.clone(), grace),
             None => Arc::new(MemoryDirectory::new(itself, grace, presence)),
         };
         let directory = Directory::shared(limit(config), directory, here);
@@ -97,14 +97,14 @@ const NO_LOG: &str = "`redis.protocol` is `streams`, and a broker of the program
 fn brought(
     new: NewParts<'_>,
     broker: Arc<dyn Carrier>,
-    directory: Box<dyn NewDirectory>,
+    directory: NewDirectory,
 ) -> Result<Parts, BuildError> {
     let NewParts { config, itself, presence, here } = new;
     if config.redis.protocol == WireProtocol::Streams {
         return Err(BuildError::Cluster(NO_LOG));
     }
     let node = itself.incarnation.clone();
-    let directory = directory.join(itself, presence, here.clone(), config.users.offline_after);
+    let directory = directory(itself, presence, here.clone(), config.users.offline_after);
     // The one format that needs no prefixes.
     let peers = new_peers(config, Kind::Sharded, node, broker, roster(&directory), None);
     peers.listen_to_nodes();

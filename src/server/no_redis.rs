@@ -67,7 +67,7 @@ impl RedisLink {
 pub(super) fn parts(
     _: NewParts<'_>,
     _: &SecretUrl,
-    _: Option<Box<dyn NewDirectory>>,
+    _: Option<NewDirectory>,
 ) -> Result<(Parts, RedisLink), BuildError> {
     Err(BuildError::Redis(NEEDS_REDIS.into()))
 }

@@ -133,7 +133,7 @@ impl RedisLink {
 pub(super) fn parts(
     new: NewParts<'_>,
     url: &SecretUrl,
-    directory: Option<Box<dyn NewDirectory>>,
+    directory: Option<NewDirectory>,
 ) -> Result<(Parts, RedisLink), BuildError> {
     let NewParts { config, itself, presence, here } = new;
     let kind = Kind::from(config.redis.protocol);
@@ -144,7 +144,7 @@ pub(super) fn parts(
     let node = itself.incarnation.clone();
     let grace = config.users.offline_after;
     let directory = match directory {
-        Some(directory) => directory.join(itself, presence, here.clone(), grace),
+        Some(directory) => directory(itself, presence, here.clone(), grace),
         None => {
             let options = RedisOptions {
                 itself,

@@ -7,20 +7,20 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use rand::distr::{Alphanumeric, SampleString};
 use socketioxide::{SocketIo, handler::ConnectHandler, socket::Socket as RawSocket};
 use socketioxide_core::{Value, packet::Packet, parser::Parse};
 use socketioxide_parser_common::CommonParser;
 use socketioxide_parser_msgpack::MsgPackParser;
 
 use crate::{
+    id::random_text,
     payload::Parser,
     sockets::{adapter::Adapter, node::Context},
 };
 
 /// A name for the namespace.
 pub(crate) fn namespace() -> Box<str> {
-    format!("/farewell-{}", Alphanumeric.sample_string(&mut rand::rng(), 32)).into()
+    format!("/farewell-{}", random_text(32)).into()
 }
 
 /// Opens the namespace, and gives the edge the packet to send.

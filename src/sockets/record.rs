@@ -6,10 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use socketioxide_core::adapter::Room;
 
-use crate::{
-    auth::{Identity, millis},
-    id::SocketId,
-};
+use crate::{auth::Identity, id::SocketId, millis};
 
 /// Everything of a socket beyond its connection, made by [`Socket::record`](crate::Socket::record).
 /// It holds the claims of the user's token, though never the token: keep it where users' data may

@@ -8,11 +8,12 @@
 mod history;
 mod inbox;
 mod schema;
+mod values;
 
 pub(crate) use history::SqliteHistory;
 pub(crate) use inbox::SqliteInbox;
 
-use std::{path::PathBuf, thread, time::SystemTime};
+use std::{path::PathBuf, thread};
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
@@ -141,20 +142,4 @@ fn store_error(error: &rusqlite::Error) -> StoreError {
         }
         _ => StoreError::Refused(error.to_string()),
     }
-}
-
-/// Milliseconds since 1970.
-fn now() -> i64 {
-    millis(SystemTime::now())
-}
-
-fn millis(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// The moment that is so many milliseconds after 1970.
-fn moment(millis: i64) -> SystemTime {
-    let since = u64::try_from(millis).unwrap_or_default();
-    SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(since)
 }

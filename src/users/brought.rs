@@ -12,30 +12,21 @@ use crate::{
     id::{SocketId, UserId},
 };
 
-/// A directory that the program has brought, for a node that it does not know yet.
-pub(crate) trait NewDirectory: Send + Sync {
-    /// The node joins it.
-    fn join(
-        self: Box<Self>,
-        itself: Itself,
-        presence: Option<PresenceSink>,
-        here: Arc<dyn Here>,
-        offline_after: Duration,
-    ) -> Arc<dyn DirectoryBackend>;
-}
+/// Joins a directory that the program has brought, for a node that it does not know yet.
+pub(crate) type NewDirectory = Box<
+    dyn FnOnce(Itself, Option<PresenceSink>, Arc<dyn Here>, Duration) -> Arc<dyn DirectoryBackend>
+        + Send
+        + Sync,
+>;
 
-impl<D: UserDirectory> NewDirectory for D {
-    fn join(
-        self: Box<Self>,
-        itself: Itself,
-        presence: Option<PresenceSink>,
-        here: Arc<dyn Here>,
-        offline_after: Duration,
-    ) -> Arc<dyn DirectoryBackend> {
+/// The way into a directory of the program's own. The last argument is the time after which a user
+/// without sockets is offline.
+pub(crate) fn brought(directory: impl UserDirectory) -> NewDirectory {
+    Box::new(move |itself, presence, here, offline_after| {
         let node = ThisNode { itself: itself.clone(), presence, here, offline_after };
-        UserDirectory::join(&*self, node);
-        Arc::new(Brought { directory: *self, itself })
-    }
+        directory.join(node);
+        Arc::new(Brought { directory, itself })
+    })
 }
 
 struct Brought<D> {

@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::id::NodeId;
+use crate::{id::NodeId, millis};
 
 /// A node of the cluster.
 ///
@@ -39,7 +39,7 @@ pub struct NodeInfo {
     /// Users with sockets on it.
     pub users: usize,
     /// When it started.
-    #[serde(serialize_with = "super::as_millis")]
+    #[serde(serialize_with = "millis::serialize")]
     pub started_at: SystemTime,
     /// Time since its last sign of life.
     #[serde(rename = "last_seen_ms", serialize_with = "duration_as_millis")]

@@ -1,14 +1,14 @@
 //! Sessions in Redis. Each operation is one script, and so one step.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
-use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult};
 use tokio::time::timeout;
 
 use super::{Put, Seen, Session, Sessions, Unreachable};
 use crate::{
     future::BoxFuture,
-    link::redis::{client::Redis, rights::Try},
+    link::redis::{client::Redis, rights::Try, script::Script},
 };
 
 /// Largest record that is read, in bytes. A larger one counts as none.
@@ -24,7 +24,7 @@ pub(crate) struct RedisSessions {
 }
 
 /// `KEYS`: the record and its companion. `ARGV`: what to do, and what that needs.
-const CODE: &str = include_str!("../sessions.lua");
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../sessions.lua")));
 
 impl RedisSessions {
     pub(crate) fn new(redis: Redis, prefix: &str, patience: Duration) -> Self {
@@ -45,8 +45,7 @@ impl RedisSessions {
     }
 
     async fn run<T: FromRedisValue>(&self, pid: &str, words: &[&[u8]]) -> Result<T, Unreachable> {
-        let mut call = redis::cmd("EVALSHA");
-        call.arg(redis::Script::new(CODE).get_hash()).arg(2).arg(&keys(&self.prefix, pid));
+        let mut call = SCRIPT.call(&keys(&self.prefix, pid));
         words.iter().for_each(|word| _ = call.arg(*word));
         match timeout(self.patience, self.ask(&call)).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -59,18 +58,9 @@ impl RedisSessions {
     }
 
     async fn ask<T: FromRedisValue>(&self, call: &Cmd) -> RedisResult<T> {
-        const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
         let away = || RedisError::from((ErrorKind::Io, "there is no link"));
         let mut commands = self.redis.commands().ok_or_else(away)?;
-        match commands.run(call).await {
-            Err(error) if error.kind() == NO_SCRIPT => {
-                let mut load = redis::cmd("SCRIPT");
-                load.arg("LOAD").arg(CODE);
-                commands.run::<Value>(&load).await?;
-                commands.run(call).await
-            }
-            answer => answer,
-        }
+        commands.run_script(&SCRIPT, call).await
     }
 }
 

@@ -14,6 +14,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::millis::since_epoch;
+
 /// The header that holds a seal.
 pub(in crate::edge) const HEADER: HeaderName = HeaderName::from_static("x-switchboard-hop");
 
@@ -77,7 +79,7 @@ impl Seals {
         body: Option<&[u8]>,
         now: SystemTime,
     ) -> Option<(HeaderValue, Proof)> {
-        let time = millis(now).to_string();
+        let time = since_epoch(now).to_string();
         let nonce = BASE64.encode(rand::random::<[u8; 12]>());
         let digest = digest_of(body);
         let tag = request_tag(self.keys.first()?, sealed, [&time, &nonce, &digest]);
@@ -107,7 +109,7 @@ impl Seals {
         let tags = self.keys.iter().map(|key| request_tag(key, sealed, [time, nonce, digest]));
         let (tag, key) = fitting(tags, &given)?;
         let sent: u64 = time.parse().ok()?;
-        let apart = millis(now).abs_diff(sent);
+        let apart = since_epoch(now).abs_diff(sent);
         (u128::from(apart) <= CLOCKS.as_millis()).then(|| Proof {
             tag,
             key,
@@ -204,11 +206,6 @@ fn tag(key: &Hmac<Sha256>, purpose: &[u8], parts: &[&[u8]]) -> Vec<u8> {
 
 fn digest_of(body: Option<&[u8]>) -> String {
     body.map_or_else(|| NO_DIGEST.to_owned(), |body| BASE64.encode(Sha256::digest(body)))
-}
-
-fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

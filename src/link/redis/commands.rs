@@ -6,6 +6,8 @@ use redis::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::script::{Script, is_unknown};
+
 /// A connection for commands. Clones share it; commands of several clones are pipelined.
 #[derive(Clone)]
 pub(crate) struct Commands {
@@ -64,6 +66,21 @@ impl Commands {
             Way::Cluster(connection) => commands.query_async(connection).await,
         };
         answer.inspect_err(|error| self.note(error))
+    }
+
+    /// Runs a [call](Script::call) of a script. A Redis that does not know the script is told it first.
+    pub(crate) async fn run_script<T: FromRedisValue>(
+        &mut self,
+        script: &Script,
+        call: &Cmd,
+    ) -> RedisResult<T> {
+        match self.run(call).await {
+            Err(error) if is_unknown(&error) => {
+                self.run::<Value>(&script.load()).await?;
+                self.run(call).await
+            }
+            answer => answer,
+        }
     }
 
     /// Ends when a write was refused because the server is a replica. In a Redis Cluster the driver

@@ -3,15 +3,13 @@
 use std::{sync::LazyLock, time::Duration};
 
 use bytes::Bytes;
-use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{ErrorKind, RedisError, RedisResult};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Answer, Digested, KNOWN_FOR, Known, Unknown};
-use crate::link::redis::{client::Redis, keys::own_key};
+use crate::link::redis::{client::Redis, keys::own_key, script::Script};
 
-const CODE: &str = include_str!("remembered.lua");
-
-static HASH: LazyLock<String> = LazyLock::new(|| redis::Script::new(CODE).get_hash().to_owned());
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("remembered.lua")));
 
 /// The pause between two looks for the answer of a request under way: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -128,20 +126,11 @@ impl Claimed {
     }
 
     async fn ask(&self, words: &[&[u8]]) -> RedisResult<Vec<Vec<u8>>> {
-        const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
         let away = || RedisError::from((ErrorKind::Io, "there is no link"));
         let mut commands = self.access.redis.commands().ok_or_else(away)?;
-        let mut call = redis::cmd("EVALSHA");
-        call.arg(&*HASH).arg(1).arg(&self.key).arg(words);
-        match commands.run(&call).await {
-            Err(error) if error.kind() == NO_SCRIPT => {
-                let mut load = redis::cmd("SCRIPT");
-                load.arg("LOAD").arg(CODE);
-                commands.run::<Value>(&load).await?;
-                commands.run(&call).await
-            }
-            answer => answer,
-        }
+        let mut call = SCRIPT.call(std::slice::from_ref(&self.key));
+        call.arg(words);
+        commands.run_script(&SCRIPT, &call).await
     }
 }
 

@@ -6,11 +6,11 @@ use serde_json::{Map, Value as Json};
 use socketioxide_core::adapter::Room;
 
 use crate::{
-    auth::millis::since_epoch,
     cluster::{
         codec::to_json,
         sessions::{Ours, Session},
     },
+    millis::since_epoch,
     recovery::{History, Pid, Position},
     sockets::record::SocketRecord,
 };

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Sqlite, inbox::signed, moment, now};
+use super::{
+    Sqlite,
+    values::{after, moment, now, signed},
+};
 use crate::{
     future::BoxFuture,
     store::{
@@ -63,7 +66,6 @@ fn append(db: &Connection, events: &[NewEvent]) -> rusqlite::Result<()> {
     )?;
     for event in events {
         let NewEvent { namespace, room, id, event: name, args, from, count, ttl } = event;
-        let ttl = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
         insert.execute(params![
             namespace,
             room,
@@ -72,7 +74,7 @@ fn append(db: &Connection, events: &[NewEvent]) -> rusqlite::Result<()> {
             &**args,
             from.as_deref(),
             now,
-            now.saturating_add(ttl)
+            after(now, *ttl)
         ])?;
         rooms.insert((namespace, room), count);
     }

@@ -123,21 +123,6 @@ impl InboxStore for SqliteInbox {
     }
 }
 
-/// A number that is never negative.
-fn number(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(index).map(|number| u64::try_from(number).unwrap_or_default())
-}
-
-/// So much later, in milliseconds.
-fn after(now: i64, time: std::time::Duration) -> i64 {
-    now.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// A number as SQLite has it.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

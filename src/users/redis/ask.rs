@@ -14,7 +14,7 @@ use super::{
     entry::{Entry, bucket_of, decode, decode_user, encode_user},
     page::Page,
     roster,
-    scripts::{SCRIPTS, call},
+    scripts::SCRIPTS,
     standing::Roster,
 };
 use crate::id::UserId;
@@ -111,7 +111,7 @@ impl RedisDirectory {
 
     async fn ask_listed(&self, user: &str) -> Result<Vec<UserSocket>, Doubt> {
         let bucket = bucket_of(user);
-        let mut question = call(&SCRIPTS.sockets, self.shared.keys.bucket(bucket));
+        let mut question = SCRIPTS.sockets.call(self.shared.keys.bucket(bucket));
         question.arg(encode_user(user));
         let Answered { answers, roster } = self.ask(vec![vec![question]]).await?;
         let answer = answers.into_iter().next().unwrap_or(Ok(Value::Nil));
@@ -149,7 +149,7 @@ impl RedisDirectory {
                 return Ok(page.finish());
             }
             let ask = |(bucket, from): &(usize, Vec<u8>)| {
-                let mut ask = call(&SCRIPTS.page, self.shared.keys.bucket(*bucket));
+                let mut ask = SCRIPTS.page.call(self.shared.keys.bucket(*bucket));
                 ask.arg(from).arg(share);
                 vec![ask]
             };
@@ -197,7 +197,7 @@ impl RedisDirectory {
             }
         }
         let ask = |(bucket, places): &(usize, Vec<usize>)| {
-            let mut ask = call(&SCRIPTS.online, self.shared.keys.bucket(*bucket));
+            let mut ask = SCRIPTS.online.call(self.shared.keys.bucket(*bucket));
             for &place in places {
                 ask.arg(encode_user(&users[which[place]]));
             }
@@ -214,7 +214,7 @@ impl RedisDirectory {
     }
 
     pub(super) async fn living(&self) -> Result<Vec<NodeInfo>, Unknown> {
-        let question = call(&SCRIPTS.nodes, &self.shared.keys.nodes()[..1]);
+        let question = SCRIPTS.nodes.call(&self.shared.keys.nodes()[..1]);
         let Answered { answers, roster } = self.ask(vec![vec![question]]).await?;
         let answer = answers.into_iter().next().unwrap_or(Ok(Value::Nil));
         let (nodes, malformed) = roster::read_nodes(self.sound(answer)?);

@@ -12,7 +12,7 @@ use super::{
     jobs::{Beaten, Done, Look},
     repair::call_register,
     roster::Description,
-    scripts::{SCRIPTS, call, millis},
+    scripts::{SCRIPTS, millis},
     sweep::sweep_node,
     worker::Worker,
 };
@@ -37,7 +37,7 @@ impl Worker {
         let Some(access) = self.any_access() else { return };
         let info = self.shared.itself.info(self.shared.mirror.lock().user_count());
         let description = serde_json::to_string(&Description::from(info)).unwrap_or_default();
-        let mut beat = call(&SCRIPTS.beat, self.shared.keys.nodes());
+        let mut beat = SCRIPTS.beat.call(self.shared.keys.nodes());
         beat.arg(&self.incarnation).arg(description);
         beat.arg(millis(self.lease));
         beat.arg(u8::from(self.alive)).arg(self.former.as_deref().unwrap_or_default());
@@ -119,7 +119,7 @@ impl Worker {
     pub(super) fn look(&mut self, buckets: Vec<(usize, Option<usize>)>) {
         let Some(access) = self.any_access() else { return };
         let looks = buckets.into_iter().map(|(bucket, count)| {
-            let mut tick = call(&SCRIPTS.tick, self.shared.keys.bucket(bucket));
+            let mut tick = SCRIPTS.tick.call(self.shared.keys.bucket(bucket));
             tick.arg(&self.incarnation).arg(STEP);
             let state = &self.buckets[bucket];
             let count = count.filter(|_| !state.busy && state.waiting.is_empty());
@@ -196,7 +196,7 @@ impl Worker {
         let Some(access) = self.any_access() else { return };
         // Long enough for a node that starts meanwhile to take the data over.
         let forget = self.lease + self.grace;
-        let mut close = call(&SCRIPTS.close, self.shared.keys.nodes());
+        let mut close = SCRIPTS.close.call(self.shared.keys.nodes());
         close.arg(&self.incarnation).arg(millis(forget));
         // After a failure from here on, another node does it.
         let Ok(answer) = access.run_one(close).await else { return };

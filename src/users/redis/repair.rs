@@ -7,8 +7,9 @@ use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value};
 use super::{
     Shared, UserLimit,
     entry::{after_user, encode_user},
-    scripts::{Access, SCRIPTS, Script, call},
+    scripts::{Access, SCRIPTS},
 };
+use crate::link::redis::script::Script;
 
 /// How many entries one command reads or writes.
 const CHUNK: usize = 500;
@@ -103,7 +104,7 @@ impl Repair {
     }
 
     fn call(&self, script: &Script) -> Cmd {
-        let mut command = call(script, self.shared.keys.bucket(self.bucket));
+        let mut command = script.call(self.shared.keys.bucket(self.bucket));
         command.arg(&self.incarnation).arg(self.grace);
         command
     }
@@ -139,7 +140,7 @@ pub(super) fn call_register(
     limit: UserLimit,
     is_all: bool,
 ) -> Cmd {
-    let mut register = call(&SCRIPTS.register, keys);
+    let mut register = SCRIPTS.register.call(keys);
     register.arg(incarnation).arg(grace).arg(limit.max_sockets);
     register.arg(u8::from(limit.disconnect_oldest)).arg(u8::from(is_all));
     register.arg(former(incarnation).unwrap_or_default());

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use redis::{FromRedisValue, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::{id::NodeId, users::NodeInfo};
+use crate::{id::NodeId, millis::since_epoch, users::NodeInfo};
 
 /// A node's description of itself in Redis. Other versions may write more or less.
 #[derive(Serialize, Deserialize)]
@@ -28,7 +28,6 @@ pub(super) struct Description {
 
 impl From<NodeInfo> for Description {
     fn from(info: NodeInfo) -> Self {
-        let since = info.started_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
             id: info.id.to_string(),
             incarnation: info.incarnation,
@@ -36,7 +35,7 @@ impl From<NodeInfo> for Description {
             address: info.address,
             sockets: info.sockets,
             users: info.users,
-            started_at: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            started_at: since_epoch(info.started_at),
         }
     }
 }

@@ -3,23 +3,15 @@
 use std::{sync::LazyLock, time::Duration};
 
 use futures_util::future::join_all;
-use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
 use tokio::time::timeout;
 
 use super::keys::Keys;
-use crate::link::redis::{commands::Commands, rights::Try};
-
-/// A script and the name under which Redis knows it.
-pub(super) struct Script {
-    code: &'static str,
-    hash: String,
-}
-
-impl Script {
-    fn new(code: &'static str) -> Self {
-        Self { code, hash: redis::Script::new(code).get_hash().to_owned() }
-    }
-}
+use crate::link::redis::{
+    commands::Commands,
+    rights::Try,
+    script::{Script, is_unknown},
+};
 
 /// Each works on the keys of one bucket, or on those of the nodes, and may be run twice.
 pub(super) struct Scripts {
@@ -66,21 +58,12 @@ impl Scripts {
     }
 }
 
-/// A call of a script; arguments are added to it.
-pub(super) fn call(script: &Script, keys: &[String]) -> Cmd {
-    let mut command = redis::cmd("EVALSHA");
-    command.arg(&script.hash).arg(keys.len()).arg(keys);
-    command
-}
-
 /// A connection, and the longest wait for an answer on it.
 #[derive(Clone)]
 pub(super) struct Access {
     pub(super) commands: Commands,
     pub(super) patience: Duration,
 }
-
-const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
 
 impl Access {
     /// Runs groups of commands, side by side; see [`run_group`](Self::run_group).
@@ -92,10 +75,8 @@ impl Access {
     /// an answer for each.
     pub(super) async fn run_group(&self, group: Vec<Cmd>) -> Vec<RedisResult<Value>> {
         let mut answers = self.in_order(&group).await;
-        let is_unknown = |answer: &RedisResult<Value>| {
-            answer.as_ref().is_err_and(|error| error.kind() == NO_SCRIPT)
-        };
-        if let Some(first) = answers.iter().position(is_unknown) {
+        let is_of_unknown = |answer: &RedisResult<Value>| answer.as_ref().is_err_and(is_unknown);
+        if let Some(first) = answers.iter().position(is_of_unknown) {
             self.load().await;
             // All from there on run once more, though some may have run: another node may have
             // loaded the scripts in between, and a leave must not come before its enter.
@@ -129,11 +110,7 @@ impl Access {
     /// Loads the scripts into Redis; in a Redis Cluster, into every master. A failure shows when
     /// they run.
     async fn load(&self) {
-        let loads = SCRIPTS.all().map(|script| {
-            let mut load = redis::cmd("SCRIPT");
-            load.arg("LOAD").arg(script.code);
-            load
-        });
+        let loads = SCRIPTS.all().map(Script::load);
         let loading = loads.iter().map(|load| {
             let mut commands = self.commands.clone();
             async move { commands.run::<Value>(load).await }
@@ -150,8 +127,8 @@ pub(crate) fn tries(prefix: &str) -> Vec<Try> {
     // moment, so a command for another type fails for that reason if it is allowed.
     let probe = keys.probe();
     vec![
-        Try::new("SCRIPT|LOAD", &[SCRIPTS.nodes.code]),
-        Try::new("EVALSHA", &[&SCRIPTS.nodes.hash, "1", alive]),
+        Try::new("SCRIPT|LOAD", &[SCRIPTS.nodes.code()]),
+        Try::new("EVALSHA", &[SCRIPTS.nodes.hash(), "1", alive]),
         Try::new("TIME", &[]),
         Try::new("ZADD", &[sockets, "XX", "0", "rights"]),
         Try::new("ZREM", &[leaving, "rights"]),

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{
     Counters, Op, Shared,
     entry::BUCKETS,
-    scripts::{Access, SCRIPTS, call, millis},
+    scripts::{Access, SCRIPTS, millis},
 };
 
 /// How many entries one step sweeps.
@@ -29,7 +29,7 @@ pub(super) async fn sweep_node(
     let mut swept = 0;
     while !buckets.is_empty() {
         let ask = |&bucket: &usize| {
-            let mut sweep = call(&SCRIPTS.sweep, shared.keys.bucket(bucket));
+            let mut sweep = SCRIPTS.sweep.call(shared.keys.bucket(bucket));
             sweep.arg(node).arg(grace).arg(STEP).arg(forget);
             vec![sweep]
         };

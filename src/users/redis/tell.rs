@@ -7,7 +7,7 @@ use super::{
     entry::{Entry, bucket_of, decode, encode, encode_user},
     jobs::{Asked, Done},
     repair::{Registered, call_register},
-    scripts::{Access, SCRIPTS, call, millis},
+    scripts::{Access, SCRIPTS, millis},
     worker::{BATCH, Worker},
 };
 use crate::{
@@ -35,21 +35,21 @@ impl Worker {
                         asked.push(Asked::Register { user, number, answer });
                         continue;
                     }
-                    let mut enter = call(&SCRIPTS.enter, keys);
+                    let mut enter = SCRIPTS.enter.call(keys);
                     enter.arg(encode_user(&user)).arg(entry).arg(name).arg(limit.max_sockets);
                     enter.arg(u8::from(limit.disconnect_oldest)).arg(grace);
                     calls.push(enter);
                     asked.push(Asked::Enter { user, number, limit, answer });
                 }
                 Op::Leave { user, socket } => {
-                    let mut leave = call(&SCRIPTS.leave, self.shared.keys.bucket(at));
+                    let mut leave = SCRIPTS.leave.call(self.shared.keys.bucket(at));
                     leave.arg(&self.incarnation).arg(millis(self.grace));
                     leave.arg(encode_user(&user)).arg(encode(&user, &socket, &self.incarnation));
                     calls.push(leave);
                     asked.push(Asked::Leave);
                 }
                 Op::Retell { entries, .. } => {
-                    let mut retell = call(&SCRIPTS.retell, self.shared.keys.bucket(at));
+                    let mut retell = SCRIPTS.retell.call(self.shared.keys.bucket(at));
                     retell.arg(&self.incarnation);
                     for (before, now) in entries {
                         retell.arg(before).arg(now);

@@ -13,13 +13,14 @@ use socketioxide_core::adapter::Room;
 
 use super::{Adapter, Ledger, Recovering, in_redis::scope};
 use crate::{
-    auth::{Identity, millis::since_epoch},
+    auth::Identity,
     cluster::{
         message::Message,
         peers::past::{Logged, NotRead},
     },
     edge::KillReason,
     id::SocketId,
+    millis::since_epoch,
     names::rooms::AUTHENTICATED,
     recovery::{Change, Changed, History, Offsets, Pid, Position, Said},
     sockets::{

@@ -4,10 +4,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::store::{
     inbox::{InboxRules, Kept, NewMessage},
-    sqlite::now,
+    sqlite::values::{after, now, number, signed},
 };
 
-use super::{after, number, signed, streams};
+use super::streams;
 
 pub(super) fn keep(
     db: &Connection,

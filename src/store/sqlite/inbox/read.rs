@@ -5,10 +5,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::store::{
     inbox::{Depth, Listing, Message, StreamKey},
-    sqlite::{moment, now},
+    sqlite::values::{moment, now, number, signed},
 };
-
-use super::{number, signed};
 
 pub(super) fn pending(
     db: &Connection,

@@ -6,10 +6,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::store::{
     inbox::{Attached, Holder, LEASE, MAX_DEVICES, StreamKey},
-    sqlite::now,
+    sqlite::values::{after, now, number, signed},
 };
 
-use super::{after, number, read, signed};
+use super::read;
 
 pub(super) fn attach(
     db: &Connection,

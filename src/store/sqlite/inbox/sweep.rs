@@ -4,10 +4,10 @@ use rusqlite::{Connection, params};
 
 use crate::store::{
     inbox::{InboxRules, Swept},
-    sqlite::now,
+    sqlite::values::{after, now, signed},
 };
 
-use super::{after, signed, streams};
+use super::streams;
 
 pub(super) fn sweep(db: &Connection, rules: &InboxRules, rows: usize) -> rusqlite::Result<Swept> {
     let (now, limit) = (now(), signed(rows as u64));

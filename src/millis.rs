@@ -1,4 +1,4 @@
-//! Times as milliseconds since the Unix epoch, for serde's `with`.
+//! Times as milliseconds since the Unix epoch, also for serde's `with`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,13 +21,14 @@ pub(crate) fn since_epoch(at: SystemTime) -> u64 {
 }
 
 /// A time beyond all that the system can name is the last that is sure to exist.
-fn at(millis: u64) -> SystemTime {
+pub(crate) fn at(millis: u64) -> SystemTime {
     const LAST: u64 = 253_402_300_799_999; // the end of the year 9999
     UNIX_EPOCH + Duration::from_millis(millis.min(LAST))
 }
 
-/// The same for a time that there may be none of.
 pub(crate) mod option {
+    //! The same for a time that there may be none of.
+
     use super::{Deserialize, Deserializer, Serializer, SystemTime, at, since_epoch};
 
     pub(crate) fn serialize<S: Serializer>(
