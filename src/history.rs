@@ -194,8 +194,8 @@ impl Archive for History {
         turns.into_iter().map(|turn| self.turns[turn].lock()).collect()
     }
 
-    fn keep(&self, event: ToKeep) {
-        let ToKeep { namespace, rooms, id, event, args, from } = event;
+    fn keep(&self, id: EventId, event: ToKeep) {
+        let ToKeep { namespace, rooms, event, args, from } = event;
         let names = [&*namespace, &*event].into_iter().chain(from.as_deref());
         if !names.into_iter().all(can_be_kept) {
             return;
@@ -224,7 +224,7 @@ impl Archive for History {
         Box::pin(async move {
             let page = self.list(namespace, room, None, count).await.ok()?;
             let kept = |event: PastEvent| {
-                let payload = Payload::kept(&event.event, &event.args).ok()?;
+                let payload = Payload::from_stored(&event.event, &event.args, None).ok()?;
                 Some(Kept { id: event.id.parse().ok()?, payload })
             };
             Some(page.events.into_iter().rev().filter_map(kept).collect())

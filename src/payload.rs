@@ -12,6 +12,7 @@ mod check;
 mod decode;
 mod error;
 mod name;
+mod stored;
 mod text;
 mod unit;
 mod values;
@@ -177,14 +178,6 @@ impl Payload {
         Ok(self)
     }
 
-    /// An event that was kept. Its arguments are an array in MessagePack.
-    ///
-    /// # Errors
-    /// As [`with_event`](Self::with_event).
-    pub(crate) fn kept(name: &str, args: &Bytes) -> Result<Self, PayloadError> {
-        Self { value: Value::Bytes(args.clone()), named: false }.with_event(name)
-    }
-
     /// The arguments as they are encoded: an array, with the event's name first if it has one.
     pub(crate) fn value(&self) -> &Value {
         &self.value
@@ -192,12 +185,7 @@ impl Payload {
 
     /// Its size in bytes, attachments included.
     pub(crate) fn size(&self) -> usize {
-        match &self.value {
-            Value::Str(text, attachments) => {
-                text.len() + attachments.iter().flatten().map(Bytes::len).sum::<usize>()
-            }
-            Value::Bytes(bytes) => bytes.len(),
-        }
+        size_of_value(&self.value)
     }
 
     /// Reads the arguments as `T`: all of them if `T` is a tuple, else the first one. An absent
@@ -280,6 +268,16 @@ impl Payload {
                 Ok(Value::Bytes(bytes.into()))
             }
         }
+    }
+}
+
+/// The size of encoded arguments in bytes, attachments included.
+pub(crate) fn size_of_value(value: &Value) -> usize {
+    match value {
+        Value::Str(text, attachments) => {
+            text.len() + attachments.iter().flatten().map(Bytes::len).sum::<usize>()
+        }
+        Value::Bytes(bytes) => bytes.len(),
     }
 }
 

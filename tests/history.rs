@@ -45,6 +45,15 @@ impl Scene {
             .on("say", async |Data(Say { room, said }): Data<Say>| {
                 Reply::event("said", &said).to(room).except_sender()
             })
+            .on("say by itself", async |socket: Socket, Data(Say { room, said }): Data<Say>| {
+                socket.to(room).emit("said", &said).map_err(Fault::from)
+            })
+            .on("have it said", async |server: Switchboard, Data(Say { room, said }): Data<Say>| {
+                server.of("/").to(room).emit("said", &said).map_err(Fault::from)
+            })
+            .on_disconnect(async |socket: Socket| {
+                socket.to("public:left").emit("said", "goodbye").expect("a text can be encoded");
+            })
             .on("join all", async |socket: Socket, Data(rooms): Data<Vec<String>>| {
                 socket.join(rooms).await.map(|()| Reply::ack(&true))
             });
@@ -232,6 +241,36 @@ async fn any_text_and_any_bytes_are_kept() {
     let odd = json!({ "rooms": ["e"], "event": "a\0b" });
     scene.admin.post("/emit", odd).await.with(202);
     assert_eq!(scene.history("e").await.with(200)["events"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn it_names_the_user_whose_socket_has_sent_something() {
+    let scene = Scene::start(vec![rule("public:*", |_| {})]).await;
+    let mut ada = scene.node.client_of("ada").await;
+    let mut guest = scene.node.client().await;
+    for event in ["say", "say by itself", "have it said"] {
+        for client in [&mut ada, &mut guest] {
+            client.emit(event, json!({ "room": "public:a", "said": event })).await;
+            client.ask("marker", Value::Null).await;
+        }
+    }
+    let from = async |room: &str| {
+        let all = scene.history(room).await.with(200);
+        let events = all["events"].as_array().unwrap().iter().rev();
+        events.map(|it| json!([it["args"][0], it["from"]])).collect::<Vec<_>>()
+    };
+    let expected = [
+        json!(["say", "ada"]),
+        json!(["say", null]),
+        json!(["say by itself", "ada"]),
+        json!(["say by itself", null]),
+        json!(["have it said", null]),
+        json!(["have it said", null]),
+    ];
+    assert_eq!(from("public:a").await, expected);
+    ada.close().await;
+    until("the socket has said goodbye", async || !from("public:left").await.is_empty()).await;
+    assert_eq!(from("public:left").await, [json!(["goodbye", "ada"])]);
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ impl Queue {
         let size = event.size();
         if waiting.events.len() >= MAX_EVENTS || waiting.bytes + size > MAX_BYTES {
             drop(waiting);
-            return self.dropped(1, "too much waits for the store");
+            return self.drops("too much waits for the store");
         }
         waiting.bytes += size;
         waiting.added += 1;
@@ -87,10 +87,11 @@ impl Queue {
         self.more.notify_one();
     }
 
-    fn dropped(&self, events: u64, why: &str) {
-        let dropped = self.dropped.fetch_add(events, Ordering::Relaxed) + events;
-        // The first, and then ever fewer, so that the log stays readable.
-        if dropped.ilog2() > (dropped - events).checked_ilog2().unwrap_or(0) || dropped == events {
+    /// An event will be missing.
+    fn drops(&self, why: &str) {
+        let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+        // Ever fewer lines, so that the log stays readable.
+        if dropped.is_power_of_two() {
             tracing::warn!(dropped, "events are missing in the history of rooms: {why}");
         }
     }
@@ -121,7 +122,7 @@ impl Queue {
                 // What makes no sense to the store now will make none later. The others may.
                 for event in events {
                     if !self.write_some(store, std::slice::from_ref(&event)).await {
-                        self.dropped(1, "the store refuses them");
+                        self.drops("the store refuses them");
                     }
                 }
             }

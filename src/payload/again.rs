@@ -128,7 +128,7 @@ impl Payload {
     }
 
     /// The number of arguments, and their bytes.
-    fn arguments_of<'a>(&self, bytes: &'a [u8]) -> Result<(usize, &'a [u8]), ReadError> {
+    pub(super) fn arguments_of<'a>(&self, bytes: &'a [u8]) -> Result<(usize, &'a [u8]), ReadError> {
         let (length, rest) = msgpack::array(bytes).ok_or(ReadError::NoList)?;
         if !self.named {
             return Ok((length, rest));

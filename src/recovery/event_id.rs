@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::fnv1a;
 
 /// The sender of an event, hashed, and the sender's number for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct EventId(pub(super) u64, pub(super) u64);
 
 impl EventId {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use crate::{
     config::Config,
@@ -47,10 +48,15 @@ fn meet(history: &Arc<History>, node: &NodeId, directory: &Directory, hop: &Hop)
     history.set_others(Arc::new(move || {
         let (node, directory, hop) = (node.clone(), directory.clone(), hop.clone());
         Box::pin(async move {
-            // Without the list nobody can be asked. Frames of the others do not come either.
-            let nodes = directory.nodes().await.unwrap_or_default();
-            let others = nodes.iter().filter(|other| other.id != node);
-            join_all(others.map(|other| ask(&hop, &other.id))).await;
+            let asking = async {
+                // Without the list nobody can be asked. Frames of the others do not come either.
+                let nodes = directory.nodes().await.unwrap_or_default();
+                let others = nodes.iter().filter(|other| other.id != node);
+                join_all(others.map(|other| ask(&hop, &other.id))).await;
+            };
+            if timeout(WRITE_PATIENCE, asking).await.is_err() {
+                tracing::debug!("not all nodes have written their history in time");
+            }
         })
     }));
 }

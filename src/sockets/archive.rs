@@ -21,8 +21,8 @@ pub(crate) trait Archive: Send + Sync {
     /// Held while an event to these rooms is kept and delivered, so that both are done in one order.
     fn in_order<'a>(&'a self, rooms: &[Room]) -> InOrder<'a>;
 
-    /// Keeps an event. Never waits.
-    fn keep(&self, event: ToKeep);
+    /// Keeps an event under its name. Never waits.
+    fn keep(&self, id: EventId, event: ToKeep);
 
     /// The last events of a room, the oldest first: all that a node has kept before the question. `None`
     /// if they cannot be had just now. Takes some seconds at most.
@@ -48,7 +48,6 @@ pub(crate) type InOrder<'a> = SmallVec<[MutexGuard<'a, ()>; 1]>;
 pub(crate) struct ToKeep {
     pub(crate) namespace: String,
     pub(crate) rooms: SmallVec<[Room; 1]>,
-    pub(crate) id: EventId,
     pub(crate) event: String,
     /// An array in MessagePack.
     pub(crate) args: Bytes,

@@ -18,17 +18,21 @@ use socketioxide_core::{
     adapter::{BroadcastFlags, BroadcastOptions, Room},
 };
 
-use super::{adapter::Adapter, archive::ToKeep, audience::Audience, node::Context, target::Target};
+use super::{
+    adapter::Adapter,
+    archive::{Archive, ToKeep},
+    audience::Audience,
+    node::Context,
+    target::Target,
+};
 use crate::{
     cluster::{
         message::{Flags, Selection},
         peers::Peers,
     },
-    id::SocketId,
-    msgpack,
+    id::{SocketId, UserId},
     names::rooms::AUTHENTICATED,
     payload::{Payload, PayloadError},
-    recovery::EventId,
     telemetry::{traceparent::TraceParent, traces::Span},
 };
 
@@ -53,8 +57,6 @@ pub(crate) struct Submitted {
     /// Its name and arguments, in the form for clients.
     value: Value,
     to: BroadcastOptions,
-    /// What is kept of it.
-    to_keep: Option<ToKeep>,
     /// Ends when the event has been delivered.
     span: Span,
 }
@@ -90,24 +92,21 @@ pub(crate) fn submit(
     if !start.is_hidden() {
         context.meters().emitted(audience.kind());
     }
-    Ok(Some(Submitted { value, to: lower(start, audience, sender), to_keep: None, span }))
+    Ok(Some(Submitted { value, to: lower(start, audience, sender), span }))
 }
 
 /// The second step. Other nodes come first, so that an event is on its way to all before any client
 /// can react to it.
 ///
 /// If the log of the namespace is in Redis, sockets of this node get the event when it comes back
-/// from there, in its place among those of others.
-pub(crate) fn deliver(start: Start<'_>, submitted: Submitted) {
-    let Submitted { value, to, to_keep, span } = submitted;
-    let archive = start.context().archive();
-    let kept = archive.zip(to_keep.as_ref());
-    let _in_order = kept.map(|(archive, event)| archive.in_order(&event.rooms));
-    let number = start.number(to_keep.is_some());
+/// from there, in its place among those of others. `kept`: what the archive keeps of it.
+fn deliver(start: Start<'_>, submitted: Submitted, kept: Option<(&dyn Archive, ToKeep)>) {
+    let Submitted { value, to, span } = submitted;
+    let _in_order = kept.as_ref().map(|(archive, event)| archive.in_order(&event.rooms));
+    let number = start.number(kept.is_some());
     let mut id = start.peers().zip(number).map(|(peers, number)| peers.event_id(number));
-    if let (Some(archive), Some(event)) = (archive, to_keep) {
-        let id = *id.get_or_insert_with(|| archive.name());
-        archive.keep(ToKeep { id, ..event });
+    if let Some((archive, event)) = kept {
+        archive.keep(*id.get_or_insert_with(|| archive.name()), event);
     }
     if let Start::Here(adapter) = start
         && adapter.comes_back(&to)
@@ -137,12 +136,18 @@ pub(crate) fn deliver_asking(
 }
 
 /// The second step of a question to one socket of this node, which is answered under an id of our own.
-/// A socket that has left gets nothing.
-pub(crate) fn deliver_question(adapter: &Arc<Adapter>, submitted: &Submitted, sid: Sid, id: i64) {
-    adapter.ask_by_id(sid, submitted.value.clone(), id);
+/// A socket that has left gets nothing. Returns the span of the event, to be ended with the answer.
+pub(crate) fn deliver_question(
+    adapter: &Arc<Adapter>,
+    submitted: Submitted,
+    sid: Sid,
+    id: i64,
+) -> Span {
+    adapter.ask_by_id(sid, submitted.value, id);
+    submitted.span
 }
 
-/// Both steps.
+/// Both steps. `user`: whose socket sends it, asked for only if the event is kept.
 ///
 /// # Errors
 /// As [`submit`].
@@ -151,17 +156,22 @@ pub(crate) fn send(
     payload: Payload,
     audience: &Audience,
     sender: Option<Sender>,
+    user: impl FnOnce() -> Option<UserId>,
 ) -> Result<(), PayloadError> {
     // A namespace of a pattern may have gone and come back since the emit began.
     if let Start::Here(adapter) = start
         && adapter.is_retired()
         && let Some(successor) = adapter.successor()
     {
-        return send(Start::Here(&successor), payload, audience, sender);
+        return send(Start::Here(&successor), payload, audience, sender, user);
     }
-    let to_keep = start.context().archive().and_then(|_| start.to_keep(&payload, audience, sender));
+    let archive = start.context().archive().map(|archive| &**archive);
+    let kept = archive.and_then(|archive| {
+        let event = start.to_keep(archive, &payload, audience, user)?;
+        Some((archive, event))
+    });
     if let Some(submitted) = submit(start, payload, audience, sender)? {
-        deliver(start, Submitted { to_keep, ..submitted });
+        deliver(start, submitted, kept);
     }
     Ok(())
 }
@@ -261,15 +271,15 @@ impl<'a> Start<'a> {
     /// What is kept of an event to rooms.
     fn to_keep(
         self,
+        archive: &dyn Archive,
         payload: &Payload,
         audience: &Audience,
-        sender: Option<Sender>,
+        user: impl FnOnce() -> Option<UserId>,
     ) -> Option<ToKeep> {
         if audience.is_local() || audience.is_volatile() || self.is_hidden() {
             return None;
         }
         let (context, targets) = (self.context(), audience.targets()?);
-        let archive = context.archive()?;
         let kept = |target: &Target| match target {
             Target::Room(room) if archive.keeps(room) && !context.is_reserved(room) => {
                 Some(room.clone())
@@ -281,12 +291,8 @@ impl<'a> Start<'a> {
             return None;
         }
         // No event for clients fails here.
-        let (event, arguments) = (payload.event_name()?.into_owned(), payload.tree().ok()?);
-        let mut args = Vec::with_capacity(payload.size());
-        msgpack::write_array(&mut args, &arguments);
-        let from = sender.and_then(|sender| self.here()?.user_of(sender.sid));
-        let namespace = self.namespace().to_owned();
-        Some(ToKeep { namespace, rooms, id: EventId::default(), event, args: args.into(), from })
+        let (event, args) = (payload.event_name()?.into_owned(), payload.to_stored().ok()?);
+        Some(ToKeep { namespace: self.namespace().to_owned(), rooms, event, args, from: user() })
     }
 
     fn is_hidden(self) -> bool {

@@ -5,7 +5,7 @@ mod audience;
 mod cluster;
 mod remote;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use serde::Serialize;
 use socketioxide_core::adapter::BroadcastOptions;
@@ -22,7 +22,7 @@ use crate::{
     id::SocketId,
     payload::{Payload, PayloadError},
     sockets::{
-        adapter::{Adapter, Adapters},
+        adapter::{Adapter, Adapters, Describe},
         audience::Audience,
         door::{self, Start},
         node::Context,
@@ -54,6 +54,8 @@ pub struct Emitter {
     audience: Audience,
     /// The audience is this socket, until others are named.
     itself: Option<SocketId>,
+    /// The socket that emits, if one does.
+    sender: Option<Weak<dyn Describe>>,
 }
 
 /// The start of the emit.
@@ -93,13 +95,18 @@ impl Emitter {
     }
 
     fn new(place: Place) -> Self {
-        Self { place, audience: Audience::everybody(), itself: None }
+        Self { place, audience: Audience::everybody(), itself: None, sender: None }
+    }
+
+    /// It is this socket that emits.
+    pub(crate) fn from(self, sender: Weak<dyn Describe>) -> Self {
+        Self { sender: Some(sender), ..self }
     }
 
     /// An emitter to one socket, or to others than it once these are named.
     pub(crate) fn itself(adapter: Arc<Adapter>, id: SocketId) -> Self {
         let audience = Audience::nobody().to(id);
-        Self { place: Place::Here(adapter), audience, itself: Some(id) }
+        Self { audience, itself: Some(id), ..Self::here(adapter) }
     }
 
     /// Emits the event. A tuple gives several arguments. Emits of one node to one room arrive at
@@ -140,7 +147,8 @@ impl Emitter {
     /// As [`Emitter::emit`].
     pub fn emit_payload(self, payload: Payload) -> Result<(), PayloadError> {
         let this = self.of_today();
-        door::send(this.start(), payload, &this.audience, None)
+        let user = || this.sender.as_ref()?.upgrade()?.identity().user_id().cloned();
+        door::send(this.start(), payload, &this.audience, None, user)
     }
 
     /// Disconnects these sockets, on every node (`disconnectSockets` of Socket.IO), and returns how many of them were on this node.

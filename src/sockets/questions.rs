@@ -1,17 +1,14 @@
 //! Questions to clients of this node with ids that no other question of this run has.
 
-use std::{
-    any::Any,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering::Relaxed},
 };
 
 use dashmap::{DashMap, Entry};
 use socketioxide_core::Sid;
 
-use crate::edge::FIRST_ID;
+use crate::{edge::FIRST_ID, telemetry::traces::Span};
 
 /// The questions that wait for an answer. Clones are the same.
 #[derive(Clone)]
@@ -33,8 +30,8 @@ struct Waiting {
 pub(crate) struct Question {
     id: i64,
     all: Questions,
-    /// The span of the event lasts until the answer.
-    pub(super) submitted: Option<Box<dyn Any + Send + Sync>>,
+    /// That of the event, which lasts until the answer.
+    span: Option<Span>,
 }
 
 impl Default for Questions {
@@ -59,7 +56,7 @@ impl Questions {
             let id = FIRST_ID + self.0.next.fetch_add(1, Relaxed).rem_euclid(FIRST_ID);
             if let Entry::Vacant(place) = self.0.waiting.entry(id) {
                 place.insert(waiting);
-                return Question { id, all: self.clone(), submitted: None };
+                return Question { id, all: self.clone(), span: None };
             }
         }
     }
@@ -77,6 +74,11 @@ impl Question {
     /// The id of the acknowledgement: 2³⁰ or more, less than 2³¹.
     pub(super) fn id(&self) -> i64 {
         self.id
+    }
+
+    /// The span of the event ends with the question.
+    pub(super) fn lasts(&mut self, span: Span) {
+        self.span = Some(span);
     }
 }
 

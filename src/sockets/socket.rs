@@ -244,7 +244,7 @@ impl Socket {
     /// Sends an event of this socket's handler.
     pub(crate) fn send(&self, payload: Payload, audience: &Audience) -> Result<(), PayloadError> {
         let sender = Sender { id: self.id(), sid: self.0.sid };
-        door::send(Start::Here(&self.0.adapter), payload, audience, Some(sender))
+        door::send(Start::Here(&self.0.adapter), payload, audience, Some(sender), || self.user())
     }
 
     pub(crate) fn acknowledge(&self, ack_id: i64, payload: Payload) -> Result<(), PayloadError> {

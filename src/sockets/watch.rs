@@ -71,7 +71,7 @@ pub(crate) struct Told(Payload);
 
 impl Told {
     fn of(payload: &Payload) -> Self {
-        let length = length(payload.value());
+        let length = payload.size();
         let name = payload.event_name().unwrap_or_default();
         let note = match &*name {
             REFRESH => "(a token, not shown)".to_owned(),
@@ -88,16 +88,6 @@ impl Told {
         let mut arguments = vec![Tree::from(self.0.event_name()?.as_ref())];
         arguments.extend(self.0.tree().ok()?);
         Some(arguments)
-    }
-}
-
-/// The size of a packet in bytes, its attachments included.
-fn length(value: &Value) -> usize {
-    match value {
-        Value::Str(text, attachments) => {
-            text.len() + attachments.iter().flatten().map(bytes::Bytes::len).sum::<usize>()
-        }
-        Value::Bytes(bytes) => bytes.len(),
     }
 }
 

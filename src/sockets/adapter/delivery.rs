@@ -132,7 +132,7 @@ impl Adapter {
             let targets = self.local.sockets(options.clone());
             return self.deliver_by_engine(packet, options, &targets, is_volatile);
         }
-        let frame = OnceCell::new();
+        let (frame, waiting) = (OnceCell::new(), OnceCell::new());
         let mut delivered = Delivered::default();
         let mut cut = ToCut::default();
         let mut by_engine: SmallVec<[Sid; 8]> = SmallVec::new();
@@ -148,9 +148,13 @@ impl Adapter {
                     continue;
                 }
                 if member.reach.hold().is_on() {
-                    let rooms = options.rooms.iter().cloned().collect();
-                    let event = Waiting { packet: packet.clone(), rooms, place, id };
-                    let turn = self.turn_of(member, &event, is_volatile);
+                    let event = waiting.get_or_init(|| Waiting {
+                        packet: packet.clone(),
+                        rooms: options.rooms.iter().cloned().collect(),
+                        place,
+                        id,
+                    });
+                    let turn = self.turn_of(member, event, is_volatile);
                     if !delivered.note(member.sid, turn, &mut cut) {
                         continue;
                     }
@@ -228,6 +232,10 @@ impl Adapter {
         (place, id): (Option<Position>, Option<EventId>),
         rooms: &[Room],
     ) -> Delivered {
+        // Without an archive no socket waits for a history.
+        if self.context.archive().is_none() {
+            return self.send_to_one(packet, sid, is_volatile, place);
+        }
         let (mut delivered, mut cut) = (Delivered { meant: 1, queued: 0 }, ToCut::default());
         let is_now = {
             let members = self.members.read();

@@ -9,12 +9,12 @@ use std::{
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use socketioxide_core::{
-    Value,
     adapter::Room,
     packet::{Packet, PacketData},
 };
 
 use crate::{
+    payload::size_of_value,
     recovery::{EventId, Position},
     sockets::archive::Kept,
 };
@@ -190,18 +190,15 @@ impl Hold {
 
 fn bytes_of(packet: &Packet) -> usize {
     match &packet.inner {
-        PacketData::Event(value, _) | PacketData::BinaryEvent(value, _) => match value {
-            Value::Str(text, attachments) => {
-                text.len() + attachments.iter().flatten().map(bytes::Bytes::len).sum::<usize>()
-            }
-            Value::Bytes(bytes) => bytes.len(),
-        },
+        PacketData::Event(value, _) | PacketData::BinaryEvent(value, _) => size_of_value(value),
         _ => 0,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use socketioxide_core::Value;
+
     use super::*;
     use crate::payload::Payload;
 

@@ -9,7 +9,7 @@ use socketioxide_core::{
 use super::Adapter;
 use crate::{
     cluster::message::Selection,
-    id::{SocketId, UserId, connection_known_as},
+    id::{SocketId, connection_known_as},
 };
 
 /// The present transport of a socket's connection.
@@ -31,12 +31,6 @@ impl Adapter {
         let targets = self.local.sockets(options);
         let members = self.members.read();
         targets.into_iter().filter_map(|sid| members.id_of(sid)).collect()
-    }
-
-    /// The user whose socket it is.
-    pub(crate) fn user_of(&self, sid: Sid) -> Option<UserId> {
-        let described_by = self.members.read().get(sid)?.described_by.upgrade()?;
-        described_by.identity().user_id().cloned()
     }
 
     /// The connection of a socket of this node.

@@ -106,10 +106,10 @@ impl Socket {
         let sender = Sender { id: self.id(), sid };
         let submitted = door::submit(Start::Here(adapter), payload, &me, Some(sender))?;
         let mut question = adapter.context().questions().ask(sid, self.namespace(), told);
-        if let Some(submitted) = &submitted {
-            door::deliver_question(adapter, submitted, sid, question.id());
+        if let Some(submitted) = submitted {
+            let span = door::deliver_question(adapter, submitted, sid, question.id());
+            question.lasts(span);
         }
-        question.submitted = submitted.map(|it| Box::new(it) as _);
         Ok(question)
     }
 }

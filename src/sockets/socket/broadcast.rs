@@ -62,7 +62,7 @@ impl Socket {
     /// });
     /// ```
     pub fn broadcast(&self) -> Emitter {
-        Emitter::here(self.adapter().clone()).except(self.id())
+        Emitter::here(self.adapter().clone()).from(self.described_by()).except(self.id())
     }
 
     /// Emits to everybody in this namespace, without these and without this socket.
@@ -118,6 +118,7 @@ impl Socket {
     /// });
     /// ```
     pub fn volatile(&self) -> Emitter {
-        Emitter::itself(self.adapter().clone(), self.id()).volatile()
+        let emitter = Emitter::itself(self.adapter().clone(), self.id());
+        emitter.from(self.described_by()).volatile()
     }
 }
