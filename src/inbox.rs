@@ -20,8 +20,8 @@ mod device;
 mod keeping;
 mod lease;
 mod looking;
-mod message;
 pub(crate) mod meters;
+mod names;
 mod neighbours;
 mod posting;
 mod stream;
@@ -30,7 +30,6 @@ mod window;
 use std::{sync::Arc, time::Duration};
 
 use dashmap::DashMap;
-use rand::{RngExt as _, distr::Alphanumeric};
 
 pub(crate) use device::Device;
 pub use posting::{ForUser, Posted};
@@ -39,7 +38,7 @@ use crate::{
     config,
     edge::Hop,
     fault::Fault,
-    id::UserId,
+    id::{UserId, random_text},
     sockets::{Socket, node::Context},
     store::{
         InboxStore, StoreError,
@@ -103,13 +102,12 @@ impl Inbox {
         context: &Arc<Context>,
         hop: Option<&Hop>,
     ) -> Self {
-        let run = rand::rng().sample_iter(Alphanumeric).take(16).map(char::from).collect();
         let (lanes, orders) = Lanes::new();
         let shared = Arc::new(Shared {
             options,
             store,
             context: context.clone(),
-            holder: Holder { node: context.node().to_string(), run },
+            holder: Holder { node: context.node().to_string(), run: random_text(16) },
             lease: Lease::new(),
             lanes,
             streams: DashMap::new(),
@@ -162,7 +160,7 @@ impl Inbox {
         after: u64,
         limit: usize,
     ) -> Result<Listing, Fault> {
-        message::check_name("user", user, usize::MAX)?;
+        names::check("user", user, usize::MAX)?;
         self.0.store.list(user, after, limit).await.map_err(|error| failed(&error))
     }
 
@@ -180,8 +178,8 @@ impl Inbox {
     /// # Errors
     /// `unavailable` if the store cannot be reached.
     pub async fn delete(&self, user: &str, id: &str) -> Result<bool, Fault> {
-        message::check_name("user", user, usize::MAX)?;
-        message::check_name("id", id, usize::MAX)?;
+        names::check("user", user, usize::MAX)?;
+        names::check("id", id, usize::MAX)?;
         let deleted = self.0.store.delete(user, Some(id)).await;
         deleted.map(|count| count > 0).map_err(|error| failed(&error))
     }
@@ -191,7 +189,7 @@ impl Inbox {
     /// # Errors
     /// `unavailable` if the store cannot be reached.
     pub async fn clear(&self, user: &str) -> Result<u64, Fault> {
-        message::check_name("user", user, usize::MAX)?;
+        names::check("user", user, usize::MAX)?;
         self.0.store.delete(user, None).await.map_err(|error| failed(&error))
     }
 
@@ -207,8 +205,12 @@ impl Inbox {
     }
 }
 
+/// A store that is away was logged once. What it refuses would be refused again.
 fn failed(error: &StoreError) -> Fault {
-    tracing::warn!(%error, "the inbox cannot do what it is asked");
+    match error {
+        StoreError::Unavailable(_) => tracing::debug!(%error, "the inbox waits for the store"),
+        StoreError::Refused(_) => tracing::error!(%error, "the inbox cannot do what it is asked"),
+    }
     Fault::from(error)
 }
 
@@ -220,7 +222,7 @@ impl Shared {
     /// A message was kept for a user.
     fn heard(self: &Arc<Self>, user: &str, message: &Message) {
         for stream in self.of_user(user) {
-            if stream.heard(self, &stream, message) {
+            if stream.heard(self, message) {
                 self.pump(&stream);
             }
         }
@@ -256,11 +258,14 @@ impl Shared {
 
     async fn run_pump(self: &Arc<Self>, stream: &Arc<Stream>) {
         let Ok(_place) = self.asking.acquire().await else { return };
-        match stream.pump(self, stream).await {
+        match stream.pump(self).await {
             Rest::Idle => {}
             Rest::Over => self.forget(stream),
             Rest::Stuck(error) => {
-                tracing::debug!(%error, "the inbox of a user waits for the store");
+                if let StoreError::Refused(_) = error {
+                    let user = &*stream.key.user;
+                    tracing::error!(user.id = user, %error, "the inbox of a user cannot be delivered");
+                }
                 self.stuck.lock().push(stream.clone());
             }
         }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use switchboard::{
     Code, Config, Data, Fault, Gateway, Handshake, Identity, Reply, Switchboard,
-    config::SecretUrl,
+    config::{AdminUi, SecretUrl},
     server::Builder,
     testing::{Client, Server},
 };
@@ -74,6 +74,17 @@ async fn a_reply_that_cannot_be_kept_is_a_fault() {
     assert_eq!(code(&ada, "shout", "hello").await, "internal", "a room is no user");
     let guest = server.connect().await.expect("everybody may enter");
     assert_eq!(code(&guest, "note", "hello").await, "internal", "nobody can come back for it");
+}
+
+#[tokio::test]
+async fn it_has_no_say_in_the_namespace_of_the_admin_ui() {
+    let builder = with(|_| ()).admin_ui(AdminUi::new("ops", "correct horse battery"));
+    let server = Server::start(builder).await;
+    let auth = json!({ "username": "ops", "password": "correct horse battery", "device": 7 });
+    let refused = server.connect().auth(&auth).await.expect_err("this is no device");
+    assert!(refused.message.starts_with("bad_request: auth.device"), "{refused:?}");
+    let page = server.connect().namespace("/admin").auth(&auth).await.expect("nobody asks for one");
+    page.hears::<Value>("config").await;
 }
 
 #[tokio::test]

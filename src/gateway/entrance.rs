@@ -26,7 +26,7 @@ use crate::{
         queue::Queue,
     },
     id::SocketId,
-    inbox::{Device, Inbox},
+    inbox::Device,
     names::rooms::{AUTHENTICATED, check_name},
     sockets::{
         adapter::{Adapter, Adapters, Entering},
@@ -48,8 +48,6 @@ pub(crate) struct Surroundings {
     pub(crate) directory: Directory,
     pub(crate) context: Arc<Context>,
     pub(crate) expiry: Option<Expiry>,
-    /// `None`: nothing is kept for users.
-    pub(crate) inbox: Option<Inbox>,
     /// `None`: sessions do not move to other nodes.
     pub(crate) handover: Option<Arc<Handover>>,
 }
@@ -136,7 +134,7 @@ impl Entrance {
         let parts = &*self.0;
         let socket = handshake.socket().clone();
         parts.gateway.admit(&handshake).await?;
-        if parts.around.inbox.is_some() {
+        if parts.gateway.inbox.is_some() {
             Device::of(handshake.payload())?;
         }
         check_rooms(&socket.identity(), socket.adapter().context())?;
@@ -255,9 +253,7 @@ impl ConnectHandler<Adapter, ()> for Entrance {
             queue.socket().watch_token();
             queue.socket().show_connected();
             queue.connected();
-            if let Some(inbox) =
-                self.0.around.inbox.as_ref().filter(|_| !socket.adapter().is_hidden())
-            {
+            if let Some(inbox) = &self.0.gateway.inbox {
                 inbox.arrived(socket);
             }
         }

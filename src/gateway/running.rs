@@ -41,7 +41,8 @@ pub(crate) struct Inner {
     on_connect: Option<Arc<dyn Handler<Connect>>>,
     on_disconnect: Option<Arc<dyn Handler<Disconnect>>>,
     on_fault: Option<Arc<dyn Handler<Failure>>>,
-    /// Where replies are kept. Set by the server, if it has one.
+    /// Where replies are kept, and what its sockets get of it. Set by the server, if it has one, for the
+    /// gateways that are for users.
     pub(crate) inbox: Option<Inbox>,
     pub(crate) refuses_in_words: bool,
     pub(crate) refuses_unknown_events: bool,

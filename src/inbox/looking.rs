@@ -74,20 +74,22 @@ impl Shared {
     }
 
     async fn keep_lease(self: Arc<Self>) {
+        let mut is_away = false;
         loop {
             let had_lease = self.lease.is_valid();
             let renewed = self.renew().await;
-            let was_up = self.meters.is_up.swap(renewed.is_ok(), Relaxed);
-            match &renewed {
-                Err(error) if was_up || !had_lease => {
+            self.meters.is_up.store(renewed.is_ok(), Relaxed);
+            // Once for all streams, and not at each try.
+            let was_away = std::mem::replace(&mut is_away, renewed.is_err());
+            if let Err(error) = renewed {
+                if !was_away {
                     tracing::warn!(%error, "the inbox waits for the store");
                 }
-                Ok(()) if !was_up && had_lease => tracing::info!("the store is back"),
-                _ => {}
-            }
-            if renewed.is_err() {
                 sleep(PAUSE).await;
                 continue;
+            }
+            if was_away {
+                tracing::info!("the store of the inbox is back");
             }
             self.look_again(!had_lease);
             sleep(RENEWAL).await;

@@ -2,12 +2,12 @@
 
 use std::{fmt, time::Duration};
 
-use rand::{RngExt as _, distr::Alphanumeric};
 use serde::Serialize;
 
-use super::{Inbox, failed, message};
+use super::{Inbox, failed, names};
 use crate::{
     fault::{Code, Fault},
+    id::random_text,
     payload::{Payload, PayloadError},
     store::inbox::{Kept, NewMessage},
 };
@@ -123,31 +123,29 @@ impl ForUser {
         let Some(event) = payload.event_name().filter(|name| !name.is_empty()) else {
             return Err(Fault::bad_request("event: must not be empty"));
         };
-        message::check_name("user", &user, LONGEST_USER)?;
-        message::check_name("event", &event, usize::MAX)?;
-        message::check_name("namespace", &namespace, LONGEST_NAME)?;
+        names::check("user", &user, LONGEST_USER)?;
+        names::check("event", &event, usize::MAX)?;
+        names::check("namespace", &namespace, LONGEST_NAME)?;
         if !namespace.starts_with('/') {
             return Err(Fault::bad_request("namespace: must start with a slash"));
         }
         if let Some(id) = &id {
-            message::check_name("id", id, LONGEST_NAME)?;
+            names::check("id", id, LONGEST_NAME)?;
         }
         if let Some(key) = &collapse {
-            message::check_name("collapse", key, LONGEST_NAME)?;
+            names::check("collapse", key, LONGEST_NAME)?;
         }
         let ttl = ttl.unwrap_or(rules.ttl);
         if ttl.is_zero() || ttl > rules.ttl {
             return Err(Fault::bad_request("ttl: must be more than 0 and at most inbox.ttl"));
         }
-        let id = id.unwrap_or_else(|| {
-            rand::rng().sample_iter(Alphanumeric).take(ID_LENGTH).map(char::from).collect()
-        });
+        let id = id.unwrap_or_else(|| random_text(ID_LENGTH));
         let new = NewMessage {
             user: user.into(),
             id: id.clone(),
             namespace,
             event: event.into_owned(),
-            args: message::to_stored(payload).map_err(|error| refused(&error))?,
+            args: payload.to_stored().map_err(|error| refused(&error))?,
             ttl,
             collapse,
         };

@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 
 use super::{
     Shared,
-    message::from_stored,
     window::{Wanted, Window},
 };
 use crate::{
+    payload::Payload,
     sockets::{Socket, questions::Question},
     store::{
         StoreError,
@@ -57,7 +57,8 @@ enum Hold {
     Refused,
     Held(Window),
     /// The last socket has left. Until the store has been told, this node has the stream up to here
-    /// and delivers nothing of it.
+    /// and delivers nothing of it. If a socket comes before that, it goes on from here: the store may
+    /// not know yet what was acknowledged.
     Left(u64),
 }
 
@@ -117,7 +118,7 @@ impl Stream {
     }
 
     /// A message was kept for the user, perhaps for this stream. Returns whether a pump is needed.
-    pub(super) fn heard(&self, shared: &Arc<Shared>, this: &Arc<Self>, message: &Message) -> bool {
+    pub(super) fn heard(self: &Arc<Self>, shared: &Arc<Shared>, message: &Message) -> bool {
         let mut state = self.state.lock();
         let State { sockets, asked, hold: Hold::Held(window), .. } = &mut *state else {
             return false;
@@ -129,7 +130,7 @@ impl Stream {
             && shared.lease.is_valid()
             && window.takes(message.seq)
         {
-            match send(shared, this, listener, message, false) {
+            match self.send(shared, listener, message, false) {
                 Some(question) => _ = asked.insert(message.seq, question),
                 None => self.passes_over(shared, window, message.seq),
             }
@@ -175,7 +176,7 @@ impl Stream {
             && matches!(state.hold, Hold::Unknown | Hold::Refused)
     }
 
-    fn acknowledged(&self, shared: &Arc<Shared>, this: &Arc<Self>, seq: u64) {
+    fn acknowledged(self: &Arc<Self>, shared: &Arc<Shared>, seq: u64) {
         shared.meters.acknowledged.count();
         let mut state = self.state.lock();
         state.asked.remove(&seq);
@@ -186,7 +187,7 @@ impl Stream {
         let needs_pump = window.wants().is_some() && state.needs_pump();
         drop(state);
         if needs_pump {
-            shared.pump(this);
+            shared.pump(self);
         }
     }
 
@@ -198,12 +199,12 @@ impl Stream {
     }
 
     /// Does what there is to do.
-    pub(super) async fn pump(&self, shared: &Arc<Shared>, this: &Arc<Self>) -> Rest {
+    pub(super) async fn pump(self: &Arc<Self>, shared: &Arc<Shared>) -> Rest {
         loop {
             let step = self.next_step(shared);
             let done = match step {
                 Step::Attach => self.attach(shared).await,
-                Step::Read(wanted) => self.read(shared, this, wanted).await,
+                Step::Read(wanted) => self.read(shared, wanted).await,
                 Step::Release(acked) => self.release(shared, acked).await,
                 Step::Forget => return Rest::Over,
                 Step::Rest => return Rest::Idle,
@@ -251,6 +252,10 @@ impl Stream {
         match (attached, &mut state.hold) {
             (Attached::Held { after, last }, Hold::Held(window)) => window.renewed(after, last),
             (Attached::Held { after, last }, hold) => {
+                let after = match hold {
+                    Hold::Left(acked) => after.max(*acked),
+                    _ => after,
+                };
                 *hold = Hold::Held(Window::new(size, after, last));
             }
             (Attached::Waits, hold) => *hold = Hold::Waits,
@@ -266,9 +271,8 @@ impl Stream {
     }
 
     async fn read(
-        &self,
+        self: &Arc<Self>,
         shared: &Arc<Shared>,
-        this: &Arc<Self>,
         wanted: Wanted,
     ) -> Result<(), StoreError> {
         let read = shared.store.pending(&self.key, wanted.after, wanted.count, READ).await?;
@@ -285,7 +289,7 @@ impl Stream {
         }
         let mut unsent = Vec::new();
         for message in &read {
-            match send(shared, this, listener, message, window.was_sent(message.seq)) {
+            match self.send(shared, listener, message, window.was_sent(message.seq)) {
                 Some(question) => _ = asked.insert(message.seq, question),
                 None => unsent.push(message.seq),
             }
@@ -293,6 +297,34 @@ impl Stream {
         window.read(wanted, read.iter().map(|message| message.seq));
         unsent.into_iter().for_each(|seq| self.passes_over(shared, window, seq));
         Ok(())
+    }
+
+    /// Sends a message to a client. Its acknowledgement is heard on another task.
+    fn send(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        to: &Listener,
+        message: &Message,
+        was_sent: bool,
+    ) -> Option<Question> {
+        let seq = message.seq;
+        let sequence = (shared.options.sequence || to.wants_sequence).then_some(seq);
+        shared.meters.delivered.count();
+        if was_sent {
+            shared.meters.redelivered.count();
+        }
+        let told = {
+            let (shared, stream) = (Arc::downgrade(shared), Arc::downgrade(self));
+            move || {
+                if let (Some(shared), Some(stream)) = (shared.upgrade(), stream.upgrade()) {
+                    stream.acknowledged(&shared, seq);
+                }
+            }
+        };
+        let question = Payload::from_stored(&message.event, &message.args, sequence)
+            .and_then(|payload| to.socket.question(payload, told));
+        // It was checked when it was kept.
+        question.inspect_err(|error| tracing::error!(%error, seq, "a message cannot be sent")).ok()
     }
 
     async fn release(&self, shared: &Arc<Shared>, acked: u64) -> Result<(), StoreError> {
@@ -319,32 +351,4 @@ impl State {
         self.is_pumped = false;
         Step::Rest
     }
-}
-
-/// Sends a message to a client. Its acknowledgement is heard on another task.
-fn send(
-    shared: &Arc<Shared>,
-    stream: &Arc<Stream>,
-    to: &Listener,
-    message: &Message,
-    was_sent: bool,
-) -> Option<Question> {
-    let seq = message.seq;
-    let sequence = (shared.options.sequence || to.wants_sequence).then_some(seq);
-    shared.meters.delivered.count();
-    if was_sent {
-        shared.meters.redelivered.count();
-    }
-    let told = {
-        let (shared, stream) = (Arc::downgrade(shared), Arc::downgrade(stream));
-        move || {
-            if let (Some(shared), Some(stream)) = (shared.upgrade(), stream.upgrade()) {
-                stream.acknowledged(&shared, &stream, seq);
-            }
-        }
-    };
-    let question = from_stored(&message.event, &message.args, sequence)
-        .and_then(|payload| to.socket.question(payload, told));
-    // It was checked when it was kept.
-    question.inspect_err(|error| tracing::error!(%error, seq, "a message cannot be sent")).ok()
 }

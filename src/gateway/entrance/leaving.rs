@@ -9,7 +9,7 @@ use socketioxide::{
 };
 use socketioxide_core::Value;
 
-use super::{Entrance, Surroundings};
+use super::{Entrance, Parts};
 use crate::{
     gateway::queue::Queue,
     payload::Payload,
@@ -19,8 +19,7 @@ use crate::{
 
 /// Undoes the entrance into a namespace, once; later calls change nothing. Without a reason the
 /// socket was not in its namespace yet.
-fn leave(socket: &Socket, around: &Surroundings, reason: Option<DisconnectReason>) {
-    let Surroundings { directory, inbox, .. } = around;
+fn leave(socket: &Socket, parts: &Parts, reason: Option<DisconnectReason>) {
     let adapter = socket.adapter();
     let rooms = adapter.rooms_of(socket.sid());
     if !socket.mark_closed(rooms) {
@@ -39,11 +38,11 @@ fn leave(socket: &Socket, around: &Surroundings, reason: Option<DisconnectReason
             watch.tell(adapter.namespace(), What::Left { id, room });
         }
     }
-    if let Some(inbox) = inbox {
+    if let Some(inbox) = &parts.gateway.inbox {
         inbox.left(socket);
     }
     if let Some(user) = socket.user() {
-        directory.leave(&user, socket.namespace(), socket.id());
+        parts.around.directory.leave(&user, socket.namespace(), socket.id());
     }
 }
 
@@ -72,7 +71,7 @@ pub(super) struct Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        leave(&self.socket, &self.entrance.0.around, None);
+        leave(&self.socket, &self.entrance.0, None);
         self.socket.adapter().left_by_one(&self.io);
         let key = (self.socket.sid(), self.socket.namespace().into());
         let mut waiting = self.entrance.0.waiting.lock();
@@ -126,7 +125,7 @@ impl DisconnectHandler<Adapter, ()> for Leave {
         if reason == DisconnectReason::HeartbeatTimeout {
             context.transports().timed_out(socket.sid());
         }
-        leave(socket, &self.entrance.0.around, Some(reason));
+        leave(socket, &self.entrance.0, Some(reason));
         // At once and not after the handlers: nothing is sent to a socket that has left.
         remove(raw);
         socket.adapter().explain_hand_out();

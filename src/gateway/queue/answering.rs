@@ -87,7 +87,9 @@ impl Queue {
 
     async fn send_or_keep(&self, reply: Reply, ack_id: &mut Option<i64>) {
         let Some(ttl) = reply.kept else { return self.send(reply, ack_id) };
-        match kept::keep(self.gateway.inbox.as_ref(), &self.socket, reply, ttl).await {
+        // Boxed: it is large and rare, and would be part of the future of every event.
+        let keeping = kept::keep(self.gateway.inbox.as_ref(), &self.socket, reply, ttl);
+        match Box::pin(keeping).await {
             Err(fault) => self.refuse(ack_id.take(), &fault),
             Ok(()) => self.meters().into_iter().for_each(|meters| meters.replies.count()),
         }

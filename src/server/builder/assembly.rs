@@ -174,7 +174,6 @@ impl Builder {
             inbox: inbox.clone(),
         })?;
         let around = Surroundings {
-            inbox: inbox.clone(),
             handover: handover.clone(),
             adapters: adapters.clone(),
             directory: directory.clone(),
@@ -185,11 +184,12 @@ impl Builder {
             let fallback = self.fallback.as_ref();
             let mut gateway = gateway.build(&self.middlewares, &self.interceptors, fallback);
             gateway.measure(context.meters());
-            gateway.inbox = around.inbox.clone();
+            gateway.inbox = inbox.clone();
             add(&io, Entrance::new(gateway, around.clone()))?;
         }
         if let Some(hidden) = hidden {
-            // The namespace is not for users: none of their middlewares and interceptors sees it.
+            // The namespace is not for users: none of their middlewares and interceptors sees it,
+            // and nothing is kept for whoever is there.
             add(&io, Entrance::new(hidden.build(&[], &[], None), around))?;
         }
         let links = health::Links { peers: peers.clone(), commands: redis.clone() };
