@@ -169,6 +169,8 @@ describe("a device", () => {
     const other = await Device.open(t, server, bob, { device: "other" });
     for (const n of range(1, 50)) await backEnd.kept(bob, note(n));
     assert.deepEqual(await other.has(50), range(1, 50));
+    await silent.has(32);
+    await ack(silent.socket, "whoami");
     assert.equal(silent.got.length, 32, "no more than the window");
     silent.acknowledge();
     assert.deepEqual(await silent.has(50), range(1, 50));
@@ -211,8 +213,15 @@ describe("a device", () => {
   });
 
   it("is nobody's without a user", async (t) => {
-    const guest = await connect(t, server);
-    assert.equal((await ack(guest, "whoami")).user, null);
+    const guest = await connect(t, server, { auth: { device: "phone" } });
+    const got = [];
+    guest.onAny((...event) => got.push(event));
+    // What a guest might be taken for.
+    const names = [guest.id, "null", "undefined", "anonymous"];
+    for (const name of names) await backEnd.kept(name, note(1));
+    await ack(guest, "whoami");
+    assert.deepEqual(got, []);
+    for (const name of names) assert.deepEqual((await backEnd.inbox(name)).devices, {});
   });
 });
 
