@@ -3,7 +3,7 @@
 #![cfg(feature = "cli")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -39,14 +39,9 @@ fn message(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).expect("UTF-8")
 }
 
-#[test]
-fn a_project_has_its_name_everywhere() {
-    let folder = empty("name");
-    let made = new(&folder, &["two-words"]);
-    assert_eq!(made.status.code(), Some(0));
-    assert!(message(&made).contains("cd two-words"), "{}", message(&made));
-    assert_eq!(entries(&folder), BTreeSet::from(["two-words".into()]));
-    let (mut folders, mut seen) = (vec![folder.join("two-words")], 0);
+/// The files of a project by their paths.
+fn files(project: &Path) -> BTreeMap<PathBuf, String> {
+    let (mut folders, mut files) = (vec![project.to_owned()], BTreeMap::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
@@ -55,14 +50,41 @@ fn a_project_has_its_name_everywhere() {
                 continue;
             }
             let text = fs::read_to_string(&path).expect("a text");
-            assert!(!text.contains("my-service") && !text.contains("my_service"), "{path:?}");
-            assert!(!text.contains("0.0.0\""), "{path:?}");
-            seen += 1;
+            files.insert(path.strip_prefix(project).expect("its own").to_owned(), text);
         }
     }
-    assert_eq!(seen, 15);
-    let main = fs::read_to_string(folder.join("two-words/src/main.rs")).expect("a file");
+    files
+}
+
+#[test]
+fn a_project_has_its_name_everywhere() {
+    let folder = empty("name");
+    let made = new(&folder, &["two-words"]);
+    assert_eq!(made.status.code(), Some(0));
+    assert!(message(&made).contains("cd two-words"), "{}", message(&made));
+    assert_eq!(entries(&folder), BTreeSet::from(["two-words".into()]));
+    let files = files(&folder.join("two-words"));
+    for (path, text) in &files {
+        assert!(!text.contains("my-service") && !text.contains("my_service"), "{path:?}");
+        assert!(!text.contains("0.0.0\""), "{path:?}");
+    }
+    assert_eq!(files.len(), 15);
+    let main = &files[Path::new("src/main.rs")];
     assert!(main.contains("use two_words::"), "{main}");
+}
+
+#[test]
+fn a_name_that_holds_the_one_of_the_template_is_written_once() {
+    let folder = empty("twice");
+    let [plain, named] = ["two-words", "my_service-2"].map(|name| {
+        assert_eq!(new(&folder, &[name]).status.code(), Some(0), "{name}");
+        files(&folder.join(name))
+    });
+    for (path, text) in &plain {
+        let expected =
+            text.replace("two-words", "my_service-2").replace("two_words", "my_service_2");
+        assert_eq!(named[path], expected, "{path:?}");
+    }
 }
 
 #[test]

@@ -223,7 +223,7 @@ fn write_files(folder: &Path, name: &str, source: &Source) -> io::Result<()> {
     let place = toml::Value::String(source.place.clone());
     let source = format!("{} = {place}", source.key);
     for (file, text) in FILES {
-        let text = text.replace(NAME.0, name).replace(NAME.1, &name.replace('-', "_"));
+        let text = named(text, name);
         let file = folder.join(file);
         if let Some(parent) = file.parent() {
             fs::create_dir_all(parent)?;
@@ -231,6 +231,12 @@ fn write_files(folder: &Path, name: &str, source: &Source) -> io::Result<()> {
         fs::write(file, text.replace(SOURCE, &source))?;
     }
     Ok(())
+}
+
+/// A file under another name. Rust's form comes first: it has no `-`, so that nothing of it is
+/// replaced again, whatever the name is.
+fn named(text: &str, name: &str) -> String {
+    text.replace(NAME.1, &name.replace('-', "_")).replace(NAME.0, name)
 }
 
 #[cfg(test)]
@@ -251,6 +257,21 @@ mod tests {
         assert!(check(&"x".repeat(65)).unwrap_err().contains("too long"));
         for name in ["test", "fn", "std", "switchboard", "serde_json", "tokio", "proc_macro"] {
             assert!(check(name).unwrap_err().contains("already"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_may_hold_the_name_that_it_replaces() {
+        for (name, package, library) in [
+            ("zoo", "zoo", "zoo"),
+            ("two-words", "two-words", "two_words"),
+            ("my_service2", "my_service2", "my_service2"),
+            ("my-service2", "my-service2", "my_service2"),
+            ("not-my_service", "not-my_service", "not_my_service"),
+            ("my_service-my-service", "my_service-my-service", "my_service_my_service"),
+        ] {
+            let written = named("name = \"my-service\"\nuse my_service::gateway;\n", name);
+            assert_eq!(written, format!("name = \"{package}\"\nuse {library}::gateway;\n"));
         }
     }
 
