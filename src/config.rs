@@ -89,6 +89,15 @@ pub use crate::payload::Parser;
 
 /// The secret of `--dev` when no other is configured. Everybody knows it, so a configuration that
 /// names it without `--dev` is refused.
+///
+/// ```
+/// use serde_json::json;
+/// use switchboard::{auth::sign_hs256, config::DEV_SECRET};
+///
+/// // A token for a server that was started with `--dev`.
+/// let claims = json!({ "sub": "ada", "exp": 4_102_444_800_u64 });
+/// let token = sign_hs256(claims.as_object().expect("an object"), DEV_SECRET.as_bytes());
+/// ```
 pub const DEV_SECRET: &str = "switchboard-development-secret-do-not-use-in-production";
 
 /// The whole configuration. See the [module](self).

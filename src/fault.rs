@@ -108,7 +108,8 @@ impl fmt::Display for Code {
 ///
 /// let fault = Fault::new(Code::Unavailable, "the shop is closed");
 /// assert_eq!(fault.to_string(), "unavailable: the shop is closed");
-/// assert!(fault.retry());
+/// assert_eq!((fault.code(), fault.message()), (Code::Unavailable, "the shop is closed"));
+/// assert!(fault.retry() && fault.data().is_none());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {

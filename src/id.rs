@@ -39,7 +39,7 @@ const SIGNED: usize = 32;
 /// use switchboard::id::SocketId;
 ///
 /// let id: SocketId = "WE593V5owfuuoPohQduk".parse()?;
-/// assert_eq!(id.to_string(), "WE593V5owfuuoPohQduk");
+/// assert_eq!(id.as_str(), "WE593V5owfuuoPohQduk");
 /// assert!("lobby".parse::<SocketId>().is_err());
 /// # Ok::<_, switchboard::id::NotASocketId>(())
 /// ```
@@ -200,6 +200,7 @@ impl<'de> Deserialize<'de> for SocketId {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
 /// println!("this is node {}", server.node());
+/// assert_eq!(server.node().as_str().len(), 8, "it has no name of its own");
 /// # Ok(())
 /// # }
 /// ```

@@ -186,6 +186,18 @@ impl Inbox {
 
     /// Removes all messages of a user. Returns how many there were.
     ///
+    /// ```
+    /// use switchboard::{Fault, Switchboard};
+    ///
+    /// /// The user's account is closed.
+    /// async fn forget(server: &Switchboard, user: &str) -> Result<u64, Fault> {
+    ///     match server.inbox() {
+    ///         Some(inbox) => inbox.clear(user).await,
+    ///         None => Ok(0),
+    ///     }
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// `unavailable` if the store cannot be reached.
     pub async fn clear(&self, user: &str) -> Result<u64, Fault> {

@@ -72,6 +72,8 @@ impl Serialize for Secret {
 /// let secrets = Secrets::from_iter(["new", "old"]);
 /// assert_eq!(secrets.first().map(Secret::expose), Some("new"));
 /// assert_eq!(secrets.len(), 2);
+/// assert!(secrets.iter().any(|secret| secret.matches("old")));
+/// assert!(Secrets::default().is_empty());
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Secrets(Vec<Secret>);
@@ -173,6 +175,7 @@ fn usable<E: de::Error>(text: String) -> Result<Secret, E> {
 ///
 /// let url = SecretUrl::new("redis://app:hunter2@10.0.0.9/1");
 /// assert_eq!(url.to_string(), "redis://app:***@10.0.0.9/1");
+/// assert_eq!(url.expose(), "redis://app:hunter2@10.0.0.9/1");
 /// assert!(url.has_secret());
 /// ```
 #[derive(Clone, PartialEq, Eq)]

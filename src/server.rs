@@ -168,6 +168,18 @@ impl Switchboard {
     }
 
     /// The name of this node in the cluster.
+    ///
+    /// ```
+    /// use switchboard::{Config, Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let config = Config::with(|config| config.node_id = Some("web-1".into()));
+    /// let server = Switchboard::builder().config(config).gateway(Gateway::new("/")).build()?;
+    /// assert_eq!(server.node().as_str(), "web-1");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn node(&self) -> &NodeId {
         self.0.context.node()
     }
@@ -332,12 +344,36 @@ impl Switchboard {
     }
 
     /// How many sockets are connected to this node, a client in two namespaces counted twice.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard, testing::Server};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let server = Server::start(Switchboard::builder().gateway(Gateway::new("/"))).await;
+    /// assert_eq!(server.socket_count(), 0);
+    /// let _client = server.connect().await.expect("everybody may enter");
+    /// assert_eq!(server.socket_count(), 1);
+    /// # }
+    /// ```
     pub fn socket_count(&self) -> usize {
         self.0.adapters.socket_count()
     }
 
     /// How the clients of this node are connected right now, and what was cut or refused since the
     /// start. Looks at every connection.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard, testing::Server};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let server = Server::start(Switchboard::builder().gateway(Gateway::new("/"))).await;
+    /// let _client = server.connect().await.expect("everybody may enter");
+    /// let counts = server.transports();
+    /// assert_eq!((counts.websocket, counts.polling), (1, 0));
+    /// # }
+    /// ```
     pub fn transports(&self) -> TransportCounts {
         self.0.context.transports().counts()
     }

@@ -58,12 +58,50 @@ use crate::{
 };
 
 /// How long a test waits for what should come at once.
+///
+/// ```
+/// use switchboard::testing::{Client, PATIENCE};
+///
+/// /// A question whose answer takes longer than a test waits by itself.
+/// async fn report(client: &Client) -> String {
+///     client.emit("report", &());
+///     for _ in 0..3 {
+///         let heard = client.heard_within(PATIENCE).await;
+///         if let Some(report) = heard.iter().find(|heard| heard.event == "report") {
+///             return report.data();
+///         }
+///     }
+///     panic!("no report");
+/// }
+/// ```
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where clients come from, unless they say otherwise: an address for documentation.
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 4711);
 
 /// A server in memory. It is a [`Switchboard`] as well, for everything that a program does with one.
+///
+/// ```
+/// use switchboard::{Gateway, Switchboard, testing::Server};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // The program's own function that builds its server.
+/// fn server() -> Result<Switchboard, switchboard::server::BuildError> {
+///     Switchboard::builder().gateway(Gateway::new("/")).build()
+/// }
+///
+/// let server = Server::of(server()?).await;
+/// let client = server.connect().await?;
+/// // Every method of `Switchboard` is there.
+/// server.of("/").emit("news", "hello")?;
+/// assert_eq!(client.hears::<String>("news").await, "hello");
+/// // Where a function of the program takes one.
+/// let switchboard: &Switchboard = server.switchboard();
+/// assert_eq!(switchboard.socket_count(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Server {
     switchboard: Switchboard,
@@ -132,6 +170,13 @@ impl Deref for Server {
 /// let bob = cluster.node(1).connect().await.expect("everybody may enter");
 /// ada.emit("shout", &());
 /// assert_eq!(bob.hears::<u8>("heard").await, 1);
+///
+/// // As when the connection to Redis breaks.
+/// cluster.interrupt(1);
+/// ada.emit("shout", &());
+/// assert_eq!(ada.hears::<u8>("heard").await, 1);
+/// assert!(cluster.nodes()[1].of("/").fetch_sockets().await.is_err());
+/// cluster.mend(1);
 /// # }
 /// ```
 #[derive(Clone, Debug)]

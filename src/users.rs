@@ -72,6 +72,25 @@ pub struct UserSocket {
 
 impl UserSocket {
     /// A socket as a [`UserDirectory`] has kept it.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use switchboard::users::UserSocket;
+    ///
+    /// /// A row of a table, as a directory has kept it.
+    /// struct Row {
+    ///     socket: String,
+    ///     node: String,
+    ///     namespace: String,
+    ///     connected_at_ms: u64,
+    ///     transport: String,
+    /// }
+    ///
+    /// fn socket(row: Row) -> Result<UserSocket, switchboard::id::NotASocketId> {
+    ///     let connected_at = SystemTime::UNIX_EPOCH + Duration::from_millis(row.connected_at_ms);
+    ///     Ok(UserSocket::new(row.socket.parse()?, (&*row.node).into(), row.namespace, connected_at, row.transport))
+    /// }
+    /// ```
     pub fn new(
         id: SocketId,
         node: NodeId,
@@ -85,6 +104,18 @@ impl UserSocket {
 }
 
 /// How many sockets a user may have, and the fate of a socket too many.
+///
+/// ```
+/// use switchboard::users::{LimitReached, UserLimit};
+///
+/// /// Whether a user with so many sockets may have one more.
+/// fn check(held: usize, limit: UserLimit) -> Result<(), LimitReached> {
+///     let is_full = limit.max_sockets > 0 && held >= limit.max_sockets;
+///     if is_full && !limit.disconnect_oldest { Err(LimitReached(limit.max_sockets)) } else { Ok(()) }
+/// }
+///
+/// assert!(check(1000, UserLimit::default()).is_ok(), "there is no limit");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct UserLimit {
@@ -95,6 +126,14 @@ pub struct UserLimit {
 }
 
 /// A user has as many sockets as it may have: this many.
+///
+/// ```
+/// use switchboard::{Code, Fault, users::LimitReached};
+///
+/// let fault = Fault::from(LimitReached(3));
+/// assert_eq!(fault.code(), Code::TooManySockets);
+/// assert_eq!(fault.message(), "a user may have 3 sockets at most");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitReached(pub usize);
 
@@ -106,6 +145,17 @@ impl From<LimitReached> for Fault {
 
 /// The sockets on other nodes are not known: what holds the directory does not answer in time, refuses
 /// to, or has lost its data and is being told again.
+///
+/// ```
+/// use switchboard::{Code, Fault, users::Unknown};
+///
+/// /// A question to the storage of a directory.
+/// async fn ask<T>(question: impl Future<Output = std::io::Result<T>>) -> Result<T, Unknown> {
+///     question.await.map_err(|_| Unknown)
+/// }
+///
+/// assert_eq!(Fault::from(Unknown).code(), Code::Unavailable);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the user directory cannot tell just now")]
 pub struct Unknown;

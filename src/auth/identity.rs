@@ -19,6 +19,8 @@ use crate::{millis, names::rooms::RoomPattern};
 ///     .with_expiry(SystemTime::now() + Duration::from_secs(3600));
 /// assert_eq!(ada.user_id().map(|id| &**id), Some("ada"));
 /// assert_eq!(ada.rooms(), ["staff"]);
+/// assert!(ada.may_join()[0].matches("team:7"));
+/// assert!(ada.expires_at().is_some_and(|end| end > SystemTime::now()));
 /// assert!(Identity::anonymous().is_anonymous());
 /// # Ok::<(), switchboard::names::rooms::PatternError>(())
 /// ```
@@ -145,6 +147,17 @@ impl Identity {
     }
 
     /// All claims of the token, the ones above included.
+    ///
+    /// ```
+    /// use switchboard::{Fault, Gateway, Handshake};
+    ///
+    /// let gateway = Gateway::new("/pro").middleware(async |handshake: Handshake| {
+    ///     match handshake.identity().claims().get("plan") {
+    ///         Some(plan) if plan == "pro" => Ok(()),
+    ///         _ => Err(Fault::forbidden("for the plan `pro` only")),
+    ///     }
+    /// });
+    /// ```
     pub fn claims(&self) -> &Map<String, Value> {
         &self.claims
     }

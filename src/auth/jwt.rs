@@ -94,6 +94,15 @@ impl Jwt {
 
     /// More public keys, as [`public_key_pem`](Self::public_key_pem).
     ///
+    /// ```
+    /// use switchboard::{Jwt, auth::KeyError};
+    ///
+    /// /// While a new pair of keys takes the place of an old one.
+    /// fn both(new: &str, old: &str) -> Result<Jwt, KeyError> {
+    ///     Jwt::public_key_pem(new)?.and_public_key_pem(old)
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// As there.
     pub fn and_public_key_pem(mut self, pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
@@ -122,6 +131,15 @@ impl Jwt {
     }
 
     /// Published keys too, as [`jwks`](Self::jwks). One address; a second replaces the first.
+    ///
+    /// ```
+    /// use switchboard::Jwt;
+    ///
+    /// // The tokens of a provider, and those that services of our own sign with a secret.
+    /// let jwt = Jwt::hs256("a secret of at least 32 bytes, please")
+    ///     .and_jwks("https://id.example/.well-known/jwks.json")?;
+    /// # Ok::<(), switchboard::auth::KeyError>(())
+    /// ```
     ///
     /// # Errors
     /// As there.
@@ -238,6 +256,24 @@ impl Jwt {
 
     /// As [`verify`](Self::verify), as if it were `now`.
     ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use serde_json::json;
+    /// use switchboard::{Jwt, auth::sign_hs256};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let secret = "a secret of at least 32 bytes, please";
+    /// let claims = json!({ "sub": "ada", "exp": 2_000_000_000 });
+    /// let token = sign_hs256(claims.as_object().expect("an object"), secret.as_bytes());
+    /// let end = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+    /// let jwt = Jwt::hs256(secret);
+    /// assert!(jwt.verify_at(&token, end - Duration::from_secs(1)).await.is_ok());
+    /// assert!(jwt.verify_at(&token, end + Duration::from_secs(60)).await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As there.
     pub async fn verify_at(&self, token: &str, now: SystemTime) -> Result<Identity, Fault> {
@@ -317,6 +353,15 @@ impl fmt::Debug for Jwt {
 }
 
 /// A key of the configuration that cannot be used.
+///
+/// ```
+/// use switchboard::{Config, Jwt};
+///
+/// let config = Config::with(|config| config.auth.public_key_file = Some("no-such-file.pem".into()));
+/// let error = Jwt::from_config(&config.auth).unwrap_err();
+/// assert_eq!(error.key(), "auth.public_key_file");
+/// assert!(error.reason().starts_with("cannot read `no-such-file.pem`"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: {source}")]
 pub struct KeyConfigError {

@@ -21,6 +21,13 @@ const P384: &[Algorithm] = &[Algorithm::ES384];
 const ED25519: &[Algorithm] = &[Algorithm::EdDSA];
 
 /// Why a key cannot be used.
+///
+/// ```
+/// use switchboard::{Jwt, auth::KeyError};
+///
+/// assert!(matches!(Jwt::public_key_pem("no key"), Err(KeyError::NoKey)));
+/// assert!(matches!(Jwt::jwks("http://id.example/keys"), Err(KeyError::InsecureUrl)));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {

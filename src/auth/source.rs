@@ -33,6 +33,21 @@ pub struct TokenSources<'a> {
 
 /// The first token among `auth.token`, the query parameter `token` and `Authorization: Bearer`.
 ///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+/// use serde_json::json;
+/// use switchboard::auth::{TokenSources, find_token};
+///
+/// let mut headers = HeaderMap::new();
+/// headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer a.b.c"));
+/// let from_a_proxy = TokenSources { connect_auth: None, query: None, headers: &headers };
+/// assert_eq!(find_token(&from_a_proxy)?.as_deref(), Some("a.b.c"));
+///
+/// let auth = json!({ "token": 7 });
+/// assert!(find_token(&TokenSources { connect_auth: Some(&auth), ..from_a_proxy }).is_err());
+/// # Ok::<(), switchboard::Fault>(())
+/// ```
+///
 /// # Errors
 /// If the first place that holds anything holds no token: a client with a broken token is not
 /// anonymous. `null` counts as nothing.

@@ -71,6 +71,16 @@ pub(crate) type Inbound = Arc<dyn Receive>;
 
 /// The link is down, or what carries the frames does not answer. So none or not all of the other
 /// nodes were asked, or reached.
+///
+/// ```
+/// use switchboard::cluster::Disconnected;
+/// use tokio::sync::oneshot;
+///
+/// /// Waits for the word of the connection's task, which is gone if the connection is.
+/// async fn confirmed(taken: oneshot::Receiver<()>) -> Result<(), Disconnected> {
+///     taken.await.map_err(|_| Disconnected)
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the other nodes cannot be reached: the link is down, or Redis does not do its part")]
 pub struct Disconnected;

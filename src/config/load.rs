@@ -145,6 +145,15 @@ pub struct Loaded {
 
 impl Loaded {
     /// A problem with a key that was found later, at the place where its value was read.
+    ///
+    /// ```
+    /// use switchboard::config::{self, Sources};
+    ///
+    /// let loaded = config::load(&Sources::new().flag("--listen", "listen", "127.0.0.1:80"))?;
+    /// let problem = loaded.problem("listen", "this port is taken");
+    /// assert_eq!(problem.to_string(), "listen: this port is taken (--listen)");
+    /// # Ok::<(), switchboard::config::ConfigErrors>(())
+    /// ```
     pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
         self.given.place(key, message)
     }

@@ -3,6 +3,14 @@
 use std::{fmt, path::PathBuf};
 
 /// The place that a setting was read from.
+///
+/// ```
+/// use switchboard::config::Origin;
+///
+/// let origin = Origin::File { path: "switchboard.toml".into(), line: Some(7) };
+/// assert_eq!(origin.to_string(), "switchboard.toml:7");
+/// assert_eq!(Origin::Env("SWITCHBOARD_LISTEN".into()).to_string(), "SWITCHBOARD_LISTEN");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
@@ -33,10 +41,13 @@ impl fmt::Display for Origin {
 /// One problem: `engine.ping_timeout: must be more than 0 (switchboard.toml:7)`.
 ///
 /// ```
-/// use switchboard::config::{self, Sources};
+/// use switchboard::config::{self, Origin, Sources};
 ///
 /// let errors = config::load(&Sources::new().flag("--workers", "workers", "many")).unwrap_err();
-/// assert!(errors.problems()[0].to_string().starts_with("workers: "));
+/// let problem = &errors.problems()[0];
+/// assert_eq!(problem.key(), Some("workers"));
+/// assert_eq!(problem.origin(), Some(&Origin::Flag("--workers")));
+/// assert!(problem.to_string().starts_with("workers: "));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {

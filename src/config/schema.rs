@@ -12,6 +12,13 @@ use super::{
 };
 
 /// The keys that a running server takes from a reloaded configuration. All others need a restart.
+///
+/// ```
+/// use switchboard::config::RELOADED;
+///
+/// assert!(RELOADED.contains(&"limits.events_per_second"));
+/// assert!(!RELOADED.contains(&"listen"));
+/// ```
 pub const RELOADED: &[&str] = &[
     "log.level",
     "auth.mode",

@@ -57,6 +57,13 @@ impl Default for Log {
 }
 
 /// The importance of a log line.
+///
+/// ```
+/// use switchboard::{Config, config::LogLevel};
+///
+/// let config = Config::with(|config| config.log.level = LogLevel::Debug);
+/// assert_eq!(config.log.level.as_str(), "debug");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)] // the names say it
@@ -84,6 +91,13 @@ impl LogLevel {
 }
 
 /// The shape of a log line.
+///
+/// ```
+/// use switchboard::{Config, config::LogFormat};
+///
+/// let config = Config::with(|config| config.log.format = LogFormat::Json);
+/// assert_eq!(Config::default().log.format, LogFormat::Text);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
@@ -169,6 +183,13 @@ impl Default for Engine {
 }
 
 /// A transport of Engine.IO.
+///
+/// ```
+/// use switchboard::{Config, config::Transport};
+///
+/// let config = Config::with(|config| config.engine.transports = vec![Transport::Websocket]);
+/// assert!(config.check().errors.is_empty());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
@@ -311,6 +332,16 @@ impl Default for Users {
 }
 
 /// The fate of a socket over the limit.
+///
+/// ```
+/// use switchboard::{Config, config::OverLimit};
+///
+/// // One open tab a user: a new one takes the place of the old one.
+/// let config = Config::with(|config| {
+///     config.users.max_sockets = 1;
+///     config.users.over_limit = OverLimit::DisconnectOldest;
+/// });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OverLimit {

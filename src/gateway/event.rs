@@ -17,6 +17,8 @@ use crate::{fault::Fault, payload::Payload, sockets::socket::Socket};
 ///
 /// // Answers every event with its name and its own arguments.
 /// let echo = Gateway::new("/").fallback(async |event: Event| {
+///     let waits = if event.wants_ack() { "waits" } else { "does not wait" };
+///     println!("{} sends {} and {waits}", event.socket().id(), event.name());
 ///     Reply::event_payload(event.name(), event.payload())
 /// });
 /// ```

@@ -31,6 +31,19 @@ use crate::{
 /// a connection, a [`ServerSide`](crate::gateway::lifecycle::ServerSide) event, a
 /// [`PresenceChange`](crate::gateway::lifecycle::PresenceChange), and a
 /// [`Failure`](crate::gateway::lifecycle::Failure).
+///
+/// ```
+/// use switchboard::{Fault, FromContext, gateway::extract::Context};
+///
+/// /// In handlers of every kind: the name of the node.
+/// struct Here(String);
+///
+/// impl<C: Context> FromContext<C> for Here {
+///     fn from_context(context: &C) -> Result<Self, Fault> {
+///         Ok(Self(context.app().node().to_string()))
+///     }
+/// }
+/// ```
 pub trait Context: Send + Sync + Sized + 'static {
     /// What becomes of the handler's result.
     type Output: Send + 'static;
@@ -39,6 +52,26 @@ pub trait Context: Send + Sync + Sized + 'static {
     fn app(&self) -> App<'_>;
 
     /// The end of a handler that is not called, because a part that it asks for is not there.
+    ///
+    /// ```
+    /// use std::{future::ready, sync::{Arc, atomic::{AtomicBool, Ordering}}};
+    /// use switchboard::{Code, Fault, gateway::{extract::Context, handler::{BoxFuture, Handler}}};
+    ///
+    /// /// A handler that can be switched off.
+    /// struct Switched<H> {
+    ///     handler: H,
+    ///     is_on: Arc<AtomicBool>,
+    /// }
+    ///
+    /// impl<C: Context, H: Handler<C>> Handler<C> for Switched<H> {
+    ///     fn call(&self, context: C) -> BoxFuture<'static, C::Output> {
+    ///         if self.is_on.load(Ordering::Relaxed) {
+    ///             return self.handler.call(context);
+    ///         }
+    ///         Box::pin(ready(C::refused(Fault::new(Code::Unavailable, "switched off"))))
+    ///     }
+    /// }
+    /// ```
     fn refused(fault: Fault) -> Self::Output;
 
     /// Takes a part out of it, as a parameter of a handler does.
@@ -98,6 +131,27 @@ pub trait WithArguments: Context {
 }
 
 /// The parts of the server that every [`Context`] reaches.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use switchboard::{Fault, FromContext, gateway::extract::{App, Context}};
+///
+/// /// What the program gives the server: the region of each node.
+/// struct Regions(HashMap<String, &'static str>);
+///
+/// /// The region of the node, as a parameter of handlers.
+/// struct Region(&'static str);
+///
+/// fn region(app: App<'_>) -> Option<&'static str> {
+///     app.state::<Regions>()?.0.get(app.node().as_str()).copied()
+/// }
+///
+/// impl<C: Context> FromContext<C> for Region {
+///     fn from_context(context: &C) -> Result<Self, Fault> {
+///         region(context.app()).map(Self).ok_or_else(Fault::internal)
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct App<'a>(&'a node::Context);
 
@@ -179,6 +233,30 @@ pub trait FromContext<C: Context>: Sized {
     /// The part if it is there, for a parameter `Option<Self>`. Unless an extractor says otherwise,
     /// `None` takes the place of any fault.
     ///
+    /// ```
+    /// use switchboard::{Fault, FromContext, gateway::extract::OfSocket};
+    ///
+    /// /// The tenant that the token names.
+    /// struct Tenant(String);
+    ///
+    /// impl<C: OfSocket> FromContext<C> for Tenant {
+    ///     fn from_context(context: &C) -> Result<Self, Fault> {
+    ///         Self::optional(context)?.ok_or_else(|| Fault::forbidden("for tenants only"))
+    ///     }
+    ///
+    ///     /// Who names none may be let in, but nobody by mistake.
+    ///     fn optional(context: &C) -> Result<Option<Self>, Fault> {
+    ///         match context.socket().identity().claims().get("tenant") {
+    ///             None => Ok(None),
+    ///             Some(tenant) => match tenant.as_str() {
+    ///                 Some(tenant) => Ok(Some(Self(tenant.to_owned()))),
+    ///                 None => Err(Fault::bad_request("the claim `tenant` is no text")),
+    ///             },
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// If the part is there and cannot be taken.
     fn optional(context: &C) -> Result<Option<Self>, Fault> {
@@ -186,6 +264,31 @@ pub trait FromContext<C: Context>: Sized {
     }
 
     /// What has to be there before any handler is called. Asked once, when the server is built.
+    ///
+    /// ```
+    /// use switchboard::{Fault, FromContext, Gateway, Switchboard, gateway::extract::{App, Context}};
+    ///
+    /// /// How the program greets, which it gives the server by `Builder::state`.
+    /// #[derive(Clone)]
+    /// struct Greeting(&'static str);
+    ///
+    /// impl<C: Context> FromContext<C> for Greeting {
+    ///     fn from_context(context: &C) -> Result<Self, Fault> {
+    ///         context.app().state::<Self>().cloned().ok_or_else(Fault::internal)
+    ///     }
+    ///
+    ///     fn check(server: App<'_>) -> Result<(), String> {
+    ///         server.state::<Self>().map(drop).ok_or_else(|| "no greeting was given".to_owned())
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let gateway = || Gateway::new("/").on("hello", async |Greeting(hello): Greeting| hello);
+    /// assert!(Switchboard::builder().gateway(gateway()).build().is_err());
+    /// assert!(Switchboard::builder().state(Greeting("hi")).gateway(gateway()).build().is_ok());
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// A sentence that names what is missing: the server cannot be built.

@@ -78,6 +78,13 @@ impl Handle {
 }
 
 /// Marks a [`Handle`] among the handlers for [`Gateway::on`](crate::Gateway::on).
+///
+/// ```
+/// use switchboard::gateway::handle::{Complete, IntoHandle, handle};
+///
+/// // A handle is taken as it is, with its interceptors.
+/// let handle = Complete::handle(handle(async || ()).concurrent());
+/// ```
 #[derive(Debug)]
 pub struct Complete;
 
@@ -85,6 +92,18 @@ impl Signature<Complete> for Handle {}
 
 /// What [`Gateway::on`](crate::Gateway::on) takes, by its kind: a function, a [`Handler`], or a
 /// [`Handle`].
+///
+/// ```
+/// use std::time::Duration;
+/// use switchboard::gateway::{handle::{Handle, IntoHandle}, handler::Signature, interceptor::Timeout};
+///
+/// /// Whatever a gateway takes, with a limit of time.
+/// fn hurried<H: Signature<Kind>, Kind: IntoHandle<H>>(handler: H) -> Handle {
+///     Kind::handle(handler).intercept(Timeout::after(Duration::from_secs(1)))
+/// }
+///
+/// let gateway = switchboard::Gateway::new("/").on("quick", hurried(async || "done"));
+/// ```
 pub trait IntoHandle<H> {
     /// The handler with its interceptors.
     fn handle(handler: H) -> Handle;

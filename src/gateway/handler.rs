@@ -49,6 +49,38 @@ pub trait Handler<C: Context = Event>: Send + Sync + 'static {
 
     /// What has to be there before it is called. Asked once, when the server is built.
     ///
+    /// ```
+    /// use switchboard::{
+    ///     Event, Gateway, Switchboard,
+    ///     gateway::{
+    ///         extract::{App, Context},
+    ///         handler::{BoxFuture, Handler},
+    ///         reply::{IntoOutcome, Outcome},
+    ///     },
+    /// };
+    ///
+    /// /// Answers with a text that the program has given the server.
+    /// struct Says;
+    ///
+    /// impl Handler for Says {
+    ///     fn call(&self, event: Event) -> BoxFuture<'static, Outcome> {
+    ///         let text: Result<String, _> = event.extract::<switchboard::State<String>>().map(|text| text.0);
+    ///         Box::pin(async move { text.into_outcome() })
+    ///     }
+    ///
+    ///     fn check(&self, server: App<'_>) -> Result<(), String> {
+    ///         server.state::<String>().map(drop).ok_or_else(|| "there is no text".to_owned())
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let builder = || Switchboard::builder().gateway(Gateway::new("/").on("say", Says));
+    /// assert!(builder().build().is_err());
+    /// assert!(builder().state("hello".to_owned()).build().is_ok());
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// A sentence that names what is missing: the server cannot be built.
     fn check(&self, _server: App<'_>) -> Result<(), String> {
@@ -57,6 +89,14 @@ pub trait Handler<C: Context = Event>: Send + Sync + 'static {
 }
 
 /// The kind of values that are handlers of `C` already.
+///
+/// ```
+/// use switchboard::{Event, gateway::handler::{Called, Handler, Itself}};
+///
+/// fn handlers<H: Handler>(of_data: H) -> Vec<std::sync::Arc<dyn Handler>> {
+///     vec![Itself::<Event>::handler(of_data)]
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Itself<C>(std::marker::PhantomData<fn(C)>);
 
@@ -80,6 +120,32 @@ pub(super) async fn survive<T>(
 
 /// What a handler may return, where `Output` is what becomes of it. Events, connects and
 /// disconnects have an [`Outcome`]; middlewares let in or refuse.
+///
+/// ```
+/// use switchboard::{Fault, Gateway, Handshake, gateway::{handler::Returns, handshake::Admission}};
+///
+/// /// What the middlewares of this program return.
+/// enum Verdict {
+///     Welcome,
+///     Full { waiting: usize },
+/// }
+///
+/// impl Returns<Admission, Self> for Verdict {
+///     fn output(self) -> Admission {
+///         match self {
+///             Self::Welcome => Ok(()),
+///             Self::Full { waiting } => Err(Fault::plain(format!("{waiting} are before you"))),
+///         }
+///     }
+/// }
+///
+/// let gateway = Gateway::new("/").middleware(async |handshake: Handshake| {
+///     match handshake.query().get("seat") {
+///         Some(_) => Verdict::Welcome,
+///         None => Verdict::Full { waiting: 3 },
+///     }
+/// });
+/// ```
 #[diagnostic::on_unimplemented(
     message = "this handler cannot return `{Self}`",
     label = "`{Self}` is no result of such a handler",

@@ -49,6 +49,19 @@ use crate::{
 ///         let language = handshake.headers().get("accept-language")?;
 ///         language.to_str().ok().map(str::to_owned)
 ///     });
+///
+/// /// A line for the log, before it is known who may enter.
+/// fn shown(handshake: &Handshake) -> String {
+///     let scheme = if handshake.is_secure() { "wss" } else { "ws" };
+///     let user = handshake.identity().user_id().map_or("nobody yet".to_owned(), |id| id.to_string());
+///     format!(
+///         "{scheme}{} from {:?}, version {:?}: {user} asks for {}",
+///         handshake.uri().path(),
+///         handshake.peer_addr(),
+///         handshake.query().get("version"),
+///         handshake.socket().namespace(),
+///     )
+/// }
 /// ```
 #[derive(Clone)]
 pub struct Handshake {
@@ -186,13 +199,42 @@ impl Handshake {
 
 /// Whether a socket may enter: what becomes of a middleware's result. An `Err` refuses it, and the
 /// client gets a `connect_error` with the fault.
+///
+/// ```
+/// use switchboard::{Fault, Gateway, Handshake, gateway::handshake::Admission};
+///
+/// fn of_this_office(handshake: &Handshake) -> Admission {
+///     match handshake.peer_addr() {
+///         Some(address) if address.is_loopback() => Ok(()),
+///         _ => Err(Fault::forbidden("for this machine only")),
+///     }
+/// }
+///
+/// let gateway = Gateway::new("/").middleware(async |handshake: Handshake| of_this_office(&handshake));
+/// ```
 pub type Admission = Result<(), Fault>;
 
 /// Marks a result that says nothing: it lets in.
+///
+/// ```
+/// use switchboard::{Gateway, Handshake, Identity};
+///
+/// // It returns nothing, so nobody is refused.
+/// let gateway = Gateway::new("/")
+///     .middleware(async |handshake: Handshake| handshake.set_identity(Identity::user("ada")));
+/// ```
 #[derive(Debug)]
 pub struct LetIn;
 
 /// Marks a result that may refuse.
+///
+/// ```
+/// use switchboard::{Fault, Gateway, Handshake};
+///
+/// let gateway = Gateway::new("/").middleware(async |handshake: Handshake| {
+///     if handshake.is_secure() { Ok(()) } else { Err(Fault::forbidden("over TLS only")) }
+/// });
+/// ```
 #[derive(Debug)]
 pub struct MayRefuse;
 

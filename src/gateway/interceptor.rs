@@ -25,6 +25,18 @@ pub use crate::{future::BoxFuture, gateway::reply::Outcome};
 
 /// An interceptor's own failure. The client does not get it; a [`Fault`] for the client is in the
 /// outcome.
+///
+/// ```
+/// use switchboard::gateway::interceptor::Failure;
+///
+/// /// An interceptor that ends with this keeps the handler's outcome, and the log has the sentence.
+/// fn fits(name: &str) -> Result<(), Failure> {
+///     if name.len() > 64 {
+///         return Err("the audit takes names of 64 bytes at most".into());
+///     }
+///     Ok(())
+/// }
+/// ```
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Code around the handlers.

@@ -18,9 +18,13 @@ use crate::{edge::OnOpening, fault::Fault, sockets::node};
 /// use switchboard::{Fault, Gateway, Switchboard, gateway::opening::Opening};
 ///
 /// let builder = Switchboard::builder()
-///     .allow_request(async |opening: Opening| match opening.query().get("key") {
-///         Some("right") if opening.headers().contains_key("user-agent") => Ok(()),
-///         _ => Err(Fault::plain(format!("{} may not", opening.peer_addr()))),
+///     .allow_request(async |opening: Opening| {
+///         let is_ours = opening.query().get("key") == Some("right") || opening.cookie("key") == Some("right");
+///         if is_ours && opening.is_secure() && opening.headers().contains_key("user-agent") {
+///             return Ok(());
+///         }
+///         println!("{} asks for {}", opening.peer_addr(), opening.uri().path());
+///         Err(Fault::plain("not with this key"))
 ///     })
 ///     .gateway(Gateway::new("/"));
 /// ```
@@ -72,17 +76,54 @@ impl std::fmt::Debug for Opening {
 
 /// Whether a connection may be opened: the headers that are added to the answer, or a fault, whose
 /// sentence the client gets with 403.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue};
+/// use switchboard::{Fault, Switchboard, gateway::opening::{Answer, Opening}};
+///
+/// async fn opens(opening: Opening) -> Answer {
+///     if opening.query().get("key") != Some("right") {
+///         return Err(Fault::plain("wrong key"));
+///     }
+///     Ok(HeaderMap::from_iter([(http::header::VARY, HeaderValue::from_static("cookie"))]))
+/// }
+///
+/// let builder = Switchboard::builder().allow_request(opens);
+/// ```
 pub type Answer = Result<HeaderMap, Fault>;
 
 /// Marks a result that lets in.
+///
+/// ```
+/// use switchboard::{Switchboard, gateway::opening::Opening};
+///
+/// let builder = Switchboard::builder()
+///     .allow_request(async |opening: Opening| println!("{} connects", opening.peer_addr()));
+/// ```
 #[derive(Debug)]
 pub struct Allowed;
 
 /// Marks a result with headers for the answer.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::VARY};
+/// use switchboard::{Switchboard, gateway::opening::Opening};
+///
+/// let builder = Switchboard::builder()
+///     .allow_request(async || HeaderMap::from_iter([(VARY, HeaderValue::from_static("cookie"))]));
+/// ```
 #[derive(Debug)]
 pub struct WithHeaders;
 
 /// Marks a result that may refuse.
+///
+/// ```
+/// use switchboard::{Fault, Switchboard, gateway::opening::Opening};
+///
+/// let builder = Switchboard::builder().allow_request(async |opening: Opening| {
+///     if opening.is_secure() { Ok(()) } else { Err(Fault::plain("over TLS only")) }
+/// });
+/// ```
 #[derive(Debug)]
 pub struct MayRefuse<How>(std::marker::PhantomData<How>);
 

@@ -45,11 +45,18 @@ pub enum Addressee {
 /// One acknowledgement or one event, and its receivers.
 ///
 /// ```
-/// use switchboard::Reply;
+/// use switchboard::{Reply, gateway::reply::Addressee};
 ///
 /// let to_the_sender = Reply::event("saved", &("note", 7));
 /// let to_the_room = Reply::event("said", "hello").to("lobby").except_sender();
 /// let acknowledgement = Reply::ack(&true);
+///
+/// // What an interceptor sees of it.
+/// assert_eq!(to_the_sender.event_name().as_deref(), Some("saved"));
+/// assert_eq!(acknowledgement.addressee(), &Addressee::Ack);
+/// let arguments = to_the_sender.payload().expect("it can be encoded");
+/// assert_eq!(arguments.decode::<(String, u32)>()?, ("note".into(), 7));
+/// # Ok::<(), switchboard::payload::PayloadError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Reply {

@@ -52,6 +52,19 @@ pub struct ForUser {
 }
 
 /// A message that is kept.
+///
+/// ```
+/// use switchboard::{Fault, inbox::Inbox};
+///
+/// /// Asked for a second time, as after an answer that was lost, it keeps nothing again.
+/// async fn invoice(inbox: &Inbox, number: u32) -> Result<(), Fault> {
+///     let posted = inbox.to("bob").id(format!("invoice-{number}")).keep("invoice", &number).await?;
+///     if posted.is_new {
+///         println!("{} is number {}", posted.id, posted.seq);
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Posted {
@@ -114,6 +127,17 @@ impl ForUser {
     }
 
     /// As [`keep`](Self::keep), with an encoded event.
+    ///
+    /// ```
+    /// use switchboard::{Event, Fault, Gateway, Switchboard};
+    ///
+    /// // What one user sends is kept for another one, undecoded.
+    /// let gateway = Gateway::new("/").on("note", async |server: Switchboard, event: Event| {
+    ///     let inbox = server.inbox().ok_or_else(Fault::internal)?;
+    ///     let posted = inbox.to("bob").keep_payload(event.payload()).await?;
+    ///     Ok::<_, Fault>(posted.seq)
+    /// });
+    /// ```
     ///
     /// # Errors
     /// As [`keep`](Self::keep).

@@ -1,6 +1,18 @@
 //! Why there is no link, as a program or an operator is told.
 
 /// Why the link cannot be made. The text names the address without its password.
+///
+/// ```
+/// use switchboard::server::{LinkError, ServeError};
+///
+/// fn advice(error: &ServeError) -> Option<String> {
+///     match error {
+///         ServeError::Redis(LinkError::Unreachable { address, .. }) => Some(format!("is there a Redis at {address}?")),
+///         ServeError::Redis(LinkError::Refused { reason, .. }) => Some(reason.clone()),
+///         _ => None,
+///     }
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {

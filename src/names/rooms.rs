@@ -164,6 +164,13 @@ impl<'de> Deserialize<'de> for RoomPattern {
 }
 
 /// Why a text is not a [`RoomPattern`].
+///
+/// ```
+/// use switchboard::names::rooms::{PatternError, RoomPattern};
+///
+/// assert_eq!(RoomPattern::parse(""), Err(PatternError::Empty));
+/// assert_eq!(RoomPattern::parse("team:*:news"), Err(PatternError::StarInside));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatternError {

@@ -332,6 +332,19 @@ impl Builder {
     }
 
     /// Serves the official Socket.IO Admin UI, instead of as `admin_ui` of the configuration says.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Switchboard, config::{AdminUi, AdminUiMode}};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut admin_ui = AdminUi::new("ops", "a long password");
+    /// admin_ui.mode = AdminUiMode::Development;
+    /// let server = Switchboard::builder().admin_ui(admin_ui).gateway(Gateway::new("/")).build()?;
+    /// # _ = server;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn admin_ui(mut self, admin_ui: config::AdminUi) -> Self {
         self.admin_ui = Some(admin_ui);
         self
@@ -434,6 +447,22 @@ impl Builder {
 
     /// Gives the server's spans to this provider, which is the program's own to end;
     /// `traces.endpoint` and `traces.sample_ratio` are not looked at then.
+    ///
+    /// ```
+    /// use opentelemetry_sdk::trace::SdkTracerProvider;
+    /// use switchboard::{Gateway, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // With the exporter and the resource that the program's other spans have.
+    /// let provider = SdkTracerProvider::builder().build();
+    /// let builder = Switchboard::builder().tracer_provider(provider.clone());
+    /// let server = builder.gateway(Gateway::new("/")).build()?;
+    /// # _ = server;
+    /// provider.shutdown()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(feature = "otlp")]
     pub fn tracer_provider(
         mut self,

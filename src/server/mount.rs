@@ -33,11 +33,36 @@ const JOIN_AGAIN: Duration = Duration::from_secs(1);
 const UNKNOWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// A layer of tower that answers what is below the Socket.IO path; see [`Switchboard::layer`].
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use switchboard::{Switchboard, server::Mount};
+///
+/// fn app(server: &Switchboard) -> Router {
+///     let socket_io: Mount = server.layer();
+///     Router::new().route("/orders", get(async || "none yet")).layer(socket_io)
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Mount(Switchboard);
 
 /// A service of tower that answers what is below the Socket.IO path, and hands on everything else;
 /// see [`Switchboard::into_service`].
+///
+/// ```
+/// use axum::Router;
+/// use switchboard::{Gateway, Switchboard, server::Mounted};
+/// use tower_service::Service as _;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
+/// let mut service: Mounted = server.into_service();
+/// let request = http::Request::get("/healthz").body(axum::body::Body::empty())?;
+/// assert_eq!(service.call(request).await?.status(), 200);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Mounted<S = Router> {
     server: Switchboard,

@@ -119,6 +119,18 @@ impl Publisher {
     /// How many nodes serve a namespace, of Switchboard and of Node.js. With none, nobody hears an
     /// emit to it.
     ///
+    /// ```
+    /// use switchboard::server::{PublishError, Publisher};
+    ///
+    /// async fn announce(publisher: &Publisher) -> Result<(), PublishError> {
+    ///     match publisher.nodes("/news").await? {
+    ///         0 => println!("nobody serves /news, so nobody hears it"),
+    ///         nodes => println!("{nodes} nodes serve /news"),
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// If Redis does not answer.
     pub async fn nodes(&self, namespace: &str) -> Result<usize, PublishError> {

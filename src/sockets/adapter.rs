@@ -105,6 +105,18 @@ pub struct State {
 
 /// The adapter of one namespace. Users of the library meet it only as the type parameter of
 /// socketioxide's own types, through [`Socket::raw`](crate::Socket::raw).
+///
+/// ```
+/// use socketioxide::extract::SocketRef;
+/// use switchboard::{Gateway, Socket, sockets::adapter::Adapter};
+///
+/// fn protocol(socket: &SocketRef<Adapter>) -> String {
+///     format!("{:?}", socket.protocol())
+/// }
+///
+/// let gateway = Gateway::new("/")
+///     .on("protocol", async |socket: Socket| socket.raw().as_ref().map(protocol));
+/// ```
 pub struct Adapter {
     local: CoreLocalAdapter<Emitter>,
     context: Arc<Context>,

@@ -14,6 +14,8 @@ use crate::{id::UserId, telemetry::meters::TargetKind};
 ///
 /// let team = Audience::everybody().to("team").to_user("ada").except("muted");
 /// assert_eq!(team.targets().map(<[_]>::len), Some(2));
+/// assert_eq!(team.exceptions().len(), 1);
+/// assert!(!team.is_local() && !team.is_volatile());
 /// assert_eq!(Audience::everybody().targets(), None);
 /// assert!(Audience::nobody().is_nobody());
 /// ```

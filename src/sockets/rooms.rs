@@ -20,6 +20,19 @@ use socketioxide_core::adapter::Room;
 )]
 pub trait IntoRooms {
     /// The rooms.
+    ///
+    /// ```
+    /// use switchboard::{Fault, Socket, sockets::IntoRooms};
+    ///
+    /// /// As `Socket::join`, with a word to the log.
+    /// async fn join(socket: &Socket, rooms: impl IntoRooms) -> Result<(), Fault> {
+    ///     for room in rooms.into_rooms() {
+    ///         println!("{} joins {room}", socket.id());
+    ///         socket.join(room).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     fn into_rooms(self) -> SmallVec<[Room; 1]>;
 }
 

@@ -52,6 +52,13 @@ use crate::{
 ///     let name = socket.user().map_or_else(|| "somebody".to_owned(), |user| user.to_string());
 ///     Ok::<_, Fault>(Reply::event("entered", &name).to(room).except_sender())
 /// });
+///
+/// /// A line for the log.
+/// fn shown(socket: &Socket) -> String {
+///     let age = socket.connected_at().elapsed().unwrap_or_default();
+///     let (node, peer, end) = (socket.node(), socket.peer_addr(), socket.expires_at());
+///     format!("{} on {node} from {peer:?}: {} s old, its token ends at {end:?}", socket.id(), age.as_secs())
+/// }
 /// ```
 #[derive(Clone)]
 pub struct Socket(Arc<Inner>);

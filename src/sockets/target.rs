@@ -48,6 +48,24 @@ pub enum Target {
 )]
 pub trait IntoTargets {
     /// The targets.
+    ///
+    /// ```
+    /// use switchboard::sockets::{IntoTargets, Target};
+    ///
+    /// /// An audience as the log of the program has it.
+    /// fn named(audience: impl IntoTargets) -> Vec<String> {
+    ///     let targets = audience.into_targets();
+    ///     let names = targets.iter().map(|target| match target {
+    ///         Target::Room(room) => room.to_string(),
+    ///         Target::User(user) => format!("@{user}"),
+    ///         other => format!("{other:?}"),
+    ///     });
+    ///     names.collect()
+    /// }
+    ///
+    /// assert_eq!(named(["lobby", "kitchen"]), ["lobby", "kitchen"]);
+    /// assert_eq!(named(Target::User("ada".into())), ["@ada"]);
+    /// ```
     fn into_targets(self) -> SmallVec<[Target; 1]>;
 }
 

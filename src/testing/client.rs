@@ -31,7 +31,7 @@ use crate::payload::Payload;
 /// crashes.
 ///
 /// ```
-/// use switchboard::{Data, Gateway, Reply, Switchboard, testing::Server};
+/// use switchboard::{Data, Gateway, Reply, Switchboard, id::SocketId, testing::Server};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
@@ -39,6 +39,10 @@ use crate::payload::Payload;
 /// let server = Server::start(Switchboard::builder().gateway(sums)).await;
 /// let client = server.connect().await.expect("everybody may enter");
 /// assert_eq!(client.ask::<u8>("add", &(1, 2)).await, 3);
+///
+/// server.of("/").to(client.id().parse::<SocketId>().expect("an id")).disconnect(false);
+/// assert_eq!(client.disconnected().await, "io server disconnect");
+/// assert!(!client.is_connected());
 /// # }
 /// ```
 #[derive(Debug)]
@@ -68,6 +72,16 @@ struct Inbox {
 }
 
 /// An event that a client has heard.
+///
+/// ```
+/// use switchboard::testing::{Client, Heard};
+///
+/// /// What was said in a room, in order.
+/// fn said(client: &Client) -> Vec<String> {
+///     let heard: Vec<Heard> = client.heard();
+///     heard.iter().filter(|heard| heard.event == "said").map(Heard::data).collect()
+/// }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Heard {
@@ -79,6 +93,16 @@ pub struct Heard {
 }
 
 /// An event that waits for an acknowledgement of the client.
+///
+/// ```
+/// use switchboard::testing::{Asked, Client};
+///
+/// async fn says_yes(client: &Client) {
+///     let question: Asked<'_, String> = client.asked("sure?").await;
+///     println!("asked about {}", question.data);
+///     question.answer(&true);
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Asked<'a, T> {
     /// Its arguments.
@@ -253,6 +277,16 @@ impl Client {
     }
 
     /// The same, after so much time. On a paused clock this is all that was on its way.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard::testing::Client;
+    ///
+    /// /// With `#[tokio::test(start_paused = true)]` this takes no time.
+    /// async fn hears_nothing_for_an_hour(client: &Client) {
+    ///     assert!(client.heard_within(Duration::from_secs(3600)).await.is_empty());
+    /// }
+    /// ```
     pub async fn heard_within(&self, time: Duration) -> Vec<Heard> {
         tokio::time::sleep(time).await;
         self.heard()

@@ -138,12 +138,30 @@ impl Connecting {
     }
 
     /// The address of the client.
+    ///
+    /// ```
+    /// use switchboard::testing::{Client, Refused, Server};
+    ///
+    /// async fn enters(server: &Server) -> Result<Client, Refused> {
+    ///     server.connect().from("198.51.100.7:4711".parse().expect("an address")).await
+    /// }
+    /// ```
     pub fn from(mut self, peer: SocketAddr) -> Self {
         self.peer = peer;
         self
     }
 
     /// A client that is there and never answers a ping, as one whose network is gone.
+    ///
+    /// ```
+    /// use switchboard::testing::Server;
+    ///
+    /// async fn is_given_up(server: &Server) {
+    ///     let silent = server.connect().without_pongs().await.expect("everybody may enter");
+    ///     // After `engine.ping_interval` and `engine.ping_timeout`, which take no time on a paused clock.
+    ///     assert_eq!(silent.disconnected().await, "transport close");
+    /// }
+    /// ```
     pub fn without_pongs(mut self) -> Self {
         self.answers_pings = false;
         self

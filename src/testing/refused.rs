@@ -3,6 +3,22 @@
 use serde_json::Value;
 
 /// Why a client was not let in.
+///
+/// ```
+/// use serde_json::json;
+/// use switchboard::{Fault, Gateway, Switchboard, testing::Server};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let full = Gateway::new("/").middleware(async || {
+///     Err::<(), _>(Fault::plain("no seat is free").with_data(json!({ "waiting": 3 })))
+/// });
+/// let server = Server::start(Switchboard::builder().gateway(full)).await;
+/// let refused = server.connect().await.unwrap_err();
+/// assert_eq!((&*refused.message, refused.status), ("no seat is free", None));
+/// assert_eq!(refused.data["waiting"], 3);
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{message}")]
 #[non_exhaustive]

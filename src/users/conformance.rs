@@ -5,6 +5,30 @@
 //! the cluster that it names. Directories of one name know each other, those of different names do
 //! not. [`alone`] is the part for a directory that serves a single node. A claim that does not hold
 //! panics, and says what was expected.
+//!
+//! ```
+//! use switchboard::users::{UserDirectory, conformance};
+//!
+//! // `make` takes the name of a cluster.
+//! async fn keeps_the_claims<D: UserDirectory>(make: impl AsyncFn(String) -> D) {
+//!     conformance::all(&make).await;
+//! }
+//!
+//! async fn keeps_each_claim<D: UserDirectory>(make: impl AsyncFn(String) -> D) {
+//!     conformance::alone(&make).await;
+//!     // Which is:
+//!     conformance::a_socket_is_listed_until_it_leaves(&make).await;
+//!     conformance::a_limit_refuses_the_newest_or_removes_the_oldest(&make).await;
+//!     conformance::pages_follow_each_other_without_gap_or_repetition(&make).await;
+//!     conformance::the_id_of_a_user_may_be_any_text(&make).await;
+//!     conformance::who_is_online_is_told_once(&make).await;
+//!     conformance::who_closes_is_not_listed(&make).await;
+//!     // And with several nodes:
+//!     conformance::nodes_see_one_another(&make).await;
+//!     conformance::a_limit_holds_for_all_nodes(&make).await;
+//!     conformance::a_node_that_closes_takes_its_sockets_along(&make).await;
+//! }
+//! ```
 
 use std::{
     sync::{

@@ -49,6 +49,14 @@ pub struct NodeInfo {
 impl NodeInfo {
     /// A node as a [`UserDirectory`](super::UserDirectory) has kept it, without an address, sockets
     /// and users, started now. The fields say more.
+    ///
+    /// ```
+    /// use switchboard::users::NodeInfo;
+    ///
+    /// let mut node = NodeInfo::new("web-1".into(), "web-1.k3v9x2ab");
+    /// node.sockets = 120;
+    /// assert_eq!((node.id.as_str(), node.users), ("web-1", 0));
+    /// ```
     pub fn new(id: NodeId, incarnation: impl Into<String>) -> Self {
         Self {
             id,

@@ -30,6 +30,123 @@ use crate::id::{NodeId, SocketId, UserId};
 ///
 /// Whether a directory keeps to this is tested by the suite behind the feature `conformance`,
 /// `switchboard::users::conformance`. `tests/seams.rs` in the repository has a small directory.
+///
+/// ```
+/// use std::{
+///     collections::BTreeMap,
+///     sync::{Mutex, OnceLock},
+/// };
+/// use switchboard::{
+///     Gateway, Handshake, Identity, Switchboard,
+///     id::{SocketId, UserId},
+///     testing::Server,
+///     users::{
+///         LimitReached, NodeInfo, Presence, ThisNode, Unknown, UserDirectory, UserLimit, UserPage,
+///         UserSocket,
+///     },
+/// };
+///
+/// /// As small as it can be: for one node, and whoever has no socket is offline at once.
+/// #[derive(Default)]
+/// struct Table {
+///     node: OnceLock<ThisNode>,
+///     users: Mutex<BTreeMap<UserId, Vec<UserSocket>>>,
+/// }
+///
+/// impl Table {
+///     fn node(&self) -> &ThisNode {
+///         self.node.get().expect("it has joined")
+///     }
+/// }
+///
+/// impl UserDirectory for Table {
+///     fn join(&self, node: ThisNode) {
+///         self.node.set(node).expect("a node joins once");
+///     }
+///
+///     async fn enter(
+///         &self,
+///         user: UserId,
+///         socket: UserSocket,
+///         limit: UserLimit,
+///     ) -> Result<Vec<UserSocket>, LimitReached> {
+///         let mut users = self.users.lock().unwrap();
+///         let held = users.get(&user).map_or(0, Vec::len);
+///         let is_full = limit.max_sockets > 0 && held >= limit.max_sockets;
+///         if is_full && !limit.disconnect_oldest {
+///             return Err(LimitReached(limit.max_sockets));
+///         }
+///         if held == 0 {
+///             self.node().tell(Presence::Online(user.clone()));
+///         }
+///         let sockets = users.entry(user).or_default();
+///         let surplus = if is_full { held + 1 - limit.max_sockets } else { 0 };
+///         let gone = sockets.drain(..surplus).collect();
+///         sockets.push(socket);
+///         Ok(gone)
+///     }
+///
+///     fn leave(&self, user: &UserId, namespace: &str, id: SocketId) {
+///         let mut users = self.users.lock().unwrap();
+///         let Some(sockets) = users.get_mut(user) else { return };
+///         sockets.retain(|socket| socket.id != id || &*socket.namespace != namespace);
+///         if sockets.is_empty() {
+///             users.remove(user);
+///             self.node().tell(Presence::Offline(user.clone()));
+///         }
+///     }
+///
+///     async fn sockets(&self, user: &str) -> Result<Vec<UserSocket>, Unknown> {
+///         Ok(self.users.lock().unwrap().get(user).cloned().unwrap_or_default())
+///     }
+///
+///     async fn online(&self, asked: Vec<UserId>) -> Result<Vec<bool>, Unknown> {
+///         let users = self.users.lock().unwrap();
+///         Ok(asked.iter().map(|user| users.contains_key(user)).collect())
+///     }
+///
+///     async fn users(&self, cursor: Option<UserId>, limit: usize) -> Result<UserPage, Unknown> {
+///         let users = self.users.lock().unwrap();
+///         let mut rest = users.range(cursor.unwrap_or_else(|| "".into())..);
+///         let mut page = UserPage::default();
+///         page.users = rest.by_ref().take(limit).map(|(user, sockets)| (user.clone(), sockets.len())).collect();
+///         page.next = rest.next().map(|(user, _)| user.clone());
+///         Ok(page)
+///     }
+///
+///     fn users_here(&self) -> usize {
+///         self.users.lock().unwrap().len()
+///     }
+///
+///     async fn nodes(&self) -> Result<Vec<NodeInfo>, Unknown> {
+///         Ok(vec![self.node().info(self.users_here())])
+///     }
+///
+///     /// There is no other node that has to be told anything.
+///     fn changed(&self) {}
+///
+///     fn trouble(&self) -> Option<String> {
+///         None
+///     }
+///
+///     async fn close(&self) {
+///         self.users.lock().unwrap().clear();
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), switchboard::Fault> {
+/// let builder = Switchboard::builder()
+///     .user_directory(Table::default())
+///     .global_middleware(async |handshake: Handshake| handshake.set_identity(Identity::user("ada")))
+///     .gateway(Gateway::new("/"));
+/// let server = Server::start(builder).await;
+/// let _ada = server.connect().await.expect("everybody may enter");
+/// assert_eq!(server.sockets_of("ada").await?.len(), 1);
+/// assert_eq!(server.online(&["ada", "bob"]).await?, [true, false]);
+/// # Ok(())
+/// # }
+/// ```
 pub trait UserDirectory: Send + Sync + 'static {
     /// The node comes to its cluster. Called once, before anything else, inside a tokio runtime. What
     /// has to be done again and again, such as renewing the lease, is spawned here.
@@ -102,6 +219,29 @@ pub trait UserDirectory: Send + Sync + 'static {
 }
 
 /// The node that a [`UserDirectory`] serves. Clones are the same.
+///
+/// ```
+/// use switchboard::{id::UserId, users::{Presence, ThisNode, UserSocket}};
+///
+/// /// What `join` writes, and a task of the directory again and again.
+/// fn lease(node: &ThisNode, users: usize) -> String {
+///     let info = node.info(users);
+///     format!("{} {} {} {}", node.id(), node.incarnation(), info.sockets, info.users)
+/// }
+///
+/// /// The last socket of a user has left.
+/// async fn left(node: ThisNode, user: UserId, has_come_back: impl AsyncFn() -> bool) {
+///     tokio::time::sleep(node.offline_after()).await;
+///     if node.wants_presence() && !has_come_back().await {
+///         node.tell(Presence::Offline(user));
+///     }
+/// }
+///
+/// /// Two nodes have given away the last place while the storage was away.
+/// fn give_back(node: &ThisNode, too_many: &[UserSocket]) {
+///     too_many.iter().for_each(|socket| node.disconnect(socket));
+/// }
+/// ```
 #[derive(Clone)]
 pub struct ThisNode {
     pub(super) itself: Itself,

@@ -6,6 +6,17 @@
 //! # async fn of_the_program(brokers: impl AsyncFn() -> MyBroker) {
 //! // A test of the program: each call makes the broker of a further node of one cluster.
 //! conformance::all(async || brokers().await).await;
+//!
+//! // Or each claim in a test of its own.
+//! conformance::frames_arrive_in_order(&brokers).await;
+//! conformance::a_node_hears_itself(&brokers).await;
+//! conformance::what_is_left_is_not_heard(&brokers).await;
+//! conformance::nodes_that_listen_are_counted(&brokers).await;
+//! conformance::what_is_settled_is_heard(&brokers).await;
+//! conformance::any_bytes_arrive(&brokers).await;
+//! conformance::what_is_flushed_is_not_lost(&brokers).await;
+//! conformance::what_was_listened_to_before_the_start_is_heard(&brokers).await;
+//! conformance::a_stopped_node_has_sent_everything(&brokers).await;
 //! # }
 //! # struct MyBroker;
 //! # impl Broker for MyBroker {

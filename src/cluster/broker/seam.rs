@@ -49,6 +49,89 @@ use crate::link::Link;
 ///
 /// Whether a broker keeps to this is tested by the suite behind the feature `conformance`,
 /// `switchboard::cluster::conformance`. `tests/seams.rs` in the repository has a small broker.
+///
+/// ```
+/// use std::{
+///     collections::HashSet,
+///     sync::{Arc, Mutex, OnceLock},
+///     time::Instant,
+/// };
+/// use bytes::Bytes;
+/// use switchboard::cluster::{Broker, BrokerError, Disconnected, Receiver, conformance};
+///
+/// /// Where the nodes of one process meet.
+/// #[derive(Clone, Default)]
+/// struct Hall(Arc<Mutex<Vec<Arc<Seat>>>>);
+///
+/// #[derive(Default)]
+/// struct Seat {
+///     channels: Mutex<HashSet<String>>,
+///     receiver: OnceLock<Receiver>,
+/// }
+///
+/// struct HallBroker {
+///     hall: Hall,
+///     seat: Arc<Seat>,
+/// }
+///
+/// impl HallBroker {
+///     fn is_there(&self) -> Result<(), Disconnected> {
+///         let seats = self.hall.0.lock().unwrap();
+///         seats.iter().any(|seat| Arc::ptr_eq(seat, &self.seat)).then_some(()).ok_or(Disconnected)
+///     }
+///
+///     fn listening(&self, channel: &str) -> Vec<Receiver> {
+///         let seats = self.hall.0.lock().unwrap();
+///         let listening = seats.iter().filter(|seat| seat.channels.lock().unwrap().contains(channel));
+///         listening.filter_map(|seat| seat.receiver.get().cloned()).collect()
+///     }
+/// }
+///
+/// impl Broker for HallBroker {
+///     async fn start(&self, receiver: Receiver) -> Result<(), BrokerError> {
+///         self.seat.receiver.set(receiver).map_err(|_| "it has started already")?;
+///         self.hall.0.lock().unwrap().push(self.seat.clone());
+///         Ok(())
+///     }
+///
+///     fn publish(&self, channel: &str, frame: Bytes) {
+///         if self.is_there().is_ok() {
+///             self.listening(channel).iter().for_each(|receiver| receiver.frame(channel, &frame));
+///         } else if let Some(receiver) = self.seat.receiver.get() {
+///             receiver.unsent(1, Instant::now());
+///         }
+///     }
+///
+///     async fn flush(&self) -> Result<(), Disconnected> {
+///         self.is_there()
+///     }
+///
+///     fn listen(&self, channel: &str) {
+///         self.seat.channels.lock().unwrap().insert(channel.to_owned());
+///     }
+///
+///     fn unlisten(&self, channel: &str) {
+///         self.seat.channels.lock().unwrap().remove(channel);
+///     }
+///
+///     async fn settled(&self) {}
+///
+///     async fn listeners(&self, channels: Vec<String>) -> Result<Vec<usize>, Disconnected> {
+///         self.is_there()?;
+///         Ok(channels.iter().map(|channel| self.listening(channel).len()).collect())
+///     }
+///
+///     async fn stop(&self) {
+///         self.hall.0.lock().unwrap().retain(|seat| !Arc::ptr_eq(seat, &self.seat));
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let hall = Hall::default();
+/// conformance::all(async || HallBroker { hall: hall.clone(), seat: Arc::default() }).await;
+/// # }
+/// ```
 pub trait Broker: Send + Sync + 'static {
     /// Connects, and keeps the connection from then on: a lost one is made anew, and everything that
     /// is listened to is listened to again. Called once, and once more after an error. When it ends,
@@ -104,6 +187,16 @@ pub trait Broker: Send + Sync + 'static {
 }
 
 /// Why a broker cannot connect. Its text is shown to operators, so it holds no secret.
+///
+/// ```
+/// use switchboard::cluster::BrokerError;
+/// use tokio::net::TcpStream;
+///
+/// async fn connect(address: &str) -> Result<TcpStream, BrokerError> {
+///     let connected = TcpStream::connect(address).await;
+///     connected.map_err(|error| format!("cannot reach the bus at {address}: {error}").into())
+/// }
+/// ```
 pub type BrokerError = Box<dyn Error + Send + Sync>;
 
 /// A node's end of a [`Broker`]: takes the frames of others, and what the broker knows of its
@@ -112,6 +205,33 @@ pub type BrokerError = Box<dyn Error + Send + Sync>;
 /// The connection counts as up when [`Broker::start`] has ended. A broker whose connection cannot break
 /// calls nothing but [`frame`](Self::frame); one that has said [`down`](Self::down) says
 /// [`up`](Self::up) afterwards.
+///
+/// ```
+/// use std::time::Instant;
+/// use bytes::Bytes;
+/// use switchboard::cluster::Receiver;
+///
+/// /// What the driver of a bus says.
+/// enum News {
+///     Frame(String, Bytes),
+///     Lost(&'static str),
+///     Back,
+///     /// It has thrown frames of others away, because it was read too slowly.
+///     Skipped(Instant),
+///     /// So many frames of our own did not fit into its queue.
+///     Dropped(u64, Instant),
+/// }
+///
+/// fn pass_on(receiver: &Receiver, news: News) {
+///     match news {
+///         News::Frame(channel, frame) => receiver.frame(&channel, &frame),
+///         News::Lost(reason) => receiver.down(reason),
+///         News::Back => receiver.up(),
+///         News::Skipped(since) => receiver.unheard(since),
+///         News::Dropped(frames, since) => receiver.unsent(frames, since),
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Receiver(Arc<Ear>);
 

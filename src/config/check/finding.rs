@@ -35,6 +35,18 @@ impl fmt::Display for Finding {
 }
 
 /// What [`Config::check`](crate::Config::check) found.
+///
+/// ```
+/// use switchboard::Config;
+///
+/// let config = Config::with(|config| config.auth.hs256_secret = ["short"].into_iter().collect());
+/// let check = config.check();
+/// assert!(check.errors.is_empty());
+/// for unwise in &check.warnings {
+///     eprintln!("{unwise}");
+/// }
+/// assert_eq!(check.warnings[0].keys, ["auth.hs256_secret"]);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Check {

@@ -87,6 +87,13 @@ impl AdminUi {
 }
 
 /// How much the Admin UI shows.
+///
+/// ```
+/// use switchboard::{Config, config::AdminUiMode};
+///
+/// let config = Config::with(|config| config.admin_ui.mode = AdminUiMode::Development);
+/// assert_eq!(Config::default().admin_ui.mode, AdminUiMode::Production);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AdminUiMode {

@@ -103,6 +103,13 @@ impl Auth {
 }
 
 /// Whether a client must, may or need not show a token.
+///
+/// ```
+/// use switchboard::{Config, config::AuthMode};
+///
+/// let config = Config::with(|config| config.auth.mode = AuthMode::Required);
+/// assert_eq!(Config::default().auth.mode, AuthMode::Optional);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMode {

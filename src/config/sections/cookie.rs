@@ -43,6 +43,15 @@ pub struct Cookie {
 }
 
 /// The pages whose requests carry a cookie.
+///
+/// ```
+/// use switchboard::{Config, config::{Cookie, SameSite}};
+///
+/// let mut cookie = Cookie::named("io");
+/// cookie.same_site = SameSite::None;
+/// let config = Config::with(|config| config.engine.cookie = Some(cookie));
+/// assert!(!config.check().errors.is_empty(), "browsers take it over TLS only");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SameSite {

@@ -5,6 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// How clients of Engine.IO 3 (Socket.IO 1 and 2) may connect.
+///
+/// ```
+/// use switchboard::{Config, config::Legacy};
+///
+/// let config = Config::with(|config| config.engine.legacy = Legacy::All);
+/// assert_eq!(Config::default().engine.legacy, Legacy::Websocket);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Legacy {

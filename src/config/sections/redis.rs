@@ -105,6 +105,14 @@ impl Default for Redis {
 }
 
 /// A wire format of the Node.js Redis adapters.
+///
+/// ```
+/// use switchboard::{Config, config::WireProtocol};
+///
+/// // What the Node.js servers of the cluster speak: here `@socket.io/redis-streams-adapter`.
+/// let config = Config::with(|config| config.redis.protocol = WireProtocol::Streams);
+/// assert_eq!(Config::default().redis.protocol, WireProtocol::Classic);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WireProtocol {
@@ -117,6 +125,13 @@ pub enum WireProtocol {
 }
 
 /// The channels that a node listens to.
+///
+/// ```
+/// use switchboard::{Config, config::Subscribe};
+///
+/// let config = Config::with(|config| config.redis.subscribe = Subscribe::All);
+/// assert_eq!(Config::default().redis.subscribe, Subscribe::Interest);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subscribe {
@@ -127,6 +142,14 @@ pub enum Subscribe {
 }
 
 /// The fate of clients that may have missed messages of other nodes.
+///
+/// ```
+/// use switchboard::{Config, config::OnMissed};
+///
+/// // For clients that ask for the current state themselves again and again.
+/// let config = Config::with(|config| config.redis.missed = OnMissed::Ignore);
+/// assert_eq!(Config::default().redis.missed, OnMissed::Disconnect);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnMissed {

@@ -13,6 +13,18 @@ use crate::{
 
 /// What a handler looks like: an async function or closure of up to eight parameters, or a value
 /// that is a [`Handler`] itself.
+///
+/// ```
+/// use switchboard::{Gateway, Socket, gateway::{handler::{Called, Signature}, lifecycle::Connect}};
+///
+/// /// The same handler for the connects of several gateways.
+/// fn each<H: Signature<Kind> + Clone, Kind: Called<Connect, H>>(gateways: Vec<Gateway>, handler: H) -> Vec<Gateway> {
+///     gateways.into_iter().map(|gateway| gateway.on_connect(handler.clone())).collect()
+/// }
+///
+/// let gateways = vec![Gateway::new("/a"), Gateway::new("/b")];
+/// let gateways = each(gateways, async |socket: Socket| println!("{} is here", socket.id()));
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no handler",
     label = "not an async function of up to eight parameters that each say their type",
@@ -23,12 +35,36 @@ use crate::{
 pub trait Signature<Kind>: Send + Sync + 'static {}
 
 /// A kind of handler that can be called for `C`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use switchboard::{Event, Reply, gateway::handler::{Called, Handler, Signature}};
+///
+/// /// Functions of different parameters, as values of one type.
+/// fn value<H: Signature<Kind>, Kind: Called<Event, H>>(handler: H) -> Arc<dyn Handler> {
+///     Kind::handler(handler)
+/// }
+///
+/// let handlers = [value(async || ()), value(async |event: Event| Reply::ack(event.name()))];
+/// ```
 pub trait Called<C: Context, H> {
     /// The handler as a value.
     fn handler(handler: H) -> Arc<dyn Handler<C>>;
 }
 
 /// The kind of functions of these parameters, with this result.
+///
+/// ```
+/// use switchboard::{
+///     Socket,
+///     gateway::{handler::{Function, Signature}, reply::AsAck},
+/// };
+///
+/// /// Only functions of a socket whose result is the acknowledgement.
+/// fn only<H: Signature<Function<(Socket,), R, AsAck>>, R>(handler: H) {}
+///
+/// only(async |socket: Socket| socket.namespace().to_owned());
+/// ```
 #[derive(Debug)]
 pub struct Function<Parameters, R, How>(PhantomData<fn(Parameters, R, How)>);
 

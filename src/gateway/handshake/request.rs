@@ -62,6 +62,9 @@ impl OpeningRequest {
 /// use switchboard::{Fault, Gateway, Handshake};
 ///
 /// let gateway = Gateway::new("/").middleware(async |handshake: Handshake| {
+///     for (name, value) in handshake.query().iter() {
+///         println!("{name} is {value}");
+///     }
 ///     match handshake.query().get("version") {
 ///         Some("2") => Ok(()),
 ///         _ => Err(Fault::bad_request("this client is too old")),
@@ -87,10 +90,8 @@ impl Query {
     /// ```
     /// use switchboard::{Gateway, Handshake};
     ///
+    /// // `?tag=a&tag=b`
     /// let gateway = Gateway::new("/").on_connect(async |handshake: Handshake| {
-    ///     for (name, value) in handshake.query().iter() {
-    ///         println!("{name} is {value}");
-    ///     }
     ///     println!("{} tags", handshake.query().get_all("tag").count());
     /// });
     /// ```

@@ -41,6 +41,20 @@ where
 }
 
 /// An interceptor that is a function, made by [`from_fn`].
+///
+/// ```
+/// use switchboard::{Event, Gateway, gateway::{handle, interceptor::{Interceptor, Rest, from_fn}}};
+///
+/// /// The type has no name that could be written, so it is given on as what it does.
+/// fn counted() -> impl Interceptor {
+///     from_fn(async |event: Event, rest: Rest| {
+///         println!("one more {}", event.name());
+///         rest.run(event).await
+///     })
+/// }
+///
+/// let gateway = Gateway::new("/").intercept(counted()).on("sum", handle(async || 7).intercept(counted()));
+/// ```
 #[derive(Debug)]
 pub struct FromFn<F, How> {
     function: F,
@@ -48,6 +62,20 @@ pub struct FromFn<F, How> {
 }
 
 /// The rest of the chain: the interceptors further in, then the handler.
+///
+/// ```
+/// use switchboard::{Event, Fault, gateway::{interceptor::{Rest, from_fn}, reply::Outcome}};
+///
+/// /// Says it in the words of the program.
+/// async fn politely(event: Event, rest: Rest) -> Outcome {
+///     match rest.run(event).await {
+///         Err(fault) if fault.retry() => Err(Fault::plain("please try again in a minute")),
+///         outcome => outcome,
+///     }
+/// }
+///
+/// let interceptor = from_fn(politely);
+/// ```
 pub struct Rest {
     rest: SmallVec<[Arc<dyn Interceptor>; 4]>,
     handler: Arc<dyn Handler>,

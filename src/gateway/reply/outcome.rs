@@ -57,22 +57,87 @@ use crate::{fault::Fault, payload::Payload};
 )]
 pub trait IntoOutcome<How> {
     /// The outcome of the event.
+    ///
+    /// ```
+    /// use switchboard::{Fault, Gateway, Reply, gateway::reply::{IntoOutcome, Outcome}};
+    ///
+    /// /// What many handlers of this program return.
+    /// enum Saved {
+    ///     New(u64),
+    ///     Known,
+    /// }
+    ///
+    /// impl IntoOutcome<Self> for Saved {
+    ///     fn into_outcome(self) -> Outcome {
+    ///         match self {
+    ///             Self::New(number) => (Reply::ack(&number), Reply::event("saved", &number).to_all()).into_outcome(),
+    ///             Self::Known => Err(Fault::bad_request("it is there already")),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let gateway = Gateway::new("/").on("save", async || Saved::New(7));
+    /// ```
     fn into_outcome(self) -> Outcome;
 }
 
 /// Marks results that are replies.
+///
+/// ```
+/// use switchboard::{Reply, gateway::reply::{AsReplies, IntoOutcome}};
+///
+/// /// How many replies a handler's result is.
+/// fn count(result: impl IntoOutcome<AsReplies>) -> usize {
+///     result.into_outcome().map_or(0, |replies| replies.list().len())
+/// }
+///
+/// assert_eq!(count([Reply::event("one", &1), Reply::event("two", &2)]), 2);
+/// assert_eq!(count(None::<Reply>), 0);
+/// ```
 #[derive(Debug)]
 pub struct AsReplies;
 
 /// Marks results that are the value of the acknowledgement.
+///
+/// ```
+/// use switchboard::gateway::reply::{Addressee, AsAck, IntoOutcome};
+///
+/// fn is_ack(result: impl IntoOutcome<AsAck>) -> bool {
+///     result.into_outcome().is_ok_and(|replies| replies.list()[0].addressee() == &Addressee::Ack)
+/// }
+///
+/// assert!(is_ack("saved") && is_ack(vec![1, 2]));
+/// ```
 #[derive(Debug)]
 pub struct AsAck;
 
 /// Marks results that are the encoded acknowledgement.
+///
+/// ```
+/// use switchboard::{Payload, gateway::reply::{AsPayload, IntoOutcome}};
+///
+/// fn is_ack(result: impl IntoOutcome<AsPayload>) -> bool {
+///     result.into_outcome().is_ok_and(|replies| replies.list().len() == 1)
+/// }
+///
+/// assert!(is_ack(Payload::ack(&("saved", 7))?));
+/// # Ok::<(), switchboard::payload::PayloadError>(())
+/// ```
 #[derive(Debug)]
 pub struct AsPayload;
 
 /// Marks results that may be an error.
+///
+/// ```
+/// use switchboard::{Code, Fault, gateway::reply::{AsAck, Fallible, IntoOutcome}};
+///
+/// fn code(result: impl IntoOutcome<Fallible<AsAck>>) -> Option<Code> {
+///     result.into_outcome().err().map(|fault| fault.code())
+/// }
+///
+/// assert_eq!(code(Ok::<_, Fault>("saved")), None);
+/// assert_eq!(code(Err::<(), _>(Fault::forbidden("never"))), Some(Code::Forbidden));
+/// ```
 #[derive(Debug)]
 pub struct Fallible<How>(std::marker::PhantomData<How>);
 

@@ -21,6 +21,7 @@ type Items = Pin<Box<dyn Stream<Item = Result<Reply, Fault>> + Send>>;
 /// let replies: Replies = (1..=3).map(|n| Reply::event("count", &n)).collect();
 /// let replies = replies.map(Reply::to_all);
 /// assert_eq!(replies.list().len(), 3);
+/// assert!(!replies.is_stream());
 /// ```
 #[derive(Clone, Default)]
 pub struct Replies(Kind);
