@@ -131,6 +131,11 @@ impl History {
         self.rule_of(room).is_some()
     }
 
+    /// Whether the store did not take what was last written.
+    pub(crate) fn is_away(&self) -> bool {
+        self.queue.is_away()
+    }
+
     pub(crate) fn counts(&self) -> QueueCounts {
         self.queue.counts()
     }

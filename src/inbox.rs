@@ -27,7 +27,10 @@ mod posting;
 mod stream;
 mod window;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use dashmap::DashMap;
 
@@ -39,6 +42,7 @@ use crate::{
     edge::Hop,
     fault::Fault,
     id::{UserId, random_text},
+    rate::Occasions,
     sockets::{Socket, node::Context},
     store::{
         InboxStore, StoreError,
@@ -85,8 +89,9 @@ pub(crate) struct Shared {
     lease: Lease,
     lanes: Lanes,
     streams: DashMap<UserId, Vec<Arc<Stream>>>,
-    /// Streams whose question the store has not answered.
-    stuck: parking_lot::Mutex<Vec<Arc<Stream>>>,
+    /// What the store refused, and devices that were one too many: for the log.
+    refused: Occasions,
+    too_many: Occasions,
     asking: tokio::sync::Semaphore,
     acks: Acks,
     meters: Meters,
@@ -111,12 +116,15 @@ impl Inbox {
             lease: Lease::new(),
             lanes,
             streams: DashMap::new(),
-            stuck: parking_lot::Mutex::default(),
+            refused: Occasions::default(),
+            too_many: Occasions::default(),
             asking: tokio::sync::Semaphore::new(ASKED_AT_ONCE),
             acks: Acks::default(),
             meters: Meters::default(),
             neighbours: hop.cloned().map(Neighbours::new),
         });
+        // Until it says something else.
+        shared.meters.is_up.store(true, Relaxed);
         context.hear_answers();
         orders.serve(&shared);
         let inbox = Self(shared);
@@ -211,6 +219,11 @@ impl Inbox {
         self.0.options.ttl
     }
 
+    /// Whether the store answered when it was last asked.
+    pub(crate) fn is_up(&self) -> bool {
+        self.0.meters.is_up.load(Relaxed)
+    }
+
     /// The counts of this node.
     pub(crate) fn meters(&self) -> &Meters {
         &self.0.meters
@@ -274,11 +287,12 @@ impl Shared {
             Rest::Idle => {}
             Rest::Over => self.forget(stream),
             Rest::Stuck(error) => {
-                if let StoreError::Refused(_) = error {
+                if let StoreError::Refused(_) = error
+                    && let Some(count) = self.refused.next()
+                {
                     let user = &*stream.key.user;
-                    tracing::error!(user.id = user, %error, "the inbox of a user cannot be delivered");
+                    tracing::error!(user.id = user, count, %error, "an inbox cannot be delivered");
                 }
-                self.stuck.lock().push(stream.clone());
             }
         }
     }
@@ -294,6 +308,8 @@ impl Shared {
 /// The stream of a socket that belongs to a user, and whether it wants sequence numbers.
 fn stream_of(socket: &Socket) -> Option<(StreamKey, bool)> {
     let user = socket.user()?;
+    // Nothing is kept for a user with a name that no store takes.
+    names::check("user", &user, posting::LONGEST_USER).ok()?;
     // It was fit when the socket entered.
     let Device { name, wants_sequence } = Device::of(&socket.auth()).ok()?;
     let namespace = socket.namespace().into();

@@ -1,4 +1,7 @@
-//! The rate of a socket's events: a bucket of tokens. No clock: the time is an argument.
+//! How often something may happen: the events of a socket (a bucket of tokens), and lines in the log.
+//! No clock: the time is an argument.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
@@ -28,6 +31,24 @@ impl Bucket {
     }
 }
 
+/// Counts what happens again and again, and says when it is worth a line in the log: the first time,
+/// the second, the fourth, the eighth …
+#[derive(Debug, Default)]
+pub(crate) struct Occasions(AtomicU64);
+
+impl Occasions {
+    /// It has happened. Returns how often by now, if that is to be logged.
+    pub(crate) fn next(&self) -> Option<u64> {
+        let count = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        count.is_power_of_two().then_some(count)
+    }
+
+    /// How often it has happened.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 fn capacity(rate: u32) -> f32 {
     rate as f32 * 2.0
 }
@@ -54,5 +75,13 @@ mod tests {
         assert_eq!((0..30).filter(|_| bucket.take(10, later)).count(), 10);
         let much_later = later + Duration::from_secs(3_600);
         assert_eq!((0..30).filter(|_| bucket.take(10, much_later)).count(), 20);
+    }
+
+    #[test]
+    fn what_happens_often_is_logged_ever_less_often() {
+        let drops = Occasions::default();
+        let logged: Vec<_> = (0..1000).filter_map(|_| drops.next()).collect();
+        assert_eq!(logged, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
+        assert_eq!(drops.count(), 1000);
     }
 }

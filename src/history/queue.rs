@@ -12,7 +12,10 @@ use tokio::{
     time::sleep,
 };
 
-use crate::store::{HistoryStore, StoreError, history::NewEvent};
+use crate::{
+    rate::Occasions,
+    store::{HistoryStore, StoreError, history::NewEvent},
+};
 
 /// Most events that wait, and most of their bytes.
 const MAX_EVENTS: usize = 65_536;
@@ -32,7 +35,7 @@ pub(super) struct Queue {
     /// How far everything is written, or given up.
     done: watch::Sender<Progress>,
     kept: AtomicU64,
-    dropped: AtomicU64,
+    dropped: Occasions,
 }
 
 #[derive(Default)]
@@ -66,7 +69,7 @@ impl Default for Queue {
             more: Notify::new(),
             done: watch::Sender::new(Progress::default()),
             kept: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
+            dropped: Occasions::default(),
         }
     }
 }
@@ -89,17 +92,19 @@ impl Queue {
 
     /// An event will be missing.
     fn drops(&self, why: &str) {
-        let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
-        // Ever fewer lines, so that the log stays readable.
-        if dropped.is_power_of_two() {
+        if let Some(dropped) = self.dropped.next() {
             tracing::warn!(dropped, "events are missing in the history of rooms: {why}");
         }
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.done.borrow().is_away
     }
 
     pub(super) fn counts(&self) -> QueueCounts {
         QueueCounts {
             kept: self.kept.load(Ordering::Relaxed),
-            dropped: self.dropped.load(Ordering::Relaxed),
+            dropped: self.dropped.count(),
             waiting: self.waiting.lock().events.len(),
         }
     }

@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{Shared, neighbours::News};
 use crate::store::{
@@ -30,12 +30,14 @@ const BYTES: usize = 64 * 1024 * 1024;
 struct Order {
     message: NewMessage,
     told: oneshot::Sender<Result<Kept, StoreError>>,
+    /// Its bytes. Whoever has given the order may not wait for it any more.
+    _room: OwnedSemaphorePermit,
 }
 
 /// The lanes to the store.
 pub(super) struct Lanes {
     queues: Vec<mpsc::Sender<Order>>,
-    room: Semaphore,
+    room: Arc<Semaphore>,
 }
 
 /// What the lanes serve.
@@ -44,7 +46,7 @@ pub(super) struct Orders(Vec<mpsc::Receiver<Order>>);
 impl Lanes {
     pub(super) fn new() -> (Self, Orders) {
         let (queues, orders) = (0..LANES).map(|_| mpsc::channel(QUEUE)).unzip();
-        (Self { queues, room: Semaphore::new(BYTES) }, Orders(orders))
+        (Self { queues, room: Arc::new(Semaphore::new(BYTES)) }, Orders(orders))
     }
 
     /// Keeps a message. Dropped, it may be kept or not.
@@ -52,14 +54,14 @@ impl Lanes {
         let ended = || StoreError::Unavailable("the node is stopping".into());
         let bytes = usize::try_from(message.size()).unwrap_or(BYTES).min(BYTES);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let _room = self.room.acquire_many(bytes).await.map_err(|_| ended())?;
+        let room = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| ended())?;
         let mut hasher = DefaultHasher::new();
         message.user.hash(&mut hasher);
         // The remainder is less than the number of lanes.
         #[allow(clippy::cast_possible_truncation)]
         let lane = (hasher.finish() % LANES as u64) as usize;
         let (told, answer) = oneshot::channel();
-        self.queues[lane].send(Order { message, told }).await.map_err(|_| ended())?;
+        self.queues[lane].send(Order { message, told, _room: room }).await.map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
     }
 }
@@ -92,7 +94,7 @@ impl Shared {
                 return;
             }
         };
-        for (Order { message, told }, kept) in orders.into_iter().zip(all) {
+        for (Order { message, told, .. }, kept) in orders.into_iter().zip(all) {
             match &kept {
                 Kept::New { seq, holders } => {
                     self.meters.kept.count();

@@ -98,10 +98,8 @@ impl Shared {
 
     /// The store answers: what has waited for it goes on.
     fn look_again(self: &Arc<Self>, lease_ran_out: bool) {
-        let stuck = std::mem::take(&mut *self.stuck.lock());
-        stuck.iter().filter(|stream| stream.looks_again()).for_each(|stream| self.pump(stream));
         for stream in self.all_streams() {
-            if stream.may_be_free() || (lease_ran_out && stream.looks_again()) {
+            if stream.goes_on() || stream.may_be_free() || (lease_ran_out && stream.looks_again()) {
                 self.pump(&stream);
             }
         }

@@ -7,7 +7,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
 
 use super::{Inbox, Shared};
 use crate::{
@@ -18,11 +21,12 @@ use crate::{
 /// The name of these questions.
 const TELL: &str = "inbox";
 
-/// News that wait for one node.
+/// News that wait for one node, and the bytes of their messages.
 const QUEUE: usize = 1024;
+const BYTES: usize = 8 * 1024 * 1024;
 
-/// Bytes of the messages in one question, and in a queue.
-const BYTES: usize = 512 * 1024;
+/// Bytes of the messages in one question.
+const BYTES_TOGETHER: usize = 512 * 1024;
 
 /// How long a node is given.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,7 +46,32 @@ pub(super) enum News {
 /// The queues for the other nodes.
 pub(super) struct Neighbours {
     hop: Hop,
-    queues: Mutex<HashMap<String, mpsc::Sender<News>>>,
+    queues: Mutex<HashMap<String, Queue>>,
+}
+
+/// What waits for one node.
+struct Queue {
+    news: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
+}
+
+struct Waiting {
+    news: News,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Queue {
+    fn new() -> (Self, mpsc::Receiver<Waiting>) {
+        let (news, to_tell) = mpsc::channel(QUEUE);
+        (Self { news, room: Arc::new(Semaphore::new(BYTES)) }, to_tell)
+    }
+
+    /// False if there is no room.
+    fn put(&self, news: News) -> bool {
+        let bytes = u32::try_from(news.size()).unwrap_or(u32::MAX);
+        let Ok(room) = self.room.clone().try_acquire_many_owned(bytes) else { return false };
+        self.news.try_send(Waiting { news, _room: room }).is_ok()
+    }
 }
 
 impl Neighbours {
@@ -56,24 +85,22 @@ impl Shared {
     pub(super) fn tell(self: &Arc<Self>, node: &str, news: News) {
         let Some(neighbours) = &self.neighbours else { return };
         let mut queues = neighbours.queues.lock();
-        let Some(queue) = queues.get(node).filter(|queue| !queue.is_closed()) else {
-            return self.begin(&mut queues, node, news);
+        let is_put = match queues.get(node).filter(|queue| !queue.news.is_closed()) {
+            Some(queue) => queue.put(news),
+            None => {
+                let (queue, to_tell) = Queue::new();
+                let is_put = queue.put(news);
+                queues.insert(node.to_owned(), queue);
+                self.begin(node, to_tell);
+                is_put
+            }
         };
-        if queue.try_send(news).is_err() {
+        if !is_put {
             self.meters.unsaid.count();
         }
     }
 
-    fn begin(
-        self: &Arc<Self>,
-        queues: &mut HashMap<String, mpsc::Sender<News>>,
-        node: &str,
-        news: News,
-    ) {
-        let (queue, to_tell) = mpsc::channel(QUEUE);
-        // It has room.
-        let _ = queue.try_send(news);
-        queues.insert(node.to_owned(), queue);
+    fn begin(self: &Arc<Self>, node: &str, to_tell: mpsc::Receiver<Waiting>) {
         let (shared, node) = (self.clone(), node.to_owned());
         let stop = self.context.stop.clone();
         self.context.tasks.spawn(async move {
@@ -82,7 +109,7 @@ impl Shared {
     }
 
     /// Tells one node what comes, until nothing has come for a while.
-    async fn pass_on(&self, node: &str, mut to_tell: mpsc::Receiver<News>) {
+    async fn pass_on(&self, node: &str, mut to_tell: mpsc::Receiver<Waiting>) {
         let Some(neighbours) = &self.neighbours else { return };
         let mut next = None;
         loop {
@@ -102,15 +129,15 @@ impl Shared {
                     }
                 },
             };
-            let mut bytes = first.size();
-            let mut all = vec![first];
-            while let Ok(news) = to_tell.try_recv() {
-                bytes += news.size();
-                if bytes > BYTES {
-                    next = Some(news);
+            let mut bytes = first.news.size();
+            let mut all = vec![first.news];
+            while let Ok(waiting) = to_tell.try_recv() {
+                bytes += waiting.news.size();
+                if bytes > BYTES_TOGETHER {
+                    next = Some(waiting);
                     break;
                 }
-                all.push(news);
+                all.push(waiting.news);
             }
             let told = neighbours.hop.ask_for::<()>(node, TELL, &all, PATIENCE).await;
             if let Err(error) = told {

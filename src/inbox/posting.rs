@@ -16,7 +16,7 @@ use crate::{
 const LONGEST_NAME: usize = 512;
 
 /// Longest id of a user, as in a token, in bytes.
-const LONGEST_USER: usize = 255;
+pub(super) const LONGEST_USER: usize = 255;
 
 /// Characters of an id that nobody has chosen.
 const ID_LENGTH: usize = 20;

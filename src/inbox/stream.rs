@@ -39,6 +39,8 @@ struct State {
     hold: Hold,
     /// There is a pump. It looks at everything else once more before it ends.
     is_pumped: bool,
+    /// The store has not answered the last pump. Another one begins when it answers again.
+    is_stuck: bool,
 }
 
 struct Listener {
@@ -163,6 +165,12 @@ impl Stream {
         waits && state.needs_pump()
     }
 
+    /// The store answers again. Returns whether a pump is needed.
+    pub(super) fn goes_on(&self) -> bool {
+        let mut state = self.state.lock();
+        std::mem::take(&mut state.is_stuck) && state.needs_pump()
+    }
+
     /// Something about the node has changed. Returns whether a pump is needed.
     pub(super) fn looks_again(&self) -> bool {
         self.state.lock().needs_pump()
@@ -211,7 +219,7 @@ impl Stream {
             };
             if let Err(error) = done {
                 let mut state = self.state.lock();
-                state.is_pumped = false;
+                (state.is_pumped, state.is_stuck) = (false, true);
                 return Rest::Stuck(error);
             }
         }
@@ -260,10 +268,13 @@ impl Stream {
             }
             (Attached::Waits, hold) => *hold = Hold::Waits,
             (Attached::TooMany, hold) => {
-                tracing::warn!(
-                    user.id = &*self.key.user,
-                    "no inbox for a device: the user has too many, and all are connected"
-                );
+                if let Some(count) = shared.too_many.next() {
+                    tracing::warn!(
+                        user.id = &*self.key.user,
+                        count,
+                        "no inbox for a device: the user has too many, and all are connected"
+                    );
+                }
                 *hold = Hold::Refused;
             }
         }

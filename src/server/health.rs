@@ -6,13 +6,17 @@ use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get}
 use serde_json::json;
 
 use super::redis::RedisLink;
-use crate::{cluster::peers::Peers, sockets::node::Context, users::Directory};
+use crate::{
+    cluster::peers::Peers, history::History, inbox::Inbox, sockets::node::Context, users::Directory,
+};
 
 /// The links of this node to the outside.
 #[derive(Clone)]
 pub(crate) struct Links {
     pub(crate) peers: Option<Arc<Peers>>,
     pub(crate) commands: Option<RedisLink>,
+    pub(crate) inbox: Option<Inbox>,
+    pub(crate) history: Option<Arc<History>>,
 }
 
 impl Links {
@@ -32,6 +36,16 @@ impl Links {
         let mut down: Vec<_> = frames.into_iter().chain(commands).collect();
         down.dedup();
         down
+    }
+
+    /// Who waits for the store. Its own words are in the log: they may name what this port should not.
+    fn without_store(&self) -> Option<String> {
+        let inbox = self.inbox.as_ref().filter(|inbox| !inbox.is_up()).map(|_| "the inbox");
+        let history = self.history.as_ref().filter(|history| history.is_away());
+        let history = history.map(|_| "the history of rooms");
+        let waiting: Vec<_> = inbox.into_iter().chain(history).collect();
+        let verb = if waiting.len() == 1 { "waits" } else { "wait" };
+        (!waiting.is_empty()).then(|| format!("store: {} {verb} for it", waiting.join(" and ")))
     }
 }
 
@@ -56,8 +70,9 @@ fn readiness(context: &Context, links: &Links, directory: &Directory) -> impl In
     // A link that is down or a refused command explains everything else.
     let directory = directory.trouble().filter(|_| down.is_empty() && refused.is_none());
     let directory = directory.map(|why| format!("user directory: {why}"));
+    let store = links.without_store();
     let reasons: Vec<String> =
-        draining.into_iter().chain(down).chain(refused).chain(directory).collect();
+        draining.into_iter().chain(down).chain(refused).chain(directory).chain(store).collect();
     if reasons.is_empty() {
         return (StatusCode::OK, Json(json!({ "status": "ok" })));
     }

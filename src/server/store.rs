@@ -10,6 +10,12 @@ use crate::{
 /// The database, if there is one.
 pub(super) fn stores(config: &Config) -> Result<Option<Stores>, BuildError> {
     let Some(url) = &config.store.url else { return Ok(None) };
+    if url.expose() == "sqlite::memory:" {
+        tracing::info!(
+            "the store is in memory: what it keeps is gone when the server ends, and the next one \
+             numbers the messages of each user from 1 again"
+        );
+    }
     open(url, config, config.store.migrate).map(Some).map_err(BuildError::Store)
 }
 

@@ -192,7 +192,12 @@ impl Builder {
             // and nothing is kept for whoever is there.
             add(&io, Entrance::new(hidden.build(&[], &[], None), around))?;
         }
-        let links = health::Links { peers: peers.clone(), commands: redis.clone() };
+        let links = health::Links {
+            peers: peers.clone(),
+            commands: redis.clone(),
+            inbox: inbox.clone(),
+            history: history.clone(),
+        };
         let health = health::routes(context.clone(), links, directory.clone());
         let routes = health.clone().merge(self.routes.unwrap_or_default());
         let api_keys = ArcSwap::from_pointee(config.admin.api_keys.clone());
