@@ -5,11 +5,12 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 
+import { ack, connect } from "./support/clients.mjs";
 import { BackEnd, Device } from "./support/kept.mjs";
 import { postgresFor } from "./support/postgres.mjs";
 import { redisFor } from "./support/redis.mjs";
 import { freePorts, serverFor } from "./support/server.mjs";
-import { SECRET } from "./support/tokens.mjs";
+import { SECRET, token } from "./support/tokens.mjs";
 import { until } from "./support/waiting.mjs";
 
 const note = (...args) => ({ event: "note", args });
@@ -45,7 +46,6 @@ class Wanderer {
   handled = [];
   repeated = 0;
   highest = 0;
-  disordered = 0;
   connections = 0;
 
   constructor(t, user, device, servers) {
@@ -58,12 +58,10 @@ class Wanderer {
       const servers = this.servers();
       const server = servers[this.connections++ % servers.length];
       try {
-        const it = await Device.open(this.t, server, this.user, { device: this.device, inbox: true, timeout: 3000, acknowledges: false });
-        this.current = it;
-        it.socket.on("note", (value, seq, done) => this.receive(value, seq, done));
-        // What came before we listened.
-        it.got.splice(0).forEach(([, value, seq]) => this.receive(value, seq, it.unanswered.shift()));
-        await new Promise((left) => it.socket.once("disconnect", left));
+        const auth = { token: await token(this.user), device: this.device, inbox: true };
+        const onOpen = (socket) => socket.on("note", (value, seq, done) => this.receive(value, seq, done));
+        this.socket = await connect(this.t, server, { auth, onOpen, timeout: 3000 });
+        if (this.socket.connected) await new Promise((left) => this.socket.once("disconnect", left));
       } catch {
         await pause(50);
       }
@@ -83,12 +81,12 @@ class Wanderer {
   }
 
   cut() {
-    this.current?.socket.io.engine.close();
+    this.socket?.io.engine.close();
   }
 
   stop() {
     this.stopped = true;
-    this.current?.close();
+    this.socket?.close();
   }
 }
 
@@ -244,9 +242,31 @@ describe("whatever happens", () => {
     assert.equal((await nodes.a.backEnd.ask("GET", "/users/bob/inbox")).status, 503);
     assert.ok(phone.socket.connected);
     await until("the metrics tell", async () => /switchboard_inbox_store_up 0/.test(await nodes.a.backEnd.metrics()));
+    const readiness = await nodes.a.server.get("/readyz");
+    assert.equal(readiness.status, 503);
+    assert.deepEqual((await readiness.json()).reasons, ["store: the inbox waits for it"]);
     await postgres.restart();
     await until("it is kept", async () => [200, 202].includes((await nodes.a.backEnd.keep("bob", { ...note(2), id: "2" })).status));
     assert.deepEqual(await phone.has(2), [1, 2]);
     assert.ok(phone.socket.connected, "all the time");
+    await until("the node is ready again", async () => (await nodes.a.server.get("/readyz")).status === 200);
+    assert.equal(nodes.a.server.logs.match(/the inbox waits for the store/g).length, 1, "it is logged once");
+  });
+
+  it("the store hangs: a device that leaves and comes back meanwhile goes on where it was", async (t) => {
+    const { postgres, nodes } = await cluster(t, { names: ["a"] });
+    const first = await Device.open(t, nodes.a.server, "bob", { acknowledges: false });
+    for (const n of range(1, 4)) await nodes.a.backEnd.kept("bob", note(n));
+    await first.has(4);
+    await postgres.pause();
+    first.unanswered.splice(0, 3).forEach((answer) => answer());
+    await ack(first.socket, "whoami");
+    first.close();
+    const second = await Device.open(t, nodes.a.server, "bob");
+    await until("the node is not ready", async () => (await nodes.a.server.get("/readyz")).status === 503, 15_000);
+    await postgres.resume();
+    assert.deepEqual(await second.has(1), [4]);
+    await until("all are acknowledged", async () => (await nodes.a.backEnd.inbox("bob")).devices[""] === 4);
+    assert.deepEqual(second.firsts(), [4]);
   });
 });
