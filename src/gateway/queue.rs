@@ -302,17 +302,19 @@ impl Queue {
         };
         let failing = self.gateway.filters_faults().then(|| event.clone());
         if self.gateway.looks_at_packets() {
-            let seen = self.look(&event, &mut ack_id).await;
+            let seen = Box::pin(self.look(&event, &mut ack_id)).await;
             if let Err(fault) = seen {
-                return self.finish(failing, Err(fault), ack_id).await;
+                self.finish(failing, Err(fault), ack_id).await;
+                return;
             }
         }
         let Some(route) = route else {
             let fault = Fault::new(Code::UnknownEvent, "no handler has this event");
-            return match self.gateway.refuses_unknown_events {
-                true => self.finish(failing, Err(fault), ack_id).await,
+            match self.gateway.refuses_unknown_events {
+                true => _ = self.finish(failing, Err(fault), ack_id).await,
                 false => self.refuse(None, &fault),
-            };
+            }
+            return;
         };
         let started = Started::now();
         let outcome = interceptor::run(&route.interceptors, &route.handler, event).await;

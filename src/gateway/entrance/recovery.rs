@@ -32,7 +32,8 @@ pub(super) async fn begin(
     }
     let Some(back) = said(auth) else { return Some(NewSession::Fresh) };
     let claimed = match back {
-        Ok(back) => find(handover, socket, &back, raw.id).await,
+        // Boxed: few come back, and it is the largest part of every CONNECT.
+        Ok(back) => Box::pin(find(handover, socket, &back, raw.id)).await,
         Err(reason) => Err(reason),
     };
     let session = match claimed {

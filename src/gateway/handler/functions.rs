@@ -5,6 +5,8 @@
 
 use std::{future::Future, marker::PhantomData, sync::Arc};
 
+use futures_util::FutureExt;
+
 use super::{Handler, Itself, Returns};
 use crate::{
     future::BoxFuture,
@@ -99,8 +101,7 @@ macro_rules! functions {
                     Ok(part) => part,
                     Err(fault) => return Box::pin(std::future::ready(Ctx::refused(fault))),
                 };)*
-                let future = (self.function)($($parameter),*);
-                Box::pin(async move { future.await.output() })
+                Box::pin((self.function)($($parameter),*).map(Returns::output))
             }
 
             #[allow(unused_variables)]

@@ -2,16 +2,17 @@
 
 use std::panic::AssertUnwindSafe;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, future::OptionFuture};
 
 use super::Queue;
 use crate::{
     fault::Fault,
+    future::BoxFuture,
     gateway::{
         event::Event,
         kept,
         lifecycle::Failure,
-        reply::{Addressee, Outcome, Parts, Reply},
+        reply::{Addressee, Outcome, Parts, Replies, Reply},
     },
     payload::Payload,
     sockets::audience::Audience,
@@ -20,14 +21,37 @@ use crate::{
 impl Queue {
     /// Sends the replies of an event, or of a connect or disconnect. A fault is shown to the
     /// program's filter first, if there is one.
-    pub(super) async fn finish(
+    ///
+    /// Replies at hand are sent when it is called. What has to wait is in a box: it would be most of the future
+    /// of every event, which is moved several times.
+    pub(super) fn finish(
         &self,
         event: Option<Event>,
         outcome: Outcome,
         mut ack_id: Option<i64>,
+    ) -> OptionFuture<BoxFuture<'_, ()>> {
+        let outcome = match outcome.map(Replies::into_parts) {
+            Ok(Parts::List(replies)) if replies.iter().all(|reply| reply.kept.is_none()) => {
+                replies.into_iter().for_each(|reply| self.send(reply, &mut ack_id));
+                return None.into();
+            }
+            Err(fault) if !self.gateway.filters_faults() => {
+                self.refuse(ack_id, &fault);
+                return None.into();
+            }
+            outcome => outcome,
+        };
+        Some(self.finish_later(event, outcome, ack_id).boxed()).into()
+    }
+
+    async fn finish_later(
+        &self,
+        event: Option<Event>,
+        outcome: Result<Parts, Fault>,
+        mut ack_id: Option<i64>,
     ) {
         let fault = match outcome {
-            Ok(replies) => match self.reply(replies.into_parts(), &mut ack_id).await {
+            Ok(replies) => match self.reply(replies, &mut ack_id).await {
                 Ok(()) => return,
                 Err(fault) => fault,
             },
@@ -87,7 +111,7 @@ impl Queue {
 
     async fn send_or_keep(&self, reply: Reply, ack_id: &mut Option<i64>) {
         let Some(ttl) = reply.kept else { return self.send(reply, ack_id) };
-        // Boxed: it is large and rare, and would be part of the future of every event.
+        // Boxed: it is large and rare, and streams of replies would carry it about.
         let keeping = kept::keep(self.gateway.inbox.as_ref(), &self.socket, reply, ttl);
         match Box::pin(keeping).await {
             Err(fault) => self.refuse(ack_id.take(), &fault),
