@@ -63,7 +63,7 @@ use crate::admin_ui::AdminUi;
 #[cfg(feature = "postgres")]
 use crate::outbox::Outbox;
 use crate::{
-    cluster::{broker::Disconnected, peers::Peers},
+    cluster::peers::Peers,
     config::{Config, Secrets},
     edge::{Edge, Tls},
     fault::Fault,
@@ -465,7 +465,7 @@ impl Switchboard {
         let Some(peers) = &self.0.peers else { return Ok(say()) };
         let reaching = peers.reaching();
         let said = say();
-        reaching.all().await.map_err(|_| Disconnected)?;
+        reaching.all().await?;
         Ok(said)
     }
 }

@@ -1,7 +1,7 @@
 //! Sends what is in the outbox: partition by partition, in order, and marks it afterwards.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Shared,
-    event::Unsent,
-    table::{Marks, Queued, ROWS},
+    event::{Unsent, When},
+    table::{Marks, Place, Queued, ROWS},
 };
-use crate::{cluster::peers::reaching::Unreached, id::random_text, store::StoreError};
+use crate::{id::random_text, store::StoreError};
 
 /// How long a partition stays with a node that says nothing any more.
 const LEASE: Duration = Duration::from_secs(10);
@@ -37,9 +37,9 @@ const GLANCE: Duration = Duration::from_millis(2);
 /// The pause after something that did not work, which grows up to the time of a renewal.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// Times that it is found of an event which is alone that it can never be sent, before this is believed:
-/// something else that was sent in the same moment may have been meant.
-const SURE: u32 = 3;
+/// Times in a row that an event seems to be what keeps a batch from the other nodes, before this is
+/// believed: something else that was sent in the same moment may be at fault.
+const SURE: u32 = 2;
 
 /// How often keys are swept and the table is looked at.
 const LOOK: Duration = Duration::from_secs(15);
@@ -59,8 +59,8 @@ pub(super) struct Consumer {
     rows: i64,
     /// Times in a row that something did not work.
     failures: u32,
-    /// Times in a row that it was the event itself.
-    hopeless: u32,
+    /// Events that do not seem to be for the other nodes, by their ids, and how often that was so.
+    suspects: BTreeMap<i64, u32>,
     is_asleep: bool,
     quiet_since: Option<Instant>,
 }
@@ -79,7 +79,7 @@ impl Consumer {
             marks: Marks::new(),
             rows: ROWS,
             failures: 0,
-            hopeless: 0,
+            suspects: BTreeMap::new(),
             is_asleep: false,
             quiet_since: None,
         }
@@ -100,6 +100,8 @@ impl Consumer {
                     tracing::warn!(%error, "the outbox waits for the database");
                 }
                 self.is_asleep = false;
+                // The next answer may be that of a new primary, where other events have these places.
+                self.marks.clear();
                 self.retry().await;
             } else if !was_up {
                 self.failures = 0;
@@ -219,23 +221,23 @@ impl Consumer {
         let shared = self.shared.clone();
         let reaching = shared.ways.peers.as_ref().map(|peers| peers.reaching());
         let ends = self.leased_until - MARGIN;
-        let all = partitions.values().map(|events| send_in_order(&shared, events, ends));
-        let mut marks = Marks::new();
-        let mut later = None;
-        for (events, sent) in partitions.values().zip(join_all(all).await) {
-            marks.extend(sent.last.map(|place| (events[0].partition, place)));
-            later = later.or(sent.later);
-        }
+        let suspects = &self.suspects;
+        let all = partitions.values().map(|events| send_in_order(&shared, events, ends, suspects));
+        let all = join_all(all).await;
         if let Some(reaching) = reaching {
             // Whoever waits for longer has no lease any more.
             let reached = timeout_at(ends, reaching.all()).await;
-            if let Err(why) = reached.unwrap_or(Err(Unreached::Now)) {
-                return self.not_reached(why, count, partitions.into_values().next()).await;
+            if !matches!(reached, Ok(Ok(()))) {
+                return self.not_reached(count, &partitions, &all).await;
             }
         }
-        self.marks = marks;
-        self.hopeless = 0;
+        self.suspects.clear();
         self.rows = (2 * self.rows).min(ROWS);
+        let mut later = None;
+        for (partition, sent) in partitions.into_keys().zip(all) {
+            self.marks.extend(sent.last.map(|place| (partition, place)));
+            later = later.or(sent.later);
+        }
         if let Some(why) = later {
             tracing::warn!(error = why, "an event of the outbox cannot be sent yet");
             self.pause(RETRY).await;
@@ -245,34 +247,36 @@ impl Consumer {
         Ok(())
     }
 
-    /// The other nodes may not have got it. It is sent once more, in smaller batches: so the one that is
-    /// at fault is found, and a slow link has time for it.
+    /// The other nodes may not have got it. It is sent once more, without what can never reach them.
     async fn not_reached(
         &mut self,
-        why: Unreached,
         count: u64,
-        first: Option<Vec<Queued>>,
+        partitions: &BTreeMap<i32, Vec<Queued>>,
+        all: &[Sent],
     ) -> Result<(), StoreError> {
         self.shared.meters.repeated.add(count);
         tracing::warn!(
             events = count,
             "the other nodes may have missed events of the outbox: once more"
         );
-        self.rows = (self.rows.min(count as i64) / 2).max(1);
-        if why == Unreached::Now || count > 1 {
-            self.hopeless = 0;
-        } else {
-            self.hopeless += 1;
-            if self.hopeless >= SURE
-                && let Some(event) = first.and_then(|events| events.into_iter().next())
-            {
-                let why = "it is too large for the way to the other nodes";
-                set_aside(&self.shared, &event, why).await?;
-                self.marks = Marks::from([(event.partition, event.place)]);
-                self.hopeless = 0;
+        let shared = self.shared.clone();
+        let Some(peers) = &shared.ways.peers else { return Ok(()) };
+        let large = all.iter().flat_map(|sent| &sent.large);
+        let hopeless: BTreeSet<i64> =
+            large.filter(|(_, when)| peers.is_hopeless(when)).map(|(id, _)| *id).collect();
+        self.suspects.retain(|id, times| *times >= SURE || hopeless.contains(id));
+        for event in partitions.values().flatten().filter(|it| hopeless.contains(&it.place.1)) {
+            let times = self.suspects.get(&event.place.1).copied().unwrap_or_default() + 1;
+            if times == SURE {
+                set_aside(&shared, event, "it is too large for the way to the other nodes").await?;
             }
+            self.suspects.insert(event.place.1, times);
         }
-        self.retry().await;
+        if hopeless.is_empty() {
+            // A link that is slow has time for less.
+            self.rows = (self.rows.min(count as i64) / 2).max(1);
+            self.retry().await;
+        }
         Ok(())
     }
 }
@@ -280,20 +284,36 @@ impl Consumer {
 /// How far a partition was sent.
 #[derive(Default)]
 struct Sent {
-    last: Option<super::table::Place>,
+    last: Option<Place>,
     /// Why it was not sent to the end.
     later: Option<String>,
+    /// When each large event was sent, by its id.
+    large: Vec<(i64, When)>,
 }
 
-async fn send_in_order(shared: &Shared, events: &[Queued], ends: Instant) -> Sent {
+/// Sends the events of a partition, but for those of which it is sure that they never reach all nodes.
+async fn send_in_order(
+    shared: &Shared,
+    events: &[Queued],
+    ends: Instant,
+    suspects: &BTreeMap<i64, u32>,
+) -> Sent {
     let mut sent = Sent::default();
     for event in events {
+        let id = event.place.1;
+        if suspects.get(&id).is_some_and(|times| *times >= SURE) {
+            sent.last = Some(event.place);
+            continue;
+        }
         if Instant::now() >= ends {
             // Another node may have the partition by now. It is claimed again before it goes on.
             return sent;
         }
         match event.send(&shared.ways).await {
-            Ok(()) => shared.meters.sent.count(),
+            Ok(when) => {
+                shared.meters.sent.count();
+                sent.large.extend(when.map(|when| (id, when)));
+            }
             Err(Unsent::Later(why)) => {
                 sent.later = Some(why);
                 return sent;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{Ways, table::Queued};
 use crate::{
+    cluster::peers::reaching::Moment,
     fault::Fault,
     inbox::Inbox,
     payload::{Arguments, Payload},
@@ -44,6 +45,12 @@ impl Default for To {
     }
 }
 
+/// From when until when it was sent to the other nodes.
+pub(super) type When = [Moment; 2];
+
+/// From so many bytes on an event may be larger than what Redis passes on.
+const LARGE: usize = 64 << 10;
+
 /// Why an event was not sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unsent {
@@ -54,8 +61,8 @@ pub(super) enum Unsent {
 }
 
 impl Queued {
-    /// Sends it, on its way to everybody when this returns.
-    pub(super) async fn send(&self, ways: &Ways) -> Result<(), Unsent> {
+    /// Sends it, on its way to everybody when this returns. Of a large one it is told when.
+    pub(super) async fn send(&self, ways: &Ways) -> Result<Option<When>, Unsent> {
         let never = |error: &dyn std::fmt::Display| Unsent::Never(error.to_string());
         let to: To = serde_json::from_str(&self.target).map_err(|error| never(&error))?;
         let args = serde_json::from_str(&self.args).map_err(|error| never(&error))?;
@@ -78,18 +85,26 @@ impl Queued {
                 return Err(Unsent::Never("it is to be kept, and there is no inbox".into()));
             };
             kept = self.keep(inbox, &to, ttl, &payload).await;
-            if matches!(kept, Err(Unsent::Later(_))) {
-                return kept;
+            if let Err(Unsent::Later(why)) = kept {
+                return Err(Unsent::Later(why));
             }
             // They get it out of their inbox.
             except = [to.except_users.as_slice(), to.users.as_slice()].concat();
             named = Named { users: &[], except_users: &except, ..named };
         }
+        let mut when = None;
         if named.has_target() {
             let emitter = named.of(ways.of(&to.namespace));
+            let peers = ways.peers.as_ref().filter(|_| self.size() >= LARGE);
+            let since = peers.map(|peers| peers.now());
             emitter.emit_payload(payload).map_err(|error| never(&error))?;
+            when = since.zip(peers).map(|(since, peers)| [since, peers.now()]);
         }
-        kept
+        kept.map(|()| when)
+    }
+
+    fn size(&self) -> usize {
+        self.target.len() + self.event.len() + self.args.len()
     }
 
     /// Keeps it for its users. One that refuses it does not keep it from the others.
