@@ -5,35 +5,11 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import { connect, connectWith } from "./support/clients.mjs";
-import { Cluster } from "./support/cluster.mjs";
+import { emit, firsts, held, listening, outboxFor } from "./support/outbox.mjs";
 import { postgresFor } from "./support/postgres.mjs";
 import { freePorts, runBinary, serverFor } from "./support/server.mjs";
 import { token } from "./support/tokens.mjs";
 import { until } from "./support/waiting.mjs";
-
-/** A cluster of two nodes that send what is in the outbox of a Postgres. */
-async function outboxFor(t, options) {
-  const postgres = await postgresFor(t);
-  await postgres.sql("CREATE ROLE app LOGIN");
-  const config = { store: { url: postgres.url }, inbox: { enabled: true }, outbox: { enabled: true }, ...options };
-  const cluster = await Cluster.start(t, { config });
-  await postgres.sql("GRANT EXECUTE ON FUNCTION switchboard_emit TO app");
-  return { postgres, cluster, app: postgres.urlOf("app") };
-}
-
-/** Hears events called `event`, from the first on. */
-function listening(socket, event) {
-  const heard = [];
-  socket.on(event, (...args) => heard.push(args));
-  return heard;
-}
-
-/** The values without repetitions, in the order in which each came first. */
-const firsts = (heard) => [...new Set(heard.map(([value]) => value))];
-
-const literal = (value) => `'${JSON.stringify(value).replaceAll("'", "''")}'`;
-const emit = (target, event, args = [], key) =>
-  `SELECT switchboard_emit(${literal(target)}, '${event}', ${literal(args)}${key ? `, '${key}'` : ""})`;
 
 const outbox = await outboxFor();
 
@@ -170,12 +146,11 @@ describe("nothing is lost, and nothing comes out of order", () => {
   it("when a node leaves in good order, and at once", async (t) => {
     const { cluster, postgres, app } = await outboxFor(t);
     const heard = listening(await connect(t, cluster.servers.b), "n");
-    const held = (node) => postgres.sql(`SELECT count(*) FROM switchboard.outbox_partition WHERE run LIKE '${node} %'`);
-    await until("both have partitions", async () => (await held("a")) === "4" && (await held("b")) === "4");
+    await until("both have partitions", async () => (await held(postgres, "a")) === 4 && (await held(postgres, "b")) === 4);
     const stopped = cluster.servers.a.stop();
     for (let n = 0; n < 40; n++) await postgres.sql(emit({ rooms: [`r${n % 8}`], all: true }, "n", [n]), { url: app });
     await stopped;
-    assert.equal(await held("a"), "0", "it has left nothing behind");
+    assert.equal(await held(postgres, "a"), 0, "it has left nothing behind");
     await until("all have come", () => heard.length >= 40);
     assert.deepEqual(heard.map(([n]) => n).sort((a, b) => a - b), Array.from({ length: 40 }, (_, n) => n), "each once");
   });
