@@ -1,7 +1,9 @@
 // What the outbox does in a second, and how long an event is on its way: out of transactions of pgbench, by
 // two nodes, to a client of the official library. Not a test; it prints a table.
 //
-//   SWITCHBOARD_BIN=../../target/release/switchboard node outbox-costs.mjs
+//   SWITCHBOARD_BIN=../../target/release/switchboard node outbox-costs.mjs [SECONDS]
+//
+// SECONDS: how long each row of the table is measured for; 10.
 //
 // Everything shares one machine. The times are from the call inside the transaction to the client, so the
 // commit is in them. Postgres writes to the disk at every commit (`fsync=on`).

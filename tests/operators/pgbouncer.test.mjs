@@ -58,9 +58,15 @@ for (const [name, listens] of [["with a connection of its own to listen", true],
   it(`keeps messages and sends events, ${name}`, async (t) => {
     const postgres = await postgresFor(t);
     const url = await bouncerFor(t, postgres);
-    // Nothing but a notification comes before the end of the test.
+    // By itself a node with partitions looks every 2 s then.
     const outbox = listens ? { enabled: true, listen_url: postgres.url, poll: "1h" } : { enabled: true };
-    const node = await serverFor(t, { auth: { hs256_secret: SECRET }, store: { url }, inbox: { enabled: true }, outbox });
+    const [admin] = await freePorts(1);
+    const config = { auth: { hs256_secret: SECRET }, admin_listen: `127.0.0.1:${admin}`, store: { url }, inbox: { enabled: true }, outbox };
+    const node = await serverFor(t, config);
+    if (listens) {
+      const metrics = () => fetch(`http://127.0.0.1:${admin}/metrics`).then((answer) => answer.text());
+      await until("it listens", async () => (await metrics()).includes("\nswitchboard_outbox_listens 1"));
+    }
     const heard = [];
     await connect(t, node, {
       auth: { token: await token("ada") },
