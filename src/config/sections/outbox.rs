@@ -29,7 +29,8 @@ pub struct Outbox {
     /// Events of one partition are sent in the order of their commits, by one node at a time. Default
     /// 8; 1 to 256.
     pub partitions: u32,
-    /// How often a node looks for events that nobody has told it of. Default 300 ms; more than 0.
+    /// How long a node waits, at most, before it looks for events that nobody has told it of. It looks
+    /// at least every 2 s, when it renews its leases. Default 300 ms; more than 0.
     #[serde(with = "units::duration")]
     pub poll: Duration,
     /// The URL for the connection that listens to `NOTIFY`, where `store.url` leads to a pooler of
