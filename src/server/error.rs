@@ -42,7 +42,7 @@ pub enum BuildError {
     Cluster(&'static str),
     /// `redis.url` cannot be understood.
     #[error("redis.url: {0}")]
-    Redis(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Redis(Box<dyn std::error::Error + Send + Sync>),
     /// `traces.endpoint` is set, and spans cannot be exported. Most likely the library was built
     /// without the cargo feature `otlp`.
     #[error(transparent)]
@@ -58,7 +58,7 @@ pub enum BuildError {
     },
     /// The database of `store.url` cannot be used.
     #[error("store.url: {0}")]
-    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Store(Box<dyn std::error::Error + Send + Sync>),
     /// The Admin UI has no credentials, or a password or namespace that cannot be used.
     #[error("the admin UI cannot be served: {0}")]
     AdminUi(String),
@@ -83,7 +83,7 @@ pub enum BuildError {
 pub enum ServeError {
     /// The database of `store.url` cannot be reached, or its tables are not those of this version.
     #[error("store.url: {0}")]
-    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Store(Box<dyn std::error::Error + Send + Sync>),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Bind {
@@ -115,7 +115,7 @@ pub enum ServeError {
     #[error(transparent)]
     Redis(#[from] LinkError),
     /// A thread cannot be started.
-    #[error("cannot start a worker thread: {0}")]
+    #[error("cannot start a worker thread")]
     Worker(#[source] io::Error),
     /// Connections or handlers were left when the time for draining was over. They are cut now.
     #[error("the drain took longer than drain.timeout")]

@@ -2,7 +2,7 @@
 // it has acknowledged it. One node, with its store in a file.
 
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
@@ -339,14 +339,18 @@ describe("the file of the store", () => {
     const [port] = await freePorts(1);
     const second = await runBinary(["serve"], { config: { ...config, listen: `127.0.0.1:${port}`, admin_listen: "" } });
     assert.equal(second.code, 1);
-    assert.match(second.stderr, /store\.url: the file .* is in use by another process/);
+    assert.match(second.stderr, /^error: store\.url: the file \S+ is in use by another process$/m);
   });
 
   it("has to be one", async () => {
-    const config = { listen: "127.0.0.1:0", admin_listen: "", store: { url: "sqlite:/nowhere/at/all.db" }, inbox: { enabled: true } };
-    const { code, stderr } = await runBinary(["serve"], { config });
-    assert.equal(code, 1);
-    assert.match(stderr, /store\.url: cannot use the file \/nowhere\/at\/all\.db/);
+    const garbage = join(dir, "garbage.db");
+    await writeFile(garbage, "this is no database\n".repeat(1000));
+    for (const [file, why] of [["/nowhere/at/all.db", "unable to open database file: /nowhere/at/all.db"], [garbage, "file is not a database"]]) {
+      const config = { listen: "127.0.0.1:0", admin_listen: "", store: { url: `sqlite:${file}` }, inbox: { enabled: true } };
+      const { code, stderr } = await runBinary(["serve"], { config });
+      assert.equal(code, 1);
+      assert.ok(stderr.split("\n").includes(`error: store.url: cannot use the file ${file}: ${why}`), stderr);
+    }
   });
 
   it("waits for the drain: nothing that was acknowledged comes again", async (t) => {
