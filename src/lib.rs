@@ -43,6 +43,8 @@
 pub mod admin;
 #[cfg(feature = "admin-ui")]
 mod admin_ui;
+#[cfg(feature = "tls")]
+mod any_certificate;
 pub mod auth;
 pub mod cluster;
 pub mod config;

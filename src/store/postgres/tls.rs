@@ -2,15 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 
 use super::error::TargetError;
-use crate::pem::read_authorities;
+use crate::{any_certificate, pem::read_authorities};
 
 /// How much is asked of the server's TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,22 +17,17 @@ pub(super) enum Trust {
 }
 
 pub(super) fn client(trust: &Trust) -> Result<ClientConfig, TargetError> {
+    let authorities = match trust {
+        // `sslmode=require`: nobody listens in, but who is there is not known.
+        Trust::Anybody => return Ok(any_certificate::client()),
+        Trust::Authorities(Some(file)) => read_authorities(file)?,
+        Trust::Authorities(None) => of_the_system()?,
+    };
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| TargetError::Roots(error.to_string()))?;
-    Ok(match trust {
-        Trust::Anybody => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-            .with_no_client_auth(),
-        Trust::Authorities(Some(file)) => {
-            builder.with_root_certificates(read_authorities(file)?).with_no_client_auth()
-        }
-        Trust::Authorities(None) => {
-            builder.with_root_certificates(of_the_system()?).with_no_client_auth()
-        }
-    })
+    Ok(builder.with_root_certificates(authorities).with_no_client_auth())
 }
 
 fn of_the_system() -> Result<RootCertStore, TargetError> {
@@ -50,47 +40,6 @@ fn of_the_system() -> Result<RootCertStore, TargetError> {
         return Err(TargetError::Roots(format!("the system's authorities cannot be used: {why}")));
     }
     Ok(store)
-}
-
-/// Takes any certificate, as `sslmode=require` says: nobody listens in, but who is there is not known.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]
