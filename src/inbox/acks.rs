@@ -1,5 +1,5 @@
-//! Writes down what devices have acknowledged: all that came while the last write was under way goes
-//! in one.
+//! Writes down what devices have acknowledged: all that came within a moment, or while the last write
+//! was under way, goes in one.
 
 use std::{collections::HashMap, mem, sync::Arc, time::Duration};
 
@@ -10,6 +10,10 @@ use crate::store::{InboxStore, StoreError, inbox::StreamKey};
 
 /// Streams in one write.
 const TOGETHER: usize = 256;
+
+/// How long a write waits for more. On a disk a write costs as much as keeping a message, and what was
+/// not written when a node is killed comes again, as it always may.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// After a write that failed.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -38,6 +42,7 @@ impl Acks {
     pub(super) async fn write(&self, store: Arc<dyn InboxStore>) {
         loop {
             self.more.notified().await;
+            sleep(MOMENT).await;
             while let Err(error) = self.flush(&*store).await {
                 tracing::debug!(%error, "acknowledgements wait for the store");
                 sleep(PAUSE).await;

@@ -25,7 +25,8 @@ impl Reply {
 
     /// Sends it to the members of rooms, or to sockets by their ids, once to each; the sender
     /// included if it is one of them. What was named before by a method that begins with `to` stays:
-    /// each widens the audience. An empty list is nobody.
+    /// each widens the audience. An empty list is nobody. A room with a history keeps the event, in the
+    /// name of the sender's user.
     ///
     /// ```
     /// use switchboard::Reply;
