@@ -5,13 +5,15 @@
 //! that of the built-in gateway. No authentication: the client says who it is. `PORT` is the port
 //! (3000 by default), `WORKERS` the number of worker threads. `REDIS_URL` makes it a node of a cluster,
 //! `PROTOCOL` (`classic`, `sharded`, `streams`) and `SUBSCRIBE` (`interest`, `all`) say how it speaks there.
-//! With `RECOVERY` clients that were cut off get their sessions back.
+//! With `RECOVERY` clients that were cut off get their sessions back. With `STORE` (a URL) there is an inbox, and
+//! rooms that begin with `kept:` have a history: no scenario uses either.
 
 use serde::Deserialize;
 use switchboard::{
     Config, Data, Event, Fault, Gateway, Handshake, Identity, Payload, Reply, Socket, Switchboard,
-    config::{SecretUrl, Subscribe, WireProtocol},
+    config::{RoomHistory, SecretUrl, Subscribe, WireProtocol},
     interceptor::Propagate,
+    names::rooms::RoomPattern,
 };
 
 /// As in the binary.
@@ -90,6 +92,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config = Config::default();
     config.workers = variable("WORKERS").map_or(Ok(0), |workers| workers.parse())?;
     config.recovery.enabled = variable("RECOVERY").is_some();
+    if let Some(url) = variable("STORE") {
+        config.store.url = Some(SecretUrl::new(url));
+        config.inbox.enabled = true;
+        config.rooms.history = vec![RoomHistory::of(RoomPattern::parse("kept:*")?)];
+    }
     if let Some(url) = variable("REDIS_URL") {
         config.redis.url = Some(SecretUrl::new(url));
         config.redis.protocol = match variable("PROTOCOL").as_deref() {
