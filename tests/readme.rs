@@ -1,6 +1,10 @@
-//! What the README shows is what is there.
+//! What the README shows is what is there, and the commands of all pages are understood.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+use std::{
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+    process::Command,
+};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -46,6 +50,48 @@ fn every_make_target_that_it_names_is_there() {
     for target in named {
         assert!(makefile.contains(&format!("\n{target}: ")), "make {target}");
     }
+}
+
+/// Lines of a shell that call the server, as the pages show them.
+fn commands(markdown: &str) -> Vec<String> {
+    let mut commands = Vec::new();
+    for block in blocks(markdown, "sh") {
+        let lines = block.lines().map(|line| line.split("  #").next().unwrap_or_default().trim());
+        let own = lines.map(|line| line.strip_prefix("target/release/").unwrap_or(line));
+        let called = own.filter(|line| *line == "switchboard" || line.starts_with("switchboard "));
+        commands.extend(called.map(str::to_owned));
+    }
+    commands
+}
+
+/// Each is read by the binary itself, which is asked for help at the end of the line: what it does not know
+/// it refuses before that.
+#[test]
+fn the_commands_that_pages_show_are_understood() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme-commands");
+    _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    symlink(env!("CARGO_BIN_EXE_switchboard"), folder.join("switchboard")).expect("a link");
+    let run = |command: &str| {
+        let asked = ["-c", &format!("{command} --help")];
+        let shown = Command::new("/bin/sh").args(asked).env_clear().env("PATH", &folder).output();
+        let shown = shown.expect("a shell");
+        let said = String::from_utf8_lossy(&shown.stderr).into_owned();
+        (shown.status.success() && !shown.stdout.is_empty()).then_some(()).ok_or(said)
+    };
+    let mut seen = 0;
+    for page in ["README.md", "docs/operations.md", "docs/built-in-gateway.md", "docs/admin-ui.md"]
+    {
+        let commands = commands(&read(page));
+        assert!(!commands.is_empty(), "{page} shows no command");
+        for command in commands {
+            assert_eq!(run(&command), Ok(()), "{page}: {command}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 6, "{seen} commands");
+    assert!(run("switchboard emit --no-such-flag").is_err(), "help does not hide a mistake");
+    assert!(run("switchboard no-such-command").is_err(), "help does not hide a mistake");
 }
 
 /// The same statements, whatever the line breaks and comments.
