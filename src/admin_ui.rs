@@ -162,7 +162,7 @@ impl Shared {
                 tracing::debug!(?from, fault, reason, "somebody was not let into the admin UI");
             }
         }
-        admitted.map(|by| tracing::info!(?from, ?by, "an admin comes"))
+        admitted.map(|by| tracing::info!(?from, ?by, "an admin has logged in"))
     }
 
     /// Tells a new admin its possible actions, and the state of the cluster.

@@ -15,8 +15,7 @@ use hub::{Hub, HubBroker, Shared};
 use serde_json::{Value, json};
 use support::by_name;
 use switchboard::{
-    Config, Data, Gateway, Reply, Socket, Switchboard,
-    cluster::{self, Broker, BrokerError, Disconnected, Receiver},
+    Config, Data, Gateway, Reply, Socket, Switchboard, cluster,
     server::{BuildError, Builder, LocalCluster, ServeError},
     testing::{Client, Server},
     users::{self, UserDirectory},
@@ -103,7 +102,7 @@ fn builder() -> Builder {
 async fn two() -> ([Server; 2], Arc<HubBroker>) {
     let (hub, book) = (Hub::default(), Book::default());
     let first = Arc::new(hub.broker());
-    let one = builder().broker(Shared(first.clone())).user_directory(book.directory());
+    let one = builder().broker(Shared(first.clone(), 0.into())).user_directory(book.directory());
     let two = builder().broker(hub.broker()).user_directory(book.directory());
     ([Server::start(one).await, Server::start(two).await], first)
 }
@@ -191,52 +190,10 @@ async fn a_single_node_may_have_a_directory_of_its_own() {
     assert_eq!(server.sockets_of("ada").await.expect("it is known").len(), 1);
 }
 
-/// A broker that cannot connect before it has failed so many times.
-struct Reluctant(HubBroker, std::sync::atomic::AtomicUsize);
-
-impl Broker for Reluctant {
-    async fn start(&self, receiver: Receiver) -> Result<(), BrokerError> {
-        let left = &self.1;
-        let order = std::sync::atomic::Ordering::Relaxed;
-        if left.try_update(order, order, |left| left.checked_sub(1)).is_ok() {
-            return Err("nobody is there yet".into());
-        }
-        self.0.start(receiver).await
-    }
-
-    fn publish(&self, channel: &str, frame: bytes::Bytes) {
-        self.0.publish(channel, frame);
-    }
-
-    async fn flush(&self) -> Result<(), Disconnected> {
-        self.0.flush().await
-    }
-
-    fn listen(&self, channel: &str) {
-        self.0.listen(channel);
-    }
-
-    fn unlisten(&self, channel: &str) {
-        self.0.unlisten(channel);
-    }
-
-    async fn settled(&self) {
-        self.0.settled().await;
-    }
-
-    async fn listeners(&self, channels: Vec<String>) -> Result<Vec<usize>, Disconnected> {
-        self.0.listeners(channels).await
-    }
-
-    async fn stop(&self) {
-        self.0.stop().await;
-    }
-}
-
 #[tokio::test]
 async fn a_broker_that_cannot_connect_stops_the_start_or_is_waited_for() {
     let (hub, book) = (Hub::default(), Book::default());
-    let reluctant = || Reluctant(hub.broker(), 3.into());
+    let reluctant = || Shared(Arc::new(hub.broker()), 3.into());
     let node = || builder().broker(reluctant()).user_directory(book.directory());
     let refused = node().build().expect("a server").bind("127.0.0.1:0").await;
     let refused = refused.err().expect("there is no link");

@@ -270,7 +270,7 @@ impl Peers {
         });
         if let Err(error) = &sent {
             self.counts.unsendable.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(namespace, %error, "not sent to the other nodes");
+            tracing::error!(namespace, %error, "a message cannot be written for the other nodes");
         }
         if let Some(returned) = returned {
             returned(None);

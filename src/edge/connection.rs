@@ -88,10 +88,10 @@ impl<A: Adapter> Connection<A> {
             match timeout(self.edge.options.handshake_timeout, header).await {
                 Ok(Ok(client)) => self.peer = client.unwrap_or(self.peer),
                 Ok(Err(error)) => {
-                    return tracing::debug!(%error, proxy = %self.peer, "a proxy said nothing useful");
+                    return tracing::debug!(%error, proxy = %self.peer, "a trusted proxy sent no PROXY header that can be read");
                 }
                 Err(_) => {
-                    return tracing::debug!(proxy = %self.peer, "a proxy said nothing in time");
+                    return tracing::debug!(proxy = %self.peer, "a trusted proxy sent no PROXY header in time");
                 }
             }
         }

@@ -133,7 +133,7 @@ fn answer_of(name: &str, outcome: Outcome) -> Option<Payload> {
             if replies.is_stream() || (ack.is_none() && !replies.list().is_empty()) {
                 tracing::error!(
                     name,
-                    "an event between servers is answered by its acknowledgement"
+                    "replies to an event between servers are dropped: only an acknowledgement goes back"
                 );
             }
             ack

@@ -141,7 +141,7 @@ impl Shared {
             }
             let told = neighbours.hop.ask_for::<()>(node, TELL, &all, PATIENCE).await;
             if let Err(error) = told {
-                tracing::debug!(node, %error, "a node is not told about its inbox");
+                tracing::debug!(node, %error, "a node cannot be told what is new in an inbox");
                 self.meters.unsaid.add(all.len() as u64);
             }
         }

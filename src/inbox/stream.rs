@@ -272,7 +272,7 @@ impl Stream {
                     tracing::warn!(
                         user.id = &*self.key.user,
                         count,
-                        "no inbox for a device: the user has too many, and all are connected"
+                        "a device gets no inbox: its user has too many devices, and all are connected"
                     );
                 }
                 *hold = Hold::Refused;
@@ -335,7 +335,11 @@ impl Stream {
         let question = Payload::from_stored(&message.event, &message.args, sequence)
             .and_then(|payload| to.socket.question(payload, told));
         // It was checked when it was kept.
-        question.inspect_err(|error| tracing::error!(%error, seq, "a message cannot be sent")).ok()
+        question
+            .inspect_err(
+                |error| tracing::error!(%error, seq, "a message of the inbox cannot be sent"),
+            )
+            .ok()
     }
 
     async fn release(&self, shared: &Arc<Shared>, acked: u64) -> Result<(), StoreError> {

@@ -167,7 +167,7 @@ impl Consumer {
         if partitions != self.partitions || asked >= self.leased_until {
             // Those that are new are awake.
             self.is_asleep = false;
-            tracing::debug!(?partitions, "partitions of the outbox");
+            tracing::debug!(?partitions, "the outbox reads these partitions");
         }
         self.leased_until = asked + LEASE;
         self.renewal = asked + RENEWAL;
@@ -257,7 +257,7 @@ impl Consumer {
         self.shared.meters.repeated.add(count);
         tracing::warn!(
             events = count,
-            "the other nodes may have missed events of the outbox: once more"
+            "the other nodes may have missed events of the outbox; they are sent once more"
         );
         let shared = self.shared.clone();
         let Some(peers) = &shared.ways.peers else { return Ok(()) };

@@ -266,7 +266,7 @@ impl Handover {
         match self.hop.ask_for(node, name, question, PATIENCE).await {
             Ok(answer) => Some(answer),
             Err(error) => {
-                tracing::debug!(node, question = name, %error, "no session from this node");
+                tracing::debug!(node, question = name, %error, "a node does not answer about a session");
                 None
             }
         }

@@ -257,7 +257,9 @@ impl Missed {
             found
         });
         let Ok(found) = found.await else {
-            return tracing::error!("it cannot be found out which clients have missed something");
+            return tracing::error!(
+                "it cannot be found out which clients have missed messages of other nodes"
+            );
         };
         if found.is_empty() {
             return;

@@ -201,7 +201,10 @@ impl<S> EdgeIo<S> {
             Inbound::Binary(bytes) => self.put(frames::BINARY, &bytes, buf, more),
             Inbound::Ignore => {}
             Inbound::Close => self.close(NO_STATUS),
-            Inbound::Pass => tracing::error!(opcode, "a message that passes is put elsewhere"),
+            Inbound::Pass => tracing::error!(
+                opcode,
+                "a defect: an unchanged message was handled as a changed one"
+            ),
         }
     }
 

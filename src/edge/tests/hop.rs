@@ -170,8 +170,7 @@ async fn a_websocket_reaches_its_session_through_another_node() {
     let (mut one, two, _) = nodes(["n1", "n2"]).await;
     let (poller, sid) = one.polls().await;
     let mut ws = by(&poller, &two).probe().await;
-    ws.say("2probe").await;
-    assert_eq!(ws.hears().await, "3probe");
+    ws.probes().await;
     ws.say("5").await;
     ws.is_well().await;
     assert_eq!(hop_of(&two).counts().tunnels, 1);
@@ -185,8 +184,7 @@ async fn a_tunnel_ends_with_the_session() {
     let (mut one, two, _) = nodes(["n1", "n2"]).await;
     let (poller, _) = one.polls().await;
     let mut ws = by(&poller, &two).probe().await;
-    ws.say("2probe").await;
-    assert_eq!(ws.hears().await, "3probe");
+    ws.probes().await;
     ws.say("5").await;
     ws.is_well().await;
     one.transports.kill_all_spread(Duration::ZERO, KillReason::Requested).await;
@@ -200,8 +198,7 @@ async fn a_node_that_leaves_ends_what_it_passes_on() {
     let (poller, _) = one.polls().await;
     let (upgraded, _) = one.polls().await;
     let mut ws = by(&upgraded, &two).probe().await;
-    ws.say("2probe").await;
-    assert_eq!(ws.hears().await, "3probe");
+    ws.probes().await;
     ws.say("5").await;
     ws.is_well().await;
     let away = by(&poller, &two);

@@ -91,8 +91,7 @@ async fn an_upgrade_works() {
         let poller = poller.clone();
         async move { poller.poll().await }
     });
-    ws.say("2probe").await;
-    assert_eq!(ws.hears().await, "3probe");
+    ws.probes().await;
     assert_eq!(waiting.await.expect("joined"), (200, "1:6".into()));
     ws.say("5").await;
     ws.is_well().await;

@@ -40,8 +40,7 @@ async fn a_refusal_after_an_upgrade_has_its_data() {
     let mut server = Server::start().await;
     let (poller, _) = server.polls().await;
     let mut ws = poller.probe().await;
-    ws.say("2probe").await;
-    assert_eq!(ws.hears().await, "3probe");
+    ws.probes().await;
     ws.say("5").await;
     ws.say("40/closed,").await;
     assert_eq!(ws.hears().await, REFUSED);

@@ -269,11 +269,19 @@ pub(super) async fn rest_of(mut stream: TcpStream) -> String {
 pub(super) trait Well {
     /// The session answers as it should, whatever was done to it.
     async fn is_well(&mut self);
+
+    /// Probes for an upgrade, and hears that it may go on.
+    async fn probes(&mut self);
 }
 
 impl Well for WebSocket {
     async fn is_well(&mut self) {
         self.say(r#"42["echo","well"]"#).await;
         assert_eq!(self.hears().await, r#"42["echo","well"]"#);
+    }
+
+    async fn probes(&mut self) {
+        self.say("2probe").await;
+        assert_eq!(self.hears().await, "3probe");
     }
 }

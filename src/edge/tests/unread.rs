@@ -76,6 +76,23 @@ impl Unread {
         assert!(read < MEGABYTES * 1_000_000, "{read} bytes came");
         assert_eq!(self.poller.poll().await.0, 400, "who does not know what it missed is told");
     }
+
+    /// Its client breaks the answer off, which ends the session.
+    async fn is_broken_off(self) {
+        let Self { mut server, poller, sid, stream, load } = self;
+        drop(stream);
+        server.sees_disconnect(sid).await;
+        eventually("nothing is held", || load.held() == 0).await;
+        assert_eq!(killed(&server, KillReason::PollAborted), 1);
+        assert_eq!(poller.poll().await.0, 400);
+    }
+
+    /// The node may hold no more than this client makes it hold, and another one comes.
+    async fn is_too_much(&mut self) {
+        self.server.transports.budget().set_node(10_000_000);
+        let (other, _) = self.server.polls().await;
+        other.is_well().await;
+    }
 }
 
 /// What a server of hyper has taken of an answer and cannot write: 16 pieces, and one on its way.
@@ -109,9 +126,7 @@ async fn a_session_that_is_cut_leaves_little_with_a_foreign_server() {
 #[tokio::test]
 async fn answers_count_for_what_may_wait_behind_a_foreign_server() {
     let mut unread = Unread::mounted(LONG, 1).await;
-    unread.server.transports.budget().set_node(10_000_000);
-    let (other, _) = unread.server.polls().await;
-    other.is_well().await;
+    unread.is_too_much().await;
     unread.ends_mounted(KillReason::SlowConsumer).await;
 }
 
@@ -130,12 +145,7 @@ async fn a_large_answer_of_a_foreign_server_comes_whole() {
 
 #[tokio::test]
 async fn a_foreign_server_whose_client_breaks_off_ends_the_session() {
-    let Unread { mut server, poller, sid, stream, load } = Unread::mounted(LONG, 1).await;
-    drop(stream);
-    server.sees_disconnect(sid).await;
-    eventually("nothing is held", || load.held() == 0).await;
-    assert_eq!(killed(&server, KillReason::PollAborted), 1);
-    assert_eq!(poller.poll().await.0, 400);
+    Unread::mounted(LONG, 1).await.is_broken_off().await;
 }
 
 #[tokio::test]
@@ -178,13 +188,7 @@ async fn an_answer_that_is_read_at_last_comes_whole() {
 
 #[tokio::test]
 async fn a_session_whose_answer_is_broken_off_is_over() {
-    let unread = Unread::with(LONG, 1).await;
-    let Unread { mut server, poller, sid, stream, load } = unread;
-    drop(stream);
-    server.sees_disconnect(sid).await;
-    eventually("nothing is held", || load.held() == 0).await;
-    assert_eq!(killed(&server, KillReason::PollAborted), 1);
-    assert_eq!(poller.poll().await.0, 400);
+    Unread::with(LONG, 1).await.is_broken_off().await;
 }
 
 #[tokio::test]
@@ -197,9 +201,7 @@ async fn a_session_that_is_cut_gives_back_its_answer() {
 #[tokio::test]
 async fn answers_count_for_what_may_wait_on_the_node() {
     let mut unread = Unread::with(LONG, 1).await;
-    unread.server.transports.budget().set_node(10_000_000);
-    let (other, _) = unread.server.polls().await;
-    other.is_well().await;
+    unread.is_too_much().await;
     unread.ends_by(KillReason::SlowConsumer).await;
 }
 

@@ -16,8 +16,7 @@ async fn a_probe_that_succeeds_takes_the_session_over() {
         let poller = poller.clone();
         async move { poller.poll().await }
     });
-    ws.say("2probe").await;
-    assert_eq!(ws.hears().await, "3probe");
+    ws.probes().await;
     assert_eq!(within("the poll's end", waiting).await.expect("joined"), (200, "6".into()));
     ws.say("5").await;
     ws.is_well().await;
@@ -37,8 +36,7 @@ async fn what_the_client_says_right_behind_its_decision_arrives() {
     let mut server = Server::start().await;
     let (poller, _) = server.polls().await;
     let mut ws = poller.probe().await;
-    ws.say("2probe").await;
-    assert_eq!(ws.hears().await, "3probe");
+    ws.probes().await;
     use futures_util::SinkExt;
     ws.stream.feed(Message::text("5")).await.expect("fed");
     ws.stream.feed(Message::text(r#"42["echo",1]"#)).await.expect("fed");
@@ -58,8 +56,7 @@ where
     for stage in 0..=stages {
         let mut ws = poller.probe().await;
         if stage > 0 {
-            ws.say("2probe").await;
-            assert_eq!(ws.hears().await, "3probe");
+            ws.probes().await;
         }
         // a message that is sent while the probe is on
         server.io.of("/").expect("namespace").emit("n", &stage).await.expect("sent");
@@ -72,8 +69,7 @@ where
     }
     // and the next one succeeds
     let mut ws = poller.probe().await;
-    ws.say("2probe").await;
-    assert_eq!(ws.hears().await, "3probe");
+    ws.probes().await;
     ws.say("5").await;
     ws.is_well().await;
     drop(ws);
@@ -109,8 +105,7 @@ async fn a_second_websocket_is_turned_away() {
     let mut server = Server::start().await;
     let (poller, _) = server.polls().await;
     let mut first = poller.probe().await;
-    first.say("2probe").await;
-    assert_eq!(first.hears().await, "3probe");
+    first.probes().await;
     let during = poller.probe().await;
     during.ends().await;
     first.say("5").await;
@@ -125,8 +120,7 @@ async fn polls_during_a_probe_get_a_noop() {
     let mut server = Server::start().await;
     let (poller, _) = server.polls().await;
     let mut ws = poller.probe().await;
-    ws.say("2probe").await;
-    assert_eq!(ws.hears().await, "3probe");
+    ws.probes().await;
     assert_eq!(poller.poll().await, (200, "6".into()));
     assert_eq!(poller.post(r#"42["echo",1]"#).await.0, 200);
     ws.say("5").await;
@@ -140,8 +134,7 @@ async fn a_session_killed_at_any_stage_of_its_upgrade_is_gone() {
         let (poller, sid) = server.polls().await;
         let mut ws = poller.probe().await;
         if stage > 0 {
-            ws.say("2probe").await;
-            assert_eq!(ws.hears().await, "3probe");
+            ws.probes().await;
         }
         if stage > 1 {
             ws.say("5").await;

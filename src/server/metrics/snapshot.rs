@@ -176,18 +176,19 @@ impl Snapshot {
         to.gauge("switchboard_recovery_sessions", help, counts.kept as f64)?;
         let help = "Events now in the logs of all namespaces.";
         to.gauge("switchboard_recovery_log_events", help, counts.entries as f64)?;
-        let help = "Memory of these logs, roughly.";
+        let help = "Memory of the logs of all namespaces, roughly.";
         to.gauge("switchboard_recovery_log_bytes", help, counts.bytes as f64)?;
-        let help = "Age of the oldest event in them.";
+        let help = "Age of the oldest event in the logs of all namespaces.";
         to.gauge("switchboard_recovery_log_age_seconds", help, counts.age.as_secs_f64())
     }
 
     fn history(counts: &QueueCounts, to: &mut Families<'_>) -> Result {
         let help = "Events that were put into the history of a room.";
         to.counter("switchboard_history_kept", help, counts.kept)?;
-        let help = "Events that are missing there: too much waited, or the store refused them.";
+        let help =
+            "Events missing in the history of a room: too much waited, or the store refused them.";
         to.counter("switchboard_history_dropped", help, counts.dropped)?;
-        let help = "Events that wait to be written there.";
+        let help = "Events that wait to be written into the history of a room.";
         to.gauge("switchboard_history_waiting", help, counts.waiting as f64)
     }
 
@@ -197,25 +198,25 @@ impl Snapshot {
             ("known", meters.known.get()),
             ("full", meters.full.get()),
         ];
-        let help = "Messages that were to be kept, by what became of them.";
+        let help = "Messages for the inbox, by what became of them.";
         to.counters("switchboard_inbox_posts", help, "result", posts)?;
         let help = "Messages of the inbox that were sent to a device.";
         to.counter("switchboard_inbox_delivered", help, meters.delivered.get())?;
-        let help = "Those of them that this node had sent to the device before.";
+        let help = "Messages of the inbox that this node sent to a device once more.";
         to.counter("switchboard_inbox_redelivered", help, meters.redelivered.get())?;
         let help = "Messages of the inbox that a device has acknowledged.";
         to.counter("switchboard_inbox_acknowledged", help, meters.acknowledged.get())?;
-        let help = "Messages that ran out before every device had them, removed by this node.";
+        let help = "Messages of the inbox that expired before every device had them, removed by this node.";
         to.counter("switchboard_inbox_expired", help, meters.expired.get())?;
         let help =
-            "Messages that the node that delivers them could not be told of; it finds them later.";
+            "Messages of the inbox whose node could not be told of them; it finds them later.";
         to.counter("switchboard_inbox_unsaid", help, meters.unsaid.get())?;
         let depth = meters.depth();
-        let help = "Messages that wait for devices, of all nodes, as of up to 30 seconds ago.";
+        let help = "Messages of the inbox that wait for devices, of all nodes, as of up to 30 seconds ago.";
         to.gauge("switchboard_inbox_messages", help, depth.messages as f64)?;
-        let help = "Bytes of these messages.";
+        let help = "Bytes of the messages of the inbox that wait for devices.";
         to.gauge("switchboard_inbox_bytes", help, depth.bytes as f64)?;
-        let help = "Age of the oldest of these messages.";
+        let help = "Age of the oldest message of the inbox that waits for a device.";
         to.gauge("switchboard_inbox_oldest_seconds", help, meters.oldest_seconds())?;
         let is_up = f64::from(u8::from(meters.is_up.load(Relaxed)));
         let help = "1 if the store of the inbox answered when it was last asked.";
@@ -225,7 +226,11 @@ impl Snapshot {
     fn node(&self, to: &mut Families<'_>) -> Result {
         let labels =
             [("version", env!("CARGO_PKG_VERSION")), ("node", self.context.node().as_str())];
-        to.fact("switchboard_build_info", "The version and the node's name.", &labels)?;
+        to.fact(
+            "switchboard_build_info",
+            "The version of Switchboard and the name of the node.",
+            &labels,
+        )?;
         let draining = f64::from(u8::from(self.context.is_draining()));
         let help = "1 while the node drains; switchboard_sockets says how many are left.";
         to.gauge("switchboard_draining", help, draining)?;
@@ -296,7 +301,7 @@ impl Cluster {
         ];
         let help = "Lost messages, by reason: `malformed` ones came from other nodes, the rest from this one.";
         to.counters("switchboard_cluster_dropped", help, "reason", dropped)?;
-        let help = "How often a stream had lost what this node had not read, or was another one.";
+        let help = "Streams that were trimmed or replaced before this node had read them.";
         to.counter("switchboard_cluster_stream_gaps", help, broker.log_gaps)?;
         let help = "Frames now waiting for Redis.";
         to.gauge("switchboard_cluster_queue_frames", help, broker.queued as f64)?;

@@ -61,7 +61,7 @@ impl InRedis {
             let found = match claimed.run(&words).await {
                 Ok(found) => found,
                 Err(error) => {
-                    tracing::debug!(%error, "a key cannot be claimed");
+                    tracing::debug!(%error, "an idempotency key cannot be claimed");
                     // It may be claimed nevertheless, and nothing will be done for it.
                     tokio::spawn(async move { claimed.tell(vec![b"free".to_vec()]).await });
                     return Err(Unknown::Unreachable);
