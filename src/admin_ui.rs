@@ -30,7 +30,7 @@ use crate::{
     config::{self, AdminUiMode},
     fault::{Code, Fault},
     gateway::{Gateway, handshake::Handshake},
-    sockets::{adapter::Adapters, emitter::Emitter, node::Context, socket::Socket, watch::Watch},
+    sockets::{adapter::Adapters, emitter::Emitter, node::Node, socket::Socket, watch::Watch},
 };
 
 /// Marks a socket that gave the password, so that it gets a session id.
@@ -53,7 +53,7 @@ struct Shared {
     development: bool,
     read_only: bool,
     door: Doorkeeper,
-    context: Arc<Context>,
+    node: Arc<Node>,
     adapters: Arc<Adapters>,
     peers: Option<Arc<Peers>>,
     attention: Attention,
@@ -66,7 +66,7 @@ pub(crate) struct New<'a> {
     pub(crate) config: &'a config::AdminUi,
     /// The secrets of the cluster. There may be none.
     pub(crate) secrets: Vec<Vec<u8>>,
-    pub(crate) context: &'a Arc<Context>,
+    pub(crate) node: &'a Arc<Node>,
     pub(crate) adapters: &'a Arc<Adapters>,
     pub(crate) peers: &'a Option<Arc<Peers>>,
 }
@@ -75,18 +75,18 @@ impl AdminUi {
     /// # Errors
     /// If there are no credentials, or the password or the namespace cannot be used.
     pub(crate) fn new(new: New<'_>) -> Result<Self, String> {
-        let New { config, secrets, context, adapters, peers } = new;
+        let New { config, secrets, node, adapters, peers } = new;
         config::check_namespace(&config.namespace)
             .map_err(|rule| format!("the namespace {rule}"))?;
         let development = config.mode == AdminUiMode::Development;
-        let server_id = config.server_id.as_deref().unwrap_or(context.node().as_str());
+        let server_id = config.server_id.as_deref().unwrap_or(node.id().as_str());
         let shared = Shared {
             namespace: config.namespace.as_str().into(),
             server_id: server_id.into(),
             development,
             read_only: config.read_only,
             door: Doorkeeper::new(config, &secrets)?,
-            context: context.clone(),
+            node: node.clone(),
             adapters: adapters.clone(),
             peers: peers.clone(),
             attention: Attention::default(),
@@ -94,11 +94,11 @@ impl AdminUi {
         };
         let happenings = development.then(|| {
             let (watch, happenings) = Watch::new();
-            context.set_watch(watch);
+            node.set_watch(watch);
             happenings
         });
         let (upgraded, upgrades) = mpsc::channel(UPGRADES);
-        context.transports().count_traffic(upgraded);
+        node.transports().count_traffic(upgraded);
         let sources = Sources { happenings, upgrades };
         Ok(Self { shared: Arc::new(shared), sources: Mutex::new(Some(sources)) })
     }
@@ -132,17 +132,17 @@ impl AdminUi {
     /// Starts the feed, on the caller's runtime. A second call does nothing.
     pub(crate) fn start(&self) {
         if let Some(sources) = self.sources.lock().take() {
-            let context = &self.shared.context;
-            context.tasks.spawn(Feed::new(self.shared.clone()).run(sources));
-            let (look, stop) = (self.shared.clone().look_for_nodejs(), context.stop.clone());
-            context.tasks.spawn(async move { stop.run_until_cancelled(look).await });
+            let node = &self.shared.node;
+            node.tasks.spawn(Feed::new(self.shared.clone()).run(sources));
+            let (look, stop) = (self.shared.clone().look_for_nodejs(), node.stop.clone());
+            node.tasks.spawn(async move { stop.run_until_cancelled(look).await });
         }
     }
 }
 
 impl Shared {
     fn of(&self, namespace: &str) -> Emitter {
-        Emitter::of(&self.adapters, &self.context, self.peers.as_ref(), namespace)
+        Emitter::of(&self.adapters, &self.node, self.peers.as_ref(), namespace)
     }
 
     async fn admit(&self, handshake: &Handshake) -> Result<(), Fault> {
@@ -189,8 +189,8 @@ impl Shared {
                     tracing::error!(%error, "cannot send an admin the list of sockets");
                 }
             };
-            let stop = self.context.stop.clone();
-            self.context.tasks.spawn(async move { stop.run_until_cancelled(listed).await });
+            let stop = self.node.stop.clone();
+            self.node.tasks.spawn(async move { stop.run_until_cancelled(listed).await });
         }
     }
 

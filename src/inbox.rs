@@ -1,8 +1,8 @@
 //! The inbox: messages for users, kept until each of their devices has acknowledged them.
 //!
 //! ```text
-//! keep ── lanes ── store ─┬─ stream on this node ── window ── socket ── client
-//!                         └─ neighbours ── hop ── stream on another node
+//! keep ── queues ── store ─┬─ stream on this node ── window ── socket ── client
+//!                          └─ neighbours ── hop ── stream on another node
 //!                                          client's acknowledgement ── window ── acks ── store
 //! ```
 //!
@@ -43,14 +43,14 @@ use crate::{
     fault::Fault,
     id::{UserId, random_text},
     rate::Occasions,
-    sockets::{Socket, node::Context},
+    sockets::{Socket, node::Node},
     store::{
         InboxStore, StoreError,
         inbox::{Holder, Listing, Message, StreamKey},
     },
 };
 use acks::Acks;
-use keeping::Lanes;
+use keeping::Queues;
 use lease::Lease;
 use meters::Meters;
 use neighbours::Neighbours;
@@ -84,10 +84,10 @@ pub struct Inbox(Arc<Shared>);
 pub(crate) struct Shared {
     options: config::Inbox,
     store: Arc<dyn InboxStore>,
-    context: Arc<Context>,
+    node: Arc<Node>,
     holder: Holder,
     lease: Lease,
-    lanes: Lanes,
+    queues: Queues,
     streams: DashMap<UserId, Vec<Arc<Stream>>>,
     /// What the store refused, and devices that were one too many: for the log.
     refused: Occasions,
@@ -104,17 +104,17 @@ impl Inbox {
     pub(crate) fn start(
         options: config::Inbox,
         store: Arc<dyn InboxStore>,
-        context: &Arc<Context>,
+        node: &Arc<Node>,
         hop: Option<&Hop>,
     ) -> Self {
-        let (lanes, orders) = Lanes::new();
+        let (queues, orders) = Queues::new();
         let shared = Arc::new(Shared {
             options,
             store,
-            context: context.clone(),
-            holder: Holder { node: context.node().to_string(), run: random_text(16) },
+            node: node.clone(),
+            holder: Holder { node: node.id().to_string(), run: random_text(16) },
             lease: Lease::new(),
-            lanes,
+            queues,
             streams: DashMap::new(),
             refused: Occasions::default(),
             too_many: Occasions::default(),
@@ -125,7 +125,7 @@ impl Inbox {
         });
         // Until it says something else.
         shared.meters.is_up.store(true, Relaxed);
-        context.hear_answers();
+        node.hear_answers();
         orders.serve(&shared);
         let inbox = Self(shared);
         if let Some(hop) = hop {
@@ -275,8 +275,8 @@ impl Shared {
     /// Starts a pump for a stream that needs one.
     fn pump(self: &Arc<Self>, stream: &Arc<Stream>) {
         let (shared, stream) = (self.clone(), stream.clone());
-        let stop = self.context.stop.clone();
-        self.context.tasks.spawn(async move {
+        let stop = self.node.stop.clone();
+        self.node.tasks.spawn(async move {
             stop.run_until_cancelled(shared.run_pump(&stream)).await;
         });
     }

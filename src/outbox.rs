@@ -30,7 +30,7 @@ use crate::{
     cluster::peers::Peers,
     config,
     inbox::Inbox,
-    sockets::{adapter::Adapters, emitter::Emitter, node::Context},
+    sockets::{adapter::Adapters, emitter::Emitter, node::Node},
     store::postgres::{Postgres, Target, TargetError},
 };
 use consumer::Consumer;
@@ -58,7 +58,7 @@ struct Shared {
 
 /// The ways out for events.
 pub(crate) struct Ways {
-    pub(crate) context: Arc<Context>,
+    pub(crate) node: Arc<Node>,
     pub(crate) adapters: Arc<Adapters>,
     pub(crate) peers: Option<Arc<Peers>>,
     /// `None`: there is no inbox.
@@ -67,7 +67,7 @@ pub(crate) struct Ways {
 
 impl Ways {
     fn of(&self, namespace: &str) -> Emitter {
-        Emitter::of(&self.adapters, &self.context, self.peers.as_ref(), namespace)
+        Emitter::of(&self.adapters, &self.node, self.peers.as_ref(), namespace)
     }
 }
 
@@ -82,7 +82,7 @@ impl Outbox {
             Some(url) => Arc::new(Target::parse(url.expose())?),
             None => database.target().clone(),
         };
-        let stop = ways.context.stop.child_token();
+        let stop = ways.node.stop.child_token();
         let (meters, news) = (Meters::default(), tokio::sync::Notify::new());
         let table = Table::new(database);
         let shared = Arc::new(Shared { options, table, listen_to, ways, meters, news });
@@ -95,7 +95,7 @@ impl Outbox {
         if running.is_some() || self.stop.is_cancelled() {
             return;
         }
-        let tasks = &self.shared.ways.context.tasks;
+        let tasks = &self.shared.ways.node.tasks;
         let (shared, stop) = (self.shared.clone(), self.stop.clone());
         tasks.spawn(async move { stop.run_until_cancelled(listener::listen(&shared)).await });
         let (shared, stop) = (self.shared.clone(), self.stop.clone());

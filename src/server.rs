@@ -74,7 +74,7 @@ use crate::{
         adapter::{Adapter, Adapters},
         emitter::Emitter,
         handover::Handover,
-        node::Context,
+        node::Node,
         relay::Relay,
     },
     store::Stores,
@@ -106,7 +106,7 @@ pub struct Switchboard(Arc<Inner>);
 
 struct Inner {
     config: Config,
-    context: Arc<Context>,
+    node: Arc<Node>,
     adapters: Arc<Adapters>,
     directory: Directory,
     peers: Option<Arc<Peers>>,
@@ -181,7 +181,7 @@ impl Switchboard {
     /// # }
     /// ```
     pub fn node(&self) -> &NodeId {
-        self.0.context.node()
+        self.0.node.id()
     }
 
     /// Emits to the sockets of a namespace: `io.of("/chat")` of Socket.IO. Without a target the
@@ -199,7 +199,7 @@ impl Switchboard {
     /// ```
     pub fn of(&self, namespace: &str) -> Emitter {
         let inner = &*self.0;
-        Emitter::of(&inner.adapters, &inner.context, inner.peers.as_ref(), namespace)
+        Emitter::of(&inner.adapters, &inner.node, inner.peers.as_ref(), namespace)
     }
 
     /// The sockets of a user in all namespaces, oldest first.
@@ -292,7 +292,7 @@ impl Switchboard {
         let sockets = self.sockets_of(user).await;
         let mut namespaces: HashSet<String> =
             sockets.iter().flatten().map(|socket| socket.namespace.to_string()).collect();
-        if sockets.is_err() || self.0.context.recovery().is_some() {
+        if sockets.is_err() || self.0.node.recovery().is_some() {
             // All namespaces of this node: the user may be in any of them, or may come back to one.
             let adapters = self.0.adapters.all();
             namespaces.extend(adapters.iter().map(|adapter| adapter.namespace().to_string()));
@@ -375,7 +375,7 @@ impl Switchboard {
     /// # }
     /// ```
     pub fn transports(&self) -> TransportCounts {
-        self.0.context.transports().counts()
+        self.0.node.transports().counts()
     }
 
     /// Takes the limits, the session secrets, the keys of the admin API and the certificate files of
@@ -397,7 +397,7 @@ impl Switchboard {
     /// # Errors
     /// If the certificate cannot be used; the one in use stays, everything else is changed.
     pub fn reload(&self, config: &Config) -> Result<(), ServeError> {
-        self.0.context.set_limits(config.limits.clone());
+        self.0.node.set_limits(config.limits.clone());
         self.0.edge.set_limits(settings::admission(&config.limits));
         self.0.api_keys.store(Arc::new(config.admin.api_keys.clone()));
         if !config.edge.secrets.is_empty() {
@@ -448,8 +448,8 @@ impl Switchboard {
         &self.0.remembered
     }
 
-    pub(crate) fn context(&self) -> &Context {
-        &self.0.context
+    pub(crate) fn this_node(&self) -> &Node {
+        &self.0.node
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -18,7 +18,7 @@ pub(super) async fn observe(
     request: Request,
     next: Next,
 ) -> Response {
-    let context = server.context();
+    let node = server.this_node();
     // Only the matched pattern is counted: clients choose unknown paths and methods at will.
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("other", MatchedPath::as_str);
@@ -29,13 +29,13 @@ pub(super) async fn observe(
     };
     let started = Instant::now();
     let response = if route.starts_with("/api/") {
-        let span = context.tracer().request(method, route, request.headers());
+        let span = node.tracer().request(method, route, request.headers());
         let response = span.around(next.run(request)).await;
         span.answered(response.status());
         response
     } else {
         next.run(request).await
     };
-    context.meters().admin_answered(method, route, response.status(), started.elapsed());
+    node.meters().admin_answered(method, route, response.status(), started.elapsed());
     response
 }

@@ -39,10 +39,10 @@ pub(super) async fn once(
             return Err(Problem::new(StatusCode::CONFLICT, Code::BadRequest, message));
         }
     };
-    let context = server.context();
-    let span = Span::present(context.tracer());
+    let node = server.this_node();
+    let span = Span::present(node.tracer());
     let first = span.around(first(claimed, carry_out));
-    let answered = context.tasks.spawn(first).await;
+    let answered = node.tasks.spawn(first).await;
     answered.map_err(|_| Fault::internal().into())
 }
 

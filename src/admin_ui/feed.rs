@@ -64,7 +64,7 @@ impl Feed {
         numbers.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = interval(attention::PERIOD);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let stop = self.shared.context.stop.clone();
+        let stop = self.shared.node.stop.clone();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -78,11 +78,11 @@ impl Feed {
 
     fn tell_numbers(&mut self) {
         if !self.shared.is_looked_at() {
-            return self.stats.pass(&self.shared.context);
+            return self.stats.pass(&self.shared.node);
         }
         let shared = &self.shared;
         let stats: ServerStats<'_> =
-            self.stats.take(&shared.context, &shared.adapters, SystemTime::now());
+            self.stats.take(&shared.node, &shared.adapters, SystemTime::now());
         shared.tell_admins("server_stats", &stats);
     }
 
@@ -160,7 +160,7 @@ impl Shared {
     pub(super) fn weigh_attention(&self) {
         let is_paid = self.attention.is_paid(Instant::now());
         self.looked_at.store(is_paid, Ordering::Relaxed);
-        if let Some(watch) = self.context.watch() {
+        if let Some(watch) = self.node.watch() {
             watch.turn(is_paid);
         }
     }

@@ -7,7 +7,7 @@ use super::protocol::{AggregatedEvent, NamespaceDetails, ServerStats};
 use crate::millis::since_epoch;
 use crate::{
     edge::Traffic,
-    sockets::{adapter::Adapters, node::Context},
+    sockets::{adapter::Adapters, node::Node},
 };
 
 /// The numbers of a node.
@@ -30,18 +30,18 @@ impl Stats {
     }
 
     /// No admin is connected: the traffic up to now will not be reported.
-    pub(super) fn pass(&mut self, context: &Context) {
-        self.seen = context.transports().traffic();
+    pub(super) fn pass(&mut self, node: &Node) {
+        self.seen = node.transports().traffic();
     }
 
     /// The node as it is now, and its traffic since the last call.
     pub(super) fn take(
         &mut self,
-        context: &Context,
+        node: &Node,
         adapters: &Adapters,
         now: SystemTime,
     ) -> ServerStats<'_> {
-        let transports = context.transports();
+        let transports = node.transports();
         let counts = transports.counts();
         let traffic = transports.traffic();
         let before = std::mem::replace(&mut self.seen, traffic);

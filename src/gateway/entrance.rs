@@ -31,7 +31,7 @@ use crate::{
     sockets::{
         adapter::{Adapter, Adapters, Entering},
         handover::Handover,
-        node::Context,
+        node::Node,
         socket::{Expiry, NewSocket, Socket},
     },
     users::{Directory, UserSocket},
@@ -46,7 +46,7 @@ pub(crate) struct Entrance(Arc<Parts>);
 pub(crate) struct Surroundings {
     pub(crate) adapters: Arc<Adapters>,
     pub(crate) directory: Directory,
-    pub(crate) context: Arc<Context>,
+    pub(crate) node: Arc<Node>,
     pub(crate) expiry: Option<Expiry>,
     /// `None`: sessions do not move to other nodes.
     pub(crate) handover: Option<Arc<Handover>>,
@@ -93,17 +93,17 @@ impl Entrance {
     ) -> Result<(), Fault> {
         let parts = &*self.0;
         let mut entering = parts.around.adapters.enter(raw)?;
-        if !parts.around.context.transports().may_ask(raw.id) {
+        if !parts.around.node.transports().may_ask(raw.id) {
             entering.leave_nothing();
             entering.adapter().explain_hand_out();
             return Err(Fault::new(Code::RateLimited, "too many attempts to connect"));
         }
         let adapter = entering.adapter().clone();
-        let peer = parts.around.context.transports().peer_addr(raw.id);
+        let peer = parts.around.node.transports().peer_addr(raw.id);
         let params = self.params(raw.ns());
         let expiry = parts.around.expiry.clone();
         let auth = connect_payload(auth)?;
-        let tracer = parts.around.context.tracer();
+        let tracer = parts.around.node.tracer();
         let request = OpeningRequest::of(raw.req_parts());
         let (span, origin) = tracer.connect(|| request.headers(), &auth, raw.ns(), id);
         let socket = Socket::new(raw, NewSocket { id, adapter, params, peer, expiry, origin });
@@ -137,10 +137,10 @@ impl Entrance {
         if parts.gateway.inbox.is_some() {
             Device::of(handshake.payload())?;
         }
-        check_rooms(&socket.identity(), socket.adapter().context())?;
+        check_rooms(&socket.identity(), socket.adapter().node())?;
         let adapter = socket.adapter();
-        let is_shown = !adapter.is_hidden()
-            && (adapter.peers().is_some() || adapter.context().watch().is_some());
+        let is_shown =
+            !adapter.is_hidden() && (adapter.peers().is_some() || adapter.node().watch().is_some());
         if is_shown {
             socket.show_handshake(handshake.shown());
         }
@@ -159,7 +159,7 @@ impl Entrance {
         let mut rooms: Vec<Room> = vec![socket.id().as_str().to_owned().into()];
         rooms.extend(identity.rooms().iter().cloned().map(Room::Owned));
         if let Some(user) = identity.user_id() {
-            rooms.push(socket.adapter().context().user_room(user).into());
+            rooms.push(socket.adapter().node().user_room(user).into());
             rooms.push(AUTHENTICATED.into());
         }
         // Before the directory is asked, so that the subscriptions travel while it answers. A
@@ -206,9 +206,9 @@ fn is_told_its_id(raw: &RawSocket<Adapter>) -> bool {
 
 /// Whether a client may be in the rooms that its token names. One forbidden room refuses the whole
 /// token: its issuer has to notice.
-fn check_rooms(identity: &Identity, context: &Context) -> Result<(), Fault> {
+fn check_rooms(identity: &Identity, node: &Node) -> Result<(), Fault> {
     let rooms = identity.rooms();
-    let limit = context.limits().max_rooms_per_socket;
+    let limit = node.limits().max_rooms_per_socket;
     if limit > 0 && rooms.len() > limit {
         let count = rooms.len();
         return Err(Fault::forbidden(format!(
@@ -218,7 +218,7 @@ fn check_rooms(identity: &Identity, context: &Context) -> Result<(), Fault> {
     for room in rooms {
         check_name(room)
             .map_err(|fault| Fault::new(fault.code(), format!("the token: {}", fault.message())))?;
-        if context.is_reserved(room) && !context.tokens_name_reserved_rooms() {
+        if node.is_reserved(room) && !node.tokens_name_reserved_rooms() {
             let message = format!("the token names the room {room:?}, which belongs to the server");
             return Err(Fault::forbidden(message));
         }
@@ -244,10 +244,10 @@ impl ConnectHandler<Adapter, ()> for Entrance {
             );
             queue.socket().adapter().admitted(raw.id);
             if !queue.socket().adapter().is_hidden() {
-                self.0.around.context.meters().connects.count();
+                self.0.around.node.meters().connects.count();
             }
             if socket.recovered() {
-                self.0.around.context.meters().recovered.count();
+                self.0.around.node.meters().recovered.count();
             }
             queue.socket().adapter().replay(raw.id);
             queue.socket().watch_token();
@@ -265,7 +265,7 @@ impl ConnectHandler<Adapter, ()> for Entrance {
         auth: &'a Option<Value>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
         Box::pin(async move {
-            let transports = self.0.around.context.transports();
+            let transports = self.0.around.node.transports();
             let id = match is_told_its_id(&raw) {
                 true => SocketId::random(),
                 false => SocketId::of_connection(raw.id, raw.ns()),
@@ -275,13 +275,13 @@ impl ConnectHandler<Adapter, ()> for Entrance {
                 socket.id = %id,
                 namespace = raw.ns(),
                 client.address =
-                    self.0.around.context.transports().peer_addr(raw.id).map(tracing::field::display),
+                    self.0.around.node.transports().peer_addr(raw.id).map(tracing::field::display),
                 fault = fault.code().as_str(),
                 reason = fault.for_log(),
                 "socket refused"
             );
             if !self.is_hidden(raw.ns()) {
-                self.0.around.context.meters().connect_refused(fault.code());
+                self.0.around.node.meters().connect_refused(fault.code());
             }
             if let Some(data) = fault.connect_data() {
                 transports.refuse_with(raw.id, raw.ns(), data);

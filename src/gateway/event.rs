@@ -80,7 +80,7 @@ impl Context for Event {
     type Output = Outcome;
 
     fn app(&self) -> App<'_> {
-        App::new(self.socket().adapter().context())
+        App::new(self.socket().adapter().node())
     }
 
     fn refused(fault: Fault) -> Outcome {

@@ -16,7 +16,7 @@ use crate::{
     id::{NodeId, UserId},
     payload::Payload,
     sockets::{
-        node,
+        node::Node,
         socket::{Extensions, Socket},
     },
 };
@@ -153,16 +153,16 @@ pub trait WithArguments: Context {
 /// }
 /// ```
 #[derive(Clone, Copy)]
-pub struct App<'a>(&'a node::Context);
+pub struct App<'a>(&'a Node);
 
 impl<'a> App<'a> {
-    pub(crate) fn new(context: &'a node::Context) -> Self {
-        Self(context)
+    pub(crate) fn new(node: &'a Node) -> Self {
+        Self(node)
     }
 
     /// The name of this node.
     pub fn node(self) -> &'a NodeId {
-        self.0.node()
+        self.0.id()
     }
 
     /// A value that the program has given the server by
@@ -171,7 +171,7 @@ impl<'a> App<'a> {
         self.0.states().get()
     }
 
-    pub(crate) fn context(self) -> &'a node::Context {
+    pub(crate) fn this_node(self) -> &'a Node {
         self.0
     }
 }

@@ -157,7 +157,7 @@ impl Handshake {
     /// Whether the client speaks TLS to this server itself. Behind a proxy that ends TLS the proxy's
     /// own header says so.
     pub fn is_secure(&self) -> bool {
-        self.socket.adapter().context().is_secure()
+        self.socket.adapter().node().is_secure()
     }
 
     /// The client's address; behind trusted proxies, the one that they report.
@@ -254,7 +254,7 @@ impl Context for Handshake {
     type Output = Admission;
 
     fn app(&self) -> App<'_> {
-        App::new(self.socket.adapter().context())
+        App::new(self.socket.adapter().node())
     }
 
     fn refused(fault: Fault) -> Admission {

@@ -89,13 +89,13 @@ pub struct Failure {
 /// ```
 #[derive(Clone)]
 pub struct ServerSide {
-    pub(crate) node: Arc<node::Context>,
+    pub(crate) node: Arc<node::Node>,
     pub(crate) payload: Payload,
 }
 
 impl std::fmt::Debug for ServerSide {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerSide").field("node", self.node.node()).finish_non_exhaustive()
+        f.debug_struct("ServerSide").field("node", self.node.id()).finish_non_exhaustive()
     }
 }
 
@@ -112,12 +112,12 @@ impl std::fmt::Debug for ServerSide {
 /// ```
 #[derive(Clone)]
 pub struct PresenceChange {
-    node: Arc<node::Context>,
+    node: Arc<node::Node>,
     presence: Presence,
 }
 
 impl PresenceChange {
-    pub(crate) fn new(node: &Arc<node::Context>, presence: Presence) -> Self {
+    pub(crate) fn new(node: &Arc<node::Node>, presence: Presence) -> Self {
         Self { node: node.clone(), presence }
     }
 
@@ -143,7 +143,7 @@ macro_rules! of_sockets {
             type Output = $output;
 
             fn app(&self) -> App<'_> {
-                App::new(OfSocket::socket(self).adapter().context())
+                App::new(OfSocket::socket(self).adapter().node())
             }
 
             fn refused(fault: Fault) -> Self::Output {

@@ -30,7 +30,7 @@ use crate::{edge::OnOpening, fault::Fault, sockets::node};
 /// ```
 #[derive(Clone)]
 pub struct Opening {
-    node: Arc<node::Context>,
+    node: Arc<node::Node>,
     request: Arc<OpeningRequest>,
     peer: IpAddr,
 }
@@ -166,7 +166,7 @@ impl FromContext<Self> for Opening {
 }
 
 /// The handler in the terms of the edge.
-pub(crate) fn for_edge(node: &Arc<node::Context>, handler: Arc<dyn Handler<Opening>>) -> OnOpening {
+pub(crate) fn for_edge(node: &Arc<node::Node>, handler: Arc<dyn Handler<Opening>>) -> OnOpening {
     let node = node.clone();
     Arc::new(move |parts: &Parts, peer| {
         let request = Arc::new(OpeningRequest::received(parts));

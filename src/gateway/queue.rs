@@ -126,14 +126,14 @@ impl Queue {
 
     /// Takes an event, in the order in which the transport reads them. Never blocks.
     pub(crate) fn push(self: &Arc<Self>, payload: Payload, ack_id: Option<i64>) {
-        let context = self.socket.adapter().context();
+        let node = self.socket.adapter().node();
         if let Some(watch) = self.socket.adapter().watch() {
             watch.received(self.socket.adapter().namespace(), self.socket.id(), &payload);
         }
         if let Some(meters) = self.meters() {
             meters.events_received.count();
         }
-        let rate = context.limits().events_per_second;
+        let rate = node.limits().events_per_second;
         let bytes = payload.size() + PLACE;
         let job = Job::Event { payload, ack_id };
         {
@@ -165,7 +165,7 @@ impl Queue {
     /// The node's counts. `None` for a hidden namespace, which is not counted.
     fn meters(&self) -> Option<&Meters> {
         let adapter = self.socket.adapter();
-        (!adapter.is_hidden()).then(|| adapter.context().meters())
+        (!adapter.is_hidden()).then(|| adapter.node().meters())
     }
 
     fn load(&self) -> Option<&Arc<Load>> {
@@ -196,7 +196,7 @@ impl Queue {
         match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(()) => {}
             Poll::Pending => {
-                self.socket.adapter().context().tasks.spawn(work);
+                self.socket.adapter().node().tasks.spawn(work);
             }
         }
     }
@@ -266,7 +266,7 @@ impl Queue {
         if let Some(load) = self.load() {
             load.queued(bytes);
         }
-        self.socket.adapter().context().tasks.spawn(async move {
+        self.socket.adapter().node().tasks.spawn(async move {
             let route = queue.gateway.route(event.name());
             queue.spanned(Ok((event, route)), ack_id).await;
             if let Some(load) = queue.load() {
@@ -286,7 +286,7 @@ impl Queue {
             id: self.socket.id(),
             origin: self.socket.origin(),
         };
-        let tracer = self.socket.adapter().context().tracer();
+        let tracer = self.socket.adapter().node().tracer();
         let span = tracer.receive(&receiver, || self.socket.user(), declared);
         span.around(self.work(accepted, ack_id)).await;
     }
@@ -336,7 +336,7 @@ impl Queue {
     fn accept(&self, payload: Payload, wants_ack: bool) -> Result<(Event, Option<&Route>), Fault> {
         let payload = payload.checked().map_err(|error| self.unreadable(error, wants_ack))?;
         let name = payload.event_name().ok_or_else(|| Fault::bad_request("an event has a name"))?;
-        let limit = self.socket.adapter().context().limits().max_event_name;
+        let limit = self.socket.adapter().node().limits().max_event_name;
         if limit > 0 && name.len() > limit {
             let message = format!("an event name has {limit} bytes at most");
             return Err(Fault::new(Code::TooLarge, message));
@@ -352,7 +352,7 @@ impl Queue {
     fn unreadable(&self, error: ReadError, wants_ack: bool) -> Fault {
         if error.is_violation() && !wants_ack {
             self.drop_events();
-            let transports = self.socket.adapter().context().transports();
+            let transports = self.socket.adapter().node().transports();
             transports.kill(self.socket.sid(), KillReason::BadRequest);
         }
         PayloadError::from(error).into()

@@ -60,7 +60,7 @@ impl Gateway {
     /// Takes out the path and the handlers of events between servers.
     pub(crate) fn take_server_side(
         &mut self,
-        node: &Arc<node::Context>,
+        node: &Arc<node::Node>,
     ) -> (String, ServerSideHandlers) {
         let handlers = std::mem::take(&mut self.server_side).into_iter();
         let handlers =
@@ -109,7 +109,7 @@ impl Gateway {
 
 /// A handler of events between servers, in the terms of the relay.
 fn between_servers(
-    node: &Arc<node::Context>,
+    node: &Arc<node::Node>,
     name: String,
     handler: Arc<dyn Handler<ServerSide>>,
 ) -> ServerSideHandler {

@@ -1,4 +1,4 @@
-//! Keeps messages. Those that come while the store is busy go into it together, in a few lanes; all
+//! Keeps messages. Those that come while the store is busy go into it together, by a few queues; all
 //! messages of a user take the same one, so they are numbered in the order of the calls.
 
 use std::{
@@ -15,14 +15,14 @@ use crate::store::{
     inbox::{Kept, Message, NewMessage},
 };
 
-/// Lanes to the store.
-const LANES: usize = 4;
+/// Queues before the store.
+const QUEUES: usize = 4;
 
 /// Messages in one transaction.
 const TOGETHER: usize = 128;
 
-/// Messages that wait in one lane. More are made to wait before it.
-const QUEUE: usize = 1024;
+/// Messages that wait in one queue. More are made to wait before it.
+const LENGTH: usize = 1024;
 
 /// Bytes of all messages that wait.
 const BYTES: usize = 64 * 1024 * 1024;
@@ -34,19 +34,19 @@ struct Order {
     _room: OwnedSemaphorePermit,
 }
 
-/// The lanes to the store.
-pub(super) struct Lanes {
-    queues: Vec<mpsc::Sender<Order>>,
+/// The queues before the store.
+pub(super) struct Queues {
+    senders: Vec<mpsc::Sender<Order>>,
     room: Arc<Semaphore>,
 }
 
-/// What the lanes serve.
+/// What waits in the queues.
 pub(super) struct Orders(Vec<mpsc::Receiver<Order>>);
 
-impl Lanes {
+impl Queues {
     pub(super) fn new() -> (Self, Orders) {
-        let (queues, orders) = (0..LANES).map(|_| mpsc::channel(QUEUE)).unzip();
-        (Self { queues, room: Arc::new(Semaphore::new(BYTES)) }, Orders(orders))
+        let (senders, orders) = (0..QUEUES).map(|_| mpsc::channel(LENGTH)).unzip();
+        (Self { senders, room: Arc::new(Semaphore::new(BYTES)) }, Orders(orders))
     }
 
     /// Keeps a message. Dropped, it may be kept or not.
@@ -57,11 +57,14 @@ impl Lanes {
         let room = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| ended())?;
         let mut hasher = DefaultHasher::new();
         message.user.hash(&mut hasher);
-        // The remainder is less than the number of lanes.
+        // The remainder is less than the number of queues.
         #[allow(clippy::cast_possible_truncation)]
-        let lane = (hasher.finish() % LANES as u64) as usize;
+        let queue = (hasher.finish() % QUEUES as u64) as usize;
         let (told, answer) = oneshot::channel();
-        self.queues[lane].send(Order { message, told, _room: room }).await.map_err(|_| ended())?;
+        self.senders[queue]
+            .send(Order { message, told, _room: room })
+            .await
+            .map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
     }
 }
@@ -69,7 +72,7 @@ impl Lanes {
 impl Orders {
     pub(super) fn serve(self, shared: &Arc<Shared>) {
         for orders in self.0 {
-            let (shared, stop) = (Arc::downgrade(shared), shared.context.stop.clone());
+            let (shared, stop) = (Arc::downgrade(shared), shared.node.stop.clone());
             let serving = async move {
                 let mut orders = orders;
                 let mut all = Vec::new();

@@ -37,8 +37,8 @@ impl Inbox {
     pub(super) fn look_after(&self) {
         let shared = &self.0;
         let spawn = |task: fn(Arc<Shared>) -> crate::future::BoxFuture<'static, ()>| {
-            let (stop, task) = (shared.context.stop.clone(), task(shared.clone()));
-            shared.context.tasks.spawn(async move { stop.run_until_cancelled(task).await });
+            let (stop, task) = (shared.node.stop.clone(), task(shared.clone()));
+            shared.node.tasks.spawn(async move { stop.run_until_cancelled(task).await });
         };
         spawn(|shared| Box::pin(async move { shared.keep_lease().await }));
         spawn(|shared| Box::pin(async move { shared.look_for_messages().await }));

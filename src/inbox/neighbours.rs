@@ -102,8 +102,8 @@ impl Shared {
 
     fn begin(self: &Arc<Self>, node: &str, to_tell: mpsc::Receiver<Waiting>) {
         let (shared, node) = (self.clone(), node.to_owned());
-        let stop = self.context.stop.clone();
-        self.context.tasks.spawn(async move {
+        let stop = self.node.stop.clone();
+        self.node.tasks.spawn(async move {
             stop.run_until_cancelled(shared.pass_on(&node, to_tell)).await;
         });
     }

@@ -178,7 +178,7 @@ impl ForUser {
                 format!("a message of {} bytes is larger than inbox.max_bytes", new.size());
             return Err(Fault::new(Code::TooLarge, message));
         }
-        match inbox.0.lanes.keep(new).await.map_err(|error| failed(&error))? {
+        match inbox.0.queues.keep(new).await.map_err(|error| failed(&error))? {
             Kept::New { seq, .. } => Ok(Posted { id, seq, is_new: true }),
             Kept::Known { seq } => Ok(Posted { id, seq, is_new: false }),
             Kept::Full => Err(Fault::new(Code::TooManyMessages, "the inbox of this user is full")),

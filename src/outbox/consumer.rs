@@ -67,7 +67,7 @@ pub(super) struct Consumer {
 
 impl Consumer {
     pub(super) fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
-        let run = format!("{} {}", shared.ways.context.node(), random_text(16));
+        let run = format!("{} {}", shared.ways.node.id(), random_text(16));
         let now = Instant::now();
         Self {
             shared,

@@ -47,7 +47,7 @@ async fn listen_once(shared: &Shared, said: &mut bool) -> Result<Infallible, Sto
                 shared.news.notify_one();
                 continue;
             }
-            message = poll_fn(|context| connection.poll_message(context)) => message,
+            message = poll_fn(|node| connection.poll_message(node)) => message,
         };
         match message {
             Some(Ok(AsyncMessage::Notification(_))) => shared.news.notify_one(),

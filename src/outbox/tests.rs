@@ -414,7 +414,7 @@ async fn who_sleeps_is_notified_and_who_is_awake_is_not() {
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Some(Ok(message)) =
-            std::future::poll_fn(|context| connection.poll_message(context)).await
+            std::future::poll_fn(|node| connection.poll_message(node)).await
         {
             if let tokio_postgres::AsyncMessage::Notification(notification) = message {
                 let _ = told.send(notification.payload().to_owned());

@@ -47,13 +47,13 @@ impl Switchboard {
         let inner = &*self.0;
         let started = Instant::now();
         let drain = &inner.config.drain;
-        let is_first = inner.context.start_draining();
+        let is_first = inner.node.start_draining();
         // Balancers send new clients here until they have seen the 503 of `/readyz`.
         tokio::time::sleep(drain.grace).await;
         if is_first {
             inner.edge.start_draining();
             let sockets = self.socket_count();
-            inner.context.meters().drain_begins(sockets);
+            inner.node.meters().drain_begins(sockets);
             tracing::info!(sockets, spread_ms = drain.spread.as_millis() as u64, "draining");
             let notice = json!({ "seconds": drain.spread.as_secs() });
             for adapter in inner.adapters.all() {
@@ -68,14 +68,14 @@ impl Switchboard {
             if let Some(hop) = inner.edge.hop() {
                 hop.drain(drain.spread);
             }
-            inner.context.transports().kill_all_spread(drain.spread, KillReason::Drain).await;
+            inner.node.transports().kill_all_spread(drain.spread, KillReason::Drain).await;
         }
         let left = drain.timeout.saturating_sub(started.elapsed());
         let gone = tokio::time::timeout(left, self.emptied()).await;
         if gone.is_err() {
             tracing::warn!(
                 sockets = self.socket_count(),
-                handlers = inner.context.tasks.len(),
+                handlers = inner.node.tasks.len(),
                 timeout_ms = drain.timeout.as_millis() as u64,
                 "the drain took too long, what is left is cut"
             );
@@ -92,14 +92,13 @@ impl Switchboard {
         let forwarding_ends = Instant::now() + TO_FORWARD;
         let is_forwarding =
             || Instant::now() < forwarding_ends && self.0.edge.hop().is_some_and(Hop::is_busy);
-        while self.socket_count() > 0 || !self.0.context.transports().is_empty() || is_forwarding()
-        {
+        while self.socket_count() > 0 || !self.0.node.transports().is_empty() || is_forwarding() {
             tick.tick().await;
         }
         if let Some(handover) = &self.0.handover {
             handover.leave(HANDOVER).await;
         }
-        if let Some(roaming) = self.0.context.recovery().and_then(|it| it.roaming()) {
+        if let Some(roaming) = self.0.node.recovery().and_then(|it| it.roaming()) {
             let _ = tokio::time::timeout(TO_WRITE, roaming.is_idle()).await;
         }
         if let Some(inbox) = &self.0.inbox {
@@ -110,8 +109,8 @@ impl Switchboard {
         }
         self.leave_cluster().await;
         // Ends tasks that run until the end, such as the listener to presence.
-        self.0.context.stop.cancel();
-        self.0.context.tasks.close();
-        self.0.context.tasks.wait().await;
+        self.0.node.stop.cancel();
+        self.0.node.tasks.close();
+        self.0.node.tasks.wait().await;
     }
 }

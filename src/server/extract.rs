@@ -20,7 +20,7 @@ use crate::{
 /// ```
 impl<C: Context> FromContext<C> for Switchboard {
     fn from_context(context: &C) -> Result<Self, Fault> {
-        let server: Option<&Weak<Inner>> = context.app().context().server();
+        let server: Option<&Weak<Inner>> = context.app().this_node().server();
         let gone = || Fault::new(Code::Unavailable, "the server is going away");
         server.and_then(Weak::upgrade).map(Switchboard).ok_or_else(gone)
     }

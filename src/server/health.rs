@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::redis::RedisLink;
 use crate::{
-    cluster::peers::Peers, history::History, inbox::Inbox, sockets::node::Context, users::Directory,
+    cluster::peers::Peers, history::History, inbox::Inbox, sockets::node::Node, users::Directory,
 };
 
 /// The links of this node to the outside.
@@ -57,14 +57,14 @@ fn down(name: &str, what: &str, reason: Option<String>) -> String {
 
 /// The routes. `/healthz`: the process serves. `/readyz`: it also wants new clients; otherwise 503
 /// with the reasons.
-pub(crate) fn routes(context: Arc<Context>, links: Links, directory: Directory) -> Router {
+pub(crate) fn routes(node: Arc<Node>, links: Links, directory: Directory) -> Router {
     Router::new()
         .route("/healthz", get(async || Json(json!({ "status": "ok" }))))
-        .route("/readyz", get(async move || readiness(&context, &links, &directory)))
+        .route("/readyz", get(async move || readiness(&node, &links, &directory)))
 }
 
-fn readiness(context: &Context, links: &Links, directory: &Directory) -> impl IntoResponse + use<> {
-    let draining = context.is_draining().then(|| "draining".to_owned());
+fn readiness(node: &Node, links: &Links, directory: &Directory) -> impl IntoResponse + use<> {
+    let draining = node.is_draining().then(|| "draining".to_owned());
     let down = links.down();
     let refused = links.peers.as_deref().and_then(Peers::trouble);
     // A link that is down or a refused command explains everything else.

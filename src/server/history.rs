@@ -10,7 +10,7 @@ use crate::{
     edge::Hop,
     history::{History, WRITE, WRITE_PATIENCE},
     id::NodeId,
-    sockets::node::Context,
+    sockets::node::Node,
     store::Stores,
     users::Directory,
 };
@@ -19,7 +19,7 @@ use crate::{
 pub(super) fn history(
     config: &Config,
     stores: Option<&Stores>,
-    context: &Arc<Context>,
+    node: &Arc<Node>,
     directory: &Directory,
     hop: Option<&Hop>,
 ) -> Option<Arc<History>> {
@@ -27,13 +27,13 @@ pub(super) fn history(
     let store = stores.filter(|_| !rules.is_empty())?.history.clone();
     let history = Arc::new(History::new(rules, store, config.redis.pending_age));
     if let Some(hop) = hop {
-        meet(&history, context.node(), directory, hop);
+        meet(&history, node.id(), directory, hop);
     }
-    context.set_archive(history.clone());
-    let (stop, writing) = (context.stop.clone(), history.write());
-    context.tasks.spawn(async move { stop.run_until_cancelled(writing).await });
-    let (stop, sweeping) = (context.stop.clone(), history.sweep());
-    context.tasks.spawn(async move { stop.run_until_cancelled(sweeping).await });
+    node.set_archive(history.clone());
+    let (stop, writing) = (node.stop.clone(), history.write());
+    node.tasks.spawn(async move { stop.run_until_cancelled(writing).await });
+    let (stop, sweeping) = (node.stop.clone(), history.sweep());
+    node.tasks.spawn(async move { stop.run_until_cancelled(sweeping).await });
     Some(history)
 }
 

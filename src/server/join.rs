@@ -27,7 +27,7 @@ use crate::{
     sockets::{
         adapter::Adapters,
         missed::Missed,
-        node::Context,
+        node::Node,
         relay::{Relay, ServerSideHandlers},
     },
     users::{Directory, Itself, MemoryDirectory, NewDirectory, PresenceSink},
@@ -181,7 +181,7 @@ impl Receive for ToRelay {
 pub(super) fn relay(
     peers: &Arc<Peers>,
     adapters: &Arc<Adapters>,
-    context: &Arc<Context>,
+    node: &Arc<Node>,
     config: &Config,
     handlers: Vec<(String, ServerSideHandlers)>,
 ) -> Arc<Relay> {
@@ -190,10 +190,10 @@ pub(super) fn relay(
         // Adding the gateway refuses a path that does not parse.
         let _ = router.insert(path, handlers);
     }
-    let (adapters, peers, context) = (adapters.clone(), peers.clone(), context.clone());
+    let (adapters, peers, node) = (adapters.clone(), peers.clone(), node.clone());
     let is_ignored = config.redis.missed == OnMissed::Ignore;
-    let missed = Missed::new(adapters.clone(), peers.clone(), context.clone(), is_ignored);
-    Arc::new(Relay::new(adapters, peers, context, missed, router))
+    let missed = Missed::new(adapters.clone(), peers.clone(), node.clone(), is_ignored);
+    Arc::new(Relay::new(adapters, peers, node, missed, router))
 }
 
 impl Switchboard {
@@ -217,7 +217,7 @@ impl Switchboard {
 
     async fn make_link(&self, peers: &Arc<Peers>, relay: &Arc<Relay>) -> Result<(), ServeError> {
         let inner = &*self.0;
-        let context = &inner.context;
+        let node = &inner.node;
         let missed = relay.missed().clone();
         let relay = Arc::downgrade(relay);
         let inbound = Arc::new(ToRelay(relay));
@@ -226,17 +226,17 @@ impl Switchboard {
         peers.broker().start(inbound, inner.wait_for_redis).await?;
         if let Some(redis) = &inner.redis {
             redis.start(inner.wait_for_redis).await?;
-            redis.watch_rights(&inner.config, context);
+            redis.watch_rights(&inner.config, node);
         }
         self.meet().await;
-        let interest = inner.adapters.clone().look_after_interest(context.clone());
-        context.tasks.spawn(interest);
-        let (stop, members) = (context.stop.clone(), peers.clone().keep_members());
-        context.tasks.spawn(async move { stop.run_until_cancelled(members).await });
-        let (stop, gaps) = (context.stop.clone(), missed.clone().look_after_gaps());
-        context.tasks.spawn(async move { stop.run_until_cancelled(gaps).await });
-        let (stop, told) = (context.stop.clone(), missed.look_after_what_is_told());
-        context.tasks.spawn(async move { stop.run_until_cancelled(told).await });
+        let interest = inner.adapters.clone().look_after_interest(node.clone());
+        node.tasks.spawn(interest);
+        let (stop, members) = (node.stop.clone(), peers.clone().keep_members());
+        node.tasks.spawn(async move { stop.run_until_cancelled(members).await });
+        let (stop, gaps) = (node.stop.clone(), missed.clone().look_after_gaps());
+        node.tasks.spawn(async move { stop.run_until_cancelled(gaps).await });
+        let (stop, told) = (node.stop.clone(), missed.look_after_what_is_told());
+        node.tasks.spawn(async move { stop.run_until_cancelled(told).await });
         Ok(())
     }
 
@@ -246,8 +246,8 @@ impl Switchboard {
         let inner = &*self.0;
         let Some(meeting) = &inner.meeting else { return };
         if let Some(listed) = meeting.listed.clone() {
-            let stop = inner.context.stop.clone();
-            inner.context.tasks.spawn(async move { stop.run_until_cancelled(listed.keep()).await });
+            let stop = inner.node.stop.clone();
+            inner.node.tasks.spawn(async move { stop.run_until_cancelled(listed.keep()).await });
         }
         let Some(redis) = &inner.redis else { return };
         let edge = Arc::downgrade(&inner.edge);
@@ -256,7 +256,7 @@ impl Switchboard {
                 edge.set_secrets(secrets);
             }
         };
-        redis.agree(&inner.context, &meeting.is_settled, changed).await;
+        redis.agree(&inner.node, &meeting.is_settled, changed).await;
     }
 
     /// Publishes the address by which other nodes reach this one. Ends when that is done.

@@ -157,7 +157,7 @@ impl Bound {
         stop.cancel();
         // A drain that took too long has not left the cluster yet. A second leave changes nothing.
         server.leave_cluster().await;
-        server.0.context.stop.cancel();
+        server.0.node.stop.cancel();
         workers.join().await;
         // This is last, so that every span until here is exported.
         server.close().await;

@@ -199,7 +199,7 @@ impl Switchboard {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         self.join_soon();
-        let stop = self.0.context.stop.clone();
+        let stop = self.0.node.stop.clone();
         serve_stream(Box::new(stream), peer, self.site(), stop).await;
     }
 
@@ -243,9 +243,9 @@ impl Switchboard {
     /// # }
     /// ```
     pub fn advertise(&self, listens: SocketAddr, tls: bool) {
-        let (server, stop) = (self.clone(), self.0.context.stop.clone());
+        let (server, stop) = (self.clone(), self.0.node.stop.clone());
         let publish = async move { server.publish_address(listens, tls).await };
-        self.0.context.tasks.spawn(stop.run_until_cancelled_owned(publish));
+        self.0.node.tasks.spawn(stop.run_until_cancelled_owned(publish));
     }
 
     /// Ends what is left of the server after [`drain`](Self::drain), however that went: leaves the
@@ -265,8 +265,8 @@ impl Switchboard {
     pub async fn close(&self) {
         // A second leave changes nothing.
         self.leave_cluster().await;
-        self.0.context.stop.cancel();
-        self.0.context.tracer().shutdown().await;
+        self.0.node.stop.cancel();
+        self.0.node.tracer().shutdown().await;
     }
 
     /// Joins the cluster in the background, unless the program has seen to it.
@@ -274,8 +274,8 @@ impl Switchboard {
         if self.0.is_mounted.load(Acquire) || self.0.is_mounted.swap(true, AcqRel) {
             return;
         }
-        let (server, stop) = (self.clone(), self.0.context.stop.clone());
-        self.0.context.tasks.spawn(stop.run_until_cancelled_owned(async move {
+        let (server, stop) = (self.clone(), self.0.node.stop.clone());
+        self.0.node.tasks.spawn(stop.run_until_cancelled_owned(async move {
             while let Err(error) = server.join().await {
                 tracing::warn!(%error, "the cluster cannot be joined; nobody is let in until then");
                 tokio::time::sleep(JOIN_AGAIN).await;

@@ -6,7 +6,7 @@ use crate::{
     cluster::peers::Peers,
     config,
     gateway::Gateway,
-    sockets::{adapter::Adapters, node::Context},
+    sockets::{adapter::Adapters, node::Node},
 };
 
 /// There is none.
@@ -15,7 +15,7 @@ pub(super) enum AdminUi {}
 pub(super) struct New<'a> {
     pub(super) config: &'a config::AdminUi,
     pub(super) secrets: Vec<Vec<u8>>,
-    pub(super) context: &'a Arc<Context>,
+    pub(super) node: &'a Arc<Node>,
     pub(super) adapters: &'a Arc<Adapters>,
     pub(super) peers: &'a Option<Arc<Peers>>,
 }

@@ -16,7 +16,7 @@ use crate::{
     config::{Config, redis_url::NEEDS_REDIS},
     link::LinkError,
     secret::SecretUrl,
-    sockets::node::Context,
+    sockets::node::Node,
     users::NewDirectory,
 };
 
@@ -41,13 +41,13 @@ impl RedisLink {
         match *self {}
     }
 
-    pub(super) fn watch_rights(&self, _: &Config, _: &Arc<Context>) {
+    pub(super) fn watch_rights(&self, _: &Config, _: &Arc<Node>) {
         match *self {}
     }
 
     pub(super) async fn agree(
         &self,
-        _: &Context,
+        _: &Node,
         _: &CancellationToken,
         _: impl Fn(&[Vec<u8>]) + Send + Sync + 'static,
     ) {

@@ -40,7 +40,7 @@ impl Switchboard {
             directory: inner.directory.troubles(),
         });
         let snapshot = Snapshot {
-            context: inner.context.clone(),
+            node: inner.node.clone(),
             sockets: self.socket_count(),
             namespaces: inner.adapters.len(),
             users: inner.directory.users_here(),
@@ -51,7 +51,7 @@ impl Switchboard {
             inbox: inner.inbox.clone(),
             #[cfg(feature = "postgres")]
             outbox: inner.outbox.clone(),
-            recovery: inner.context.recovery().map(|_| inner.adapters.recovery_counts()),
+            recovery: inner.node.recovery().map(|_| inner.adapters.recovery_counts()),
         };
         snapshot.text()
     }

@@ -11,7 +11,7 @@ use crate::{
     id::NodeId,
     link::LinkError,
     payload::Parser,
-    sockets::{emitter::Emitter, node::Context},
+    sockets::{emitter::Emitter, node::Node},
 };
 
 /// Emits to the clients of a cluster without being a node of it, as `@socket.io/redis-emitter` does
@@ -31,7 +31,7 @@ use crate::{
 /// # }
 /// ```
 pub struct Publisher {
-    context: Arc<Context>,
+    node: Arc<Node>,
     peers: Arc<Peers>,
 }
 
@@ -106,14 +106,14 @@ impl Publisher {
         let broker = redis::speaking(config, url).map_err(PublishError::Url)?;
         let nobody = Arc::new(|| Box::pin(std::future::ready(Ok(HashMap::new()))) as _);
         let peers = new_peers(config, kind, NAME.to_owned(), broker, nobody, None);
-        let context = Arc::new(Context::new(NodeId::named(NAME), Parser::Json, config));
+        let node = Arc::new(Node::new(NodeId::named(NAME), Parser::Json, config));
         peers.broker().start(Arc::new(|_: &str, _: &Bytes| {}), false).await?;
-        Ok(Self { context, peers })
+        Ok(Self { node, peers })
     }
 
     /// Emits to the sockets of a namespace.
     pub fn of(&self, namespace: &str) -> Emitter {
-        Emitter::elsewhere(self.context.clone(), namespace, Some(self.peers.clone()))
+        Emitter::elsewhere(self.node.clone(), namespace, Some(self.peers.clone()))
     }
 
     /// How many nodes serve a namespace, of Switchboard and of Node.js. With none, nobody hears an

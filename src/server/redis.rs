@@ -35,7 +35,7 @@ use crate::{
         },
     },
     secret::SecretUrl,
-    sockets::node::Context,
+    sockets::node::Node,
     users::{
         Directory, NewDirectory,
         redis::{RedisDirectory, RedisOptions, tries as directory_tries},
@@ -72,17 +72,17 @@ impl RedisLink {
     }
 
     /// Looks from now on whether all commands are allowed.
-    pub(super) fn watch_rights(&self, config: &Config, context: &Arc<Context>) {
+    pub(super) fn watch_rights(&self, config: &Config, node: &Arc<Node>) {
         let (redis, rights) = (self.redis.clone(), self.rights.clone());
         let settings = &config.redis;
         let mut tries = Kind::from(settings.protocol).tries(&settings.key_prefix);
         tries.extend(streams(config, true).iter().flat_map(StreamSettings::tries));
-        if context.recovery().is_some_and(|recovery| recovery.roaming().is_some()) {
+        if node.recovery().is_some_and(|recovery| recovery.roaming().is_some()) {
             tries.extend(RedisSessions::tries(&settings.session_prefix));
         }
         tries.extend(directory_tries(&settings.key_prefix));
-        let (stop, patience) = (context.stop.clone(), settings.request_timeout);
-        context.tasks.spawn(async move {
+        let (stop, patience) = (node.stop.clone(), settings.request_timeout);
+        node.tasks.spawn(async move {
             let watching = rights.watch(|| redis.commands(), &tries, patience);
             stop.run_until_cancelled(watching).await
         });
@@ -92,7 +92,7 @@ impl RedisLink {
     /// the agreement until it is settled otherwise.
     pub(super) async fn agree(
         &self,
-        context: &Context,
+        node: &Node,
         is_settled: &CancellationToken,
         changed: impl Fn(&[Vec<u8>]) + Send + Sync + 'static,
     ) {
@@ -100,8 +100,8 @@ impl RedisLink {
         if agreement.agree(self.redis.commands()).await {
             changed(&agreement.secrets());
         }
-        let (redis, stop, settled) = (self.redis.clone(), context.stop.clone(), is_settled.clone());
-        context.tasks.spawn(async move {
+        let (redis, stop, settled) = (self.redis.clone(), node.stop.clone(), is_settled.clone());
+        node.tasks.spawn(async move {
             let changed = |secrets: Vec<Vec<u8>>| changed(&secrets);
             let keeping = settled.run_until_cancelled(agreement.keep(|| redis.commands(), changed));
             stop.run_until_cancelled(keeping).await

@@ -10,7 +10,7 @@ use crate::{
     sockets::{
         adapter::{Adapter, Adapters},
         handover::Handover,
-        node::{Context, Recovery},
+        node::{Node, Recovery},
         roaming::Roaming,
     },
 };
@@ -19,20 +19,20 @@ use crate::{
 pub(super) fn roam(
     config: &Config,
     recovery: &Recovery,
-    context: &Arc<Context>,
+    node: &Arc<Node>,
     adapters: &Arc<Adapters>,
     redis: Option<&RedisLink>,
     edge: &Edge<Adapter>,
 ) {
     let Some(sessions) = redis.and_then(|redis| redis.sessions(config)) else { return };
-    let (hop, node) = (edge.hop().cloned(), context.node().clone());
-    let roaming = Roaming::new(sessions, hop, node, recovery.max_disconnection);
+    let (hop, id) = (edge.hop().cloned(), node.id().clone());
+    let roaming = Roaming::new(sessions, hop, id, recovery.max_disconnection);
     recovery.set_roaming(roaming.clone());
     if let Some(hop) = edge.hop() {
         adapters.release_for(hop);
     }
-    let (weak, stop) = (Arc::downgrade(adapters), context.stop.clone());
-    context.tasks.spawn(async move {
+    let (weak, stop) = (Arc::downgrade(adapters), node.stop.clone());
+    node.tasks.spawn(async move {
         let current = |namespace: &str, pid: &_| weak.upgrade()?.shared(namespace, pid);
         let lost = |namespace: &str, pid: &_| {
             weak.upgrade().into_iter().for_each(|all| all.have_lost(namespace, pid));
@@ -45,18 +45,18 @@ pub(super) fn roam(
 /// the program's own, the messages have no single order, so sessions stay.
 pub(super) fn handover(
     config: &Config,
-    context: &Arc<Context>,
+    node: &Arc<Node>,
     adapters: &Arc<Adapters>,
     peers: Option<&Arc<Peers>>,
     hop: Option<&Hop>,
 ) -> Option<Arc<Handover>> {
-    let (recovery, peers, hop) = (context.recovery()?, peers?, hop?);
+    let (recovery, peers, hop) = (node.recovery()?, peers?, hop?);
     let has_log = config.redis.protocol == WireProtocol::Streams;
     if has_log || redis::is_cluster(config) || !peers.broker().is_in_one_order() {
         return None;
     }
-    recovery.set_home(context.node().clone(), hop.clone());
-    let handover = Handover::start(hop, adapters, peers, context);
+    recovery.set_home(node.id().clone(), hop.clone());
+    let handover = Handover::start(hop, adapters, peers, node);
     let weak = Arc::downgrade(&handover);
     adapters.tell_marks(move |mark| {
         if let Some(handover) = weak.upgrade() {

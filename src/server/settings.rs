@@ -10,7 +10,7 @@ use crate::{
     edge::{self, EdgeOptions, Hop, HopOptions},
     packet::MAX_ATTACHMENTS,
     payload::Parser,
-    sockets::node::Context,
+    sockets::node::Node,
 };
 
 /// How many bytes tungstenite reads at once. The number is small, because each idle connection keeps
@@ -53,7 +53,7 @@ pub(super) fn engine(config: &Config, parser: Parser) -> SocketIoBuilder {
 
 pub(super) fn edge_options(
     config: &Config,
-    context: &Context,
+    node: &Node,
     meeting: Option<&Meeting>,
 ) -> Result<EdgeOptions, BuildError> {
     let engine = &config.engine;
@@ -63,7 +63,7 @@ pub(super) fn edge_options(
     }
     let hop = meeting.map(|meeting| {
         let hop = Hop::new(HopOptions {
-            node: context.node().to_string(),
+            node: node.id().to_string(),
             path: config.path.clone(),
             secrets: secrets.clone(),
             limit: engine.ping_interval + engine.ping_timeout,
@@ -78,7 +78,7 @@ pub(super) fn edge_options(
     });
     Ok(EdgeOptions {
         path: config.path.clone(),
-        node_id: context.node().to_string(),
+        node_id: node.id().to_string(),
         secrets,
         hop,
         ping_interval: engine.ping_interval,

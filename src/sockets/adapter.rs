@@ -62,7 +62,7 @@ use crate::{
     id::SocketId,
     payload::{Payload, PayloadError},
     recovery::EventId,
-    sockets::{node::Context, record::SocketRecord},
+    sockets::{node::Node, record::SocketRecord},
 };
 
 /// Time for the disconnect packet to travel, a polling client's next request included, before the
@@ -92,7 +92,7 @@ pub(crate) trait Describe: Send + Sync {
 /// The parts of each adapter.
 #[doc(hidden)]
 pub struct State {
-    pub(crate) context: Arc<Context>,
+    pub(crate) node: Arc<Node>,
     pub(crate) adapters: Arc<Adapters>,
     /// `None` for a node that stands alone.
     pub(crate) peers: Option<Arc<Peers>>,
@@ -119,7 +119,7 @@ pub struct State {
 /// ```
 pub struct Adapter {
     local: CoreLocalAdapter<Emitter>,
-    context: Arc<Context>,
+    node: Arc<Node>,
     adapters: Weak<Adapters>,
     members: RwLock<Members>,
     peers: Option<Arc<Peers>>,
@@ -144,8 +144,8 @@ impl Adapter {
         self.local.path()
     }
 
-    pub(crate) fn context(&self) -> &Arc<Context> {
-        &self.context
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
     }
 
     /// The way to the other nodes, if there are any.
@@ -174,7 +174,7 @@ impl Adapter {
 
     fn count_sent(&self, delivered: Delivered) {
         if delivered.queued > 0 && !self.hidden {
-            self.context.meters().events_sent.add(delivered.queued as u64);
+            self.node.meters().events_sent.add(delivered.queued as u64);
         }
     }
 
@@ -235,7 +235,7 @@ impl Adapter {
         ack_id: i64,
         payload: Payload,
     ) -> Result<(), PayloadError> {
-        let value = payload.into_wire(self.context.parser())?;
+        let value = payload.into_wire(self.node.parser())?;
         let packet = Packet::ack(self.local.path().clone(), value, ack_id);
         self.send_to_one(packet, sid, false, None);
         Ok(())
@@ -264,16 +264,16 @@ impl Adapter {
         // A full queue refuses the packet, and the socket would stay connected. So it is cut off
         // instead.
         if socket.disconnect().is_err() {
-            self.context.transports().kill(sid, KillReason::SlowConsumer);
+            self.node.transports().kill(sid, KillReason::SlowConsumer);
         } else {
             // The packet is queued, and cutting a connection drops its queue. Without the packet
             // the client would come back.
-            let (context, adapters) = (self.context.clone(), self.adapters.clone());
+            let (node, adapters) = (self.node.clone(), self.adapters.clone());
             tokio::spawn(async move {
                 tokio::time::sleep(if close_transport { GOODBYE } else { LINGER }).await;
                 let has_sockets = || adapters.upgrade().is_some_and(|all| all.know(sid));
                 if close_transport || !has_sockets() {
-                    context.transports().kill(sid, KillReason::Requested);
+                    node.transports().kill(sid, KillReason::Requested);
                 }
             });
         }

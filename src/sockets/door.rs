@@ -22,7 +22,7 @@ use super::{
     adapter::Adapter,
     archive::{Archive, ToKeep},
     audience::Audience,
-    node::Context,
+    node::Node,
     target::Target,
 };
 use crate::{
@@ -42,7 +42,7 @@ pub(crate) enum Start<'a> {
     /// A namespace of this node.
     Here(&'a Arc<Adapter>),
     /// A namespace in which only other nodes can have sockets.
-    Elsewhere { context: &'a Context, namespace: &'a str, peers: Option<&'a Arc<Peers>> },
+    Elsewhere { node: &'a Node, namespace: &'a str, peers: Option<&'a Arc<Peers>> },
 }
 
 /// The socket whose handler sends an event. Its connection is known without a lookup.
@@ -86,11 +86,11 @@ pub(crate) fn submit(
     if audience.is_nobody() {
         return Ok(None);
     }
-    let context = start.context();
-    let span = context.tracer().emit(start.namespace(), &payload, || audience.kind().name());
-    let value = payload.into_wire(context.parser())?;
+    let node = start.node();
+    let span = node.tracer().emit(start.namespace(), &payload, || audience.kind().name());
+    let value = payload.into_wire(node.parser())?;
     if !start.is_hidden() {
-        context.meters().emitted(audience.kind());
+        node.meters().emitted(audience.kind());
     }
     Ok(Some(Submitted { value, to: lower(start, audience, sender), span }))
 }
@@ -165,7 +165,7 @@ pub(crate) fn send(
     {
         return send(Start::Here(&successor), payload, audience, sender, user);
     }
-    let archive = start.context().archive().map(|archive| &**archive);
+    let archive = start.node().archive().map(|archive| &**archive);
     let kept = archive.and_then(|archive| {
         let event = start.to_keep(archive, &payload, audience, user)?;
         Some((archive, event))
@@ -230,10 +230,10 @@ pub(crate) fn others(start: Start<'_>, to: &BroadcastOptions) -> Option<Selectio
 }
 
 impl<'a> Start<'a> {
-    pub(crate) fn context(self) -> &'a Context {
+    pub(crate) fn node(self) -> &'a Node {
         match self {
-            Self::Here(adapter) => adapter.context(),
-            Self::Elsewhere { context, .. } => context,
+            Self::Here(adapter) => adapter.node(),
+            Self::Elsewhere { node, .. } => node,
         }
     }
 
@@ -264,7 +264,7 @@ impl<'a> Start<'a> {
 
     /// A number for an event. By it the event is known again if it comes to a client on two ways.
     fn number(self, is_kept: bool) -> Option<u64> {
-        let can_move = || self.context().recovery().is_some_and(|it| it.can_move());
+        let can_move = || self.node().recovery().is_some_and(|it| it.can_move());
         self.peers().filter(|_| is_kept || can_move()).map(|peers| peers.next_number())
     }
 
@@ -279,9 +279,9 @@ impl<'a> Start<'a> {
         if audience.is_local() || audience.is_volatile() || self.is_hidden() {
             return None;
         }
-        let (context, targets) = (self.context(), audience.targets()?);
+        let (node, targets) = (self.node(), audience.targets()?);
         let kept = |target: &Target| match target {
-            Target::Room(room) if archive.keeps(room) && !context.is_reserved(room) => {
+            Target::Room(room) if archive.keeps(room) && !node.is_reserved(room) => {
                 Some(room.clone())
             }
             _ => None,
@@ -302,7 +302,7 @@ impl<'a> Start<'a> {
     fn room_of(self, target: &Target) -> Room {
         match target {
             Target::Socket(id) => Room::Owned(id.as_str().to_owned()),
-            Target::User(user) => Room::Owned(self.context().user_room(user)),
+            Target::User(user) => Room::Owned(self.node().user_room(user)),
             Target::Authenticated => Room::Borrowed(AUTHENTICATED),
             // Ids are rooms, too, and a version 2 client uses the id that it knows.
             Target::Room(room) => match self {

@@ -25,7 +25,7 @@ use crate::{
         adapter::{Adapter, Adapters, Describe},
         audience::Audience,
         door::{self, Start},
-        node::Context,
+        node::Node,
         rooms::IntoRooms,
     },
 };
@@ -64,7 +64,7 @@ enum Place {
     /// This node has, or had, sockets in the namespace.
     Here(Arc<Adapter>),
     /// Only other nodes can have sockets in it.
-    Elsewhere { context: Arc<Context>, namespace: Arc<str>, peers: Option<Arc<Peers>> },
+    Elsewhere { node: Arc<Node>, namespace: Arc<str>, peers: Option<Arc<Peers>> },
 }
 
 impl Emitter {
@@ -75,23 +75,19 @@ impl Emitter {
     /// An emitter for a namespace of this node, or else of others.
     pub(crate) fn of(
         adapters: &Adapters,
-        context: &Arc<Context>,
+        node: &Arc<Node>,
         peers: Option<&Arc<Peers>>,
         namespace: &str,
     ) -> Self {
         match adapters.get(namespace) {
             Some(adapter) => Self::here(adapter),
-            None => Self::elsewhere(context.clone(), namespace, peers.cloned()),
+            None => Self::elsewhere(node.clone(), namespace, peers.cloned()),
         }
     }
 
     /// An emitter for a namespace that no socket of this node has been in.
-    pub(crate) fn elsewhere(
-        context: Arc<Context>,
-        namespace: &str,
-        peers: Option<Arc<Peers>>,
-    ) -> Self {
-        Self::new(Place::Elsewhere { context, namespace: namespace.into(), peers })
+    pub(crate) fn elsewhere(node: Arc<Node>, namespace: &str, peers: Option<Arc<Peers>>) -> Self {
+        Self::new(Place::Elsewhere { node, namespace: namespace.into(), peers })
     }
 
     fn new(place: Place) -> Self {
@@ -233,7 +229,7 @@ impl Emitter {
             self.place = match adapter.successor() {
                 Some(successor) => Place::Here(successor),
                 None => Place::Elsewhere {
-                    context: adapter.context().clone(),
+                    node: adapter.node().clone(),
                     namespace: adapter.namespace().as_str().into(),
                     peers: adapter.peers().cloned(),
                 },
@@ -245,8 +241,8 @@ impl Emitter {
     fn start(&self) -> Start<'_> {
         match &self.place {
             Place::Here(adapter) => Start::Here(adapter),
-            Place::Elsewhere { context, namespace, peers } => {
-                Start::Elsewhere { context, namespace, peers: peers.as_ref() }
+            Place::Elsewhere { node, namespace, peers } => {
+                Start::Elsewhere { node, namespace, peers: peers.as_ref() }
             }
         }
     }

@@ -15,7 +15,7 @@ use socketioxide_parser_msgpack::MsgPackParser;
 use crate::{
     id::random_text,
     payload::Parser,
-    sockets::{adapter::Adapter, node::Context},
+    sockets::{adapter::Adapter, node::Node},
 };
 
 /// A name for the namespace.
@@ -24,21 +24,21 @@ pub(crate) fn namespace() -> Box<str> {
 }
 
 /// Opens the namespace, and gives the edge the packet to send.
-pub(crate) fn open(io: &SocketIo<Adapter>, namespace: &str, context: &Arc<Context>) {
+pub(crate) fn open(io: &SocketIo<Adapter>, namespace: &str, node: &Arc<Node>) {
     let packet = Packet::connect(namespace.to_owned(), None);
-    let packet = match context.parser() {
+    let packet = match node.parser() {
         Parser::Json => CommonParser.encode(packet),
         Parser::MsgPack => MsgPackParser.encode(packet),
     };
     match packet {
-        Value::Str(text, _) => context.transports().set_farewell(namespace, text.as_bytes(), true),
-        Value::Bytes(bytes) => context.transports().set_farewell(namespace, &bytes, false),
+        Value::Str(text, _) => node.transports().set_farewell(namespace, text.as_bytes(), true),
+        Value::Bytes(bytes) => node.transports().set_farewell(namespace, &bytes, false),
     }
-    io.ns(namespace.to_owned(), Farewell(context.clone()));
+    io.ns(namespace.to_owned(), Farewell(node.clone()));
 }
 
 #[derive(Clone)]
-struct Farewell(Arc<Context>);
+struct Farewell(Arc<Node>);
 
 impl ConnectHandler<Adapter, ()> for Farewell {
     fn call(&self, socket: Arc<RawSocket<Adapter>>, _: Option<Value>) {

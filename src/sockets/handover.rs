@@ -40,7 +40,7 @@ use crate::{
     recovery::Pid,
     sockets::{
         adapter::{Adapter, Adapters, Return},
-        node::Context,
+        node::Node,
         one_at_a_time::OneAtATime,
     },
     telemetry::meters::NotRecovered,
@@ -78,7 +78,7 @@ pub(crate) struct Handover {
     hop: Hop,
     adapters: Arc<Adapters>,
     peers: Arc<Peers>,
-    context: Arc<Context>,
+    node: Arc<Node>,
     loans: Loans,
     marks: Marks,
     fetching: OneAtATime,
@@ -99,13 +99,13 @@ impl Handover {
         hop: &Hop,
         adapters: &Arc<Adapters>,
         peers: &Arc<Peers>,
-        context: &Arc<Context>,
+        node: &Arc<Node>,
     ) -> Arc<Self> {
         let handover = Arc::new(Self {
             hop: hop.clone(),
             adapters: adapters.clone(),
             peers: peers.clone(),
-            context: context.clone(),
+            node: node.clone(),
             loans: Loans::default(),
             marks: Marks::default(),
             fetching: OneAtATime::default(),
@@ -153,7 +153,7 @@ impl Handover {
         back: Return,
         identity: Identity,
     ) -> Result<(), NotRecovered> {
-        let recovery = self.context.recovery().ok_or(NotRecovered::Unknown)?;
+        let recovery = self.node.recovery().ok_or(NotRecovered::Unknown)?;
         let home = recovery.home_of(&back.pid).ok_or(NotRecovered::Unknown)?;
         let _turn = self.fetching.wait(&back.pid).await;
         if adapter.has_session(&back.pid) {
@@ -182,7 +182,7 @@ impl Handover {
 
     /// Looks for a session at all other nodes.
     async fn look(&self, home: &str, adapter: &Arc<Adapter>, loan: &Loan) -> Fetched {
-        let own = self.context.node().as_str();
+        let own = self.node.id().as_str();
         if home != own {
             let fetched = self.fetch_from(home, adapter, loan).await;
             if !matches!(fetched, Fetched::Elsewhere) {
@@ -276,7 +276,7 @@ impl Handover {
     /// `patience`. For a node that stops.
     pub(crate) async fn leave(&self, patience: Duration) {
         let end = Instant::now() + patience;
-        let own = self.context.node();
+        let own = self.node.id();
         let others: Vec<NodeId> = self.peers.nodes().await.unwrap_or_default();
         let others: Vec<NodeId> = others.into_iter().filter(|node| node != own).collect();
         if others.is_empty() {
@@ -308,7 +308,7 @@ impl Handover {
 
     /// A node that stops asks this one to fetch a session of its own.
     async fn take(self: Arc<Self>, Take { namespace, pid, from }: Take) -> Option<bool> {
-        if self.context.is_draining() {
+        if self.node.is_draining() {
             return Some(false);
         }
         let (adapter, known) = (self.adapters.get(&namespace)?, Pid::said(&pid)?);

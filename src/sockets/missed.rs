@@ -34,7 +34,7 @@ use crate::{
     },
     edge::KillReason,
     link::Link,
-    sockets::{adapter::Adapters, node::Context},
+    sockets::{adapter::Adapters, node::Node},
 };
 
 /// The pause between two attempts to find out more.
@@ -54,7 +54,7 @@ const EVERY: Duration = Duration::from_millis(50);
 pub(crate) struct Missed {
     adapters: Arc<Adapters>,
     peers: Arc<Peers>,
-    context: Arc<Context>,
+    node: Arc<Node>,
     /// No client is cut here. Other nodes are helped all the same.
     is_ignored: bool,
     told: Mutex<Option<Told>>,
@@ -81,11 +81,11 @@ impl Missed {
     pub(crate) fn new(
         adapters: Arc<Adapters>,
         peers: Arc<Peers>,
-        context: Arc<Context>,
+        node: Arc<Node>,
         is_ignored: bool,
     ) -> Arc<Self> {
         let (told, wake, pace) = (Mutex::default(), Notify::new(), Arc::default());
-        Arc::new(Self { adapters, peers, context, is_ignored, told, wake, pace })
+        Arc::new(Self { adapters, peers, node, is_ignored, told, wake, pace })
     }
 
     /// Takes another node's message about gaps. Never blocks.
@@ -269,17 +269,17 @@ impl Missed {
             because,
             "clients may have missed messages of other nodes; they are cut off, so that they come back"
         );
-        let (context, pace) = (self.context.clone(), self.pace.clone());
+        let (node, pace) = (self.node.clone(), self.pace.clone());
         let cutting = async move {
             for some in found.chunks(AT_ONCE) {
                 let _turn = pace.lock().await;
                 for sid in some {
-                    context.transports().kill(*sid, KillReason::Missed);
+                    node.transports().kill(*sid, KillReason::Missed);
                 }
                 tokio::time::sleep(EVERY).await;
             }
         };
-        let stop = self.context.stop.clone();
-        self.context.tasks.spawn(async move { stop.run_until_cancelled(cutting).await });
+        let stop = self.node.stop.clone();
+        self.node.tasks.spawn(async move { stop.run_until_cancelled(cutting).await });
     }
 }

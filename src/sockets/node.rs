@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// The shared parts of one node.
-pub(crate) struct Context {
-    node: NodeId,
+pub(crate) struct Node {
+    id: NodeId,
     parser: Parser,
     user_prefix: Box<str>,
     secure: bool,
@@ -49,8 +49,8 @@ pub(crate) struct Context {
     pub(crate) tasks: TaskTracker,
 }
 
-impl Context {
-    pub(crate) fn new(node: NodeId, parser: Parser, config: &Config) -> Self {
+impl Node {
+    pub(crate) fn new(id: NodeId, parser: Parser, config: &Config) -> Self {
         let transports = Transports::default();
         let engine = &config.engine;
         // a client must be able to get any packet that it may send
@@ -58,7 +58,7 @@ impl Context {
         let node_bytes = config.limits.max_buffered_bytes;
         transports.budget().set(engine.max_buffered_packets, size(bytes), size(node_bytes));
         Self {
-            node,
+            id,
             parser,
             user_prefix: config.users.room_prefix.as_str().into(),
             secure: config.tls.cert_file.is_some(),
@@ -104,8 +104,8 @@ impl Context {
         self.server.get()?.downcast_ref()
     }
 
-    pub(crate) fn node(&self) -> &NodeId {
-        &self.node
+    pub(crate) fn id(&self) -> &NodeId {
+        &self.id
     }
 
     pub(crate) fn parser(&self) -> Parser {
@@ -157,12 +157,12 @@ impl Context {
     /// Questions to clients with ids of our own may be asked from now on. Called once, when the server is
     /// built.
     pub(crate) fn hear_answers(self: &Arc<Self>) {
-        let (questions, context) = (self.questions.clone(), Arc::downgrade(self));
+        let (questions, node) = (self.questions.clone(), Arc::downgrade(self));
         self.transports.on_answer(move |sid, namespace, id| {
             if questions.answered(sid, namespace, id)
-                && let Some(context) = context.upgrade()
+                && let Some(node) = node.upgrade()
             {
-                context.meters.acks_received.count();
+                node.meters.acks_received.count();
             }
         });
     }

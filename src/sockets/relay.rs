@@ -38,7 +38,7 @@ use crate::{
     sockets::{
         adapter::{Adapter, Adapters, Delivered},
         missed::Missed,
-        node::Context,
+        node::Node,
     },
     telemetry::traces::Span,
 };
@@ -55,7 +55,7 @@ pub(crate) type ServerSideHandlers = HashMap<String, ServerSideHandler>;
 pub(crate) struct Relay {
     adapters: Arc<Adapters>,
     peers: Arc<Peers>,
-    context: Arc<Context>,
+    node: Arc<Node>,
     missed: Arc<Missed>,
     server_side: matchit::Router<ServerSideHandlers>,
     /// Permits for questions about sockets, and their order.
@@ -80,13 +80,13 @@ impl Relay {
     pub(crate) fn new(
         adapters: Arc<Adapters>,
         peers: Arc<Peers>,
-        context: Arc<Context>,
+        node: Arc<Node>,
         missed: Arc<Missed>,
         server_side: matchit::Router<ServerSideHandlers>,
     ) -> Self {
         let describing = Arc::new(Semaphore::new(MAX_DESCRIBING));
         let (turn, answers) = Default::default();
-        Self { adapters, peers, context, missed, server_side, describing, turn, answers }
+        Self { adapters, peers, node, missed, server_side, describing, turn, answers }
     }
 
     pub(crate) fn missed(&self) -> &Arc<Missed> {
@@ -104,7 +104,7 @@ impl Relay {
         }
         let relay = self.clone();
         let read = move |channel: &str, frame: &Bytes| relay.read(channel, frame);
-        match self.answers.take(channel, frame, &self.context.tasks, read) {
+        match self.answers.take(channel, frame, &self.node.tasks, read) {
             Taken::AtOnce => self.read(channel, frame),
             // The sender of a dropped answer counts as one that did not answer.
             Taken::Later | Taken::Dropped => {}
@@ -294,12 +294,12 @@ impl Relay {
         from: Option<&str>,
         flags: Flags,
     ) -> Span {
-        self.context.tracer().deliver(adapter.namespace(), event, from, flags.trace)
+        self.node.tracer().deliver(adapter.namespace(), event, from, flags.trace)
     }
 
     /// The event in its form for the clients of this node.
     fn packet(&self, event: Result<Value, ReadError>) -> Result<Value, PayloadError> {
-        Payload::of_packet(event?, true).into_wire(self.context.parser())
+        Payload::of_packet(event?, true).into_wire(self.node.parser())
     }
 
     fn deliver(

@@ -206,7 +206,7 @@ impl Socket {
 
     /// The node that holds the connection.
     pub fn node(&self) -> &NodeId {
-        self.0.adapter.context().node()
+        self.0.adapter.node().id()
     }
 
     /// The client's address; behind trusted proxies, the one that they report.

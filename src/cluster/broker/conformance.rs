@@ -149,11 +149,11 @@ pub async fn frames_arrive_in_order<B: Broker>(make: &impl AsyncFn() -> B) {
     let mut next = [0, 1, 2, 3];
     for count in 0..10_000 {
         let (name, frame) = bob.next(&format!("the frame {count} of 10000")).await;
-        let lane = names.iter().position(|known| *known == name);
-        let lane = lane.unwrap_or_else(|| panic!("heard on {name:?}, which nobody listens to"));
+        let at = names.iter().position(|known| *known == name);
+        let at = at.unwrap_or_else(|| panic!("heard on {name:?}, which nobody listens to"));
         let frame = String::from_utf8_lossy(&frame);
-        assert_eq!(frame, next[lane].to_string(), "out of order, lost or twice on {name}");
-        next[lane] += 4;
+        assert_eq!(frame, next[at].to_string(), "out of order, lost or twice on {name}");
+        next[at] += 4;
     }
     assert!(bob.heard.try_recv().is_err(), "more was heard than was said");
     ann.stop().await;

@@ -118,12 +118,12 @@ impl DisconnectHandler<Adapter, ()> for Leave {
             reason = reason_name(reason),
             "socket disconnected"
         );
-        let context = &self.entrance.0.around.context;
+        let node = &self.entrance.0.around.node;
         if !socket.adapter().is_hidden() {
-            context.meters().disconnected(reason);
+            node.meters().disconnected(reason);
         }
         if reason == DisconnectReason::HeartbeatTimeout {
-            context.transports().timed_out(socket.sid());
+            node.transports().timed_out(socket.sid());
         }
         leave(socket, &self.entrance.0, Some(reason));
         // At once and not after the handlers: nothing is sent to a socket that has left.

@@ -42,7 +42,7 @@ pub(super) async fn begin(
             NewSession::Back(claim)
         }
         Err(reason) => {
-            adapter.context().meters().not_recovered(reason);
+            adapter.node().meters().not_recovered(reason);
             tracing::debug!(
                 socket.id = %socket.id(),
                 namespace = socket.namespace(),

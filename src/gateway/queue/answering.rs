@@ -159,11 +159,11 @@ impl Queue {
     }
 
     fn count_refused(&self, fault: &Fault) {
-        let context = self.socket.adapter().context();
+        let node = self.socket.adapter().node();
         if let Some(meters) = self.meters() {
             meters.event_refused(fault.code());
         }
-        context.tracer().failed(fault.code());
+        node.tracer().failed(fault.code());
         tracing::debug!(
             socket.id = %self.socket.id(),
             fault = fault.code().as_str(),

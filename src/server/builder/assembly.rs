@@ -44,7 +44,7 @@ use crate::{
     sockets::{
         adapter::{Adapter, Adapters, Paths, State},
         farewell,
-        node::Context,
+        node::Node,
         socket::Expiry,
     },
     store::Stores,
@@ -92,22 +92,22 @@ impl Builder {
         #[cfg(not(feature = "otlp"))]
         let tracer = Tracer::new(&config, &node);
         let tracer = tracer.map_err(|error| BuildError::Traces(Box::new(error)))?;
-        let context = Context::new(node, parser, &config).traced(tracer).with_states(self.states);
-        let context = Arc::new(context);
+        let node = Node::new(node, parser, &config).traced(tracer).with_states(self.states);
+        let node = Arc::new(node);
         if let Some(problem) = self.problem {
             return Err(BuildError::Handler(problem));
         }
-        check_handlers(&context, &self.gateways, |app| {
+        check_handlers(&node, &self.gateways, |app| {
             self.on_presence.iter().try_for_each(|it| it.check(app))?;
             self.middlewares.iter().try_for_each(|it| it.check(app))?;
             self.fallback.iter().try_for_each(|it| it.check(app))?;
             self.allow_request.iter().try_for_each(|it| it.check(app))
         })?;
-        let presence = self.on_presence.map(|handler| listen_to_presence(&context, handler));
+        let presence = self.on_presence.map(|handler| listen_to_presence(&node, handler));
         let adapters = Arc::new(Adapters::default());
         let counted = Arc::downgrade(&adapters);
         let sockets = move || counted.upgrade().map_or(0, |adapters| adapters.socket_count());
-        let itself = Itself::new(context.node().clone(), Arc::new(sockets));
+        let itself = Itself::new(node.id().clone(), Arc::new(sockets));
         #[cfg(feature = "admin")]
         let table = self.local.as_ref().map(|local| local.0.lock().remembered.clone());
         let new = NewClusterParts {
@@ -121,16 +121,15 @@ impl Builder {
         };
         let ClusterParts { peers, directory, redis, meeting } = ClusterParts::new(new)?;
         adapters.set_peers(peers.clone());
-        let admin_ui = admin_ui(&config, &context, &adapters, &peers)?;
+        let admin_ui = admin_ui(&config, &node, &adapters, &peers)?;
         let mut hidden = admin_ui.as_ref().map(AdminUi::gateway);
         let all = self.gateways.iter_mut().chain(&mut hidden);
-        let handlers = all.map(|gateway| gateway.take_server_side(&context)).collect();
-        let relay =
-            peers.as_ref().map(|peers| relay(peers, &adapters, &context, &config, handlers));
+        let handlers = all.map(|gateway| gateway.take_server_side(&node)).collect();
+        let relay = peers.as_ref().map(|peers| relay(peers, &adapters, &node, &config, handlers));
         let mut paths = Paths::default();
         self.gateways.iter().for_each(|gateway| paths.add(gateway.path()));
         let paths = Arc::new(paths);
-        context.transports().count_unknown_namespaces({
+        node.transports().count_unknown_namespaces({
             let (adapters, paths) = (Arc::downgrade(&adapters), paths.clone());
             move |name| {
                 paths.has(name)
@@ -139,7 +138,7 @@ impl Builder {
         });
         let state = State {
             paths,
-            context: context.clone(),
+            node: node.clone(),
             adapters: adapters.clone(),
             peers: peers.clone(),
             farewell: farewell::namespace(),
@@ -147,28 +146,28 @@ impl Builder {
         };
         let farewell = state.farewell.clone();
         let (service, io) = engine(&config, parser).with_adapter::<Adapter>(state).build_svc();
-        farewell::open(&io, &farewell, &context);
-        let options = edge_options(&config, &context, meeting.as_ref())?;
-        let edge = Edge::new(options, service, context.transports().clone());
+        farewell::open(&io, &farewell, &node);
+        let options = edge_options(&config, &node, meeting.as_ref())?;
+        let edge = Edge::new(options, service, node.transports().clone());
         edge.set_starting(peers.is_some());
         if let Some(handler) = self.allow_request {
-            edge.set_on_opening(opening::for_edge(&context, handler));
+            edge.set_on_opening(opening::for_edge(&node, handler));
         }
 
         // Before the namespaces are made, which write their sessions.
-        if let Some(recovery) = context.recovery() {
-            roam(&config, recovery, &context, &adapters, redis.as_ref(), &edge);
-            context.tasks.spawn(adapters.clone().look_after_recovery(context.clone()));
+        if let Some(recovery) = node.recovery() {
+            roam(&config, recovery, &node, &adapters, redis.as_ref(), &edge);
+            node.tasks.spawn(adapters.clone().look_after_recovery(node.clone()));
         }
-        let handover = handover(&config, &context, &adapters, peers.as_ref(), edge.hop());
+        let handover = handover(&config, &node, &adapters, peers.as_ref(), edge.hop());
         let stores = stores(&config)?;
-        let history = history(&config, stores.as_ref(), &context, &directory, edge.hop());
+        let history = history(&config, stores.as_ref(), &node, &directory, edge.hop());
         let inbox = stores.as_ref().filter(|_| config.inbox.enabled).map(|stores| {
-            Inbox::start(config.inbox.clone(), stores.inbox.clone(), &context, edge.hop())
+            Inbox::start(config.inbox.clone(), stores.inbox.clone(), &node, edge.hop())
         });
         #[cfg(feature = "postgres")]
         let outbox = outbox(&config, stores.as_ref(), || Ways {
-            context: context.clone(),
+            node: node.clone(),
             adapters: adapters.clone(),
             peers: peers.clone(),
             inbox: inbox.clone(),
@@ -177,13 +176,13 @@ impl Builder {
             handover: handover.clone(),
             adapters: adapters.clone(),
             directory: directory.clone(),
-            context: context.clone(),
-            expiry: config.auth.revalidate.then(|| Expiry::start(&context)),
+            node: node.clone(),
+            expiry: config.auth.revalidate.then(|| Expiry::start(&node)),
         };
         for gateway in self.gateways {
             let fallback = self.fallback.as_ref();
             let mut gateway = gateway.build(&self.middlewares, &self.interceptors, fallback);
-            gateway.measure(context.meters());
+            gateway.measure(node.meters());
             gateway.inbox = inbox.clone();
             add(&io, Entrance::new(gateway, around.clone()))?;
         }
@@ -198,7 +197,7 @@ impl Builder {
             inbox: inbox.clone(),
             history: history.clone(),
         };
-        let health = health::routes(context.clone(), links, directory.clone());
+        let health = health::routes(node.clone(), links, directory.clone());
         let routes = health.clone().merge(self.routes.unwrap_or_default());
         let api_keys = ArcSwap::from_pointee(config.admin.api_keys.clone());
         #[cfg(feature = "admin")]
@@ -208,7 +207,7 @@ impl Builder {
         };
         let server = Arc::new(Inner {
             config,
-            context,
+            node,
             adapters,
             directory,
             peers,
@@ -234,7 +233,7 @@ impl Builder {
             tls: self.tls.map(OnceLock::from).unwrap_or_default(),
             is_mounted: AtomicBool::new(false),
         });
-        server.context.set_server(Arc::downgrade(&server));
+        server.node.set_server(Arc::downgrade(&server));
         Ok(Switchboard(server))
     }
 }
@@ -255,11 +254,11 @@ fn outbox(
 
 /// Whether every handler finds what it asks for.
 fn check_handlers(
-    context: &Context,
+    node: &Node,
     gateways: &[Gateway],
     of_all: impl FnOnce(App<'_>) -> Result<(), String>,
 ) -> Result<(), BuildError> {
-    let app = App::new(context);
+    let app = App::new(node);
     of_all(app).map_err(BuildError::Handler)?;
     let problem = |gateway: &Gateway| {
         let (path, reason) = (gateway.path().to_owned(), gateway.problem(app)?);
@@ -270,7 +269,7 @@ fn check_handlers(
 
 fn admin_ui(
     config: &Config,
-    context: &Arc<Context>,
+    node: &Arc<Node>,
     adapters: &Arc<Adapters>,
     peers: &Option<Arc<Peers>>,
 ) -> Result<Option<AdminUi>, BuildError> {
@@ -278,7 +277,7 @@ fn admin_ui(
         return Ok(None);
     }
     let secrets = secrets(config);
-    let new = admin_ui::New { config: &config.admin_ui, secrets, context, adapters, peers };
+    let new = admin_ui::New { config: &config.admin_ui, secrets, node, adapters, peers };
     AdminUi::new(new).map(Some).map_err(BuildError::AdminUi)
 }
 
@@ -298,15 +297,12 @@ fn add(io: &SocketIo<Adapter>, entrance: Entrance) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn listen_to_presence(
-    context: &Arc<Context>,
-    handler: Arc<dyn Handler<PresenceChange>>,
-) -> PresenceSink {
+fn listen_to_presence(node: &Arc<Node>, handler: Arc<dyn Handler<PresenceChange>>) -> PresenceSink {
     let sink = PresenceSink::default();
-    let (changes, stop, node) = (sink.clone(), context.stop.clone(), context.clone());
-    context.tasks.spawn(async move {
+    let (changes, stop, here) = (sink.clone(), node.stop.clone(), node.clone());
+    node.tasks.spawn(async move {
         while let Some(presence) = stop.run_until_cancelled(changes.next()).await {
-            PresenceChange::new(&node, presence).tell(&*handler).await;
+            PresenceChange::new(&here, presence).tell(&*handler).await;
         }
     });
     sink

@@ -22,7 +22,7 @@ use crate::{
     fault::Code,
     history::QueueCounts,
     inbox::{Inbox, meters::Meters as InboxMeters},
-    sockets::{adapter::RecoveryCounts, node::Context},
+    sockets::{adapter::RecoveryCounts, node::Node},
     telemetry::{
         durations::Durations,
         meters::{DISCONNECT_REASONS, NotRecovered, TargetKind},
@@ -31,7 +31,7 @@ use crate::{
 
 /// Everything that a scrape shows.
 pub(crate) struct Snapshot {
-    pub(crate) context: Arc<Context>,
+    pub(crate) node: Arc<Node>,
     /// All sockets of this node.
     pub(crate) sockets: usize,
     /// All namespaces of this node.
@@ -87,7 +87,7 @@ impl Snapshot {
     }
 
     fn connections(&self, to: &mut Families<'_>) -> Result {
-        let (meters, transports) = (self.context.meters(), &self.transports);
+        let (meters, transports) = (self.node.meters(), &self.transports);
         let now = [("websocket", transports.websocket), ("polling", transports.polling)];
         let now = now.map(|(transport, count)| (transport, count as f64));
         let help = "Connections now, by transport.";
@@ -129,7 +129,7 @@ impl Snapshot {
     }
 
     fn events(&self, to: &mut Families<'_>) -> Result {
-        let meters = self.context.meters();
+        let meters = self.node.meters();
         let received = meters.events_received.get();
         to.counter("switchboard_events_received", "Events received from clients.", received)?;
         let help = "As switchboard_events_received_total.";
@@ -165,7 +165,7 @@ impl Snapshot {
     }
 
     fn recovery(&self, counts: &RecoveryCounts, to: &mut Families<'_>) -> Result {
-        let meters = self.context.meters();
+        let meters = self.node.meters();
         let recovered = [("recovered", meters.recovered.get())];
         let results = recovered.into_iter().chain(meters.not_recovered.named(NotRecovered::NAMES));
         let help = "Clients that came back to a session: `recovered`, or why they got a new one.";
@@ -224,34 +224,33 @@ impl Snapshot {
     }
 
     fn node(&self, to: &mut Families<'_>) -> Result {
-        let labels =
-            [("version", env!("CARGO_PKG_VERSION")), ("node", self.context.node().as_str())];
+        let labels = [("version", env!("CARGO_PKG_VERSION")), ("node", self.node.id().as_str())];
         to.fact(
             "switchboard_build_info",
             "The version of Switchboard and the name of the node.",
             &labels,
         )?;
-        let draining = f64::from(u8::from(self.context.is_draining()));
+        let draining = f64::from(u8::from(self.node.is_draining()));
         let help = "1 while the node drains; switchboard_sockets says how many are left.";
         to.gauge("switchboard_draining", help, draining)?;
         let help = "How much of a drain is done, from 0 to 1: sockets that have left by those that \
                     were there when it began. 0 without a drain.";
-        let before = self.context.meters().drained_from.load(Relaxed);
-        let progress = match (self.context.is_draining(), before) {
+        let before = self.node.meters().drained_from.load(Relaxed);
+        let progress = match (self.node.is_draining(), before) {
             (false, _) | (true, 0) => 0.0,
             (true, 1) => 1.0,
             // Another socket may have come in as the drain began.
             (true, before) => (1.0 - self.sockets as f64 / (before - 1) as f64).max(0.0),
         };
         to.gauge("switchboard_drain_progress", help, progress)?;
-        if let Some(watch) = self.context.watch() {
+        if let Some(watch) = self.node.watch() {
             let help = "Reports to the Admin UI dropped because there were too many.";
             to.counter("switchboard_admin_ui_missed", help, watch.missed())?;
         }
-        let tasks = self.context.tasks.len() as f64;
+        let tasks = self.node.tasks.len() as f64;
         let help = "Waiting handlers and background tasks.";
         to.gauge("switchboard_tasks", help, tasks)?;
-        self.context.meters().requests.read(|durations| {
+        self.node.meters().requests.read(|durations| {
             let help = "Duration of requests to the admin port.";
             let name = "switchboard_admin_request_duration_seconds";
             to.durations(name, help, ["method", "route", "status"], durations)

@@ -78,7 +78,7 @@ impl Adapter {
 
     fn count(&self, targets: &[Sid], size: Size, is_volatile: bool) -> Counted {
         let mut counted = Counted::default();
-        let (members, transports) = (self.members.read(), self.context.transports());
+        let (members, transports) = (self.members.read(), self.node.transports());
         for sid in targets {
             let Some(member) = members.get(*sid) else {
                 // Without a gateway no socket is listed.
@@ -120,7 +120,7 @@ impl Adapter {
     ) -> impl Iterator<Item = &'a Arc<Load>> {
         let load = |sid: &Sid| {
             let reach = &members.get(*sid)?.reach;
-            let load = reach.load(*sid, self.context.transports());
+            let load = reach.load(*sid, self.node.transports());
             load.filter(|_| reach.has_entered(Step::Inside))
         };
         targets.iter().filter_map(load)
@@ -138,7 +138,7 @@ impl Adapter {
     /// its queue is full.
     #[cold]
     fn cut_slow(&self, targets: &[Sid]) {
-        let transports = self.context.transports();
+        let transports = self.node.transports();
         let suspects: Vec<_> = {
             let members = self.members.read();
             let suspect = |sid: &Sid| {

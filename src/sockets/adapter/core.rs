@@ -36,12 +36,12 @@ impl CoreAdapter<Emitter> for Adapter {
         let peers = state.peers.clone().filter(|_| is_real);
         let hidden = state.hidden.as_deref() == Some(local.path().as_str());
         let has_gateway = state.paths.has(local.path());
-        let recovery = state.context.recovery().filter(|_| is_real && has_gateway && !hidden);
+        let recovery = state.node.recovery().filter(|_| is_real && has_gateway && !hidden);
         let is_ordered = peers.as_ref().is_some_and(|peers| peers.is_ordered());
         let new = |recovery| Recovering::new(recovery, local.path(), is_ordered);
         let recovering = recovery.map(new);
         Self {
-            context: state.context.clone(),
+            node: state.node.clone(),
             adapters: if is_real { Arc::downgrade(&state.adapters) } else { Weak::new() },
             members: RwLock::default(),
             interest: peers.as_ref().and_then(interest),

@@ -74,7 +74,7 @@ impl Adapter {
     /// The socket's CONNECT is next, with this id. From now on packets come to it after that.
     pub(crate) fn admits(&self, sid: Sid, id: SocketId) {
         let pid = self.pid_of(sid).map(|pid| pid.reveal().into());
-        self.context.transports().admit_as(sid, self.namespace(), id, pid);
+        self.node.transports().admit_as(sid, self.namespace(), id, pid);
         if let Some(member) = self.members.read().get(sid) {
             member.reach.enters(Step::AtTheDoor);
         }
@@ -82,11 +82,11 @@ impl Adapter {
 
     /// The socket is in the namespace now, and packets reach it.
     pub(crate) fn admitted(&self, sid: Sid) {
-        self.context.transports().joined(sid);
+        self.node.transports().joined(sid);
         if let Some(member) = self.members.read().get(sid) {
             member.reach.enters(Step::Inside);
             // The reason for a cut is found there later, when the transport is unknown already.
-            member.reach.load(sid, self.context.transports());
+            member.reach.load(sid, self.node.transports());
         }
         // Of rooms that it has joined on its way.
         self.bring_history(sid);
@@ -100,7 +100,7 @@ impl Adapter {
 
     /// What waits because of a socket's client, see [`Transports::load`].
     pub(crate) fn load_of(&self, sid: Sid) -> Option<Arc<Load>> {
-        self.context.transports().load(sid)
+        self.node.transports().load(sid)
     }
 
     /// Delivers to sockets of this node. A socket for which too much waits is cut off at the
@@ -198,7 +198,7 @@ impl Adapter {
         targets: usize,
         is_volatile: bool,
     ) -> Sent {
-        let Some(load) = member.reach.load(member.sid, self.context.transports()) else {
+        let Some(load) = member.reach.load(member.sid, self.node.transports()) else {
             return Sent::ThroughEngine;
         };
         if !load.is_direct() {
@@ -233,7 +233,7 @@ impl Adapter {
         rooms: &[Room],
     ) -> Delivered {
         // Without an archive no socket waits for a history.
-        if self.context.archive().is_none() {
+        if self.node.archive().is_none() {
             return self.send_to_one(packet, sid, is_volatile, place);
         }
         let (mut delivered, mut cut) = (Delivered { meant: 1, queued: 0 }, ToCut::default());
@@ -280,7 +280,7 @@ impl Adapter {
     }
 
     pub(super) fn cut(&self, cut: &ToCut) {
-        let transports = self.context.transports();
+        let transports = self.node.transports();
         for sid in &cut.full {
             transports.kill(*sid, KillReason::SlowConsumer);
         }

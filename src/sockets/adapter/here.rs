@@ -59,7 +59,7 @@ impl Adapter {
             // The selection may have been empty.
             interest.left(rooms.iter().cloned());
         }
-        if self.context.archive().is_some() {
+        if self.node.archive().is_some() {
             newcomers.into_iter().for_each(|sid| _ = self.bring_history(sid));
         }
     }
@@ -75,7 +75,7 @@ impl Adapter {
     ) {
         let belongs_to_the_server = |room: &str| {
             room == AUTHENTICATED
-                || self.context.is_user_room(room)
+                || self.node.is_user_room(room)
                 || self.is_own_room_of_a_socket_here(room)
         };
         let rooms: Vec<Room> =
@@ -179,7 +179,7 @@ impl Adapter {
         let loads = self.count_for_each(&packet, &targets);
         let awaited: Vec<_> = loads.iter().map(Load::await_answer).collect();
         let (acks, asked) = self.ask(&packet, options, &targets, timeout);
-        let meters = self.context.meters();
+        let meters = self.node.meters();
         meters.events_sent.add(asked.into());
         meters.acks_asked.add(asked.into());
         let adapter = self.clone();
@@ -199,8 +199,8 @@ impl Adapter {
         packet.inner.set_ack_id(id);
         let Some(load) = self.count_for_each(&packet, &[sid]).pop() else { return };
         let sent = load.through_engine(|| self.local.broadcast(packet, options));
-        self.context.meters().events_sent.count();
-        self.context.meters().acks_asked.count();
+        self.node.meters().events_sent.count();
+        self.node.meters().acks_asked.count();
         self.cut_overflown(sent, &[sid]);
     }
 
@@ -245,17 +245,17 @@ impl Adapter {
         match ack {
             Ok(value) => match Payload::acknowledged(value) {
                 Ok(ack) => {
-                    self.context.meters().acks_received.count();
+                    self.node.meters().acks_received.count();
                     return Some(ack);
                 }
                 // Nobody else can be told that its answer is unreadable.
                 Err(error) => {
                     tracing::debug!(%error, "an acknowledgement cannot be read");
-                    self.context.transports().kill(sid, KillReason::BadRequest);
+                    self.node.transports().kill(sid, KillReason::BadRequest);
                 }
             },
             Err(AckError::Socket(SocketError::InternalChannelFull)) => {
-                self.context.transports().kill(sid, KillReason::SlowConsumer);
+                self.node.transports().kill(sid, KillReason::SlowConsumer);
             }
             // The client is gone, or was silent until the end.
             Err(_) => {}

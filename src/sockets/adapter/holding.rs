@@ -37,11 +37,11 @@ impl Adapter {
         rooms: &[Room],
         since: Option<Position>,
     ) {
-        let Some(archive) = self.context.archive() else { return };
+        let Some(archive) = self.node.archive() else { return };
         let Some(member) = members.get(sid) else { return };
         for room in rooms {
             let count = archive.on_join(room);
-            if count > 0 && !members.is_in(sid, room) && !self.context.is_reserved(room) {
+            if count > 0 && !members.is_in(sid, room) && !self.node.is_reserved(room) {
                 member.reach.hold().begin(Join { room: room.clone(), count, since });
             }
         }
@@ -50,7 +50,7 @@ impl Adapter {
     /// Sends a socket the histories of the rooms that it has just joined, if it is in the namespace
     /// already. The task ends when that is done.
     pub(super) fn bring_history(&self, sid: Sid) -> Option<JoinHandle<()>> {
-        let archive = self.context.archive()?;
+        let archive = self.node.archive()?;
         let (id, joins) = {
             let members = self.members.read();
             let member = members.get(sid).filter(|member| member.reach.hold().is_on())?;
@@ -63,7 +63,7 @@ impl Adapter {
             return None;
         }
         let to = Newcomer { adapter: self.itself()?, archive: archive.clone(), sid, id };
-        Some(self.context.tasks.spawn(to.gets_history(joins)))
+        Some(self.node.tasks.spawn(to.gets_history(joins)))
     }
 
     /// Decides about an event to a socket with a hold.
@@ -124,7 +124,7 @@ impl Newcomer {
 
     fn send(&self, event: Kept, since: Option<Position>) {
         let adapter = &self.adapter;
-        let Ok(value) = event.payload.into_wire(adapter.context.parser()) else { return };
+        let Ok(value) = event.payload.into_wire(adapter.node.parser()) else { return };
         let value = match (&adapter.recovering, since) {
             (Some(recovering), Some(since)) => recovering.marked_at(value, since),
             _ => value,

@@ -62,7 +62,7 @@ impl Adapter {
 
     /// Whether a room is one that no client may join, leave or publish to.
     pub(crate) fn belongs_to_server(&self, room: &str) -> bool {
-        self.context.is_reserved(room) || self.socket_known_as(room).is_some()
+        self.node.is_reserved(room) || self.socket_known_as(room).is_some()
     }
 
     /// The socket's own room for a room that is named by the id of a version 2 client.

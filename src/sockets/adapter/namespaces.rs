@@ -33,7 +33,7 @@ use crate::{
     id::SocketId,
     recovery::Pid,
     sockets::{
-        node::Context,
+        node::Node,
         roaming::{self, Release, Released, Shared},
     },
 };
@@ -121,10 +121,10 @@ impl Adapters {
 
     /// Stops listening to rooms that became empty, and listens to rooms that were joined past our
     /// API, until the node stops.
-    pub(crate) async fn look_after_interest(self: Arc<Self>, context: Arc<Context>) {
+    pub(crate) async fn look_after_interest(self: Arc<Self>, node: Arc<Node>) {
         let mut tick = tokio::time::interval(interest::PERIOD);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while context.stop.run_until_cancelled(tick.tick()).await.is_some() {
+        while node.stop.run_until_cancelled(tick.tick()).await.is_some() {
             for adapter in self.all() {
                 adapter.look_after_interest();
             }
@@ -132,10 +132,10 @@ impl Adapters {
     }
 
     /// Ends sessions whose time is over, and forgets old events, until the node stops.
-    pub(crate) async fn look_after_recovery(self: Arc<Self>, context: Arc<Context>) {
+    pub(crate) async fn look_after_recovery(self: Arc<Self>, node: Arc<Node>) {
         let mut tick = tokio::time::interval(RECOVERY_PERIOD);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while context.stop.run_until_cancelled(tick.tick()).await.is_some() {
+        while node.stop.run_until_cancelled(tick.tick()).await.is_some() {
             let adapters: Vec<_> = self.by_namespace.read().values().cloned().collect();
             for adapter in adapters {
                 adapter.look_after_recovery(Instant::now());
@@ -220,7 +220,7 @@ impl Adapters {
         if !adapter.is_adapter_of(socket) {
             return Err(adapter.just_removed(socket.id));
         }
-        let limit = adapter.context.limits().max_namespaces;
+        let limit = adapter.node.limits().max_namespaces;
         let is_new = !adapter.is_open();
         if limit > 0 && is_new && self.of_patterns.load(Ordering::Relaxed) > limit {
             entering.leave_nothing();

@@ -20,7 +20,7 @@ impl Adapter {
 
     /// The watcher of this namespace's sockets. `None` while there is none.
     pub(crate) fn watch(&self) -> Option<&Watch> {
-        self.context.watch().filter(|watch| watch.is_on() && !self.hidden)
+        self.node.watch().filter(|watch| watch.is_on() && !self.hidden)
     }
 
     /// An event goes to sockets of this node.

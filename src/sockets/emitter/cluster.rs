@@ -215,7 +215,7 @@ impl Emitter {
         // The span of the emit lasts as long as this: until the last acknowledgement.
         let submitted = door::submit(start, payload.clone(), &self.audience, None)?;
         let Some(submitted) = submitted else { return Ok(Acks::of_nobody()) };
-        let _waiting = start.context().meters().awaits_acks();
+        let _waiting = start.node().meters().awaits_acks();
         let _hearing = match start.peers() {
             Some(peers) => peers.hear_answers(start.namespace()).await,
             None => None,

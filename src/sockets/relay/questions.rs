@@ -39,7 +39,7 @@ impl Relay {
     ) {
         let Ok(place) = self.describing.clone().try_acquire_owned() else { return };
         let (adapter, peers, turn) = (adapter.clone(), self.peers.clone(), self.turn.clone());
-        self.context.tasks.spawn(async move {
+        self.node.tasks.spawn(async move {
             let _turn = turn.lock().await;
             let described = tokio::task::spawn_blocking(move || {
                 let answer = answer(&adapter);
@@ -84,7 +84,7 @@ impl Relay {
         let count = Answer::ClientCount(count);
         self.answer(adapter, asker.as_deref(), request.clone(), count);
         let (peers, adapter) = (self.peers.clone(), adapter.clone());
-        let stop = self.context.stop.clone();
+        let stop = self.node.stop.clone();
         let forward = async move {
             let mut acks = std::pin::pin!(acks);
             while let Some(ack) = acks.next().await {
@@ -92,7 +92,7 @@ impl Relay {
                 peers.answer(adapter.namespace(), asker.as_deref(), request.clone(), answer);
             }
         };
-        self.context.tasks.spawn(async move { stop.run_until_cancelled(forward).await });
+        self.node.tasks.spawn(async move { stop.run_until_cancelled(forward).await });
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl Relay {
         };
         let Ok(value) = to_packet(event) else { return };
         let peers = self.peers.clone();
-        self.context.tasks.spawn(async move {
+        self.node.tasks.spawn(async move {
             let answer = handler(Payload::of_packet(value, true)).await;
             if let Some(request) = request {
                 let first = answer.as_ref().and_then(first_of);

@@ -76,7 +76,7 @@ impl Socket {
         let sender = Sender { id: self.id(), sid: self.0.sid };
         // The span of the emit lasts until the answer.
         let submitted = door::submit(start, payload, &me, Some(sender))?;
-        let _waiting = start.context().meters().awaits_acks();
+        let _waiting = start.node().meters().awaits_acks();
         let asked = submitted.as_ref().and_then(|it| door::deliver_asking(start, it, timeout));
         let Some((answers, 1..)) = asked else { return Err(AskError::Disconnected) };
         let mut answers = std::pin::pin!(answers);
@@ -105,7 +105,7 @@ impl Socket {
         let me = Audience::nobody().to(self.id());
         let sender = Sender { id: self.id(), sid };
         let submitted = door::submit(Start::Here(adapter), payload, &me, Some(sender))?;
-        let mut question = adapter.context().questions().ask(sid, self.namespace(), told);
+        let mut question = adapter.node().questions().ask(sid, self.namespace(), told);
         if let Some(submitted) = submitted {
             let span = door::deliver_question(adapter, submitted, sid, question.id());
             question.lasts(span);

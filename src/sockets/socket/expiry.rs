@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::{Socket, WeakSocket};
-use crate::sockets::node::Context;
+use crate::sockets::node::Node;
 
 /// The time of the notice before the expiry.
 const NOTICE: Duration = Duration::from_secs(60);
@@ -77,19 +77,18 @@ pub(crate) struct Expiry(Arc<Inner>);
 struct Inner {
     deadlines: Mutex<Deadlines<WeakSocket>>,
     changed: Notify,
-    context: Weak<Context>,
+    node: Weak<Node>,
 }
 
 impl Expiry {
     /// Starts watching. Ends with the node.
-    pub(crate) fn start(context: &Arc<Context>) -> Self {
+    pub(crate) fn start(node: &Arc<Node>) -> Self {
         let deadlines = Mutex::new(Deadlines::new());
-        let context_of = Arc::downgrade(context);
-        let expiry =
-            Self(Arc::new(Inner { deadlines, changed: Notify::new(), context: context_of }));
+        let node_of = Arc::downgrade(node);
+        let expiry = Self(Arc::new(Inner { deadlines, changed: Notify::new(), node: node_of }));
         let watching = expiry.clone();
-        let stop = context.stop.clone();
-        context.tasks.spawn(async move {
+        let stop = node.stop.clone();
+        node.tasks.spawn(async move {
             stop.run_until_cancelled(watching.watch()).await;
         });
         expiry
@@ -125,8 +124,8 @@ impl Expiry {
     fn change<R>(&self, change: impl FnOnce(&mut Deadlines<WeakSocket>) -> R) -> R {
         let mut deadlines = self.0.deadlines.lock();
         let changed = change(&mut deadlines);
-        if let Some(context) = self.0.context.upgrade() {
-            context.meters().token_deadlines.store(deadlines.due.len(), Ordering::Relaxed);
+        if let Some(node) = self.0.node.upgrade() {
+            node.meters().token_deadlines.store(deadlines.due.len(), Ordering::Relaxed);
         }
         changed
     }

@@ -69,7 +69,7 @@ impl Socket {
 
     /// Counts that the client shows a token. False: it has done so too often.
     pub(crate) fn may_show_token(&self) -> bool {
-        self.0.adapter.context().transports().may_ask(self.0.sid)
+        self.0.adapter.node().transports().may_ask(self.0.sid)
     }
 
     /// The socket does not outlive its token from now on.

@@ -47,7 +47,7 @@ impl Socket {
         if new.is_empty() {
             return Ok(None);
         }
-        let limit = adapter.context().limits().max_rooms_per_socket;
+        let limit = adapter.node().limits().max_rooms_per_socket;
         let joined = adapter.room_count(sid).saturating_sub(self.own_rooms());
         if limit > 0 && joined + new.len() > limit {
             return Err(Fault::forbidden(format!("a socket may be in {limit} rooms at most")));
@@ -111,7 +111,7 @@ impl Socket {
     fn is_own_room(&self, room: &str) -> bool {
         room == self.id().as_str()
             || self.user().is_some_and(|user| {
-                room == self.0.adapter.context().user_room(&user) || room == AUTHENTICATED
+                room == self.0.adapter.node().user_room(&user) || room == AUTHENTICATED
             })
     }
 

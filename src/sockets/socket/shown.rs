@@ -38,7 +38,7 @@ impl Socket {
 impl Describe for Inner {
     fn describe(&self) -> Description {
         let mut data = self.data.lock().to_map();
-        if self.adapter.context().watch().is_some() {
+        if self.adapter.node().watch().is_some() {
             let aside = serde_json::json!({
                 "clientId": client_id(self.sid),
                 "transport": self.raw.upgrade().map(|raw| transport_of(&raw)),

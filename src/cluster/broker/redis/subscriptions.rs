@@ -21,11 +21,12 @@ pub(super) struct Subscriptions {
 struct State {
     routes: Routes,
     topics: HashMap<Topic, Entry>,
-    lanes: Vec<Lane>,
+    lanes: Vec<LaneTopics>,
 }
 
+/// The topics of a lane, as far as Redis was told of them.
 #[derive(Default)]
-struct Lane {
+struct LaneTopics {
     /// Topics whose count went to or from zero since the last changes were taken, or that came from
     /// another lane.
     changed: Vec<Topic>,
@@ -57,7 +58,7 @@ pub(super) struct Changes {
     pub(super) version: u64,
 }
 
-impl Lane {
+impl LaneTopics {
     fn change(&mut self, topic: Topic) {
         self.version += 1;
         self.changed.push(topic);
@@ -68,13 +69,13 @@ impl Lane {
 impl Subscriptions {
     /// With one lane.
     pub(super) fn new() -> Self {
-        let state = State { lanes: vec![Lane::default()], ..State::default() };
+        let state = State { lanes: vec![LaneTopics::default()], ..State::default() };
         Self { state: Mutex::new(state), progress: watch::Sender::new(()) }
     }
 
     /// Adds a lane. Lanes are never removed.
     pub(super) fn add_lane(&self) {
-        self.state.lock().lanes.push(Lane::default());
+        self.state.lock().lanes.push(LaneTopics::default());
     }
 
     pub(super) fn listen(&self, topic: Topic) {
@@ -241,7 +242,7 @@ impl Subscriptions {
     }
 }
 
-impl Lane {
+impl LaneTopics {
     fn note_gap(&mut self, gap: Option<Instant>) {
         self.gap = earlier(self.gap, gap);
     }

@@ -147,8 +147,8 @@ impl Adapter {
     ) -> Result<Shared, NotRecovered> {
         let Foreign { id, rooms, data } = foreign;
         let id = SocketId::named(&id).ok_or(NotRecovered::Unknown)?;
-        let own = identity.user_id().map(|user| self.context().user_room(user));
-        let mut of_users = rooms.iter().filter(|room| self.context().is_user_room(room));
+        let own = identity.user_id().map(|user| self.node().user_room(user));
+        let mut of_users = rooms.iter().filter(|room| self.node().is_user_room(room));
         let is_its_own = match &own {
             Some(own) => of_users.next().is_some_and(|room| **room == **own),
             None => !rooms.iter().any(|room| **room == *AUTHENTICATED),
@@ -265,7 +265,7 @@ impl Adapter {
                 (ledger.live.get(&pid).copied(), ledger.kept.is_claimed(&pid))
             };
             match live {
-                Some(sid) => _ = self.context().transports().kill(sid, KillReason::TakenOver),
+                Some(sid) => _ = self.node().transports().kill(sid, KillReason::TakenOver),
                 // Another connection of the client is coming back to it.
                 None if is_claimed => {}
                 None => break,
@@ -286,7 +286,7 @@ impl Adapter {
             return Released::Nothing;
         };
         self.left(history.rooms().cloned());
-        let holder = self.context().node().as_str().into();
+        let holder = self.node().id().as_str().into();
         let shared = Shared { pid, record, history, upto, holder };
         // Without an answer of Redis, the other node does not get it either.
         let _ = roaming.write(&shared, turn).await;
@@ -300,7 +300,7 @@ impl Adapter {
         if let Some(sid) = ledger.live.get(pid).copied() {
             ledger.forget(sid);
             drop(ledger);
-            self.context().transports().kill(sid, KillReason::TakenOver);
+            self.node().transports().kill(sid, KillReason::TakenOver);
             return;
         }
         let take = |ledger: &mut Ledger| ledger.kept.take(pid);

@@ -114,7 +114,7 @@ impl Adapter {
         let mut brings = BRINGS;
         loop {
             // Its client has gone, and would only be in its own way when it comes the next time.
-            if sid.is_some_and(|sid| !self.context().transports().is_there(sid)) {
+            if sid.is_some_and(|sid| !self.node().transports().is_there(sid)) {
                 return Err(NotRecovered::Busy);
             }
             let mut changed = std::pin::pin!(recovering.changed.notified());
@@ -150,7 +150,7 @@ impl Adapter {
                 Found::Live(old) if Some(old) == sid => return Err(NotRecovered::Unknown),
                 Found::Claimed => {}
                 Found::Live(old) => {
-                    self.context().transports().kill(old, KillReason::TakenOver);
+                    self.node().transports().kill(old, KillReason::TakenOver);
                 }
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {

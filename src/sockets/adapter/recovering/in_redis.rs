@@ -182,7 +182,7 @@ impl Adapter {
         };
         for sid in gated {
             ledger.end(sid);
-            self.context().transports().kill(sid, KillReason::Missed);
+            self.node().transports().kill(sid, KillReason::Missed);
         }
     }
 
@@ -263,7 +263,7 @@ impl Adapter {
             (described_by.upgrade()?.record(), history, session.turn)
         };
         let (pid, upto) = (pid.clone(), ledger.now());
-        let holder = self.context().node().as_str().into();
+        let holder = self.node().id().as_str().into();
         Some((Shared { pid, record, history, upto, holder }, turn))
     }
 

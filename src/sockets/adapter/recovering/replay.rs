@@ -92,9 +92,8 @@ impl Adapter {
                 continue;
             }
             let value = event_to_packet(event).map_err(PayloadError::from);
-            let value = value.and_then(|event| {
-                Payload::of_packet(event, true).into_wire(self.context().parser())
-            });
+            let value = value
+                .and_then(|event| Payload::of_packet(event, true).into_wire(self.node().parser()));
             // An event that no client can take was sent to nobody.
             let Ok(value) = value else { continue };
             let Some(value) = with_offset(&value, &recovering.offsets.write(*at)) else { continue };
@@ -102,7 +101,7 @@ impl Adapter {
             let packet = Packet::event(self.local.path().clone(), value);
             self.deliver_to_one(packet, sid, false, (Some(*at), None), &to.rooms);
         }
-        self.context().meters().replayed.add(sent);
+        self.node().meters().replayed.add(sent);
         let reached = if page.is_end { until } else { page.next.min(until) };
         session.gate = Some(reached.max(at));
         ControlFlow::Continue(())
@@ -111,7 +110,7 @@ impl Adapter {
     /// What the client believes to have cannot be had. It comes back and learns better.
     fn cannot_go_on(&self, sid: Sid) -> ControlFlow<()> {
         self.cannot_recover(sid);
-        self.context().transports().kill(sid, KillReason::Missed);
+        self.node().transports().kill(sid, KillReason::Missed);
         ControlFlow::Break(())
     }
 
@@ -170,7 +169,7 @@ impl Adapter {
             }
         }
         if session.has_come_back {
-            self.context().meters().replayed.add(sent as u64);
+            self.node().meters().replayed.add(sent as u64);
         }
         session.gate = (!is_all).then_some(at);
         if !is_all {
