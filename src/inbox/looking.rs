@@ -60,7 +60,7 @@ impl Inbox {
         match timeout(FAREWELL, leaving).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the inbox was not handed over; other nodes take over when its leases end")
+                tracing::warn!(%error, "the inbox was not handed over; other nodes take over when its leases end");
             }
             Err(_) => tracing::warn!(
                 "the inbox was not handed over: the store does not answer; other nodes take over when its leases end"

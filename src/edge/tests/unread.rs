@@ -78,7 +78,7 @@ impl Unread {
     }
 
     /// Its client breaks the answer off, which ends the session.
-    async fn is_broken_off(self) {
+    async fn breaks_off(self) {
         let Self { mut server, poller, sid, stream, load } = self;
         drop(stream);
         server.sees_disconnect(sid).await;
@@ -145,7 +145,7 @@ async fn a_large_answer_of_a_foreign_server_comes_whole() {
 
 #[tokio::test]
 async fn a_foreign_server_whose_client_breaks_off_ends_the_session() {
-    Unread::mounted(LONG, 1).await.is_broken_off().await;
+    Unread::mounted(LONG, 1).await.breaks_off().await;
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn an_answer_that_is_read_at_last_comes_whole() {
 
 #[tokio::test]
 async fn a_session_whose_answer_is_broken_off_is_over() {
-    Unread::with(LONG, 1).await.is_broken_off().await;
+    Unread::with(LONG, 1).await.breaks_off().await;
 }
 
 #[tokio::test]
