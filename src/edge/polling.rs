@@ -231,10 +231,12 @@ impl<A: Adapter> Edge<A> {
 /// The answer to the last poll of a session.
 ///
 /// A client that is to come back gets an error, as it would a moment later: to the packet CLOSE, which Node.js
-/// sends, python-socketio and its like do not come back.
+/// sends, python-socketio and its like do not come back. What the application asked for, or the client itself
+/// has caused, is told as by Node.js.
 fn parting(transport: &Transport) -> Result<Response<Bytes>, Refusal> {
+    use KillReason::{BadRequest, PollAborted, Requested};
     match transport.load.cut_for() {
-        None | Some(KillReason::Requested) => Ok(packet(transport, CLOSE)),
+        None | Some(Requested | BadRequest | PollAborted) => Ok(packet(transport, CLOSE)),
         Some(_) => Err(Refusal::UnknownSession),
     }
 }

@@ -243,6 +243,34 @@ async fn a_kill_reaches_a_poll_that_waits() {
     drop(stream);
 }
 
+/// What a poll hears that waits while its session is cut: Engine.IO's CLOSE, or that the session is unknown.
+#[tokio::test]
+async fn only_a_client_that_is_to_stay_away_hears_close() {
+    for reason in KillReason::ALL {
+        let mut server = Server::start().await;
+        let (poller, sid) = server.polls().await;
+        let waiting = tokio::spawn({
+            let poller = poller.clone();
+            async move { poller.poll().await }
+        });
+        let transport = server.transports.get(sid).expect("the session");
+        let turns = &transport.polling.as_ref().expect("it polls").poll;
+        eventually("the poll waits", || turns.take().is_none()).await;
+        assert!(server.transports.kill(sid, reason));
+        let (status, body) = within("its answer", waiting).await.expect("joined");
+        match reason {
+            KillReason::Requested | KillReason::BadRequest | KillReason::PollAborted => {
+                assert_eq!((status, &*body), (200, "1"), "{reason:?}");
+            }
+            _ => {
+                assert_eq!(status, 400, "{reason:?}");
+                assert!(body.contains(r#""code":1"#), "{reason:?}: {body}");
+            }
+        }
+        server.sees_disconnect(sid).await;
+    }
+}
+
 #[tokio::test]
 async fn garbage_in_a_post_ends_that_session_only() {
     let mut server = Server::start().await;
