@@ -7,6 +7,7 @@
 
 mod classic;
 mod fields;
+mod options;
 mod sharded;
 mod streams;
 #[cfg(test)]
@@ -120,7 +121,7 @@ impl Codec {
 
     /// The topics of a node while it serves a namespace; with `all`, every room too.
     pub(crate) fn topics(&self, namespace: &str, all: bool) -> Vec<Topic> {
-        let common: Channel = format!("{}#{namespace}#", self.prefix).into();
+        let common = self.common_channel(namespace);
         let mut topics = self.answer_topics(namespace);
         match self.format {
             Format::Classic => {
@@ -161,17 +162,19 @@ impl Codec {
 
     /// The channel of a room.
     pub(crate) fn room_channel(&self, namespace: &str, room: &str) -> Channel {
-        let room = fields::room_text(room);
-        format!("{}#{namespace}#{room}#", self.prefix).into()
+        [&*self.prefix, "#", namespace, "#", fields::room_text(room), "#"].concat().into()
+    }
+
+    /// The channel of the namespace.
+    fn common_channel(&self, namespace: &str) -> Channel {
+        [&*self.prefix, "#", namespace, "#"].concat().into()
     }
 
     /// The channel whose listeners are the nodes that serve the namespace.
     pub(crate) fn counted(&self, namespace: &str) -> Channel {
         match self.format {
             Format::Classic => format!("{}-request#{namespace}#", self.prefix).into(),
-            Format::Sharded { .. } | Format::Streams => {
-                format!("{}#{namespace}#", self.prefix).into()
-            }
+            Format::Sharded { .. } | Format::Streams => self.common_channel(namespace),
         }
     }
 

@@ -7,12 +7,13 @@ use socketioxide_core::Value;
 use super::{
     Codec, DecodeError, EncodeError, FRAME_DEPTH, Frame,
     fields::{self, Fields, map, write_options, write_rooms, write_selection},
-    value,
+    options, value,
 };
 use crate::{
     cluster::message::{Answer, Envelope, Event, Flags, Message, Selection},
     msgpack::{self, Reader, Token},
     names::rooms::NUMERIC_ROOM,
+    payload::size_of_value,
 };
 
 /// A broadcast of a packet.
@@ -27,35 +28,38 @@ pub(super) fn broadcast(
     flags: Flags,
 ) -> Result<Frame, EncodeError> {
     let mut written = Ok(());
-    let frame = write_broadcast(codec, namespace, to, flags, |frame| {
+    let frame = write_broadcast(codec, namespace, to, flags, size_of_value(packet), |frame| {
         written = value::packet_to_msgpack(packet, frame);
     });
     written.map(|()| frame)
 }
 
-/// `[node, packet, options]` on the channel of the room if there is exactly one.
+/// `[node, packet, options]` on the channel of the room if there is exactly one. `size`: about that of
+/// the event.
 fn write_broadcast(
     codec: &Codec,
     namespace: &str,
     to: &Selection,
     flags: Flags,
+    size: usize,
     write_event: impl FnOnce(&mut Vec<u8>),
 ) -> Frame {
     let channel = match to.rooms.as_slice() {
         [room] => codec.room_channel(namespace, room),
-        _ => format!("{}#{namespace}#", codec.prefix).into(),
+        _ => codec.common_channel(namespace),
     };
-    let mut frame = Vec::with_capacity(256);
+    let rooms = to.rooms.iter().chain(&to.except).map(|room| room.len() + 5);
+    let mut frame = Vec::with_capacity(size + rooms.sum::<usize>() + 96);
     msgpack::array_header(&mut frame, 3);
     msgpack::text(&mut frame, &codec.node);
     msgpack::map_header(&mut frame, 3);
     msgpack::text(&mut frame, "type");
-    msgpack::write(&mut frame, &Tree::from(2));
+    frame.push(2);
     msgpack::text(&mut frame, "data");
     write_event(&mut frame);
     msgpack::text(&mut frame, "nsp");
     msgpack::text(&mut frame, namespace);
-    msgpack::write(&mut frame, &write_options(to, flags));
+    options::pack(&mut frame, to, flags);
     (channel, frame)
 }
 
@@ -66,7 +70,8 @@ pub(super) fn encode(codec: &Codec, namespace: &str, message: &Message) -> Frame
     let request = format!("{}-request#{namespace}#", codec.prefix);
     let tree = match message {
         Message::Broadcast { event, to, flags } => {
-            return write_broadcast(codec, namespace, to, *flags, |frame| match event {
+            let size = if let Event::Encoded(bytes) = event { bytes.len() } else { 0 };
+            return write_broadcast(codec, namespace, to, *flags, size, |frame| match event {
                 Event::Values(values) => msgpack::write_array(frame, values),
                 Event::Encoded(bytes) => frame.extend_from_slice(bytes),
             });
@@ -224,7 +229,7 @@ fn read_broadcast(
     let Token::Array(length @ 3..) = reader.token()? else { return Err(DecodeError::Malformed) };
     reader.skip(FRAME_DEPTH - 1)?;
     let packet = read_packet(&mut reader)?;
-    let options = reader.value(FRAME_DEPTH - 1)?;
+    let options = reader.skip(FRAME_DEPTH - 1)?;
     for _ in 3..length {
         reader.skip(FRAME_DEPTH - 1)?;
     }
@@ -233,8 +238,7 @@ fn read_broadcast(
         return Ok(None);
     }
     let event = packet.event(frame)?;
-    let options = Fields::of(&options)?;
-    let (to, flags) = (options.selection()?, options.flags());
+    let (to, flags) = options::unpack(options)?;
     let from = from.map(str::to_owned);
     Ok(Some(Envelope { from, message: Message::Broadcast { event, to, flags }, at: None }))
 }

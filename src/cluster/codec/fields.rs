@@ -18,10 +18,10 @@ use crate::{
 
 /// The member of a broadcast's options that names its trace, only where a trace is sampled. It is
 /// ours alone; Node.js ignores unknown members.
-const TRACE: &str = "traceparent";
+pub(super) const TRACE: &str = "traceparent";
 
 /// The member with the number of an event, only where sockets recover. Node.js takes no notice of it.
-const NUMBER: &str = "number";
+pub(super) const NUMBER: &str = "number";
 
 /// The members of a map.
 #[derive(Clone, Copy)]
@@ -87,23 +87,27 @@ impl<'a> Fields<'a> {
         Ok(Selection { rooms: self.rooms("rooms")?, except: self.rooms("except")? })
     }
 
-    /// The flags. One that is not understood is not set.
     pub(super) fn flags(self) -> Flags {
-        let trace = self.get(TRACE).and_then(Tree::as_str).and_then(TraceParent::parse);
-        let number = self.get(NUMBER).and_then(Tree::as_u64);
-        let Ok(flags) = self.map("flags") else {
-            return Flags { trace, number, ..Flags::default() };
-        };
-        Flags {
-            trace,
-            number,
-            volatile: flags.truthy("volatile"),
-            compress: flags.get("compress").and_then(Tree::as_bool),
-            timeout: flags
-                .get("timeout")
-                .and_then(Tree::as_f64)
-                .and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok()),
-        }
+        flags_of(self.get("flags"), self.get(TRACE), self.get(NUMBER))
+    }
+}
+
+/// The flags, by these members of the options. One that is not understood is not set.
+pub(super) fn flags_of(flags: Option<&Tree>, trace: Option<&Tree>, number: Option<&Tree>) -> Flags {
+    let trace = trace.and_then(Tree::as_str).and_then(TraceParent::parse);
+    let number = number.and_then(Tree::as_u64);
+    let Some(flags) = flags.and_then(Tree::as_map).map(|members| Fields(members)) else {
+        return Flags { trace, number, ..Flags::default() };
+    };
+    Flags {
+        trace,
+        number,
+        volatile: flags.truthy("volatile"),
+        compress: flags.get("compress").and_then(Tree::as_bool),
+        timeout: flags
+            .get("timeout")
+            .and_then(Tree::as_f64)
+            .and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok()),
     }
 }
 
@@ -191,7 +195,7 @@ pub(super) fn write_options(to: &Selection, flags: Flags) -> Tree {
 }
 
 /// Only flags that are set: an absent one is not the same as a false one (pitfall 5).
-fn write_flags(flags: Flags) -> Tree {
+pub(super) fn write_flags(flags: Flags) -> Tree {
     let volatile = flags.volatile.then(|| ("volatile", Tree::from(true)));
     let compress = flags.compress.map(|compress| ("compress", Tree::from(compress)));
     let timeout = flags.timeout.map(|timeout| {

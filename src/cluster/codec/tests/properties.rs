@@ -40,6 +40,26 @@ fn selection() -> impl Strategy<Value = Selection> {
     (rooms(), rooms()).prop_map(|(rooms, except)| Selection { rooms, except })
 }
 
+fn option_name() -> impl Strategy<Value = Tree> {
+    const NAMES: [&str; 6] = ["rooms", "except", "flags", "traceparent", "number", "other"];
+    prop_oneof![8 => prop::sample::select(&NAMES[..]).prop_map(Tree::from), 1 => tree()]
+}
+
+/// A member of a broadcast's options, right or wrong.
+fn option() -> impl Strategy<Value = Tree> {
+    let room = || prop_oneof![4 => "[a-z]{0,3}".prop_map(Tree::from), 4 => any::<i32>().prop_map(Tree::from), 1 => tree()];
+    let flag = prop::sample::select(&["volatile", "compress", "timeout"][..]).prop_map(Tree::from);
+    let trace = "00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]".prop_map(Tree::from);
+    prop_oneof![
+        4 => prop::collection::vec(room(), 0..3).prop_map(Tree::Array),
+        2 => prop::collection::vec((flag, tree()), 0..3).prop_map(Tree::Map),
+        1 => trace,
+        1 => any::<u32>().prop_map(Tree::from),
+        1 => Just(Tree::Nil),
+        1 => tree(),
+    ]
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let event = || {
         ("[a-z]{1,8}!", prop::collection::vec(tree(), 0..4)).prop_map(|(name, arguments)| {
@@ -201,6 +221,32 @@ proptest! {
         let packet = to_packet(&values).unwrap();
         let again = to_packet(&from_packet(&packet).unwrap()).unwrap();
         prop_assert_eq!(packet, again);
+    }
+
+    /// The options of a broadcast are the same without a tree.
+    #[test]
+    fn options_are_written_as_their_tree_is(message in message(), timeout in any::<Option<u16>>()) {
+        if let Message::Broadcast { to, mut flags, .. } = message {
+            flags.timeout = timeout.map(|millis| std::time::Duration::from_millis(millis.into()));
+            let (mut short, mut long) = (Vec::new(), Vec::new());
+            options::pack(&mut short, &to, flags);
+            msgpack::write(&mut long, &fields::write_options(&to, flags));
+            prop_assert_eq!(short, long);
+        }
+    }
+
+    /// The same for reading, whatever anybody writes.
+    #[test]
+    fn options_are_read_as_their_tree_is(
+        members in prop::collection::vec((option_name(), option()), 0..8),
+    ) {
+        let tree = Tree::Map(members);
+        let mut bytes = Vec::new();
+        msgpack::write(&mut bytes, &tree);
+        let tree = msgpack::read(&bytes).unwrap();
+        let fields = fields::Fields::of(&tree).unwrap();
+        let long = fields.selection().map(|to| (to, fields.flags()));
+        prop_assert_eq!(options::unpack(&bytes).ok(), long.ok());
     }
 
     /// The short way between the two encodings leads where the long one does.
