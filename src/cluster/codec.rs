@@ -285,6 +285,15 @@ impl Codec {
         }
     }
 
+    /// Whether a frame is a broadcast that this node has published itself. Most frames that a node hears on
+    /// its rooms are, and this is seen without their namespace. A `false` means nothing.
+    pub(crate) fn is_echo(&self, frame: &[u8]) -> bool {
+        match self.format {
+            Format::Classic => self.is_own(msgpack::first_text(frame)),
+            Format::Sharded { .. } | Format::Streams => false,
+        }
+    }
+
     /// Reads a frame. `None` if it is not for this node, such as its own echo, or a message to a
     /// room that `wants` refuses. Such a frame is not even decoded.
     ///

@@ -95,7 +95,11 @@ impl Relay {
 
     /// Takes one frame. Never blocks.
     pub(crate) fn receive(self: &Arc<Self>, channel: &str, frame: &Bytes) {
-        if !self.peers.codec().carries_answers(channel) {
+        let codec = self.peers.codec();
+        if codec.is_echo(frame) {
+            return;
+        }
+        if !codec.carries_answers(channel) {
             return self.read(channel, frame);
         }
         // In the classic format every node hears all answers, and this node its own.
