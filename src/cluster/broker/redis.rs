@@ -28,6 +28,7 @@ mod pause;
 mod place;
 mod pushes;
 mod routes;
+mod seldom;
 mod shards;
 mod slots;
 mod speaker;
@@ -67,6 +68,7 @@ use self::{
     outgoing::Outgoing,
     place::{OpenError, Place},
     routes::{FIRST, Routes},
+    seldom::seldom,
     speaker::Speaker,
     streams::Streams,
     subscriptions::Subscriptions,
@@ -398,8 +400,9 @@ impl Node {
         let (node, own) = (self.clone(), lane.clone());
         self.tasks.spawn(async move {
             tokio::select! {
+                biased;
                 () = node.keep_speaking(&own, speaker) => {}
-                () = node.is_over(&own) => {}
+                () = seldom(node.is_over(&own)) => {}
             }
             if node.stop.is_cancelled() && !node.outgoing.is_over(own.number) {
                 warn!("Redis did not take the last frames in time");

@@ -368,7 +368,10 @@ impl Outgoing {
     fn changed(&self, mut state: MutexGuard<'_, State>) {
         let lost = state.lost_since.take();
         drop(state);
-        self.progress.send_replace(());
+        // Who subscribes from now on looks at the state afterwards.
+        if self.progress.receiver_count() > 0 {
+            self.progress.send_replace(());
+        }
         if let Some(since) = lost {
             self.lapses.unsaid(since);
         }
@@ -410,6 +413,9 @@ impl State {
 
     /// Drops frames that are too old or too many, on lanes without a link.
     fn trim(&mut self, pending: Pending) {
+        if self.queues.iter().all(|queue| queue.linked) {
+            return;
+        }
         let now = Instant::now();
         for lane in 0..self.queues.len() {
             while !self.queues[lane].linked

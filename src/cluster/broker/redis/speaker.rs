@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use redis::{RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{Cmd, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -67,10 +67,19 @@ impl Speaker {
     /// If an answer did not come. The connection has ended then.
     pub(super) async fn send(&self, flight: &mut Flight<'_>) -> RedisResult<BatchResult> {
         let mut said = BatchResult::default();
-        let mut lost = None;
         let Flight { frames, fates, .. } = flight;
+        let mut pieces = pieces(frames, fates);
+        // Nearly always there is one.
+        if pieces.len() < 2 {
+            if let Some(piece) = pieces.pop() {
+                let (piece, answers) = self.ask(frames, piece).await;
+                note(&mut said, fates, piece, answers)?;
+            }
+            return Ok(said);
+        }
+        let mut lost = None;
         let mut waiting = FuturesUnordered::new();
-        for piece in pieces(frames, fates) {
+        for piece in pieces {
             let mut asking = Box::pin(self.ask(frames, piece));
             // The first poll puts a piece in line, so this keeps their order.
             match futures_util::poll!(&mut asking) {
@@ -93,13 +102,16 @@ impl Speaker {
         &self,
         frames: &[Frame],
         piece: Vec<usize>,
-    ) -> (Vec<usize>, RedisResult<Vec<RedisResult<Value>>>) {
+    ) -> (Vec<usize>, RedisResult<Vec<Value>>) {
         let mut pipeline = redis::Pipeline::with_capacity(piece.len());
-        pipeline.ignore_errors();
+        let command = self.kind.publish();
         for frame in piece.iter().map(|&at| &frames[at]) {
-            pipeline.cmd(self.kind.publish()).arg(&*frame.channel).arg(&frame.payload[..]);
+            let size = command.len() + frame.channel.len() + frame.payload.len();
+            let mut publish = Cmd::with_capacity(3, size);
+            publish.arg(command).arg(&*frame.channel).arg(&frame.payload[..]);
+            pipeline.add_command(publish);
         }
-        let answers = pipeline.query_async(&mut self.connection.clone()).await;
+        let answers = self.connection.clone().send_packed_commands(&pipeline, 0, piece.len()).await;
         (piece, answers)
     }
 
@@ -161,10 +173,10 @@ fn note(
     said: &mut BatchResult,
     fates: &mut [Fate],
     piece: Vec<usize>,
-    answers: RedisResult<Vec<RedisResult<Value>>>,
+    answers: RedisResult<Vec<Value>>,
 ) -> RedisResult<()> {
     for (at, answer) in piece.into_iter().zip(answers?) {
-        fates[at] = match answer {
+        fates[at] = match answer.extract_error() {
             Ok(answer) => {
                 if let Value::Int(number) = answer {
                     said.delivered += u64::try_from(number).unwrap_or(0);

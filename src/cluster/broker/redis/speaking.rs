@@ -18,6 +18,7 @@ use super::{
     outgoing::{Fate, Flight},
     pause::Pause,
     place::{self, OpenError},
+    seldom::seldom,
     speaker::{BatchResult, Speaker},
 };
 use crate::link::{
@@ -65,12 +66,18 @@ impl Node {
                 let life = Liveness::new(self.target.timeouts().silence);
                 let wanted = place::wanted(&self.target, self.kind);
                 let until_dead = liveness::until_dead(speaker.connection.clone(), wanted, &life);
+                let until_lost = async {
+                    tokio::select! {
+                        biased;
+                        () = speaker.closed.cancelled() => closed_by_redis(),
+                        error = until_dead => error,
+                    }
+                };
                 let lost = tokio::select! {
                     // First, so that every answer that has come is noted.
                     biased;
                     sent = self.send_all(lane, &speaker) => sent.err(),
-                    () = speaker.closed.cancelled() => Some(closed_by_redis()),
-                    error = until_dead => Some(error),
+                    error = seldom(until_lost) => Some(error),
                 };
                 lane.speaker.store(None);
                 speaker.closed.cancel();
@@ -160,13 +167,14 @@ impl Node {
 
     fn note(&self, flight: &Flight<'_>, said: &RedisResult<BatchResult>) {
         let Ok(BatchResult { delivered, refused, .. }) = said else { return };
+        let now = Instant::now();
         self.counters.delivered.fetch_add(*delivered, Ordering::Relaxed);
         if let Some(oldest) = flight.frames.iter().map(|frame| frame.since).min() {
-            self.lapses.sent(oldest, Instant::now());
+            self.lapses.sent(oldest, now);
         }
         let taken = flight.frames.iter().zip(&flight.fates);
         for (frame, _) in taken.filter(|(_, fate)| **fate == Fate::Taken) {
-            self.counters.publish_waits.record(frame.since.elapsed());
+            self.counters.publish_waits.record(now.duration_since(frame.since));
         }
         if let Some(error) = refused {
             self.refused(error);
