@@ -9,6 +9,7 @@
 //!
 //! transports     all transports, by session
 //! load           the memory that waits because of each client
+//! intake         events of a websocket's client, past the engine
 //! outgoing       what waits for a websocket's client, past the engine
 //! hop            what this node asks other nodes directly
 //! stall, unread  clients that leave waiting bytes for too long
@@ -66,6 +67,7 @@ pub mod fuzzing;
 mod headers;
 mod hop;
 mod inbound;
+mod intake;
 mod linger;
 mod load;
 mod mounted;
@@ -112,7 +114,8 @@ pub(crate) use connection::{Site, serve_connection, serve_stream};
 pub(crate) use headers::Headers;
 pub(crate) use hop::{Addresses, Hop, HopCounts, HopError, HopOptions};
 #[cfg(any(test, fuzzing))]
-pub(crate) use inbound::{Inbound, Reader};
+pub(crate) use inbound::{Inbound, Reader, plain_event};
+pub(crate) use intake::Intake;
 pub(crate) use load::{Load, Room, Sent};
 #[cfg(not(feature = "tls"))]
 use no_tls as tls;

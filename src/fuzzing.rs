@@ -17,7 +17,7 @@ use socketioxide_parser_common::CommonParser;
 use socketioxide_parser_msgpack::MsgPackParser;
 
 use crate::{
-    edge::{Inbound, Reader},
+    edge::{Inbound, Reader, plain_event},
     gateway::entrance::said,
     javascript::json::mended,
     names::events::is_reserved_event,
@@ -41,7 +41,13 @@ pub fn client(v3: bool, msgpack: bool, messages: &[Message<'_>]) -> usize {
         let inbound = if *binary { reader.binary(message) } else { reader.text(message) };
         let packet = match inbound {
             Inbound::Pass if *binary => engine.binary(v3, message),
-            Inbound::Pass => engine.text(message),
+            Inbound::Pass => {
+                let packet = engine.text(message);
+                if !v3 && !msgpack {
+                    assert_plain_event(message, &packet);
+                }
+                packet
+            }
             Inbound::Text(text) => engine.text(&text),
             Inbound::Binary(bytes) => engine.binary(v3, &bytes),
             Inbound::Ignore => continue,
@@ -145,6 +151,16 @@ impl Engine {
             Err(NeedsMoreBinaryData) => Ok(None),
             Err(_) => Err(Closed),
         }
+    }
+}
+
+/// An event that goes past the engine is what the engine would have read.
+fn assert_plain_event(message: &[u8], packet: &Result<Option<PacketData>, Closed>) {
+    let Ok(text) = std::str::from_utf8(message) else { return };
+    if let Some((event, ack_id)) = plain_event(text) {
+        let event = Value::Str(event.to_owned().into(), None);
+        let Ok(Some(PacketData::Event(read, read_id))) = packet else { panic!("no event: {text}") };
+        assert_eq!((read, read_id), (&event, &ack_id), "{text}");
     }
 }
 

@@ -18,6 +18,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 
 pub(super) use body::{Packets, body};
+pub(super) use event::PlainEvent;
 use msgpack::Read;
 
 use super::answers::Answers;
@@ -148,6 +149,13 @@ impl Reader {
         }
     }
 
+    /// The event in a text packet that [passes](Inbound::Pass). `None` for any other packet, and for events
+    /// that only the engine can read.
+    #[inline]
+    pub(super) fn plain_event<'a>(&self, packet: &'a str) -> Option<PlainEvent<'a>> {
+        if self.v3 || self.format != Format::Text { None } else { PlainEvent::of(packet) }
+    }
+
     /// Reads the payload of a binary message on a websocket. In Engine.IO 3 its first byte is the
     /// packet's type.
     pub(crate) fn binary(&mut self, payload: &[u8]) -> Inbound {
@@ -252,6 +260,12 @@ impl Reader {
         }
         known
     }
+}
+
+/// The arguments and the id of a plain event in a text packet, as they go past the engine.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn plain_event(packet: &str) -> Option<(&str, Option<i64>)> {
+    PlainEvent::of(packet).map(|event| (event.arguments, event.ack_id))
 }
 
 fn hash(name: &[u8]) -> u64 {

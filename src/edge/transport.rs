@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use socketioxide_core::Sid;
 use tokio::time::Instant;
 
-use super::{admission::Permit, inbound::Reader, load::Load, reasons::KillReason};
+use super::{admission::Permit, inbound::Reader, intake::Intakes, load::Load, reasons::KillReason};
 use crate::rate::Bucket;
 pub(super) use outgoing::Verdict;
 use outgoing::{Awaited, expected};
@@ -65,6 +65,8 @@ pub(super) struct Transport {
     pub(super) writer: AtomicWaker,
     /// The memory that waits because of this client.
     pub(super) load: Arc<Load>,
+    /// The client's sockets, for events past the engine.
+    pub(super) intakes: Intakes,
     /// One of [`joined`].
     joined: AtomicU8,
     answers: Mutex<Vec<Awaited>>,
@@ -105,6 +107,7 @@ impl Transport {
             killed: 0.into(),
             writer: AtomicWaker::new(),
             load: Arc::default(),
+            intakes: Intakes::default(),
             joined: joined::NOTHING.into(),
             answers: Mutex::default(),
             asks: Mutex::new(Bucket::full(ASKS_PER_SECOND, Instant::now())),

@@ -7,7 +7,7 @@ mod farewell;
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::{
     answers::Answers,
     inbound::Connects,
+    intake::Intake,
     load::{Budget, Load},
     rewrite::Answer,
     traffic::Counted,
@@ -198,6 +199,14 @@ impl Transports {
     /// and for a moment at the start of an Engine.IO 3 session.
     pub(crate) fn load(&self, sid: Sid) -> Option<Arc<Load>> {
         self.get(sid).map(|transport| Arc::clone(&transport.load))
+    }
+
+    /// Events of this session's client in `namespace` may go to `intake` past the engine from now on. The
+    /// socket has to be in the namespace.
+    pub(crate) fn open_intake(&self, sid: Sid, namespace: &str, intake: Weak<dyn Intake>) {
+        if let Some(transport) = self.get(sid) {
+            transport.intakes.open(namespace, intake);
+        }
     }
 
     /// The client of this session is in a namespace.

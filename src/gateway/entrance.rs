@@ -252,6 +252,8 @@ impl ConnectHandler<Adapter, ()> for Entrance {
             queue.socket().adapter().replay(raw.id);
             queue.socket().watch_token();
             queue.socket().show_connected();
+            // Before the connect handler, which may disconnect the socket.
+            queue.open_intake();
             queue.connected();
             if let Some(inbox) = &self.0.gateway.inbox {
                 inbox.arrived(socket);

@@ -14,17 +14,18 @@ use std::{
     collections::VecDeque,
     future::Future,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use parking_lot::Mutex;
 use socketioxide::socket::DisconnectReason;
+use socketioxide_core::Value;
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
-    edge::{KillReason, Load},
+    edge::{Intake, KillReason, Load},
     fault::{Code, Fault},
     gateway::{Inner as Gateway, Route, event::Event, interceptor},
     packet::ReadError,
@@ -63,6 +64,16 @@ struct Waiting {
     bucket: Option<Box<Bucket>>,
 }
 
+impl Intake for Queue {
+    fn is_open(&self) -> bool {
+        self.socket.is_connected()
+    }
+
+    fn take(self: Arc<Self>, event: Value, ack_id: Option<i64>) {
+        self.push(Payload::received(event), ack_id);
+    }
+}
+
 enum Job {
     Connect,
     Event { payload: Payload, ack_id: Option<i64> },
@@ -85,6 +96,13 @@ impl Queue {
     /// meanwhile.
     pub(crate) fn connected(self: &Arc<Self>) {
         self.run(Job::Connect);
+    }
+
+    /// The client's events come here past the engine from now on, where that is possible.
+    pub(crate) fn open_intake(self: &Arc<Self>) {
+        let intake: Weak<Self> = Arc::downgrade(self);
+        let transports = self.socket.adapter().node().transports();
+        transports.open_intake(self.socket.sid(), self.socket.namespace(), intake);
     }
 
     /// The socket has left. The disconnect handler runs after the handlers under way.

@@ -1,11 +1,12 @@
 //! Packets of Socket.IO's own parser, as far as they are read before the engine does.
 
+use std::fmt;
+
 use serde::{
-    Deserialize,
-    de::{DeserializeSeed, IgnoredAny},
+    Deserialize, Deserializer,
+    de::{Error, IgnoredAny, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value as Json};
-use socketioxide_core::parser::FirstElement;
 
 use super::Inbound;
 use crate::packet::WRAPPED;
@@ -15,6 +16,40 @@ const EVENT: u8 = b'2';
 const ACK: u8 = b'3';
 pub(super) const BINARY_EVENT: u8 = b'5';
 const BINARY_ACK: u8 = b'6';
+
+/// Most digits of an id that surely fits into the engine's number.
+const SHORT_ID: usize = 18;
+
+/// An event without attachments that the engine reads as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::edge) struct PlainEvent<'a> {
+    /// Empty for `/`.
+    pub(in crate::edge) namespace: &'a [u8],
+    /// The id of the acknowledgement that the client waits for.
+    pub(in crate::edge) ack_id: Option<i64>,
+    /// The list of name and arguments.
+    pub(in crate::edge) arguments: &'a str,
+}
+
+impl<'a> PlainEvent<'a> {
+    /// The event in a packet of Engine.IO 4 that needs no replacement. `None` for any other packet, and for
+    /// an event that the engine is to judge.
+    #[inline]
+    pub(super) fn of(packet: &'a str) -> Option<Self> {
+        let message = packet.strip_prefix('4')?;
+        let Packet { kind: EVENT, namespace, id, data, .. } = Packet::parse(message.as_bytes())?
+        else {
+            return None;
+        };
+        let ack_id = match id.len() {
+            0 => None,
+            1..=SHORT_ID => Some(std::str::from_utf8(id).ok()?.parse().ok()?),
+            _ => return None,
+        };
+        let arguments = message.get(message.len() - data.len()..)?;
+        arguments.starts_with('[').then_some(Self { namespace, ack_id, arguments })
+    }
+}
 
 /// `<type>[<attachments>-][<namespace>,][<id>][<data>]`
 #[derive(Debug, Clone, Copy)]
@@ -148,9 +183,8 @@ enum Name {
 /// stands behind it.
 #[inline]
 fn name(data: &[u8]) -> Option<Name> {
-    // As the engine reads it, in the ordinary case.
     let mut read = serde_json::Deserializer::from_slice(data);
-    match FirstElement::<&str>::default().deserialize(&mut read) {
+    match read.deserialize_seq(First) {
         Ok(WRAPPED) => Some(Name::Other),
         Ok(_) => Some(Name::Readable),
         Err(_) => {
@@ -158,6 +192,24 @@ fn name(data: &[u8]) -> Option<Name> {
             IgnoredAny::deserialize(&mut read).ok()?;
             name_by_its_start(data)
         }
+    }
+}
+
+/// The first of a list, as the engine reads it. Its own reader makes an error for every event, and throws it
+/// away.
+struct First;
+
+impl<'de> Visitor<'de> for First {
+    type Value = &'de str;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list that begins with a text")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<&'de str, A::Error> {
+        let first = list.next_element()?;
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        first.ok_or_else(|| A::Error::custom("an empty list"))
     }
 }
 

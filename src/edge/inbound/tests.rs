@@ -32,6 +32,31 @@ fn ordinary_packets_pass() {
 }
 
 #[test]
+fn a_plain_event_is_read_as_the_engine_reads_it() {
+    let mut reader = Reader::new(false);
+    assert_eq!(reader.plain_event("42[\"e\"]"), None, "the form is not known");
+    reader.expect(Format::Text);
+    for (packet, namespace, ack_id, arguments) in [
+        ("42[\"e\"]", "", None, "[\"e\"]"),
+        ("4212[\"événement\",{\"a\":[1]}]", "", Some(12), "[\"événement\",{\"a\":[1]}]"),
+        ("42/chat,[\"e\"]", "/chat", None, "[\"e\"]"),
+        ("42/chat?x,007[\"e\"]", "/chat?x", Some(7), "[\"e\"]"),
+    ] {
+        let namespace = namespace.as_bytes();
+        let event = PlainEvent { namespace, ack_id, arguments };
+        assert_eq!(reader.plain_event(packet), Some(event), "{packet}");
+    }
+    for packet in
+        ["40", "41", "431[1]", "42", "42 [ \"e\" ]", "421234567890123456789[\"e\"]", "2", ""]
+    {
+        assert_eq!(reader.plain_event(packet), None, "{packet}");
+    }
+    let mut legacy = Reader::new(true);
+    legacy.expect(Format::Text);
+    assert_eq!(legacy.plain_event("42[\"e\"]"), None);
+}
+
+#[test]
 fn an_event_whose_name_the_engine_cannot_read_is_wrapped() {
     for (packet, engine) in [
         (r#"42["a\/b",1]"#, "42[\"\u{e000}\",[\"a\\/b\",1]]"),

@@ -1,7 +1,7 @@
 //! To the engine: the client's words, in whole messages that the engine can read.
 
 use std::{
-    cell::RefCell,
+    cell::Cell,
     collections::VecDeque,
     future::Future,
     io,
@@ -11,23 +11,28 @@ use std::{
 };
 
 use bytes::Bytes;
+use socketioxide_core::{Str, Value};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep},
 };
 
 use super::{
-    super::{frames, inbound::Inbound, packets},
+    super::{
+        frames,
+        inbound::{Inbound, PlainEvent},
+        packets,
+    },
     EdgeIo,
     messages::{Messages, Said},
 };
 
 /// Most bytes of one read from a client. The buffer belongs to the thread: its content is passed on
-/// or gathered before the next client's turn.
+/// or gathered before the next client's turn. Whoever reads takes it, because handlers run meanwhile.
 const READ_AT_ONCE: usize = 32 * 1024;
 
 thread_local! {
-    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_AT_ONCE].into());
+    static READ: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
 /// Longest time for the engine to hear the farewell of a session that never joined a namespace.
@@ -62,6 +67,27 @@ pub(super) struct Held {
     patience: Option<Pin<Box<Sleep>>>,
 }
 
+/// What one read gives the engine.
+struct ForEngine<'a, 'b> {
+    buf: &'a mut ReadBuf<'b>,
+    /// The bytes in `buf` from before.
+    before: usize,
+    /// What is behind `buf`, or does not fit into it.
+    more: Vec<u8>,
+    /// Some events have gone past the engine.
+    has_passed: bool,
+}
+
+impl<'a, 'b> ForEngine<'a, 'b> {
+    fn new(buf: &'a mut ReadBuf<'b>) -> Self {
+        Self { before: buf.filled().len(), buf, more: Vec::new(), has_passed: false }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.buf.filled().len() == self.before && self.more.is_empty()
+    }
+}
+
 /// The packet that ends the engine's timer for a session that has not joined a namespace. The timer
 /// would hold the session until it runs out.
 enum Farewell {
@@ -89,19 +115,20 @@ impl<S> EdgeIo<S> {
         self.end(Ok(()));
     }
 
-    /// Takes the client's bytes. Fills `buf` with as much as fits, and puts the rest into `ready`.
-    fn take(&mut self, mut bytes: &mut [u8], buf: &mut ReadBuf<'_>) {
+    /// Takes the client's bytes. Fills `buf` with as much as fits, and puts the rest into `ready`. Events
+    /// may go past the engine; returns whether some did.
+    fn take(&mut self, mut bytes: &mut [u8], buf: &mut ReadBuf<'_>) -> bool {
         let mut messages = std::mem::replace(&mut self.messages, Messages::new(0));
         let held = messages.held();
-        let mut more = Vec::new();
+        let mut engine = ForEngine::new(buf);
         while self.ending.is_none() {
             match messages.next(&mut bytes) {
                 Ok(None) => break,
                 Ok(Some(Said::Here { opcode, payload })) => {
-                    self.message(opcode, payload, buf, &mut more);
+                    self.message(opcode, payload, &mut engine);
                 }
                 Ok(Some(Said::Gathered(message))) => {
-                    self.message(message.opcode, &message.payload, buf, &mut more);
+                    self.message(message.opcode, &message.payload, &mut engine);
                 }
                 Ok(Some(Said::Ping(payload))) => {
                     let mut pong = Vec::with_capacity(payload.len() + 2);
@@ -118,10 +145,22 @@ impl<S> EdgeIo<S> {
                 }
                 Err(wrong) => self.close(wrong.status()),
             }
+            if engine.has_passed && self.must_stop() {
+                // The rest waits until the client is read from again, or is dropped with its stream.
+                self.unread = bytes.to_vec();
+                break;
+            }
         }
+        let ForEngine { mut more, has_passed, .. } = engine;
         self.queue_more(&mut more);
         self.transport.load.holds(messages.held(), held);
         self.messages = messages;
+        has_passed
+    }
+
+    /// Whether the last event was one too many for now, or has ended the connection.
+    fn must_stop(&self) -> bool {
+        self.transport.load.is_paused() || self.transport.is_killed()
     }
 
     /// Queues frames for the engine behind the earlier ones.
@@ -175,30 +214,46 @@ impl<S> EdgeIo<S> {
         false
     }
 
-    fn inbound(&mut self, opcode: u8, payload: &[u8]) -> Inbound {
-        match opcode {
-            frames::TEXT if std::str::from_utf8(payload).is_err() => {
-                self.close(NOT_TEXT);
-                Inbound::Ignore
-            }
-            frames::TEXT => self.reader.text(payload),
-            _ => self.reader.binary(payload),
+    #[inline]
+    fn message(&mut self, opcode: u8, payload: &[u8], engine: &mut ForEngine<'_, '_>) {
+        if opcode != frames::TEXT {
+            return match self.reader.binary(payload) {
+                Inbound::Pass => self.put(opcode, payload, engine),
+                other => self.give(opcode, other, engine),
+            };
+        }
+        let Ok(text) = std::str::from_utf8(payload) else { return self.close(NOT_TEXT) };
+        match self.reader.text(payload) {
+            Inbound::Pass => match self.reader.plain_event(text) {
+                Some(event) if self.past_engine(event, engine) => {}
+                _ => self.put(opcode, payload, engine),
+            },
+            other => self.give(opcode, other, engine),
         }
     }
 
+    /// Hands an event to its socket, past the engine. `false` if it has to go through the engine: behind
+    /// packets that the engine has not read yet, or because no socket takes it.
     #[inline]
-    fn message(&mut self, opcode: u8, payload: &[u8], buf: &mut ReadBuf<'_>, more: &mut Vec<u8>) {
-        match self.inbound(opcode, payload) {
-            Inbound::Pass => self.put(opcode, payload, buf, more),
-            other => self.give(opcode, other, buf, more),
+    fn past_engine(&mut self, event: PlainEvent<'_>, engine: &mut ForEngine<'_, '_>) -> bool {
+        if !engine.is_empty() || !self.ready.is_empty() || self.held.is_some() {
+            return false;
         }
+        let Some(intake) = self.transport.intakes.of(event.namespace) else { return false };
+        if !std::mem::replace(&mut engine.has_passed, true) {
+            // What handlers send needs no waking: this task writes it.
+            self.transport.load.reader_is_awake(true);
+        }
+        let arguments = Value::Str(Str::copy_from_slice(event.arguments), None);
+        intake.take(arguments, event.ack_id);
+        true
     }
 
     #[cold]
-    fn give(&mut self, opcode: u8, inbound: Inbound, buf: &mut ReadBuf<'_>, more: &mut Vec<u8>) {
+    fn give(&mut self, opcode: u8, inbound: Inbound, engine: &mut ForEngine<'_, '_>) {
         match inbound {
-            Inbound::Text(text) => self.put(frames::TEXT, &text, buf, more),
-            Inbound::Binary(bytes) => self.put(frames::BINARY, &bytes, buf, more),
+            Inbound::Text(text) => self.put(frames::TEXT, &text, engine),
+            Inbound::Binary(bytes) => self.put(frames::BINARY, &bytes, engine),
             Inbound::Ignore => {}
             Inbound::Close => self.close(NO_STATUS),
             Inbound::Pass => tracing::error!(
@@ -209,7 +264,8 @@ impl<S> EdgeIo<S> {
     }
 
     /// Puts a frame before the engine: at once if there is room and nothing is before it.
-    fn put(&mut self, opcode: u8, payload: &[u8], buf: &mut ReadBuf<'_>, more: &mut Vec<u8>) {
+    fn put(&mut self, opcode: u8, payload: &[u8], engine: &mut ForEngine<'_, '_>) {
+        let ForEngine { buf, more, .. } = engine;
         self.look(opcode, payload, more);
         if self.ready.is_empty()
             && more.is_empty()
@@ -294,26 +350,32 @@ impl<S> EdgeIo<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> EdgeIo<S> {
-    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// Reads from the client. Returns whether events have gone past the engine.
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<bool> {
         if !self.unread.is_empty() {
             let mut unread = std::mem::take(&mut self.unread);
-            self.take(&mut unread, buf);
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(self.take(&mut unread, buf));
         }
-        READ.with_borrow_mut(|read| {
-            let mut came = ReadBuf::new(read);
-            match Pin::new(&mut self.inner).poll_read(cx, &mut came) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => self.end(Err(error.kind())),
-                Poll::Ready(Ok(())) if came.filled().is_empty() => self.end(Ok(())),
-                Poll::Ready(Ok(())) => {
-                    let came = came.filled_mut();
-                    self.transports.counted(|traffic| traffic.came(came.len()));
-                    self.take(came, buf);
-                }
+        let mut read = READ.take().unwrap_or_else(|| vec![0; READ_AT_ONCE].into());
+        let mut came = ReadBuf::new(&mut read);
+        let have_passed = match Pin::new(&mut self.inner).poll_read(cx, &mut came) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => {
+                self.end(Err(error.kind()));
+                Poll::Ready(false)
             }
-            Poll::Ready(Ok(()))
-        })
+            Poll::Ready(Ok(())) if came.filled().is_empty() => {
+                self.end(Ok(()));
+                Poll::Ready(false)
+            }
+            Poll::Ready(Ok(())) => {
+                let came = came.filled_mut();
+                self.transports.counted(|traffic| traffic.came(came.len()));
+                Poll::Ready(self.take(came, buf))
+            }
+        };
+        READ.set(Some(read));
+        have_passed
     }
 
     fn read_on(
@@ -321,7 +383,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EdgeIo<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
         before: usize,
-        was_at_work: bool,
+        mut was_at_work: bool,
     ) -> Poll<io::Result<()>> {
         loop {
             if self.transport.is_killed() {
@@ -372,7 +434,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EdgeIo<S> {
                     }
                     return Poll::Pending;
                 }
-                Poll::Ready(read) => read?,
+                Poll::Ready(false) => {}
+                Poll::Ready(true) => {
+                    // as if the engine had handled them, and asked for more
+                    was_at_work = true;
+                    self.transport.load.reader_is_awake(false);
+                }
             }
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));

@@ -19,6 +19,9 @@ use super::{
     *,
 };
 
+#[path = "tests/past_engine.rs"]
+mod past_engine;
+
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const PATIENCE: Duration = Duration::from_secs(60);
 
