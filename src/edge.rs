@@ -52,6 +52,8 @@
 //!     waiting, and an upgrade does not look there. So `paced` polls before an upgrade.
 //! 12. A session of Engine.IO 4 is kept until `connect_timeout`, closed or not, unless a CONNECT
 //!     succeeds. So the edge sends one before a session that has joined nothing ends.
+//! 13. A websocket's stream is read again only when each whole packet that was read before is handled, on
+//!     the same task. So an event that goes past the engine then overtakes nothing.
 
 mod admission;
 mod answers;

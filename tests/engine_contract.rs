@@ -15,9 +15,14 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde::{Serialize, Serializer};
 use socketioxide::{
-    ParserConfig, SendError, SocketError, SocketIo, SocketIoBuilder, extract::SocketRef,
-    handler::ConnectHandler, service::SocketIoService, socket::DisconnectReason,
+    ParserConfig, SendError, SocketError, SocketIo, SocketIoBuilder,
+    adapter::LocalAdapter,
+    extract::SocketRef,
+    handler::{ConnectHandler, MessageHandler},
+    service::SocketIoService,
+    socket::{DisconnectReason, Socket},
 };
+use socketioxide_core::Value;
 use test_kit::{
     waiting::{eventually, within},
     websocket::WebSocket,
@@ -368,4 +373,104 @@ async fn entry_12_a_session_that_has_joined_nothing_is_kept_until_a_connect_succ
     let (joined, not) = (kept(true).await, kept(false).await);
     eventually("the engine lets go", || joined.upgrade().is_none()).await;
     assert!(not.upgrade().is_some(), "mended: the edge need not say farewell any more");
+}
+
+/// A client's stream that counts what the engine has read, and compares it with what it has handled.
+struct Compared {
+    inner: DuplexStream,
+    read: usize,
+    counted: Counted,
+}
+
+#[derive(Clone, Default)]
+struct Counted {
+    /// Events that have come to their handler.
+    handled: Arc<AtomicUsize>,
+    /// Bytes of whole events that the engine had read and not handled when it read again, at most.
+    behind: Arc<AtomicUsize>,
+    /// The bytes of an event, once there is nothing but events.
+    event: Arc<AtomicUsize>,
+}
+
+impl tokio::io::AsyncRead for Compared {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let event = self.counted.event.load(Ordering::SeqCst);
+        if event > 0 {
+            let handled = self.counted.handled.load(Ordering::SeqCst) * event;
+            let whole = self.read / event * event;
+            self.counted.behind.fetch_max(whole.saturating_sub(handled), Ordering::SeqCst);
+        }
+        let before = buf.filled().len();
+        let read = std::pin::Pin::new(&mut self.inner).poll_read(cx, buf);
+        if event > 0 {
+            self.read += buf.filled().len() - before;
+        }
+        read
+    }
+}
+
+impl tokio::io::AsyncWrite for Compared {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        std::pin::Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+struct Counting(Arc<AtomicUsize>);
+
+impl MessageHandler<LocalAdapter, ()> for Counting {
+    fn call(&self, _: Arc<Socket>, _: Value, _: Option<i64>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn entry_13_a_stream_is_read_again_when_all_before_is_handled() {
+    const EVENTS: usize = 500;
+    let counted = Counted::default();
+    let (engine, io) = SocketIo::builder().build_svc();
+    let handled = counted.handled.clone();
+    let listens = Arc::new(AtomicUsize::new(0));
+    let is_set = listens.clone();
+    io.ns("/", async move |socket: SocketRef| {
+        socket.on_fallback(Counting(handled));
+        is_set.store(1, Ordering::SeqCst);
+    });
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let theirs = Compared { inner: theirs, read: 0, counted: counted.clone() };
+    let uri = "/socket.io/?EIO=4&transport=websocket";
+    let request = Request::builder().uri(uri).body(()).expect("a request");
+    engine.clone().call((theirs, request)).await.expect("accepted");
+    let mut client = WebSocket::over(ours).await;
+    client.say("40").await;
+    while !client.hears().await.starts_with("40{") {}
+    eventually("the connect handler has run", || listens.load(Ordering::SeqCst) == 1).await;
+    let event = "42[\"e\"]";
+    counted.event.store(event.len() + 6, Ordering::SeqCst);
+    for _ in 0..EVENTS {
+        client.say(event).await;
+    }
+    eventually("all are handled", || counted.handled.load(Ordering::SeqCst) == EVENTS).await;
+    assert_eq!(counted.behind.load(Ordering::SeqCst), 0);
 }
