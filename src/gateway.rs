@@ -23,6 +23,7 @@ pub mod lifecycle;
 pub mod opening;
 pub(crate) mod queue;
 pub mod reply;
+pub(crate) mod request;
 mod running;
 
 #[cfg(feature = "jwt")]

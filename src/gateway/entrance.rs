@@ -22,8 +22,9 @@ use crate::{
     fault::{Code, Fault},
     gateway::{
         Inner as Gateway,
-        handshake::{Handshake, OpeningRequest, connect_payload},
+        handshake::{Handshake, connect_payload},
         queue::Queue,
+        request::OpeningRequest,
     },
     id::SocketId,
     inbox::Device,

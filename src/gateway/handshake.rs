@@ -3,7 +3,6 @@
 //! Middleware is a handler of a [`Handshake`]: it lets the future socket in, or refuses it.
 
 mod payload;
-mod request;
 mod shown;
 
 use std::{net::IpAddr, sync::Arc};
@@ -13,12 +12,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 pub(crate) use payload::connect_payload;
-pub(crate) use request::OpeningRequest;
-pub use request::Query;
 
+pub use super::request::Query;
 use super::{
     extract::{App, Context, FromContext, OfSocket},
     handler::Returns,
+    lifecycle::Disconnect,
+    request::OpeningRequest,
 };
 use crate::{
     auth::{Identity, TokenSources},
@@ -154,8 +154,9 @@ impl Handshake {
         self.request.cookie(name)
     }
 
-    /// Whether the client speaks TLS to this server itself. Behind a proxy that ends TLS the proxy's
-    /// own header says so.
+    /// Whether the client speaks TLS to this server itself, or to what stands before it if
+    /// [`Builder::secure`](crate::server::Builder::secure) says so. A proxy's own header may say it
+    /// for each client.
     pub fn is_secure(&self) -> bool {
         self.socket.adapter().node().is_secure()
     }
@@ -268,8 +269,8 @@ impl OfSocket for Handshake {
     }
 }
 
-/// Contexts of sockets that have entered. A socket that has left has no handshake any more: its
-/// `disconnect` handlers ask for what they need before.
+/// Contexts of sockets that have entered. A socket that has left has no handshake any more, except
+/// for its `disconnect` handler, which gets it with the reason.
 macro_rules! of_connected {
     ($($context:ty),*) => {$(
         impl FromContext<$context> for Handshake {
@@ -286,6 +287,13 @@ of_connected!(
     super::lifecycle::Packet,
     super::lifecycle::Failure
 );
+
+impl FromContext<Disconnect> for Handshake {
+    fn from_context(context: &Disconnect) -> Result<Self, Fault> {
+        let (socket, request) = (context.socket.clone(), context.ended.request.clone());
+        Ok(Self { auth: socket.auth(), socket, request })
+    }
+}
 
 impl FromContext<Self> for Handshake {
     fn from_context(context: &Self) -> Result<Self, Fault> {

@@ -8,6 +8,7 @@ use super::{
     extract::{App, Context, FromContext, OfSocket, WithArguments},
     handler::{DisconnectReason, Handler, survive},
     reply::Outcome,
+    request::OpeningRequest,
 };
 use crate::{
     fault::Fault,
@@ -44,7 +45,14 @@ pub struct Connect {
 #[derive(Debug, Clone)]
 pub struct Disconnect {
     pub(crate) socket: Socket,
+    pub(crate) ended: Ended,
+}
+
+/// The end of a socket: why, and what would be gone with its connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
     pub(crate) reason: DisconnectReason,
+    pub(crate) request: Arc<OpeningRequest>,
 }
 
 /// An event on its way to its handler; see [`Gateway::use_packet`](crate::Gateway::use_packet).
@@ -228,6 +236,6 @@ impl FromContext<Failure> for Fault {
 
 impl FromContext<Disconnect> for DisconnectReason {
     fn from_context(context: &Disconnect) -> Result<Self, Fault> {
-        Ok(context.reason)
+        Ok(context.ended.reason)
     }
 }

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use http::request::Parts;
 use parking_lot::Mutex;
 use socketioxide::socket::DisconnectReason;
 use socketioxide_core::Value;
@@ -27,7 +28,10 @@ use tokio::{sync::Semaphore, time::Instant};
 use crate::{
     edge::{Intake, KillReason, Load},
     fault::{Code, Fault},
-    gateway::{Inner as Gateway, Route, event::Event, interceptor},
+    gateway::{
+        Inner as Gateway, Route, event::Event, interceptor, lifecycle::Ended,
+        request::OpeningRequest,
+    },
     packet::ReadError,
     payload::{Payload, PayloadError},
     rate::Bucket,
@@ -77,7 +81,7 @@ impl Intake for Queue {
 enum Job {
     Connect,
     Event { payload: Payload, ack_id: Option<i64> },
-    Disconnect(DisconnectReason),
+    Disconnect(Ended),
 }
 
 impl Queue {
@@ -90,6 +94,12 @@ impl Queue {
 
     pub(crate) fn socket(&self) -> &Socket {
         &self.socket
+    }
+
+    /// What the disconnect handler is called with. `None` if there is no such handler.
+    pub(crate) fn ended(&self, reason: DisconnectReason, request: &Parts) -> Option<Ended> {
+        let request = || Arc::new(OpeningRequest::of(request));
+        self.gateway.has_disconnect_handler().then(|| Ended { reason, request: request() })
     }
 
     /// The socket is in its namespace: the connect handler runs, then the events that came
@@ -105,23 +115,22 @@ impl Queue {
         transports.open_intake(self.socket.sid(), self.socket.namespace(), intake);
     }
 
-    /// The socket has left. The disconnect handler runs after the handlers under way.
-    pub(crate) fn disconnected(self: &Arc<Self>, reason: DisconnectReason) {
-        if !self.gateway.has_disconnect_handler() {
-            return self.socket.forget_extensions();
-        }
+    /// The socket has left. The disconnect handler, if there is one, runs after the handlers under
+    /// way.
+    pub(crate) fn disconnected(self: &Arc<Self>, ended: Option<Ended>) {
+        let Some(ended) = ended else { return self.socket.forget_extensions() };
         let running = {
             let mut waiting = self.waiting.lock();
             let running = std::mem::replace(&mut waiting.running, true);
             if running {
-                waiting.jobs.push_back(Job::Disconnect(reason));
+                waiting.jobs.push_back(Job::Disconnect(ended.clone()));
             }
             running
         };
         if running {
             self.disconnect_soon();
         } else {
-            self.run(Job::Disconnect(reason));
+            self.run(Job::Disconnect(ended));
         }
     }
 
@@ -248,8 +257,8 @@ impl Queue {
                 self.uncrowded().await;
                 self.event(payload, ack_id).await;
             }
-            Job::Disconnect(reason) => {
-                let outcome = self.gateway.disconnected(&self.socket, reason).await;
+            Job::Disconnect(ended) => {
+                let outcome = self.gateway.disconnected(&self.socket, ended).await;
                 self.finish(None, outcome, None).await;
                 self.socket.forget_extensions();
             }

@@ -2,8 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use socketioxide::socket::DisconnectReason;
-
 use super::{
     event::Event,
     extract::Context,
@@ -12,7 +10,7 @@ use super::{
     handler::{Handler, survive},
     handshake::Handshake,
     interceptor::Interceptor,
-    lifecycle::{Connect, Disconnect, Failure, Packet, ServerSide},
+    lifecycle::{Connect, Disconnect, Ended, Failure, Packet, ServerSide},
     reply::{Addressee, Outcome},
 };
 use crate::{
@@ -223,9 +221,9 @@ impl Inner {
         survive("a connect handler", async { handler.call(context).await }).await
     }
 
-    pub(crate) async fn disconnected(&self, socket: &Socket, reason: DisconnectReason) -> Outcome {
+    pub(crate) async fn disconnected(&self, socket: &Socket, ended: Ended) -> Outcome {
         let Some(handler) = &self.on_disconnect else { return Ok(Default::default()) };
-        let context = Disconnect { socket: socket.clone(), reason };
+        let context = Disconnect { socket: socket.clone(), ended };
         survive("a disconnect handler", async { handler.call(context).await }).await
     }
 

@@ -126,10 +126,11 @@ impl DisconnectHandler<Adapter, ()> for Leave {
             node.transports().timed_out(socket.sid());
         }
         leave(socket, &self.entrance.0, Some(reason));
+        let ended = self.queue.ended(reason, raw.req_parts());
         // At once and not after the handlers: nothing is sent to a socket that has left.
         remove(raw);
         socket.adapter().explain_hand_out();
         socket.adapter().left_by_one(&self.io);
-        self.queue.disconnected(reason);
+        self.queue.disconnected(ended);
     }
 }
