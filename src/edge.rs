@@ -125,6 +125,7 @@ pub(crate) use opening::OnOpening;
 pub(crate) use options::{EdgeOptions, Legacy};
 pub(crate) use outgoing::Frame;
 pub use reasons::{KillReason, RefuseReason};
+pub(crate) use refusal::by_program as refused_by_program;
 pub(crate) use router::Edge;
 pub(crate) use size::Size;
 pub(crate) use stall::Patience;

@@ -44,7 +44,7 @@ async fn user(server: &Server, name: &str) -> Client {
 async fn a_client_says_and_hears_text_and_bytes() {
     let server = Server::start(builder()).await;
     let ada = server.connect().await.expect("everybody may enter");
-    assert_eq!(ada.id().len(), 20);
+    assert_eq!(ada.id().to_string().len(), 20);
     assert_eq!(
         ada.ask::<Value>("echo", &json!({ "a": ["ü", null] })).await,
         json!({ "a": ["ü", null] })

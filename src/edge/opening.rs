@@ -5,16 +5,19 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, request::Parts};
+use axum::body::Body;
+use http::{HeaderMap, Response, request::Parts};
 use parking_lot::Mutex;
 
 use super::refusal::Refusal;
 use crate::future::BoxFuture;
 
-/// Decides whether a session is opened: the headers that are added to the answer, or the sentence of
-/// the refusal.
+/// The headers that are added to the answer, or the answer to a client that is refused.
+pub(crate) type Verdict = Result<HeaderMap, Box<Response<Body>>>;
+
+/// Decides whether a session is opened.
 pub(crate) type OnOpening =
-    Arc<dyn Fn(&Parts, IpAddr) -> BoxFuture<'static, Result<HeaderMap, String>> + Send + Sync>;
+    Arc<dyn Fn(&Parts, IpAddr) -> BoxFuture<'static, Verdict> + Send + Sync>;
 
 /// What may wait for the hook.
 #[derive(Clone, Copy, Debug)]
@@ -53,11 +56,7 @@ impl Openings {
     }
 
     /// Asks the hook. The outer error: too many wait for it.
-    pub(super) async fn ask(
-        &self,
-        parts: &Parts,
-        client: IpAddr,
-    ) -> Result<Result<HeaderMap, String>, Refusal> {
+    pub(super) async fn ask(&self, parts: &Parts, client: IpAddr) -> Result<Verdict, Refusal> {
         let _place = self.place(size_of(parts))?;
         Ok((self.hook)(parts, client).await)
     }

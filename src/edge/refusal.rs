@@ -34,9 +34,9 @@ pub(super) enum Refusal {
 }
 
 /// A refusal by the program, with its own sentence: Engine.IO's number 4 of Node.js.
-pub(super) fn forbidden(sentence: &str) -> Response<Body> {
+pub(crate) fn by_program(status: StatusCode, sentence: &str) -> Response<Body> {
     let json = serde_json::json!({ "code": 4, "message": sentence }).to_string();
-    response(StatusCode::FORBIDDEN, json)
+    response(status, json)
 }
 
 fn response(status: StatusCode, json: String) -> Response<Body> {

@@ -34,7 +34,7 @@ use super::{
     opening::{OnOpening, Openings},
     options::EdgeOptions,
     reasons::RefuseReason,
-    refusal::{self, Refusal},
+    refusal::Refusal,
     request,
     session_id::SessionIds,
     stream::Pace,
@@ -248,9 +248,9 @@ impl<A: Adapter> Edge<A> {
     {
         let headers = match openings.ask(parts, client.ip()).await? {
             Ok(headers) => headers,
-            Err(sentence) => {
+            Err(answer) => {
                 self.transports.count_refused(RefuseReason::Program);
-                return Ok(refusal::forbidden(&sentence));
+                return Ok(*answer);
             }
         };
         let mut response = self.answer(route, parts, body, upgrade, client).await?;

@@ -108,13 +108,13 @@ pub(crate) fn of<C: Context, H: Signature<Kind>, Kind: Called<C, H>>(
 }
 
 /// Calls a handler. A panic is a fault, and the log names it by `what`.
-pub(super) async fn survive<T>(
+pub(super) async fn survive<T, E: From<Fault>>(
     what: &'static str,
-    called: impl Future<Output = Result<T, Fault>>,
-) -> Result<T, Fault> {
+    called: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     AssertUnwindSafe(called).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!("{what} panicked");
-        Err(Fault::internal())
+        Err(Fault::internal().into())
     })
 }
 
@@ -150,7 +150,8 @@ pub(super) async fn survive<T>(
     message = "this handler cannot return `{Self}`",
     label = "`{Self}` is no result of such a handler",
     note = "a middleware returns `()` or `Result<(), E>`, where `E` becomes a `Fault` by `From`",
-    note = "so does a handler of presence; one of opening requests may return headers, too"
+    note = "so does a handler of presence",
+    note = "one of opening requests (`allow_request`) may return headers, too, and its `E` may be a `Refusal` or an `axum::response::Response`"
 )]
 pub trait Returns<Output, How> {
     /// What becomes of it.

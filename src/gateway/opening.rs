@@ -1,13 +1,17 @@
 //! A client's first request, before there is a session: `allowRequest` of Node.js.
 
+mod refusal;
+
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, request::Parts};
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
+pub use refusal::Refusal;
 
 use super::{
     extract::{App, Context, FromContext},
     handler::{Handler, Returns, survive},
-    handshake::{OpeningRequest, Query},
+    request::{OpeningRequest, Query},
 };
 use crate::{edge::OnOpening, fault::Fault, sockets::node};
 
@@ -61,7 +65,8 @@ impl Opening {
         self.peer
     }
 
-    /// Whether the client speaks TLS to this server itself.
+    /// Whether the client speaks TLS to this server itself, or to what stands before it if
+    /// [`Builder::secure`](crate::server::Builder::secure) says so.
     pub fn is_secure(&self) -> bool {
         self.node.is_secure()
     }
@@ -74,8 +79,8 @@ impl std::fmt::Debug for Opening {
     }
 }
 
-/// Whether a connection may be opened: the headers that are added to the answer, or a fault, whose
-/// sentence the client gets with 403.
+/// Whether a connection may be opened: the headers that are added to the answer, or a refusal. A
+/// [`Fault`] becomes one with the status 403.
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue};
@@ -83,14 +88,14 @@ impl std::fmt::Debug for Opening {
 ///
 /// async fn opens(opening: Opening) -> Answer {
 ///     if opening.query().get("key") != Some("right") {
-///         return Err(Fault::plain("wrong key"));
+///         Err(Fault::plain("wrong key"))?;
 ///     }
 ///     Ok(HeaderMap::from_iter([(http::header::VARY, HeaderValue::from_static("cookie"))]))
 /// }
 ///
 /// let builder = Switchboard::builder().allow_request(opens);
 /// ```
-pub type Answer = Result<HeaderMap, Fault>;
+pub type Answer = Result<HeaderMap, Refusal>;
 
 /// Marks a result that lets in.
 ///
@@ -115,6 +120,19 @@ pub struct Allowed;
 #[derive(Debug)]
 pub struct WithHeaders;
 
+/// Marks a result with headers as they are written. One that is no header refuses with `internal`.
+///
+/// ```
+/// use switchboard::{Fault, Switchboard, gateway::opening::Opening};
+///
+/// let builder = Switchboard::builder().allow_request(async |opening: Opening| {
+///     let device = opening.cookie("device").map_or_else(|| "new".to_owned(), str::to_owned);
+///     Ok::<_, Fault>([("set-cookie", format!("device={device}; Path=/; HttpOnly; SameSite=Lax"))])
+/// });
+/// ```
+#[derive(Debug)]
+pub struct AsWritten;
+
 /// Marks a result that may refuse.
 ///
 /// ```
@@ -126,6 +144,20 @@ pub struct WithHeaders;
 /// ```
 #[derive(Debug)]
 pub struct MayRefuse<How>(std::marker::PhantomData<How>);
+
+/// Marks a result that may refuse with an answer of its own.
+///
+/// ```
+/// use switchboard::{Switchboard, gateway::opening::{Opening, Refusal}, http::StatusCode};
+///
+/// let builder = Switchboard::builder().allow_request(async |opening: Opening| {
+///     let known = opening.cookie("session").ok_or(Refusal::new(StatusCode::UNAUTHORIZED, "log in first"))?;
+///     println!("{known} comes back");
+///     Ok::<_, Refusal>(())
+/// });
+/// ```
+#[derive(Debug)]
+pub struct MayAnswer<How>(std::marker::PhantomData<How>);
 
 impl Returns<Answer, Allowed> for () {
     fn output(self) -> Answer {
@@ -139,11 +171,45 @@ impl Returns<Answer, WithHeaders> for HeaderMap {
     }
 }
 
+impl<K, V, const N: usize> Returns<Answer, AsWritten> for [(K, V); N]
+where
+    K: TryInto<HeaderName>,
+    V: TryInto<HeaderValue>,
+{
+    fn output(self) -> Answer {
+        let written = self.into_iter().map(|(name, value)| {
+            Some((TryInto::try_into(name).ok()?, TryInto::try_into(value).ok()?))
+        });
+        let headers: Option<Vec<(HeaderName, HeaderValue)>> = written.collect();
+        let Some(headers) = headers else {
+            tracing::error!("`allow_request` has returned what cannot be written as a header");
+            return Err(Fault::internal().into());
+        };
+        let mut all = HeaderMap::new();
+        for (name, value) in headers {
+            all.append(name, value);
+        }
+        Ok(all)
+    }
+}
+
 impl<How, T: Returns<Answer, How>, E: Into<Fault>> Returns<Answer, MayRefuse<How>>
     for Result<T, E>
 {
     fn output(self) -> Answer {
         self.map_err(Into::into)?.output()
+    }
+}
+
+impl<How, T: Returns<Answer, How>> Returns<Answer, MayAnswer<How>> for Result<T, Refusal> {
+    fn output(self) -> Answer {
+        self?.output()
+    }
+}
+
+impl<How, T: Returns<Answer, How>> Returns<Answer, MayAnswer<How>> for Result<T, Response> {
+    fn output(self) -> Answer {
+        self?.output()
     }
 }
 
@@ -155,7 +221,7 @@ impl Context for Opening {
     }
 
     fn refused(fault: Fault) -> Answer {
-        Err(fault)
+        Err(fault.into())
     }
 }
 
@@ -174,7 +240,7 @@ pub(crate) fn for_edge(node: &Arc<node::Node>, handler: Arc<dyn Handler<Opening>
         Box::pin(async move {
             let asked = async { handler.call(Opening { node, request, peer }).await };
             let answer = survive("the handler of opening requests", asked).await;
-            answer.map_err(|fault| fault.message().to_owned())
+            answer.map_err(|Refusal(answer)| answer)
         })
     })
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures_util::{SinkExt, StreamExt};
+use http::HeaderMap;
 use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -25,13 +26,13 @@ use super::{
     PATIENCE, Refused,
     wire::{self, Kind, Packet, Reader},
 };
-use crate::payload::Payload;
+use crate::{id::SocketId, payload::Payload};
 
 /// A client that was let in. When it is dropped its connection breaks, as that of a client that
 /// crashes.
 ///
 /// ```
-/// use switchboard::{Data, Gateway, Reply, Switchboard, id::SocketId, testing::Server};
+/// use switchboard::{Data, Gateway, Reply, Switchboard, testing::Server};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
@@ -40,14 +41,15 @@ use crate::payload::Payload;
 /// let client = server.connect().await.expect("everybody may enter");
 /// assert_eq!(client.ask::<u8>("add", &(1, 2)).await, 3);
 ///
-/// server.of("/").to(client.id().parse::<SocketId>().expect("an id")).disconnect(false);
+/// server.of("/").to(client.id()).disconnect(false);
 /// assert_eq!(client.disconnected().await, "io server disconnect");
 /// assert!(!client.is_connected());
 /// # }
 /// ```
 #[derive(Debug)]
 pub struct Client {
-    id: String,
+    id: SocketId,
+    headers: HeaderMap,
     namespace: String,
     says: mpsc::UnboundedSender<Vec<Message>>,
     shared: Arc<Shared>,
@@ -115,6 +117,7 @@ impl Client {
     /// Opens the session and the namespace.
     pub(super) async fn enter(
         mut stream: WebSocketStream<DuplexStream>,
+        headers: HeaderMap,
         namespace: &str,
         auth: Option<&Value>,
         answers_pings: bool,
@@ -134,7 +137,8 @@ impl Client {
             match packet {
                 Some(Packet::Connect(body)) => {
                     let body: Value = serde_json::from_str(&body).unwrap_or_default();
-                    break body["sid"].as_str().unwrap_or_default().to_owned();
+                    let no_id = |error| Refused::said(format!("the CONNECT: {error}"));
+                    break body["sid"].as_str().unwrap_or_default().parse().map_err(no_id)?;
                 }
                 Some(Packet::Refused(body)) => return Err(Refused::of(&body)),
                 _ => {}
@@ -145,6 +149,7 @@ impl Client {
         let connection = Connection { stream, reader, said, shared: shared.clone(), answers_pings };
         Ok(Self {
             id,
+            headers,
             namespace: namespace.to_owned(),
             says,
             shared,
@@ -154,8 +159,21 @@ impl Client {
     }
 
     /// `socket.id`.
-    pub fn id(&self) -> &str {
-        &self.id
+    pub fn id(&self) -> SocketId {
+        self.id
+    }
+
+    /// The headers of the answer that opened the connection, cookies for instance.
+    ///
+    /// ```
+    /// use switchboard::testing::Client;
+    ///
+    /// fn has_a_cookie(client: &Client) -> bool {
+    ///     client.headers().contains_key("set-cookie")
+    /// }
+    /// ```
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     /// Emits an event. A tuple gives several arguments.

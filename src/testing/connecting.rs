@@ -182,16 +182,20 @@ impl Connecting {
             request = request.header(name, value);
         }
         let request = request.body(()).map_err(|error| Refused::said(error.to_string()))?;
-        let stream: WebSocketStream<DuplexStream> = match client_async(request, ours).await {
-            Ok((stream, _)) => stream,
-            Err(Error::Http(response)) => {
-                let body = response.body().as_deref().unwrap_or_default();
-                let said = Refused::said(String::from_utf8_lossy(body).into_owned());
-                return Err(Refused { status: Some(response.status().as_u16()), ..said });
+        let opened = client_async(request, ours).await;
+        let (stream, headers): (WebSocketStream<DuplexStream>, _) = match opened {
+            Ok((stream, answer)) => (stream, answer.into_parts().0.headers),
+            Err(Error::Http(answer)) => {
+                let (answer, body) = answer.into_parts();
+                let body = body.unwrap_or_default();
+                let said = Refused::said(String::from_utf8_lossy(&body).into_owned());
+                let (status, headers) = (Some(answer.status.as_u16()), answer.headers);
+                return Err(Refused { status, headers, ..said });
             }
             Err(error) => return Err(Refused::said(error.to_string())),
         };
-        Client::enter(stream, &self.namespace, self.auth.as_ref(), self.answers_pings).await
+        Client::enter(stream, headers, &self.namespace, self.auth.as_ref(), self.answers_pings)
+            .await
     }
 }
 

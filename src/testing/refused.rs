@@ -1,5 +1,6 @@
 //! Why a client of a test was not let in.
 
+use http::HeaderMap;
 use serde_json::Value;
 
 /// Why a client was not let in.
@@ -29,11 +30,13 @@ pub struct Refused {
     pub data: Value,
     /// The status of the HTTP answer, if there was no websocket at all.
     pub status: Option<u16>,
+    /// The headers of that answer.
+    pub headers: HeaderMap,
 }
 
 impl Refused {
     pub(super) fn said(message: String) -> Self {
-        Self { message, data: Value::Null, status: None }
+        Self { message, data: Value::Null, status: None, headers: HeaderMap::new() }
     }
 
     /// Out of a CONNECT_ERROR.
