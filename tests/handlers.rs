@@ -24,7 +24,7 @@ use switchboard::{
     },
     handle,
     id::UserId,
-    server::{BuildError, Builder},
+    server::{BuildError, Builder, LocalCluster},
     users::Presence,
 };
 use tokio::sync::{Notify, mpsc};
@@ -90,6 +90,53 @@ async fn all_kinds_of_handlers_reach_the_state_and_its_parts() {
     assert_eq!((hits, reason), (6, DisconnectReason::ClientNSDisconnect));
 }
 
+/// The kinds of handlers that the test before leaves out, on two nodes.
+#[tokio::test]
+async fn handlers_between_servers_and_those_around_others_reach_the_state() {
+    let local = LocalCluster::default();
+    let hits = Hits::default();
+    let gateway = || {
+        Gateway::new("/")
+            .on_any(async |State(hits): State<Hits>| {
+                hits.next();
+            })
+            .on_pattern("fails:*", async |State(hits): State<Hits>| {
+                hits.next();
+                Err::<(), _>(Fault::plain("failed"))
+            })
+            .fallback(async |State(hits): State<Hits>| hits.next())
+            .on_fault(async |State(hits): State<Hits>, fault: Fault| {
+                (Reply::ack(&hits.next()), Reply::event("why", fault.message()))
+            })
+            .on_server_side(
+                "hits",
+                async |State(hits): State<Hits>,
+                       server: Switchboard,
+                       Data((a, b)): Data<(u32, u32)>| {
+                    (hits.next(), server.node().to_string(), a + b)
+                },
+            )
+    };
+    let node = async || {
+        let builder = server(gateway()).cluster(&local).state(hits.clone());
+        let builder = builder.allow_request(async |State(hits): State<Hits>| {
+            hits.next();
+        });
+        Server::start(builder).await
+    };
+    let (one, two) = (node().await, node().await);
+    let mut ada = one.client().await;
+    assert_eq!(ada.ask("any", Value::Null).await, 3, "the request, `on_any`, the fallback");
+    assert_eq!(ada.ask("fails:now", Value::Null).await, 6, "`on_any`, the pattern, `on_fault`");
+    assert_eq!(ada.hears("why").await, "failed");
+    let answers = one.switchboard.of("/").server_side_emit_with_ack("hits", &(1, 2)).await;
+    let answers = answers.expect("a link");
+    let [answer] = &answers.values[..] else { panic!("{answers:?}") };
+    // Between servers the first argument of an answer travels, and a tuple is several.
+    assert_eq!(answer.decode::<u32>().expect("a number"), 7);
+    two.stop().await.expect("an end");
+}
+
 #[tokio::test]
 async fn a_state_that_was_not_given_is_named_when_the_server_is_built() {
     let gateway = Gateway::new("/shop").on("buy", async |_: (Socket, State<Hits>)| ());
@@ -103,6 +150,27 @@ async fn a_state_that_was_not_given_is_named_when_the_server_is_built() {
     }
     let asked = Switchboard::builder().global_middleware(async |_: State<Hits>| ()).build();
     assert!(matches!(asked.map(|_| ()), Err(BuildError::Handler(_))));
+    // Interceptors are asked as well, wherever they stand.
+    let around = || from_fn(async |_: State<Hits>, event: Event, rest: Rest| rest.run(event).await);
+    let builder = Switchboard::builder;
+    for (without, what) in [
+        (builder().gateway(Gateway::new("/").intercept(around())), "an interceptor"),
+        (
+            builder().gateway(Gateway::new("/").on("a", handle(async || ()).intercept(around()))),
+            "the handler of `a`",
+        ),
+        (builder().global_interceptor(around()), ""),
+    ] {
+        match without.build().map(|_| ()) {
+            Err(BuildError::Gateway { reason, .. } | BuildError::Handler(reason)) => {
+                assert!(
+                    reason.contains("State<handlers::Hits>") && reason.contains(what),
+                    "{reason}"
+                );
+            }
+            other => panic!("{what}: {other:?}"),
+        }
+    }
 }
 
 #[tokio::test]
@@ -134,6 +202,8 @@ async fn a_second_handler_and_a_reserved_name_are_errors_that_name_it() {
         (builder().allow_request(nothing).allow_request(nothing), "two `allow_request`"),
         (builder().on_presence(nothing).on_presence(nothing), "two `on_presence`"),
         (builder().global_fallback(nothing).global_fallback(nothing), "two `global_fallback`"),
+        (builder().state(1_u8).state(2_u8), "two states of the type `u8`"),
+        (builder().state("a".to_owned()).state_part(String::clone), "two states"),
     ] {
         match twice.build().map(|_| ()) {
             Err(BuildError::Handler(problem)) => assert!(problem.contains(words), "{problem}"),
@@ -470,6 +540,50 @@ async fn several_rooms_are_joined_at_once_or_none() {
     assert_eq!(ada.ask("join", json!(["c", "d"])).await["error"]["code"], "forbidden");
     assert_eq!(ada.ask("join", json!(["a", "c"])).await, 4);
     assert_eq!(ada.ask("leave", Value::Null).await, 2);
+}
+
+#[tokio::test]
+async fn an_interceptor_asks_for_what_it_needs() {
+    let gateway = Gateway::new("/")
+        .intercept(from_fn(
+            async |State(hits): State<Hits>,
+                   socket: Socket,
+                   user: Option<UserId>,
+                   event: Event,
+                   rest: Rest| {
+                assert_eq!(*event.socket() == socket, user == socket.user());
+                hits.next();
+                rest.run(event).await
+            },
+        ))
+        .on(
+            "double",
+            handle(async |Data(n): Data<u32>| n).intercept(from_fn(
+                // The rest has the event as it came, or none at all.
+                async |Data(n): Data<u32>, event: Event, rest: Rest| match n {
+                    0 => Reply::ack(&"nothing to double").into(),
+                    _ => rest.run(event).await.unwrap_or_default(),
+                },
+            )),
+        )
+        .on(
+            "mine",
+            handle(async || "secret").intercept(from_fn(async |_: UserId, rest: Rest| {
+                drop(rest);
+                "it has not run"
+            })),
+        );
+    let hits = Hits::default();
+    let server = Server::start(server(gateway).state(hits.clone())).await;
+    let mut guest = server.client().await;
+    assert_eq!(guest.ask("double", json!(4)).await, 4);
+    assert_eq!(guest.ask("double", json!(0)).await, "nothing to double");
+    // Whoever is refused by a parameter comes no further.
+    assert_eq!(guest.ask("double", json!("four")).await["error"]["code"], "bad_request");
+    assert_eq!(guest.ask("mine", Value::Null).await["error"]["code"], "unauthorized");
+    let mut ada = server.client_of("ada").await;
+    assert_eq!(ada.ask("mine", Value::Null).await, "it has not run");
+    assert_eq!(hits.0.load(Ordering::Relaxed), 5);
 }
 
 #[tokio::test]

@@ -362,11 +362,11 @@ impl Gateway {
         self.on_connect.iter().for_each(|it| look("`on_connect`", it.check(server)));
         self.on_disconnect.iter().for_each(|it| look("`on_disconnect`", it.check(server)));
         self.on_fault.iter().for_each(|it| look("`on_fault`", it.check(server)));
-        self.fallback.iter().for_each(|it| look("the fallback", it.handler.check(server)));
-        let named = self.handles.iter().map(|(name, handle)| (name, &handle.handler));
-        let patterns = self.patterns.iter().map(|(_, name, handle)| (name, &handle.handler));
-        for (name, handler) in named.chain(patterns) {
-            look(&format!("the handler of `{name}`"), handler.check(server));
+        self.fallback.iter().for_each(|it| look("the fallback", it.check(server)));
+        self.interceptors.iter().for_each(|it| look("an interceptor", it.check(server)));
+        let patterns = self.patterns.iter().map(|(_, name, handle)| (name, handle));
+        for (name, handle) in self.handles.iter().chain(patterns) {
+            look(&format!("the handler of `{name}`"), handle.check(server));
         }
         for (name, handler) in &self.server_side {
             look(&format!("the handler of `{name}` of other servers"), handler.check(server));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     event::Event,
+    extract::App,
     handler::{self, Called, Handler, Signature},
     interceptor::Interceptor,
 };
@@ -74,6 +75,12 @@ impl Handle {
     pub fn concurrent(mut self) -> Self {
         self.concurrent = true;
         self
+    }
+
+    /// What has to be there before an event comes.
+    pub(crate) fn check(&self, server: App<'_>) -> Result<(), String> {
+        self.handler.check(server)?;
+        self.interceptors.iter().try_for_each(|interceptor| interceptor.check(server))
     }
 }
 

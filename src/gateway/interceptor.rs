@@ -15,11 +15,11 @@ use std::{
 use futures_util::FutureExt;
 
 pub use built_in::{Counting, Counts, Logging, Propagate, Timeout};
-pub use from_fn::{FromFn, Rest, from_fn};
+pub use from_fn::{FromFn, Intercepts, Rest, from_fn};
 
 use crate::{
     fault::Fault,
-    gateway::{event::Event, handler::Handler},
+    gateway::{event::Event, extract::App, handler::Handler},
 };
 pub use crate::{future::BoxFuture, gateway::reply::Outcome};
 
@@ -56,6 +56,12 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no interceptor",
+    label = "this does not implement `Interceptor`",
+    note = "a function becomes one by `interceptor::from_fn(async |event: Event, rest: Rest| rest.run(event).await)`",
+    note = "a type becomes one by `impl Interceptor`; `interceptor::Logging`, `Timeout` and others are there already"
+)]
 pub trait Interceptor: Send + Sync + 'static {
     /// Wraps the rest of the chain. The client gets the outcome in `Ok`, even if it is a [`Fault`].
     ///
@@ -68,6 +74,43 @@ pub trait Interceptor: Send + Sync + 'static {
         event: &'a Event,
         next: Next<'a>,
     ) -> BoxFuture<'a, Result<Outcome, Failure>>;
+
+    /// What has to be there before any event comes. Asked once, when the server is built.
+    ///
+    /// ```
+    /// use switchboard::{
+    ///     Event, Gateway, Switchboard,
+    ///     gateway::{extract::App, interceptor::{BoxFuture, Failure, Interceptor, Next, Outcome}},
+    /// };
+    ///
+    /// /// What the program gives the server by `Builder::state`.
+    /// struct Prefix(&'static str);
+    ///
+    /// /// Lets events of this prefix through.
+    /// struct Prefixed;
+    ///
+    /// impl Interceptor for Prefixed {
+    ///     fn intercept<'a>(&'a self, event: &'a Event, next: Next<'a>) -> BoxFuture<'a, Result<Outcome, Failure>> {
+    ///         Box::pin(async move { Ok(next.run(event.clone()).await) })
+    ///     }
+    ///
+    ///     fn check(&self, server: App<'_>) -> Result<(), String> {
+    ///         server.state::<Prefix>().map(drop).ok_or_else(|| "there is no prefix".to_owned())
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let gateway = Gateway::new("/").intercept(Prefixed);
+    /// assert!(Switchboard::builder().gateway(gateway).build().is_err());
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A sentence that names what is missing: the server cannot be built.
+    fn check(&self, _server: App<'_>) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// The rest of the chain: the interceptors further in, then the handler.

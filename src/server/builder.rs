@@ -2,7 +2,7 @@
 
 mod assembly;
 
-use std::sync::Arc;
+use std::{any::type_name, sync::Arc};
 
 use super::local_cluster::LocalCluster;
 use crate::{
@@ -138,10 +138,10 @@ impl Builder {
         self
     }
 
-    /// Gives the server a value that handlers ask for by [`State`](crate::State): in handlers of
-    /// events, connects and disconnects, in middleware, and by
-    /// [`extract`](crate::gateway::extract::Context::extract) in interceptors. There is one value
-    /// of each type; of a second one of the same type the first stays.
+    /// Gives the server a value that handlers of every kind ask for by [`State`](crate::State):
+    /// those of events, connects and disconnects, middleware, interceptors. An interceptor that is a
+    /// type asks by [`extract`](crate::gateway::extract::Context::extract) of the event. There is
+    /// one value of each type; a second one of the same type is an error when the server is built.
     ///
     /// ```
     /// use switchboard::{Gateway, State, Switchboard};
@@ -158,7 +158,7 @@ impl Builder {
     /// # }
     /// ```
     pub fn state<T: Clone + Send + Sync + 'static>(mut self, state: T) -> Self {
-        self.states.add(state);
+        self.add_state(state);
         self
     }
 
@@ -191,9 +191,17 @@ impl Builder {
     ) -> Self {
         // What is missing is named by `build`, if a handler asks for the part.
         if let Some(part) = self.states.get().map(part) {
-            self.states.add(part);
+            self.add_state(part);
         }
         self
+    }
+
+    /// The first problem counts.
+    fn add_state<T: Send + Sync + 'static>(&mut self, state: T) {
+        if !self.states.add(state) {
+            let problem = || format!("there are two states of the type `{}`", type_name::<T>());
+            self.problem.get_or_insert_with(problem);
+        }
     }
 
     /// Handles the events of all gateways that have no handler and no fallback of their own.
@@ -221,8 +229,10 @@ impl Builder {
     }
 
     /// Asks before each connection, when its first request has come and before it is answered:
-    /// `allowRequest` of Node.js. An error refuses it with 403, and its sentence is the message. A
-    /// [`HeaderMap`](http::HeaderMap) is added to the answer. The client waits as long as this
+    /// `allowRequest` of Node.js. An error refuses it with 403, and its sentence is the message; a
+    /// [`Refusal`](crate::gateway::opening::Refusal) has a status, headers and a body of its own.
+    /// Headers that are returned, as a [`HeaderMap`](http::HeaderMap) or as an array of names and
+    /// values, are added to the answer, cookies for instance. The client waits as long as this
     /// takes. While 4,096 requests wait, or 16 MiB of them, further ones are refused with 503.
     ///
     /// ```
@@ -232,7 +242,7 @@ impl Builder {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let server = Switchboard::builder()
     ///     .allow_request(async |opening: Opening| match opening.cookie("session") {
-    ///         Some(_) => Ok(()),
+    ///         Some(_) => Ok([("x-node", "a")]),
     ///         None => Err(Fault::plain("log in first")),
     ///     })
     ///     .gateway(Gateway::new("/"))

@@ -13,31 +13,41 @@ use smallvec::SmallVec;
 use super::{Failure, Interceptor, Next, Outcome, run};
 use crate::{
     future::BoxFuture,
-    gateway::{event::Event, handler::Handler, reply::IntoOutcome},
+    gateway::{
+        event::Event,
+        extract::{App, FromContext},
+        handler::{Function, Handler},
+        reply::IntoOutcome,
+    },
 };
 
-/// An interceptor from an async function of the event and the [`Rest`] of the chain. It returns what
-/// a handler may return; so an error is one for the client. If it panics after the rest has run, the
-/// client gets the rest's outcome.
+/// An interceptor from an async function: up to seven parameters that a handler of events may have,
+/// and behind them the [`Rest`] of the chain. It returns what a handler may return; so an error is
+/// one for the client. If it panics after the rest has run, the client gets the rest's outcome.
 ///
 /// ```
 /// use std::time::Instant;
-/// use switchboard::{Event, Gateway, gateway::interceptor::{Rest, from_fn}};
+/// use switchboard::{Event, Fault, Gateway, Socket, State, gateway::interceptor::{Rest, from_fn}};
 ///
-/// let gateway = Gateway::new("/").intercept(from_fn(async |event: Event, rest: Rest| {
-///     let started = Instant::now();
-///     let outcome = rest.run(event.clone()).await;
-///     println!("{} took {:?}", event.name(), started.elapsed());
-///     outcome
-/// }));
+/// #[derive(Clone)]
+/// struct Staff(Vec<String>);
+///
+/// let gateway = Gateway::new("/")
+///     .intercept(from_fn(async |event: Event, rest: Rest| {
+///         let started = Instant::now();
+///         let outcome = rest.run(event.clone()).await;
+///         println!("{} took {:?}", event.name(), started.elapsed());
+///         outcome
+///     }))
+///     .intercept(from_fn(async |State(staff): State<Staff>, socket: Socket, event: Event, rest: Rest| {
+///         match socket.user() {
+///             Some(user) if staff.0.iter().any(|name| **name == *user) => rest.run(event).await,
+///             _ => Err(Fault::forbidden("for staff only")),
+///         }
+///     }));
 /// ```
-pub fn from_fn<F, Fut, R, How>(function: F) -> FromFn<F, How>
-where
-    F: Fn(Event, Rest) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = R> + Send + 'static,
-    R: IntoOutcome<How>,
-{
-    FromFn { function, how: PhantomData }
+pub fn from_fn<F: Intercepts<Kind>, Kind>(function: F) -> FromFn<F, Kind> {
+    FromFn { function, kind: PhantomData }
 }
 
 /// An interceptor that is a function, made by [`from_fn`].
@@ -56,10 +66,78 @@ where
 /// let gateway = Gateway::new("/").intercept(counted()).on("sum", handle(async || 7).intercept(counted()));
 /// ```
 #[derive(Debug)]
-pub struct FromFn<F, How> {
+pub struct FromFn<F, Kind> {
     function: F,
-    how: PhantomData<fn(How)>,
+    kind: PhantomData<fn(Kind)>,
 }
+
+/// A function that can be an interceptor, by its kind; see [`from_fn`]. Only functions are: a type
+/// implements [`Interceptor`].
+///
+/// ```
+/// use switchboard::{Event, Gateway, gateway::interceptor::{Intercepts, Rest, from_fn}};
+///
+/// /// The same function around the handlers of several gateways.
+/// fn each<F: Intercepts<Kind> + Clone, Kind: 'static>(gateways: Vec<Gateway>, function: F) -> Vec<Gateway> {
+///     gateways.into_iter().map(|gateway| gateway.intercept(from_fn(function.clone()))).collect()
+/// }
+///
+/// let gateways = vec![Gateway::new("/a"), Gateway::new("/b")];
+/// let gateways = each(gateways, async |event: Event, rest: Rest| rest.run(event).await);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no function for an interceptor",
+    label = "not an async function of parameters of a handler, with `Rest` as the last one",
+    note = "an interceptor is an async function or closure: `async |event: Event, rest: Rest| rest.run(event).await`",
+    note = "before `rest` it may ask for what a handler of events may ask for, seven parts at most, and it returns what a handler may return",
+    note = "each parameter has to name its type"
+)]
+pub trait Intercepts<Kind>: Send + Sync + 'static {
+    /// Calls it. If a part that it asks for is not there, that is the outcome.
+    #[doc(hidden)]
+    fn call(&self, event: &Event, rest: Rest) -> BoxFuture<'static, Outcome>;
+
+    /// What has to be there before it is called; see
+    /// [`FromContext::check`](crate::FromContext::check).
+    #[doc(hidden)]
+    fn check(server: App<'_>) -> Result<(), String>;
+}
+
+macro_rules! functions {
+    ($($parameter:ident),*) => {
+        impl<F, Fut, R, How, $($parameter),*> Intercepts<Function<($($parameter,)* Rest,), R, How>> for F
+        where
+            F: Fn($($parameter,)* Rest) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = R> + Send + 'static,
+            R: IntoOutcome<How> + 'static,
+            How: 'static,
+            $($parameter: FromContext<Event>),*
+        {
+            #[allow(non_snake_case, unused_variables)]
+            fn call(&self, event: &Event, rest: Rest) -> BoxFuture<'static, Outcome> {
+                $(let $parameter = match $parameter::from_context(event) {
+                    Ok(part) => part,
+                    Err(fault) => return Box::pin(std::future::ready(Err(fault))),
+                };)*
+                Box::pin(self($($parameter,)* rest).map(IntoOutcome::into_outcome))
+            }
+
+            #[allow(unused_variables)]
+            fn check(server: App<'_>) -> Result<(), String> {
+                $($parameter::check(server)?;)*
+                Ok(())
+            }
+        }
+    };
+}
+functions!();
+functions!(A);
+functions!(A, B);
+functions!(A, B, C);
+functions!(A, B, C, D);
+functions!(A, B, C, D, E);
+functions!(A, B, C, D, E, G);
+functions!(A, B, C, D, E, G, H);
 
 /// The rest of the chain: the interceptors further in, then the handler.
 ///
@@ -92,13 +170,7 @@ impl Rest {
     }
 }
 
-impl<F, Fut, R, How> Interceptor for FromFn<F, How>
-where
-    F: Fn(Event, Rest) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = R> + Send + 'static,
-    R: IntoOutcome<How>,
-    How: 'static,
-{
+impl<F: Intercepts<Kind>, Kind: 'static> Interceptor for FromFn<F, Kind> {
     fn intercept<'a>(
         &'a self,
         event: &'a Event,
@@ -111,7 +183,7 @@ where
             kept: kept.clone(),
         };
         Box::pin(async move {
-            let called = async { (self.function)(event.clone(), rest).await.into_outcome() };
+            let called = async { self.function.call(event, rest).await };
             match AssertUnwindSafe(called).catch_unwind().await {
                 Ok(outcome) => Ok(outcome),
                 Err(_) => {
@@ -122,5 +194,9 @@ where
                 }
             }
         })
+    }
+
+    fn check(&self, server: App<'_>) -> Result<(), String> {
+        F::check(server)
     }
 }

@@ -100,6 +100,7 @@ impl Builder {
         check_handlers(&node, &self.gateways, |app| {
             self.on_presence.iter().try_for_each(|it| it.check(app))?;
             self.middlewares.iter().try_for_each(|it| it.check(app))?;
+            self.interceptors.iter().try_for_each(|it| it.check(app))?;
             self.fallback.iter().try_for_each(|it| it.check(app))?;
             self.allow_request.iter().try_for_each(|it| it.check(app))
         })?;
