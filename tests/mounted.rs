@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use support::{Client, RedisServer, until, within};
 use switchboard::{
     Config, Data, Gateway, Handshake, Reply, Socket, Switchboard, config::SecretUrl,
+    gateway::opening::Opening,
 };
 use test_kit::websocket::WebSocket;
 use tokio::net::TcpListener;
@@ -170,7 +171,10 @@ async fn a_port_speaks_tls_as_the_program_has_configured_it() {
         .expect("they fit");
     // HTTP/2 would be the death of websockets.
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let server = Switchboard::builder().tls(&tls).gateway(gateway()).build().expect("built");
+    // In each answer to a first request.
+    let says = async |opening: Opening| [("x-secure", opening.is_secure().to_string())];
+    let builder = Switchboard::builder().tls(&tls).allow_request(says);
+    let server = builder.gateway(gateway()).build().expect("built");
     let bound = server.bind("127.0.0.1:0").await.expect("a free port");
     let address = bound.local_addr();
     tokio::spawn(bound.serve(std::future::pending()));
@@ -179,6 +183,8 @@ async fn a_port_speaks_tls_as_the_program_has_configured_it() {
     let asked = client.get(format!("https://{address}/healthz")).send();
     let response = within("an answer", asked).await.expect("HTTP");
     assert_eq!((response.status().as_u16(), response.version()), (200, http::Version::HTTP_11));
+    let opened = within("an answer", client.get(format!("https://{address}{HANDSHAKE}")).send());
+    assert_eq!(opened.await.expect("HTTP").headers()["x-secure"], "true");
     server.reload(&Config::default()).expect("nothing to read");
     assert!(
         within("an answer", client.get(format!("http://{address}/healthz")).send()).await.is_err(),
@@ -265,4 +271,17 @@ async fn a_service_takes_requests_that_no_connection_brought() {
     let request = websocket.body(Body::empty()).expect("a request");
     let Ok::<_, Infallible>(response) = service.call(request).await;
     assert_eq!(response.status(), 101, "nothing comes of it, and nothing breaks");
+}
+
+/// What stands before it may speak TLS, which only the program knows.
+#[tokio::test]
+async fn a_mounted_server_says_whether_its_clients_speak_tls() {
+    for secure in [false, true] {
+        let gateway =
+            Gateway::new("/").on("secure", async |handshake: Handshake| handshake.is_secure());
+        let server = Switchboard::builder().secure(secure).gateway(gateway).build().expect("built");
+        let mut client = Client::open(by_hyper(server, true).await).await;
+        client.enter("/", json!({})).await.expect("it is let in");
+        assert_eq!(client.ask("secure", json!(null)).await, secure);
+    }
 }

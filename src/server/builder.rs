@@ -59,6 +59,7 @@ pub struct Builder {
     /// Why it cannot be built, if it cannot.
     problem: Option<String>,
     tls: Option<Tls>,
+    secure: bool,
     #[cfg(feature = "otlp")]
     tracer_provider: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
 }
@@ -452,6 +453,27 @@ impl Builder {
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: &rustls::ServerConfig) -> Self {
         self.tls = Some(Tls::given(config));
+        self
+    }
+
+    /// Says that clients reach this server over TLS that others speak: the program's own server, or a
+    /// proxy before it. [`Handshake::is_secure`](crate::Handshake::is_secure) is true then. A server
+    /// that speaks TLS itself, by `tls.*` or [`tls`](Self::tls), knows it.
+    ///
+    /// ```
+    /// use switchboard::{Gateway, Handshake, Switchboard};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let gateway = Gateway::new("/").on("secure", async |handshake: Handshake| handshake.is_secure());
+    /// let server = Switchboard::builder().secure(true).gateway(gateway).build()?;
+    /// let behind_tls_of_the_program = server.into_service();
+    /// # _ = behind_tls_of_the_program;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn secure(mut self, secure: bool) -> Self {
+        self.secure = secure;
         self
     }
 

@@ -89,6 +89,11 @@ impl Node {
         Self { states, ..self }
     }
 
+    /// The same parts of a server whose clients speak TLS, whatever the configuration says.
+    pub(crate) fn secured(self, secure: bool) -> Self {
+        Self { secure: self.secure || secure, ..self }
+    }
+
     /// What the program gave the server.
     pub(crate) fn states(&self) -> &States {
         &self.states

@@ -93,7 +93,7 @@ impl Builder {
         let tracer = Tracer::new(&config, &node);
         let tracer = tracer.map_err(|error| BuildError::Traces(Box::new(error)))?;
         let node = Node::new(node, parser, &config).traced(tracer).with_states(self.states);
-        let node = Arc::new(node);
+        let node = Arc::new(node.secured(self.secure || self.tls.is_some()));
         if let Some(problem) = self.problem {
             return Err(BuildError::Handler(problem));
         }
