@@ -30,11 +30,13 @@ pub enum KillReason {
     Missed,
     /// Its client has come back by another connection.
     TakenOver,
+    /// Its namespace, or its session, has just been removed. Its client connects anew.
+    Removed,
 }
 
 impl KillReason {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Drain,
         Self::SlowConsumer,
         Self::Stalled,
@@ -44,6 +46,7 @@ impl KillReason {
         Self::Requested,
         Self::Missed,
         Self::TakenOver,
+        Self::Removed,
     ];
 
     /// The reason with this number.
@@ -63,6 +66,7 @@ impl KillReason {
             Self::Requested => "requested",
             Self::Missed => "missed",
             Self::TakenOver => "taken_over",
+            Self::Removed => "removed",
         }
     }
 }

@@ -85,7 +85,8 @@ impl Reach {
     /// its connection was cut.
     pub(super) fn may_return(&self) -> bool {
         let reason = self.load.get().and_then(|load| load.cut_for());
-        !matches!(reason, Some(KillReason::BadRequest | KillReason::Missed | KillReason::Requested))
+        use KillReason::{BadRequest, Missed, Removed, Requested};
+        !matches!(reason, Some(BadRequest | Missed | Removed | Requested))
     }
 
     pub(super) fn load(&self, sid: Sid, transports: &Transports) -> Option<&Arc<Load>> {

@@ -45,14 +45,14 @@ impl Adapter {
     /// Cuts the connection of a socket whose namespace is gone. The client comes back by itself,
     /// which it would not do after a refusal.
     pub(crate) fn just_removed(&self, sid: Sid) -> Fault {
-        self.node.transports().kill(sid, KillReason::Requested);
+        self.node.transports().kill(sid, KillReason::Removed);
         Fault::new(Code::Unavailable, "the namespace has just been removed")
     }
 
     /// Cuts the connection of a socket whose session was ended while it came back. The client
     /// connects anew by itself.
     pub(crate) fn has_just_ended(&self, sid: Sid) -> Fault {
-        self.node.transports().kill(sid, KillReason::Requested);
+        self.node.transports().kill(sid, KillReason::Removed);
         Fault::new(Code::Unavailable, "the session has just been ended")
     }
 
@@ -94,7 +94,7 @@ impl Adapter {
         // Not under the lock, for a leaving socket takes it.
         let sockets = self.members.read().sockets();
         for socket in sockets {
-            self.node.transports().kill(socket.id, KillReason::Requested);
+            self.node.transports().kill(socket.id, KillReason::Removed);
             // The end of the connection does not find the socket in a removed namespace. The packet
             // that this sends finds no way to the client.
             let _ = socket.disconnect();
