@@ -57,6 +57,7 @@ async fn a_broker_that_does_something_wrong_is_found_out() {
         (hub::Fault::Repeats, "out of order, lost or twice"),
         (hub::Fault::Loses, "out of order, lost"),
         (hub::Fault::CountsAll, "listeners of"),
+        (hub::Fault::LosesLargeOnes, "a frame of 1048576 bytes"),
     ];
     for (fault, says) in faults {
         let hub = Hub::with(fault);

@@ -7,7 +7,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -26,6 +26,9 @@ use crate::{
     link::{Link, LinkError, backoff::Backoff},
 };
 
+/// The time between two log lines about frames that are too big.
+const EVERY: Duration = Duration::from_secs(10);
+
 /// A broker that the program has brought.
 pub(crate) struct Brought<B>(Arc<Inner<B>>);
 
@@ -39,6 +42,9 @@ struct Inner<B> {
     stop: CancellationToken,
     published: AtomicU64,
     too_late: AtomicU64,
+    too_big: AtomicU64,
+    /// When the log was last told of one that is too big.
+    told: Mutex<Option<Instant>>,
 }
 
 impl<B: Broker> Brought<B> {
@@ -52,6 +58,8 @@ impl<B: Broker> Brought<B> {
             stop: CancellationToken::new(),
             published: AtomicU64::new(0),
             too_late: AtomicU64::new(0),
+            too_big: AtomicU64::new(0),
+            told: Mutex::default(),
         }))
     }
 }
@@ -82,8 +90,21 @@ impl<B: Broker> Inner<B> {
         }
     }
 
+    fn tell_of_too_big(&self, bytes: usize, largest: usize) {
+        let mut told = self.told.lock();
+        if told.is_none_or(|told| told.elapsed() >= EVERY) {
+            *told = Some(Instant::now());
+            tracing::error!(
+                bytes,
+                largest,
+                "a message is too large for the broker, and is dropped"
+            );
+        }
+    }
+
     fn lost(&self) -> u64 {
-        self.state.unsent.load(Ordering::Relaxed) + self.too_late.load(Ordering::Relaxed)
+        let dropped = [&self.state.unsent, &self.too_late, &self.too_big];
+        dropped.iter().map(|frames| frames.load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -121,10 +142,18 @@ impl<B: Broker> Carrier for Brought<B> {
     }
 
     fn publish(&self, channel: &str, frame: Bytes) {
-        if self.0.stop.is_cancelled() {
-            self.0.too_late.fetch_add(1, Ordering::Relaxed);
-            self.0.state.lapses.unsaid(Instant::now());
-            return;
+        let largest = self.0.broker.largest();
+        let dropped = if self.0.stop.is_cancelled() {
+            Some(&self.0.too_late)
+        } else if frame.len() > largest {
+            self.0.tell_of_too_big(frame.len(), largest);
+            Some(&self.0.too_big)
+        } else {
+            None
+        };
+        if let Some(dropped) = dropped {
+            dropped.fetch_add(1, Ordering::Relaxed);
+            return self.0.state.lapses.unsaid(Instant::now());
         }
         self.0.broker.publish(channel, frame);
         self.0.published.fetch_add(1, Ordering::Relaxed);
@@ -138,7 +167,12 @@ impl<B: Broker> Carrier for Brought<B> {
     }
 
     fn mark(&self) -> Mark {
-        Mark { lanes: vec![(0, self.0.lost())], ..Mark::default() }
+        let too_big = self.0.too_big.load(Ordering::Relaxed);
+        Mark { lanes: vec![(0, self.0.lost()), (0, too_big)], ..Mark::default() }
+    }
+
+    fn is_too_big(&self, since: &Mark, until: &Mark) -> bool {
+        since.lanes.get(1) != until.lanes.get(1)
     }
 
     fn taken(&self, since: Mark) -> BoxFuture<'_, Result<(), Disconnected>> {
@@ -217,5 +251,62 @@ impl<B: Broker> Carrier for Brought<B> {
 impl<B> fmt::Debug for Brought<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Brought").field("link", &*self.0.state.link.borrow()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::broker::BrokerError;
+
+    /// Takes frames of up to 8 bytes.
+    #[derive(Default)]
+    struct Narrow(Mutex<Vec<Bytes>>);
+
+    impl Broker for Narrow {
+        async fn start(&self, _: Receiver) -> Result<(), BrokerError> {
+            Ok(())
+        }
+
+        fn publish(&self, _: &str, frame: Bytes) {
+            self.0.lock().push(frame);
+        }
+
+        fn largest(&self) -> usize {
+            8
+        }
+
+        async fn flush(&self) -> Result<(), Disconnected> {
+            Ok(())
+        }
+
+        fn listen(&self, _: &str) {}
+
+        fn unlisten(&self, _: &str) {}
+
+        async fn settled(&self) {}
+
+        async fn listeners(&self, channels: Vec<String>) -> Result<Vec<usize>, Disconnected> {
+            Ok(vec![0; channels.len()])
+        }
+
+        async fn stop(&self) {}
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_for_the_broker_is_known_and_never_published() {
+        let broker = Brought::new(Narrow::default());
+        let mut moments = vec![broker.mark()];
+        for frame in [&b"12345678"[..], b"123456789", b"1"] {
+            broker.publish("a", Bytes::from_static(frame));
+            moments.push(broker.mark());
+        }
+        let is_too_big = |at: usize| broker.is_too_big(&moments[at], &moments[at + 1]);
+        assert_eq!([0, 1, 2].map(is_too_big), [false, true, false]);
+        assert_eq!(*broker.0.broker.0.lock(), ["12345678", "1"]);
+        assert_eq!((broker.counts().published, broker.counts().lost()), (2, 1));
+        // Nobody takes it for sent, and the others are told that something may be missing.
+        assert_eq!(broker.taken(moments.remove(0)).await, Err(Disconnected));
+        assert_eq!(broker.taken(broker.mark()).await, Ok(()));
     }
 }

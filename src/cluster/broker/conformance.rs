@@ -14,6 +14,7 @@
 //! conformance::nodes_that_listen_are_counted(&brokers).await;
 //! conformance::what_is_settled_is_heard(&brokers).await;
 //! conformance::any_bytes_arrive(&brokers).await;
+//! conformance::the_largest_frame_arrives(&brokers).await;
 //! conformance::what_is_flushed_is_not_lost(&brokers).await;
 //! conformance::what_was_listened_to_before_the_start_is_heard(&brokers).await;
 //! conformance::a_stopped_node_has_sent_everything(&brokers).await;
@@ -58,6 +59,7 @@ pub async fn all<B: Broker>(make: impl AsyncFn() -> B) {
     nodes_that_listen_are_counted(&make).await;
     what_is_settled_is_heard(&make).await;
     any_bytes_arrive(&make).await;
+    the_largest_frame_arrives(&make).await;
     what_is_flushed_is_not_lost(&make).await;
     what_was_listened_to_before_the_start_is_heard(&make).await;
     a_stopped_node_has_sent_everything(&make).await;
@@ -253,12 +255,28 @@ pub async fn any_bytes_arrive<B: Broker>(make: &impl AsyncFn() -> B) {
     let [ann, mut bob] = two(make).await;
     let name = "bytes #/ü*?[x]\\\r\n#";
     bob.listen(&[name]).await;
-    let all: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    let all: Vec<u8> = (0..=255).cycle().take(ann.broker.largest().min(100_000)).collect();
     for frame in [Bytes::new(), Bytes::from_static(b"\r\n$-1\0"), all.into()] {
         ann.broker.publish(name, frame.clone());
         let heard = bob.next(&format!("{} bytes", frame.len())).await;
         assert!(heard == (name.to_owned(), frame), "something else was heard on {:?}", heard.0);
     }
+    ann.stop().await;
+    bob.stop().await;
+}
+
+/// A frame arrives that is as large as the broker says it may be; of 1 MiB, if it says more or
+/// nothing.
+///
+/// # Panics
+/// If it does not hold.
+pub async fn the_largest_frame_arrives<B: Broker>(make: &impl AsyncFn() -> B) {
+    let [ann, mut bob] = two(make).await;
+    bob.listen(&["large"]).await;
+    let size = ann.broker.largest().min(1024 * 1024);
+    ann.broker.publish("large", vec![7; size].into());
+    let (_, heard) = bob.next(&format!("a frame of {size} bytes")).await;
+    assert_eq!(heard.len(), size, "not the whole frame was heard");
     ann.stop().await;
     bob.stop().await;
 }

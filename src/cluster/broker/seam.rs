@@ -27,7 +27,7 @@ use crate::link::Link;
 ///
 /// A broker never looks into a frame. It knows channels, whose names are any text up to some
 /// kilobytes (they hold names of namespaces and rooms), and nodes that listen to them. Frames are as
-/// large as the messages of the program.
+/// large as the messages of the program, unless [`largest`](Broker::largest) says how large they may be.
 ///
 /// # What is guaranteed
 /// - **At most once.** A frame arrives at each node that listens, or it does not. It never arrives
@@ -147,6 +147,36 @@ pub trait Broker: Send + Sync + 'static {
     /// Sends a frame to the nodes that listen to a channel. Never waits and never fails: while there
     /// is no connection the frame waits for a while, or is dropped and told.
     fn publish(&self, channel: &str, frame: Bytes);
+
+    /// The size of the largest frame that it can carry, in bytes: `max_payload` of NATS for instance.
+    /// A larger one is never published. It counts as lost, and whoever waits for it hears that
+    /// trying again is of no use: the outbox sets such an event aside. Asked before each frame.
+    ///
+    /// ```
+    /// # use switchboard::cluster::{Broker, BrokerError, Disconnected, Receiver};
+    /// /// Sends frames as packets of UDP.
+    /// struct ByPackets {
+    ///     socket: std::net::UdpSocket,
+    /// }
+    ///
+    /// impl Broker for ByPackets {
+    ///     fn largest(&self) -> usize {
+    ///         65_507
+    ///     }
+    /// #   async fn start(&self, _: Receiver) -> Result<(), BrokerError> { Ok(()) }
+    /// #   fn publish(&self, _: &str, frame: bytes::Bytes) { _ = self.socket.send(&frame); }
+    /// #   async fn flush(&self) -> Result<(), Disconnected> { Ok(()) }
+    /// #   fn listen(&self, _: &str) {}
+    /// #   fn unlisten(&self, _: &str) {}
+    /// #   async fn settled(&self) {}
+    /// #   async fn listeners(&self, c: Vec<String>) -> Result<Vec<usize>, Disconnected> { Ok(vec![0; c.len()]) }
+    /// #   async fn stop(&self) {}
+    ///     // and the other methods
+    /// }
+    /// ```
+    fn largest(&self) -> usize {
+        usize::MAX
+    }
 
     /// Ends when every frame that was published before this call has been taken by the system that
     /// carries it.

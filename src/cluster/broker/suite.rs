@@ -20,7 +20,7 @@ macro_rules! claims {
         $crate::cluster::broker::suite::claims!(@published $make,
             frames_arrive_in_order, a_node_hears_itself, what_is_left_is_not_heard,
             nodes_that_listen_are_counted, what_is_settled_is_heard, any_bytes_arrive,
-            what_is_flushed_is_not_lost, what_was_listened_to_before_the_start_is_heard,
+            the_largest_frame_arrives, what_is_flushed_is_not_lost, what_was_listened_to_before_the_start_is_heard,
             a_stopped_node_has_sent_everything
         );
         $crate::cluster::broker::suite::claims!(@own $make,
