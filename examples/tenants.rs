@@ -8,8 +8,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use switchboard::{
-    Authenticate, Data, Fault, Gateway, Handshake, Identity, Jwt, Reply, Socket, Switchboard,
-    id::UserId,
+    Authenticate, Data, Fault, Gateway, Handshake, Jwt, Reply, Socket, Switchboard, id::UserId,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -30,12 +29,8 @@ async fn of_this_tenant(handshake: Handshake) -> Result<(), Fault> {
     // Two tenants may have a user of the same name. To the directory of users, which knows all
     // namespaces, they are two.
     let user = identity.user_id().ok_or_else(|| Fault::unauthorized("who are you?"))?;
-    let mut named = Identity::user(format!("{asked}:{user}"));
-    // The socket ends with its token, as `Authenticate` has it.
-    if let Some(expiry) = identity.expires_at() {
-        named = named.with_expiry(expiry);
-    }
-    handshake.set_identity(named);
+    let name = format!("{asked}:{user}");
+    handshake.set_identity(identity.with_user(name));
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 //! the connection below, which may carry sockets of several namespaces. It stays inside the server.
 //! Only the adapter maps one to the other.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{convert::Infallible, fmt, str::FromStr, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use rand::distr::{Alphanumeric, SampleString};
@@ -204,7 +204,7 @@ impl<'de> Deserialize<'de> for SocketId {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NodeId(Arc<str>);
 
 impl NodeId {
@@ -229,6 +229,15 @@ impl NodeId {
 impl From<&str> for NodeId {
     fn from(name: &str) -> Self {
         Self::named(name)
+    }
+}
+
+/// Every text may be the name of a node.
+impl FromStr for NodeId {
+    type Err = Infallible;
+
+    fn from_str(name: &str) -> Result<Self, Infallible> {
+        Ok(Self::named(name))
     }
 }
 

@@ -115,3 +115,29 @@ async fn a_socket_of_another_node_is_a_handle() {
     remote.disconnect(false);
     bob.disconnected().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledgements_are_no_success_where_some_are_missing() {
+    let [one, two] = two_nodes().await;
+    let (mut ada, mut bob) = (one.client().await, two.client().await);
+    let ask = |timeout: u64| {
+        let server = one.switchboard.clone();
+        let timeout = Duration::from_millis(timeout);
+        tokio::spawn(async move { server.of("/").emit_with_ack("name?", &(), timeout).await })
+    };
+    let asking = ask(600_000);
+    for client in [&mut ada, &mut bob] {
+        let id = asked(client, r#"["name?"]"#).await;
+        client.send(format!(r#"43{id}["here"]"#)).await;
+    }
+    let acks = within("the answers", asking).await.expect("no panic").expect("asked");
+    assert!(acks.is_complete());
+    assert_eq!(acks.complete().expect("both").len(), 2);
+    let asking = ask(500);
+    let id = asked(&mut ada, r#"["name?"]"#).await;
+    ada.send(format!(r#"43{id}["here"]"#)).await;
+    asked(&mut bob, r#"["name?"]"#).await;
+    let acks = within("the answer", asking).await.expect("no panic").expect("asked");
+    assert_eq!((acks.acks.len(), acks.expected, acks.is_complete()), (1, 2, false));
+    assert_eq!(acks.complete().expect_err("bob is silent").code(), Code::Timeout);
+}

@@ -89,7 +89,10 @@ fn the_compiler_says_what_to_do() {
         (
             "data",
             r#"Gateway::new("/").on_connect(async |Data(n): Data<u32>| ());"#,
-            &["Connect", "Data<u32>", "WithArguments"],
+            &[
+                "a handler of `Connect` has no arguments",
+                "what a client says when it connects is `Handshake::auth`",
+            ],
         ),
         (
             "result",
@@ -122,7 +125,43 @@ fn the_compiler_says_what_to_do() {
         (
             "presence",
             r"Switchboard::builder().on_presence(async |_: Socket| ());",
-            &["PresenceChange", "Socket"],
+            &["a handler of `PresenceChange` has no socket", "ask for `Switchboard` instead"],
+        ),
+        (
+            "opening",
+            r"Switchboard::builder().allow_request(async |_: gateway::opening::Opening| 403);",
+            &["this handler cannot return `{integer}`", "its `E` may be a `Refusal`"],
+        ),
+        (
+            "interceptor",
+            r#"Gateway::new("/").intercept(interceptor::from_fn(async |event: Event| event));"#,
+            &[
+                "is no function for an interceptor",
+                "async |event: Event, rest: Rest| rest.run(event).await",
+            ],
+        ),
+        (
+            "not_from_fn",
+            r#"Gateway::new("/").intercept(async |event: Event, rest: interceptor::Rest| rest.run(event).await);"#,
+            &["is no interceptor", "a function becomes one by `interceptor::from_fn("],
+        ),
+        (
+            "state_without_clone",
+            r#"Gateway::new("/").on("a", async |_: State<Own>| ());"#,
+            &["`Own: Clone` is not satisfied"],
+        ),
+        (
+            "intercepted",
+            r#"
+                use switchboard::interceptor::{Rest, from_fn};
+                Gateway::new("/").intercept(from_fn(async |_: String, rest: Rest| ()));
+            "#,
+            &["is no function for an interceptor", "what a handler of events may ask for"],
+        ),
+        (
+            "between_servers",
+            r#"Gateway::new("/").on_server_side("a", async |_: Socket| ());"#,
+            &["a handler of `ServerSide` has no socket"],
         ),
     ] {
         let said = refused(name, body).unwrap_or_else(|| panic!("{name} compiles"));

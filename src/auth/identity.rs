@@ -64,6 +64,23 @@ impl Identity {
         Self { user: Some(id.into()), ..Self::anonymous() }
     }
 
+    /// The same identity under another user's id, for a program that has names of its own: rooms,
+    /// end and claims stay. [`claims`](Self::claims) still says what the token says.
+    ///
+    /// ```
+    /// use switchboard::Identity;
+    ///
+    /// let ada = Identity::user("ada").with_rooms(["team"]);
+    /// let of_tenant = ada.with_user("acme:ada");
+    /// assert_eq!(of_tenant.user_id().map(|id| &**id), Some("acme:ada"));
+    /// assert_eq!(of_tenant.rooms(), ["team"]);
+    /// ```
+    #[must_use]
+    pub fn with_user(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.user = Some(id.into());
+        self
+    }
+
     /// Rooms to join at connect, in place of those so far.
     ///
     /// ```

@@ -106,6 +106,12 @@ pub trait Context: Send + Sync + Sized + 'static {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "a handler of `{Self}` has no socket",
+    label = "there is no socket in `{Self}`",
+    note = "`Socket`, `Extension<T>` and `UserId` are for handlers of events, packets, connects and disconnects, for middleware and for `on_fault`",
+    note = "ask for `Switchboard` instead, and emit by `server.of(\"/\")`"
+)]
 pub trait OfSocket: Context {
     /// The socket.
     fn socket(&self) -> &Socket;
@@ -125,6 +131,12 @@ pub trait OfSocket: Context {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "a handler of `{Self}` has no arguments",
+    label = "there are no arguments in `{Self}`",
+    note = "`Data<T>`, `TryData<T>`, `Binary` and `Payload` are for handlers of events, of packets, and of events between servers",
+    note = "what a client says when it connects is `Handshake::auth` and `Handshake::query`"
+)]
 pub trait WithArguments: Context {
     /// The arguments as they came.
     fn payload(&self) -> &Payload;
@@ -192,7 +204,7 @@ impl fmt::Debug for App<'_> {
 /// | [`State<T>`](State) | what the program gave the server | all |
 /// | [`Extension<T>`](Extension) | what the program keeps with the socket | all with a socket |
 /// | [`Switchboard`](crate::Switchboard) | the server | all |
-/// | [`Handshake`](crate::Handshake) | the request and the CONNECT behind the socket | all with a connected socket |
+/// | [`Handshake`](crate::Handshake) | the request and the CONNECT behind the socket | all with a socket |
 /// | [`DisconnectReason`](crate::gateway::handler::DisconnectReason) | why it has left | of disconnects |
 /// | [`Presence`](crate::users::Presence) | who comes or goes | of presence |
 /// | [`UserId`] | its user; refused if it is anonymous | all with a socket |

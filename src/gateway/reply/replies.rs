@@ -79,7 +79,7 @@ impl Replies {
     /// ```
     #[must_use]
     pub fn map(self, change: impl Fn(Reply) -> Reply + Send + Sync + 'static) -> Self {
-        self.flat_map(move |reply| SmallVec::from_buf([change(reply)]))
+        self.each(move |reply| SmallVec::from_buf([change(reply)]))
     }
 
     /// Shows each reply to `look`; in a stream, as it comes. A panic in `look` changes nothing.
@@ -104,14 +104,18 @@ impl Replies {
     /// use switchboard::{Replies, Reply};
     ///
     /// let copied = Replies::from(Reply::event("said", "hello"))
-    ///     .flat_map(|reply| [reply.clone(), reply.to("archive")].into_iter().collect());
+    ///     .flat_map(|reply| [reply.clone(), reply.to("archive")]);
     /// assert_eq!(copied.list().len(), 2);
     /// ```
     #[must_use]
-    pub fn flat_map(
+    pub fn flat_map<I: IntoIterator<Item = Reply>>(
         self,
-        change: impl Fn(Reply) -> SmallVec<[Reply; 1]> + Send + Sync + 'static,
+        change: impl Fn(Reply) -> I + Send + Sync + 'static,
     ) -> Self {
+        self.each(move |reply| change(reply).into_iter().collect())
+    }
+
+    fn each(self, change: impl Fn(Reply) -> SmallVec<[Reply; 1]> + Send + Sync + 'static) -> Self {
         match self.0 {
             Kind::List(list) => Self(Kind::List(
                 list.into_iter().flat_map(|reply| guarded(&change, reply)).collect(),

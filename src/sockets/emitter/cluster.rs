@@ -60,7 +60,7 @@ impl<T> Answers<T> {
 ///
 /// async fn all_are_there(server: &Switchboard) -> Result<bool, PayloadError> {
 ///     let acks = server.of("/").to("team").emit_with_ack("there?", &(), Duration::from_secs(2)).await?;
-///     Ok(acks.cluster_asked && acks.missing_nodes.is_empty() && acks.acks.len() == acks.expected)
+///     Ok(acks.is_complete())
 /// }
 /// ```
 #[derive(Debug, Clone)]
@@ -81,6 +81,41 @@ pub struct Acks {
 }
 
 impl Acks {
+    /// Whether every client was asked, as far as this can be known, and has answered.
+    pub fn is_complete(&self) -> bool {
+        self.asked_every_node() && self.acks.len() >= self.expected
+    }
+
+    fn asked_every_node(&self) -> bool {
+        self.cluster_asked && self.missing_nodes.is_empty() && self.missing_foreign == 0
+    }
+
+    /// The acknowledgements, if there are all of them: as Node.js, whose `emitWithAck` fails
+    /// otherwise.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard::{Fault, Switchboard};
+    ///
+    /// async fn names(server: &Switchboard) -> Result<Vec<String>, Fault> {
+    ///     let asked = server.of("/").to("team").emit_with_ack("name?", &(), Duration::from_secs(2));
+    ///     let acks = asked.await?.complete()?;
+    ///     acks.iter().map(|ack| Ok(ack.decode()?)).collect()
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// `unavailable` if a node is missing or was not asked, else `timeout`.
+    pub fn complete(self) -> Result<Vec<Payload>, Fault> {
+        if self.is_complete() {
+            return Ok(self.acks);
+        }
+        Err(match self.asked_every_node() {
+            true => Fault::new(Code::Timeout, "not every client has answered"),
+            false => Fault::new(Code::Unavailable, "not every node has answered"),
+        })
+    }
+
     /// No client was asked.
     fn of_nobody() -> Self {
         Self {
@@ -188,7 +223,7 @@ impl Emitter {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let server = Switchboard::builder().gateway(Gateway::new("/")).build()?;
     /// let acks = server.of("/").emit_with_ack("ready?", &(), Duration::from_secs(5)).await?;
-    /// assert_eq!(acks.acks.len(), acks.expected);
+    /// assert!(acks.is_complete(), "nobody is there, and nobody is missing");
     /// # Ok(())
     /// # }
     /// ```
