@@ -80,11 +80,17 @@ mod telemetry;
 pub mod testing;
 pub mod users;
 
+#[cfg(feature = "otlp")]
+#[doc(no_inline)]
+pub use opentelemetry_sdk;
 #[cfg(feature = "tls")]
 #[doc(no_inline)]
 pub use rustls;
 #[doc(no_inline)]
-pub use {axum, bytes, http};
+pub use {
+    axum, bytes, futures_util, http, ipnet, serde, serde_json, smallvec, socketioxide, tokio,
+    tower_layer, tower_service,
+};
 
 pub use auth::Identity;
 #[cfg(feature = "jwt")]

@@ -25,6 +25,6 @@ pub(crate) mod watch;
 pub use asking::AskError;
 pub use audience::Audience;
 pub use record::SocketRecord;
-pub use rooms::IntoRooms;
+pub use rooms::{IntoRooms, Room};
 pub use socket::{Extensions, Socket};
 pub use target::{IntoTargets, Target};

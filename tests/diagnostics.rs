@@ -64,6 +64,71 @@ fn a_program_that_is_right_compiles() {
     assert_eq!(refused("right", body), None);
 }
 
+/// It names types of other crates, and depends on this one alone.
+#[test]
+fn a_program_needs_no_other_crate_for_what_the_library_takes_and_gives() {
+    let body = r#"
+        use switchboard::{
+            axum::{Router, response::Response},
+            bytes::Bytes,
+            futures_util::{StreamExt, stream},
+            gateway::opening::{Opening, Refusal},
+            http::{HeaderMap, StatusCode, Uri},
+            ipnet::IpNet,
+            serde_json::{Map, Value, json},
+            smallvec::SmallVec,
+            sockets::{IntoRooms, Room},
+            tokio::io::{AsyncRead, AsyncWrite},
+            tower_service::Service,
+        };
+
+        #[derive(serde::Deserialize)]
+        #[serde(crate = "switchboard::serde")]
+        struct Order {
+            article: String,
+        }
+
+        struct Team(String);
+
+        impl IntoRooms for Team {
+            fn into_rooms(self) -> SmallVec<[Room; 1]> {
+                [Room::from(self.0)].into_iter().collect()
+            }
+        }
+
+        fn trusts(config: &Config) -> &[IpNet] {
+            &config.edge.trusted_proxies
+        }
+
+        async fn served(server: Switchboard, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+            server.serve_connection(stream, ([192, 0, 2, 1], 1).into()).await;
+        }
+
+        fn has_seen(uri: &Uri, headers: &HeaderMap) -> bool {
+            uri.path() == "/" && headers.is_empty()
+        }
+
+        let gateway = Gateway::new("/")
+            .on("order", async |Data(order): Data<Order>| json!({ "article": order.article }))
+            .on("bytes", async |Binary(bytes): Binary| { let bytes: Bytes = bytes; Binary(bytes) })
+            .on("count", async || Replies::stream(stream::iter(1..4).map(|n| Ok(Reply::event("n", &n)))))
+            .on("claims", async |socket: Socket| {
+                let identity = socket.identity();
+                let claims: &Map<String, Value> = identity.claims();
+                claims.len()
+            });
+        let builder = Switchboard::builder().routes(Router::new()).gateway(gateway).allow_request(
+            async |opening: Opening| {
+                if has_seen(opening.uri(), opening.headers()) {
+                    return Err(Refusal::from(Response::new("seen".into())));
+                }
+                Err::<(), _>(Refusal::new(StatusCode::GONE, "gone"))
+            },
+        );
+    "#;
+    assert_eq!(refused("alone", body), None);
+}
+
 #[test]
 fn the_compiler_says_what_to_do() {
     for (name, body, words) in [
@@ -71,7 +136,7 @@ fn the_compiler_says_what_to_do() {
             "argument",
             r#"Gateway::new("/").on("a", async |text: String| ());"#,
             &[
-                "a handler of `switchboard::Event` cannot have a parameter of the type `String`",
+                "a handler of `switchboard::Event` cannot have a parameter of the type `std::string::String`",
                 "arguments of an event are `Data<T>`",
                 "what the program gave the server by `Builder::state` is `State<T>`",
             ][..],

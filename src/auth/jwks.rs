@@ -57,7 +57,7 @@ impl Jwks {
         if is_local {
             client = client.no_proxy().redirect(reqwest::redirect::Policy::none());
         }
-        let client = client.build().map_err(KeyError::Client)?;
+        let client = client.build().map_err(|error| KeyError::Client(error.into()))?;
         let (cache, turn) = (Mutex::default(), tokio::sync::Mutex::new(()));
         Ok(Self(Arc::new(Inner { url, client, cache, turn })))
     }

@@ -65,7 +65,7 @@ pub enum KeyError {
     InsecureUrl,
     /// The TLS client cannot be set up, for example because the system has no root certificates.
     #[error("cannot set up an HTTPS client: {0}")]
-    Client(#[source] reqwest::Error),
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// A key, and the algorithms it verifies.

@@ -1,7 +1,8 @@
 //! Rooms as a program names them: one, or several at once.
 
 use smallvec::SmallVec;
-use socketioxide_core::adapter::Room;
+/// The name of a room.
+pub use socketioxide_core::adapter::Room;
 
 /// One room, or several: text, or a list of it.
 ///
