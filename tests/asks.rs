@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use support::{Client, Server, rooms, until, within};
-use switchboard::{Code, Switchboard, id::SocketId, server::LocalCluster, sockets::AskError};
+use switchboard::{
+    Code, Switchboard, id::SocketId, server::LocalCluster, sockets::AskError, testing::Cluster,
+};
 
 async fn two_nodes() -> [Server; 2] {
     let local = LocalCluster::default();
@@ -140,4 +142,23 @@ async fn acknowledgements_are_no_success_where_some_are_missing() {
     let acks = within("the answer", asking).await.expect("no panic").expect("asked");
     assert_eq!((acks.acks.len(), acks.expected, acks.is_complete()), (1, 2, false));
     assert_eq!(acks.complete().expect_err("bob is silent").code(), Code::Timeout);
+}
+
+#[tokio::test]
+async fn a_node_that_is_cut_off_takes_nothing_for_an_answer_of_all() {
+    let cluster = Cluster::start(2, || Switchboard::builder().gateway(rooms())).await;
+    let here = cluster.node(0).connect().await.expect("everybody may enter");
+    let _there = cluster.node(1).connect().await.expect("everybody may enter");
+    cluster.interrupt(0);
+    let all = || cluster.node(0).of("/");
+    let minute = Duration::from_secs(60);
+    let asked = all().ask("name?", &(), minute).await;
+    assert_eq!(asked.expect_err("there is no link").code(), Code::Unavailable);
+    assert_eq!(all().fetch_sockets().await.expect_err("nor here").code(), Code::Unavailable);
+    let question = all().emit_with_ack("name?", &(), Duration::from_millis(200));
+    let answer = async { here.asked::<()>("name?").await.answer("here") };
+    let (acks, ()) = tokio::join!(question, answer);
+    let acks = acks.expect("encodable");
+    assert_eq!((acks.acks.len(), acks.cluster_asked, acks.is_complete()), (1, false, false));
+    assert_eq!(acks.complete().expect_err("who is there?").code(), Code::Unavailable);
 }

@@ -23,6 +23,10 @@ use crate::{
 
 /// The answers of the cluster's nodes to a question.
 ///
+/// A node whose own link is down is to the others as one that has died: it is not waited for, and not
+/// among the missing ones. When it comes back, those of its clients that may have missed an event are
+/// disconnected.
+///
 /// ```
 /// use switchboard::{Fault, Switchboard};
 ///
