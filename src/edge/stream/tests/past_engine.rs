@@ -79,7 +79,8 @@ fn events_go_to_their_socket_and_all_else_to_the_engine() {
             client.write_all(&texts(said)).await.expect("sent");
             let read = texts(read);
             let mut seen = vec![0; read.len()];
-            io.read_exact(&mut seen).await.expect("read");
+            let reading = io.read_exact(&mut seen);
+            tokio::time::timeout(PATIENCE, reading).await.expect("in time").expect("read");
             assert_eq!(seen, read, "{said:?}");
             if said[0].starts_with("451-") {
                 let attachment = self::client(&[(frames::BINARY, b"x")]);
