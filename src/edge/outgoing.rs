@@ -12,8 +12,8 @@ use bytes::Bytes;
 
 use super::{frames, size::Size};
 
-/// Frames up to this length are copied to what waits already, so that they leave together. Longer
-/// ones are shared by all their receivers.
+/// Frames up to this length are copied behind what waits already, so that they leave together. Longer
+/// ones, and one that waits alone, are shared by all their receivers.
 pub(super) const COPIED: usize = 4096;
 
 /// Longest buffer that frames are copied to, unless one frame needs more.
@@ -54,7 +54,7 @@ impl Frame {
         self.size
     }
 
-    /// Whether each receiver has a copy of its own.
+    /// Whether a receiver has a copy of its own if anything else waits for it.
     pub(super) fn is_copied(&self) -> bool {
         self.bytes.len() <= COPIED
     }
@@ -110,7 +110,29 @@ pub(super) enum Chunk {
     Shared(Bytes),
 }
 
+impl Default for Chunk {
+    /// No bytes, and no memory.
+    fn default() -> Self {
+        Self::Copied(Vec::new())
+    }
+}
+
 impl Chunk {
+    /// Puts a short frame behind these bytes. Returns whether there was room.
+    fn append(&mut self, frame: &Bytes) -> bool {
+        match self {
+            Self::Copied(bytes) if bytes.is_empty() => *self = Self::Shared(frame.clone()),
+            Self::Copied(bytes) if bytes.len() + frame.len() <= BUFFER => {
+                bytes.extend_from_slice(frame);
+            }
+            Self::Shared(one) if one.len() <= COPIED => {
+                *self = Self::Copied([&one[..], frame].concat());
+            }
+            _ => return false,
+        }
+        true
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Copied(bytes) => bytes,
@@ -131,40 +153,36 @@ pub(super) struct Outgoing {
     pub(super) way: Way,
     /// The number of the last fence.
     last_fence: u32,
-    /// Fences that are not passed.
-    fences: usize,
-    /// The first frames, if they are short. An idle client has no buffer.
-    first: Vec<u8>,
+    /// A fence is not passed.
+    is_fenced: bool,
+    /// The first frames, if they are short.
+    first: Chunk,
     /// What comes after them.
     more: VecDeque<Piece>,
 }
 
 impl Outgoing {
     pub(super) fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.more.is_empty()
+        self.first.bytes().is_empty() && self.more.is_empty()
     }
 
     /// Puts a frame behind what waits.
     pub(super) fn append(&mut self, frame: &Frame) {
-        if !frame.is_copied() {
-            self.more.push_back(Piece::Chunk(Chunk::Shared(frame.bytes.clone())));
-            return;
-        }
         let last = match self.more.back_mut() {
+            _ if !frame.is_copied() => None,
             None => Some(&mut self.first),
-            Some(Piece::Chunk(Chunk::Copied(last))) => Some(last),
-            Some(_) => None,
+            Some(Piece::Chunk(last)) => Some(last),
+            Some(Piece::Fence(_)) => None,
         };
-        match last.filter(|last| last.len() + frame.bytes.len() <= BUFFER) {
-            Some(last) => last.extend_from_slice(&frame.bytes),
-            None => self.more.push_back(Piece::Chunk(Chunk::Copied(frame.bytes.to_vec()))),
+        if !last.is_some_and(|last| last.append(&frame.bytes)) {
+            self.more.push_back(Piece::Chunk(Chunk::Shared(frame.bytes.clone())));
         }
     }
 
     /// Puts a fence behind what waits. Frames behind it wait until it is [`passed`](Self::passed).
     pub(super) fn fence(&mut self) -> Fence {
         self.last_fence = self.last_fence.wrapping_add(1);
-        self.fences += 1;
+        self.is_fenced = true;
         let fence = Fence(self.last_fence);
         self.more.push_back(Piece::Fence(fence));
         fence
@@ -173,19 +191,19 @@ impl Outgoing {
     /// The engine's frames up to this place have been taken.
     pub(super) fn passed(&mut self, fence: Fence) {
         self.more.retain(|piece| !matches!(piece, Piece::Fence(other) if *other == fence));
-        self.fences = self.more.iter().filter(|piece| matches!(piece, Piece::Fence(_))).count();
+        self.is_fenced = self.more.iter().any(|piece| matches!(piece, Piece::Fence(_)));
         self.shrink();
     }
 
     /// Whether the frames of the engine have to be looked at, for a fence is not passed yet.
     pub(super) fn is_fenced(&self) -> bool {
-        self.fences > 0
+        self.is_fenced
     }
 
     /// The bytes that are written next, if no fence is before them.
     pub(super) fn take(&mut self) -> Option<Chunk> {
-        if !self.first.is_empty() {
-            return Some(Chunk::Copied(std::mem::take(&mut self.first)));
+        if !self.first.bytes().is_empty() {
+            return Some(std::mem::take(&mut self.first));
         }
         if !matches!(self.more.front(), Some(Piece::Chunk(_))) {
             return None;
