@@ -189,7 +189,7 @@ impl Connecting {
                 let (answer, body) = answer.into_parts();
                 let body = body.unwrap_or_default();
                 let said = Refused::said(String::from_utf8_lossy(&body).into_owned());
-                let (status, headers) = (Some(answer.status.as_u16()), answer.headers);
+                let (status, headers) = (Some(answer.status.as_u16()), Box::new(answer.headers));
                 return Err(Refused { status, headers, ..said });
             }
             Err(error) => return Err(Refused::said(error.to_string())),

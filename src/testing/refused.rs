@@ -31,12 +31,12 @@ pub struct Refused {
     /// The status of the HTTP answer, if there was no websocket at all.
     pub status: Option<u16>,
     /// The headers of that answer.
-    pub headers: HeaderMap,
+    pub headers: Box<HeaderMap>,
 }
 
 impl Refused {
     pub(super) fn said(message: String) -> Self {
-        Self { message, data: Value::Null, status: None, headers: HeaderMap::new() }
+        Self { message, data: Value::Null, status: None, headers: Box::default() }
     }
 
     /// Out of a CONNECT_ERROR.
