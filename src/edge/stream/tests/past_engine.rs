@@ -72,7 +72,7 @@ fn events_go_to_their_socket_and_all_else_to_the_engine() {
                 &[r#"451-["d",{"_placeholder":true,"num":0}]"#],
             ),
             (&[r#"420000000000000000001["long"]"#], &[r#"420000000000000000001["long"]"#]),
-            (&[r#"42[1]"#], &["42[\"\u{e000}\",[1]]"]),
+            (&[r"42[1]"], &["42[\"\u{e000}\",[1]]"]),
             (&[r#"42["e"]"#, "41", r#"42["behind"]"#], &["41", r#"42["behind"]"#]),
         ];
         for (said, read) in rounds {
