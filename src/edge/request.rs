@@ -22,7 +22,7 @@ pub(super) struct Query<'a> {
 impl<'a> Query<'a> {
     pub(super) fn parse(query: &'a str) -> Self {
         let mut parsed = Self::default();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        for (name, value) in query.split('&').filter_map(parameter) {
             match &*name {
                 "EIO" => parsed.version = Some(value),
                 "transport" => parsed.transport = Some(value),
@@ -39,6 +39,15 @@ impl<'a> Query<'a> {
     pub(super) fn is_v3(&self) -> bool {
         self.version.as_deref() != Some("4")
     }
+}
+
+/// The name and the value of a parameter, decoded. Nearly always there is nothing to decode.
+fn parameter(said: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
+    if said.is_empty() || said.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        return form_urlencoded::parse(said.as_bytes()).next();
+    }
+    let (name, value) = said.split_once('=').unwrap_or((said, ""));
+    Some((name.into(), value.into()))
 }
 
 /// A handshake in its form for the engine, which keeps it as long as the session lives. `transport`
@@ -64,9 +73,9 @@ pub(super) fn handshake(
     if query.base64 {
         target.push_str("&b64=1");
     }
-    for parameter in said.split('&').filter(|parameter| !belongs_to_the_protocol(parameter)) {
+    for own in said.split('&').filter(|said| !belongs_to_the_protocol(said)) {
         target.push('&');
-        target.push_str(parameter);
+        target.push_str(own);
     }
     let mut request = Request::new(());
     *request.method_mut() = Method::GET;
@@ -77,10 +86,8 @@ pub(super) fn handshake(
     Some(request)
 }
 
-fn belongs_to_the_protocol(parameter: &str) -> bool {
-    form_urlencoded::parse(parameter.as_bytes())
-        .next()
-        .is_none_or(|(name, _)| matches!(&*name, "EIO" | "transport" | "sid" | "b64"))
+fn belongs_to_the_protocol(said: &str) -> bool {
+    parameter(said).is_none_or(|(name, _)| matches!(&*name, "EIO" | "transport" | "sid" | "b64"))
 }
 
 /// A later request of a session, with the engine's own id.
@@ -123,6 +130,7 @@ mod tests {
             ("sid=a&sid=", Query::default()),
             ("b64=true", Query { base64: true, ..Query::default() }),
             ("b64=", Query::default()),
+            ("transport=a=b&=c&&", said(None, some("a=b"), None)),
             ("j", Query { wants_jsonp: true, ..Query::default() }),
         ] {
             assert_eq!(Query::parse(query), read, "{query}");

@@ -86,6 +86,20 @@ impl Place {
             (Self::Beyond, _) => Self::Beyond,
         }
     }
+
+    /// How many of these bytes change nothing here, so that they need no look of their own.
+    fn passes(self, bytes: &[u8]) -> usize {
+        let mut bytes_left = bytes.iter().copied();
+        let stop = match self {
+            Self::Line { is_query: false } => bytes_left.position(|b| b == b'\n' || b == b'?'),
+            Self::Line { is_query: true } => {
+                bytes_left.position(|b| b == b'\n' || escaped(b).is_some())
+            }
+            Self::Headers { line_is_empty: false } => bytes_left.position(|b| b == b'\n'),
+            _ => Some(0),
+        };
+        stop.unwrap_or(bytes.len())
+    }
 }
 
 fn escaped(byte: u8) -> Option<&'static [u8]> {
@@ -148,18 +162,25 @@ impl<S> Escaping<S> {
     /// Follows new bytes. Returns all of them in escaped form if any needs it.
     fn follow(&mut self, came: &[u8]) -> Option<BytesMut> {
         let mut changed: Option<BytesMut> = None;
-        for (at, byte) in came.iter().copied().enumerate() {
+        let mut at = 0;
+        while let Some(rest) = came.get(at..).filter(|rest| !rest.is_empty()) {
             if self.place == Place::Beyond {
                 break;
             }
             if let Place::Body(come) = self.place {
                 // the rest is counted, not looked at
-                self.place = Place::Body(come + (came.len() - at) as u64);
+                self.place = Place::Body(come + rest.len() as u64);
                 if let Some(changed) = &mut changed {
-                    changed.extend_from_slice(&came[at..]);
+                    changed.extend_from_slice(rest);
                 }
                 break;
             }
+            let (passing, rest) = rest.split_at(self.place.passes(rest));
+            if let Some(changed) = &mut changed {
+                changed.extend_from_slice(passing);
+            }
+            at += passing.len();
+            let Some(&byte) = rest.first() else { break };
             let escape = escaped(byte).filter(|_| self.place == Place::Line { is_query: true });
             self.place = self.place.after(byte);
             if escape.is_some() && changed.is_none() {
@@ -168,6 +189,7 @@ impl<S> Escaping<S> {
             if let Some(changed) = &mut changed {
                 changed.extend_from_slice(escape.unwrap_or(&[byte]));
             }
+            at += 1;
         }
         changed
     }
