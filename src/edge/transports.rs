@@ -35,6 +35,9 @@ use farewell::Farewell;
 /// connects to `/` a moment before its OPEN packet passes.
 const EARLY_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Room for so many sessions is always kept.
+const ROOMY: usize = 1024;
+
 /// A session that the engine has to close, as if the client had closed it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Closing {
@@ -240,6 +243,14 @@ impl Transports {
 
     pub(super) fn take_closings(&self) -> Option<UnboundedReceiver<Closing>> {
         self.shared.closings.lock().take()
+    }
+
+    /// Gives back the memory of many sessions of which few are left.
+    fn shrink(&self) {
+        let sessions = &self.shared.by_sid;
+        if sessions.capacity() > ROOMY.max(4 * sessions.len()) {
+            sessions.shrink_to_fit();
+        }
     }
 
     /// The clock of [`Transport::seen`].

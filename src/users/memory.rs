@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     ops::Bound,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -95,23 +95,20 @@ struct State {
     transitions: Transitions,
     /// Takes changes of presence. `None` if nobody listens.
     sink: Option<PresenceSink>,
-    /// The number of departed users at which they are looked through.
-    look_at: usize,
+    /// A task waits for the next user to go offline.
+    is_watched: bool,
 }
-
-/// Below this number departed users are not looked through.
-const FEW: usize = 64;
 
 impl MemoryDirectory {
     pub(crate) fn new(itself: Itself, offline_after: Duration, sink: Option<PresenceSink>) -> Self {
-        let transitions = Transitions::new(offline_after);
-        let state = State { listing: Listing::default(), transitions, sink, look_at: FEW };
+        let transitions = Transitions::new(offline_after, sink.is_some());
+        let state = State { listing: Listing::default(), transitions, sink, is_watched: false };
         Self { itself, state: Arc::new(Mutex::new(state)) }
     }
 }
 
 impl State {
-    /// Notes what a change means for the user. Returns a time if a listener has to be told then.
+    /// Notes what a change means for the user. Returns a time to look for those who went offline.
     fn note(&mut self, user: &UserId, change: Change) -> Option<Instant> {
         match change {
             Change::None => None,
@@ -122,19 +119,7 @@ impl State {
                 }
                 None
             }
-            Change::Last => {
-                let now = Instant::now();
-                let due = self.transitions.left(user, now);
-                if self.sink.is_some() {
-                    return Some(due);
-                }
-                // Without a listener there is no timer: departed users are forgotten now and then.
-                if self.transitions.leaving() >= self.look_at {
-                    self.transitions.expire(now);
-                    self.look_at = FEW.max(2 * self.transitions.leaving());
-                }
-                None
-            }
+            Change::Last => Some(self.transitions.left(user, Instant::now())),
         }
     }
 
@@ -143,6 +128,23 @@ impl State {
         for presence in gone {
             if let Some(sink) = &self.sink {
                 sink.tell(presence);
+            }
+        }
+    }
+}
+
+/// Waits for all users to go offline that leave meanwhile. Without a listener they are only forgotten.
+async fn watch(directory: Weak<Mutex<State>>, mut due: Instant) {
+    loop {
+        tokio::time::sleep_until(due).await;
+        let Some(state) = directory.upgrade() else { return };
+        let mut state = state.lock();
+        state.expire(Instant::now());
+        match state.transitions.next() {
+            Some(next) => due = next,
+            None => {
+                state.is_watched = false;
+                return;
             }
         }
     }
@@ -164,21 +166,13 @@ impl DirectoryBackend for MemoryDirectory {
     }
 
     fn leave(&self, user: &UserId, namespace: &str, id: SocketId) {
-        let due = {
-            let mut state = self.state.lock();
-            let change = state.listing.leave(user, namespace, id);
-            state.note(user, change)
-        };
+        let mut state = self.state.lock();
+        let change = state.listing.leave(user, namespace, id);
+        let due = state.note(user, change).filter(|_| !state.is_watched);
         let (Some(due), Ok(runtime)) = (due, tokio::runtime::Handle::try_current()) else { return };
-        // One short task for each user that leaves, and only if there is a listener. It is simpler
-        // than a timer wheel, and gone after `offline_after`.
-        let state = Arc::downgrade(&self.state);
-        runtime.spawn(async move {
-            tokio::time::sleep_until(due).await;
-            if let Some(state) = state.upgrade() {
-                state.lock().expire(Instant::now());
-            }
-        });
+        state.is_watched = true;
+        drop(state);
+        runtime.spawn(watch(Arc::downgrade(&self.state), due));
     }
 
     fn sockets(&self, user: &str) -> BoxFuture<'_, Result<Vec<UserSocket>, Unknown>> {
@@ -352,5 +346,25 @@ mod tests {
         }
         let expected: Vec<_> = (0..25).map(|number| format!("user{number:02}")).collect();
         assert_eq!(seen, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_kept_of_users_that_have_gone() {
+        let itself = Itself::new(NodeId::named("n1"), Arc::new(|| 0));
+        let directory = MemoryDirectory::new(itself, Duration::from_secs(5), None);
+        for _ in 0..2 {
+            for number in 0..3 {
+                let user: UserId = format!("u{number}").into();
+                let (here, limit) = (socket(id(number), "/"), UserLimit::default());
+                directory.enter(user.clone(), here, limit).await.expect("there is no limit");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                directory.leave(&user, "/", id(number));
+            }
+            assert!(directory.state.lock().is_watched);
+            // The last one leaves a second after the one before, and goes offline as much later.
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            let state = directory.state.lock();
+            assert_eq!((state.transitions.next(), state.is_watched), (None, false));
+        }
     }
 }

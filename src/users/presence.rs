@@ -4,7 +4,7 @@
 //! [`Transitions`] decides and does nothing else: no clock, no I/O.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -128,29 +128,35 @@ impl PresenceSink {
     }
 }
 
-/// The users that others were told are online.
+/// The users that have come and those that have just left.
 pub(crate) struct Transitions {
     offline_after: Duration,
-    online: HashSet<UserId>,
+    /// Those that others were told are online. `None` if nobody listens.
+    online: Option<HashSet<UserId>>,
     /// Users whose last socket has left, and the time at which each goes offline.
     leaving: HashMap<UserId, Instant>,
+    /// These times in their order, and some of users that have come back since.
+    order: VecDeque<(Instant, UserId)>,
 }
 
 impl Transitions {
-    pub(crate) fn new(offline_after: Duration) -> Self {
-        Self { offline_after, online: HashSet::new(), leaving: HashMap::new() }
+    pub(crate) fn new(offline_after: Duration, has_listener: bool) -> Self {
+        let online = has_listener.then(HashSet::new);
+        Self { offline_after, online, leaving: HashMap::new(), order: VecDeque::new() }
     }
 
     /// The user has its first socket.
     pub(crate) fn came(&mut self, user: &UserId) -> Option<Presence> {
         self.leaving.remove(user);
-        self.online.insert(user.clone()).then(|| Presence::Online(user.clone()))
+        self.online.as_mut()?.insert(user.clone()).then(|| Presence::Online(user.clone()))
     }
 
-    /// The user's last socket has left. Returns the time to call [`Transitions::expire`].
+    /// The user's last socket has left. Returns the time to call [`Transitions::expire`]. The time of
+    /// one call is never before that of the last one.
     pub(crate) fn left(&mut self, user: &UserId, now: Instant) -> Instant {
         let due = now + self.offline_after;
         self.leaving.insert(user.clone(), due);
+        self.order.push_back((due, user.clone()));
         due
     }
 
@@ -159,19 +165,31 @@ impl Transitions {
         self.leaving.get(user).is_some_and(|due| *due > now)
     }
 
-    /// The number of users that have left and are not forgotten yet.
-    pub(crate) fn leaving(&self) -> usize {
-        self.leaving.len()
+    /// The next time to call [`Transitions::expire`].
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.order.front().map(|(due, _)| *due)
     }
 
-    /// Forgets and returns the users whose grace time has passed.
+    /// Forgets the users whose grace time has passed. Returns those that went offline, if somebody
+    /// listens.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<Presence> {
-        let due = self.leaving.extract_if(|_, due| *due <= now);
-        let gone: Vec<UserId> = due.map(|(user, _)| user).collect();
-        for user in &gone {
-            self.online.remove(user);
+        let mut gone = Vec::new();
+        while let Some((due, user)) = self.order.pop_front_if(|(due, _)| *due <= now) {
+            if self.leaving.get(&user) == Some(&due) {
+                self.leaving.remove(&user);
+                if self.online.as_mut().is_some_and(|online| online.remove(&user)) {
+                    gone.push(Presence::Offline(user));
+                }
+            }
         }
-        gone.into_iter().map(Presence::Offline).collect()
+        if self.order.is_empty() {
+            // gives the memory of many back
+            (self.leaving, self.order) = Default::default();
+            if let Some(online) = self.online.as_mut().filter(|online| online.is_empty()) {
+                *online = HashSet::new();
+            }
+        }
+        gone
     }
 }
 
@@ -183,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_reload_is_neither_offline_nor_online() {
-        let (mut transitions, start) = (Transitions::new(GRACE), Instant::now());
+        let (mut transitions, start) = (Transitions::new(GRACE, true), Instant::now());
         let ada: UserId = "ada".into();
         assert_eq!(transitions.came(&ada), Some(Presence::Online(ada.clone())));
         transitions.left(&ada, start);
@@ -194,7 +212,7 @@ mod tests {
 
     #[test]
     fn who_stays_away_is_offline_once() {
-        let (mut transitions, start) = (Transitions::new(GRACE), Instant::now());
+        let (mut transitions, start) = (Transitions::new(GRACE, true), Instant::now());
         let ada: UserId = "ada".into();
         transitions.came(&ada);
         let due = transitions.left(&ada, start);
@@ -246,7 +264,7 @@ mod tests {
 
     #[test]
     fn leaving_again_starts_the_grace_time_anew() {
-        let (mut transitions, start) = (Transitions::new(GRACE), Instant::now());
+        let (mut transitions, start) = (Transitions::new(GRACE, true), Instant::now());
         let ada: UserId = "ada".into();
         transitions.came(&ada);
         transitions.left(&ada, start);
@@ -254,5 +272,33 @@ mod tests {
         let due = transitions.left(&ada, start + GRACE / 2);
         assert_eq!(transitions.expire(start + GRACE), []);
         assert_eq!(transitions.expire(due), [Presence::Offline(ada)]);
+    }
+
+    #[test]
+    fn without_a_listener_the_departed_are_forgotten_all_the_same() {
+        let (mut transitions, start) = (Transitions::new(GRACE, false), Instant::now());
+        let ada: UserId = "ada".into();
+        assert_eq!(transitions.came(&ada), None);
+        let due = transitions.left(&ada, start);
+        assert_eq!(transitions.next(), Some(due));
+        assert!(transitions.is_leaving(&ada, start));
+        assert_eq!(transitions.expire(due), []);
+        assert_eq!((transitions.next(), transitions.leaving.len()), (None, 0));
+    }
+
+    #[test]
+    fn whoever_has_left_twice_is_offline_once() {
+        let (mut transitions, start) = (Transitions::new(GRACE, true), Instant::now());
+        let (ada, bob): (UserId, UserId) = ("ada".into(), "bob".into());
+        for user in [&ada, &bob] {
+            transitions.came(user);
+            transitions.left(user, start);
+        }
+        transitions.came(&ada);
+        transitions.left(&ada, start + GRACE / 2);
+        assert_eq!(transitions.next(), Some(start + GRACE));
+        assert_eq!(transitions.expire(start + GRACE), [Presence::Offline(bob)]);
+        assert_eq!(transitions.expire(start + GRACE * 2), [Presence::Offline(ada)]);
+        assert_eq!(transitions.next(), None);
     }
 }

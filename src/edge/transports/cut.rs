@@ -126,6 +126,7 @@ impl Transports {
         for transport in silent {
             self.kill_transport(&transport, KillReason::Vanished);
         }
+        self.shrink();
     }
 
     pub(super) fn close_in_engine(&self, transport: &Transport) {
