@@ -5,7 +5,10 @@
 mod payload;
 mod shown;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use http::HeaderMap;
 use serde::de::DeserializeOwned;
@@ -67,7 +70,8 @@ use crate::{
 pub struct Handshake {
     socket: Socket,
     request: Arc<OpeningRequest>,
-    auth: Arc<Json>,
+    /// The payload of the CONNECT packet. Once the socket has entered, made again when somebody asks.
+    auth: Arc<OnceLock<Json>>,
 }
 
 impl std::fmt::Debug for Handshake {
@@ -79,7 +83,7 @@ impl std::fmt::Debug for Handshake {
 
 impl Handshake {
     pub(crate) fn new(socket: Socket, request: OpeningRequest, auth: Json) -> Self {
-        Self { socket, request: Arc::new(request), auth: Arc::new(auth) }
+        Self { socket, request: Arc::new(request), auth: Arc::new(auth.into()) }
     }
 
     /// The handshake of a socket, as long as it is connected.
@@ -94,7 +98,7 @@ impl Handshake {
     /// ```
     pub fn of(socket: &Socket) -> Option<Self> {
         let request = Arc::new(socket.with_request(OpeningRequest::of)?);
-        Some(Self { socket: socket.clone(), request, auth: socket.auth() })
+        Some(Self { socket: socket.clone(), request, auth: Arc::default() })
     }
 
     /// The socket, which is the future one before it has entered: in no room yet, and nothing can
@@ -123,7 +127,7 @@ impl Handshake {
     /// # Errors
     /// `bad_request` if it does not have this shape.
     pub fn auth<T: DeserializeOwned>(&self) -> Result<T, Fault> {
-        T::deserialize(&*self.auth).map_err(|error| Fault::bad_request(error.to_string()))
+        T::deserialize(self.payload()).map_err(|error| Fault::bad_request(error.to_string()))
     }
 
     /// The headers of the HTTP request that opened the connection.
@@ -185,13 +189,13 @@ impl Handshake {
     }
 
     /// The payload of the CONNECT packet.
-    pub(crate) fn payload(&self) -> &Arc<Json> {
-        &self.auth
+    pub(crate) fn payload(&self) -> &Json {
+        self.auth.get_or_init(|| self.socket.auth())
     }
 
     pub(crate) fn token_sources(&self) -> TokenSources<'_> {
         TokenSources {
-            connect_auth: Some(&*self.auth),
+            connect_auth: Some(self.payload()),
             query: self.uri().query(),
             headers: self.headers(),
         }
@@ -291,7 +295,7 @@ of_connected!(
 impl FromContext<Disconnect> for Handshake {
     fn from_context(context: &Disconnect) -> Result<Self, Fault> {
         let (socket, request) = (context.socket.clone(), context.ended.request.clone());
-        Ok(Self { auth: socket.auth(), socket, request })
+        Ok(Self { socket, request, auth: Arc::default() })
     }
 }
 

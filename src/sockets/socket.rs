@@ -84,8 +84,8 @@ struct Inner {
     deadline: Mutex<Option<Box<expiry::Due>>>,
     /// The handshake for other nodes. Empty without other nodes.
     shown: OnceLock<Box<Map<String, Json>>>,
-    /// The payload of CONNECT. Empty if it has no members.
-    auth: OnceLock<Arc<Json>>,
+    /// The payload of CONNECT as text, for a map takes 600 bytes. Empty if it has no members.
+    auth: OnceLock<Box<str>>,
     extensions: extensions::Values,
     origin: Origin,
 }
@@ -293,16 +293,17 @@ impl Socket {
     }
 
     /// Keeps the payload of CONNECT, for handlers that ask for it.
-    pub(crate) fn keep_auth(&self, auth: &Arc<Json>) {
+    pub(crate) fn keep_auth(&self, auth: &Json) {
         if auth.as_object().is_none_or(|members| !members.is_empty()) {
             // Set once, when the socket enters.
-            let _ = self.0.auth.set(auth.clone());
+            let _ = self.0.auth.set(auth.to_string().into());
         }
     }
 
     /// The payload of CONNECT.
-    pub(crate) fn auth(&self) -> Arc<Json> {
-        self.0.auth.get().cloned().unwrap_or_else(|| Arc::new(Json::Object(Map::new())))
+    pub(crate) fn auth(&self) -> Json {
+        let kept = self.0.auth.get().and_then(|text| serde_json::from_str(text).ok());
+        kept.unwrap_or_else(|| Json::Object(Map::new()))
     }
 
     /// Looks at the request that opened the connection, as long as the socket is connected.

@@ -15,7 +15,7 @@ impl Handshake {
     /// The handshake for other nodes, in the shape of Node.js. Secrets stay here: no token, no
     /// cookie, no authorization.
     pub(crate) fn shown(&self) -> Map<String, Json> {
-        let mut auth = self.auth.as_object().cloned().unwrap_or_default();
+        let mut auth = self.payload().as_object().cloned().unwrap_or_default();
         // Secrets: the token, and what recovers a session.
         for secret in ["token", "pid", "offset"] {
             auth.remove(secret);
@@ -50,7 +50,7 @@ impl Handshake {
             }
         }
         let url = self.uri().path_and_query().map_or_else(String::new, ToString::to_string);
-        self.object(|_| true, url, query, (*self.auth).clone()).into()
+        self.object(|_| true, url, query, self.payload().clone()).into()
     }
 
     fn object(

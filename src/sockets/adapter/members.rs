@@ -41,18 +41,18 @@ pub(super) type Slot = usize;
 #[derive(Default)]
 pub(super) struct Members {
     listed: Slab<Member>,
-    by_sid: HashMap<Sid, Slot, BuildHasherDefault<OfSid>>,
-    by_id: HashMap<SocketId, Slot>,
+    by_sid: HashMap<Sid, Slot, BuildHasherDefault<OfId>>,
+    by_id: HashMap<SocketId, Slot, BuildHasherDefault<OfId>>,
     /// The members of each room, in no order. No room is empty.
     rooms: HashMap<Room, Vec<Slot>>,
 }
 
-/// A hash for random keys: this server draws the ids of connections, and no client can choose one.
-/// It runs for each receiver of each emit.
+/// A hash for random keys: servers draw the ids of connections and sockets, and no client can choose
+/// one. It runs for each receiver of each emit.
 #[derive(Default)]
-struct OfSid(u64);
+struct OfId(u64);
 
-impl Hasher for OfSid {
+impl Hasher for OfId {
     fn write(&mut self, bytes: &[u8]) {
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];
