@@ -16,8 +16,8 @@ use switchboard::{
     names::rooms::RoomPattern,
 };
 
-/// As in the binary.
-#[cfg(target_os = "linux")]
+/// As in the binary, unless `benches/owners.sh` wants to see who allocates.
+#[cfg(all(target_os = "linux", not(system_allocator)))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
