@@ -1,9 +1,16 @@
 //! How often something may happen: the events of a socket (a bucket of tokens), and lines in the log.
 //! No clock: the time is an argument.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
+
+/// The pause between two lines about the same thing.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// A bucket with room for twice its rate: `rate` events a second in the long run, bursts of twice
 /// that.
@@ -49,14 +56,28 @@ impl Occasions {
     }
 }
 
+/// When the log was last told of what may happen very often.
+#[derive(Debug, Default)]
+pub(crate) struct LastLine(Mutex<Option<Instant>>);
+
+impl LastLine {
+    /// Whether another line is due. If so, it counts as written.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        let mut last = self.0.lock();
+        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
+    }
+}
+
 fn capacity(rate: u32) -> f32 {
     rate as f32 * 2.0
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -83,5 +104,13 @@ mod tests {
         let logged: Vec<_> = (0..1000).filter_map(|_| drops.next()).collect();
         assert_eq!(logged, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
         assert_eq!(drops.count(), 1000);
+    }
+
+    #[test]
+    fn a_line_is_due_once_in_each_pause() {
+        let (line, start) = (LastLine::default(), Instant::now());
+        let at = [0, 1, 9_999, 10_000, 10_001, 20_000];
+        let due = at.map(|millis| line.is_due(start + Duration::from_millis(millis)));
+        assert_eq!(due, [true, false, false, true, false, true]);
     }
 }

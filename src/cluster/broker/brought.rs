@@ -7,7 +7,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -24,10 +24,8 @@ use crate::{
     cluster::log::{NewEntry, Returned},
     future::BoxFuture,
     link::{Link, LinkError, backoff::Backoff},
+    rate::LastLine,
 };
-
-/// The time between two log lines about frames that are too big.
-const EVERY: Duration = Duration::from_secs(10);
 
 /// A broker that the program has brought.
 pub(crate) struct Brought<B>(Arc<Inner<B>>);
@@ -43,8 +41,7 @@ struct Inner<B> {
     published: AtomicU64,
     too_late: AtomicU64,
     too_big: AtomicU64,
-    /// When the log was last told of one that is too big.
-    told: Mutex<Option<Instant>>,
+    told: LastLine,
 }
 
 impl<B: Broker> Brought<B> {
@@ -59,7 +56,7 @@ impl<B: Broker> Brought<B> {
             published: AtomicU64::new(0),
             too_late: AtomicU64::new(0),
             too_big: AtomicU64::new(0),
-            told: Mutex::default(),
+            told: LastLine::default(),
         }))
     }
 }
@@ -91,9 +88,7 @@ impl<B: Broker> Inner<B> {
     }
 
     fn tell_of_too_big(&self, bytes: usize, largest: usize) {
-        let mut told = self.told.lock();
-        if told.is_none_or(|told| told.elapsed() >= EVERY) {
-            *told = Some(Instant::now());
+        if self.told.is_due(tokio::time::Instant::now()) {
             tracing::error!(
                 bytes,
                 largest,

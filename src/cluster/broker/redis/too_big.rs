@@ -16,20 +16,19 @@ use super::{
     output_limit::Limit,
     speaker::Speaker,
 };
+use crate::rate::LastLine;
 
 /// A connection that closes this soon after a big frame was closed because of it.
 const SOON: Duration = Duration::from_secs(2);
 /// The pause after a big frame where the limit is not known. A node that was closed because of it
 /// needs a moment to come back.
 const REST: Duration = Duration::from_millis(25);
-/// The time between two log lines.
-const EVERY: Duration = Duration::from_secs(10);
 
 /// The knowledge about big frames.
 #[derive(Default)]
 pub(super) struct BigFrames {
     last: Mutex<Option<Big>>,
-    told: Mutex<Option<Instant>>,
+    told: LastLine,
 }
 
 /// A big frame that was sent.
@@ -38,18 +37,6 @@ struct Big {
     channel: Box<str>,
     sent: Instant,
     limit: Limit,
-}
-
-impl BigFrames {
-    /// Whether a line is due.
-    fn tell(&self) -> bool {
-        let mut told = self.told.lock();
-        let due = told.is_none_or(|told| told.elapsed() >= EVERY);
-        if due {
-            *told = Some(Instant::now());
-        }
-        due
-    }
 }
 
 impl Node {
@@ -72,7 +59,7 @@ impl Node {
         if let Limit::Bytes(limit) = limit
             && size >= limit
         {
-            if self.big.tell() {
+            if self.big.told.is_due(tokio::time::Instant::now()) {
                 warn!(
                     size,
                     limit,
@@ -105,7 +92,7 @@ impl Node {
         else {
             return;
         };
-        if self.big.tell() {
+        if self.big.told.is_due(tokio::time::Instant::now()) {
             let limit = match limit {
                 Limit::Bytes(limit) => Some(limit),
                 Limit::None | Limit::Unknown => None,
