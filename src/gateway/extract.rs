@@ -340,20 +340,24 @@ impl<C: WithArguments> FromContext<C> for Payload {
     }
 }
 
+/// Several parts are one: that is how a function of several parameters asks for them.
 macro_rules! tuples {
-    ($($part:ident),+) => {
-        impl<C: Context, $($part: FromContext<C>),+> FromContext<C> for ($($part,)+) {
+    ($($part:ident),*) => {
+        impl<C: Context, $($part: FromContext<C>),*> FromContext<C> for ($($part,)*) {
+            #[allow(unused_variables)]
             fn from_context(context: &C) -> Result<Self, Fault> {
-                Ok(($($part::from_context(context)?,)+))
+                Ok(($($part::from_context(context)?,)*))
             }
 
+            #[allow(unused_variables)]
             fn check(server: App<'_>) -> Result<(), String> {
-                $($part::check(server)?;)+
+                $($part::check(server)?;)*
                 Ok(())
             }
         }
     };
 }
+tuples!();
 tuples!(A);
 tuples!(A, B);
 tuples!(A, B, D);

@@ -95,19 +95,18 @@ macro_rules! functions {
             How: 'static,
             $($parameter: FromContext<Ctx> + 'static),*
         {
-            #[allow(non_snake_case, unused_variables)]
+            #[allow(non_snake_case)]
             fn call(&self, context: Ctx) -> BoxFuture<'static, Ctx::Output> {
-                $(let $parameter = match $parameter::from_context(&context) {
-                    Ok(part) => part,
-                    Err(fault) => return Box::pin(std::future::ready(Ctx::refused(fault))),
-                };)*
-                Box::pin((self.function)($($parameter),*).map(Returns::output))
+                match FromContext::from_context(&context) {
+                    Ok(($($parameter,)*)) => {
+                        Box::pin((self.function)($($parameter),*).map(Returns::output))
+                    }
+                    Err(fault) => Box::pin(std::future::ready(Ctx::refused(fault))),
+                }
             }
 
-            #[allow(unused_variables)]
             fn check(&self, server: App<'_>) -> Result<(), String> {
-                $($parameter::check(server)?;)*
-                Ok(())
+                <($($parameter,)*) as FromContext<Ctx>>::check(server)
             }
         }
 

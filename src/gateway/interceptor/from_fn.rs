@@ -113,19 +113,18 @@ macro_rules! functions {
             How: 'static,
             $($parameter: FromContext<Event>),*
         {
-            #[allow(non_snake_case, unused_variables)]
+            #[allow(non_snake_case)]
             fn call(&self, event: &Event, rest: Rest) -> BoxFuture<'static, Outcome> {
-                $(let $parameter = match $parameter::from_context(event) {
-                    Ok(part) => part,
-                    Err(fault) => return Box::pin(std::future::ready(Err(fault))),
-                };)*
-                Box::pin(self($($parameter,)* rest).map(IntoOutcome::into_outcome))
+                match FromContext::from_context(event) {
+                    Ok(($($parameter,)*)) => {
+                        Box::pin(self($($parameter,)* rest).map(IntoOutcome::into_outcome))
+                    }
+                    Err(fault) => Box::pin(std::future::ready(Err(fault))),
+                }
             }
 
-            #[allow(unused_variables)]
             fn check(server: App<'_>) -> Result<(), String> {
-                $($parameter::check(server)?;)*
-                Ok(())
+                <($($parameter,)*) as FromContext<Event>>::check(server)
             }
         }
     };
