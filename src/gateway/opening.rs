@@ -177,19 +177,15 @@ where
     V: TryInto<HeaderValue>,
 {
     fn output(self) -> Answer {
-        let written = self.into_iter().map(|(name, value)| {
-            Some((TryInto::try_into(name).ok()?, TryInto::try_into(value).ok()?))
-        });
-        let headers: Option<Vec<(HeaderName, HeaderValue)>> = written.collect();
-        let Some(headers) = headers else {
-            tracing::error!("`allow_request` has returned what cannot be written as a header");
-            return Err(Fault::internal().into());
-        };
-        let mut all = HeaderMap::new();
-        for (name, value) in headers {
-            all.append(name, value);
+        let mut headers = HeaderMap::new();
+        for (name, value) in self {
+            let (Ok(name), Ok(value)) = (name.try_into(), value.try_into()) else {
+                tracing::error!("`allow_request` has returned what cannot be written as a header");
+                return Err(Fault::internal().into());
+            };
+            headers.append::<HeaderName>(name, value);
         }
-        Ok(all)
+        Ok(headers)
     }
 }
 

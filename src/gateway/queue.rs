@@ -119,17 +119,13 @@ impl Queue {
     /// way.
     pub(crate) fn disconnected(self: &Arc<Self>, ended: Option<Ended>) {
         let Some(ended) = ended else { return self.socket.forget_extensions() };
-        let running = {
-            let mut waiting = self.waiting.lock();
-            let running = std::mem::replace(&mut waiting.running, true);
-            if running {
-                waiting.jobs.push_back(Job::Disconnect(ended.clone()));
-            }
-            running
-        };
-        if running {
+        let mut waiting = self.waiting.lock();
+        if std::mem::replace(&mut waiting.running, true) {
+            waiting.jobs.push_back(Job::Disconnect(ended));
+            drop(waiting);
             self.disconnect_soon();
         } else {
+            drop(waiting);
             self.run(Job::Disconnect(ended));
         }
     }
