@@ -1,9 +1,9 @@
 //! The stream that the engine takes for its client's connection. The edge keeps the client's side
 //! of the websocket: the engine sees whole messages, and nothing else of the protocol.
 //!
-//! To the engine ([`reading`]): frames become messages in a form that the engine reads. Pings are
-//! answered here, and a violation of the protocol ends the connection. The client is not read from
-//! while too much waits because of it, or while our own words to it wait.
+//! To the engine ([`taking`]): frames become messages in a form that the engine reads, and plain events go
+//! past it. Pings are answered here, and a violation of the protocol ends the connection. The client is
+//! not read from ([`reading`]) while too much waits because of it, or while our own words to it wait.
 //!
 //! To the client ([`writing`]): in the ordinary case the engine's bytes pass through, and only the
 //! header of each frame is looked at. While an answer to a CONNECT or the like is expected, whole
@@ -14,6 +14,7 @@
 
 mod messages;
 mod reading;
+mod taking;
 mod writing;
 
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
